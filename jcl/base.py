@@ -1,0 +1,322 @@
+"""The types through which the parts of jcl meet. No behaviour lives here.
+
+A `NamedTuple` holds arrays that cross `jax.jit`, or a bundle of functions; a
+frozen dataclass stays on the host. Passing a host record into a jitted function
+is then an error instead of a silent trace.
+
+Letters in shape comments: `B` batch, `N` examples, `C` classes, `D` features,
+`W` trainable arrays, `M` memory slots, `R` replayed examples, `T` experiences.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+Array = jax.Array | np.ndarray
+Key = jax.Array
+# A nested dict of arrays whose top-level keys are the network's units.
+Params = Any
+# Running statistics and other arrays that a network updates by itself, never
+# differentiated; nested by unit like the parameters, {} where there are none.
+Stats = Any
+
+
+class Batch(NamedTuple):
+  """Labelled examples, as a step reads them and as a memory stores them."""
+
+  x: Array  # [B, ...] as stored: uint8 or float32, not normalised
+  y: Array  # [B] int32 class
+  task: Array  # [B] int32, the experience that brought the example
+  ids: Array  # [B] int32, position in the stream's training set; -1 pads
+  weight: Array  # [B] float32; 0 marks padding and empty memory slots
+  extras: dict[str, Array]  # more per example, such as "logits" [B, C]
+
+
+class Scope(NamedTuple):
+  """What a learner may know of the classes at this point of the stream."""
+
+  task: Array  # [] int32, index of the current experience
+  current: Array  # [C] bool, classes of the current experience
+  seen: Array  # [C] bool, classes of this and all earlier experiences
+  head: Array  # [C] bool, outputs that take part in losses and predictions
+
+
+class Output(NamedTuple):
+  """What a network returns for a batch."""
+
+  logits: jax.Array  # [B, C]
+  stats: Stats  # updated where a unit's normalisers are in training mode
+  taps: dict[str, jax.Array]  # outputs of the units asked for, by name
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """One trainable array of a network: the finest thing one can select."""
+
+  path: tuple[str, ...]  # keys from the root of the parameters
+  unit: str  # the first of them
+  kind: Literal["kernel", "bias", "scale", "shift", "other"]
+  shape: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """One unit of a network that is a plain chain of units."""
+
+  name: str
+  # (params of the unit, stats of the unit, x, training, key) -> (x, stats)
+  apply: Callable[[Params, Stats, jax.Array, bool, Key | None], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A model cut into ordered units, as pure functions.
+
+  `apply(params, stats, x, *, training=(), key=None, taps=())` returns an
+  `Output`. `training` names the units whose normalisers use and update batch
+  statistics and whose dropout is active; all others run in evaluation mode and
+  return their statistics unchanged. `taps` names units whose output is wanted.
+  `key` is needed only by networks with dropout or other noise.
+  """
+
+  name: str
+  units: tuple[str, ...]  # execution order, input side first; the last: head
+  tensors: tuple[Tensor, ...]  # [W] execution order, input side first
+  init: Callable[[Key], tuple[Params, Stats]]
+  apply: Callable[..., Output]
+  input_shape: tuple[int, ...]  # of one example, without the batch axis
+  num_classes: int
+  features: str | None  # unit whose tap [B, D] is what the head reads
+  blocks: tuple[Block, ...] | None = None  # where the network is a chain
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+  """Which of a network's `W` tensors train. Hashable: it keys compiles."""
+
+  trainable: tuple[bool, ...]  # [W], in the order of `Network.tensors`
+
+
+class TrainState(NamedTuple):
+  """What an optimiser step reads and returns: arrays only, saved as is."""
+
+  step: jax.Array  # [] int32, updates made since the start of the run
+  params: Params  # every unit, trained or frozen
+  stats: Stats
+  opt_state: optax.OptState  # slots of the selected tensors only
+
+
+class ReplayState(NamedTuple):
+  """An episodic memory in fast memory."""
+
+  items: Batch  # [M, ...]; weight 1 where a slot is filled, 0 where empty
+  seen: jax.Array  # [] int32, examples offered so far
+  policy: Any  # what the insertion rule remembers, () where nothing
+
+
+class LearnerState(NamedTuple):
+  """All that learning changes on the device: one pytree, saved as is."""
+
+  train: TrainState
+  replay: ReplayState | tuple[()]
+  objective: Any  # what the objective remembers, () where nothing
+  selector: Any  # what the selector remembers, () where nothing
+
+
+class Aux(NamedTuple):
+  """What a loss returns beside its value."""
+
+  stats: Stats
+  logits: jax.Array  # [B, C] of the current batch, before the update
+  extras: dict[str, jax.Array]  # stored with the examples that are kept
+  info: dict[str, jax.Array]  # scalars worth logging
+
+
+class Traced(NamedTuple):
+  """What an objective may learn from one update, selected tensors only."""
+
+  grads: Params  # of the loss, None where a tensor is not selected
+  before: Params  # trained parameters ahead of the update
+  after: Params  # and behind it
+
+
+# forward(params, stats, x, key) -> Output: normalises and casts the input and
+# runs the network in training mode for the units that train.
+Forward = Callable[..., Output]
+
+
+def _nothing(*_args, **_kwargs):
+  return ()
+
+
+class Objective(NamedTuple):
+  """What a step minimises, with whatever it remembers between steps.
+
+  `loss(forward, params, stats, batch, memory, scope, state, key)` returns
+  `(scalar, Aux)`; `memory` is a tuple of `num_draws` replayed batches.
+
+  `reference`, of the same signature, is a second loss whose gradient corrects
+  the first one's through `project(grads, reference_grads, memory)`.
+  `track(state, traced)` follows every update. `begin(state, params, stats,
+  scope)` opens an experience; when it ends, `accumulate(forward, params,
+  stats, batch, scope, state, key)` sees each of its batches once more, after
+  which `finish(state, params, stats, scope)` closes it.
+  """
+
+  loss: Callable[..., tuple[jax.Array, Aux]]
+  num_draws: int = 0
+  init: Callable[[Params, Stats], Any] = _nothing
+  reference: Callable[..., tuple[jax.Array, Aux]] | None = None
+  project: Callable[[Params, Params, tuple[Batch, ...]], Params] | None = None
+  track: Callable[[Any, Traced], Any] | None = None
+  begin: Callable[..., Any] | None = None
+  accumulate: Callable[..., Any] | None = None
+  finish: Callable[..., Any] | None = None
+
+
+class Replay(NamedTuple):
+  """What to keep and what to show again, as pure functions.
+
+  `when` says who calls `add`: "step" after each update with the batch just
+  learned, "before" with the whole experience ahead of training, "after" with
+  the whole experience behind it, "never" for none. A `rebuild(state, batch)`
+  instead of `add` runs on the host at the end of an experience with all its
+  examples and their features under `extras["features"]` [N, D].
+  """
+
+  capacity: int  # M slots
+  num_samples: int  # R examples per draw
+  init: Callable[[Batch], ReplayState]  # from one example without batch axis
+  add: Callable[[Key, ReplayState, Batch], ReplayState]
+  sample: Callable[[Key, ReplayState, Scope], Batch]  # [R, ...]
+  when: Literal["step", "before", "after", "never"] = "step"
+  rebuild: Callable[[ReplayState, Batch], ReplayState] | None = None
+
+
+class Selector(NamedTuple):
+  """Scores tensors on the device, chooses among them on the host."""
+
+  init: Callable[[Params], Any]
+  # (key, selector state, learner's train state, probe batch) -> selector state
+  update: Callable[[Key, Any, TrainState, Batch], Any]
+  # (selector state, network, budget as a share of a full step) -> Selection
+  choose: Callable[[Any, Network, float], Selection]
+
+
+class Predictor(NamedTuple):
+  """How class scores are read off a network.
+
+  `fit(network_apply, params, stats, memory)` prepares what the scores need
+  from the memory (a `Batch` [M, ...] or None); `scores(network_apply, params,
+  stats, x, fitted)` returns [B, C]. `network_apply(params, stats, x, taps)`
+  normalises its input and runs in evaluation mode.
+  """
+
+  fit: Callable[..., Any]
+  scores: Callable[..., jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """Work in seconds, joules, floating-point operations and bytes moved."""
+
+  seconds: float = 0.0
+  joules: float = 0.0
+  flops: float = 0.0
+  bytes: float = 0.0
+
+  def __add__(self, other: "Cost") -> "Cost":
+    return Cost(
+      self.seconds + other.seconds,
+      self.joules + other.joules,
+      self.flops + other.flops,
+      self.bytes + other.bytes,
+    )
+
+
+UNLIMITED = Cost(*(float("inf"),) * 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+  """What a controller allows for one experience."""
+
+  epochs: int
+  limit: Cost = UNLIMITED  # training stops where the first of them is reached
+  budget: float = 1.0  # share of a full step's time the selector may fill
+  reason: str = ""  # one line, shown in the report
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+  """What a controller may look at when an experience begins."""
+
+  experience: int
+  num_experiences: int
+  num_examples: int
+  spent: Cost  # since the start of the run, all accounts
+
+
+class Controller(NamedTuple):
+  """Decides how much an experience may cost. Host only, plain Python."""
+
+  init: Callable[[], Any]
+  decide: Callable[[Any, Observation], tuple[Decision, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """Labelled examples on the host, one source as its publisher split it.
+
+  `x` is anything with `shape`, `dtype` and NumPy's indexing by an integer
+  array (an array, a memory map, a reader that decodes on demand).
+  """
+
+  name: str
+  x: Any  # [N, ...] uint8 or float32
+  y: np.ndarray  # [N] int32 in [0, num_classes)
+  class_names: tuple[str, ...]  # [C]
+  scale: float = 255.0  # raw value that stands for one (uint8 only)
+  group: np.ndarray | None = None  # [N] int32 domain: subject, device, month
+
+  @property
+  def num_classes(self) -> int:
+    return len(self.class_names)
+
+  def __len__(self) -> int:
+    return len(self.y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experience:
+  """A part of a stream: examples that arrive together."""
+
+  index: int
+  classes: tuple[int, ...]  # those that occur in it, sorted
+  data: Dataset
+  source_index: np.ndarray  # [N] int32 positions in the source's training set
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """What one experience did, cost and achieved: plain Python throughout."""
+
+  experience: int
+  classes: tuple[int, ...]
+  decision: Decision
+  trained: tuple[int, int]  # tensors selected, tensors in all
+  parameters: tuple[int, int]  # parameters selected, parameters in all
+  steps: int  # updates made in it
+  examples: int  # stream examples shown, repeats counted
+  loss: float  # mean over the experience's updates
+  online_accuracy: float  # of each batch before learning it, first epoch
+  accuracy: tuple[float, ...]  # [T] class-incremental, per test set
+  accuracy_task: tuple[float, ...]  # [T] task-incremental: true task is told
+  accuracy_class: tuple[float, ...]  # [C], NaN where no test example
+  memory: dict[str, Any]  # examples, bytes, and examples per class
+  costs: dict[str, Cost]  # by account, this experience only
+  peak_bytes: int  # of this process so far
