@@ -153,6 +153,10 @@ def _nothing(*_args, **_kwargs):
   return ()
 
 
+def _no_extras(_network) -> dict[str, Array]:
+  return {}
+
+
 class Objective(NamedTuple):
   """What a step minimises, with whatever it remembers between steps.
 
@@ -169,6 +173,8 @@ class Objective(NamedTuple):
 
   loss: Callable[..., tuple[jax.Array, Aux]]
   num_draws: int = 0
+  # network -> extras of one example that a memory has to store for this loss
+  stores: Callable[["Network"], dict[str, Array]] = _no_extras
   init: Callable[[Params, Stats], Any] = _nothing
   reference: Callable[..., tuple[jax.Array, Aux]] | None = None
   project: Callable[[Params, Params, tuple[Batch, ...]], Params] | None = None
@@ -188,7 +194,7 @@ class Replay(NamedTuple):
   examples and their features under `extras["features"]` [N, D].
   """
 
-  capacity: int  # M slots
+  capacity: int | str  # M slots, or bytes such as "2MB"
   num_samples: int  # R examples per draw
   init: Callable[[Batch], ReplayState]  # from one example without batch axis
   add: Callable[[Key, ReplayState, Batch], ReplayState]
@@ -266,6 +272,44 @@ class Controller(NamedTuple):
 
   init: Callable[[], Any]
   decide: Callable[[Any, Observation], tuple[Decision, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """Hyper-parameters of the updates; None leaves the choice to the run."""
+
+  learning_rate: float | None = None
+  batch_size: int | None = None
+  epochs: int | None = None
+  optimizer: Literal["sgd", "adam", "adamw"] | None = None
+  momentum: float | None = None
+  weight_decay: float | None = None
+  clip: float | None = None  # bound on each gradient entry's magnitude
+  # Outputs in play: "seen" masks classes that have not arrived, "all" none.
+  head: Literal["seen", "all"] | None = None
+
+  def over(self, fallback: "Training") -> "Training":
+    """Returns these values, with `fallback`'s where they are None."""
+    mine = {k: v for k, v in vars(self).items() if v is not None}
+    return dataclasses.replace(fallback, **mine)
+
+
+class Method(NamedTuple):
+  """How to learn a stream: parts that know nothing of each other.
+
+  `gather` names the training set of an experience: its own examples
+  ("current"), those of all experiences so far ("seen"), or what the memory
+  holds ("memory"). `restart` draws new parameters for every experience.
+  """
+
+  objective: Objective
+  replay: Replay
+  selector: Selector
+  predictor: Predictor
+  controller: Controller | None = None  # None: the run's own
+  gather: Literal["current", "seen", "memory"] = "current"
+  restart: bool = False
+  training: Training = Training()
 
 
 @dataclasses.dataclass(frozen=True)

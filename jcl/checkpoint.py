@@ -1,0 +1,215 @@
+"""Checkpoints that survive a kill at any moment: one pytree and one JSON.
+
+Arrays and host state are written by Orbax, asynchronously and atomically (a
+checkpoint appears under its name only when complete). Every array carries a
+CRC-32 that is checked on reading; a damaged checkpoint is set aside with a
+warning and the one before it is used.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+import time
+from typing import Any
+import zlib
+
+from absl import logging
+import jax
+import numpy as np
+
+from jcl import base, loop
+from jcl.report import summary
+
+_FORMAT = 1
+
+
+class CheckpointError(RuntimeError):
+  """A checkpoint that does not fit the run that reads it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+  """Everything that resuming needs."""
+
+  state: base.LearnerState
+  place: loop.Place
+  ledger: Mapping[str, Any]
+
+
+def place_to_json(place: loop.Place) -> dict[str, Any]:
+  """Returns a JSON-ready copy of a run's place."""
+  fields = {f.name: getattr(place, f.name) for f in dataclasses.fields(place)}
+  fields["records"] = [summary.to_json(r) for r in place.records]
+  fields["selection"] = (
+    None if place.selection is None else list(place.selection.trainable)
+  )
+  for name in ("decision", "tally", "spent"):
+    value = fields[name]
+    fields[name] = None if value is None else dataclasses.asdict(value)
+  return fields
+
+
+def place_from_json(fields: Mapping[str, Any]) -> loop.Place:
+  """Inverse of `place_to_json`."""
+  fields = dict(fields)
+  fields["records"] = [summary.from_json(r) for r in fields["records"]]
+  if fields["selection"] is not None:
+    chosen = tuple(bool(yes) for yes in fields["selection"])
+    fields["selection"] = base.Selection(chosen)
+  if fields["decision"] is not None:
+    limit = base.Cost(**fields["decision"]["limit"])
+    fields["decision"] = base.Decision(**{**fields["decision"], "limit": limit})
+  fields["tally"] = loop.Tally(**fields["tally"])
+  fields["spent"] = base.Cost(**fields["spent"])
+  if fields["initial"] is not None:
+    fields["initial"] = tuple(tuple(row) for row in fields["initial"])
+  return loop.Place(**fields)
+
+
+class Checkpoints:
+  """A run's checkpoints in one folder.
+
+  Args:
+    folder: where they are; made if absent.
+    every_seconds: time between checkpoints in the middle of an experience.
+    keep: how many of the latest to keep; at least two, so that one is left
+      when the newest is damaged.
+  """
+
+  def __init__(
+    self, folder: pathlib.Path, every_seconds: float = 60.0, keep: int = 2
+  ):
+    import orbax.checkpoint as ocp
+
+    self._ocp = ocp
+    self._every_seconds = every_seconds
+    self._last_save = time.monotonic()
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=max(keep, 2), enable_async_checkpointing=True, create=True
+    )
+    self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+  def due(self) -> bool:
+    """Tells whether `every_seconds` have passed since the last save."""
+    return time.monotonic() - self._last_save >= self._every_seconds
+
+  def save(self, snapshot: Snapshot) -> None:
+    """Copies the snapshot and starts writing it in the background."""
+    self._last_save = time.monotonic()
+    arrays, described = {}, []
+    for i, (path, leaf) in enumerate(_leaves(snapshot.state)):
+      # A copy: the device reuses the buffer in the next step.
+      value = np.array(leaf, copy=True)
+      described.append(
+        {
+          "path": path,
+          "shape": list(value.shape),
+          "dtype": str(value.dtype),
+          "crc32": _crc(value),
+        }
+      )
+      if value.size:
+        arrays[f"a{i}"] = value
+    host = {
+      "format": _FORMAT,
+      "arrays": described,
+      "place": place_to_json(snapshot.place),
+      "ledger": dict(snapshot.ledger),
+    }
+    ocp = self._ocp
+    self._manager.save(
+      (self._manager.latest_step() or 0) + 1,
+      args=ocp.args.Composite(
+        arrays=ocp.args.StandardSave(arrays), host=ocp.args.JsonSave(host)
+      ),
+    )
+
+  def restore(self, template_fn) -> Snapshot | None:
+    """Returns the latest intact snapshot, or None where there is none.
+
+    Args:
+      template_fn: maps a `Selection` to the shapes and dtypes of a
+        `LearnerState` under it.
+
+    Raises:
+      CheckpointError: where an intact checkpoint is of another model; the
+        message lists the arrays that differ.
+    """
+    for number in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        arrays, host = self._read(number)
+      except Exception as error:  # Whatever a damaged file makes Orbax raise.
+        logging.warning(
+          "checkpoint %d is damaged (%s): using the one before it",
+          number,
+          str(error).splitlines()[0] if str(error) else type(error).__name__,
+        )
+        self._manager.delete(number)
+        continue
+      place = place_from_json(host["place"])
+      template = template_fn(place.selection)
+      state = _assemble(template, arrays, host["arrays"])
+      return Snapshot(state, place, host["ledger"])
+    return None
+
+  def _read(self, number: int):
+    ocp = self._ocp
+    restored = self._manager.restore(
+      number,
+      args=ocp.args.Composite(
+        arrays=ocp.args.StandardRestore(), host=ocp.args.JsonRestore()
+      ),
+    )
+    host = restored["host"]
+    if host.get("format") != _FORMAT:
+      raise ValueError(f"its format is {host.get('format')}, not {_FORMAT}")
+    arrays = []
+    for i, about in enumerate(host["arrays"]):
+      empty = np.zeros(about["shape"], np.dtype(about["dtype"]))
+      value = np.asarray(restored["arrays"][f"a{i}"]) if empty.size else empty
+      if _crc(value) != about["crc32"]:
+        raise ValueError(f"the checksum of {about['path']} does not match")
+      arrays.append(value)
+    return arrays, host
+
+  def wait(self) -> None:
+    """Returns when everything saved so far is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for pending writes and releases the folder."""
+    self.wait()
+    self._manager.close()
+
+
+def _leaves(state) -> list[tuple[str, Any]]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+  return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def _crc(value: np.ndarray) -> int:
+  return zlib.crc32(np.ascontiguousarray(value).tobytes())
+
+
+def _assemble(template, arrays, described) -> base.LearnerState:
+  expected = {
+    path: (tuple(leaf.shape), str(leaf.dtype))
+    for path, leaf in _leaves(template)
+  }
+  found = {a["path"]: (tuple(a["shape"]), a["dtype"]) for a in described}
+  if found != expected:
+    names = sorted(expected.keys() | found.keys())
+    differing = [
+      f"{name}: saved {found.get(name)}, this run has {expected.get(name)}"
+      for name in names
+      if found.get(name) != expected.get(name)
+    ]
+    raise CheckpointError(
+      "the checkpoint is of another model; use a new work directory, or the "
+      "flags it was made with. Arrays that differ: "
+      + "; ".join(differing[:5])
+      + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
+    )
+  by_path = dict(zip([a["path"] for a in described], arrays, strict=True))
+  leaves = [by_path[path] for path, _ in _leaves(template)]
+  return jax.tree.unflatten(jax.tree.structure(template), leaves)

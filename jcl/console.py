@@ -1,0 +1,95 @@
+"""What a person at the terminal sees and presses: progress and signals."""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import signal
+import sys
+from typing import Any
+
+from jcl import loop
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[list[int]]:
+  """Collects SIGINT and SIGTERM in a list instead of dying at once.
+
+  A second signal interrupts immediately, for those who cannot wait. Outside
+  the main thread nothing is changed.
+  """
+  received: list[int] = []
+
+  def handle(number, frame):
+    del frame
+    if received:
+      raise KeyboardInterrupt
+    received.append(number)
+
+  before = {}
+  # Only the main thread may set handlers.
+  with contextlib.suppress(ValueError):
+    for number in (signal.SIGINT, signal.SIGTERM):
+      before[number] = signal.signal(number, handle)
+  try:
+    yield received
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+class Progress:
+  """A progress bar over the updates of a run; a context manager.
+
+  It counts the updates that the epochs decided so far and a like number for
+  the experiences to come add up to, and is quiet where `shown` is False, or
+  None and standard error is no terminal.
+  """
+
+  def __init__(
+    self,
+    setting: loop.Setting,
+    place: loop.Place,
+    recipe: Mapping[str, Any],
+    shown: bool | None = None,
+  ):
+    import tqdm
+
+    shown = sys.stderr.isatty() if shown is None else shown
+    self._count = len(setting.stream.experiences)
+    self._bar = tqdm.tqdm(
+      total=loop.expected_steps(setting, place),
+      initial=place.step,
+      desc=f"{recipe['name']} seed {setting.seed}",
+      unit="step",
+      disable=not shown,
+      dynamic_ncols=True,
+      mininterval=0.2,
+    )
+    self._setting = setting
+    self._accuracy = ""
+
+  def __enter__(self) -> "Progress":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._bar.close()
+
+  def note(self, event: loop.Event) -> None:
+    """Moves the bar to where the event stands."""
+    if self._bar.disable:
+      return
+    place = event.place
+    if event.kind == "experience":
+      record = place.records[-1]
+      row = record.accuracy[: record.experience + 1]
+      self._accuracy = f"{sum(row) / len(row):.1%}"
+    if event.kind == "begin":
+      self._bar.total = loop.expected_steps(self._setting, place)
+    shown = {
+      "experience": f"{min(place.experience + 1, self._count)}/{self._count}"
+    }
+    if "loss" in event.scalars:
+      shown["loss"] = f"{event.scalars['loss']:.3f}"
+    if self._accuracy:
+      shown["accuracy"] = self._accuracy
+    self._bar.set_postfix(shown, refresh=False)
+    self._bar.update(place.step - self._bar.n)

@@ -1,0 +1,53 @@
+"""A budget for a whole run, shared out over its experiences."""
+
+import dataclasses
+import math
+
+from jcl import base
+from jcl.control import fixed
+
+_UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
+
+
+def within(
+  epochs: int, total: base.Cost, budget: float = 1.0
+) -> base.Controller:
+  """Stops each experience's training at its share of what is left.
+
+  What the run has spent so far, in all accounts, is taken from `total`, and the
+  rest is shared evenly over this experience and those to come. Limits of
+  seconds and joules depend on the machine's speed, so that such runs do not
+  repeat bit for bit; limits of operations do.
+
+  Args:
+    epochs: passes over an experience where no limit stops it before.
+    total: of the whole run; infinite where there is no limit.
+    budget: as for `fixed.fixed`.
+  """
+  fixed.check(epochs, budget)
+  limits = {
+    name: value
+    for name, value in dataclasses.asdict(total).items()
+    if math.isfinite(value)
+  }
+  for name, value in limits.items():
+    if value <= 0:
+      raise ValueError(f"a budget of {value:g} {name}: give more than 0")
+  if not limits:
+    return fixed.fixed(epochs, budget)
+
+  def decide(state, seen):
+    left = seen.num_experiences - seen.experience
+    shares, reasons = {}, []
+    for name, value in limits.items():
+      rest = max(value - getattr(seen.spent, name), 0.0)
+      shares[name] = rest / left
+      unit = _UNITS[name]
+      reasons.append(
+        f"{rest:.3g} of {value:.3g} {unit} left for {left} experiences: at "
+        f"most {shares[name]:.3g} {unit}"
+      )
+    limit = dataclasses.replace(base.UNLIMITED, **shares)
+    return base.Decision(epochs, limit, budget, "; ".join(reasons)), state
+
+  return base.Controller(init=lambda: (), decide=decide)

@@ -1,0 +1,75 @@
+"""Counts: what a compiled program does and needs, and what trees weigh."""
+
+import dataclasses
+import math
+import sys
+from typing import Any
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramCost:
+  """Figures of one call of a compiled program; NaN where XLA gives none.
+
+  XLA counts the body of a loop once, whatever its trips.
+  """
+
+  flops: float
+  bytes_accessed: float
+  argument_bytes: float
+  output_bytes: float
+  alias_bytes: float  # outputs that reuse donated arguments
+  temp_bytes: float  # gradients, kept activations, scratch
+
+  @property
+  def peak_bytes(self) -> float:
+    """Bytes that arguments, outputs and scratch take together."""
+    return (
+      self.argument_bytes
+      + self.output_bytes
+      - self.alias_bytes
+      + self.temp_bytes
+    )
+
+
+def of_compiled(compiled: Any) -> ProgramCost:
+  """Reads the figures of `jax.jit(f).lower(...).compile()`."""
+  analysis = compiled.cost_analysis() or {}
+  if isinstance(analysis, list):  # some backends give one per partition
+    analysis = analysis[0] if analysis else {}
+  memory = compiled.memory_analysis()
+
+  def in_bytes(name):
+    return float(getattr(memory, f"{name}_size_in_bytes", math.nan))
+
+  return ProgramCost(
+    flops=float(analysis.get("flops", math.nan)),
+    bytes_accessed=float(analysis.get("bytes accessed", math.nan)),
+    argument_bytes=in_bytes("argument"),
+    output_bytes=in_bytes("output"),
+    alias_bytes=in_bytes("alias"),
+    temp_bytes=in_bytes("temp"),
+  )
+
+
+def peak_rss_bytes() -> int:
+  """Returns the most memory that this process has occupied so far."""
+  try:
+    import resource
+  except ImportError:  # Windows
+    import psutil
+
+    return psutil.Process().memory_info().peak_wset
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak if sys.platform == "darwin" else peak * 1024
+
+
+def num_parameters(params: Any) -> int:
+  """Returns the number of scalars in a tree of arrays."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def num_bytes(tree: Any) -> int:
+  """Returns the bytes that the arrays of a tree take."""
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

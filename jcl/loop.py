@@ -1,0 +1,408 @@
+"""The host loop: where stream, learner, controller and ledger meet.
+
+`run` is a generator. It never prints, writes or saves; progress bars, files
+and checkpoints are consumers of the events it yields. All it needs to go on
+after a stop is in the last event: a `LearnerState` and a `Place`.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from jcl import base
+from jcl.cost import count
+from jcl.cost import ledger as ledger_lib
+from jcl.streams import batching
+from jcl.streams import stream as stream_lib
+from jcl.train import gather
+from jcl.train import learner as learner_lib
+
+EXTRACT = 500  # examples per batch when features are read for a memory
+
+
+class NonFiniteLossError(ArithmeticError):
+  """The loss left the finite numbers; the state that did it is discarded."""
+
+
+@dataclasses.dataclass
+class Tally:
+  """Running sums of one experience."""
+
+  steps: int = 0
+  examples: float = 0.0
+  loss: float = 0.0  # summed over steps
+  online_correct: float = 0.0  # first epoch
+  online_examples: float = 0.0
+
+
+@dataclasses.dataclass
+class Place:
+  """Where a run stands: with a `LearnerState`, all that resuming needs."""
+
+  experience: int = 0
+  begun: bool = False  # the experience's decision is made, its set gathered
+  epoch: int = 0
+  batch: int = 0  # next batch of the epoch
+  step: int = 0  # updates since the start of the run
+  selection: base.Selection | None = None
+  decision: base.Decision | None = None
+  control: Any = ()
+  tally: Tally = dataclasses.field(default_factory=Tally)
+  spent: base.Cost = base.Cost()  # training cost of this experience
+  initial: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+  records: list[base.Record] = dataclasses.field(default_factory=list)
+
+
+class Event(NamedTuple):
+  """Something that happened; the state is valid until the next event."""
+
+  kind: Literal["begin", "steps", "evaluated", "experience"]
+  state: base.LearnerState
+  place: Place
+  scalars: dict[str, Any]  # what is worth logging, Python numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """What a run is made of, beside its state."""
+
+  stream: stream_lib.Stream
+  learner: learner_lib.Learner
+  controller: base.Controller
+  ledger: ledger_lib.Ledger
+  seed: int
+  evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
+
+  @property
+  def key(self) -> base.Key:
+    return jax.random.key(self.seed)
+
+
+def start(setting: Setting) -> tuple[base.LearnerState, Place]:
+  """Returns the state and place of a run that has done nothing yet."""
+  learner, stream = setting.learner, setting.stream
+  state, selection = learner.init(jax.random.fold_in(setting.key, 0))
+  place = Place(selection=selection, control=setting.controller.init())
+  everything = np.ones(stream.num_classes, bool)
+  scores = _evaluate(setting, state, everything)
+  place.initial = (scores.accuracy, scores.accuracy_task)
+  return state, place
+
+
+def run(
+  setting: Setting, state: base.LearnerState, place: Place
+) -> Iterator[Event]:
+  """Learns the rest of the stream from `place` on.
+
+  Yields an event at the start and end of every experience, after every
+  dispatch of steps, and after every evaluation mid-way. The same setting and
+  seed give the same states, wherever the run was stopped and taken up again.
+
+  Raises:
+    NonFiniteLossError: names the step and the examples of its batch.
+  """
+  for index in range(place.experience, len(setting.stream.experiences)):
+    scope = _scope(setting, index)
+    if not place.begun:
+      state = _begin(setting, state, place, scope)
+      yield Event("begin", state, place, {})
+    yield from (steps := _Steps(setting, state, place, scope)).events()
+    state = _end(setting, steps.state, place, scope)
+    place.records.append(_record(setting, state, place, scope))
+    place.experience, place.begun = index + 1, False
+    place.epoch = place.batch = 0
+    yield Event("experience", state, place, {})
+
+
+def _scope(setting: Setting, index: int) -> base.Scope:
+  stream = setting.stream
+  current = np.zeros(stream.num_classes, bool)
+  current[list(stream.experiences[index].classes)] = True
+  seen = stream.classes_seen(index)
+  everything = setting.learner.training.head == "all"
+  head = np.ones_like(seen) if everything else seen
+  return setting.learner.put(base.Scope(np.int32(index), current, seen, head))
+
+
+def _key(setting: Setting, *path: int) -> base.Key:
+  """A key of its own for every purpose (0 initialises, 1 steps, ...)."""
+  key = setting.key
+  for part in path:
+    key = jax.random.fold_in(key, part)
+  return key
+
+
+def _begin(setting, state, place, scope):
+  """Decides what the experience may cost and prepares the learner for it."""
+  learner, stream = setting.learner, setting.stream
+  method, index = learner.method, place.experience
+  experience = stream.experiences[index]
+  place.decision, place.control = setting.controller.decide(
+    place.control,
+    base.Observation(
+      experience=index,
+      num_experiences=len(stream.experiences),
+      num_examples=len(experience.data),
+      spent=setting.ledger.total(),
+    ),
+  )
+  place.tally, place.spent = Tally(), base.Cost()
+  if method.restart and index:
+    state = learner.restart(_key(setting, 2, index), state, place.selection)
+  if method.replay.when == "before":
+    state = _offer(setting, state, index)
+  state = learner.begin(state, scope)
+  first_batch = next(
+    _batches(setting, gather.Experiences(stream, [index]), index)
+  )
+  state, place.selection = learner.select(
+    _key(setting, 3, index),
+    state,
+    place.selection,
+    place.decision,
+    first_batch,
+  )
+  place.begun = True
+  return state
+
+
+def _batches(setting, source, index) -> Iterator[base.Batch]:
+  """Yields a training set's first epoch as device batches [B, ...]."""
+  rows = _rows(setting, source, index, epoch=0)
+  for start in range(len(rows)):
+    batches = setting.learner.put_batches(source.batch(rows[start, None]))
+    yield jax.tree.map(lambda leaf: leaf[0], batches)
+
+
+def _rows(setting, source, index, epoch) -> np.ndarray:
+  """Returns the epoch's order as [batches, B] rows, -1 where padded."""
+  learner = setting.learner
+  order = batching.epoch_order(
+    len(source),
+    setting.seed,
+    index,
+    epoch,
+    ordered=setting.stream.ordered,
+  )
+  rows = batching.batch_rows(order, learner.training.batch_size)
+  missing = learner.batch_size - rows.shape[1]
+  return np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
+
+
+class _Steps:
+  """The updates of one experience; `state` is the one reached so far."""
+
+  def __init__(self, setting, state, place, scope):
+    self.setting, self.state = setting, state
+    self.place, self.scope = place, scope
+    method = setting.learner.method
+    self.source = gather.training_set(
+      method.gather,
+      setting.stream,
+      place.experience,
+      state.replay.items if state.replay else None,
+    )
+    self._order: tuple[int, np.ndarray] = (-1, np.zeros((0, 0), np.int32))
+
+  def events(self) -> Iterator[Event]:
+    """Trains to the end of the last epoch, or until a limit is reached."""
+    setting, place = self.setting, self.place
+    learner, ledger = setting.learner, setting.ledger
+    key = _key(setting, 1)
+    with ledger.timed("data"):
+      pending = self._fetch(place.epoch, place.batch)
+    if pending is None:
+      return
+    program = learner.step_program(place.selection, key, self.state, self.scope)
+    replayed = learner.replay_share if self._replays() else 0.0
+    shares = {"train": 1 - replayed, "replay": replayed}
+    while pending is not None and not self._limit_reached():
+      batches, ids, num_steps, after = pending
+      work = (
+        num_steps * program.cost.flops,
+        num_steps * program.cost.bytes_accessed,
+      )
+      with ledger.shared(shares, *work) as took:
+        self.state, info = program.call(
+          key, self.state, batches, np.int32(num_steps), self.scope
+        )
+        pending = self._fetch(*after)  # while the device works
+        info = jax.tree.map(np.asarray, info)
+      place.spent += took.cost
+      scalars = self._tally(info, ids, num_steps, took.cost.seconds)
+      before, place.step = place.step, place.step + num_steps
+      place.epoch, place.batch = after
+      yield Event("steps", self.state, place, scalars)
+      every = setting.evaluate_every
+      if every and place.step // every > before // every:
+        yield self._evaluated()
+
+  def _replays(self) -> bool:
+    state = self.state.replay
+    return bool(state) and bool(np.any(np.asarray(state.items.weight)))
+
+  def _fetch(self, epoch, batch):
+    """Returns (device batches, ids, number of steps, place after), or None."""
+    learner, place = self.setting.learner, self.place
+    if epoch >= place.decision.epochs or not len(self.source):
+      return None
+    if self._order[0] != epoch:
+      rows = _rows(self.setting, self.source, place.experience, epoch)
+      self._order = (epoch, rows)
+    rows = self._order[1][batch : batch + learner.steps_per_dispatch]
+    num_steps = len(rows)
+    missing = learner.steps_per_dispatch - num_steps
+    rows = np.pad(rows, ((0, missing), (0, 0)), constant_values=-1)
+    batches = self.source.batch(rows)
+    ended = batch + num_steps >= len(self._order[1])
+    after = (epoch + 1, 0) if ended else (epoch, batch + num_steps)
+    return learner.put_batches(batches), batches.ids, num_steps, after
+
+  def _limit_reached(self) -> bool:
+    limit, spent = self.place.decision.limit, self.place.spent
+    pairs = zip(
+      dataclasses.astuple(spent), dataclasses.astuple(limit), strict=True
+    )
+    return any(done >= most for done, most in pairs)
+
+  def _tally(self, info, ids, num_steps, seconds) -> dict[str, float]:
+    losses = info.loss[:num_steps]
+    for i in np.flatnonzero(~np.isfinite(losses)):
+      shown = ids[i][ids[i] >= 0].tolist()
+      raise NonFiniteLossError(
+        f"the loss became {losses[i]} at step {self.place.step + int(i)}, "
+        f"experience {self.place.experience}, training examples {shown}: "
+        "lower the learning rate, or look for extreme values in those "
+        "examples"
+      )
+    tally = self.place.tally
+    correct, examples = float(info.correct.sum()), float(info.examples.sum())
+    tally.steps += num_steps
+    tally.examples += examples
+    tally.loss += float(losses.sum(dtype=np.float64))
+    if self.place.epoch == 0:
+      tally.online_correct += correct
+      tally.online_examples += examples
+    return {
+      "loss": float(losses.mean()),
+      "online_accuracy": correct / max(examples, 1),
+      "seconds": seconds,
+      "steps_per_second": num_steps / max(seconds, 1e-9),
+    }
+
+  def _evaluated(self) -> Event:
+    scores = _evaluate(self.setting, self.state, self.scope.head)
+    scalars = {
+      "accuracy": scores.accuracy,
+      "accuracy_task": scores.accuracy_task,
+    }
+    return Event("evaluated", self.state, self.place, scalars)
+
+
+def _offer(setting, state, index) -> base.LearnerState:
+  """Offers every example of an experience to the memory, in one pass."""
+  learner, stream = setting.learner, setting.stream
+  source = gather.Experiences(stream, [index])
+  for i, batch in enumerate(_batches(setting, source, index)):
+    state = learner.add(_key(setting, 4, index, i), state, batch)
+  return state
+
+
+def _end(setting, state, place, scope) -> base.LearnerState:
+  """Closes an experience: what the objective and the memory keep of it."""
+  learner, index = setting.learner, place.experience
+  objective, replay = learner.method.objective, learner.method.replay
+  stream = setting.stream
+  source = gather.Experiences(stream, [index])
+  if objective.accumulate is not None:
+    for i, batch in enumerate(_batches(setting, source, index)):
+      key = _key(setting, 5, index, i)
+      state = learner.accumulate(key, state, batch, scope)
+  state = learner.finish(state, scope)
+  if replay.when == "after":
+    state = _offer(setting, state, index)
+  if replay.rebuild is not None:
+    batches, features = [], []
+    rows = np.arange(len(source), dtype=np.int32)
+    rows = np.pad(rows, (0, -len(rows) % EXTRACT), constant_values=-1)
+    for part in rows.reshape(-1, EXTRACT):
+      batch = source.batch(part[None])
+      batches.append(jax.tree.map(lambda leaf: leaf[0], batch))
+      features.append(learner.features(state, batches[-1].x))
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
+    whole = whole._replace(extras={"features": np.concatenate(features)})
+    whole = jax.tree.map(lambda leaf: leaf[: len(source)], whole)
+    with setting.ledger.timed("replay"):
+      rebuilt = replay.rebuild(state.replay, whole)
+      state = state._replace(replay=learner.put(rebuilt))
+  return state
+
+
+def _evaluate(setting, state, head):
+  stream = setting.stream
+  with stream.held_out.open() as test_sets:
+    return setting.learner.evaluate(state, test_sets, stream.task_classes, head)
+
+
+def _record(setting, state, place, scope) -> base.Record:
+  """Evaluates and sums up the experience that just ended."""
+  learner, stream, tally = setting.learner, setting.stream, place.tally
+  scores = _evaluate(setting, state, scope.head)
+  network, chosen = learner.network, place.selection.trainable
+  sizes = [math.prod(tensor.shape) for tensor in network.tensors]
+  trained = sum(n for n, yes in zip(sizes, chosen, strict=True) if yes)
+  return base.Record(
+    experience=place.experience,
+    classes=stream.experiences[place.experience].classes,
+    decision=place.decision,
+    trained=(sum(chosen), len(chosen)),
+    parameters=(trained, sum(sizes)),
+    steps=tally.steps,
+    examples=int(tally.examples),
+    loss=tally.loss / max(tally.steps, 1),
+    online_accuracy=tally.online_correct / max(tally.online_examples, 1),
+    accuracy=scores.accuracy,
+    accuracy_task=scores.accuracy_task,
+    accuracy_class=scores.accuracy_class,
+    memory=_memory_summary(state, stream.num_classes),
+    costs=setting.ledger.drain(),
+    peak_bytes=count.peak_rss_bytes(),
+  )
+
+
+def _memory_summary(state, num_classes) -> dict[str, Any]:
+  if not state.replay:
+    return {"examples": 0, "bytes": 0, "per_class": [0] * num_classes}
+  items = state.replay.items
+  filled = np.asarray(items.weight) > 0
+  per_class = np.bincount(np.asarray(items.y)[filled], minlength=num_classes)
+  return {
+    "examples": int(filled.sum()),
+    "bytes": count.num_bytes(items),
+    "per_class": per_class.tolist(),
+  }
+
+
+def expected_steps(setting: Setting, place: Place) -> int:
+  """Updates of the whole run, if later experiences get as many epochs."""
+  learner = setting.learner
+  gathered = learner.method.gather
+  sizes = [len(experience.data) for experience in setting.stream.experiences]
+  epochs = learner.training.epochs
+  if place.decision is not None:
+    epochs = place.decision.epochs
+  total = place.step - (place.tally.steps if place.begun else 0)
+  for index in range(place.experience, len(sizes)):
+    examples = sizes[index]
+    if gathered != "current":
+      examples = sum(sizes[: index + 1])
+    if gathered == "memory":
+      examples = min(examples, learner.memory_slots)
+    total += epochs * batching.num_batches(
+      examples, learner.training.batch_size
+    )
+  return total

@@ -1,0 +1,69 @@
+"""What every network checks when it is built or applied."""
+
+from collections.abc import Collection
+from typing import Any
+
+
+def sizes(name: str, input_shape: tuple[int, ...], num_classes: int) -> None:
+  """Raises ValueError unless all sizes are positive whole numbers."""
+  shape = tuple(input_shape)
+  if not shape or any(int(size) != size or size < 1 for size in shape):
+    raise ValueError(
+      f"{name}: input_shape is the shape of one example without the batch "
+      f"axis, such as (32, 32, 3), got {input_shape!r}"
+    )
+  if int(num_classes) != num_classes or num_classes < 1:
+    raise ValueError(f"{name}: num_classes must be >= 1, got {num_classes!r}")
+
+
+def image(name: str, input_shape: tuple[int, ...]) -> None:
+  """Raises ValueError unless the shape is that of an image, [H, W, C]."""
+  if len(input_shape) != 3:
+    raise ValueError(
+      f"{name} reads images of shape (height, width, channels), got "
+      f"input_shape {tuple(input_shape)}; for a series of shape (time, "
+      "channels) use conv1d, for any other shape mlp"
+    )
+
+
+def series(name: str, input_shape: tuple[int, ...]) -> None:
+  """Raises ValueError unless the shape is that of a series, [T, C]."""
+  if len(input_shape) != 2:
+    raise ValueError(
+      f"{name} reads series of shape (time, channels), got input_shape "
+      f"{tuple(input_shape)}; for images use resnet18, slim_resnet18, "
+      "mobilenet or vit, for any other shape mlp"
+    )
+
+
+def at_least(name: str, minimum: int, **options: int) -> None:
+  """Raises ValueError unless every option is a whole number >= minimum."""
+  for option, value in options.items():
+    if int(value) != value or value < minimum:
+      raise ValueError(f"{name}: {option} must be >= {minimum}, got {value!r}")
+
+
+def logits(name: str, output: Any, num_classes: int) -> None:
+  """Raises ValueError unless a module's output is one array [B, C]."""
+  if isinstance(output, (tuple, list, dict)):
+    raise ValueError(
+      f"{name} returns a {type(output).__name__}, not an array; wrap it in a "
+      "module that returns the logits alone, such as `return net(x)[0]`"
+    )
+  shape = tuple(getattr(output, "shape", ()))
+  if len(shape) != 2 or shape[1] != num_classes:
+    raise ValueError(
+      f"{name} returns an array of shape (batch, *{shape[1:]}) but num_classes "
+      f"is {num_classes}; give its last layer {num_classes} outputs, or pass "
+      f"num_classes={shape[-1] if len(shape) == 2 else '<its width>'}"
+    )
+
+
+def known(name: str, what: str, names: Collection[str], choices) -> None:
+  """Raises ValueError where one of `names` is not among the choices."""
+  unknown = [item for item in names if item not in choices]
+  if unknown:
+    raise ValueError(
+      f"{name} has no {what} {', '.join(map(repr, unknown))}; choose among "
+      f"{', '.join(choices) or 'none'}"
+    )

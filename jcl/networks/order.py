@@ -1,0 +1,216 @@
+"""The order in which a network's parameters meet its data, by tracing.
+
+JAX sorts the keys of dicts, so a parameter tree does not tell which array is
+nearer to the input. The program does: a jaxpr lists its equations in the order
+in which they run.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+import warnings
+
+import jax
+from jax.extend import core
+
+from jcl import base
+
+Path = tuple[str, ...]
+Kind = Literal["kernel", "bias", "scale", "shift", "other"]
+
+
+class _Value(NamedTuple):
+  """What is known of an intermediate value while a jaxpr is walked."""
+
+  data: bool  # depends on the data
+  sources: tuple[int, ...] = ()  # parameters it is made of, if not on data
+
+
+_CONSTANT = _Value(False)
+_DATA = _Value(True)
+
+
+def execution_order(
+  fn: Callable[..., Any], params: base.Params, *args: Any
+) -> tuple[list[Path], list[Path]]:
+  """Lists the parameters in the order in which a function first uses them.
+
+  A parameter is used where it, or a value computed from parameters and
+  constants alone (a cast, a transpose, a normalised weight), first meets a
+  value that depends on `args`. Parameters that meet data in one and the same
+  equation keep the order of its operands. Values that never meet data but are
+  returned count as used at the end.
+
+  Args:
+    fn: called as `fn(params, *args)`; traced, never run.
+    params: nested dict of arrays or of `jax.ShapeDtypeStruct`.
+    *args: the data, including running statistics and random keys.
+
+  Returns:
+    Paths of the parameters in order of use, and paths of those never used.
+  """
+  leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+  paths = [_names(path) for path, _ in leaves]
+  jaxpr = jax.make_jaxpr(fn)(params, *args).jaxpr
+  num_data = len(jaxpr.invars) - len(paths)
+  inputs = [_Value(False, (index,)) for index in range(len(paths))]
+  used: list[int] = []
+  for value in _walk(jaxpr, inputs + [_DATA] * num_data, used):
+    used += value.sources
+  order = dict.fromkeys(used)
+  unused = [path for index, path in enumerate(paths) if index not in order]
+  return [paths[index] for index in order], unused
+
+
+def layout(
+  fn: Callable[..., Any], params: base.Params, *args: Any
+) -> tuple[tuple[str, ...], tuple[base.Tensor, ...]]:
+  """Returns the units and the tensors of a network in execution order.
+
+  Arguments as in `execution_order`. Tensors that `fn` never reads come last,
+  with a warning that names them; units without any other tensor come first,
+  so that the last unit is the one that writes the logits.
+  """
+  used, unused = execution_order(fn, params, *args)
+  if unused:
+    warnings.warn(
+      "parameters the network never reads, which therefore cannot learn: "
+      + ", ".join("/".join(path) for path in unused),
+      stacklevel=3,
+    )
+  leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+  shapes = {_names(path): tuple(leaf.shape) for path, leaf in leaves}
+  siblings: dict[Path, list[str]] = {}
+  for path in shapes:
+    siblings.setdefault(path[:-1], []).append(path[-1])
+  listed = tuple(
+    base.Tensor(
+      path,
+      path[0],
+      tensor_kind(path, shapes[path], siblings[path[:-1]]),
+      shapes[path],
+    )
+    for path in used + unused
+  )
+  running = dict.fromkeys(path[0] for path in used)
+  idle = dict.fromkeys(path[0] for path in unused if path[0] not in running)
+  return (*idle, *running), listed
+
+
+def tensors(
+  fn: Callable[..., Any], params: base.Params, *args: Any
+) -> tuple[base.Tensor, ...]:
+  """Returns the tensors of a network in execution order; see `layout`."""
+  return layout(fn, params, *args)[1]
+
+
+def tensor_kind(
+  path: Path, shape: tuple[int, ...], siblings: Iterable[str] = ()
+) -> Kind:
+  """Tells what an array does from its name, its shape and its neighbours.
+
+  Args:
+    path: keys from the root of the parameters; the last names the array.
+    shape: of the array; a kernel has at least two axes.
+    siblings: names of the arrays of the same module. A bias next to a scale
+      is a normaliser's shift.
+  """
+  name = path[-1]
+  if name in ("scale", "gamma"):
+    return "scale"
+  if name == "beta":
+    return "shift"
+  if name in ("bias", "b"):
+    return "shift" if {"scale", "gamma"} & set(siblings) else "bias"
+  if name in ("kernel", "weight", "w") and len(shape) >= 2:
+    return "kernel"
+  return "other"
+
+
+def _names(path: Sequence[Any]) -> Path:
+  return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+
+
+def _join(values: Iterable[_Value]) -> _Value:
+  values = tuple(values)
+  sources = dict.fromkeys(s for value in values for s in value.sources)
+  return _Value(any(value.data for value in values), tuple(sources))
+
+
+def _meet(values: Iterable[_Value], used: list[int]) -> _Value:
+  """Joins operands; parameters among them are used if one of them is data."""
+  joined = _join(values)
+  if not joined.data:
+    return joined
+  used += joined.sources
+  return _DATA
+
+
+def _walk(
+  jaxpr: core.Jaxpr, inputs: Sequence[_Value], used: list[int]
+) -> list[_Value]:
+  """Follows values through a jaxpr, appending parameters as they are used."""
+  known: dict[core.Var, _Value] = dict.fromkeys(jaxpr.constvars, _CONSTANT)
+  known.update(zip(jaxpr.invars, inputs, strict=True))
+
+  def read(atom):
+    return _CONSTANT if isinstance(atom, core.Literal) else known[atom]
+
+  for equation in jaxpr.eqns:
+    operands = [read(atom) for atom in equation.invars]
+    known.update(
+      zip(equation.outvars, _equation(equation, operands, used), strict=True)
+    )
+  return [read(atom) for atom in jaxpr.outvars]
+
+
+def _equation(equation, operands, used) -> list[_Value]:
+  if equation.primitive.name == "cond":
+    index, *rest = operands
+    branches = [
+      _walk(branch.jaxpr, rest, used) for branch in equation.params["branches"]
+    ]
+    return [
+      _meet((index, *choices), used) for choices in zip(*branches, strict=True)
+    ]
+  inner = _called(equation)
+  if inner is None:
+    return [_meet(operands, used)] * len(equation.outvars)
+  if equation.primitive.name == "scan":
+    operands = _fixed_point(equation, inner, operands)
+  return _walk(inner, operands, used)
+
+
+def _called(equation) -> core.Jaxpr | None:
+  """The jaxpr an equation runs on exactly its own operands, if it does.
+
+  So do jit, remat, custom derivatives and scan. What remains (a while loop, a
+  hand-written kernel) counts as one operation.
+  """
+  found = []
+  for parameter in equation.params.values():
+    if isinstance(parameter, core.ClosedJaxpr):
+      found.append(parameter.jaxpr)
+    elif isinstance(parameter, core.Jaxpr):
+      found.append(parameter)
+  if len(found) != 1:
+    return None
+  fits = len(found[0].invars) == len(equation.invars) and len(
+    found[0].outvars
+  ) == len(equation.outvars)
+  return found[0] if fits else None
+
+
+def _fixed_point(equation, body, operands) -> list[_Value]:
+  """Lets what a scan carries from one turn to the next settle."""
+  start = equation.params["num_consts"]
+  stop = start + equation.params["num_carry"]
+  while True:
+    carried = _walk(body, operands, [])[: stop - start]
+    settled = [
+      _Value(True, pair[0].sources) if joined.data else joined
+      for pair in zip(operands[start:stop], carried, strict=True)
+      for joined in [_join(pair)]
+    ]
+    if settled == operands[start:stop]:
+      return operands
+    operands = [*operands[:start], *settled, *operands[stop:]]

@@ -1,0 +1,45 @@
+"""Experience replay in which new classes do not push old ones aside."""
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.objectives import batches, losses
+
+
+def er_ace() -> base.Objective:
+  """Replay with asymmetric cross-entropy (ER-ACE).
+
+  Caccia et al., "New Insights on Reducing Abrupt Representation Change in
+  Online Continual Learning", ICLR 2022, eq. 4. The softmax of the stream batch
+  leaves out every class seen that the batch does not hold; outputs of classes
+  still to come take part in it if `scope.head` has them. That of the replayed
+  batch runs over all classes seen. In the first experience nothing is replayed
+  and nothing left out.
+  """
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    del state
+    key, replay_key = jax.random.split(key)
+    out = forward(params, stats, batch.x, key)
+    is_first = scope.task == 0
+    present = jnp.zeros(scope.seen.shape, bool)
+    present = present.at[batch.y].max(batch.weight > 0)
+    mask = scope.head & (present | ~scope.seen | is_first)
+    new = losses.cross_entropy(out.logits, batch.y, batch.weight, mask)
+
+    replayed = batches.fill(memory[0], batch)
+    again = forward(params, out.stats, replayed.x, replay_key)
+    old = losses.cross_entropy(
+      again.logits,
+      replayed.y,
+      jnp.where(is_first, 0.0, replayed.weight),
+      scope.head & scope.seen,
+    )
+    stats = jax.tree.map(
+      lambda one, two: jnp.where(is_first, one, two), out.stats, again.stats
+    )
+    info = {"stream": new, "replay": old}
+    return new + old, base.Aux(stats, out.logits, {}, info)
+
+  return base.Objective(loss, num_draws=1)

@@ -1,0 +1,38 @@
+"""Representation learning of iCaRL."""
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.objectives import batches, losses, teacher
+
+
+def icarl() -> base.Objective:
+  """Binary cross-entropy per class, old classes taught by the old network.
+
+  Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",
+  CVPR 2017, Algorithm 3, on stream and replayed examples together: the targets
+  of classes that the current experience lacks are the sigmoid outputs of the
+  network as it stood when the experience began, those of its own classes are
+  the labels. Averaged over examples and the classes seen.
+  """
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    key, teacher_key = jax.random.split(key)
+    whole = batches.join(batch, memory[0])
+    out = forward(params, stats, whole.x, key)
+    old = forward(state.params, state.stats, whole.x, teacher_key)
+    targets = jnp.where(
+      teacher.earlier_classes(scope),
+      jax.nn.sigmoid(jnp.asarray(old.logits, jnp.float32)),
+      jax.nn.one_hot(whole.y, scope.seen.shape[0]),
+    )
+    value = losses.binary_cross_entropy(
+      out.logits, targets, whole.weight, scope.seen & scope.head
+    )
+    logits = out.logits[: batch.y.shape[0]]
+    return value, base.Aux(out.stats, logits, {}, {})
+
+  return base.Objective(
+    loss, num_draws=1, init=teacher.copy, begin=teacher.begin
+  )

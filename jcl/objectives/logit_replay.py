@@ -1,0 +1,78 @@
+"""Replay of the logits an example had when it was stored.
+
+Buzzega et al., "Dark Experience for General Continual Learning: a Strong,
+Simple Baseline", NeurIPS 2020.
+"""
+
+import jax
+import numpy as np
+
+from jcl import base
+from jcl.objectives import batches, losses
+
+
+def der(alpha: float) -> base.Objective:
+  """Cross-entropy, plus `alpha` times the drift of replayed logits (eq. 5).
+
+  The drift is the squared difference to the stored logits, averaged over
+  examples and outputs. Logits are stored as the update that learns an example
+  saw them.
+  """
+  _check("alpha", alpha)
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    del state
+    key, drift_key = jax.random.split(key)
+    out = forward(params, stats, batch.x, key)
+    learned = losses.cross_entropy(
+      out.logits, batch.y, batch.weight, scope.head
+    )
+    drift, stats = _drift(
+      forward, params, out.stats, batch, memory[0], scope, drift_key
+    )
+    info = {"stream": learned, "drift": drift}
+    aux = base.Aux(stats, out.logits, {"logits": out.logits}, info)
+    return learned + alpha * drift, aux
+
+  return base.Objective(loss, num_draws=1, stores=_stores)
+
+
+def derpp(alpha: float, beta: float) -> base.Objective:
+  """`der`, plus `beta` times the cross-entropy of a second draw (eq. 6)."""
+  _check("beta", beta)
+  dark = der(alpha)
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    key, replay_key = jax.random.split(key)
+    value, aux = dark.loss(
+      forward, params, stats, batch, memory[:1], scope, state, key
+    )
+    replayed = batches.fill(memory[1], batch)
+    out = forward(params, aux.stats, replayed.x, replay_key)
+    old = losses.cross_entropy(
+      out.logits, replayed.y, replayed.weight, scope.head
+    )
+    info = {**aux.info, "replay": old}
+    return value + beta * old, aux._replace(stats=out.stats, info=info)
+
+  return dark._replace(loss=loss, num_draws=2)
+
+
+def _drift(forward, params, stats, batch, memory, scope, key):
+  replayed = batches.fill(memory, batch)
+  out = forward(params, stats, replayed.x, key)
+  value = losses.squared_error(
+    out.logits, memory.extras["logits"], memory.weight, scope.head
+  )
+  return value, out.stats
+
+
+def _stores(network: base.Network):
+  return {"logits": np.zeros(network.num_classes, np.float32)}
+
+
+def _check(name, value):
+  if value < 0:
+    raise ValueError(
+      f"{name} weighs a loss and is {value}: give a number from 0"
+    )

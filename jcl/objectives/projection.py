@@ -1,0 +1,43 @@
+"""Gradients corrected so that they do not raise the loss on a memory."""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.objectives import losses, supervised
+
+
+def agem() -> base.Objective:
+  """Averaged gradient episodic memory.
+
+  Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019, eq. 11:
+  where the gradient g of the batch and the gradient r of a replayed batch
+  point apart, g loses its part along r. An empty memory has r = 0 and leaves g
+  as it is.
+  """
+
+  def reference(forward, params, stats, batch, memory, scope, state, key):
+    del batch, state
+    old = memory[0]
+    out = forward(params, stats, old.x, key)
+    value = losses.cross_entropy(out.logits, old.y, old.weight, scope.head)
+    return value, base.Aux(out.stats, out.logits, {}, {})
+
+  return supervised.cross_entropy()._replace(
+    num_draws=1, reference=reference, project=_project
+  )
+
+
+def _project(grads, reference, memory):
+  del memory
+  norm = _dot(reference, reference)
+  along = jnp.minimum(_dot(grads, reference), 0.0)
+  scale = along / jnp.where(norm > 0, norm, 1.0)
+  return jax.tree.map(lambda g, r: g - scale * r, grads, reference)
+
+
+def _dot(one, two):
+  products = jax.tree.map(lambda a, b: jnp.sum(a * b), one, two)
+  return jax.tree.reduce(operator.add, products, jnp.float32(0))

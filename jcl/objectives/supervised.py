@@ -1,0 +1,54 @@
+"""Cross-entropy on the stream, and on the stream and a memory."""
+
+import jax
+
+from jcl import base
+from jcl.objectives import batches, losses
+
+
+def cross_entropy() -> base.Objective:
+  """Learns the current batch and nothing else."""
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    del memory, state
+    out = forward(params, stats, batch.x, key)
+    value = losses.cross_entropy(out.logits, batch.y, batch.weight, scope.head)
+    return value, base.Aux(out.stats, out.logits, {}, {})
+
+  return base.Objective(loss)
+
+
+def experience_replay(one_loss: bool = True) -> base.Objective:
+  """Learns each batch together with one from the memory.
+
+  Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019;
+  Riemer et al., "Learning to Learn without Forgetting by Maximizing Transfer
+  and Minimizing Interference", ICLR 2019.
+
+  Args:
+    one_loss: whether stream and replayed examples are one batch, with one mean
+      over all of them; otherwise two batches, whose means are added.
+  """
+
+  def joint_loss(forward, params, stats, batch, memory, scope, state, key):
+    del state
+    whole = batches.join(batch, memory[0])
+    out = forward(params, stats, whole.x, key)
+    value = losses.cross_entropy(out.logits, whole.y, whole.weight, scope.head)
+    logits = out.logits[: batch.y.shape[0]]
+    return value, base.Aux(out.stats, logits, {}, {})
+
+  def separate_loss(forward, params, stats, batch, memory, scope, state, key):
+    del state
+    key, replay_key = jax.random.split(key)
+    out = forward(params, stats, batch.x, key)
+    replayed = batches.fill(memory[0], batch)
+    again = forward(params, out.stats, replayed.x, replay_key)
+    new, old = (
+      losses.cross_entropy(o.logits, b.y, b.weight, scope.head)
+      for o, b in ((out, batch), (again, replayed))
+    )
+    info = {"stream": new, "replay": old}
+    return new + old, base.Aux(again.stats, out.logits, {}, info)
+
+  return base.Objective(joint_loss if one_loss else separate_loss, num_draws=1)

@@ -1,0 +1,83 @@
+"""How class scores are read off a network."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+
+# Score of a class that cannot be predicted; finite, so that scores can be
+# compared and averaged.
+NEVER = -1e9
+_ROWS = 500  # exemplars per forward pass
+
+
+class Means(NamedTuple):
+  """What `nearest_mean` keeps of the exemplars."""
+
+  mean: jax.Array  # [C, D] of unit length
+  known: jax.Array  # [C] bool, classes with an exemplar
+
+
+def logits() -> base.Predictor:
+  """Scores classes by the network's outputs."""
+
+  def fit(network_apply, params, stats, memory):
+    del network_apply, params, stats, memory
+    return ()
+
+  def scores(network_apply, params, stats, x, fitted):
+    del fitted
+    return network_apply(params, stats, x, ()).logits
+
+  return base.Predictor(fit, scores)
+
+
+def nearest_mean(features: str = "features") -> base.Predictor:
+  """Scores classes by how near the mean of their exemplars is.
+
+  Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",
+  CVPR 2017, Algorithm 1: features and means have unit length, and a score is
+  minus the squared distance. Classes without exemplars score `NEVER`.
+
+  Args:
+    features: the tap [B, D] to read, as `network_apply` knows it.
+  """
+
+  def embed(network_apply, params, stats, x):
+    out = network_apply(params, stats, x, (features,))
+    return _unit_length(jnp.asarray(out.taps[features], jnp.float32)), out
+
+  def fit(network_apply, params, stats, memory):
+    if memory is None:
+      raise ValueError(
+        "the nearest mean of exemplars needs a memory: use a replay such as "
+        "herding.herding(capacity, num_samples), or predictors.logits()"
+      )
+    totals, counts = [], []
+    # Not a device loop, in which convolutions are slow on CPU.
+    for start in range(0, memory.y.shape[0], _ROWS):
+      part = jax.tree.map(lambda leaf, i=start: leaf[i : i + _ROWS], memory)
+      embedded, out = embed(network_apply, params, stats, part.x)
+      member = jax.nn.one_hot(part.y, out.logits.shape[-1])
+      member = member * part.weight[:, None]
+      totals.append(member.T @ embedded)
+      counts.append(jnp.sum(member, axis=0))
+    return Means(_unit_length(sum(totals)), sum(counts) > jnp.float32(0))
+
+  def scores(network_apply, params, stats, x, fitted):
+    embedded, _ = embed(network_apply, params, stats, x)
+    distance = (
+      jnp.sum(jnp.square(embedded), axis=1, keepdims=True)
+      - 2 * embedded @ fitted.mean.T
+      + jnp.sum(jnp.square(fitted.mean), axis=1)
+    )
+    return jnp.where(fitted.known, -distance, NEVER)
+
+  return base.Predictor(fit, scores)
+
+
+def _unit_length(vectors):
+  length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
+  return vectors / jnp.maximum(length, 1e-12)

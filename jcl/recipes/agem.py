@@ -1,0 +1,21 @@
+"""Averaged gradient episodic memory."""
+
+from jcl import base
+from jcl.objectives import projection
+from jcl.recipes import bounds
+from jcl.replay import reservoir
+
+
+def agem(*, buffer: int | str = 200, minibatch: int = 128) -> base.Method:
+  """Removes from each gradient what would raise the loss on the memory.
+
+  Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019, eq. 11.
+
+  Semantics: two gradients per step, of the stream batch and of a replayed
+  one; the memory is a reservoir offered each experience when it has ended, so
+  the current experience is not replayed.
+  """
+  return bounds.finetune()._replace(
+    objective=projection.agem(),
+    replay=reservoir.reservoir(buffer, minibatch)._replace(when="after"),
+  )

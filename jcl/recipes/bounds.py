@@ -1,0 +1,32 @@
+"""The two bounds between which every method is read."""
+
+from jcl import base, predictors
+from jcl.objectives import supervised
+from jcl.replay import nothing
+from jcl.selection import fixed
+
+
+def finetune() -> base.Method:
+  """Lower bound: learns each experience as if there were no other.
+
+  Semantics: cross-entropy on the current batch, no memory.
+  """
+  return base.Method(
+    objective=supervised.cross_entropy(),
+    replay=nothing.none(),
+    selector=fixed.everything(),
+    predictor=predictors.logits(),
+  )
+
+
+def joint(*, restart: bool = True) -> base.Method:
+  """Upper bound: learns all data so far together, at every experience.
+
+  Semantics: at each experience the parameters are drawn anew (`restart`) and
+  trained for the run's epochs on the union of all experiences so far,
+  shuffled. The last experience is thus ordinary training on everything.
+  """
+  return finetune()._replace(
+    gather="seen",
+    restart=restart,
+  )

@@ -1,0 +1,44 @@
+"""Dark experience replay."""
+
+from jcl import base
+from jcl.objectives import logit_replay
+from jcl.recipes import er
+
+
+def der(
+  *,
+  buffer: int | str = 200,
+  minibatch: int = 10,
+  alpha: float = 0.3,
+) -> base.Method:
+  """Holds replayed examples' logits near what they were when stored.
+
+  Buzzega et al., "Dark Experience for General Continual Learning", NeurIPS
+  2020, eq. 5 (`alpha`).
+
+  Semantics: as `er`, but two losses: cross-entropy on the stream batch and
+  `alpha` times the mean squared error between the logits of a replayed batch
+  and those stored with it, taken at the step that stored them (training
+  mode, before the update).
+  """
+  method = er.er(buffer=buffer, minibatch=minibatch)
+  return method._replace(objective=logit_replay.der(alpha))
+
+
+def derpp(
+  *,
+  buffer: int | str = 200,
+  minibatch: int = 10,
+  alpha: float = 0.3,
+  beta: float = 0.5,
+) -> base.Method:
+  """Dark experience replay with the replayed labels as well.
+
+  Buzzega et al., "Dark Experience for General Continual Learning", NeurIPS
+  2020, eq. 6 (`alpha`, `beta`).
+
+  Semantics: as `der`, with a second, independent replayed batch whose
+  cross-entropy is added `beta` times.
+  """
+  method = er.er(buffer=buffer, minibatch=minibatch)
+  return method._replace(objective=logit_replay.derpp(alpha, beta))

@@ -1,0 +1,19 @@
+"""Elastic weight consolidation, online form."""
+
+from jcl import base
+from jcl.objectives import regularisers
+from jcl.recipes import bounds
+
+
+def ewc(*, strength: float = 10.0, decay: float = 1.0) -> base.Method:
+  """Holds parameters that earlier experiences found important.
+
+  Schwarz et al., "Progress & Compress", ICML 2018, section 3.2 (gamma is
+  `decay`, lambda `strength`); after Kirkpatrick et al., PNAS 2017.
+
+  Semantics: no memory; the Fisher diagonal of an experience is the mean of
+  squared per-example gradients over all of it, taken when it has ended.
+  """
+  return bounds.finetune()._replace(
+    objective=regularisers.ewc_online(strength, decay)
+  )

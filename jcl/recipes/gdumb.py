@@ -1,0 +1,20 @@
+"""Greedy sampler and dumb learner."""
+
+from jcl import base
+from jcl.recipes import bounds
+from jcl.replay import balanced
+
+
+def gdumb(*, buffer: int | str = 200) -> base.Method:
+  """Keeps a balanced memory and learns from nothing else, from scratch.
+
+  Prabhu et al., "GDumb: A Simple Approach that Questions Our Progress in
+  Continual Learning", ECCV 2020.
+
+  Semantics: the stream only fills the memory; at the end of each experience
+  new parameters are trained for the run's epochs on the memory alone.
+  """
+  replay = balanced.greedy(buffer, num_samples=0)._replace(when="before")
+  return bounds.finetune()._replace(
+    replay=replay, gather="memory", restart=True
+  )

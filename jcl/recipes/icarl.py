@@ -1,0 +1,24 @@
+"""Incremental classifier and representation learning."""
+
+from jcl import base, predictors
+from jcl.objectives import icarl as icarl_objective
+from jcl.recipes import bounds
+from jcl.replay import herding
+
+
+def icarl(*, buffer: int | str = 200, minibatch: int = 10) -> base.Method:
+  """Learns features with distillation, classifies by the nearest mean.
+
+  Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",
+  CVPR 2017, algorithms 1 to 5.
+
+  Semantics: binary cross-entropy per output, with the previous network's
+  outputs as targets of old classes; exemplars are herded when an experience
+  ends and `minibatch` of them join each batch (the paper trains on the union
+  of both sets instead); predictions use the mean features of the exemplars.
+  """
+  return bounds.finetune()._replace(
+    objective=icarl_objective.icarl(),
+    replay=herding.herding(buffer, minibatch),
+    predictor=predictors.nearest_mean(),
+  )

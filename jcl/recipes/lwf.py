@@ -1,0 +1,19 @@
+"""Learning without forgetting."""
+
+from jcl import base
+from jcl.objectives import regularisers
+from jcl.recipes import bounds
+
+
+def lwf(*, strength: float = 1.0, temperature: float = 2.0) -> base.Method:
+  """Holds old outputs on new data near those of the previous network.
+
+  Li and Hoiem, "Learning without Forgetting", ECCV 2016, eq. 2 and 3.
+
+  Semantics: no memory; the teacher is the network as it stood when the
+  experience began, compared on the classes seen before it; the paper's
+  warm-up of the new outputs is left out.
+  """
+  return bounds.finetune()._replace(
+    objective=regularisers.lwf(strength, temperature)
+  )

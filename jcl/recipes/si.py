@@ -1,0 +1,19 @@
+"""Synaptic intelligence."""
+
+from jcl import base
+from jcl.objectives import regularisers
+from jcl.recipes import bounds
+
+
+def si(*, strength: float = 1.0, damping: float = 0.1) -> base.Method:
+  """Holds parameters by how much they lowered the loss along the way.
+
+  Zenke et al., "Continual Learning Through Synaptic Intelligence", ICML 2017,
+  eq. 4 and 5 (c is `strength`, xi `damping`).
+
+  Semantics: no memory; the path integral uses the gradient of the whole loss,
+  penalty included, and is folded in when an experience ends.
+  """
+  return bounds.finetune()._replace(
+    objective=regularisers.synaptic_intelligence(strength, damping)
+  )

@@ -1,0 +1,156 @@
+"""Memories that give every class an equal share of the slots.
+
+With M slots and K classes held, a class is under its quota while it has fewer
+than M / K examples; where K does not divide M, some classes have one more than
+others. An example of such a class takes an empty slot or, where none is left,
+that of an example of the largest class. What happens to other examples, and
+which example of a class makes room, is where the published policies differ.
+With fewer slots than classes, a class leaves when another comes.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.replay import memory, sampling
+
+_EMPTY = -1  # label of a slot that holds nothing
+
+# (slots that may make room [M] bool, arrival numbers [M], chance []) -> slot
+EvictFn = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+class Census(NamedTuple):
+  """What the policies know of the slots, beside their labels."""
+
+  order: jax.Array  # [M] int32, arrival number of what the slot holds
+  size: jax.Array  # [M] int32, slots of the same class as this one
+  num_held: jax.Array  # [] int32, classes with an example in memory
+
+
+def ring(
+  capacity: int | str, num_samples: int, *, current: bool = True
+) -> base.Replay:
+  """Keeps the most recent examples of each class.
+
+  A ring buffer per class (Chaudhry et al., "On Tiny Episodic Memories in
+  Continual Learning", 2019): a class over its quota overwrites its own oldest
+  example. Departure: the quota shrinks as classes arrive instead of being set
+  for all of them beforehand, so that no slot waits for a class to come.
+
+  Args:
+    capacity: in slots, or in bytes such as "2MB".
+    num_samples: examples per draw.
+    current: whether draws include examples of the current experience.
+  """
+  return _balanced(capacity, num_samples, current, _oldest, overwrites=True)
+
+
+def greedy(
+  capacity: int | str, num_samples: int, *, current: bool = True
+) -> base.Replay:
+  """Keeps as equal a number of each class as the stream allows.
+
+  The greedy balancing sampler (Prabhu et al., "GDumb: A Simple Approach that
+  Questions Our Progress in Continual Learning", ECCV 2020, Algorithm 1): an
+  example of a class over its quota is dropped, and a random example of the
+  largest class makes room for others. It is offered each experience ahead of
+  training, as GDumb trains on the memory alone.
+
+  Args:
+    capacity: in slots, or in bytes such as "2MB".
+    num_samples: examples per draw.
+    current: whether draws include examples of the current experience.
+  """
+  replay = _balanced(
+    capacity, num_samples, current, _at_random, overwrites=False
+  )
+  return replay._replace(when="before")
+
+
+def _balanced(
+  capacity: int | str,
+  num_samples: int,
+  current: bool,
+  evict_fn: EvictFn,
+  *,
+  overwrites: bool,
+) -> base.Replay:
+  memory.check_sizes(capacity, num_samples)
+
+  def init(example):
+    state = memory.start(capacity, example)
+    empty = jnp.zeros_like(state.items.y)
+    return state._replace(policy=Census(empty, empty, jnp.int32(0)))
+
+  def add(key, state, batch):
+    labels = jnp.where(state.items.weight > 0, state.items.y, _EMPTY)
+    offered = batch.weight > 0
+    total = state.seen + jnp.cumsum(offered, dtype=jnp.int32)
+    chance = jax.random.uniform(key, offered.shape)
+    (_, census), slots = jax.lax.scan(
+      functools.partial(_offer, evict_fn, overwrites),
+      (labels, state.policy),
+      (batch.y, total - 1, offered, chance),
+    )
+    return base.ReplayState(
+      memory.write(state.items, batch, slots),
+      state.seen + jnp.sum(offered, dtype=jnp.int32),
+      census,
+    )
+
+  return base.Replay(
+    capacity,
+    num_samples,
+    init=init,
+    add=add,
+    sample=functools.partial(
+      sampling.sample, num_samples=num_samples, current=current
+    ),
+  )
+
+
+def _offer(evict_fn: EvictFn, overwrites: bool, carry, row):
+  """Takes one example in or drops it; returns its slot, M where dropped."""
+  labels, census = carry
+  label, number, offered, chance = row
+  capacity = labels.shape[0]
+  own = labels == label
+  count = jnp.sum(own)
+  is_new = count == 0
+  under_quota = count * (census.num_held + is_new) < capacity
+  empty = labels == _EMPTY
+  largest = census.size == jnp.max(census.size)
+  room = jnp.where(
+    under_quota,
+    jnp.where(jnp.any(empty), empty, largest),
+    own if overwrites else False,
+  )
+  stored = offered & jnp.any(room)
+  slot = jnp.where(stored, evict_fn(room, census.order, chance), capacity)
+  evicted = labels.at[slot].get(mode="fill", fill_value=_EMPTY)
+  labels = labels.at[slot].set(label, mode="drop")
+  lost, gained = labels == evicted, labels == label
+  size = jnp.where(lost, jnp.sum(lost), census.size)
+  size = jnp.where(gained, jnp.sum(gained), size)
+  gone = (evicted != _EMPTY) & ~jnp.any(lost)
+  num_held = census.num_held + (stored & is_new) - gone
+  order = census.order.at[slot].set(number, mode="drop")
+  return (labels, Census(order, size, num_held)), slot
+
+
+def _oldest(room, order, chance):
+  del chance
+  return jnp.argmin(jnp.where(room, order, jnp.iinfo(order.dtype).max))
+
+
+def _at_random(room, order, chance):
+  del order
+  upto = jnp.cumsum(room)
+  rank = jnp.floor(chance * upto[-1]).astype(upto.dtype)
+  # Rounding may lift the product to the count itself.
+  return jnp.argmax(upto > jnp.minimum(rank, upto[-1] - 1))

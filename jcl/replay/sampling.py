@@ -1,0 +1,69 @@
+"""Which slots of a memory a step sees again."""
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.replay import memory
+
+
+def uniform(key: base.Key, allowed: base.Array, num_samples: int) -> jax.Array:
+  """Draws slots uniformly without replacement.
+
+  Robert Floyd's method (Bentley and Floyd, "Programming Pearls: A Sample of
+  Brilliance", CACM 1987) over the n allowed slots: draw number k takes a rank
+  t_k of 0 .. n - R + k, or rank n - R + k itself where t_k is taken already.
+  Which draws find theirs taken follows from all t at once, so there is no loop
+  over the draws, and no sort of the memory.
+
+  Args:
+    key: consumed.
+    allowed: [M] bool, slots to draw from.
+    num_samples: R.
+
+  Returns:
+    [R] int32 slots. Where fewer than R are allowed each of those comes once,
+    ahead of M for the rest.
+  """
+  capacity = allowed.shape[0]
+  num_upto = jnp.cumsum(allowed)
+  num_allowed = num_upto[-1]
+  num_drawn = jnp.minimum(num_allowed, num_samples)
+  draw = jnp.arange(num_samples)
+  first = num_allowed - num_drawn
+  top = first + draw
+  rank = jax.random.randint(key, (num_samples,), 0, top + 1)
+  # Rank t is taken where an earlier draw had the same t, or where t is the top
+  # of an earlier draw that found its own t taken; the latter is a chain of
+  # draws, followed to its end by doubling.
+  taken = jnp.any(jnp.tril(rank[:, None] == rank, -1), axis=1)
+  earlier = jnp.where((rank >= first) & (rank < top), rank - first, draw)
+  for _ in range(num_samples.bit_length()):
+    taken |= taken[earlier]
+    earlier = earlier[earlier]
+  rank = jnp.where(taken, top, rank)
+  slots = jnp.searchsorted(num_upto, rank + 1, method="scan_unrolled")
+  return jnp.where(draw < num_drawn, slots, capacity).astype(jnp.int32)
+
+
+def sample(
+  key: base.Key,
+  state: base.ReplayState,
+  scope: base.Scope,
+  *,
+  num_samples: int,
+  current: bool,
+) -> base.Batch:
+  """Returns `num_samples` filled slots, padded with rows of weight 0.
+
+  Args:
+    key: consumed.
+    state: the memory.
+    scope: where the stream is.
+    num_samples: R.
+    current: whether examples of the current experience may be drawn.
+  """
+  allowed = state.items.weight > 0
+  if not current:
+    allowed &= state.items.task != scope.task
+  return memory.read(state.items, uniform(key, allowed, num_samples))

@@ -1,0 +1,184 @@
+"""What the charts share: colours, panels, lines with bands, legends."""
+
+from collections.abc import Sequence
+import math
+import textwrap
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from jcl import metrics
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+# Okabe & Ito, "Color Universal Design", 2008, without yellow, which is lost on
+# white paper.
+_COLOURS = (
+  "#0072B2",
+  "#D55E00",
+  "#009E73",
+  "#CC79A7",
+  "#E69F00",
+  "#56B4E9",
+  "#000000",
+)
+_LINES = ("-", "--", ":", "-.")
+_MARKERS = "osD^vPX*"
+_HATCHES = ("", "///", "...", "xxx")
+WIDTH = 9.0  # inches
+_LEGEND = 48  # characters in a line of a legend
+_NUM_POINTS = 200  # of a line over steps that seeds do not share
+
+Series = tuple[np.ndarray, np.ndarray]  # x [N] rising, y [N]
+
+
+def colour(index: int) -> str:
+  """The colour of the recipe or account at `index`; they repeat after seven."""
+  return _COLOURS[index % len(_COLOURS)]
+
+
+def hatch(index: int) -> str:
+  """What tells apart bars of one colour."""
+  return _HATCHES[index // len(_COLOURS) % len(_HATCHES)]
+
+
+def wrapped(label: str, width: int) -> str:
+  """A label in lines of about `width` characters, options kept whole."""
+  return textwrap.fill(
+    label, width, break_long_words=False, break_on_hyphens=False
+  )
+
+
+def resampled(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
+  """Series of one recipe on a common x [N], as y [seeds, N]."""
+  if not series:
+    return np.empty(0), np.empty((0, 0))
+  first = series[0][0]
+  if all(np.array_equal(x, first) for x, _ in series):
+    return first, np.array([y for _, y in series])
+  low = min(x[0] for x, _ in series)
+  high = max(x[-1] for x, _ in series)
+  common = np.linspace(low, high, _NUM_POINTS)
+  rows = [np.interp(common, x, y, math.nan, math.nan) for x, y in series]
+  return common, np.array(rows)
+
+
+def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
+  """Rows of possibly unequal lengths as one array, padded with NaN."""
+  stacked = np.full((len(rows), max(map(len, rows), default=0)), math.nan)
+  for target, row in zip(stacked, rows, strict=True):
+    target[: len(row)] = row
+  return stacked
+
+
+def intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Means and half-widths over seeds, [seeds, N] to [N] each."""
+  pairs = [metrics.confidence_interval(column) for column in values.T]
+  means, half_widths = np.array(pairs).reshape(-1, 2).T
+  return means, half_widths
+
+
+def line(
+  axis: "Axes", x: np.ndarray, values: np.ndarray, index: int, label: str
+) -> None:
+  """Draws the mean of `values` [seeds, N] over `x` [N], and its band."""
+  mean, half_width = intervals(values)
+  few = len(x) <= 25
+  axis.plot(
+    x,
+    mean,
+    color=colour(index),
+    linestyle=_LINES[index // len(_COLOURS) % len(_LINES)],
+    marker=_MARKERS[index % len(_MARKERS)] if few else None,
+    markersize=4,
+    linewidth=1.5,
+    label=wrapped(label, _LEGEND),
+  )
+  if len(values) > 1:
+    axis.fill_between(
+      x,
+      mean - half_width,
+      mean + half_width,
+      color=colour(index),
+      alpha=0.15,
+      linewidth=0,
+    )
+  tidy(axis, "both")
+
+
+def new_figure(width: float, height: float) -> "Figure":
+  """An empty figure, sizes in inches, outside pyplot's global state."""
+  from matplotlib import figure
+
+  return figure.Figure(figsize=(width, height), layout="constrained")
+
+
+def line_figure(labels: Sequence[str]) -> "Figure":
+  """Room for a row of line charts above a legend in two columns."""
+  num_lines = sum(wrapped(label, _LEGEND).count("\n") + 1 for label in labels)
+  return new_figure(WIDTH, 3.6 + 0.2 * math.ceil(num_lines / 2))
+
+
+def panels(
+  labels: Sequence[str], width: float, height: float, *, sharey: bool = False
+) -> tuple["Figure", list["Axes"]]:
+  """One panel per label, titled with it, three to a row; sizes of a panel."""
+  columns = min(3, len(labels))
+  rows = math.ceil(len(labels) / columns)
+  titles = [wrapped(label, 36) for label in labels]
+  title_height = 0.15 * max(title.count("\n") for title in titles)
+  figure = new_figure(
+    0.6 + columns * width + (2.0 if columns == 1 else 0.0),
+    rows * (height + title_height),
+  )
+  grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+  for axis in grid.flat[len(labels) :]:
+    axis.remove()
+  axes = list(grid.flat[: len(labels)])
+  for axis, title in zip(axes, titles, strict=True):
+    axis.set_title(title, fontsize=8)
+  return figure, axes
+
+
+def legend(figure: "Figure", axis: "Axes") -> None:
+  """Names the lines of `axis` below the whole figure."""
+  handles, labels = axis.get_legend_handles_labels()
+  figure.legend(
+    handles,
+    labels,
+    loc="outside lower center",
+    ncols=2,
+    fontsize=8,
+    frameon=False,
+  )
+
+
+def tidy(axis: "Axes", grid: Literal["x", "y", "both"]) -> None:
+  """Leaves of the frame only what helps reading, and a grid behind it all."""
+  axis.spines[["top", "right"]].set_visible(False)
+  axis.grid(axis=grid, color="0.9", linewidth=0.8)
+  axis.set_axisbelow(True)
+
+
+def integers(axis: Any) -> None:
+  """Whole numbers as ticks of an x or y axis."""
+  from matplotlib import ticker
+
+  axis.set_major_locator(ticker.MaxNLocator(10, integer=True, min_n_ticks=1))
+
+
+def say(axis: "Axes", message: str) -> None:
+  """Says in the middle of an empty chart why it is empty."""
+  axis.set_xticks([])
+  axis.text(
+    0.5,
+    0.5,
+    message,
+    transform=axis.transAxes,
+    ha="center",
+    va="center",
+    color="0.4",
+    fontsize=9,
+  )

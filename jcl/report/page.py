@@ -1,0 +1,264 @@
+"""The report: one self-contained HTML page over any number of runs."""
+
+import base64
+from collections.abc import Iterable, Sequence
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from jcl import base
+from jcl.report import pictures, summary, table
+
+_CAPTIONS = {
+  "accuracy_per_experience": (
+    "Accuracy as experiences arrive",
+    "Each point is the mean accuracy over the test sets of all experiences "
+    "learned so far. A line that stays high has kept the old while learning "
+    "the new.",
+  ),
+  "accuracy_over_time": (
+    "Accuracy at any time",
+    "Left: accuracy on the seen test sets at every evaluation, so that dips "
+    "within an experience show. Right: accuracy on each batch before it was "
+    "learned. Grey lines end experiences.",
+  ),
+  "accuracy_matrix": (
+    "Accuracy matrices",
+    "Percent right on each test set (column) after each experience (row), "
+    "class-incremental, mean over seeds. Read a column downwards from the "
+    "diagonal to see one test set being forgotten.",
+  ),
+  "forgetting": (
+    "Forgetting per test set",
+    "How far accuracy on each test set ended below its best, "
+    "class-incremental. Below zero, it ended at its best.",
+  ),
+  "costs": (
+    "Where the cost went",
+    "Totals of a run by account, mean over seeds; whiskers are of the whole. "
+    "Energy is named by how it was found: modelled or measured.",
+  ),
+  "loss": (
+    "Training loss",
+    "Loss of the batches as they were learned. A jump at a grey line is the "
+    "arrival of a new experience.",
+  ),
+  "memory_per_class": (
+    "What the memory holds",
+    "Examples of each class in the memory at the end; equal bars are a "
+    "balanced memory.",
+  ),
+}
+_MEANINGS = {
+  "final_average_accuracy": "final accuracy, mean over test sets",
+  "micro_average_accuracy": "final accuracy, all test examples as one set",
+  "average_incremental_accuracy": (
+    "average incremental accuracy: mean over experiences of the mean over the "
+    "test sets seen by then"
+  ),
+  "learning_accuracy": "accuracy on each test set just after learning it",
+  "forgetting_from_maximum": "forgetting: fall from the best ever",
+  "forgetting_from_first": "forgetting: fall from just after learning it",
+  "backward_transfer": "backward transfer: the latter, negated",
+  "forward_transfer": (
+    "forward transfer: gain over the untrained network just before learning it"
+  ),
+  "worst_case": "final accuracy on the worst test set",
+  "worst_case_accuracy": (
+    "WC-ACC: accuracy on the newest test set joined with the minima of the "
+    "earlier ones since they were learned"
+  ),
+  "anytime_average": "accuracy on seen test sets, averaged over steps",
+}
+# Shown in places of their own, so not again among a run's other context.
+_PLACED = {"recipe", "seed", "num_experiences"}
+
+
+def find_runs(folders: Iterable[str | Path]) -> list[Path]:
+  """Run folders among `folders` and at any depth below them, each once.
+
+  Raises:
+    FileNotFoundError: where a folder does not exist or holds no run.
+  """
+  found: dict[Path, None] = {}
+  for folder in map(Path, folders):
+    below = sorted(path.parent for path in folder.rglob("records.jsonl"))
+    if not below:
+      raise FileNotFoundError(
+        f"no run in {folder}: give a folder with a records.jsonl in it or "
+        "somewhere below it"
+      )
+    found.update(dict.fromkeys(below))
+  return list(found)
+
+
+def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
+  """Writes the report on `runs` into `folder` and returns the page's path.
+
+  `report.html` holds its pictures and needs no other file. Beside it lie the
+  pictures, `pictures/*.png`, and `summary.json` with the summaries of all
+  runs, which is left as it is where `folder` is itself that of a run.
+  """
+  import jinja2
+
+  folder = Path(folder)
+  comparison = table.formatted(table.comparison(runs))
+  paths = pictures.save_all(runs, folder / "pictures")
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  page = environment.get_template("page.html").render(
+    comparison=comparison,
+    groups=table.group(runs),
+    pictures=[_picture(name, path) for name, path in paths.items()],
+    runs=[_details(run) for run in runs],
+  )
+  target = folder / "report.html"
+  target.write_text(page, encoding="utf-8")
+  if not summary.is_run(folder):
+    everything = [
+      {"folder": os.path.relpath(run.folder, folder), **run.summary}
+      for run in runs
+    ]
+    (folder / "summary.json").write_text(
+      json.dumps({"runs": everything}, indent=1), encoding="utf-8"
+    )
+  return target
+
+
+def _picture(name: str, path: Path) -> dict[str, str]:
+  title, caption = _CAPTIONS[name]
+  data = base64.b64encode(path.read_bytes()).decode()
+  return {"title": title, "caption": caption, "data": data}
+
+
+def _details(run: summary.Run) -> dict[str, Any]:
+  facts = run.summary
+  context = {
+    key: value
+    for key, value in facts.items()
+    if key not in summary.COMPUTED and key not in _PLACED
+  }
+  progress = f"{facts['experiences']} of {facts['num_experiences']} experiences"
+  return {
+    "name": table.name(facts.get("recipe")),
+    "seed": facts.get("seed"),
+    "status": progress if run.finished else f"unfinished: {progress}",
+    "finished": run.finished,
+    "facts": {
+      "folder": str(run.folder),
+      **{
+        key.replace("_", " "): _text(value)
+        for key, value in context.items()
+        if not isinstance(value, dict)
+      },
+      "steps": f"{facts['steps']:,}",
+      "examples shown": f"{facts['examples']:,}",
+      "peak memory of the process": _si(facts["peak_bytes"], "B"),
+      "accuracy per joule": _number(facts["accuracy_per_joule"]),
+      "online accuracy": _share(facts["online_accuracy"]),
+      "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
+    },
+    "sections": {
+      key.replace("_", " "): _mapping(value)
+      for key, value in context.items()
+      if isinstance(value, dict)
+    },
+    "metrics": [
+      (meaning, *(_share(facts[each][name]) for each in summary.SCENARIOS))
+      for name, meaning in _MEANINGS.items()
+    ],
+    "decisions": [_decision(record) for record in run.records],
+    "costs": [
+      (account, *_cost(cost))
+      for account, cost in [*facts["costs"].items(), ("total", facts["total"])]
+    ],
+    "memory": _mapping(facts["memory"]),
+    "classes": [_share(value) for value in facts["accuracy_class"]],
+    "matrices": {
+      scenario.replace("_", "-"): [
+        [_share(value) for value in row] for row in facts[scenario]["matrix"]
+      ]
+      for scenario in summary.SCENARIOS
+    },
+  }
+
+
+def _decision(record: base.Record) -> dict[str, str]:
+  decision = record.decision
+  return {
+    "experience": str(record.experience + 1),
+    "classes": _span(record.classes),
+    "epochs": str(decision.epochs),
+    "limit": _limit(decision.limit),
+    "budget": table.amount(decision.budget),
+    "tensors": f"{record.trained[0]:,} of {record.trained[1]:,}",
+    "parameters": f"{record.parameters[0]:,} of {record.parameters[1]:,}",
+    "steps": f"{record.steps:,}",
+    "loss": table.amount(record.loss),
+    "reason": decision.reason or "–",
+  }
+
+
+def _span(classes: Sequence[int]) -> str:
+  """Classes in few words, "0–9" where they follow each other."""
+  if not classes:
+    return "–"
+  if len(classes) > 2 and classes[-1] - classes[0] == len(classes) - 1:
+    return f"{classes[0]}–{classes[-1]}"
+  return ", ".join(map(str, classes))
+
+
+def _limit(cost: base.Cost) -> str:
+  units = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
+  finite = [
+    _si(getattr(cost, name), unit)
+    for name, unit in units.items()
+    if math.isfinite(getattr(cost, name))
+  ]
+  return ", ".join(finite) or "none"
+
+
+def _cost(cost: dict[str, Any]) -> tuple[str, ...]:
+  return (
+    _number(cost["seconds"]),
+    _number(cost["joules"]),
+    _si(cost["flops"], ""),
+    _si(cost["bytes"], "B"),
+  )
+
+
+def _number(value: float | None) -> str:
+  return "–" if value is None else table.amount(float(value))
+
+
+def _share(value: float | None) -> str:
+  return "–" if value is None else f"{value:.3f}"
+
+
+def _si(value: float | None, unit: str) -> str:
+  from matplotlib import ticker
+
+  if value is None:
+    return "–"
+  return ticker.EngFormatter(unit)(float(f"{float(value):.3g}")).strip()
+
+
+def _mapping(value: dict[str, Any]) -> dict[str, str]:
+  return {
+    str(key).replace("_", " "): _text(item) for key, item in value.items()
+  }
+
+
+def _text(value: Any) -> str:
+  if isinstance(value, dict):
+    return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
+  if isinstance(value, list):
+    return ", ".join(map(_text, value)) or "–"
+  return "–" if value is None else str(value)

@@ -1,0 +1,406 @@
+"""Run folders: records as JSON lines, and the summary of a run.
+
+A run folder holds
+
+- `records.jsonl`, one line per experience that is over: `to_json(record)`;
+- `summary.json`, what `summarise` returns, written when the run begins and
+  after each experience;
+- `curve.jsonl`, optional, one line per logged point: `{"step", "experience",
+  "loss", "online_accuracy", "seconds", "steps_per_second"}`, or, where the test
+  sets were evaluated on the way, `{"step", "experience", "accuracy": [T],
+  "accuracy_task": [T]}`.
+
+NaN is written as null, the infinities as "inf" and "-inf". A run that was
+interrupted may have written a last half line, which is ignored, and after it
+resumed it may repeat lines, of which the later ones count.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+import warnings
+
+import numpy as np
+
+from jcl import base, metrics
+
+SCENARIOS = {
+  "class_incremental": "accuracy",
+  "task_incremental": "accuracy_task",
+}
+# What `summarise` computes; all else in a summary is context.
+COMPUTED = (
+  *SCENARIOS,
+  "experiences",
+  "finished",
+  "initial",
+  "test_sizes",
+  "online_accuracy",
+  "accuracy_class",
+  "macro_class_accuracy",
+  "costs",
+  "total",
+  "accuracy_per_joule",
+  "steps",
+  "examples",
+  "memory",
+  "peak_bytes",
+)
+
+
+# What each scenario holds beside its matrix.
+METRICS = (
+  "final_average_accuracy",
+  "micro_average_accuracy",
+  "average_incremental_accuracy",
+  "learning_accuracy",
+  "forgetting_from_maximum",
+  "forgetting_from_first",
+  "backward_transfer",
+  "forward_transfer",
+  "worst_case",
+  "worst_case_accuracy",
+  "anytime_average",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What a run folder holds."""
+
+  folder: Path
+  summary: dict[str, Any]
+  records: tuple[base.Record, ...]
+  curve: tuple[dict[str, Any], ...]
+
+  @property
+  def finished(self) -> bool:
+    return self.summary["finished"]
+
+
+def summarise(
+  records: Sequence[base.Record],
+  *,
+  initial: Mapping[str, Sequence[float]] | None,
+  test_sizes: Sequence[int] | None,
+  anytime: Sequence[Mapping[str, Any]],
+  context: Mapping[str, Any],
+) -> dict[str, Any]:
+  """Summary of a run, finished or not, ready for `json.dump`.
+
+  Metrics of an unfinished run cover the experiences so far and their test
+  sets. Those that compare experience `i` with test set `i` are null where the
+  two do not pair up, as in one experience under many test sets.
+
+  Args:
+    records: of the experiences so far, in order; may be empty.
+    initial: rows [T] under "accuracy" and "accuracy_task", of the network as
+      initialised; None leaves forward transfer null.
+    test_sizes: [T] examples per test set; None leaves micro averages null.
+    anytime: the points of the curve that hold "step" and the rows "accuracy"
+      and "accuracy_task"; may be empty.
+    context: kept and shown as it is. Of it the report reads "recipe" and
+      "stream" (`{"name", "options"}` each), "num_experiences", "seed" and
+      "joules_source" ("modelled: how" or "measured: how"). Runs that agree in
+      "recipe", "stream", "network", "training" and "options" are averaged as
+      seeds of one another; "device", "git_revision" and "versions" under
+      "environment" are compared.
+  """
+  clash = sorted(set(context) & set(COMPUTED))
+  if clash:
+    raise ValueError(f"context names what is computed: {clash}; rename them")
+  indices = [record.experience for record in records]
+  if indices != list(range(len(records))):
+    raise ValueError(
+      f"records are of experiences {indices}: give those of the whole run, "
+      "from 0 on and in order"
+    )
+  total = sum((_spent(record) for record in records), base.Cost())
+  last = records[-1] if records else None
+  seen = sorted({each for record in records for each in record.classes})
+  num_experiences = context.get("num_experiences")
+  if num_experiences is None:
+    num_experiences = len(last.accuracy) if last else 1
+  finished = len(records) >= num_experiences
+  summary: dict[str, Any] = {
+    **context,
+    "num_experiences": num_experiences,
+    "experiences": len(records),
+    "finished": finished,
+    "initial": initial,
+    "test_sizes": test_sizes,
+    "online_accuracy": metrics.macro_average(
+      [record.online_accuracy for record in records]
+    ),
+    "accuracy_class": last.accuracy_class if last else (),
+    "macro_class_accuracy": metrics.macro_average(
+      [last.accuracy_class[each] for each in seen] if last else ()
+    ),
+    "costs": _costs_by_account(records),
+    "total": total,
+    "steps": sum(record.steps for record in records),
+    "examples": sum(record.examples for record in records),
+    "memory": last.memory if last else {},
+    "peak_bytes": max((record.peak_bytes for record in records), default=0),
+  }
+  for scenario, name in SCENARIOS.items():
+    summary[scenario] = _scenario(
+      np.array([getattr(record, name) for record in records], float),
+      None if initial is None else initial.get(name),
+      test_sizes,
+      evaluations(records, anytime, name),
+      finished,
+    )
+  summary["accuracy_per_joule"] = metrics.accuracy_per_joule(
+    summary["class_incremental"]["final_average_accuracy"], total.joules
+  )
+  return encode(summary)
+
+
+def evaluations(
+  records: Sequence[base.Record],
+  anytime: Iterable[Mapping[str, Any]],
+  name: str,
+) -> list[tuple[int, int, np.ndarray]]:
+  """All that was measured of row `name`: (step, experience, row [T]) by step.
+
+  Those at the ends of experiences, and those of the curve on the way. Where
+  both hold one step, the end of the experience counts.
+  """
+  ends = np.cumsum([record.steps for record in records], dtype=int)
+  found: dict[int, tuple[int, np.ndarray]] = {}
+  for point in anytime:
+    experience = int(np.searchsorted(ends, point["step"]))
+    if name in point and experience < len(records):
+      row = np.array(point[name], float)
+      found[int(point["step"])] = (experience, row)
+  for record, end in zip(records, ends, strict=True):
+    row = np.array(getattr(record, name), float)
+    found[int(end)] = (record.experience, row)
+  return [(step, *found[step]) for step in sorted(found)]
+
+
+def seen_average(row: np.ndarray, experience: int) -> float:
+  """Mean of a row [T] over the test sets that `experience` has reached."""
+  return metrics.macro_average(row[: experience + 1])
+
+
+def to_json(record: base.Record) -> dict[str, Any]:
+  """A record as what `json.dump` takes; see `from_json`."""
+  return encode(record)
+
+
+def from_json(value: Mapping[str, Any]) -> base.Record:
+  """The record that `to_json` was given; ValueError where it is none."""
+  try:
+    decision = value["decision"]
+    return base.Record(
+      experience=value["experience"],
+      classes=tuple(value["classes"]),
+      decision=base.Decision(
+        epochs=decision["epochs"],
+        # A limit is never unknown, so null can only stand for none.
+        limit=_cost(decision["limit"], missing=math.inf),
+        budget=_number(decision["budget"]),
+        reason=decision["reason"],
+      ),
+      trained=_pair(value["trained"]),
+      parameters=_pair(value["parameters"]),
+      steps=value["steps"],
+      examples=value["examples"],
+      loss=_number(value["loss"]),
+      online_accuracy=_number(value["online_accuracy"]),
+      accuracy=tuple(map(_number, value["accuracy"])),
+      accuracy_task=tuple(map(_number, value["accuracy_task"])),
+      accuracy_class=tuple(map(_number, value["accuracy_class"])),
+      memory=dict(value["memory"]),
+      costs={name: _cost(cost) for name, cost in value["costs"].items()},
+      peak_bytes=value["peak_bytes"],
+    )
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"not the record of an experience ({error!r}): {str(value)[:80]}"
+    ) from error
+
+
+def encode(value: Any) -> Any:
+  """Dataclasses, arrays, paths and non-finite numbers as plain JSON values."""
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    return {
+      field.name: encode(getattr(value, field.name))
+      for field in dataclasses.fields(value)
+    }
+  if isinstance(value, Mapping):
+    return {str(key): encode(item) for key, item in value.items()}
+  if isinstance(value, np.ndarray | np.generic):
+    return encode(value.tolist())
+  if isinstance(value, list | tuple):
+    return [encode(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None if math.isnan(value) else str(value)
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  return value
+
+
+def is_run(folder: str | Path) -> bool:
+  """Whether a folder is that of a run, of which it may hold but the start."""
+  return (Path(folder) / "records.jsonl").is_file()
+
+
+def read_run(folder: str | Path) -> Run:
+  """Reads a run folder, whether its run is over, going on or broken off.
+
+  A summary that is older than the records is made anew from them.
+
+  Raises:
+    FileNotFoundError: where the folder is none of a run.
+    ValueError: where a file of it cannot be read, with the line.
+  """
+  folder = Path(folder)
+  if not is_run(folder):
+    raise FileNotFoundError(
+      f"{folder} is no run folder, it holds no records.jsonl: give the folder "
+      "of a run, or one above it to find_runs"
+    )
+  lines = _read_lines(folder / "records.jsonl", from_json)
+  latest = {record.experience: record for record in lines}
+  records = tuple(latest[index] for index in sorted(latest))
+  points: dict[tuple[int, bool], dict[str, Any]] = {}
+  if (folder / "curve.jsonl").is_file():
+    for point in _read_lines(folder / "curve.jsonl", _check_point):
+      points[point["step"], "accuracy" in point] = point
+  curve = tuple(points[key] for key in sorted(points))
+  summary = _read_summary(folder)
+  if summary.get("experiences") != len(records):
+    context = {k: v for k, v in summary.items() if k not in COMPUTED}
+    summary = summarise(
+      records,
+      initial=summary.get("initial"),
+      test_sizes=summary.get("test_sizes"),
+      anytime=[point for point in curve if "accuracy" in point],
+      context={"recipe": {"name": folder.name, "options": {}}, **context},
+    )
+  return Run(folder, summary, records, curve)
+
+
+def matrix(run: Run, scenario: str = "class_incremental") -> np.ndarray:
+  """Accuracies [experiences so far, test sets that count so far], with NaN."""
+  rows = run.summary[scenario]["matrix"]
+  return np.array(rows, float) if rows else np.empty((0, 0))
+
+
+def _scenario(
+  accuracy: np.ndarray,
+  initial: Sequence[float] | None,
+  test_sizes: Sequence[int] | None,
+  measured: Sequence[tuple[int, int, np.ndarray]],
+  finished: bool,
+) -> dict[str, Any]:
+  values = {"matrix": accuracy, **dict.fromkeys(METRICS, math.nan)}
+  count = len(accuracy)
+  if not count:
+    return values
+  num_tests = accuracy.shape[1] if finished else count
+  accuracy = accuracy[:, :num_tests]
+  values["matrix"] = accuracy
+  values["final_average_accuracy"] = metrics.final_average_accuracy(accuracy)
+  values["worst_case"] = metrics.worst_case(accuracy)
+  if test_sizes is not None:
+    values["micro_average_accuracy"] = metrics.micro_average(
+      accuracy[-1], test_sizes[:num_tests]
+    )
+  if accuracy.shape != (count, count):
+    return values
+  for metric_fn in (
+    metrics.average_incremental_accuracy,
+    metrics.learning_accuracy,
+    metrics.forgetting_from_maximum,
+    metrics.forgetting_from_first,
+    metrics.backward_transfer,
+  ):
+    values[metric_fn.__name__] = metric_fn(accuracy)
+  if initial is not None:
+    values["forward_transfer"] = metrics.forward_transfer(
+      accuracy, initial[:num_tests]
+    )
+  steps, experiences, rows = zip(*measured, strict=True)
+  values["worst_case_accuracy"] = metrics.worst_case_accuracy(rows, experiences)
+  values["anytime_average"] = metrics.anytime_average(
+    steps, [seen_average(row, index) for _, index, row in measured]
+  )
+  return values
+
+
+def _spent(record: base.Record) -> base.Cost:
+  return sum(record.costs.values(), base.Cost())
+
+
+def _costs_by_account(records: Sequence[base.Record]) -> dict[str, base.Cost]:
+  costs: dict[str, base.Cost] = {}
+  for record in records:
+    for name, cost in record.costs.items():
+      costs[name] = costs.get(name, base.Cost()) + cost
+  return costs
+
+
+def _number(value: float | str | None) -> float:
+  return math.nan if value is None else float(value)
+
+
+def _pair(value: Sequence[int]) -> tuple[int, int]:
+  first, second = value
+  return first, second
+
+
+def _cost(value: Mapping[str, Any], missing: float = math.nan) -> base.Cost:
+  names = [field.name for field in dataclasses.fields(base.Cost)]
+  return base.Cost(
+    *(missing if value[name] is None else float(value[name]) for name in names)
+  )
+
+
+def _check_point(value: Mapping[str, Any]) -> dict[str, Any]:
+  if not isinstance(value, dict) or not isinstance(value.get("step"), int):
+    raise ValueError(f'not a point of a curve, it has no "step": {value}')
+  return value
+
+
+def _read_lines(path: Path, decode_fn: Callable[[Any], Any]) -> list[Any]:
+  found = []
+  lines = path.read_text(encoding="utf-8").split("\n")
+  for number, line in enumerate(lines, start=1):
+    if not line.strip():
+      continue
+    try:
+      found.append(decode_fn(json.loads(line)))
+    except json.JSONDecodeError as error:
+      # The writer ends each line, so only a last one without end is half done.
+      if number == len(lines):
+        warnings.warn(
+          f"{path}: the half-written last line is left out", stacklevel=3
+        )
+        continue
+      raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
+    except ValueError as error:
+      raise ValueError(f"{path}, line {number}: {error}") from error
+  return found
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+  path = folder / "summary.json"
+  if not path.is_file():
+    return {}
+  try:
+    value = json.loads(path.read_text(encoding="utf-8"))
+  except json.JSONDecodeError as error:
+    raise ValueError(
+      f"{path} is no JSON: {error}; without it the records alone are read"
+    ) from error
+  if not isinstance(value, dict):
+    raise ValueError(f"{path} is no summary of a run: {str(value)[:80]}")
+  return value

@@ -1,0 +1,138 @@
+"""Static selections: which tensors train, and trees cut in two by them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jcl import base
+
+
+def everything(network: base.Network) -> base.Selection:
+  """Returns the selection of every tensor."""
+  return select(network, lambda tensor: True)
+
+
+def select(
+  network: base.Network, predicate: Callable[[base.Tensor], bool]
+) -> base.Selection:
+  """Returns the selection of the tensors that satisfy `predicate`.
+
+  Raises:
+    ValueError: where none does.
+  """
+  chosen = tuple(bool(predicate(tensor)) for tensor in network.tensors)
+  return check(network, base.Selection(chosen))
+
+
+def check(network: base.Network, selection: base.Selection) -> base.Selection:
+  """Returns the selection if it fits the network.
+
+  Raises:
+    ValueError: where its length differs or it selects nothing.
+  """
+  count = len(network.tensors)
+  if len(selection.trainable) != count:
+    raise ValueError(
+      f"the selection is over {len(selection.trainable)} tensors, network "
+      f"{network.name!r} has {count}: make it from network.tensors"
+    )
+  if not any(selection.trainable):
+    raise ValueError(
+      f"nothing of the {count} tensors of {network.name!r} is selected: "
+      "select one at least, such as the head's"
+    )
+  return selection
+
+
+def split(
+  params: base.Params, network: base.Network, selection: base.Selection
+) -> tuple[base.Params, base.Params]:
+  """Cuts parameters into (trained, frozen).
+
+  Both have the structure of `params`, with None where a leaf is in the other;
+  None is an empty node to JAX and optax.
+  """
+  mask = as_mask(params, network, selection)
+  trained = jax.tree.map(lambda leaf, yes: leaf if yes else None, params, mask)
+  frozen = jax.tree.map(lambda leaf, yes: None if yes else leaf, params, mask)
+  return trained, frozen
+
+
+def merge(trained: base.Params, frozen: base.Params) -> base.Params:
+  """Puts together what `split` cut."""
+  return jax.tree.map(
+    lambda one, other: other if one is None else one,
+    trained,
+    frozen,
+    is_leaf=lambda leaf: leaf is None,
+  )
+
+
+def as_mask(
+  params: base.Params, network: base.Network, selection: base.Selection
+) -> Any:
+  """Returns a tree of bools like `params`, as `optax.masked` takes it.
+
+  Raises:
+    ValueError: where the network's tensors are not those of `params`.
+  """
+  check(network, selection)
+  chosen = {
+    tensor.path: yes
+    for tensor, yes in zip(network.tensors, selection.trainable, strict=True)
+  }
+  paths = {
+    _keys(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)
+  }
+  if paths != set(chosen):
+    missing, extra = sorted(set(chosen) - paths), sorted(paths - set(chosen))
+    raise ValueError(
+      f"the parameters are not those of network {network.name!r}: missing "
+      f"{_names(missing)}, unknown {_names(extra)}"
+    )
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: chosen[_keys(path)], params
+  )
+
+
+def trained_units(
+  network: base.Network, selection: base.Selection
+) -> tuple[str, ...]:
+  """Returns the units with a selected tensor, in the network's order."""
+  names = {
+    tensor.unit
+    for tensor, yes in zip(network.tensors, selection.trainable, strict=True)
+    if yes
+  }
+  return tuple(unit for unit in network.units if unit in names)
+
+
+def carry(new: Any, old: Any) -> Any:
+  """Keeps an optimiser's slots across a change of selection.
+
+  Args:
+    new: a fresh state for the new selection.
+    old: the state reached under the old one, of the same optimiser.
+
+  Returns:
+    `new`, with the leaves that `old` has at the same place and shape.
+  """
+  kept = dict(jax.tree_util.tree_leaves_with_path(old))
+
+  def pick(path, leaf):
+    found = kept.get(path)
+    same = found is not None and found.shape == leaf.shape
+    return found if same else leaf
+
+  return jax.tree_util.tree_map_with_path(pick, new)
+
+
+def _keys(path) -> tuple[str, ...]:
+  return tuple(str(getattr(entry, "key", entry)) for entry in path)
+
+
+def _names(paths) -> str:
+  shown = ["/".join(path) for path in paths[:5]]
+  more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+  return (", ".join(shown) or "none") + more

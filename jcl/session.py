@@ -1,0 +1,303 @@
+"""One run from start to end, as a library call."""
+
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+import platform
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from absl import logging
+
+from jcl import base, console, loop
+from jcl import workdir as workdir_lib
+from jcl.control import fixed as fixed_control
+from jcl.cost import devices
+from jcl.cost import ledger as ledger_lib
+from jcl.streams import stream as stream_lib
+from jcl.train import augment as augmentation
+from jcl.train import learner as learner_lib
+from jcl.train import optimizer as optimizers
+from jcl.train import step as step_lib
+
+
+class Interrupted(Exception):
+  """A signal stopped the run; it was saved and can be resumed."""
+
+  def __init__(self, number: int, folder: Path | None):
+    super().__init__(
+      f"stopped by {signal.Signals(number).name}; "
+      + (
+        f"saved in {folder}: run the same command to go on"
+        if folder
+        else "nothing was saved, since no work directory was given"
+      )
+    )
+    self.number = number
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How a run is carried out; what it learns is in its other arguments."""
+
+  augment: str = "none"
+  accumulate: int = 1
+  steps_per_dispatch: int = 0  # 0: chosen
+  evaluate_every: int = 0  # updates; 0: at the end of experiences only
+  checkpoint_seconds: float = 60.0
+  resume: bool = True
+  progress: bool | None = None  # None: where standard error is a terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What a run came to."""
+
+  summary: dict[str, Any]
+  records: tuple[base.Record, ...]
+  state: base.LearnerState
+  folder: Path | None
+
+  @property
+  def average_accuracy(self) -> float:
+    """Final class-incremental accuracy, averaged over the test sets."""
+    return self.summary["class_incremental"]["final_average_accuracy"]
+
+
+def complete(method: base.Method, training: base.Training) -> base.Training:
+  """Returns full hyper-parameters: the method's, else these, else defaults."""
+  return method.training.over(training.over(optimizers.DEFAULTS))
+
+
+def assemble(
+  stream: stream_lib.Stream,
+  network: base.Network,
+  method: base.Method,
+  training: base.Training,
+  seed: int = 0,
+  options: Options = Options(),
+  controller: base.Controller | None = None,
+  device: devices.Device | None = None,
+) -> loop.Setting:
+  """Puts the parts of a run together and checks that they fit.
+
+  Args:
+    stream: what is learned.
+    network: the model; its input shape and classes must be the stream's.
+    method: the recipe.
+    training: hyper-parameters for all that the method leaves open; what both
+      leave open is taken from `optimizer.DEFAULTS`.
+    seed: decides initialisation, order, replay and augmentation.
+    options: how to carry it out.
+    controller: decides each experience's effort; the method's own goes first,
+      and where there is neither every experience gets `training.epochs`.
+    device: prices joules; detected where absent.
+
+  Raises:
+    ValueError: where parts do not fit, saying which and what to change.
+  """
+  if network.num_classes != stream.num_classes:
+    raise ValueError(
+      f"network {network.name!r} has {network.num_classes} outputs, but the "
+      f"stream has {stream.num_classes} classes: build it with "
+      f"num_classes={stream.num_classes}"
+    )
+  if tuple(network.input_shape) != tuple(stream.example_shape):
+    raise ValueError(
+      f"network {network.name!r} takes inputs {network.input_shape}, but "
+      f"examples of the stream have shape {stream.example_shape}: build it "
+      f"with input_shape={stream.example_shape}"
+    )
+  training = complete(method, training)
+  preprocess = step_lib.Preprocess(
+    stream.mean,
+    stream.std,
+    augmentation.build(options.augment, stream.example_shape),
+  )
+  device = device or devices.detect()
+  ledger = ledger_lib.Ledger(device)
+  learner = learner_lib.Learner(
+    network,
+    method,
+    training,
+    preprocess,
+    stream.experiences[0].data.x[[0]][0],
+    ledger,
+    accumulate=options.accumulate,
+    steps_per_dispatch=options.steps_per_dispatch,
+  )
+  assert training.epochs is not None
+  controller = (
+    method.controller or controller or fixed_control.fixed(training.epochs)
+  )
+  return loop.Setting(
+    stream, learner, controller, ledger, seed, options.evaluate_every
+  )
+
+
+def run(
+  setting: loop.Setting,
+  workdir: str | os.PathLike[str] | None = None,
+  options: Options = Options(),
+  context: Mapping[str, Any] | None = None,
+) -> Result:
+  """Carries out an assembled run, or the rest of it.
+
+  Args:
+    setting: from `assemble`.
+    workdir: folder of the run; None keeps everything in memory.
+    options: the same as given to `assemble`.
+    context: what the summary should say of the run, such as its recipe's name
+      and options; a resumed run must give the same.
+
+  Raises:
+    WorkdirError: where the work directory is in use, was made with other
+      arguments, or cannot be written.
+    Interrupted: after SIGINT or SIGTERM, once everything is saved.
+    loop.NonFiniteLossError: where the loss leaves the finite numbers.
+  """
+  about = _about(setting, options, context or {})
+  folder = workdir_lib.Folder(
+    None if workdir is None else Path(workdir),
+    about,
+    resume=options.resume,
+    checkpoint_seconds=options.checkpoint_seconds,
+  )
+  with contextlib.ExitStack() as stack:
+    stack.callback(folder.close)
+    stopped = stack.enter_context(console.signals())
+    snapshot = folder.restore(setting.learner.template)
+    if snapshot is None:
+      state, place = loop.start(setting)
+    else:
+      setting.ledger.restore(snapshot.ledger)
+      state, place = setting.learner.put(snapshot.state), snapshot.place
+      logging.info(
+        "resuming at experience %d, step %d", place.experience, place.step
+      )
+    folder.begin(setting, place)
+    bar = stack.enter_context(
+      console.Progress(setting, place, about["recipe"], options.progress)
+    )
+    for event in loop.run(setting, state, place):
+      state = event.state
+      bar.note(event)
+      folder.note(event, stop=bool(stopped))
+      if stopped:
+        raise Interrupted(stopped[0], folder.path)
+    return Result(folder.summarise(), tuple(place.records), state, folder.path)
+
+
+def learn(
+  stream: stream_lib.Stream,
+  network: base.Network,
+  method: base.Method,
+  *,
+  seed: int = 0,
+  workdir: str | os.PathLike[str] | None = None,
+  options: Options = Options(),
+  controller: base.Controller | None = None,
+  context: Mapping[str, Any] | None = None,
+  **training: Any,
+) -> Result:
+  """Learns a stream and returns what came of it.
+
+  With a work directory, the run writes `records.jsonl`, `curve.jsonl`,
+  `summary.json`, event files and checkpoints there, and picks up where it
+  stopped when called again with the same arguments.
+
+  Args:
+    stream: what is learned.
+    network: the model.
+    method: the recipe, such as `jcl.recipes.er(buffer=500)`.
+    seed: decides initialisation, order, replay and augmentation.
+    workdir: folder of the run; None keeps everything in memory.
+    options: how to carry it out.
+    controller: decides each experience's effort; see `assemble`.
+    context: what the summary should say of the run, such as its recipe's name
+      and options; a resumed run must give the same.
+    **training: fields of `base.Training`, such as `epochs=1`.
+
+  Raises:
+    ValueError: where parts do not fit.
+    WorkdirError: where the work directory is in use, was made with other
+      arguments, or cannot be written.
+    Interrupted: after SIGINT or SIGTERM, once everything is saved.
+    loop.NonFiniteLossError: where the loss leaves the finite numbers.
+  """
+  setting = assemble(
+    stream,
+    network,
+    method,
+    base.Training(**training),
+    seed,
+    options,
+    controller,
+  )
+  return run(setting, workdir, options, context)
+
+
+def _about(setting, options, context) -> dict[str, Any]:
+  """What identifies a run; all but "environment" must match to resume it."""
+  learner, stream = setting.learner, setting.stream
+  training = dataclasses.asdict(learner.training)
+  carried = dataclasses.asdict(options)
+  for name in ("checkpoint_seconds", "resume", "progress"):
+    del carried[name]
+  return {
+    "recipe": {"name": "custom", "options": {}},
+    **context,
+    "stream": {
+      "name": stream.name,
+      "experiences": len(stream.experiences),
+      "classes": stream.num_classes,
+      "examples": sum(len(e.data) for e in stream.experiences),
+      "scenario": stream.scenario,
+    },
+    "network": {
+      "name": learner.network.name,
+      "tensors": len(learner.network.tensors),
+    },
+    "num_experiences": len(stream.experiences),
+    "training": training,
+    "options": carried,
+    "seed": setting.seed,
+    "joules_source": setting.ledger.device.source,
+    "environment": {
+      "device": devices.describe(setting.ledger.device),
+      "versions": _versions(),
+      "git_revision": _git_revision(),
+      "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+      "command": sys.argv,
+    },
+  }
+
+
+def _versions() -> dict[str, str]:
+  import importlib.metadata as metadata
+
+  found = {"python": platform.python_version()}
+  for name in ("jcl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"):
+    with contextlib.suppress(metadata.PackageNotFoundError):
+      found[name] = metadata.version(name)
+  return found
+
+
+def _git_revision() -> str | None:
+  command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+  try:
+    done = subprocess.run(
+      command,
+      cwd=Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      timeout=10,
+    )
+  except (OSError, subprocess.TimeoutExpired):
+    return None
+  return done.stdout.strip() or None

@@ -1,0 +1,124 @@
+"""The one notation for choices with options: `name:key=value,key=value`."""
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+import difflib
+import inspect
+from typing import Any
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+  """Returns the name and the options of a choice such as "er:buffer=500".
+
+  Values are read as Python literals where they are such (numbers, True, lists,
+  quoted text) and as plain text otherwise. Commas inside brackets belong to
+  the value.
+
+  Raises:
+    ValueError: where an option has no "=" or appears twice.
+  """
+  name, _, rest = text.strip().partition(":")
+  options: dict[str, Any] = {}
+  for part in _split(rest):
+    key, equals, value = part.partition("=")
+    key = key.strip()
+    if not equals or not key:
+      raise ValueError(
+        f"{text!r}: option {part!r} should read key=value, as in "
+        "name:key=value,other=value"
+      )
+    if key in options:
+      raise ValueError(f"{text!r}: option {key!r} is given twice")
+    options[key] = _value(value.strip())
+  return name.strip(), options
+
+
+def _split(text: str) -> list[str]:
+  parts, depth = [""], 0
+  for letter in text:
+    depth += (letter in "[(") - (letter in "])")
+    if letter == "," and depth == 0:
+      parts.append("")
+    else:
+      parts[-1] += letter
+  return [part for part in parts if part.strip()]
+
+
+def _value(text: str) -> Any:
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
+
+
+def call(
+  kind: str,
+  choices: Mapping[str, Callable[..., Any]],
+  name: str,
+  /,
+  *args: Any,
+  **options: Any,
+) -> Any:
+  """Returns `choices[name](*args, **options)`, after a look at the names.
+
+  Options are the keyword-only parameters of the function.
+
+  Raises:
+    ValueError: where the name or an option is unknown, or a required option
+      is missing; the message lists the choices, and the closest.
+  """
+  function = choose(kind, choices, name)
+  check(kind, name, function, options)
+  return function(*args, **options)
+
+
+def choose(
+  kind: str, choices: Mapping[str, Callable[..., Any]], name: str
+) -> Callable[..., Any]:
+  """Returns the choice called `name`; see `call`."""
+  if name not in choices:
+    raise ValueError(f"no {kind} is called {name!r}{_hint(name, choices)}")
+  return choices[name]
+
+
+def check(
+  kind: str,
+  name: str,
+  function: Callable[..., Any],
+  options: Mapping[str, Any],
+  also: Iterable[str] = (),
+) -> None:
+  """Checks options against a function's, and those in `also`; see `call`."""
+  accepted = keywords(function)
+  known = [*accepted, *also]
+  for option in options:
+    if option not in known:
+      raise ValueError(
+        f"{kind} {name!r} has no option {option!r}{_hint(option, known)}"
+      )
+  for option, default in accepted.items():
+    if default is inspect.Parameter.empty and option not in options:
+      raise ValueError(f"{kind} {name!r} needs the option {option}=...")
+
+
+def keywords(function: Callable[..., Any]) -> dict[str, Any]:
+  """Returns a function's keyword-only parameters and their defaults."""
+  return {
+    parameter.name: parameter.default
+    for parameter in inspect.signature(function).parameters.values()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+
+
+def describe(choices: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
+  """Returns the first line of each function's documentation, by name."""
+  return {
+    name: (inspect.getdoc(function) or "").partition("\n")[0]
+    for name, function in choices.items()
+  }
+
+
+def _hint(name: str, choices: Iterable[str]) -> str:
+  close = difflib.get_close_matches(name, list(choices), n=1)
+  guess = f"; did you mean {close[0]!r}?" if close else ";"
+  return f"{guess} choose from {', '.join(sorted(choices)) or 'none'}"

@@ -1,0 +1,85 @@
+"""Cuts experiences into batches: which examples, in which order.
+
+A single pass over a stream, the online setting, is one epoch per experience.
+"""
+
+import numpy as np
+
+from jcl import base
+
+
+def epoch_order(
+  num_examples: int,
+  seed: int,
+  experience: int,
+  epoch: int,
+  *,
+  ordered: bool = False,
+) -> np.ndarray:
+  """The order of the examples in one epoch, [num_examples] int32.
+
+  It depends on these numbers alone, so a resumed run repeats it.
+
+  Args:
+    num_examples: of the experience.
+    seed: of the run, not negative.
+    experience: index in the stream.
+    epoch: counted from 0 in each experience.
+    ordered: keeps the order, as a stream in time order must.
+  """
+  if ordered:
+    return np.arange(num_examples, dtype=np.int32)
+  rng = np.random.default_rng((seed, experience, epoch))
+  return rng.permutation(num_examples).astype(np.int32)
+
+
+def num_batches(num_examples: int, batch_size: int) -> int:
+  """Batches that hold `num_examples`, the last one padded where need be."""
+  if batch_size < 1:
+    raise ValueError(f"batch_size={batch_size}: write 1 or more")
+  return -(-num_examples // batch_size)
+
+
+def batch_rows(order: np.ndarray, batch_size: int) -> np.ndarray:
+  """An order [N] cut into batches [num_batches, batch_size], -1 for pads."""
+  shape = num_batches(len(order), batch_size), batch_size
+  rows = np.full(shape, -1, np.int32)
+  rows.reshape(-1)[: len(order)] = order
+  return rows
+
+
+def gather(
+  dataset: base.Dataset, experience: int, rows: np.ndarray, *, first_id: int = 0
+) -> base.Batch:
+  """Reads rows of an experience as K batches of NumPy arrays.
+
+  A pad repeats the first example of its batch, so that statistics over a batch
+  stay sensible, with weight 0 and id -1. A batch of pads only holds zeros.
+
+  Args:
+    dataset: of the experience.
+    experience: its index, the batch's `task`.
+    rows: [K, B] positions in `dataset`, -1 for pads.
+    first_id: position of the data set's first example in the whole stream.
+
+  Returns:
+    A batch whose arrays begin with the axes [K, B].
+  """
+  real = rows >= 0
+  chosen = rows[real]
+  x = np.zeros((*rows.shape, *dataset.x.shape[1:]), dataset.x.dtype)
+  y = np.zeros(rows.shape, np.int32)
+  ids = np.full(rows.shape, -1, np.int32)
+  if len(chosen):
+    x[real], y[real] = dataset.x[chosen], dataset.y[chosen]
+    ids[real] = chosen + first_id
+  pads = np.nonzero(~real)
+  x[pads], y[pads] = x[pads[0], 0], y[pads[0], 0]
+  return base.Batch(
+    x=x,
+    y=y,
+    task=np.full(rows.shape, experience, np.int32),
+    ids=ids,
+    weight=real.astype(np.float32),
+    extras={},
+  )

@@ -1,0 +1,233 @@
+"""CIFAR-10 and CIFAR-100, from the python or the binary version.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Both
+versions are read from their folder or straight from the archive.
+"""
+
+from collections.abc import Callable, Sequence
+import io
+import lzma
+from pathlib import Path
+import pickle
+import tarfile
+from typing import Any, Literal, NamedTuple
+import zlib
+
+import numpy as np
+
+from jcl import base
+from jcl.streams import download as downloads
+from jcl.streams import files
+
+_PIXELS = 3 * 32 * 32
+
+# All that a pickled NumPy array refers to, across the versions of both.
+_ADMITTED = {
+  ("_codecs", "encode"),
+  ("numpy", "dtype"),
+  ("numpy", "ndarray"),
+  ("numpy._core.multiarray", "_reconstruct"),
+  ("numpy._core.multiarray", "scalar"),
+  ("numpy._core.numeric", "_frombuffer"),
+}
+
+
+class _Version(NamedTuple):
+  folder: str
+  archives: tuple[str, ...]
+  train: tuple[str, ...]
+  test: str
+  names: str  # file with the class names
+  # (path for messages, content, column of the labels) -> (pixels, labels)
+  parse: Callable[[Path, bytes, str], tuple[np.ndarray, np.ndarray]]
+
+
+def cifar10(
+  data_dir: Path, *, download: bool = False
+) -> tuple[base.Dataset, base.Dataset]:
+  """Small photographs: 32x32 colour, 10 classes, 50,000 + 10,000 examples."""
+  batches = tuple(f"data_batch_{i}" for i in range(1, 6))
+  python = _Version(
+    "cifar-10-batches-py",
+    ("cifar-10-python.tar.gz", "cifar-10-python.tar.xz"),
+    batches,
+    "test_batch",
+    "batches.meta",
+    _parse_pickle,
+  )
+  binary = _Version(
+    "cifar-10-batches-bin",
+    ("cifar-10-binary.tar.gz", "cifar-10-binary.tar.xz"),
+    tuple(f"{batch}.bin" for batch in batches),
+    "test_batch.bin",
+    "batches.meta.txt",
+    _binary_parser(("labels",)),
+  )
+  if download:
+    downloads.fetch_all("cifar10", data_dir / "cifar10")
+  return _load(
+    "cifar10", data_dir, (python, binary), "labels", "label_names", 10
+  )
+
+
+def cifar100(
+  data_dir: Path,
+  *,
+  labels: Literal["fine", "coarse"] = "fine",
+  download: bool = False,
+) -> tuple[base.Dataset, base.Dataset]:
+  """Small photographs: 32x32 colour, 100 classes in 20 superclasses."""
+  if labels not in ("fine", "coarse"):
+    raise ValueError(f"labels={labels!r}: write labels=fine or labels=coarse")
+  python = _Version(
+    "cifar-100-python",
+    ("cifar-100-python.tar.gz", "cifar-100-python.tar.xz"),
+    ("train",),
+    "test",
+    "meta",
+    _parse_pickle,
+  )
+  binary = _Version(
+    "cifar-100-binary",
+    ("cifar-100-binary.tar.gz", "cifar-100-binary.tar.xz"),
+    ("train.bin",),
+    "test.bin",
+    f"{labels}_label_names.txt",
+    _binary_parser(("coarse_labels", "fine_labels")),
+  )
+  if download:
+    downloads.fetch_all("cifar100", data_dir / "cifar100")
+  return _load(
+    "cifar100",
+    data_dir,
+    (python, binary),
+    f"{labels}_labels",
+    f"{labels}_label_names",
+    100 if labels == "fine" else 20,
+  )
+
+
+def _load(
+  name: str,
+  data_dir: Path,
+  versions: Sequence[_Version],
+  label_key: str,
+  names_key: str,
+  num_classes: int,
+) -> tuple[base.Dataset, base.Dataset]:
+  version, place = _find(name, data_dir, versions)
+  contents = _contents(place, (*version.train, version.test, version.names))
+  meta = contents[version.names]
+  if version.parse is _parse_pickle:
+    class_names = tuple(_unpickle(place / version.names, meta)[names_key])
+  else:
+    class_names = tuple(meta.decode().split())
+  if len(class_names) != num_classes:
+    raise files.damaged(
+      place / version.names, f"{len(class_names)} names, not {num_classes}"
+    )
+
+  def dataset(members: Sequence[str]) -> base.Dataset:
+    parts = [
+      version.parse(place / member, contents[member], label_key)
+      for member in members
+    ]
+    planes = np.concatenate([pixels for pixels, _ in parts])
+    x = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    y = np.concatenate([labels for _, labels in parts])
+    return base.Dataset(name, np.ascontiguousarray(x), y, class_names)
+
+  return dataset(version.train), dataset((version.test,))
+
+
+def _find(
+  name: str, data_dir: Path, versions: Sequence[_Version]
+) -> tuple[_Version, Path]:
+  looked_for = []
+  for version in versions:
+    for parent in (data_dir, data_dir / name):
+      marks = [parent / version.folder / version.test, parent / version.test]
+      archives = [parent / archive for archive in version.archives]
+      looked_for += [marks[0], *archives]
+      found = files.first_existing((*marks, *archives))
+      # `test` is also what many other sets call a folder.
+      if found is not None and found.is_file():
+        return version, found.parent if found in marks else found
+  raise files.missing(
+    name,
+    looked_for,
+    "Krizhevsky, 'Learning Multiple Layers of Features from Tiny Images', "
+    "2009, www.cs.toronto.edu/~kriz/cifar.html",
+    "--data_dir to their folder, or --download",
+  )
+
+
+def _contents(place: Path, names: Sequence[str]) -> dict[str, bytes]:
+  """The files `names` of a folder or a tar archive, read whole."""
+  if place.is_dir():
+    absent = [place / name for name in names if not (place / name).exists()]
+    if absent:
+      raise ValueError(f"{place} is incomplete: {absent[0]} does not exist")
+    return {name: (place / name).read_bytes() for name in names}
+  found = {}
+  try:
+    with tarfile.open(place) as archive:
+      for member in archive:
+        file = archive.extractfile(member)
+        name = Path(member.name).name
+        if file is not None and name in names:
+          found[name] = file.read()
+  except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as e:
+    raise files.damaged(place, e) from e
+  if len(found) < len(names):
+    raise files.damaged(place, f"no {sorted(set(names) - set(found))} in it")
+  return found
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+  """Reads containers, strings, numbers and NumPy arrays, and runs no code."""
+
+  def find_class(self, module: str, name: str) -> Any:
+    module = module.replace("numpy.core", "numpy._core")
+    if (module, name) not in _ADMITTED:
+      raise pickle.UnpicklingError(f"it refers to {module}.{name}")
+    return super().find_class(module, name)
+
+
+def _unpickle(path: Path, content: bytes) -> dict[str, Any]:
+  try:
+    value = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+  except Exception as error:  # a damaged pickle may raise almost anything
+    raise files.damaged(path, error) from error
+  if not isinstance(value, dict):
+    raise files.damaged(path, f"a {type(value).__name__} instead of a dict")
+  return value
+
+
+def _parse_pickle(
+  path: Path, content: bytes, label_key: str
+) -> tuple[np.ndarray, np.ndarray]:
+  record = _unpickle(path, content)
+  for key in ("data", label_key):
+    if key not in record:
+      raise files.damaged(path, f"no {key!r}, only {sorted(record)}")
+  pixels = np.asarray(record["data"])
+  if pixels.dtype != np.uint8 or pixels.shape[1:] != (_PIXELS,):
+    raise files.damaged(path, f"data is {pixels.dtype} {pixels.shape}")
+  return pixels, np.asarray(record[label_key])
+
+
+def _binary_parser(label_keys: tuple[str, ...]):
+  """A parser of records that hold one byte per label and then the pixels."""
+
+  def parse(
+    path: Path, content: bytes, label_key: str
+  ) -> tuple[np.ndarray, np.ndarray]:
+    size = len(label_keys) + _PIXELS
+    if not content or len(content) % size:
+      raise files.damaged(path, f"{len(content)} bytes, not n times {size}")
+    records = np.frombuffer(content, np.uint8).reshape(-1, size)
+    column = label_keys.index(label_key)
+    return records[:, len(label_keys) :], records[:, column]
+
+  return parse

@@ -1,0 +1,171 @@
+"""Sets that come through another library."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jcl import base
+from jcl.streams import files, folders, splits, validation
+
+
+def digits(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
+  """Handwritten digits: 8x8 grey, 10 classes, 1,797 examples, no files needed.
+
+  Alpaydin and Kaynak, "Cascading classifiers", 1998, as bundled with
+  scikit-learn. A fixed fifth of each class is the test set.
+  """
+  del data_dir  # the library brings the data
+  from sklearn import datasets
+
+  bunch = datasets.load_digits()
+  x = bunch.images.astype(np.uint8)[..., None]
+  y = bunch.target.astype(np.int32)
+  class_names = tuple(str(name) for name in bunch.target_names)
+  held_out = splits.stratified(y, splits.TEST_SHARE, seed=0)
+  train, test = (
+    base.Dataset("digits", x[rows], y[rows], class_names, scale=16.0)
+    for rows in (~held_out, held_out)
+  )
+  return train, test
+
+
+class _Column:
+  """A column of a Hugging Face dataset as one array [N, ...].
+
+  Images are decoded when they are read; numbers become float32.
+  """
+
+  def __init__(
+    self, rows: Any, column: str, size: int | None, color: folders.Color
+  ):
+    self._rows, self._column = rows, column
+    self._size, self._color = size, color
+    first = self._read([0])
+    self.shape = (len(rows), *first.shape[1:])
+    self.dtype = first.dtype
+
+  def __len__(self) -> int:
+    return self.shape[0]
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    positions = np.arange(len(self))[index]
+    values = self._read(np.atleast_1d(positions).tolist())
+    return values if np.ndim(positions) else values[0]
+
+  def _read(self, positions: list[int]) -> np.ndarray:
+    values = self._rows[positions][self._column]
+    if hasattr(values[0], "convert"):
+      arrays = [folders.to_array(v, self._size, self._color) for v in values]
+      if len({array.shape for array in arrays}) > 1:
+        raise ValueError(
+          f"the images of column {self._column!r} differ in size; write "
+          "size=... to resize them"
+        )
+      return np.stack(arrays)
+    return np.asarray(values, np.float32)
+
+
+def huggingface(
+  data_dir: Path,
+  *,
+  name: str,
+  image_column: str = "image",
+  label_column: str = "label",
+  size: int | None = None,
+  color: folders.Color = "rgb",
+  download: bool = False,
+) -> tuple[base.Dataset, base.Dataset | None]:
+  """Any labelled set of the Hugging Face hub (needs the extra huggingface).
+
+  Args:
+    name: of the set on the hub.
+    image_column: column of the inputs: images, or lists of numbers.
+    label_column: column of the classes.
+    size: height and width in pixels to resize to; None keeps the set's own.
+    color: "rgb" or "grey".
+    download: whether it may be fetched; otherwise only the cache in
+      `data_dir` is read.
+  """
+  try:
+    import datasets
+  except ImportError as error:
+    raise _extra("huggingface", "datasets", error) from error
+  try:
+    parts = datasets.load_dataset(
+      name,
+      cache_dir=str(data_dir / "huggingface"),
+      download_config=datasets.DownloadConfig(local_files_only=not download),
+    )
+  except (ConnectionError, FileNotFoundError) as error:
+    raise files.missing(
+      name,
+      [data_dir / "huggingface"],
+      f"the Hugging Face hub under {name}",
+      "--download",
+    ) from error
+
+  def dataset(rows: Any) -> base.Dataset:
+    for column in (image_column, label_column):
+      if column not in rows.features:
+        raise ValueError(
+          f"{name} has no column {column!r}; write image_column= and "
+          f"label_column= from {', '.join(rows.features)}"
+        )
+    x = _Column(rows, image_column, size, color)
+    y = np.asarray(rows[label_column][:])
+    class_names = getattr(rows.features[label_column], "names", None)
+    return base.Dataset(
+      name, x, y, tuple(class_names or validation.class_numbers(y))
+    )
+
+  if "train" not in parts:
+    raise ValueError(f"{name} has no split 'train', only {sorted(parts)}")
+  held_out = next((p for p in ("test", "validation") if p in parts), None)
+  train = dataset(parts["train"])
+  return train, None if held_out is None else dataset(parts[held_out])
+
+
+def tfds(
+  data_dir: Path, *, name: str, download: bool = False
+) -> tuple[base.Dataset, base.Dataset | None]:
+  """Any supervised set of TensorFlow Datasets (needs the extra tfds).
+
+  Args:
+    name: of the set in the catalogue; its examples must agree in shape.
+    download: whether it may be fetched; otherwise only what was prepared in
+      `data_dir` is read.
+  """
+  try:
+    import tensorflow_datasets
+  except ImportError as error:
+    raise _extra("tfds", "tensorflow_datasets", error) from error
+  builder = tensorflow_datasets.builder(name, data_dir=str(data_dir / "tfds"))
+  if download:
+    builder.download_and_prepare()
+  elif not (data_dir / "tfds" / name).exists():
+    raise files.missing(
+      name,
+      [data_dir / "tfds" / name],
+      f"the catalogue of TensorFlow Datasets under {name}",
+      "--download",
+    )
+  info = builder.info
+
+  def dataset(part: str) -> base.Dataset:
+    x, y = tensorflow_datasets.as_numpy(
+      builder.as_dataset(split=part, batch_size=-1, as_supervised=True)
+    )
+    label = info.features[info.supervised_keys[1]]
+    names = getattr(label, "names", None)
+    return base.Dataset(name, x, y, tuple(names or validation.class_numbers(y)))
+
+  held_out = next((p for p in ("test", "validation") if p in info.splits), None)
+  return dataset("train"), None if held_out is None else dataset(held_out)
+
+
+def _extra(extra: str, module: str, error: ImportError) -> ImportError:
+  return ImportError(
+    f"{module} cannot be imported ({error}); install it with "
+    f'pip install "jcl[{extra}]"'
+  )

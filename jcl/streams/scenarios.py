@@ -1,0 +1,329 @@
+"""Streams out of sources: how data is dealt out over time.
+
+Every function takes a source and returns a `Stream`. Their common arguments:
+
+- `seed`: of every random choice in the split.
+- `holdout`: a share of the training data that is set apart and takes the place
+  of the test set, so that hyper-parameters can be chosen without a look at the
+  test data. 0 uses the test set itself.
+- `normalize`: see `stream.statistics`.
+
+A source without a test set first loses a fifth of its training data to one, a
+fixed draw from each class (of each group). A single pass over a stream, the
+online setting, is no split of its own: it is one epoch per experience.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from jcl import spec
+from jcl.streams import assembly, sources, splits, stream, views
+
+
+def class_incremental(
+  source: sources.Source,
+  *,
+  tasks: int = 5,
+  seed: int = 0,
+  order: assembly.Order = "natural",
+  holdout: float = 0.0,
+  normalize: stream.Normalization | None = None,
+) -> stream.Stream:
+  """New classes in each experience, told apart from all others.
+
+  van de Ven, Tuytelaars and Tolias, "Three types of incremental learning",
+  2022.
+
+  Args:
+    source: of the data.
+    tasks: number of experiences; where it does not divide the classes, the
+      first experiences get one class more.
+    seed: of the order and of `holdout`.
+    order: of the classes: "natural", "random", or all of them in a list.
+    holdout: see the module.
+    normalize: see `stream.statistics`.
+  """
+  return _split_classes("class", source, tasks, seed, order, holdout, normalize)
+
+
+def task_incremental(
+  source: sources.Source,
+  *,
+  tasks: int = 5,
+  seed: int = 0,
+  order: assembly.Order = "natural",
+  holdout: float = 0.0,
+  normalize: stream.Normalization | None = None,
+) -> stream.Stream:
+  """New classes in each experience, told apart from those of their own.
+
+  The data is that of `class_incremental`; only the headline accuracy differs.
+  """
+  return _split_classes("task", source, tasks, seed, order, holdout, normalize)
+
+
+def _split_classes(
+  scenario: Literal["class", "task"],
+  source: sources.Source,
+  tasks: int,
+  seed: int,
+  order: assembly.Order,
+  holdout: float,
+  normalize: stream.Normalization | None,
+) -> stream.Stream:
+  rows, test = assembly.hold_out(source, holdout, seed)
+  groups = assembly.class_groups(source.train.num_classes, tasks, order, seed)
+  labels = source.train.y[rows]
+  return assembly.assemble(
+    f"{scenario}_incremental",
+    scenario,
+    source,
+    [rows[np.isin(labels, group)] for group in groups],
+    test,
+    [np.flatnonzero(np.isin(test.y, group)) for group in groups],
+    task_classes=groups,
+    normalize=normalize,
+  )
+
+
+def blurry(
+  source: sources.Source,
+  *,
+  tasks: int = 5,
+  blur: float = 0.1,
+  seed: int = 0,
+  order: assembly.Order = "natural",
+  holdout: float = 0.0,
+  normalize: stream.Normalization | None = None,
+) -> stream.Stream:
+  """Each class has a main experience; a share of it comes in the others.
+
+  Bang et al., "Rainbow Memory: Continual Learning with a Memory of Diverse
+  Samples", CVPR 2021, section 3.1; with blur=0.1 the Blurry10 of its tables.
+  Test sets hold the main classes of their experience.
+
+  Args:
+    source: of the data.
+    tasks: number of experiences, two or more.
+    blur: share in [0, 1) of each class that is dealt to the other experiences
+      uniformly at random.
+    seed: of the order, the dealing and `holdout`.
+    order: of the classes, as for `class_incremental`.
+    holdout: see the module.
+    normalize: see `stream.statistics`.
+  """
+  if not 0 <= blur < 1:
+    raise ValueError(f"blur={blur}: write a share from 0 to below 1")
+  if tasks < 2:
+    raise ValueError(f"tasks={tasks}: a blurry stream needs 2 or more")
+  rows, test = assembly.hold_out(source, holdout, seed)
+  groups = assembly.class_groups(source.train.num_classes, tasks, order, seed)
+  main = np.empty(source.train.num_classes, int)
+  for task, group in enumerate(groups):
+    main[list(group)] = task
+  labels = source.train.y[rows]
+  home = main[labels]
+  rng = np.random.default_rng((seed, tasks))
+  elsewhere = (home + rng.integers(1, tasks, len(rows))) % tasks
+  moved = np.zeros(len(rows), bool)
+  for label in np.unique(labels):
+    members = rng.permutation(np.flatnonzero(labels == label))
+    moved[members[: round(blur * len(members))]] = True
+  dealt = np.where(moved, elsewhere, home)
+  return assembly.assemble(
+    "blurry",
+    "class",
+    source,
+    [rows[dealt == task] for task in range(tasks)],
+    test,
+    [np.flatnonzero(np.isin(test.y, group)) for group in groups],
+    task_classes=groups,
+    normalize=normalize,
+  )
+
+
+def permuted(
+  source: sources.Source,
+  *,
+  tasks: int = 5,
+  seed: int = 0,
+  holdout: float = 0.0,
+  normalize: stream.Normalization | None = None,
+) -> stream.Stream:
+  """All classes in each experience, pixels in another order each time.
+
+  Goodfellow et al., "An Empirical Investigation of Catastrophic Forgetting in
+  Gradient-Based Neural Networks", 2013. The first experience is unchanged.
+  """
+  assembly.check_count("tasks", tasks)
+  num_positions = views.num_positions(source.train.x.shape[1:])
+  rng = np.random.default_rng((seed, num_positions))
+  transforms: list[views.Transform | None] = [None]
+  for _ in range(1, tasks):
+    transforms.append(views.permute(rng.permutation(num_positions)))
+  return _repeat("permuted", source, transforms, seed, holdout, normalize)
+
+
+def rotated(
+  source: sources.Source,
+  *,
+  tasks: int = 5,
+  max_degrees: float = 180.0,
+  seed: int = 0,
+  holdout: float = 0.0,
+  normalize: stream.Normalization | None = None,
+) -> stream.Stream:
+  """All classes in each experience, images turned further each time.
+
+  Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning",
+  2017, with evenly spaced angles: the first experience is unchanged, the last
+  is turned by `max_degrees`.
+  """
+  assembly.check_count("tasks", tasks)
+  shape = source.train.x.shape[1:]
+  if len(shape) != 3:
+    raise ValueError(
+      f"{source.train.name} has examples of shape {shape}; only images "
+      "[height, width, channels] can be rotated"
+    )
+  transforms = [
+    views.rotate(angle, shape[0], shape[1]) if angle else None
+    for angle in np.linspace(0.0, max_degrees, tasks).tolist()
+  ]
+  return _repeat("rotated", source, transforms, seed, holdout, normalize)
+
+
+def _repeat(
+  name: str,
+  source: sources.Source,
+  transforms: Sequence[views.Transform | None],
+  seed: int,
+  holdout: float,
+  normalize: stream.Normalization | None,
+) -> stream.Stream:
+  rows, test = assembly.hold_out(source, holdout, seed)
+  return assembly.assemble(
+    name,
+    "domain",
+    source,
+    [rows] * len(transforms),
+    test,
+    [np.arange(len(test))] * len(transforms),
+    transforms=transforms,
+    normalize=normalize,
+  )
+
+
+def domain_by_group(
+  source: sources.Source,
+  *,
+  seed: int = 0,
+  holdout: float = 0.0,
+  normalize: stream.Normalization | None = None,
+) -> stream.Stream:
+  """One experience per group of the source: subject, device, batch in time.
+
+  Groups come in the order of their numbers, each tested on its own rows.
+  """
+  if source.train.group is None:
+    raise ValueError(
+      f"{source.train.name} has no groups; write another scenario, such as "
+      "time_ordered"
+    )
+  rows, test = assembly.hold_out(source, holdout, seed)
+  group = source.train.group[rows]
+  test_group = test.group
+  if test_group is None:
+    raise ValueError(
+      f"the test set of {source.train.name} has no groups; give it some, or "
+      "write holdout=0.2 to hold out training data instead"
+    )
+  values = np.unique(group)
+  return assembly.assemble(
+    "domain_by_group",
+    "domain",
+    source,
+    [rows[group == value] for value in values],
+    test,
+    [np.flatnonzero(test_group == value) for value in values],
+    normalize=normalize,
+  )
+
+
+def time_ordered(
+  source: sources.Source,
+  *,
+  parts: int = 10,
+  holdout: float = 0.0,
+  normalize: stream.Normalization | None = None,
+) -> stream.Stream:
+  """Contiguous stretches of a source whose rows are in time order.
+
+  The test set is cut in the same proportions, so a source should hold out rows
+  all along its time, as `csv` and `gas_drift` do. Where there is no test set,
+  the last fifth of each stretch is held out; `holdout` takes the last rows of
+  each stretch too, not a random draw, as neighbours in time are alike. Within
+  an experience the examples keep their order.
+
+  Args:
+    source: of the data.
+    parts: number of experiences of (nearly) equal size.
+    holdout: see the module.
+    normalize: see `stream.statistics`.
+  """
+  assembly.check_holdout(holdout)
+  assembly.check_count("parts", parts)
+  chunks = np.array_split(np.arange(len(source.train)), parts)
+  if source.test is None:
+    test = source.train
+    chunks, test_parts = assembly.cut(chunks, splits.TEST_SHARE)
+  else:
+    test = source.test
+    test_parts = np.array_split(np.arange(len(test)), parts)
+  if holdout:
+    test = source.train
+    chunks, test_parts = assembly.cut(chunks, holdout)
+  return assembly.assemble(
+    "time_ordered",
+    "domain",
+    source,
+    chunks,
+    test,
+    test_parts,
+    normalize=normalize,
+    ordered=True,
+  )
+
+
+SCENARIOS: dict[str, Callable[..., stream.Stream]] = {
+  "blurry": blurry,
+  "class_incremental": class_incremental,
+  "domain_by_group": domain_by_group,
+  "permuted": permuted,
+  "rotated": rotated,
+  "task_incremental": task_incremental,
+  "time_ordered": time_ordered,
+}
+
+
+def build(
+  name: str, source: sources.Source, /, *, seed: int = 0, **options: Any
+) -> stream.Stream:
+  """The stream that the scenario `name` makes of a source.
+
+  Args:
+    name: one of `describe()`.
+    source: of the data.
+    seed: passed on to scenarios that draw at random.
+    **options: the keyword arguments of the function of that name.
+  """
+  if name in SCENARIOS and "seed" in spec.keywords(SCENARIOS[name]):
+    options["seed"] = seed
+  return spec.call("stream", SCENARIOS, name, source, **options)
+
+
+def describe() -> dict[str, str]:
+  """One line about each scenario that `build` knows."""
+  return spec.describe(SCENARIOS)

@@ -1,0 +1,131 @@
+"""A stream of experiences and the sealed data that judge what was learned."""
+
+from collections.abc import Iterable, Iterator
+import contextlib
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from jcl import base
+
+Normalization = Literal["unit", "standard", "none"]
+
+_ROWS = 1024  # read together for statistics
+
+
+class Sealed:
+  """Held-out data sets, one per experience, readable only while open.
+
+  ```
+  with stream.held_out.open() as test_sets:
+    ...
+  ```
+  Openings may nest; the last to end seals the data again.
+  """
+
+  def __init__(self, datasets: Iterable[base.Dataset]):
+    self._datasets = tuple(datasets)
+    self._num_open = 0
+
+  def __len__(self) -> int:
+    return len(self._datasets)
+
+  @property
+  def datasets(self) -> tuple[base.Dataset, ...]:
+    """The data sets. RuntimeError while sealed."""
+    if not self._num_open:
+      raise RuntimeError(
+        "held-out data was read while training; read it inside "
+        "`with held_out.open() as datasets:`, and only to evaluate"
+      )
+    return self._datasets
+
+  @contextlib.contextmanager
+  def open(self) -> Iterator[tuple[base.Dataset, ...]]:
+    """Lets the data sets be read inside the `with` block."""
+    self._num_open += 1
+    try:
+      yield self._datasets
+    finally:
+      self._num_open -= 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stream:
+  """Experiences in the order in which a learner meets them.
+
+  Inputs are stored raw; a learner sees `(x - mean) / std`.
+  """
+
+  name: str
+  scenario: Literal["class", "task", "domain"]  # which accuracy is headline
+  class_names: tuple[str, ...]  # [C]
+  experiences: tuple[base.Experience, ...]  # [T]
+  held_out: Sealed  # [T]
+  # [T] classes that task-incremental evaluation chooses among, per test set
+  task_classes: tuple[tuple[int, ...], ...]
+  mean: np.ndarray  # float32, broadcasts to one example
+  std: np.ndarray  # float32, broadcasts to one example, positive
+  ordered: bool = False  # in time order: examples are never shuffled
+
+  @property
+  def num_classes(self) -> int:
+    return len(self.class_names)
+
+  @property
+  def example_shape(self) -> tuple[int, ...]:
+    return tuple(self.experiences[0].data.x.shape[1:])
+
+  @property
+  def dtype(self) -> np.dtype:
+    return np.dtype(self.experiences[0].data.x.dtype)
+
+  def classes_seen(self, experience: int) -> np.ndarray:
+    """Classes of this and all earlier experiences, as [C] bool."""
+    seen = np.zeros(self.num_classes, bool)
+    for past in self.experiences[: experience + 1]:
+      seen[list(past.classes)] = True
+    return seen
+
+  def first_id(self, experience: int) -> int:
+    """Position of the experience's first example in the whole stream."""
+    return sum(len(past.data) for past in self.experiences[:experience])
+
+
+def statistics(
+  data: base.Dataset, normalize: Normalization | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and standard deviation to normalise inputs with, float32 [] or [D].
+
+  Args:
+    data: of the first experience, as later data is not known when learning
+      begins.
+    normalize: "unit" maps uint8 to [0, 1] by the data's scale, "standard"
+      gives each channel or feature (the last axis) zero mean and unit
+      variance, leaving constant ones unscaled, "none" leaves the values as
+      they are. By default "unit" for uint8 and "standard" for float32.
+  """
+  is_bytes = data.x.dtype == np.uint8
+  normalize = normalize or ("unit" if is_bytes else "standard")
+  if normalize == "none":
+    return np.zeros((), np.float32), np.ones((), np.float32)
+  if normalize == "unit":
+    if not is_bytes:
+      raise ValueError(
+        f"{data.name} holds {data.x.dtype}, of which no value stands for one; "
+        "write normalize=standard or normalize=none"
+      )
+    return np.zeros((), np.float32), np.asarray(data.scale, np.float32)
+  if normalize != "standard":
+    raise ValueError(
+      f"normalize={normalize!r}: write normalize=unit, normalize=standard or "
+      "normalize=none"
+    )
+  from sklearn import preprocessing
+
+  scaler = preprocessing.StandardScaler()
+  for start in range(0, len(data), _ROWS):
+    rows = data.x[np.arange(start, min(start + _ROWS, len(data)))]
+    scaler.partial_fit(rows.reshape(-1, rows.shape[-1]).astype(np.float64))
+  return scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)

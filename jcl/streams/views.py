@@ -1,0 +1,119 @@
+"""Rows of a data set, changed when they are read instead of ahead of time."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from jcl import base
+
+# [B, ...] -> [B, ...] of the same shape and dtype.
+Transform = Callable[[np.ndarray], np.ndarray]
+
+
+class View:
+  """Chosen rows of an indexable `x`, each passed through a transform.
+
+  Indexing by an integer array reads just the rows asked for.
+  """
+
+  def __init__(
+    self, x: Any, rows: np.ndarray, transform: Transform | None = None
+  ):
+    self._x, self._rows, self._transform = x, rows, transform
+    self.shape = (len(rows), *x.shape[1:])
+    self.dtype = np.dtype(x.dtype)
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    rows = self._rows[index]
+    values = self._x[np.atleast_1d(rows)]
+    if self._transform is not None:
+      values = self._transform(values)
+    return values if np.ndim(rows) else values[0]
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    del copy  # reading makes a new array in any case
+    return np.asarray(self[np.arange(len(self))], dtype)
+
+
+def take(
+  dataset: base.Dataset, rows: np.ndarray, transform: Transform | None = None
+) -> base.Dataset:
+  """The rows [N] of a data set as a data set, inputs read on demand."""
+  return dataclasses.replace(
+    dataset,
+    x=View(dataset.x, rows, transform),
+    y=dataset.y[rows],
+    group=None if dataset.group is None else dataset.group[rows],
+  )
+
+
+def permute(order: np.ndarray) -> Transform:
+  """Reorders pixels: position i shows what was at `order[i]`.
+
+  Images [B, height, width, channels] keep the channels of a pixel together;
+  of other inputs every value moves by itself.
+  """
+  return functools.partial(_permute, order)
+
+
+def num_positions(example_shape: tuple[int, ...]) -> int:
+  """How many positions `permute` reorders in an example."""
+  spatial = example_shape[:-1] if len(example_shape) == 3 else example_shape
+  return int(np.prod(spatial))
+
+
+def _permute(order: np.ndarray, x: np.ndarray) -> np.ndarray:
+  return x.reshape(len(x), len(order), -1)[:, order].reshape(x.shape)
+
+
+def rotate(degrees: float, height: int, width: int) -> Transform:
+  """Turns images [B, height, width, channels] anticlockwise about the centre.
+
+  Values between pixels are bilinear; what comes from outside is zero.
+  """
+  # One sparse matrix for all images is far quicker than a call per image.
+  return functools.partial(_rotate, _rotation(degrees, height, width))
+
+
+def _rotate(matrix: Any, x: np.ndarray) -> np.ndarray:
+  pixels = np.moveaxis(x.reshape(len(x), matrix.shape[1], -1), 1, 0)
+  turned = matrix @ pixels.reshape(len(pixels), -1).astype(np.float32)
+  turned = np.moveaxis(turned.reshape(pixels.shape), 0, 1).reshape(x.shape)
+  if np.issubdtype(x.dtype, np.integer):
+    turned = np.rint(turned)
+  return turned.astype(x.dtype)
+
+
+def _rotation(degrees: float, height: int, width: int) -> Any:
+  """Weights [P, P] of the input pixels in each output pixel."""
+  from scipy import sparse
+
+  angle = np.deg2rad(degrees)
+  sine, cosine = np.sin(angle), np.cos(angle)
+  row, column = np.indices((height, width)).reshape(2, -1)
+  down, right = row - (height - 1) / 2, column - (width - 1) / 2
+  # Where each output pixel comes from; rounding rids right angles of noise.
+  from_row = (cosine * down + sine * right + (height - 1) / 2).round(6)
+  from_column = (cosine * right - sine * down + (width - 1) / 2).round(6)
+  top, left = np.floor(from_row), np.floor(from_column)
+  matrix = sparse.csr_array((height * width, height * width), dtype=np.float32)
+  for r, c in (
+    (top, left),
+    (top, left + 1),
+    (top + 1, left),
+    (top + 1, left + 1),
+  ):
+    weight = (1 - abs(from_row - r)) * (1 - abs(from_column - c))
+    inside = (r >= 0) & (r < height) & (c >= 0) & (c < width) & (weight > 0)
+    source = (r * width + c)[inside].astype(int)
+    target = np.flatnonzero(inside)
+    matrix += sparse.csr_array(
+      (weight[inside].astype(np.float32), (target, source)), matrix.shape
+    )
+  return matrix

@@ -1,0 +1,89 @@
+"""Accuracy on held-out data, class- and task-incremental in one pass."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jcl import base
+from jcl.train import step as step_lib
+
+
+class Scores(NamedTuple):
+  """Accuracies in [0, 1]; NaN where there is no example."""
+
+  accuracy: tuple[float, ...]  # [T] the class among all in play
+  accuracy_task: tuple[float, ...]  # [T] among those of the true task
+  accuracy_class: tuple[float, ...]  # [C] class-incremental, by class
+
+
+def build_evaluate(
+  network: base.Network,
+  predictor: base.Predictor,
+  preprocess: step_lib.Preprocess,
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  """Returns `evaluate(params, stats, fitted, x, y, head, task_mask)`.
+
+  It gives two [B] bool arrays: right among the outputs in `head` [C], and
+  right among those in `task_mask` [C].
+  """
+  apply = apply_fn(network, preprocess)
+
+  def evaluate(params, stats, fitted, x, y, head, task_mask):
+    scores = predictor.scores(apply, params, stats, x, fitted)
+    low = jnp.finfo(scores.dtype).min
+
+    def right(allowed):
+      return jnp.argmax(jnp.where(allowed, scores, low), axis=-1) == y
+
+    return right(head), right(task_mask)
+
+  return evaluate
+
+
+def apply_fn(network: base.Network, preprocess: step_lib.Preprocess):
+  """Returns `apply(params, stats, x, taps=())` in evaluation mode."""
+  forward = step_lib.forward_fn(network, preprocess)
+  return lambda params, stats, x, taps=(): forward(params, stats, x, None, taps)
+
+
+def over_test_sets(
+  evaluate_fn: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple],
+  test_sets: Sequence[base.Dataset],
+  task_classes: Sequence[tuple[int, ...]],
+  num_classes: int,
+  batch_size: int,
+) -> Scores:
+  """Runs `evaluate_fn(x, y, task_mask)` over all test sets in fixed batches.
+
+  Batches have `batch_size` rows throughout, the last one padded, so that one
+  compiled program serves every set.
+  """
+  by_set, by_set_task = [], []
+  hits, counts = np.zeros(num_classes), np.zeros(num_classes)
+  for data, classes in zip(test_sets, task_classes, strict=True):
+    allowed = np.zeros(num_classes, bool)
+    allowed[list(classes)] = True
+    results = []
+    for start in range(0, len(data), batch_size):
+      rows = np.arange(start, min(start + batch_size, len(data)))
+      padded = np.resize(rows, batch_size)
+      right = evaluate_fn(
+        np.asarray(data.x[padded]), data.y[padded].astype(np.int32), allowed
+      )
+      results.append([np.asarray(r)[: len(rows)] for r in right])
+    if not results:
+      by_set.append(float("nan"))
+      by_set_task.append(float("nan"))
+      continue
+    right_class = np.concatenate([r[0] for r in results])
+    right_task = np.concatenate([r[1] for r in results])
+    by_set.append(float(right_class.mean()))
+    by_set_task.append(float(right_task.mean()))
+    hits += np.bincount(data.y, right_class, num_classes)
+    counts += np.bincount(data.y, minlength=num_classes)
+  with np.errstate(invalid="ignore"):
+    by_class = tuple((hits / counts).tolist())
+  return Scores(tuple(by_set), tuple(by_set_task), by_class)

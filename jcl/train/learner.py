@@ -1,0 +1,361 @@
+"""Binds a method to a network, and compiles, runs and prices what it needs."""
+
+from collections.abc import Callable, Iterable
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jcl import base
+from jcl.cost import count
+from jcl.cost import ledger as ledger_lib
+from jcl.selection import mask
+from jcl.train import evaluate as evaluation
+from jcl.train import optimizer as optimizers
+from jcl.train import step as step_lib
+
+MAX_STEPS_PER_DISPATCH = 32
+EVALUATION_BATCH = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A compiled function and what one call of it costs."""
+
+  call: Callable[..., Any]
+  cost: count.ProgramCost
+
+
+class Learner:
+  """Everything that learning runs on the device.
+
+  States are values that pass through; what an instance keeps is its compiled
+  programs. Every call is filed in the ledger, compilation under "compile".
+
+  Args:
+    network: the model.
+    method: the recipe.
+    training: complete hyper-parameters.
+    preprocess: augmentation and normalisation.
+    example: one raw input, to fix shapes and dtype.
+    ledger: where work is filed.
+    accumulate: parts each batch is cut into.
+    steps_per_dispatch: updates per call of the device; 0 chooses: up to 32,
+      one where a CPU would have to convolve inside a loop.
+    devices: those to train on, data-parallel; default all.
+
+  Raises:
+    ValueError: where the parts cannot work together.
+  """
+
+  def __init__(
+    self,
+    network: base.Network,
+    method: base.Method,
+    training: base.Training,
+    preprocess: step_lib.Preprocess,
+    example: np.ndarray,
+    ledger: ledger_lib.Ledger,
+    *,
+    accumulate: int = 1,
+    steps_per_dispatch: int = 0,
+    devices: Iterable[jax.Device] | None = None,
+  ):
+    self.network, self.method, self.training = network, method, training
+    self.preprocess, self.ledger = preprocess, ledger
+    self._accumulate = accumulate
+    self._optimizer = optimizers.build(training)
+    devices = list(jax.devices() if devices is None else devices)
+    self._mesh = jax.sharding.Mesh(np.array(devices), ("data",))
+    self.batch_size = _batch_size(training, method, accumulate, len(devices))
+    self._example = self._one_example(example)
+    self._programs: dict[Any, Program] = {}
+    self._steps_per_dispatch = steps_per_dispatch
+    if method.replay.rebuild is not None and network.features is None:
+      raise ValueError(
+        f"the recipe needs features, but network {network.name!r} names "
+        "none: give `features`, the unit whose output feeds the head"
+      )
+
+  @property
+  def replay_share(self) -> float:
+    """Share of a step's rows that the memory supplies."""
+    draws = self.method.objective.num_draws * self.method.replay.num_samples
+    return draws / (self.training.batch_size + draws)
+
+  @functools.cached_property
+  def memory_slots(self) -> int:
+    """Examples that the memory holds when full; 0 without one."""
+    replay = jax.eval_shape(lambda: self.method.replay.init(self._example))
+    return replay.items.y.shape[0] if replay else 0
+
+  def init(self, key: base.Key) -> tuple[base.LearnerState, base.Selection]:
+    """Returns the state before any learning, with every tensor selected."""
+    selection = mask.everything(self.network)
+    fresh = functools.partial(self._fresh, selection)
+    return self._run("train", "init", fresh, key), selection
+
+  def template(self, selection: base.Selection) -> base.LearnerState:
+    """Returns shapes and dtypes of a state under `selection`, no arrays."""
+    fresh = functools.partial(self._fresh, selection)
+    return jax.eval_shape(fresh, jax.random.key(0))
+
+  def restart(self, key, state, selection) -> base.LearnerState:
+    """Returns the state with new parameters and a fresh optimiser."""
+    fresh = functools.partial(self._fresh, selection)
+    train = self._run("train", ("restart", selection), fresh, key).train
+    return state._replace(train=train._replace(step=state.train.step))
+
+  def _fresh(self, selection, key) -> base.LearnerState:
+    params, stats = self.network.init(key)
+    trained, _ = mask.split(params, self.network, selection)
+    opt_state = self._optimizer.init(trained)
+    method = self.method
+    return base.LearnerState(
+      base.TrainState(jnp.int32(0), params, stats, opt_state),
+      method.replay.init(self._example),
+      method.objective.init(params, stats),
+      method.selector.init(params),
+    )
+
+  def select(
+    self, key, state, selection, decision, probe: base.Batch
+  ) -> tuple[base.LearnerState, base.Selection]:
+    """Re-chooses what trains; optimiser slots of what stays are kept."""
+    selector = self.method.selector
+    with self.ledger.timed("probe"):
+      scored = selector.update(key, state.selector, state.train, probe)
+      chosen = selector.choose(scored, self.network, decision.budget)
+    state = state._replace(selector=scored)
+    if chosen == selection:
+      return state, selection
+    trained, _ = mask.split(state.train.params, self.network, chosen)
+    opt_state = mask.carry(self._optimizer.init(trained), state.train.opt_state)
+    train = state.train._replace(opt_state=opt_state)
+    return state._replace(train=train), chosen
+
+  @functools.cached_property
+  def steps_per_dispatch(self) -> int:
+    """Updates that one call of the device makes at most."""
+    if self._steps_per_dispatch:
+      return self._steps_per_dispatch
+    platform = self._mesh.devices.flat[0].platform
+    if platform != "cpu":
+      return MAX_STEPS_PER_DISPATCH
+    x = jnp.zeros((1, *np.shape(self._example.x)), self._example.x.dtype)
+    jaxpr = jax.make_jaxpr(
+      lambda key: (
+        self.network.apply(
+          *self.network.init(key), self.preprocess.normalise(x)
+        ).logits
+      )
+    )(jax.random.key(0))
+    slow = step_lib.has_convolution(jaxpr.jaxpr)
+    return 1 if slow else MAX_STEPS_PER_DISPATCH
+
+  def step_program(self, selection, key, state, scope) -> Program:
+    """Compiles, or returns from the cache, the train step of `selection`."""
+    step = step_lib.build_step(
+      self.network,
+      self.method,
+      self._optimizer,
+      selection,
+      self.preprocess,
+      self._accumulate,
+    )
+    max_steps = self.steps_per_dispatch
+    batches = self._dummy_batches(max_steps)
+    return self._compiled(
+      ("step", selection),
+      step_lib.build_program(step, max_steps),
+      (key, state, batches, np.int32(1), scope),
+      donate=(1,),
+    )
+
+  def _dummy_batches(self, num_steps: int) -> base.Batch:
+    leading = (num_steps, self.batch_size)
+    blank = self._example._replace(extras={})
+    batches = jax.tree.map(
+      lambda leaf: np.zeros((*leading, *leaf.shape), leaf.dtype), blank
+    )
+    return self.put_batches(batches)
+
+  def put_batches(self, batches: base.Batch) -> base.Batch:
+    """Moves [K, B, ...] host batches to the devices, split along B."""
+    return jax.device_put(batches, self._sharding(None, "data"))
+
+  def put(self, tree):
+    """Moves a host tree to every device."""
+    return jax.device_put(tree, self._sharding())
+
+  def _sharding(self, *axes):
+    spec = jax.sharding.PartitionSpec(*axes)
+    return jax.sharding.NamedSharding(self._mesh, spec)
+
+  def add(self, key, state, batch: base.Batch) -> base.LearnerState:
+    """Offers a batch [B, ...] to the memory without learning from it."""
+
+    def build(key, state, batch):
+      stored = self.method.objective.stores(self.network)
+      extras = {
+        k: jnp.zeros((len(batch.y), *np.shape(v)), v.dtype)
+        for k, v in stored.items()
+      }
+      if extras:
+        forward = step_lib.forward_fn(self.network, self.preprocess)
+        out = forward(state.train.params, state.train.stats, batch.x)
+        extras = {k: out.logits for k in extras}
+      kept = self.method.replay.add(
+        key, state.replay, batch._replace(extras=extras)
+      )
+      return state._replace(replay=kept)
+
+    return self._run("replay", "add", build, key, state, batch, donate=(1,))
+
+  def begin(self, state, scope) -> base.LearnerState:
+    """Opens an experience for the objective."""
+    begin = self.method.objective.begin
+    if begin is None:
+      return state
+
+    def build(state, scope):
+      train = state.train
+      opened = begin(state.objective, train.params, train.stats, scope)
+      return state._replace(objective=opened)
+
+    return self._run("train", "begin", build, state, scope)
+
+  def accumulate(self, key, state, batch, scope) -> base.LearnerState:
+    """Shows a finished experience's batch to the objective once more."""
+    forward = step_lib.forward_fn(self.network, self.preprocess)
+
+    def build(key, state, batch, scope):
+      train = state.train
+      noted = self.method.objective.accumulate(
+        forward,
+        train.params,
+        train.stats,
+        batch,
+        scope,
+        state.objective,
+        key,
+      )
+      return state._replace(objective=noted)
+
+    return self._run(
+      "probe", "accumulate", build, key, state, batch, scope, donate=(1,)
+    )
+
+  def finish(self, state, scope) -> base.LearnerState:
+    """Closes an experience for the objective."""
+    finish = self.method.objective.finish
+    if finish is None:
+      return state
+
+    def build(state, scope):
+      train = state.train
+      closed = finish(state.objective, train.params, train.stats, scope)
+      return state._replace(objective=closed)
+
+    return self._run("train", "finish", build, state, scope)
+
+  def features(self, state, x: np.ndarray) -> np.ndarray:
+    """Returns what the head reads [B, D], in evaluation mode."""
+    unit = self.network.features
+    apply = evaluation.apply_fn(self.network, self.preprocess)
+
+    def build(params, stats, x):
+      return apply(params, stats, x, taps=(unit,)).taps[unit]
+
+    train = state.train
+    result = self._run(
+      "probe", "features", build, train.params, train.stats, self.put(x)
+    )
+    return np.asarray(result)
+
+  def evaluate(self, state, test_sets, task_classes, head) -> evaluation.Scores:
+    """Scores every test set with the current weights (and memory)."""
+    apply = evaluation.apply_fn(self.network, self.preprocess)
+    memory = state.replay.items if state.replay else None
+    train = state.train
+    fitted = self._run(
+      "evaluate",
+      "fit",
+      lambda p, s, m: self.method.predictor.fit(apply, p, s, m),
+      train.params,
+      train.stats,
+      memory,
+    )
+    build = evaluation.build_evaluate(
+      self.network, self.method.predictor, self.preprocess
+    )
+
+    def evaluate_fn(x, y, allowed):
+      return self._run(
+        "evaluate",
+        "evaluate",
+        build,
+        train.params,
+        train.stats,
+        fitted,
+        *self.put((x, y, head, allowed)),
+      )
+
+    size = min(EVALUATION_BATCH, max(map(len, test_sets)))
+    return evaluation.over_test_sets(
+      evaluate_fn, test_sets, task_classes, self.network.num_classes, size
+    )
+
+  def _run(self, account, name, fn, *args, donate=()):
+    program = self._compiled((name,), fn, args, donate)
+    cost = program.cost
+    with self.ledger.timed(account, cost.flops, cost.bytes_accessed):
+      return jax.block_until_ready(program.call(*args))
+
+  def _compiled(self, name, fn, args, donate=()) -> Program:
+    shapes = jax.tree.map(
+      lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), args
+    )
+    leaves, structure = jax.tree.flatten(
+      shapes, is_leaf=lambda leaf: isinstance(leaf, tuple) and len(leaf) == 2
+    )
+    cache_key = (name, structure, tuple(map(str, leaves)))
+    if cache_key not in self._programs:
+      with self.ledger.timed("compile"):
+        lowered = jax.jit(fn, donate_argnums=donate).lower(*args)
+        call = lowered.compile()
+        cost = count.of_compiled(call)
+      self._programs[cache_key] = Program(call, cost)
+    return self._programs[cache_key]
+
+  def _one_example(self, x: np.ndarray) -> base.Batch:
+    extras = self.method.objective.stores(self.network)
+    return base.Batch(
+      np.asarray(x),
+      np.int32(0),
+      np.int32(0),
+      np.int32(0),
+      np.float32(0),
+      extras,
+    )
+
+
+def _batch_size(training, method, accumulate, num_devices) -> int:
+  """Checks that batches can be cut, and pads them to the devices."""
+  size = training.batch_size
+  if size is None or size < 1:
+    raise ValueError(f"batch_size={size} must be at least 1")
+  if accumulate < 1 or size % accumulate:
+    raise ValueError(
+      f"accumulate={accumulate} must divide batch_size={size} into equal parts"
+    )
+  replayed = method.replay.num_samples if method.objective.num_draws else 0
+  if replayed % accumulate:
+    raise ValueError(
+      f"accumulate={accumulate} must also divide the {replayed} replayed "
+      "examples of a step"
+    )
+  return -(-size // num_devices) * num_devices

@@ -1,0 +1,242 @@
+"""The pure train step of one selection: draw, differentiate, update, keep."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jcl import base
+from jcl.selection import mask
+from jcl.train import augment as augmentation
+
+
+class Info(NamedTuple):
+  """What one update reports."""
+
+  loss: jax.Array  # [] float32
+  correct: jax.Array  # [] float32, right answers before the update, weighted
+  examples: jax.Array  # [] float32, stream examples, padding left out
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+  """What happens to raw inputs inside the step."""
+
+  mean: base.Array  # broadcastable to one example
+  std: base.Array
+  augment: augmentation.Augment = augmentation.none
+
+  def normalise(self, x: jax.Array) -> jax.Array:
+    """Returns `(x - mean) / std` in float32."""
+    x = jnp.asarray(x, jnp.float32)
+    return (x - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+
+
+Step = Callable[
+  [base.Key, base.LearnerState, base.Batch, base.Scope],
+  tuple[base.LearnerState, Info],
+]
+
+
+def forward_fn(
+  network: base.Network,
+  preprocess: Preprocess,
+  training: tuple[str, ...] = (),
+) -> base.Forward:
+  """Returns `forward(params, stats, x, key=None, taps=()) -> Output`."""
+
+  def forward(params, stats, x, key=None, taps=()):
+    x = preprocess.normalise(x)
+    return network.apply(
+      params, stats, x, training=training, key=key, taps=taps
+    )
+
+  return forward
+
+
+def build_step(
+  network: base.Network,
+  method: base.Method,
+  optimizer: optax.GradientTransformation,
+  selection: base.Selection,
+  preprocess: Preprocess,
+  accumulate: int = 1,
+) -> Step:
+  """Builds the pure train step of one selection.
+
+  Only the selected tensors are differentiated, so nothing below the deepest
+  one is computed backward or kept, and only they have optimiser slots.
+
+  Args:
+    network: the model.
+    method: objective and replay policy; its other parts act between steps.
+    optimizer: update rule, initialised on the selected tensors only.
+    selection: which tensors train.
+    preprocess: augmentation and normalisation of raw inputs.
+    accumulate: number of parts that each batch is cut into; their gradients
+      are averaged into one update. Normalisers see one part at a time.
+
+  Returns:
+    `step(key, state, batch, scope) -> (state, Info)`; the key is folded with
+    the step count, so one key serves a whole run.
+  """
+  objective, replay = method.objective, method.replay
+  forward = forward_fn(
+    network, preprocess, mask.trained_units(network, selection)
+  )
+
+  def step(key, state, batch, scope):
+    key = jax.random.fold_in(key, state.train.step)
+    draw_key, show_key, loss_key, keep_key = jax.random.split(key, 4)
+    memory = tuple(
+      replay.sample(jax.random.fold_in(draw_key, i), state.replay, scope)
+      for i in range(objective.num_draws)
+    )
+    shown = tuple(
+      b._replace(x=preprocess.augment(jax.random.fold_in(show_key, i), b.x))
+      for i, b in enumerate((batch, *memory))
+    )
+    before, frozen = mask.split(state.train.params, network, selection)
+
+    def loss_fn(function, trained, stats, batches, key):
+      params = mask.merge(trained, frozen)
+      now, *past = batches
+      return function(
+        forward, params, stats, now, tuple(past), scope, state.objective, key
+      )
+
+    def gradient(function):
+      return _mean_gradient(
+        functools.partial(loss_fn, function),
+        before,
+        state.train.stats,
+        shown,
+        loss_key,
+        accumulate,
+      )
+
+    loss, aux, grads = gradient(objective.loss)
+    if objective.reference is not None and objective.project is not None:
+      _, _, reference = gradient(objective.reference)
+      grads = objective.project(grads, reference, memory)
+    updates, opt_state = optimizer.update(grads, state.train.opt_state, before)
+    after = optax.apply_updates(before, updates)
+
+    remembered, kept = state.objective, state.replay
+    if objective.track is not None:
+      remembered = objective.track(
+        remembered, base.Traced(grads, before, after)
+      )
+    if replay.when == "step":
+      kept = replay.add(keep_key, kept, batch._replace(extras=aux.extras))
+    train = base.TrainState(
+      state.train.step + 1, mask.merge(after, frozen), aux.stats, opt_state
+    )
+    info = _info(loss, aux.logits, batch, scope)
+    return base.LearnerState(train, kept, remembered, state.selector), info
+
+  return step
+
+
+def _mean_gradient(loss_fn, trained, stats, batches, key, num_parts):
+  """Returns loss, aux and gradient, averaged over `num_parts` of the batches.
+
+  Parts count by their examples, replayed ones included, so that a partly
+  filled last batch weighs what it would weigh in one piece.
+  """
+  grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+  if num_parts == 1:
+    (loss, aux), grads = grad_fn(trained, stats, batches, key)
+    return loss, aux, grads
+  # A Python loop, not a scan: convolutions inside a loop are slow on CPU.
+  pieces = [_part(batches, i, num_parts) for i in range(num_parts)]
+  weights = [sum(jnp.sum(b.weight) for b in piece) for piece in pieces]
+  total = jnp.maximum(sum(weights), 1e-9)
+  loss, grads, auxes = 0.0, None, []
+  for i, (piece, weight) in enumerate(zip(pieces, weights, strict=True)):
+    (value, aux), grad = grad_fn(
+      trained, stats, piece, jax.random.fold_in(key, i)
+    )
+    share = weight / total
+    loss += share * value
+    grad = jax.tree.map(lambda g, s=share: s * g, grad)
+    grads = grad if grads is None else jax.tree.map(jnp.add, grads, grad)
+    stats = aux.stats
+    auxes.append(aux)
+  whole = base.Aux(
+    stats,
+    jnp.concatenate([a.logits for a in auxes]),
+    {k: jnp.concatenate([a.extras[k] for a in auxes]) for k in aux.extras},
+    {k: sum(a.info[k] for a in auxes) / num_parts for k in aux.info},
+  )
+  return loss, whole, grads
+
+
+def _part(batches, i, num_parts):
+  def cut(leaf):
+    size = leaf.shape[0] // num_parts
+    return leaf[i * size : (i + 1) * size]
+
+  return jax.tree.map(cut, batches)
+
+
+def _info(loss, logits, batch, scope) -> Info:
+  shown = jnp.where(scope.head, logits, -jnp.inf)
+  right = jnp.argmax(shown, axis=-1) == batch.y
+  return Info(loss, jnp.sum(right * batch.weight), jnp.sum(batch.weight))
+
+
+def build_program(step: Step, max_steps: int):
+  """Returns `program(key, state, batches, num_steps, scope)`.
+
+  It takes up to `max_steps` steps in one dispatch: `batches` has leaves
+  [max_steps, B, ...] of which the first `num_steps` (traced) are used, so one
+  compiled program serves full and partial runs of steps alike. `Info` comes
+  back with leaves [max_steps], zero where no step was taken.
+  """
+  if max_steps == 1:
+
+    def single(key, state, batches, num_steps, scope):
+      del num_steps
+      batch = jax.tree.map(lambda leaf: leaf[0], batches)
+      state, info = step(key, state, batch, scope)
+      return state, jax.tree.map(lambda leaf: leaf[None], info)
+
+    return single
+
+  def program(key, state, batches, num_steps, scope):
+    def body(i, carry):
+      state, infos = carry
+      batch = jax.tree.map(lambda leaf: leaf[i], batches)
+      state, info = step(key, state, batch, scope)
+      infos = jax.tree.map(lambda all_, one: all_.at[i].set(one), infos, info)
+      return state, infos
+
+    infos = Info(*(jnp.zeros(max_steps, jnp.float32) for _ in Info._fields))
+    return jax.lax.fori_loop(0, num_steps, body, (state, infos))
+
+  return program
+
+
+def has_convolution(jaxpr) -> bool:
+  """Tells whether a closed jaxpr convolves anywhere, calls included.
+
+  XLA's CPU backend runs convolutions inside a loop or branch with a slow,
+  generic kernel (about 17 times the time of the same step outside, jax 0.10),
+  so steps that convolve are dispatched one by one there.
+  """
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "conv_general_dilated":
+      return True
+    for value in equation.params.values():
+      for inner in jax.tree.leaves(
+        value, is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")
+      ):
+        inner = getattr(inner, "jaxpr", inner)
+        if hasattr(inner, "eqns") and has_convolution(inner):
+          return True
+  return False

@@ -1,0 +1,264 @@
+"""A run's folder: lock, identity, checkpoints, records, curve and summary."""
+
+from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from jcl import checkpoint, loop
+from jcl.report import events, summary
+
+# Parts of a run's description that may differ when it is taken up again.
+_MAY_DIFFER = ("environment", "joules_source")
+
+
+class WorkdirError(RuntimeError):
+  """A work directory that cannot be used; the message says what to do."""
+
+
+class Folder:
+  """Files of one run; with `path` None nothing is kept on disk.
+
+  It is locked from construction to `close`. `about` identifies the run: a
+  folder made by another is refused.
+
+  Args:
+    path: the folder, made where absent.
+    about: what identifies the run, JSON-ready.
+    resume: go on from the latest checkpoint; False starts over.
+    checkpoint_seconds: time between checkpoints within an experience.
+
+  Raises:
+    WorkdirError: where the folder is in use, belongs to another run, or
+      cannot be written.
+  """
+
+  def __init__(
+    self,
+    path: Path | None,
+    about: Mapping[str, Any],
+    *,
+    resume: bool = True,
+    checkpoint_seconds: float = 60.0,
+  ):
+    self.path = path
+    self._about = summary.encode(about)
+    self._curve: list[dict[str, Any]] = []
+    self._stack = contextlib.ExitStack()
+    self._checkpoints: checkpoint.Checkpoints | None = None
+    self._events: events.EventWriter | None = None
+    if path is None:
+      return
+    with explained(path), contextlib.ExitStack() as stack:
+      path.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(locked(path))
+      if not resume:
+        _clear(path)
+      mine = {k: v for k, v in self._about.items() if k not in _MAY_DIFFER}
+      claim(path, mine)
+      self._checkpoints = checkpoint.Checkpoints(
+        path / "checkpoints", checkpoint_seconds
+      )
+      stack.callback(self._checkpoints.close)
+      self._stack = stack.pop_all()
+
+  def restore(self, template_fn: Callable) -> checkpoint.Snapshot | None:
+    """Returns the latest intact checkpoint, or None."""
+    if self._checkpoints is None or self.path is None:
+      return None
+    with explained(self.path):
+      return self._checkpoints.restore(template_fn)
+
+  def begin(self, setting: loop.Setting, place: loop.Place) -> None:
+    """Brings the files in line with where the run stands."""
+    self._setting, self._place = setting, place
+    with setting.stream.held_out.open() as test_sets:
+      self._test_sizes = [len(data) for data in test_sets]
+    if self.path is None:
+      return
+    with explained(self.path):
+      curve = self.path / "curve.jsonl"
+      if curve.exists():
+        self._curve = [
+          point for point in _read_points(curve) if point["step"] <= place.step
+        ]
+      _write_lines(curve, self._curve)
+      self._write_records()
+      self._events = events.EventWriter(
+        self.path / "events", place.step if place.step else None
+      )
+      self._stack.callback(self._events.close)
+
+  def note(self, event: loop.Event, stop: bool = False) -> None:
+    """Files an event; saves a checkpoint where one is due, or at a stop."""
+    place = event.place
+    if event.scalars:
+      point = {
+        "step": place.step,
+        "experience": place.experience,
+        **event.scalars,
+      }
+      self._curve.append(point)
+    if self.path is None or self._checkpoints is None:
+      return
+    with explained(self.path):
+      if event.scalars:
+        with open(self.path / "curve.jsonl", "a", encoding="utf-8") as file:
+          file.write(json.dumps(summary.encode(point)) + "\n")
+      if self._events is not None:
+        self._note_events(event)
+      if event.kind == "experience":
+        self._write_records()
+      if event.kind == "experience" or stop or self._checkpoints.due():
+        with self._setting.ledger.timed("checkpoint"):
+          ledger = self._setting.ledger.state()
+          snapshot = checkpoint.Snapshot(event.state, place, ledger)
+          self._checkpoints.save(snapshot)
+
+  def _note_events(self, event: loop.Event) -> None:
+    assert self._events is not None
+    if event.kind == "experience":
+      self._events.record(event.place.records[-1], event.place.step)
+    scalars = {
+      f"train/{name}": value
+      for name, value in event.scalars.items()
+      if isinstance(value, float)
+    }
+    if scalars:
+      self._events.scalars(event.place.step, scalars)
+
+  def _write_records(self) -> None:
+    assert self.path is not None
+    lines = [summary.to_json(record) for record in self._place.records]
+    _write_lines(self.path / "records.jsonl", lines)
+    self.summarise()
+
+  def summarise(self) -> dict[str, Any]:
+    """Returns the summary so far, and writes it where there is a folder."""
+    place = self._place
+    initial = None
+    if place.initial is not None:
+      initial = dict(
+        zip(("accuracy", "accuracy_task"), place.initial, strict=True)
+      )
+    found = summary.summarise(
+      place.records,
+      initial=initial,
+      test_sizes=self._test_sizes,
+      anytime=[point for point in self._curve if "accuracy" in point],
+      context=self._about,
+    )
+    if self.path is not None:
+      text = json.dumps(found, indent=2)
+      write_atomically(self.path / "summary.json", text)
+    return found
+
+  def close(self) -> None:
+    """Waits for what is being written and gives the folder free."""
+    if self.path is not None:
+      with explained(self.path):
+        self._stack.close()
+
+
+def claim(path: Path, config: Mapping[str, Any], resume: bool = True) -> None:
+  """Writes down whose folder this is, or checks that it is the same one's.
+
+  Raises:
+    WorkdirError: where the folder was made with another configuration and
+      `resume` is set; it lists what differs.
+  """
+  file, mine = path / "config.json", summary.encode(config)
+  if resume and file.exists():
+    theirs = json.loads(file.read_text(encoding="utf-8"))
+    if differences := list(_differences(theirs, mine)):
+      raise WorkdirError(
+        f"{path} was made with other settings: {'; '.join(differences)}. Give "
+        "those settings again to go on, another --workdir to keep both, or "
+        "--noresume to start over"
+      )
+  write_atomically(file, json.dumps(mine, indent=2, sort_keys=True))
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+  """Holds the folder's lock.
+
+  Raises:
+    WorkdirError: where another process holds it.
+  """
+  import filelock
+
+  lock = filelock.FileLock(path / ".lock")
+  try:
+    lock.acquire(timeout=0)
+  except filelock.Timeout:
+    raise WorkdirError(
+      f"{path} is in use by another run: wait for it, or give another --workdir"
+    ) from None
+  try:
+    yield
+  finally:
+    lock.release()
+
+
+@contextlib.contextmanager
+def explained(path: Path):
+  """Turns a failure to write into a message that says what to do."""
+  try:
+    yield
+  except OSError as error:
+    hints = {
+      errno.ENOSPC: "the disk is full: free some space",
+      errno.EDQUOT: "the disk quota is used up: free some space",
+      errno.EROFS: "the file system is read-only: give another --workdir",
+      errno.EACCES: "permission is denied: give another --workdir",
+    }
+    hint = hints.get(error.errno or 0, str(error))
+    raise WorkdirError(
+      f"cannot write to {path}: {hint}, and run the same command again; it "
+      "goes on from the last checkpoint"
+    ) from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+  """Replaces a file's text so that no reader ever sees a part of it."""
+  partial = path.with_name(f".{path.name}.partial")
+  with open(partial, "w", encoding="utf-8") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(partial, path)
+
+
+def _write_lines(path: Path, values: Iterable[Any]) -> None:
+  lines = [json.dumps(summary.encode(value)) + "\n" for value in values]
+  write_atomically(path, "".join(lines))
+
+
+def _read_points(path: Path) -> Iterable[dict[str, Any]]:
+  for line in path.read_text(encoding="utf-8").splitlines():
+    # A kill may have cut the last line short.
+    with contextlib.suppress(json.JSONDecodeError):
+      yield json.loads(line)
+
+
+def _differences(theirs, mine, path="") -> Iterable[str]:
+  if isinstance(theirs, dict) and isinstance(mine, dict):
+    for name in sorted(theirs.keys() | mine.keys()):
+      here = f"{path}.{name}" if path else name
+      yield from _differences(theirs.get(name), mine.get(name), here)
+  elif theirs != mine:
+    yield f"{path} was {theirs!r} and is now {mine!r}"
+
+
+def _clear(path: Path) -> None:
+  """Removes what an earlier run wrote, and nothing else."""
+  import shutil
+
+  for name in ("checkpoints", "events"):
+    shutil.rmtree(path / name, ignore_errors=True)
+  for name in ("config.json", "curve.jsonl", "records.jsonl", "summary.json"):
+    (path / name).unlink(missing_ok=True)

@@ -1,0 +1,368 @@
+"""Learns a stream of experiences under a cost budget and reports on it.
+
+Without flags: the ten digits of scikit-learn in five experiences of two, by
+experience replay and, beside it, by plain fine-tuning.
+
+  python run.py
+  python run.py --recipe=derpp:buffer=500 --compare=er:buffer=500 --seed=0,1,2
+  python run.py --data=fashion_mnist --data_dir=~/data --model=mlp:width=400
+  python run.py --stream=domain_by_group --data=gas_drift --data_dir=~/data
+  python run.py --estimate            what it would take, without learning
+  python run.py --list                every recipe, data set, stream, model
+  python run.py report DIR...         rebuilds the report of finished runs
+
+Choices take options in one notation, `name:option=value,option=value`. The
+fields of the hyper-parameters are options of every recipe, so that runs beside
+each other can differ: `--compare=er:buffer=200,learning_rate=0.03`.
+
+Everything goes to --workdir: a folder per recipe and seed with `records.jsonl`,
+`curve.jsonl`, `summary.json`, TensorBoard events and checkpoints, and above
+them `report.html`, `pictures/` and `summary.json` over all runs. The same
+command again goes on where it stopped, also after a kill.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+import re
+import sys
+import time
+
+from absl import app, flags, logging
+
+from jcl import base, spec
+
+FLAGS = flags.FLAGS
+
+_RECIPE = flags.DEFINE_string(
+  "recipe", "er", "how to learn, such as er:buffer=500,minibatch=32"
+)
+_COMPARE = flags.DEFINE_multi_string(
+  "compare",
+  ["finetune"],
+  "recipe to run beside it; may be repeated; --compare=none for none",
+)
+_DATA = flags.DEFINE_string(
+  "data", "digits", "data set, such as cifar100:labels=coarse; see --list"
+)
+_STREAM = flags.DEFINE_string(
+  "stream",
+  "class_incremental",
+  "how the data is dealt out, such as class_incremental:tasks=10",
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
+_DOWNLOAD = flags.DEFINE_bool(
+  "download", False, "fetch the data set if it is missing, and verify it"
+)
+_MODEL = flags.DEFINE_string(
+  "model",
+  "auto",
+  "network, such as mlp:width=400; auto: mlp for vectors and grey images, "
+  "slim_resnet18 for colour images, conv1d for series",
+)
+_SEED = flags.DEFINE_list("seed", ["0"], "seed, or several: 0,1,2")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "where everything is written; default runs/NAME-HASH"
+)
+_RESUME = flags.DEFINE_bool(
+  "resume", True, "go on from what --workdir holds; --noresume starts over"
+)
+_EPOCHS = flags.DEFINE_integer("epochs", None, "passes over an experience")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "examples per update")
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "step size")
+_OPTIMIZER = flags.DEFINE_enum(
+  "optimizer", None, ["sgd", "adam", "adamw"], "update rule"
+)
+_MOMENTUM = flags.DEFINE_float("momentum", None, "of sgd")
+_WEIGHT_DECAY = flags.DEFINE_float("weight_decay", None, "L2 coefficient")
+_CLIP = flags.DEFINE_float("clip", None, "bound on each gradient entry")
+_HEAD = flags.DEFINE_enum(
+  "head",
+  None,
+  ["seen", "all"],
+  "outputs in play: of classes that have arrived, or all from the start",
+)
+_PRECISION = flags.DEFINE_enum(
+  "precision",
+  "float32",
+  ["float32", "bfloat16"],
+  "of computation; parameters stay float32",
+)
+_AUGMENT = flags.DEFINE_enum(
+  "augment",
+  "none",
+  ["none", "flip", "crop", "crop_flip"],
+  "of images, on the device; replayed ones too",
+)
+_ACCUMULATE = flags.DEFINE_integer(
+  "accumulate", 1, "parts that a batch is cut into to save memory"
+)
+_STEPS_PER_DISPATCH = flags.DEFINE_integer(
+  "steps_per_dispatch", 0, "updates per call of the device; 0 chooses"
+)
+_EVALUATE_EVERY = flags.DEFINE_integer(
+  "evaluate_every", 0, "updates between evaluations; 0: ends of experiences"
+)
+_CHECKPOINT_SECONDS = flags.DEFINE_float(
+  "checkpoint_seconds", 60.0, "time between checkpoints mid-experience"
+)
+_SECONDS_BUDGET = flags.DEFINE_float(
+  "seconds_budget", None, "training seconds for each whole run"
+)
+_JOULES_BUDGET = flags.DEFINE_float(
+  "joules_budget", None, "joules (modelled) for each whole run"
+)
+_FLOPS_BUDGET = flags.DEFINE_float(
+  "flops_budget", None, "floating-point operations for each whole run"
+)
+_TRAIN_SHARE = flags.DEFINE_float(
+  "train_share", 1.0, "share of a full step's time for recipes that select"
+)
+_IDLE_WATTS = flags.DEFINE_float("idle_watts", None, "power of an idle device")
+_BUSY_WATTS = flags.DEFINE_float("busy_watts", None, "power of a busy device")
+_LIST = flags.DEFINE_bool("list", False, "print every choice and stop")
+_ESTIMATE = flags.DEFINE_bool(
+  "estimate", False, "print what the run would take and stop"
+)
+
+# Passes over an experience where neither flag nor recipe names them.
+_EPOCHS_BY_DATA = {"digits": 10}
+
+
+def main(argv: list[str]) -> int:
+  try:
+    if argv[1:2] == ["report"]:
+      return _report([Path(folder) for folder in argv[2:]])
+    if argv[1:]:
+      raise ValueError(
+        f"unexpected arguments {argv[1:]}: flags begin with --; the one "
+        "command is `report DIR...`"
+      )
+    if _LIST.value:
+      return _list()
+    return _learn()
+  except KeyboardInterrupt:
+    return _fail("interrupted before the first checkpoint", 130)
+  except Exception as error:
+    from jcl import loop, session, workdir
+
+    expected = (
+      ValueError,
+      FileNotFoundError,
+      ImportError,
+      workdir.WorkdirError,
+      loop.NonFiniteLossError,
+      session.Interrupted,
+    )
+    if not isinstance(error, expected) or logging.level_debug():
+      raise
+    signal_number = getattr(error, "number", None)
+    return _fail(str(error), 128 + signal_number if signal_number else 2)
+
+
+def _fail(message: str, code: int) -> int:
+  print(f"run.py: {message}", file=sys.stderr)
+  return code
+
+
+def _list() -> int:
+  from jcl import recipes
+  from jcl.networks import catalogue
+  from jcl.streams import scenarios, sources
+
+  for title, lines in (
+    ("Recipes (--recipe, --compare)", recipes.describe()),
+    ("Data sets (--data)", sources.describe()),
+    ("Streams (--stream)", scenarios.describe()),
+    ("Models (--model)", catalogue.describe()),
+  ):
+    print(title)
+    for name, line in lines.items():
+      print(f"  {name:20} {line}")
+    print()
+  return 0
+
+
+def _learn() -> int:
+  from jcl import recipes, session, workdir
+  from jcl.cost import devices
+
+  started = time.monotonic()
+  compared = [text for text in _COMPARE.value if text not in ("none", "")]
+  texts = list(dict.fromkeys([_RECIPE.value, *compared]))
+  for text in texts:
+    recipes.build(text)  # a mistake in any recipe is told before any work
+  device = devices.detect(_IDLE_WATTS.value, _BUSY_WATTS.value)
+  print(devices.describe(device), flush=True)
+  source = _source()
+  first = [_assemble(source, text, _seeds()[0], device) for text in texts]
+  if _ESTIMATE.value:
+    return _estimate(dict(zip(texts, first, strict=True)))
+  del first
+  folder = _folder(texts)
+  with workdir.explained(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+  runs = []
+  with workdir.locked(folder):
+    workdir.claim(folder, _shared(), _RESUME.value)
+    for seed in _seeds():
+      for text in texts:
+        runs.append(folder / _slug(text) / f"seed_{seed}")
+        setting = _assemble(source, text, seed, device)
+        session.run(setting, runs[-1], _options(), {"recipe": _recipe(text)})
+    _write_report(runs, folder)
+  print(f"took {time.monotonic() - started:.0f} s")
+  return 0
+
+
+def _seeds() -> list[int]:
+  try:
+    seeds = [int(text) for text in _SEED.value]
+  except ValueError:
+    raise ValueError(
+      f"--seed={','.join(_SEED.value)}: write whole numbers, as in --seed=0,1,2"
+    ) from None
+  if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    raise ValueError(
+      f"--seed={','.join(_SEED.value)}: write different numbers from 0 up, "
+      "as in --seed=0,1,2"
+    )
+  return seeds
+
+
+def _source():
+  from jcl.streams import sources
+
+  name, options = spec.parse(_DATA.value)
+  if _DOWNLOAD.value:
+    options["download"] = True
+  return sources.load(name, _DATA_DIR.value, **options)
+
+
+def _assemble(source, text: str, seed: int, device):
+  """Puts one run together from the flags."""
+  from jcl import recipes, session
+  from jcl.control import limits
+  from jcl.networks import catalogue, precision
+  from jcl.streams import scenarios
+
+  name, options = spec.parse(_STREAM.value)
+  stream = scenarios.build(name, source, seed=seed, **options)
+  model, options = spec.parse(_MODEL.value)
+  if model == "auto":
+    model = catalogue.suggest(stream.example_shape)
+  network = catalogue.build(
+    model, stream.example_shape, stream.num_classes, **options
+  )
+  training = base.Training(
+    learning_rate=_LEARNING_RATE.value,
+    batch_size=_BATCH_SIZE.value,
+    epochs=_EPOCHS.value,
+    optimizer=_OPTIMIZER.value,
+    momentum=_MOMENTUM.value,
+    weight_decay=_WEIGHT_DECAY.value,
+    clip=_CLIP.value,
+    head=_HEAD.value,
+  )
+  method = recipes.build(text)
+  default = base.Training(epochs=_EPOCHS_BY_DATA.get(source.train.name))
+  complete = session.complete(method, training.over(default))
+  total = base.Cost(
+    *(
+      float("inf") if flag.value is None else flag.value
+      for flag in (_SECONDS_BUDGET, _JOULES_BUDGET, _FLOPS_BUDGET)
+    )
+  )
+  controller = limits.within(complete.epochs, total, _TRAIN_SHARE.value)
+  return session.assemble(
+    stream,
+    precision.with_precision(network, _PRECISION.value),
+    method,
+    complete,
+    seed,
+    _options(),
+    controller,
+    device,
+  )
+
+
+def _options():
+  from jcl import session
+
+  return session.Options(
+    augment=_AUGMENT.value,
+    accumulate=_ACCUMULATE.value,
+    steps_per_dispatch=_STEPS_PER_DISPATCH.value,
+    evaluate_every=_EVALUATE_EVERY.value,
+    checkpoint_seconds=_CHECKPOINT_SECONDS.value,
+    resume=_RESUME.value,
+  )
+
+
+def _recipe(text: str) -> dict:
+  name, options = spec.parse(text)
+  return {"name": name, "options": options}
+
+
+def _shared() -> dict[str, object]:
+  """Flags that all runs of one work directory have in common."""
+  own = {
+    "recipe",
+    "compare",
+    "seed",
+    "workdir",
+    "resume",
+    "estimate",
+    "list",
+    "download",
+    "data_dir",
+    "checkpoint_seconds",
+  }
+  module = FLAGS.flags_by_module_dict()[sys.argv[0]]
+  return {f.name: f.value for f in module if f.name not in own}
+
+
+def _folder(texts: list[str]) -> Path:
+  if _WORKDIR.value:
+    return Path(_WORKDIR.value).expanduser()
+  told = json.dumps([_shared(), texts], sort_keys=True)
+  digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+  return Path("runs") / f"{_slug(_DATA.value)}-{_slug(texts[0])}-{digest}"
+
+
+def _slug(text: str) -> str:
+  return re.sub(r"[^A-Za-z0-9_.=+-]+", "-", text).strip("-")
+
+
+def _estimate(settings: dict) -> int:
+  from jcl import estimate
+
+  for text, setting in settings.items():
+    print(f"{text}: {estimate.text(estimate.of(setting))}\n")
+  return 0
+
+
+def _report(folders: list[Path]) -> int:
+  from jcl.report import page
+
+  if not folders:
+    raise ValueError("report needs folders: python run.py report DIR...")
+  target = Path(_WORKDIR.value) if _WORKDIR.value else folders[0]
+  _write_report(page.find_runs(folders), target)
+  return 0
+
+
+def _write_report(folders: list[Path], target: Path) -> None:
+  from jcl import workdir
+  from jcl.report import page, summary, table
+
+  runs = [summary.read_run(folder) for folder in folders]
+  with workdir.explained(target):
+    target.mkdir(parents=True, exist_ok=True)
+    path = page.write(runs, target)
+  print(table.text(table.comparison(runs)))
+  print(f"report: {path}")
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,54 @@
+"""Small, real pieces that many tests build on."""
+
+import numpy as np
+import pytest
+
+from jcl import session
+from jcl.networks import catalogue
+from jcl.streams import scenarios, sources
+
+
+@pytest.fixture(scope="session")
+def digits():
+  """Scikit-learn's digits, thinned so that a whole run takes a second."""
+  source = sources.load("digits")
+  train, test = source.train, source.test
+  return sources.arrays(
+    train.x[::3], train.y[::3], test.x[::3], test.y[::3], scale=16.0
+  )
+
+
+@pytest.fixture(scope="session")
+def stream(digits):
+  return scenarios.class_incremental(digits, tasks=5)
+
+
+@pytest.fixture(scope="session")
+def network(stream):
+  return catalogue.build(
+    "mlp", stream.example_shape, stream.num_classes, width=20, depth=1
+  )
+
+
+@pytest.fixture
+def learn(stream, network):
+  """Runs a method on the thinned digits for one epoch."""
+
+  def run(method, **options):
+    options = {"epochs": 1, "batch_size": 10, "learning_rate": 0.1, **options}
+    return session.learn(
+      options.pop("stream", stream),
+      options.pop("network", network),
+      method,
+      **options,
+    )
+
+  return run
+
+
+def leaves_equal(first, second) -> bool:
+  """Tells whether two trees hold the same bits."""
+  import jax
+
+  pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+  return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)

@@ -1,0 +1,121 @@
+"""Tests of the report page."""
+
+import html.parser
+import json
+import re
+
+import pytest
+
+from jcl.report import page, summary
+
+
+class Reader(html.parser.HTMLParser):
+  """Collects text, the sources of pictures, and tags left open."""
+
+  def __init__(self):
+    super().__init__()
+    self.text, self.sources, self.open = [], [], []
+
+  def handle_starttag(self, tag, attrs):
+    if tag == "img":
+      self.sources.append(dict(attrs)["src"])
+    elif tag != "meta":
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text.append(data)
+
+
+def read_page(path):
+  reader = Reader()
+  reader.feed(path.read_text(encoding="utf-8"))
+  assert not reader.open
+  reader.joined = re.sub(r"\s+", " ", " ".join(reader.text))
+  return reader
+
+
+@pytest.fixture
+def report(write_run, tmp_path):
+  """The page on two seeds of one recipe and a broken run of another."""
+  write_run(tmp_path / "runs" / "a", recipe="er", seed=0)
+  write_run(tmp_path / "runs" / "deep" / "b", recipe="er", seed=1)
+  write_run(tmp_path / "runs" / "c", recipe="<b>new</b>", seed=5, done=2)
+  folders = page.find_runs([tmp_path / "runs"])
+  runs = [summary.read_run(folder) for folder in folders]
+  return page.write(runs, tmp_path / "report")
+
+
+def test_the_page_stands_alone(report):
+  reader = read_page(report)
+  assert len(reader.sources) == 7
+  assert all(s.startswith("data:image/png;base64,") for s in reader.sources)
+  markup = report.read_text(encoding="utf-8")
+  assert not re.search(r"https?://|<script|<link|@import", markup)
+
+
+def test_the_page_says_what_matters(report):
+  text = read_page(report).joined
+  for part in (
+    "joules (modelled)",
+    "unfinished: 2 of 3 experiences",
+    "4 of 10",
+    "4,000 of 10,000",
+    "60 s",
+    "git revision",
+    "0123abc",
+    "a CPU",
+    "modelled: from the data sheet",
+    "average incremental accuracy",
+  ):
+    assert part in text, part
+
+
+def test_all_text_is_escaped(report):
+  reader = read_page(report)
+  assert "<b>new</b>" in reader.joined
+  assert "the share <asked> for" in reader.joined
+  assert "<b>" not in report.read_text(encoding="utf-8")
+
+
+def test_what_lies_beside_the_page(report):
+  assert len(list((report.parent / "pictures").glob("*.png"))) == 7
+  value = json.loads((report.parent / "summary.json").read_text())
+  assert [each["folder"] for each in value["runs"]] == [
+    "../runs/a",
+    "../runs/c",
+    "../runs/deep/b",
+  ]
+  assert value["runs"][0]["class_incremental"]["matrix"]
+
+
+def test_a_report_inside_a_run_keeps_the_summary(write_run, tmp_path):
+  folder = write_run(tmp_path / "run")
+  before = (folder / "summary.json").read_text()
+  run = summary.read_run(folder)
+  assert page.write([run], folder) == folder / "report.html"
+  assert (folder / "summary.json").read_text() == before
+
+
+def test_a_run_that_has_only_begun_has_a_page(write_run, tmp_path):
+  run = summary.read_run(write_run(tmp_path / "run", done=0))
+  text = read_page(page.write([run], tmp_path / "out")).joined
+  assert "unfinished: 0 of 3 experiences" in text
+
+
+def test_finding_runs(write_run, tmp_path):
+  first = write_run(tmp_path / "x" / "b")
+  second = write_run(tmp_path / "x" / "a" / "deep")
+  assert page.find_runs([tmp_path / "x", first]) == [second, first]
+  assert page.find_runs([first]) == [first]
+  (tmp_path / "empty").mkdir()
+  for name in ("empty", "missing"):
+    with pytest.raises(FileNotFoundError, match=f"no run in .*{name}"):
+      page.find_runs([tmp_path / name])
+
+
+def test_no_runs_no_report(tmp_path):
+  with pytest.raises(ValueError, match="no run to compare"):
+    page.write([], tmp_path)

@@ -1,0 +1,111 @@
+import numpy as np
+from PIL import Image
+import pytest
+
+from jcl.streams import folders
+
+
+def save(path, value, size=(4, 4)):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.new("RGB", size, value).save(path)
+  return path
+
+
+@pytest.fixture
+def animals(tmp_path):
+  for i in range(3):
+    save(tmp_path / "train" / "cat" / f"{i}.png", (i, 0, 0))
+  save(tmp_path / "train" / "dog" / "0.PNG", (0, 200, 0))
+  (tmp_path / "train" / "dog" / "notes.txt").write_text("not an image")
+  return tmp_path
+
+
+def test_image_folder(animals):
+  train, test = folders.image_folder(animals)
+  assert test is None
+  assert train.class_names == ("cat", "dog")
+  assert train.y.tolist() == [0, 0, 0, 1]
+  assert train.x.shape == (4, 4, 4, 3) and train.x.dtype == np.uint8
+  assert train.x[np.array([3, 1])][:, 0, 0].tolist() == [[0, 200, 0], [1, 0, 0]]
+  assert train.x[2].shape == (4, 4, 3)
+  assert train.x[np.array([], int)].shape == (0, 4, 4, 3)
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_held_out_folder_and_other_place(animals, part):
+  save(animals / part / "dog" / "9.jpg", (9, 9, 9))
+  _, test = folders.image_folder(animals.parent, path=animals.name)
+  assert test.y.tolist() == [1] and test.class_names == ("cat", "dog")
+  save(animals / part / "emu" / "9.jpg", (9, 9, 9))
+  with pytest.raises(ValueError, match=r"has not: \['emu'\]"):
+    folders.image_folder(animals)
+
+
+def test_resizing_and_grey(animals):
+  save(animals / "train" / "dog" / "big.png", (0, 0, 0), size=(9, 5))
+  train, _ = folders.image_folder(animals, size=3, color="grey")
+  assert train.x[np.arange(5)].shape == (5, 3, 3, 1)
+  mixed, _ = folders.image_folder(animals)
+  with pytest.raises(ValueError, match="big.png is 5 by 9 .*write size="):
+    mixed.x[np.arange(5)]
+
+
+def test_bad_options_and_missing_folder(animals, tmp_path_factory):
+  with pytest.raises(ValueError, match="size=0: write the edge"):
+    folders.image_folder(animals, size=0)
+  with pytest.raises(ValueError, match="color='blue': write color=rgb"):
+    folders.image_folder(animals, color="blue")
+  with pytest.raises(FileNotFoundError, match="train"):
+    folders.image_folder(tmp_path_factory.mktemp("empty"))
+
+
+def test_damaged_image_is_named_when_it_is_read(animals):
+  path = animals / "train" / "cat" / "1.png"
+  path.write_bytes(path.read_bytes()[:50])
+  train, _ = folders.image_folder(animals)
+  train.x[np.array([0, 2])]
+  with pytest.raises(ValueError, match="1.png is damaged"):
+    train.x[np.array([0, 1])]
+
+
+def test_no_images(tmp_path):
+  (tmp_path / "train" / "cat").mkdir(parents=True)
+  with pytest.raises(ValueError, match="holds no images"):
+    folders.image_folder(tmp_path)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+  root = tmp_path / "tiny-imagenet-200"
+  for i, identifier in enumerate(("n02", "n01")):
+    images = root / "train" / identifier / "images"
+    for j in range(2):
+      save(images / f"{identifier}_{j}.JPEG", (100 * i, 0, 0), (64, 64))
+  save(root / "val" / "images" / "val_0.JPEG", (0, 0, 50), (64, 64))
+  (root / "wnids.txt").write_text("n02\nn01\n")
+  (root / "words.txt").write_text("n01\tgoldfish, carp\nn99\tghost\n")
+  (root / "val" / "val_annotations.txt").write_text(
+    "val_0.JPEG\tn01\t0\t0\t62\t62\n"
+  )
+  return tmp_path
+
+
+def test_tiny_imagenet(tiny):
+  train, test = folders.tiny_imagenet(tiny)
+  assert train.class_names == ("n02", "goldfish")
+  assert train.y.tolist() == [0, 0, 1, 1] and test.y.tolist() == [1]
+  assert train.x.shape == (4, 64, 64, 3)
+  assert abs(int(train.x[np.array([3])][0, 5, 5, 0]) - 100) < 3
+  assert folders.tiny_imagenet(tiny, size=32)[1].x.shape == (1, 32, 32, 3)
+
+
+def test_tiny_imagenet_damage(tiny):
+  annotations = tiny / "tiny-imagenet-200" / "val" / "val_annotations.txt"
+  annotations.write_text("val_0.JPEG\tn77\n")
+  with pytest.raises(ValueError, match="n77 is not in"):
+    folders.tiny_imagenet(tiny)
+  annotations.write_text("val_0.JPEG\n")
+  with pytest.raises(ValueError, match="val_annotations.txt is damaged"):
+    folders.tiny_imagenet(tiny)
+  with pytest.raises(FileNotFoundError, match="wnids.txt"):
+    folders.tiny_imagenet(tiny / "elsewhere")

@@ -1,0 +1,142 @@
+import sys
+import types
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from jcl.streams import hubs, sources
+
+
+def test_digits():
+  train, test = hubs.digits(None)
+  assert len(train) + len(test) == 1797 and train.scale == 16.0
+  assert train.x.shape[1:] == (8, 8, 1) and train.x.max() == 16
+  share = np.bincount(test.y) / (np.bincount(test.y) + np.bincount(train.y))
+  np.testing.assert_allclose(share, 0.2, atol=0.005)
+  again, _ = hubs.digits(None)
+  np.testing.assert_array_equal(train.x, again.x)
+
+
+class Rows:
+  """The part of a Hugging Face dataset that is read."""
+
+  def __init__(self, columns, names=None):
+    self.columns = columns
+    self.features = {
+      name: types.SimpleNamespace(names=names)
+      if name == "label" and names
+      else None
+      for name in columns
+    }
+
+  def __len__(self):
+    return len(self.columns["label"])
+
+  def __getitem__(self, index):
+    if isinstance(index, str):
+      return self.columns[index]
+    return {k: [v[i] for i in index] for k, v in self.columns.items()}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+  """Installs a stand-in for `datasets` and returns its catalogue."""
+  catalogue, module = {}, types.ModuleType("datasets")
+
+  def load_dataset(name, cache_dir, download_config):
+    if download_config.local_files_only and name not in catalogue:
+      raise ConnectionError("offline")
+    return catalogue[name]
+
+  module.load_dataset = load_dataset
+  module.DownloadConfig = types.SimpleNamespace
+  monkeypatch.setitem(sys.modules, "datasets", module)
+  return catalogue
+
+
+def images(count, size=(4, 3)):
+  return [Image.new("RGB", size, (i, 0, 0)) for i in range(count)]
+
+
+def test_huggingface_images(hub, tmp_path):
+  hub["pets"] = {
+    "train": Rows({"image": images(3), "label": [0, 1, 1]}, ["cat", "dog"]),
+    "validation": Rows({"image": images(1), "label": [1]}, ["cat", "dog"]),
+  }
+  source = sources.load("huggingface", tmp_path, name="pets")
+  assert source.train.class_names == ("cat", "dog")
+  assert source.train.x.shape == (3, 3, 4, 3)
+  assert source.train.x[np.array([2, 0])][:, 0, 0, 0].tolist() == [2, 0]
+  assert source.train.x[1].shape == (3, 4, 3)
+  assert source.test.y.tolist() == [1]
+
+
+def test_huggingface_numbers_without_names(hub, tmp_path):
+  rows = Rows({"values": [[1.0, 2.0], [3.0, 4.0]], "label": [0, 2]})
+  hub["table"] = {"train": rows}
+  train, test = hubs.huggingface(tmp_path, name="table", image_column="values")
+  assert test is None and train.class_names == ("0", "1", "2")
+  assert train.x.dtype == np.float32
+  assert train.x[np.array([1])].tolist() == [[3.0, 4.0]]
+
+
+def test_huggingface_complains(hub, tmp_path):
+  with pytest.raises(FileNotFoundError, match="--download"):
+    hubs.huggingface(tmp_path, name="absent")
+  hub["pets"] = {"train": Rows({"image": images(2), "label": [0, 1]})}
+  with pytest.raises(ValueError, match="no column 'img'; write image_column="):
+    hubs.huggingface(tmp_path, name="pets", image_column="img")
+  hub["odd"] = {"test": hub["pets"]["train"]}
+  with pytest.raises(ValueError, match="no split 'train', only"):
+    hubs.huggingface(tmp_path, name="odd")
+  mixed = images(1) + images(1, size=(9, 9))
+  hub["mixed"] = {"train": Rows({"image": mixed, "label": [0, 1]})}
+  train, _ = hubs.huggingface(tmp_path, name="mixed")
+  with pytest.raises(ValueError, match="differ in size; write size="):
+    train.x[np.arange(2)]
+  train, _ = hubs.huggingface(tmp_path, name="mixed", size=5)
+  assert train.x[np.arange(2)].shape == (2, 5, 5, 3)
+
+
+def test_tfds(monkeypatch, tmp_path):
+  calls = []
+
+  class Builder:
+    info = types.SimpleNamespace(
+      splits={"train": None, "test": None},
+      supervised_keys=("image", "label"),
+      features={"label": types.SimpleNamespace(names=["a", "b"])},
+    )
+
+    def download_and_prepare(self):
+      calls.append("download")
+
+    def as_dataset(self, split, batch_size, as_supervised):
+      assert batch_size == -1 and as_supervised
+      count = {"train": 3, "test": 2}[split]
+      return np.ones((count, 2, 2, 1), np.uint8), np.arange(count) % 2
+
+  module = types.ModuleType("tensorflow_datasets")
+  module.builder = lambda name, data_dir: Builder()
+  module.as_numpy = lambda pair: pair
+  monkeypatch.setitem(sys.modules, "tensorflow_datasets", module)
+  with pytest.raises(FileNotFoundError, match="--download"):
+    hubs.tfds(tmp_path, name="toy")
+  assert not calls
+  source = sources.load("tfds", tmp_path, name="toy", download=True)
+  assert calls == ["download"]
+  assert len(source.train) == 3 and source.test.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+  "reader, module, extra",
+  [
+    (hubs.huggingface, "datasets", "huggingface"),
+    (hubs.tfds, "tensorflow_datasets", "tfds"),
+  ],
+)
+def test_a_missing_extra_is_named(monkeypatch, tmp_path, reader, module, extra):
+  monkeypatch.setitem(sys.modules, module, None)
+  with pytest.raises(ImportError, match=rf'pip install "jcl\[{extra}\]"'):
+    reader(tmp_path, name="any")

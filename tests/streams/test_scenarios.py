@@ -1,0 +1,291 @@
+import dataclasses
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from jcl.streams import scenarios, sources
+
+
+def make(per_class=(20,) * 5, test_per_class=4, groups=0, shape=(3, 3, 1)):
+  """A source in which every example's first value is its row."""
+
+  def arrays(counts, first):
+    y = np.concatenate([np.full(n, c) for c, n in enumerate(counts)])
+    y = np.random.default_rng(0).permutation(y)
+    x = np.zeros((len(y), *shape), np.float32)
+    x.reshape(len(y), -1)[:, 0] = np.arange(len(y)) + first
+    return x, y
+
+  train = arrays(per_class, 0)
+  test = (None, None)
+  if test_per_class:
+    test = arrays((test_per_class,) * len(per_class), 10_000)
+  source = sources.arrays(*train, *test)
+  if groups:
+    source = sources.Source(
+      *(
+        part
+        and dataclasses.replace(part, group=np.arange(len(part)) % groups + 1)
+        for part in (source.train, source.test)
+      )
+    )
+  return source
+
+
+def numbers(data):
+  return np.asarray(data.x).reshape(len(data), -1)[:, 0].astype(int)
+
+
+def held_out(stream):
+  with stream.held_out.open() as datasets:
+    return datasets
+
+
+def test_class_incremental_by_hand():
+  source = make()
+  stream = scenarios.class_incremental(source, tasks=2)
+  assert [e.classes for e in stream.experiences] == [(0, 1, 2), (3, 4)]
+  assert stream.task_classes == ((0, 1, 2), (3, 4))
+  assert stream.scenario == "class" and not stream.ordered
+  for experience, test in zip(
+    stream.experiences, held_out(stream), strict=True
+  ):
+    expected = np.flatnonzero(np.isin(source.train.y, experience.classes))
+    np.testing.assert_array_equal(experience.source_index, expected)
+    np.testing.assert_array_equal(numbers(experience.data), expected)
+    assert set(test.y) == set(experience.classes)
+
+
+def test_task_incremental_differs_in_the_headline_only():
+  source = make()
+  first = scenarios.class_incremental(source, tasks=2)
+  second = scenarios.task_incremental(source, tasks=2)
+  assert second.scenario == "task"
+  assert first.task_classes == second.task_classes
+  for a, b in zip(first.experiences, second.experiences, strict=True):
+    np.testing.assert_array_equal(a.source_index, b.source_index)
+
+
+def test_class_orders():
+  source = make()
+  given_order = scenarios.class_incremental(
+    source, tasks=2, order=[4, 0, 2, 1, 3]
+  )
+  assert given_order.task_classes == ((0, 2, 4), (1, 3))
+  drawn = [
+    scenarios.class_incremental(source, tasks=5, seed=s, order="random")
+    for s in (0, 0, 1, 2)
+  ]
+  assert drawn[0].task_classes == drawn[1].task_classes
+  assert len({stream.task_classes for stream in drawn}) > 1
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+  st.sampled_from(["class_incremental", "blurry", "domain_by_group"]),
+  st.integers(2, 5),
+  st.integers(0, 9),
+  st.sampled_from([0.0, 0.25]),
+  st.sampled_from([0, 4]),
+)
+def test_no_example_is_lost_or_shown_twice(name, tasks, seed, holdout, tests):
+  source = make(test_per_class=tests, groups=tasks)
+  options = {} if name == "domain_by_group" else {"tasks": tasks}
+  stream = scenarios.build(name, source, seed=seed, holdout=holdout, **options)
+  trained = np.concatenate([numbers(e.data) for e in stream.experiences])
+  tested = np.concatenate([numbers(d) for d in held_out(stream)])
+  assert len(np.unique(trained)) == len(trained)
+  assert len(np.unique(tested)) == len(tested)
+  assert not np.isin(trained, tested).any()
+  if tests and not holdout:
+    assert len(trained) == 100 and (tested >= 10_000).all()
+  if holdout:
+    assert (tested < 10_000).all()  # the test set stays untouched
+  if tests or not holdout:
+    assert len(trained) + len(tested) == (120 if tests and not holdout else 100)
+
+
+def test_a_holdout_shares_nothing_with_the_missing_test_set():
+  source = make(test_per_class=0)
+  plain = scenarios.class_incremental(source, tasks=2)
+  apart = scenarios.class_incremental(source, tasks=2, holdout=0.5)
+  test_rows = np.concatenate([numbers(d) for d in held_out(plain)])
+  used = [numbers(e.data) for e in apart.experiences]
+  used += [numbers(d) for d in held_out(apart)]
+  assert not np.isin(np.concatenate(used), test_rows).any()
+  assert [len(e.data) for e in apart.experiences] == [24, 16]
+
+
+def test_holdout_follows_the_seed():
+  rows = [
+    numbers(held_out(scenarios.permuted(make(), seed=s, holdout=0.2))[0])
+    for s in (0, 0, 1)
+  ]
+  assert rows[0].tolist() == rows[1].tolist() != rows[2].tolist()
+
+
+def test_a_class_with_a_single_example():
+  source = make(per_class=(1, 20, 20))
+  stream = scenarios.class_incremental(source, tasks=3)
+  assert len(stream.experiences[0].data) == 1
+  with pytest.raises(ValueError, match="experience 0 .* no held-out examples"):
+    scenarios.class_incremental(source, tasks=3, holdout=0.2)
+
+
+def test_blurry_moves_the_share_of_each_class():
+  source = make(per_class=(40,) * 4)
+  stream = scenarios.blurry(source, tasks=2, blur=0.25, seed=3)
+  for experience, main, test in zip(
+    stream.experiences, ((0, 1), (2, 3)), held_out(stream), strict=True
+  ):
+    counts = np.bincount(experience.data.y, minlength=4)
+    assert counts.tolist() == [30 if c in main else 10 for c in range(4)]
+    assert experience.classes == (0, 1, 2, 3)
+    assert tuple(np.unique(test.y)) == main
+  assert stream.task_classes == ((0, 1), (2, 3))
+
+
+def test_blurry_spreads_over_all_other_experiences():
+  stream = scenarios.blurry(make(per_class=(3000,) * 3), tasks=3, blur=0.5)
+  for experience in stream.experiences:
+    counts = np.bincount(experience.data.y)
+    for label, count in enumerate(counts):
+      expected = 1500 if label == experience.index else 750
+      assert abs(count - expected) < 120
+
+
+def test_no_blur_is_class_incremental():
+  sharp = scenarios.blurry(make(), tasks=2, blur=0)
+  plain = scenarios.class_incremental(make(), tasks=2)
+  for a, b in zip(sharp.experiences, plain.experiences, strict=True):
+    np.testing.assert_array_equal(a.source_index, b.source_index)
+
+
+def test_permuted():
+  source = make(shape=(4, 4, 2))
+  stream = scenarios.permuted(source, tasks=3, seed=1)
+  assert stream.scenario == "domain"
+  assert stream.task_classes == ((0, 1, 2, 3, 4),) * 3
+  first, second, third = (np.asarray(e.data.x) for e in stream.experiences)
+  np.testing.assert_array_equal(first, source.train.x)
+  assert (second != first).any() and (third != second).any()
+  np.testing.assert_array_equal(
+    np.sort(second.reshape(100, 16, 2), 1),
+    np.sort(first.reshape(100, 16, 2), 1),
+  )
+  # The test data is permuted like the training data of its experience.
+  place = np.flatnonzero(second[1].reshape(-1))
+  test = np.asarray(held_out(stream)[1].x)
+  assert (test.reshape(len(test), -1)[:, place] >= 10_000).all()
+  other = scenarios.permuted(source, tasks=3, seed=2)
+  assert (np.asarray(other.experiences[1].data.x) != second).any()
+
+
+def test_rotated():
+  x = np.random.default_rng(0).integers(0, 256, (6, 5, 5, 1)).astype(np.uint8)
+  source = sources.arrays(x, [0, 1] * 3, x, [0, 1] * 3)
+  stream = scenarios.rotated(source, tasks=3, max_degrees=180)
+  for turns, experience in enumerate(stream.experiences):
+    np.testing.assert_array_equal(
+      np.asarray(experience.data.x), np.rot90(x, turns, axes=(1, 2))
+    )
+  np.testing.assert_array_equal(
+    np.asarray(held_out(stream)[2].x), x[:, ::-1, ::-1]
+  )
+  with pytest.raises(ValueError, match=r"shape \(9,\); only images"):
+    scenarios.rotated(make(shape=(9,)))
+
+
+def test_domain_by_group():
+  source = make(groups=4)
+  stream = scenarios.domain_by_group(source)
+  for value, (experience, test) in enumerate(
+    zip(stream.experiences, held_out(stream), strict=True), start=1
+  ):
+    assert set(experience.data.group) == set(test.group) == {value}
+  with pytest.raises(ValueError, match="has no groups; write another"):
+    scenarios.domain_by_group(make())
+
+
+def test_a_group_without_test_rows_is_named():
+  source = make(groups=4)
+  test = dataclasses.replace(
+    source.test, group=np.full(len(source.test), 2, np.int32)
+  )
+  with pytest.raises(ValueError, match="experience 0 of domain_by_group"):
+    scenarios.domain_by_group(sources.Source(source.train, test))
+  test = dataclasses.replace(source.test, group=None)
+  ungrouped = sources.Source(source.train, test)
+  with pytest.raises(ValueError, match="test set of arrays has no groups"):
+    scenarios.domain_by_group(ungrouped)
+  assert len(scenarios.domain_by_group(ungrouped, holdout=0.3).experiences) == 4
+
+
+def test_time_ordered_keeps_the_order():
+  stream = scenarios.time_ordered(make(), parts=4)
+  assert stream.ordered
+  rows = [numbers(e.data).tolist() for e in stream.experiences]
+  assert rows == [list(range(25 * t, 25 * t + 25)) for t in range(4)]
+  tests = [(numbers(d) - 10_000).tolist() for d in held_out(stream)]
+  assert tests == [list(range(5 * t, 5 * t + 5)) for t in range(4)]
+
+
+def test_time_ordered_holds_out_the_end_of_each_stretch():
+  source = make(test_per_class=0)
+  stream = scenarios.time_ordered(source, parts=4)
+  assert numbers(stream.experiences[1].data).tolist() == list(range(25, 45))
+  assert numbers(held_out(stream)[1]).tolist() == list(range(45, 50))
+  apart = scenarios.time_ordered(source, parts=4, holdout=0.5)
+  assert numbers(apart.experiences[1].data).tolist() == list(range(25, 35))
+  assert numbers(held_out(apart)[1]).tolist() == list(range(35, 45))
+
+
+def test_statistics_come_from_the_first_experience_alone():
+  x = np.concatenate([np.full((10, 2), 3.0), np.full((10, 2), 90.0)])
+  y = np.repeat([0, 1], 10)
+  stream = scenarios.class_incremental(sources.arrays(x, y), tasks=2)
+  assert stream.mean.tolist() == [3, 3] and stream.std.tolist() == [1, 1]
+  plain = scenarios.class_incremental(
+    sources.arrays(x, y), tasks=2, normalize="none"
+  )
+  assert plain.mean == 0 and plain.std == 1
+
+
+@pytest.mark.parametrize(
+  "name, options, message",
+  [
+    ("class_incremental", {"tasks": 6}, "tasks=6: write 1 to 5, the number"),
+    ("class_incremental", {"tasks": 0}, "tasks=0: write 1 to 5"),
+    ("class_incremental", {"order": "alphabetic"}, "write natural, random or"),
+    ("class_incremental", {"order": [0, 1, 1, 2, 3]}, "each class from 0 to 4"),
+    ("class_incremental", {"holdout": 1.0}, "holdout=1.0: write a share"),
+    ("class_incremental", {"holdout": 0.01}, "no held-out examples"),
+    ("blurry", {"blur": 1.0}, "blur=1.0: write a share"),
+    ("blurry", {"tasks": 1}, "needs 2 or more"),
+    ("permuted", {"tasks": 0}, "tasks=0: write 1 or more"),
+    ("rotated", {"tasks": -1}, "tasks=-1: write 1 or more"),
+    ("time_ordered", {"parts": 0}, "parts=0: write 1 or more"),
+    ("time_ordered", {"parts": 101}, "no (training|held-out) examples"),
+    ("time_ordered", {"tasks": 3}, "no option 'tasks'; its options: holdout"),
+    ("split", {}, "no scenario is called 'split'; choose from blurry, "),
+  ],
+)
+def test_refusals_say_what_to_write(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    scenarios.build(name, make(), **options)
+
+
+def test_a_class_without_training_examples_is_named():
+  source = sources.arrays(
+    np.zeros((2, 1)), [0, 0], np.zeros((2, 1)), [0, 1], class_names=("a", "b")
+  )
+  with pytest.raises(ValueError, match="experience 1 .* no training examples"):
+    scenarios.class_incremental(source, tasks=2)
+
+
+def test_every_scenario_is_described():
+  described = scenarios.describe()
+  assert set(described) == set(scenarios.SCENARIOS)
+  assert all(len(line) > 20 for line in described.values())

@@ -1,0 +1,127 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from jcl.streams import sources, tables
+
+
+def table(path, rows, header="a,b,label"):
+  text = "\n".join([header, *rows]) + "\n"
+  if path.suffix == ".gz":
+    path.write_bytes(gzip.compress(text.encode()))
+  else:
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("name", ["toy.csv", "toy.csv.gz"])
+def test_csv_keeps_time_and_holds_out_the_end_of_each_tenth(tmp_path, name):
+  rows = [f"{i},{i / 2},{'up' if i % 3 else 'down'}" for i in range(50)]
+  table(tmp_path / name, rows)
+  train, test = tables.csv(tmp_path, path=name)
+  assert train.name == "toy"
+  assert test.x[:, 0].tolist() == list(range(4, 50, 5))
+  assert train.x[:5, 0].tolist() == [0, 1, 2, 3, 5]
+  assert train.x.dtype == np.float32 and train.x[3, 1] == 1.5
+  assert train.class_names == ("down", "up")
+  assert train.y[:4].tolist() == [0, 1, 1, 0]
+
+
+def test_csv_label_anywhere_and_whole_floats(tmp_path):
+  rows = [f"{7.0 if i % 2 else 3.0},{i},True" for i in range(20)]
+  table(tmp_path / "t.csv", rows)
+  train, test = tables.csv(tmp_path, path=str(tmp_path / "t.csv"), label="a")
+  assert test.x[:, 0].tolist() == [4, 9, 14, 19]
+  assert train.class_names == ("3", "7")
+  assert train.x.shape[1] == 2
+
+
+@pytest.mark.parametrize(
+  "rows, header, label, message",
+  [
+    (["1,x,0"] * 20, "a,b,label", None, r"column 'b' is not numeric .*\['x'\]"),
+    (["1,2,0.5"] * 20, "a,b,label", None, "holds 0.5, which is no class"),
+    (["1,2,0"] * 5 + ["1,2,"], "a,b,label", None, "label is missing in row 5"),
+    (["1,2,0"] * 20, "a,b,label", "c", "no column 'c'; write label=.*a, b"),
+    (["1"] * 20, "label", None, "no column beside"),
+    (["1,2,0"] * 4, "a,b,label", None, "has 4 rows, too few"),
+  ],
+)
+def test_csv_complains(tmp_path, rows, header, label, message):
+  table(tmp_path / "t.csv", rows, header)
+  with pytest.raises(ValueError, match=message) as caught:
+    tables.csv(tmp_path, path="t.csv", label=label)
+  assert str(tmp_path / "t.csv") in str(caught.value)
+
+
+def test_csv_gaps_are_found_by_the_shared_check(tmp_path):
+  table(tmp_path / "t.csv", ["1,,0", *["1,2,0"] * 29])
+  with pytest.raises(ValueError, match="t has 1 NaN .* row 0"):
+    sources.load("csv", tmp_path, path="t.csv")
+
+
+@pytest.mark.parametrize(
+  "name, content",
+  [
+    ("t.csv", b""),
+    ("t.csv", b"a,b\n1,2\n1,2,3,4\n"),
+    ("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 99)[:-20]),
+    ("t.csv.gz", b"plain"),
+  ],
+)
+def test_csv_damage_is_named(tmp_path, name, content):
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(ValueError, match=f"{name} is damaged"):
+    tables.csv(tmp_path, path=name)
+
+
+def test_missing_tables(tmp_path):
+  with pytest.raises(FileNotFoundError, match="none.csv"):
+    tables.csv(tmp_path, path="none.csv")
+  with pytest.raises(FileNotFoundError, match="Harries.*1999"):
+    tables.electricity(tmp_path)
+  with pytest.raises(FileNotFoundError, match="none.npz"):
+    tables.npz(tmp_path, path="none.npz")
+
+
+def test_electricity(tmp_path):
+  (tmp_path / "electricity").mkdir()
+  header = "period,nswprice,nswdemand,vicprice,vicdemand,transfer,class"
+  rows = [f"0.1,0.2,0.3,0.4,0.5,0.6,{i % 2}" for i in range(100)]
+  table(tmp_path / "electricity" / "elec.csv.gz", rows, header)
+  train, test = tables.electricity(tmp_path)
+  assert train.x.shape == (80, 6) and len(test) == 20
+
+
+def test_npz(tmp_path):
+  x, y = np.zeros((4, 2, 2), np.uint8), np.array([0, 1, 2, 0])
+  np.savez(tmp_path / "one.npz", x=x, y=y)
+  train, test = tables.npz(tmp_path, path="one.npz")
+  assert test is None and train.class_names == ("0", "1", "2")
+  np.savez(
+    tmp_path / "two.npz", x_train=x, y_train=y, x_test=x[:1], y_test=y[1:2] + 3
+  )
+  train, test = tables.npz(tmp_path, path="two.npz")
+  assert test.y.tolist() == [4] and train.num_classes == 5
+
+
+@pytest.mark.parametrize(
+  "arrays, message",
+  [
+    ({"images": [1]}, r"no x_train, only \['images'\]"),
+    ({"x": [[1.0]]}, "no y, only"),
+    ({"x": np.array([{}, {}]), "y": [0, 1]}, "bad.npz is damaged.*Object"),
+  ],
+)
+def test_npz_complains(tmp_path, arrays, message):
+  np.savez(tmp_path / "bad.npz", **arrays)
+  with pytest.raises(ValueError, match=message):
+    tables.npz(tmp_path, path="bad.npz")
+
+
+def test_npz_damage_is_named(tmp_path):
+  np.savez(tmp_path / "cut.npz", x=np.zeros((9, 9)), y=np.zeros(9, int))
+  whole = (tmp_path / "cut.npz").read_bytes()
+  (tmp_path / "cut.npz").write_bytes(whole[:300])
+  with pytest.raises(ValueError, match="cut.npz is damaged"):
+    tables.npz(tmp_path, path="cut.npz")

@@ -1,0 +1,100 @@
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jcl import base
+from jcl.streams import validation
+
+
+def dataset(x=None, y=(0, 1, 1), **changes):
+  x = np.zeros((3, 2), np.uint8) if x is None else x
+  return dataclasses.replace(base.Dataset("toy", x, y, ("a", "b")), **changes)
+
+
+@pytest.mark.parametrize(
+  "x, dtype",
+  [
+    (np.zeros((3, 2), np.uint8), np.uint8),
+    (np.zeros((3, 2), np.float64), np.float32),
+    (np.zeros((3, 2), np.float16), np.float32),
+    (jnp.zeros((3, 2), jnp.bfloat16), np.float32),
+    ([[0.5, 1.0]] * 3, np.float32),
+  ],
+)
+def test_inputs_become_uint8_or_float32(x, dtype):
+  checked = validation.check(dataset(x))
+  assert isinstance(checked.x, np.ndarray) and checked.x.dtype == dtype
+
+
+@pytest.mark.parametrize(
+  "y", [[0, 1, 1], [0.0, 1.0, 1.0], [False, True, True], np.uint8([0, 1, 1])]
+)
+def test_labels_become_int32(y):
+  checked = validation.check(dataset(y=y))
+  assert checked.y.dtype == np.int32 and checked.y.tolist() == [0, 1, 1]
+
+
+def test_a_class_may_have_one_example_or_none():
+  checked = validation.check(dataset(y=[0, 1, 0], class_names=("a", "b", "c")))
+  assert checked.num_classes == 3
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"y": [0, 1.5, 1]}, "label 1.5 in row 1, which is no whole"),
+    ({"y": [0, np.nan, 1]}, "label nan in row 1"),
+    ({"y": [0, 1, 2]}, "label 2 in row 2, outside 0 to 1"),
+    ({"y": [0, -1, 1]}, "label -1 in row 1, outside"),
+    ({"y": ["a", "b", "a"]}, "dtype <U1; number the classes .*np.unique"),
+    ({"y": [[0, 1]] * 3}, r"shape \(3, 2\); .*np.argmax"),
+    ({"y": [0, 1]}, "3 inputs but 2 labels"),
+    ({"x": np.zeros((0, 2)), "y": []}, "toy is empty"),
+    ({"x": np.zeros(3)}, r"shape \(3,\).*write x\[:, None\]"),
+    ({"x": np.zeros((3, 0))}, "no values"),
+    ({"x": np.zeros((3, 2), int)}, r"int64; write x.astype\(np.uint8\)"),
+    ({"x": np.zeros((3, 2), bool)}, "dtype bool; write"),
+    ({"x": np.zeros((3, 2), complex)}, "dtype complex128; write"),
+    ({"x": [[1, 2], [3], [4]]}, "ragged inputs; .*np.stack"),
+    ({"x": np.array([[1], "a", None], object)[:, None]}, "object inputs"),
+    ({"scale": 0.0}, "scale 0.0; write a positive"),
+    ({"class_names": ()}, "has no classes"),
+    ({"group": [1, 2]}, r"groups of shape \(2,\)"),
+    ({"group": [0.5, 1, 2]}, "dtype float64; give one integer"),
+  ],
+)
+def test_refusals_say_what_to_write(changes, message):
+  with pytest.raises(ValueError, match=message):
+    validation.check(dataset(**changes))
+
+
+def test_values_that_are_not_finite_are_counted():
+  x = np.zeros((5000, 2))
+  x[4100, 1], x[4999, 0], x[4999, 1] = np.nan, np.inf, 1e300
+  with pytest.raises(ValueError, match="3 NaN or infinite .* row 4100"):
+    validation.check(dataset(x, np.zeros(5000, int)))
+
+
+class Reader:
+  """Decodes on demand; the check must not read it."""
+
+  shape = (3, 2)
+
+  def __init__(self, dtype):
+    self.dtype = np.dtype(dtype)
+
+  def __getitem__(self, index):
+    raise AssertionError("read")
+
+
+def test_readers_are_kept_unread():
+  reader = Reader(np.uint8)
+  assert validation.check(dataset(reader)).x is reader
+  with pytest.raises(ValueError, match="decodes its inputs to float64"):
+    validation.check(dataset(Reader(np.float64)))
+
+
+def test_groups_become_int32():
+  assert validation.check(dataset(group=[3, 1, 2])).group.dtype == np.int32

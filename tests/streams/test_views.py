@@ -1,0 +1,83 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from jcl import base
+from jcl.streams import views
+
+IMAGES = (
+  np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
+)
+
+
+class Counting:
+  """An array that remembers how many rows were read."""
+
+  def __init__(self, x):
+    self.x, self.shape, self.dtype, self.num_read = x, x.shape, x.dtype, 0
+
+  def __getitem__(self, index):
+    self.num_read += len(index)
+    return self.x[index]
+
+
+def test_a_view_reads_only_what_is_asked_for():
+  x = Counting(IMAGES)
+  view = views.View(x, np.array([4, 2, 0]), lambda batch: 255 - batch)
+  assert view.shape == (3, 6, 6, 3) and len(view) == 3 and x.num_read == 0
+  np.testing.assert_array_equal(view[np.array([2, 0])], 255 - IMAGES[[0, 4]])
+  assert x.num_read == 2
+  np.testing.assert_array_equal(view[1], 255 - IMAGES[2])
+  np.testing.assert_array_equal(np.asarray(view), 255 - IMAGES[[4, 2, 0]])
+  np.testing.assert_array_equal(view[:2], 255 - IMAGES[[4, 2]])
+
+
+def test_take_carries_labels_and_groups():
+  toy = base.Dataset(
+    "toy", IMAGES, np.arange(5), tuple("abcde"), group=np.arange(5) * 10
+  )
+  taken = views.take(toy, np.array([3, 1]))
+  assert taken.y.tolist() == [3, 1] and taken.group.tolist() == [30, 10]
+  nested = views.take(taken, np.array([1]))
+  np.testing.assert_array_equal(nested.x[np.array([0])], IMAGES[[1]])
+
+
+def test_permute_keeps_the_channels_of_a_pixel_together():
+  order = np.roll(np.arange(36), -1)
+  moved = views.permute(order)(IMAGES)
+  np.testing.assert_array_equal(moved[:, 0, 0], IMAGES[:, 0, 1])
+  np.testing.assert_array_equal(moved[:, 5, 5], IMAGES[:, 0, 0])
+  assert views.num_positions((6, 6, 3)) == 36
+  assert views.num_positions((4, 5)) == 20
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations(range(12)))
+def test_permute_is_undone_by_its_inverse(order):
+  x = np.arange(24).reshape(2, 3, 4)
+  there = views.permute(np.array(order))
+  back = views.permute(np.argsort(order))
+  np.testing.assert_array_equal(back(there(x)), x)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_right_angles_move_pixels_exactly(turns):
+  turned = views.rotate(90.0 * turns, 6, 6)(IMAGES)
+  assert turned.dtype == np.uint8
+  np.testing.assert_array_equal(turned, np.rot90(IMAGES, turns, axes=(1, 2)))
+
+
+@pytest.mark.parametrize("shape", [(7, 7), (5, 8)])
+@pytest.mark.parametrize("degrees", [17.0, 123.0, -40.0])
+def test_rotation_is_that_of_scipy_inside_the_image(shape, degrees):
+  rng = np.random.default_rng(1)
+  x = rng.normal(size=(2, *shape, 1)).astype(np.float32)
+  x[:, [0, -1]] = x[:, :, [0, -1]] = 0  # the two treat the border differently
+  expected = ndimage.rotate(
+    x, degrees, axes=(1, 2), reshape=False, order=1, mode="grid-constant"
+  )
+  np.testing.assert_allclose(
+    views.rotate(degrees, *shape)(x), expected, atol=1e-5
+  )

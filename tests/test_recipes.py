@@ -1,0 +1,78 @@
+"""One contract for all recipes; a new one joins by its name in `__all__`."""
+
+import math
+
+from conftest import leaves_equal
+import numpy as np
+import pytest
+
+from jcl import recipes
+
+NAMES = recipes.__all__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipe_keeps_the_contract(name, learn):
+  method = getattr(recipes, name)()
+  first, second = learn(method, seed=3), learn(method, seed=3)
+  assert leaves_equal(first.state, second.state)  # same seed, same run
+  assert len(first.records) == 5
+  for record, again in zip(first.records, second.records, strict=True):
+    assert record.accuracy == again.accuracy
+    assert record.accuracy_task == again.accuracy_task
+    assert math.isfinite(record.loss)
+    assert record.steps > 0
+    assert sum(c.seconds for c in record.costs.values()) > 0  # no unpaid work
+    assert record.costs["train"].flops > 0
+    assert 0 <= min(record.accuracy) <= max(record.accuracy) <= 1
+  assert not leaves_equal(first.state, learn(method, seed=4).state)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipe_says_what_it_is(name):
+  lines = recipes.describe()[name]
+  assert lines and lines[0].isupper() and lines.endswith(".")
+
+
+def test_bounds_and_replay_come_in_order(learn):
+  options = {"epochs": 5, "seed": 0}
+  accuracy = {
+    name: learn(getattr(recipes, name)(), **options).average_accuracy
+    for name in ("finetune", "er", "joint")
+  }
+  assert accuracy["finetune"] < 0.35  # the last experience alone: 0.2
+  assert accuracy["er"] > accuracy["finetune"] + 0.3
+  assert accuracy["joint"] > accuracy["er"]
+
+
+def test_memory_fills_and_is_balanced(learn):
+  result = learn(recipes.gdumb(buffer=50), epochs=2)
+  per_class = np.array(result.records[-1].memory["per_class"])
+  assert per_class.tolist() == [5] * 10
+  assert result.records[-1].memory["bytes"] > 50 * 64
+
+
+def test_options_are_read_and_mistakes_are_told():
+  method = recipes.build("er:buffer=500,learning_rate=0.5,epochs=3")
+  assert method.replay.capacity == 500
+  assert method.training.learning_rate == 0.5
+  assert method.training.epochs == 3
+  with pytest.raises(ValueError, match="did you mean 'derpp'"):
+    recipes.build("derp")
+  with pytest.raises(ValueError, match="no option .bufer.*buffer"):
+    recipes.build("er:bufer=3")
+  with pytest.raises(ValueError, match="key=value"):
+    recipes.build("er:buffer")
+
+
+def test_presets_fill_in_published_values():
+  method = recipes.build("derpp:buffer=200,preset=split_mnist")
+  assert method.replay.num_samples == 128
+  assert method.training.learning_rate == 0.03
+  assert method.training.head == "all"
+  explicit = recipes.build("er:preset=split_mnist,learning_rate=0.2")
+  assert explicit.training.learning_rate == 0.2
+  with pytest.raises(ValueError, match="no values for gdumb"):
+    recipes.build("gdumb:preset=split_mnist")
+  with pytest.raises(ValueError, match="'mnist' is not known"):
+    recipes.build("er:preset=mnist")
