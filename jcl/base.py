@@ -144,8 +144,9 @@ class Traced(NamedTuple):
   after: Params  # and behind it
 
 
-# forward(params, stats, x, key) -> Output: normalises and casts the input and
-# runs the network in training mode for the units that train.
+# forward(params, stats, x, key=None, taps=(), evaluate=False) -> Output:
+# normalises raw inputs and runs the network, in training mode for the units
+# that train unless `evaluate` is set.
 Forward = Callable[..., Output]
 
 

@@ -18,10 +18,9 @@ def icarl() -> base.Objective:
   """
 
   def loss(forward, params, stats, batch, memory, scope, state, key):
-    key, teacher_key = jax.random.split(key)
     whole = batches.join(batch, memory[0])
     out = forward(params, stats, whole.x, key)
-    old = forward(state.params, state.stats, whole.x, teacher_key)
+    old = forward(state.params, state.stats, whole.x, evaluate=True)
     targets = jnp.where(
       teacher.earlier_classes(scope),
       jax.nn.sigmoid(jnp.asarray(old.logits, jnp.float32)),

@@ -183,11 +183,10 @@ def lwf(
     )
 
   def loss(forward, params, stats, batch, memory, scope, state, key):
-    key, teacher_key = jax.random.split(key)
     value, aux = inner.loss(
       forward, params, stats, batch, memory, scope, (), key
     )
-    old = forward(state.params, state.stats, batch.x, teacher_key)
+    old = forward(state.params, state.stats, batch.x, evaluate=True)
     classes = teacher.earlier_classes(scope)
     classes = jnp.where(jnp.any(classes), classes, scope.seen)
     term = losses.distillation(

@@ -2,7 +2,7 @@
 
 from jcl import base
 from jcl.objectives import logit_replay
-from jcl.recipes import er
+from jcl.recipes.er import er
 
 
 def der(
@@ -21,7 +21,7 @@ def der(
   and those stored with it, taken at the step that stored them (training
   mode, before the update).
   """
-  method = er.er(buffer=buffer, minibatch=minibatch)
+  method = er(buffer=buffer, minibatch=minibatch)
   return method._replace(objective=logit_replay.der(alpha))
 
 
@@ -40,5 +40,5 @@ def derpp(
   Semantics: as `der`, with a second, independent replayed batch whose
   cross-entropy is added `beta` times.
   """
-  method = er.er(buffer=buffer, minibatch=minibatch)
+  method = er(buffer=buffer, minibatch=minibatch)
   return method._replace(objective=logit_replay.derpp(alpha, beta))

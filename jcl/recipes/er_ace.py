@@ -2,7 +2,7 @@
 
 from jcl import base
 from jcl.objectives import asymmetric
-from jcl.recipes import er as er_recipe
+from jcl.recipes.er import er
 
 
 def er_ace(*, buffer: int | str = 200, minibatch: int = 10) -> base.Method:
@@ -15,5 +15,5 @@ def er_ace(*, buffer: int | str = 200, minibatch: int = 10) -> base.Method:
   old classes that are not in the batch, the replayed batch's runs over all
   classes in play, and replay starts with the second experience.
   """
-  method = er_recipe.er(buffer=buffer, minibatch=minibatch)
+  method = er(buffer=buffer, minibatch=minibatch)
   return method._replace(objective=asymmetric.er_ace())

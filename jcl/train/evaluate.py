@@ -44,9 +44,21 @@ def build_evaluate(
 
 
 def apply_fn(network: base.Network, preprocess: step_lib.Preprocess):
-  """Returns `apply(params, stats, x, taps=())` in evaluation mode."""
+  """Returns `apply(params, stats, x, taps=())` in evaluation mode.
+
+  The tap "features" stands for the unit that `network.features` names.
+  """
   forward = step_lib.forward_fn(network, preprocess)
-  return lambda params, stats, x, taps=(): forward(params, stats, x, None, taps)
+
+  def apply(params, stats, x, taps=()):
+    names = {
+      tap: network.features if tap == "features" else tap for tap in taps
+    }
+    out = forward(params, stats, x, None, tuple(names.values()))
+    taps = {tap: out.taps[name] for tap, name in names.items()}
+    return out._replace(taps=taps)
+
+  return apply
 
 
 def over_test_sets(

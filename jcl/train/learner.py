@@ -264,11 +264,10 @@ class Learner:
 
   def features(self, state, x: np.ndarray) -> np.ndarray:
     """Returns what the head reads [B, D], in evaluation mode."""
-    unit = self.network.features
     apply = evaluation.apply_fn(self.network, self.preprocess)
 
     def build(params, stats, x):
-      return apply(params, stats, x, taps=(unit,)).taps[unit]
+      return apply(params, stats, x, taps=("features",)).taps["features"]
 
     train = state.train
     result = self._run(

@@ -47,12 +47,20 @@ def forward_fn(
   preprocess: Preprocess,
   training: tuple[str, ...] = (),
 ) -> base.Forward:
-  """Returns `forward(params, stats, x, key=None, taps=()) -> Output`."""
+  """Returns `forward(params, stats, x, key=None, taps=(), evaluate=False)`.
 
-  def forward(params, stats, x, key=None, taps=()):
-    x = preprocess.normalise(x)
+  It normalises raw inputs and runs the network, the units in `training` in
+  training mode unless `evaluate` is set.
+  """
+
+  def forward(params, stats, x, key=None, taps=(), evaluate=False):
     return network.apply(
-      params, stats, x, training=training, key=key, taps=taps
+      params,
+      stats,
+      preprocess.normalise(x),
+      training=() if evaluate else training,
+      key=None if evaluate else key,
+      taps=taps,
     )
 
   return forward
