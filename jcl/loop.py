@@ -106,7 +106,7 @@ def run(
     NonFiniteLossError: names the step and the examples of its batch.
   """
   for index in range(place.experience, len(setting.stream.experiences)):
-    scope = _scope(setting, index)
+    scope = scope_of(setting, index)
     if not place.begun:
       state = _begin(setting, state, place, scope)
       yield Event("begin", state, place, {})
@@ -118,14 +118,17 @@ def run(
     yield Event("experience", state, place, {})
 
 
-def _scope(setting: Setting, index: int) -> base.Scope:
+def scope_of(setting: Setting, index: int) -> base.Scope:
+  """Returns what is known of the classes in experience `index`."""
   stream = setting.stream
   current = np.zeros(stream.num_classes, bool)
   current[list(stream.experiences[index].classes)] = True
   seen = stream.classes_seen(index)
   everything = setting.learner.training.head == "all"
   head = np.ones_like(seen) if everything else seen
-  return setting.learner.put(base.Scope(np.int32(index), current, seen, head))
+  return setting.learner.put(
+    base.Scope(np.asarray(index, np.int32), current, seen, head)
+  )
 
 
 def _key(setting: Setting, *path: int) -> base.Key:
@@ -188,9 +191,17 @@ def _rows(setting, source, index, epoch) -> np.ndarray:
     epoch,
     ordered=setting.stream.ordered,
   )
-  rows = batching.batch_rows(order, learner.training.batch_size)
+  rows = batching.batch_rows(order, learner.stream_rows)
   missing = learner.batch_size - rows.shape[1]
   return np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
+
+
+def training_set(
+  setting: Setting, index: int, memory: base.Batch | None = None
+) -> gather.Experiences | gather.Memory:
+  """Returns what experience `index` trains on, given what the memory holds."""
+  name = setting.learner.method.gather
+  return gather.training_set(name, setting.stream, index, memory)
 
 
 class _Steps:
@@ -199,13 +210,8 @@ class _Steps:
   def __init__(self, setting, state, place, scope):
     self.setting, self.state = setting, state
     self.place, self.scope = place, scope
-    method = setting.learner.method
-    self.source = gather.training_set(
-      method.gather,
-      setting.stream,
-      place.experience,
-      state.replay.items if state.replay else None,
-    )
+    memory = state.replay.items if state.replay else None
+    self.source = training_set(setting, place.experience, memory)
     self._order: tuple[int, np.ndarray] = (-1, np.zeros((0, 0), np.int32))
 
   def events(self) -> Iterator[Event]:
@@ -392,9 +398,8 @@ def expected_steps(setting: Setting, place: Place) -> int:
   learner = setting.learner
   gathered = learner.method.gather
   sizes = [len(experience.data) for experience in setting.stream.experiences]
-  epochs = learner.training.epochs
-  if place.decision is not None:
-    epochs = place.decision.epochs
+  decided = place.decision or learner.training
+  epochs = decided.epochs or 1
   total = place.step - (place.tally.steps if place.begun else 0)
   for index in range(place.experience, len(sizes)):
     examples = sizes[index]
@@ -402,7 +407,5 @@ def expected_steps(setting: Setting, place: Place) -> int:
       examples = sum(sizes[: index + 1])
     if gathered == "memory":
       examples = min(examples, learner.memory_slots)
-    total += epochs * batching.num_batches(
-      examples, learner.training.batch_size
-    )
+    total += epochs * batching.num_batches(examples, learner.stream_rows)
   return total

@@ -1,8 +1,11 @@
 """A user's NNX module as a network."""
 
 from collections.abc import Callable
+import functools
+import operator
+from typing import Any, NamedTuple
 
-from flax import nnx, traverse_util
+from flax import nnx
 import jax
 import jax.numpy as jnp
 
@@ -50,32 +53,133 @@ def from_nnx(
   # Built for real, not traced: plain arrays among a module's attributes belong
   # to its definition and would be tracers in it.
   template = model if fixed else model(nnx.Rngs(0))
+  title = name or type(template).__name__
   definition, *states, rest = _split(template)
-  templates = [jax.eval_shape(dict, nnx.to_flat_state(s)) for s in states]
-  fresh = [_to_arrays(state) for state in states] if fixed else None
+  forms = [_slots(state) for state in states]
+  params_form, stats_form = forms
+  weights = list(map(_read, states, forms)) if fixed else None
 
   def init(key):
-    if fresh is not None:
-      return tuple(jax.tree.map(jnp.copy, part) for part in fresh)
-    return tuple(map(_to_arrays, _split(model(nnx.Rngs(_typed(key))))[1:3]))
+    if weights is not None:
+      return tuple(jax.tree.map(jnp.copy, weights))
+    return tuple(map(_read, _split(model(nnx.Rngs(key)))[1:3], forms))
 
   def run(params, stats, x, training, key):
-    held = map(_to_state, templates, (params, stats))
-    copy = nnx.merge(definition, *held, rest)
+    started = stats if key is None else _restart(stats, stats_form, key)
+    copy = nnx.merge(
+      definition, _write(params, params_form), _write(started, stats_form), rest
+    )
     copy.eval()
     if training:
       copy.train()
-      for unit in set(params) - training:
-        _evaluate(getattr(copy, unit))
-    if key is not None:
-      _reseed(copy, _typed(key))
+      for unit in params.keys() - training:
+        for _, module in nnx.iter_modules(getattr(copy, unit)):
+          module.eval()
     recorded: dict[str, jax.Array] = {}
     for part, child in vars(copy).items():
       if isinstance(child, nnx.Module) and callable(child):
         _record(part, child, recorded)
     logits = copy(x)
-    updated = _to_arrays(_split(copy)[2])
+    updated = _read(_split(copy)[2], stats_form)
+    if key is not None:
+      updated = _with_streams(updated, stats, stats_form)
     return logits, updated, recorded
 
-  title = name or type(template).__name__
   return adapter.adapt(title, init, run, input_shape, num_classes, features)
+
+
+class _Slot(NamedTuple):
+  """Where a variable is, in the module and in the tree made of it."""
+
+  path: tuple[Any, ...]
+  keys: tuple[str, ...]
+  variable: nnx.Variable  # with shapes instead of arrays
+  impl: Any  # of a random key, else None
+
+
+def _split(model):
+  """Returns definition, parameters, other variables and the arrays left."""
+  others = nnx.All(nnx.Variable, nnx.Not(nnx.Intermediate))
+  return nnx.split(model, nnx.Param, others, ...)
+
+
+def _slots(state) -> list[_Slot]:
+  slots = []
+  for path, variable in nnx.to_flat_state(state):
+    value = variable.get_value()
+    impl = jax.random.key_impl(value) if _is_key(value) else None
+    abstract = variable.replace(jax.eval_shape(lambda value=value: value))
+    slots.append(_Slot(path, tuple(map(str, path)), abstract, impl))
+  return slots
+
+
+def _is_key(value) -> bool:
+  return isinstance(value, jax.Array) and jnp.issubdtype(
+    value.dtype, jax.dtypes.prng_key
+  )
+
+
+def _read(state, slots: list[_Slot]) -> dict:
+  variables = dict(nnx.to_flat_state(state))
+  tree: dict = {}
+  for slot in slots:
+    value = variables[slot.path].get_value()
+    if slot.impl is not None:
+      value = jax.random.key_data(value)
+    _put(tree, slot.keys, value)
+  return tree
+
+
+def _write(tree, slots: list[_Slot]):
+  flat = []
+  for slot in slots:
+    value = _get(tree, slot.keys)
+    if slot.impl is not None:
+      value = jax.random.wrap_key_data(value, impl=slot.impl)
+    flat.append((slot.path, slot.variable.replace(value)))
+  return nnx.from_flat_state(flat)
+
+
+def _restart(stats, slots: list[_Slot], key):
+  """Returns statistics whose random streams start from `key`."""
+  tree = jax.tree.map(lambda leaf: leaf, stats)
+  for index, slot in enumerate(slots):
+    if slot.impl is not None:
+      words = _get(tree, slot.keys)
+      fresh = jax.random.fold_in(key, index)
+      _put(tree, slot.keys, jax.random.bits(fresh, words.shape, words.dtype))
+  return tree
+
+
+def _with_streams(updated, stats, slots: list[_Slot]):
+  """Returns `updated` with the random streams as they are in `stats`."""
+  for slot in slots:
+    if isinstance(slot.variable, nnx.RngState):
+      _put(updated, slot.keys, _get(stats, slot.keys))
+  return updated
+
+
+def _get(tree, keys):
+  return functools.reduce(operator.getitem, keys, tree)
+
+
+def _put(tree, keys, value):
+  for key in keys[:-1]:
+    tree = tree.setdefault(key, {})
+  tree[keys[-1]] = value
+
+
+def _record(name: str, module: nnx.Module, recorded: dict) -> None:
+  """Makes a submodule write down what it reads and returns, for taps."""
+  plain = type(module)
+
+  class Recorded(plain):  # type: ignore[valid-type, misc]
+    def __call__(self, *args, **kwargs):
+      output = super().__call__(*args, **kwargs)
+      if args and isinstance(args[0], jax.Array):
+        recorded[f"{name}.input"] = args[0]
+      if isinstance(output, jax.Array):
+        recorded[name] = output
+      return output
+
+  module.__class__ = Recorded

@@ -52,7 +52,7 @@ def apply_fn(network: base.Network, preprocess: step_lib.Preprocess):
 
   def apply(params, stats, x, taps=()):
     names = {
-      tap: network.features if tap == "features" else tap for tap in taps
+      tap: str(network.features) if tap == "features" else tap for tap in taps
     }
     out = forward(params, stats, x, None, tuple(names.values()))
     taps = {tap: out.taps[name] for tap, name in names.items()}

@@ -70,7 +70,9 @@ class Learner:
     self._optimizer = optimizers.build(training)
     devices = list(jax.devices() if devices is None else devices)
     self._mesh = jax.sharding.Mesh(np.array(devices), ("data",))
-    self.batch_size = _batch_size(training, method, accumulate, len(devices))
+    self.stream_rows = _check_batch(training, method, accumulate)
+    # Padded to a multiple of what the batch is cut into.
+    self.batch_size = -(-self.stream_rows // len(devices)) * len(devices)
     self._example = self._one_example(example)
     self._programs: dict[Any, Program] = {}
     self._steps_per_dispatch = steps_per_dispatch
@@ -81,10 +83,15 @@ class Learner:
       )
 
   @property
-  def replay_share(self) -> float:
-    """Share of a step's rows that the memory supplies."""
+  def rows_per_step(self) -> int:
+    """Examples of an update, those of the stream and replayed ones."""
     draws = self.method.objective.num_draws * self.method.replay.num_samples
-    return draws / (self.training.batch_size + draws)
+    return self.stream_rows + draws
+
+  @property
+  def replay_share(self) -> float:
+    """Share of an update's examples that the memory supplies."""
+    return 1 - self.stream_rows / self.rows_per_step
 
   @functools.cached_property
   def memory_slots(self) -> int:
@@ -231,10 +238,12 @@ class Learner:
   def accumulate(self, key, state, batch, scope) -> base.LearnerState:
     """Shows a finished experience's batch to the objective once more."""
     forward = step_lib.forward_fn(self.network, self.preprocess)
+    accumulate = self.method.objective.accumulate
+    assert accumulate is not None
 
     def build(key, state, batch, scope):
       train = state.train
-      noted = self.method.objective.accumulate(
+      noted = accumulate(
         forward,
         train.params,
         train.stats,
@@ -331,19 +340,19 @@ class Learner:
     return self._programs[cache_key]
 
   def _one_example(self, x: np.ndarray) -> base.Batch:
-    extras = self.method.objective.stores(self.network)
+    zero = np.zeros((), np.int32)
     return base.Batch(
-      np.asarray(x),
-      np.int32(0),
-      np.int32(0),
-      np.int32(0),
-      np.float32(0),
-      extras,
+      x=np.asarray(x),
+      y=zero,
+      task=zero,
+      ids=zero,
+      weight=np.zeros((), np.float32),
+      extras=self.method.objective.stores(self.network),
     )
 
 
-def _batch_size(training, method, accumulate, num_devices) -> int:
-  """Checks that batches can be cut, and pads them to the devices."""
+def _check_batch(training, method, accumulate) -> int:
+  """Returns the batch size, checked to be one that can be cut."""
   size = training.batch_size
   if size is None or size < 1:
     raise ValueError(f"batch_size={size} must be at least 1")
@@ -357,4 +366,4 @@ def _batch_size(training, method, accumulate, num_devices) -> int:
       f"accumulate={accumulate} must also divide the {replayed} replayed "
       "examples of a step"
     )
-  return -(-size // num_devices) * num_devices
+  return size

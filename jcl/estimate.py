@@ -1,0 +1,97 @@
+"""What a run would take, found before it starts."""
+
+import dataclasses
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from jcl import loop
+from jcl.cost import count
+from jcl.streams import batching
+
+_TRIALS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A run's needs; seconds and joules leave evaluation out."""
+
+  parameters: int
+  program: count.ProgramCost  # of one update
+  compile_seconds: float
+  step_seconds: float  # measured, median
+  steps: int  # of the whole run, at the epochs set
+  examples: int  # stream and replayed examples per update
+  replay_bytes: int
+  joules: float  # of all steps
+  joules_source: str
+
+
+def of(setting: loop.Setting) -> Estimate:
+  """Compiles the train step and times a few updates on the first batches."""
+  learner, ledger = setting.learner, setting.ledger
+  state, selection = learner.init(setting.key)
+  place = loop.Place(selection=selection)
+  scope = loop.scope_of(setting, 0)
+  start = time.perf_counter()
+  program = learner.step_program(selection, setting.key, state, scope)
+  compile_seconds = time.perf_counter() - start
+  rows = batching.batch_rows(
+    np.arange(len(setting.stream.experiences[0].data)), learner.batch_size
+  )
+  num_steps = learner.steps_per_dispatch
+  rows = np.resize(rows, (num_steps, rows.shape[1]))
+  source = loop.training_set(setting, 0)
+  batches = learner.put_batches(source.batch(rows))
+  times = []
+  for _ in range(_TRIALS):
+    start = time.perf_counter()
+    state, _ = jax.block_until_ready(
+      program.call(setting.key, state, batches, np.int32(num_steps), scope)
+    )
+    times.append((time.perf_counter() - start) / num_steps)
+  step_seconds = statistics.median(times)
+  steps = loop.expected_steps(setting, place)
+  return Estimate(
+    parameters=count.num_parameters(state.train.params),
+    program=program.cost,
+    compile_seconds=compile_seconds,
+    step_seconds=step_seconds,
+    steps=steps,
+    examples=learner.rows_per_step,
+    replay_bytes=count.num_bytes(state.replay.items) if state.replay else 0,
+    joules=ledger.device.joules(steps * step_seconds),
+    joules_source=ledger.device.source,
+  )
+
+
+def text(estimate: Estimate) -> str:
+  """Returns the estimate as lines for a terminal."""
+  flops = estimate.program.flops
+  rows = {
+    "parameters": f"{estimate.parameters:,}",
+    "updates": f"{estimate.steps:,}, {estimate.examples} examples each",
+    "operations": (
+      f"{_si(flops)}FLOP an update, {_si(flops * estimate.steps)}FLOP in all"
+    ),
+    "memory": (
+      f"{_si(estimate.program.peak_bytes)}B for an update (compiled program), "
+      f"of which {_si(estimate.program.temp_bytes)}B scratch"
+    ),
+    "replay memory": f"{_si(estimate.replay_bytes)}B",
+    "time": (
+      f"{estimate.compile_seconds:.1f} s to compile, then "
+      f"{_si(estimate.step_seconds)}s an update, "
+      f"{_si(estimate.step_seconds * estimate.steps)}s in all"
+    ),
+    "energy": f"{_si(estimate.joules)}J ({estimate.joules_source})",
+  }
+  return "\n".join(f"  {name:14} {value}" for name, value in rows.items())
+
+
+def _si(value: float) -> str:
+  from matplotlib import ticker
+
+  return ticker.EngFormatter(places=2)(value) + " " * (abs(value) < 1000)

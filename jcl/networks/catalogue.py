@@ -1,0 +1,60 @@
+"""The networks that can be asked for by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jcl import base, spec
+from jcl.networks import conv1d, mlp, mobilenet, resnet, vit
+
+MODELS: dict[str, Callable[..., base.Network]] = {
+  "mlp": mlp.mlp,
+  "resnet18": resnet.resnet18,
+  "slim_resnet18": resnet.slim_resnet18,
+  "resnet32": resnet.resnet32,
+  "resnet50": resnet.resnet50,
+  "mobilenet": mobilenet.mobilenet,
+  "vit": vit.vit,
+  "conv1d": conv1d.conv1d,
+}
+
+
+def build(
+  name: str, input_shape: tuple[int, ...], num_classes: int, **options: Any
+) -> base.Network:
+  """Returns the network called `name`.
+
+  Args:
+    name: one of `MODELS`.
+    input_shape: of one example, without the batch axis.
+    num_classes: width of the logits.
+    **options: keyword-only parameters of the function that builds it.
+
+  Raises:
+    ValueError: for an unknown name or option, with the choices, and for
+      shapes or values that the model does not take.
+  """
+  return spec.call("model", MODELS, name, input_shape, num_classes, **options)
+
+
+def describe() -> dict[str, str]:
+  """Returns one line about each network, by name, with its options."""
+  return {
+    name: line + _options(MODELS[name])
+    for name, line in spec.describe(MODELS).items()
+  }
+
+
+def suggest(input_shape: tuple[int, ...]) -> str:
+  """Returns a model that fits inputs of this shape and is quick to train.
+
+  A slim ResNet-18 for colour images, a 1-D convolutional network for series,
+  an MLP for everything else.
+  """
+  if len(input_shape) == 3 and input_shape[-1] > 1:
+    return "slim_resnet18"
+  return "conv1d" if len(input_shape) == 2 else "mlp"
+
+
+def _options(function: Callable[..., base.Network]) -> str:
+  pairs = spec.keywords(function).items()
+  return " (" + ", ".join(f"{key}={value}" for key, value in pairs) + ")"

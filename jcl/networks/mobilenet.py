@@ -1,0 +1,115 @@
+"""MobileNetV2.
+
+Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR
+2018, table 2. Kernels are drawn He-normal over the outputs.
+"""
+
+from flax import linen as nn
+
+from jcl import base
+from jcl.networks import chain, check, layers
+
+# Expansion, output channels, number of blocks and stride of the first: the
+# columns t, c, n, s of table 2.
+_STAGES = (
+  (1, 16, 1, 1),
+  (6, 24, 2, 2),
+  (6, 32, 3, 2),
+  (6, 64, 4, 2),
+  (6, 96, 3, 1),
+  (6, 160, 3, 2),
+  (6, 320, 1, 1),
+)
+_SMALL = 96  # pixels a side below which the first two halvings are left out
+
+
+class _Conv(nn.Module):
+  """Convolution, batch normalisation and, unless linear, ReLU6."""
+
+  features: int
+  size: int = 1
+  stride: int = 1
+  depthwise: bool = False
+  linear: bool = False
+
+  @nn.compact
+  def __call__(self, x, training):
+    x = nn.Conv(
+      self.features,
+      (self.size, self.size),
+      strides=self.stride,
+      padding=self.size // 2,
+      feature_group_count=self.features if self.depthwise else 1,
+      use_bias=False,
+      kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+      name="conv",
+    )(x)
+    x = layers.norm(training, "norm")(x)
+    return x if self.linear else nn.relu6(x)
+
+
+class _Block(nn.Module):
+  """Inverted residual: widen, filter each channel, narrow."""
+
+  expansion: int
+  features: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x, training):
+    inputs, width = x, self.expansion * x.shape[-1]
+    if self.expansion > 1:
+      x = _Conv(width, name="expand")(x, training)
+    x = _Conv(width, 3, self.stride, depthwise=True, name="filter")(x, training)
+    x = _Conv(self.features, linear=True, name="project")(x, training)
+    return x + inputs if x.shape == inputs.shape else x
+
+
+class _Last(nn.Module):
+  features: int
+
+  @nn.compact
+  def __call__(self, x, training):
+    return _Conv(self.features, name="expand")(x, training).mean(axis=(1, 2))
+
+
+def mobilenet(
+  input_shape: tuple[int, ...], num_classes: int, *, width: float = 1.0
+) -> base.Network:
+  """MobileNetV2, for images of any size.
+
+  Units are `stem`, `block_0` to `block_16`, `last` and `head`. Images under 96
+  pixels a side shrink by 8 instead of 32: the first two halvings of the
+  resolution are left out. There is no dropout ahead of the head.
+
+  Args:
+    input_shape: [H, W, C] of one image.
+    num_classes: width of the logits.
+    width: multiplies the channels, which are rounded to multiples of 8.
+
+  Raises:
+    ValueError: for inputs that are no images, or a width that is not positive.
+  """
+  check.image("mobilenet", input_shape)
+  if not width > 0:
+    raise ValueError(f"mobilenet: width must be > 0, such as 0.5, got {width}")
+  small = min(input_shape[:2]) < _SMALL
+  stem = _Conv(_rounded(32 * width), 3, 1 if small else 2)
+  units: list[tuple[str, nn.Module]] = [("stem", stem)]
+  for stage, (expansion, channels, count, stride) in enumerate(_STAGES):
+    if small and stage == 1:
+      stride = 1
+    for index in range(count):
+      block = _Block(
+        expansion, _rounded(channels * width), stride if index == 0 else 1
+      )
+      units.append((f"block_{len(units) - 1}", block))
+  units.append(("last", _Last(_rounded(1280 * max(width, 1.0)))))
+  units.append(("head", layers.Head(num_classes)))
+  return chain.chain("mobilenet", units, input_shape, num_classes)
+
+
+def _rounded(channels: float) -> int:
+  """Rounds to a multiple of 8, at most a tenth down."""
+  rounded = max(8, int(channels + 4) // 8 * 8)
+  return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,0 +1,137 @@
+"""Vision transformers.
+
+Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image
+Recognition at Scale", ICLR 2021, section 3.1.
+"""
+
+from typing import Literal
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.networks import chain, check, layers
+
+
+class _Embed(nn.Module):
+  """Cuts the image into patches, embeds them and adds their positions."""
+
+  patch: int
+  width: int
+  token: bool
+
+  @nn.compact
+  def __call__(self, x, training):
+    del training
+    side = (self.patch, self.patch)
+    x = nn.Conv(self.width, side, strides=side, padding="VALID", name="patch")(
+      x
+    )
+    x = x.reshape(x.shape[0], -1, self.width)
+    if self.token:
+      shape = (1, 1, self.width)
+      token = self.param("class_token", nn.initializers.zeros, shape)
+      token = jnp.broadcast_to(token, (x.shape[0], *shape[1:]))
+      x = jnp.concatenate([token.astype(x.dtype), x], axis=1)
+    normal = nn.initializers.normal(0.02)
+    return x + self.param("positions", normal, (1, *x.shape[1:]))
+
+
+class _Block(nn.Module):
+  """Self-attention and MLP, each normalised first (eq. 2 and 3)."""
+
+  heads: int
+  expansion: int
+  dropout: float
+
+  @nn.compact
+  def __call__(self, x, training):
+    width = x.shape[-1]
+
+    def dense(name, features=width):
+      xavier = nn.initializers.xavier_uniform()
+      return nn.Dense(features, kernel_init=xavier, name=name)
+
+    def drop(x):
+      return nn.Dropout(self.dropout, deterministic=not training)(x)
+
+    def heads(x):
+      return x.reshape(*x.shape[:-1], self.heads, -1)
+
+    h = nn.LayerNorm(name="norm_0")(x)
+    query = heads(dense("query")(h))
+    key = heads(dense("key")(h))
+    value = heads(dense("value")(h))
+    h = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
+    x = x + drop(dense("out")(h))
+    h = nn.LayerNorm(name="norm_1")(x)
+    h = nn.gelu(dense("mlp_0", self.expansion * width)(h))
+    return x + drop(dense("mlp_1")(drop(h)))
+
+
+class _Norm(nn.Module):
+  """Last normalisation, and the choice of what stands for the image."""
+
+  token: bool
+
+  @nn.compact
+  def __call__(self, x, training):
+    del training
+    x = nn.LayerNorm(name="norm")(x)
+    return x[:, 0] if self.token else x.mean(axis=1)
+
+
+def vit(
+  input_shape: tuple[int, ...],
+  num_classes: int,
+  *,
+  patch: int = 4,
+  width: int = 192,
+  depth: int = 6,
+  heads: int = 3,
+  expansion: int = 4,
+  pooling: Literal["token", "mean"] = "token",
+  dropout: float = 0.0,
+) -> base.Network:
+  """Vision transformer, sized for small images.
+
+  Units are `embed`, `block_0`, `block_1`, ..., `norm` and `head`.
+
+  Args:
+    input_shape: [H, W, C] of one image.
+    num_classes: width of the logits.
+    patch: side of the square patches, which must tile the image.
+    width: of the embeddings; a multiple of `heads`.
+    depth: number of blocks.
+    heads: per block.
+    expansion: width of a block's MLP, in multiples of `width`.
+    pooling: classify from a class token, or from the mean over patches.
+    dropout: rate after attention and in the MLP; where it is positive, units
+      that train need a key.
+
+  Raises:
+    ValueError: for inputs that are no images, or options that do not fit.
+  """
+  check.image("vit", input_shape)
+  sizes = {"patch": patch, "width": width, "depth": depth, "heads": heads}
+  check.at_least("vit", 1, **sizes, expansion=expansion)
+  if input_shape[0] % patch or input_shape[1] % patch:
+    raise ValueError(
+      f"vit: patches of {patch} do not tile images of "
+      f"{input_shape[0]}x{input_shape[1]}; give a patch that divides both"
+    )
+  if width % heads:
+    raise ValueError(f"vit: width {width} is no multiple of heads {heads}")
+  if pooling not in ("token", "mean"):
+    raise ValueError(f"vit: pooling must be token or mean, got {pooling!r}")
+  if not 0 <= dropout < 1:
+    raise ValueError(f"vit: dropout must be in [0, 1), got {dropout!r}")
+  token = pooling == "token"
+  units: list[tuple[str, nn.Module]] = [
+    ("embed", _Embed(patch, width, token)),
+    *((f"block_{i}", _Block(heads, expansion, dropout)) for i in range(depth)),
+    ("norm", _Norm(token)),
+    ("head", layers.Head(num_classes)),
+  ]
+  return chain.chain("vit", units, input_shape, num_classes)
