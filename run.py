@@ -21,6 +21,7 @@ them `report.html`, `pictures/` and `summary.json` over all runs. The same
 command again goes on where it stopped, also after a kill.
 """
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -267,11 +268,13 @@ def _assemble(source, text: str, seed: int, device):
   method = recipes.build(text)
   default = base.Training(epochs=_EPOCHS_BY_DATA.get(source.train.name))
   complete = session.complete(method, training.over(default))
-  total = base.Cost(
-    *(
-      float("inf") if flag.value is None else flag.value
-      for flag in (_SECONDS_BUDGET, _JOULES_BUDGET, _FLOPS_BUDGET)
-    )
+  budgets = {
+    "seconds": _SECONDS_BUDGET.value,
+    "joules": _JOULES_BUDGET.value,
+    "flops": _FLOPS_BUDGET.value,
+  }
+  total = dataclasses.replace(
+    base.UNLIMITED, **{k: v for k, v in budgets.items() if v is not None}
   )
   controller = limits.within(complete.epochs, total, _TRAIN_SHARE.value)
   return session.assemble(

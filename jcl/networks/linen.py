@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import inspect
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -62,11 +63,14 @@ def from_linen(
   name = name or type(module).__name__
   check.sizes(name, input_shape, num_classes)
   mode = _mode(name, module, training_argument)
-  x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-  states = _states(module, mode, x)
+
+  def zeros():
+    return jnp.zeros((1, *input_shape))
+
+  states = _states(module, mode, zeros)
 
   def init(key):
-    variables = dict(module.lazy_init(key, x, **mode(False)))
+    variables = dict(module.init(key, zeros(), **mode(False)))
     kept = {part: variables[part] for part in states}
     return variables.get("params", {}), _transpose(kept)
 
@@ -79,16 +83,18 @@ def from_linen(
         mutable=[*states, _RECORD],
         **mode(bool(training)),
       )
-    recorded = {}
-    for part, calls in updated.pop(_RECORD, {}).items():
-      recorded[part] = calls["output"]
-      recorded[f"{part}.input"] = calls["input"]
-    return logits, _transpose(updated), recorded
+    recorded = {
+      part if what == "output" else f"{part}.{what}": value
+      for part, call in updated.get(_RECORD, {}).items()
+      for what, value in call.items()
+    }
+    kept = {part: updated[part] for part in states}
+    return logits, _transpose(kept), recorded
 
   return adapter.adapt(name, init, run, input_shape, num_classes, features)
 
 
-def _mode(name, module, argument) -> Callable[[bool], dict[str, bool]]:
+def _mode(name, module, argument) -> Callable[[bool], dict[str, Any]]:
   """Returns the keywords that put the module in a mode, as a function."""
   parameters = inspect.signature(type(module).__call__).parameters
   found = [argument] if argument else [n for n in _MODES if n in parameters]
@@ -100,7 +106,7 @@ def _mode(name, module, argument) -> Callable[[bool], dict[str, bool]]:
   return lambda training: {n: training == _MODES.get(n, True) for n in found}
 
 
-def _states(module, mode, x) -> tuple[str, ...]:
+def _states(module, mode, zeros) -> tuple[str, ...]:
   """Names the collections that keep their form from call to call.
 
   What a module sows (losses, activations) is longer after every call: a
@@ -108,19 +114,20 @@ def _states(module, mode, x) -> tuple[str, ...]:
   """
 
   def call(key):
-    variables = dict(module.lazy_init(key, x, **mode(False)))
+    variables = dict(module.init(key, zeros(), **mode(False)))
     others = [part for part in variables if part != "params"]
-    zeros = jnp.zeros(x.shape, x.dtype)
     _, updated = module.apply(
-      variables, zeros, rngs=_streams(key), mutable=others, **mode(True)
+      variables, zeros(), rngs=_streams(key), mutable=others, **mode(True)
     )
     return variables, updated
 
   before, after = jax.eval_shape(call, jax.random.key(0))
+
+  def form(tree) -> Any:
+    return jax.tree.structure(tree)
+
   return tuple(
-    part
-    for part, tree in after.items()
-    if jax.tree.structure(tree) == jax.tree.structure(before[part])
+    part for part in after if form(after[part]) == form(before[part])
   )
 
 

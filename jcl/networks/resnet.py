@@ -56,22 +56,18 @@ class _Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, training):
-    if self.bottleneck:
-      sizes, strides = (1, 3, 1), (1, self.stride, 1)
-      widths = (self.filters, self.filters, 4 * self.filters)
+    filters, stride = self.filters, self.stride
+    if self.bottleneck:  # width, size and stride of each convolution
+      convs = [(filters, 1, 1), (filters, 3, stride), (4 * filters, 1, 1)]
     else:
-      sizes, strides = (3, 3), (self.stride, 1)
-      widths = (self.filters, self.filters)
-    shortcut, last = x, len(sizes) - 1
-    for i, (width, size, stride) in enumerate(
-      zip(widths, sizes, strides, strict=True)
-    ):
-      x = _conv(width, size, stride, f"conv_{i}")(x)
+      convs = [(filters, 3, stride), (filters, 3, 1)]
+    shortcut = x
+    for i, conv in enumerate(convs):
+      x = _conv(*conv, f"conv_{i}")(nn.relu(x) if i > 0 else x)
       x = layers.norm(training, f"norm_{i}")(x)
-      if i < last:
-        x = nn.relu(x)
     if shortcut.shape != x.shape:
-      shortcut = _conv(widths[-1], 1, self.stride, "conv_shortcut")(shortcut)
+      width = x.shape[-1]
+      shortcut = _conv(width, 1, stride, "conv_shortcut")(shortcut)
       shortcut = layers.norm(training, "norm_shortcut")(shortcut)
     x = nn.relu(x + shortcut)
     return x.mean(axis=(1, 2)) if self.pool else x

@@ -1,0 +1,194 @@
+"""Does a run that is killed again and again end as one that never was?
+
+A process that trains is sent SIGKILL at random moments, uniform over the time
+that an undisturbed run takes: while it starts, compiles, trains or writes a
+checkpoint. Each time the same command is given again, until the run is over.
+Its last checkpoint (parameters, statistics, optimiser, memory), records and
+curve are then compared bit for bit with those of the undisturbed run; wall
+time, joules and peak memory are left out. Whenever a run is over, another one
+begins in an empty folder, until all kills are spent.
+
+  python experiments/crash_resume.py --kills=50 --model=mlp
+  python experiments/crash_resume.py --kills=50 --model=slim_resnet18:filters=4
+
+On two cores of a server's processor the first takes about six minutes, the
+second about fifteen. Both must end with every comparison identical.
+"""
+
+from collections import Counter
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+_KILLS = flags.DEFINE_integer("kills", 50, "signals to send")
+_MODEL = flags.DEFINE_string("model", "mlp", "network, as for run.py")
+_RECIPE = flags.DEFINE_string("recipe", "er:buffer=50", "as for run.py")
+_EPOCHS = flags.DEFINE_integer("epochs", 8, "passes over an experience")
+_EVERY = flags.DEFINE_float("every", 0.2, "seconds between checkpoints")
+_SEED = flags.DEFINE_integer("seed", 0, "of the moments of the kills")
+_WORKER = flags.DEFINE_string("worker", None, "train in this folder, and stop")
+
+
+def main(argv):
+  del argv
+  if _WORKER.value:
+    train(pathlib.Path(_WORKER.value))
+    return 0
+  with tempfile.TemporaryDirectory() as folder:
+    return compare(pathlib.Path(folder))
+
+
+def assemble():
+  """Returns the run that is killed, and its options."""
+  from jcl import base, recipes, session, spec
+  from jcl.networks import catalogue
+  from jcl.streams import scenarios, sources
+
+  digits = sources.load("digits")
+  train, test = digits.train, digits.test
+  x_train, x_test = train.x[::2], test.x[::2]
+  model, options = spec.parse(_MODEL.value)
+  if model != "mlp":  # networks for images take channels
+    x_train, x_test = (x.reshape(-1, 8, 8, 1) for x in (x_train, x_test))
+  source = sources.arrays(
+    x_train, train.y[::2], x_test, test.y[::2], scale=16.0
+  )
+  stream = scenarios.class_incremental(source, tasks=5)
+  network = catalogue.build(
+    model, stream.example_shape, stream.num_classes, **options
+  )
+  training = base.Training(
+    epochs=_EPOCHS.value, learning_rate=0.05, momentum=0.9, batch_size=10
+  )
+  options = session.Options(
+    checkpoint_seconds=_EVERY.value, evaluate_every=50, progress=False
+  )
+  method = recipes.build(_RECIPE.value)
+  return session.assemble(
+    stream, network, method, training, 0, options
+  ), options
+
+
+def train(folder: pathlib.Path) -> None:
+  """Carries out the run, or the rest of it."""
+  from jcl import session
+
+  setting, options = assemble()
+  session.run(setting, folder, options)
+
+
+def compare(folder: pathlib.Path) -> int:
+  """Kills runs and compares them; returns the number that differ."""
+  chance = random.Random(_SEED.value)
+  started = time.monotonic()
+  _finish(_start(folder / "undisturbed"))
+  duration = time.monotonic() - started
+  expected = outcome(folder / "undisturbed")
+  print(f"undisturbed: {duration:.1f} s, {len(expected)} things to compare")
+
+  moments: Counter[str] = Counter()
+  differing, runs = 0, 0
+  while moments.total() < _KILLS.value:
+    runs += 1
+    path = folder / f"run_{runs}"
+    kills = 0
+    while True:
+      process = _start(path)
+      if moments.total() == _KILLS.value:
+        _finish(process)
+        break
+      try:
+        process.wait(chance.uniform(0, duration))
+      except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        kills += 1
+        moments[_moment(path)] += 1
+        continue
+      _finish(process)
+      break
+    found = outcome(path)
+    names = sorted(expected.keys() | found.keys())
+    wrong = [name for name in names if expected.get(name) != found.get(name)]
+    differing += bool(wrong)
+    verdict = f"DIFFERS in {', '.join(wrong)}" if wrong else "identical"
+    print(f"run {runs}: {kills} kills, {verdict}", flush=True)
+  print()
+  for moment, count in moments.most_common():
+    print(f"{count:4} kills {moment}")
+  print(f"{moments.total():4} kills in all")
+  print(f"identical {runs - differing} of {runs} runs")
+  return differing
+
+
+def _start(folder: pathlib.Path) -> subprocess.Popen:
+  own = {"kills", "seed", "worker"}
+  given = [
+    f"--{flag.name}={flag.value}"
+    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    if flag.name not in own
+  ]
+  return subprocess.Popen(
+    [sys.executable, __file__, f"--worker={folder}", *given],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def _finish(process: subprocess.Popen) -> None:
+  output, _ = process.communicate()
+  if process.returncode:
+    raise RuntimeError(f"the training process failed:\n{output}")
+
+
+def _moment(folder: pathlib.Path) -> str:
+  """Says at what stage a run was, from what the kill left behind."""
+  saved = folder / "checkpoints"
+  names = [path.name for path in saved.iterdir()] if saved.exists() else []
+  if any("tmp" in name for name in names):
+    return "while a checkpoint was being written"
+  if not names:
+    return "before the first checkpoint"
+  return "between checkpoints"
+
+
+def outcome(folder: pathlib.Path) -> dict[str, object]:
+  """Returns all that must be the same, by name, in comparable form."""
+  import jax
+  import numpy as np
+
+  from jcl import checkpoint
+  from jcl.report import summary
+
+  setting, _ = assemble()
+  checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
+  snapshot = checkpoints.restore(setting.learner.template)
+  checkpoints.close()
+  if snapshot is None:
+    return {}
+  leaves, _ = jax.tree_util.tree_flatten_with_path(snapshot.state)
+  found: dict[str, object] = {
+    f"state{jax.tree_util.keystr(path)}": np.asarray(leaf).tobytes()
+    for path, leaf in leaves
+  }
+  run = summary.read_run(folder)
+  for record in run.records:
+    fields = summary.to_json(record)
+    del fields["costs"], fields["peak_bytes"]
+    found[f"record {record.experience}"] = str(fields)
+  timed = ("seconds", "steps_per_second")
+  found["curve"] = [
+    [(name, value) for name, value in point.items() if name not in timed]
+    for point in run.curve
+  ]
+  return found
+
+
+if __name__ == "__main__":
+  app.run(main)
