@@ -131,6 +131,10 @@ _EPOCHS_BY_DATA = {"digits": 10}
 
 
 def main(argv: list[str]) -> int:
+  # Orbax tells every step of every save at this level.
+  logging.get_absl_logger().addFilter(
+    lambda record: "orbax" not in record.pathname or record.levelno >= 30
+  )
   try:
     if argv[1:2] == ["report"]:
       return _report([Path(folder) for folder in argv[2:]])
@@ -341,7 +345,7 @@ def _estimate(settings: dict) -> int:
   from jcl import estimate
 
   for text, setting in settings.items():
-    print(f"{text}: {estimate.text(estimate.of(setting))}\n")
+    print(f"\n{text}\n{estimate.text(estimate.of(setting))}")
   return 0
 
 

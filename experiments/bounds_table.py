@@ -38,7 +38,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from jcl import loop, recipes, session, spec
 from jcl import workdir as workdir_lib
@@ -75,11 +75,18 @@ PUBLISHED = {
   "derpp:buffer=200": 85.6,
   "derpp:buffer=500": 91.0,
 }
-PROTOCOL = {"epochs": 1, "batch_size": 10, "optimizer": "sgd", "head": "all"}
+PROTOCOL: dict[str, Any] = {
+  "epochs": 1,
+  "batch_size": 10,
+  "optimizer": "sgd",
+  "head": "all",
+}
 EPOCHS = {"digits": 10}  # by data set
-OWN = {"gdumb": {"epochs": 30}}  # what a recipe needs whatever the data
+OWN: dict[str, dict[str, Any]] = {
+  "gdumb": {"epochs": 30}
+}  # what a recipe needs whatever the data
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1)
-WEIGHTS = {
+WEIGHTS: dict[str, dict[str, tuple[float, ...]]] = {
   "ewc": {"strength": (10, 100, 1000)},
   "si": {"strength": (0.1, 1, 10)},
   "lwf": {"strength": (0.3, 1, 3)},
@@ -107,6 +114,7 @@ _QUICK = flags.DEFINE_bool(
 def main(argv):
   if argv[1:]:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)  # checkpoints tell much else
   rows = _rows()
   source = sources.load(_DATA.value, _DATA_DIR.value)
   if _TUNE.value:
@@ -206,7 +214,7 @@ def _held_out_accuracy(source, row, options) -> float:
 def beside_published(frame, rows):
   """Adds the published accuracy and our difference to it, in percent."""
   published = [PUBLISHED.get(row) for row in rows]
-  ours = 100 * frame["accuracy, class-incremental", "mean"]
+  ours = 100 * frame["class-incremental accuracy", "mean"]
   frame["published, %", ""] = [
     "–" if value is None else f"{value:.1f}" for value in published
   ]

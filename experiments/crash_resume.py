@@ -23,12 +23,12 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags
+from absl import app, flags, logging
 
 _KILLS = flags.DEFINE_integer("kills", 50, "signals to send")
 _MODEL = flags.DEFINE_string("model", "mlp", "network, as for run.py")
 _RECIPE = flags.DEFINE_string("recipe", "er:buffer=50", "as for run.py")
-_EPOCHS = flags.DEFINE_integer("epochs", 8, "passes over an experience")
+_EPOCHS = flags.DEFINE_integer("epochs", 40, "passes over an experience")
 _EVERY = flags.DEFINE_float("every", 0.2, "seconds between checkpoints")
 _SEED = flags.DEFINE_integer("seed", 0, "of the moments of the kills")
 _WORKER = flags.DEFINE_string("worker", None, "train in this folder, and stop")
@@ -36,6 +36,7 @@ _WORKER = flags.DEFINE_string("worker", None, "train in this folder, and stop")
 
 def main(argv):
   del argv
+  logging.set_verbosity(logging.WARNING)
   if _WORKER.value:
     train(pathlib.Path(_WORKER.value))
     return 0
@@ -98,6 +99,7 @@ def compare(folder: pathlib.Path) -> int:
     path = folder / f"run_{runs}"
     kills = 0
     while True:
+      partial = _partial(path)
       process = _start(path)
       if moments.total() == _KILLS.value:
         _finish(process)
@@ -108,7 +110,7 @@ def compare(folder: pathlib.Path) -> int:
         process.kill()
         process.wait()
         kills += 1
-        moments[_moment(path)] += 1
+        moments[_moment(path, partial)] += 1
         continue
       _finish(process)
       break
@@ -147,15 +149,18 @@ def _finish(process: subprocess.Popen) -> None:
     raise RuntimeError(f"the training process failed:\n{output}")
 
 
-def _moment(folder: pathlib.Path) -> str:
+def _partial(folder: pathlib.Path) -> set[str]:
+  """Names checkpoints that were begun and are not complete."""
+  return {path.name for path in (folder / "checkpoints").glob("*tmp*")}
+
+
+def _moment(folder: pathlib.Path, partial: set[str]) -> str:
   """Says at what stage a run was, from what the kill left behind."""
-  saved = folder / "checkpoints"
-  names = [path.name for path in saved.iterdir()] if saved.exists() else []
-  if any("tmp" in name for name in names):
+  if _partial(folder) - partial:
     return "while a checkpoint was being written"
-  if not names:
-    return "before the first checkpoint"
-  return "between checkpoints"
+  if any((folder / "checkpoints").glob("[0-9]*")):
+    return "after a checkpoint, between two or during a restart"
+  return "before the first checkpoint"
 
 
 def outcome(folder: pathlib.Path) -> dict[str, object]:

@@ -85,7 +85,10 @@ class Checkpoints:
     self._every_seconds = every_seconds
     self._last_save = time.monotonic()
     options = ocp.CheckpointManagerOptions(
-      max_to_keep=max(keep, 2), enable_async_checkpointing=True, create=True
+      max_to_keep=max(keep, 2),
+      enable_async_checkpointing=True,
+      create=True,
+      cleanup_tmp_directories=True,  # what a kill left half written
     )
     self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 

@@ -70,28 +70,30 @@ def of(setting: loop.Setting) -> Estimate:
 def text(estimate: Estimate) -> str:
   """Returns the estimate as lines for a terminal."""
   flops = estimate.program.flops
+  seconds = estimate.step_seconds
   rows = {
     "parameters": f"{estimate.parameters:,}",
     "updates": f"{estimate.steps:,}, {estimate.examples} examples each",
     "operations": (
-      f"{_si(flops)}FLOP an update, {_si(flops * estimate.steps)}FLOP in all"
+      f"{_si(flops, 'FLOP')} an update, "
+      f"{_si(flops * estimate.steps, 'FLOP')} in all"
     ),
     "memory": (
-      f"{_si(estimate.program.peak_bytes)}B for an update (compiled program), "
-      f"of which {_si(estimate.program.temp_bytes)}B scratch"
+      f"{_si(estimate.program.peak_bytes, 'B')} for an update (compiled "
+      f"program), of which {_si(estimate.program.temp_bytes, 'B')} scratch"
     ),
-    "replay memory": f"{_si(estimate.replay_bytes)}B",
+    "replay memory": _si(estimate.replay_bytes, "B"),
     "time": (
       f"{estimate.compile_seconds:.1f} s to compile, then "
-      f"{_si(estimate.step_seconds)}s an update, "
-      f"{_si(estimate.step_seconds * estimate.steps)}s in all"
+      f"{_si(seconds, 's')} an update, {_si(seconds * estimate.steps, 's')} "
+      "in all, evaluation not counted"
     ),
-    "energy": f"{_si(estimate.joules)}J ({estimate.joules_source})",
+    "energy": f"{_si(estimate.joules, 'J')} ({estimate.joules_source})",
   }
   return "\n".join(f"  {name:14} {value}" for name, value in rows.items())
 
 
-def _si(value: float) -> str:
+def _si(value: float, unit: str) -> str:
   from matplotlib import ticker
 
-  return ticker.EngFormatter(places=2)(value) + " " * (abs(value) < 1000)
+  return ticker.EngFormatter(unit, places=2)(value)

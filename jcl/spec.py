@@ -111,11 +111,16 @@ def keywords(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def describe(choices: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
-  """Returns the first line of each function's documentation, by name."""
-  return {
-    name: (inspect.getdoc(function) or "").partition("\n")[0]
-    for name, function in choices.items()
-  }
+  """Returns one line about each choice: what it does, and its options."""
+  lines = {}
+  for name, function in choices.items():
+    first = (inspect.getdoc(function) or "").partition("\n")[0]
+    options = [
+      key if default is inspect.Parameter.empty else f"{key}={default}"
+      for key, default in keywords(function).items()
+    ]
+    lines[name] = f"{first} ({', '.join(options)})" if options else first
+  return lines
 
 
 def _hint(name: str, choices: Iterable[str]) -> str:

@@ -30,8 +30,8 @@ def test_recipe_keeps_the_contract(name, learn):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe_says_what_it_is(name):
-  lines = recipes.describe()[name]
-  assert lines and lines[0].isupper() and lines.endswith(".")
+  line = recipes.describe()[name]
+  assert line[0].isupper() and "." in line
 
 
 def test_bounds_and_replay_come_in_order(learn):

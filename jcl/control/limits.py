@@ -28,11 +28,14 @@ def within(
   limits = {
     name: value
     for name, value in dataclasses.asdict(total).items()
-    if math.isfinite(value)
+    if value != math.inf
   }
   for name, value in limits.items():
-    if value <= 0:
-      raise ValueError(f"a budget of {value:g} {name}: give more than 0")
+    if not value > 0:
+      raise ValueError(
+        f"a budget of {value:g} {name}: give more than 0, or infinity where "
+        "there is no limit"
+      )
   if not limits:
     return fixed.fixed(epochs, budget)
 

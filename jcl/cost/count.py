@@ -35,17 +35,20 @@ class ProgramCost:
 
 def of_compiled(compiled: Any) -> ProgramCost:
   """Reads the figures of `jax.jit(f).lower(...).compile()`."""
-  analysis = compiled.cost_analysis() or {}
+  analysis = compiled.cost_analysis()
   if isinstance(analysis, list):  # some backends give one per partition
-    analysis = analysis[0] if analysis else {}
+    analysis = analysis[0] if analysis else None
+  # A program without arithmetic has no entry for it.
+  missing = math.nan if analysis is None else 0.0
+  analysis = analysis or {}
   memory = compiled.memory_analysis()
 
   def in_bytes(name):
     return float(getattr(memory, f"{name}_size_in_bytes", math.nan))
 
   return ProgramCost(
-    flops=float(analysis.get("flops", math.nan)),
-    bytes_accessed=float(analysis.get("bytes accessed", math.nan)),
+    flops=float(analysis.get("flops", missing)),
+    bytes_accessed=float(analysis.get("bytes accessed", missing)),
     argument_bytes=in_bytes("argument"),
     output_bytes=in_bytes("output"),
     alias_bytes=in_bytes("alias"),

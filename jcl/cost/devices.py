@@ -8,6 +8,7 @@ are shown.
 import dataclasses
 import os
 import platform
+import re
 
 # Watts (idle, busy) per device, by a part of its name in lower case.
 _BY_NAME: tuple[tuple[str, float, float, str], ...] = (
@@ -19,7 +20,7 @@ _BY_NAME: tuple[tuple[str, float, float, str], ...] = (
   ("xavier", 4.0, 20.0, "NVIDIA's Jetson Xavier NX, 20 W mode"),
   ("tx2", 3.0, 15.0, "NVIDIA's Jetson TX2, Max-P 15 W"),
   ("raspberry", 2.7, 6.4, "Raspberry Pi 4B, typical idle and load"),
-  ("tpu v4", 90.0, 192.0, "Jouppi et al., ISCA 2023, TPU v4 mean power"),
+  ("tpu v4", 90.0, 192.0, "Jouppi et al., ISCA 2023: TPU v4, 192 W at most"),
 )
 _BY_PLATFORM = {
   "gpu": (30.0, 250.0, "a mid-range data-centre GPU"),
@@ -92,8 +93,10 @@ def describe(device: Device) -> str:
 
 def _watts(kind, name, num_devices, cores) -> tuple[float, float, str]:
   for part, idle, busy, source in _BY_NAME:
-    if part in name.lower():
-      return idle * num_devices, busy * num_devices, source
+    if re.search(rf"\b{part}\b", name.lower()):
+      # What JAX calls several CPU devices is one board.
+      boards = 1 if kind == "cpu" else num_devices
+      return idle * boards, busy * boards, source
   if kind in _BY_PLATFORM:
     idle, busy, source = _BY_PLATFORM[kind]
     return idle * num_devices, busy * num_devices, f"typical of {source}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -77,12 +78,15 @@ class Ledger:
 
     A step that learns stream and replayed examples is one measurement; its
     rows say how it divides.
+
+    Raises:
+      ValueError: for unknown accounts, or shares that do not add up to one.
     """
-    unknown = set(shares) - set(ACCOUNTS)
-    if unknown:
+    _check(*shares)
+    if min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1):
       raise ValueError(
-        f"no account is called {sorted(unknown)}: choose from "
-        f"{', '.join(ACCOUNTS)}"
+        f"the shares {dict(shares)} do not divide a block: give shares from 0 "
+        "up that add up to 1"
       )
     self._file_idle()
     entry, start = Entry(), self._clock()
@@ -91,7 +95,7 @@ class Ledger:
       yield entry
     finally:
       end = self._clock()
-      own = end - start - self._inner.pop()
+      own = max(end - start - self._inner.pop(), 0.0)
       self._inner[-1] += end - start
       self._since = end
       entry.cost = base.Cost(own, self.device.joules(own), flops, bytes)
@@ -99,8 +103,17 @@ class Ledger:
         self._add(account, _scaled(entry.cost, share))
 
   def charge(self, account: str, cost: base.Cost) -> None:
-    """Adds work that was measured elsewhere."""
+    """Adds work that was measured elsewhere.
+
+    Its seconds are part of the time since the last block, or of the block
+    around this call, which is charged with that much less.
+    """
+    _check(account)
     self._add(account, cost)
+    if len(self._inner) == 1:
+      self._since += cost.seconds
+    else:
+      self._inner[-1] += cost.seconds
 
   def total(self) -> base.Cost:
     """Returns the sum of all accounts, idle time included."""
@@ -151,12 +164,21 @@ class Ledger:
     """Files the time since the last block as idle, outside of all blocks."""
     if len(self._inner) == 1:
       now = self._clock()
-      idle = now - self._since
+      idle = max(now - self._since, 0.0)
       self._since = now
       self._add("idle", base.Cost(idle, self.device.joules(idle, busy=False)))
 
   def _add(self, account: str, cost: base.Cost) -> None:
     self._totals[account] += cost
+
+
+def _check(*accounts: str) -> None:
+  unknown = sorted(set(accounts) - set(ACCOUNTS))
+  if unknown:
+    raise ValueError(
+      f"no account is called {', '.join(map(repr, unknown))}: choose from "
+      f"{', '.join(ACCOUNTS)}"
+    )
 
 
 def _scaled(cost: base.Cost, share: float) -> base.Cost:

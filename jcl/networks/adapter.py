@@ -11,7 +11,8 @@ from jcl.networks import check, order
 
 # run(params, stats, x, training, key) -> (logits, stats, recorded): `training`
 # is a frozenset of unit names; `recorded` maps each submodule that was called
-# to its output, and f"{submodule}.input" to its first argument.
+# to its output, and f"{submodule}.input" to its first argument (of its last
+# call).
 Run = Callable[..., tuple[jax.Array, base.Stats, dict[str, Any]]]
 
 
@@ -68,9 +69,9 @@ def adapt(
     check.known(name, "tap", taps, tappable)
     logits, updated, recorded = run(params, stats, x, frozenset(training), key)
     check.logits(name, logits, num_classes)
-    moving = {part for part in stats if part in training or part not in units}
+    moving = set(stats) - (set(units) - set(training)) if training else set()
     stats = {
-      part: updated[part] if training and part in moving else old
+      part: updated[part] if part in moving else old
       for part, old in stats.items()
     }
     return base.Output(logits, stats, {tap: recorded[tap] for tap in taps})

@@ -37,11 +37,8 @@ def build(
 
 
 def describe() -> dict[str, str]:
-  """Returns one line about each network, by name, with its options."""
-  return {
-    name: line + _options(MODELS[name])
-    for name, line in spec.describe(MODELS).items()
-  }
+  """Returns one line about each network, by name."""
+  return spec.describe(MODELS)
 
 
 def suggest(input_shape: tuple[int, ...]) -> str:
@@ -53,8 +50,3 @@ def suggest(input_shape: tuple[int, ...]) -> str:
   if len(input_shape) == 3 and input_shape[-1] > 1:
     return "slim_resnet18"
   return "conv1d" if len(input_shape) == 2 else "mlp"
-
-
-def _options(function: Callable[..., base.Network]) -> str:
-  pairs = spec.keywords(function).items()
-  return " (" + ", ".join(f"{key}={value}" for key, value in pairs) + ")"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import json
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from jcl import metrics
@@ -136,10 +137,10 @@ def quantities(
 ) -> dict[str, Callable[[dict[str, Any]], Any]]:
   """Headers of the comparison and how each is read off a summary."""
   return {
-    "accuracy, class-incremental": lambda s: s["class_incremental"][
+    "class-incremental accuracy": lambda s: s["class_incremental"][
       "final_average_accuracy"
     ],
-    "accuracy, task-incremental": lambda s: s["task_incremental"][
+    "task-incremental accuracy": lambda s: s["task_incremental"][
       "final_average_accuracy"
     ],
     "average incremental accuracy": lambda s: s["class_incremental"][
@@ -180,8 +181,21 @@ def formatted(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def text(frame: "pd.DataFrame") -> str:
-  """A comparison for a terminal, columns aligned, one line per recipe."""
-  return formatted(frame).reset_index().to_string(index=False)
+  """A comparison for a terminal: columns aligned, headers wrapped."""
+  shown = formatted(frame).reset_index()
+  headers = [textwrap.wrap(str(header), 12) for header in shown.columns]
+  height = max(map(len, headers))
+  padded = [[""] * (height - len(header)) + header for header in headers]
+  rows = [*map(list, zip(*padded, strict=True)), *shown.to_numpy().tolist()]
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = []
+  for row in rows:
+    cells = [
+      cell.rjust(width) if i else cell.ljust(width)
+      for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    lines.append("  ".join(cells).rstrip())
+  return "\n".join(lines)
 
 
 def markdown(frame: "pd.DataFrame") -> str:

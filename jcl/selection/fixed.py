@@ -20,7 +20,17 @@ def top_units(num_units: int) -> base.Selector:
   """Trains the last `num_units` units, the head included."""
   if num_units < 1:
     raise ValueError(f"num_units={num_units}: train one unit at least")
-  return _fixed(lambda network: _from(network, len(network.units) - num_units))
+
+  def choose(network):
+    count = len(network.units)
+    if num_units > count:
+      raise ValueError(
+        f"network {network.name!r} has {count} units: train 1 to {count} of "
+        f"them, not {num_units}"
+      )
+    return _from(network, count - num_units)
+
+  return _fixed(choose)
 
 
 def frozen_prefix(until: str | int) -> base.Selector:

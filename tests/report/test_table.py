@@ -35,7 +35,7 @@ def test_means_over_seeds(read):
     for run in runs[:3]
   ]
   mean, half_width = metrics.confidence_interval(values)
-  row = frame.loc["er", "accuracy, class-incremental"]
+  row = frame.loc["er", "class-incremental accuracy"]
   assert row["mean"] == pytest.approx(mean)
   assert row["half width"] == pytest.approx(half_width)
   assert math.isnan(frame.loc["finetune", ("seconds", "half width")])

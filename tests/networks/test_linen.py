@@ -1,0 +1,248 @@
+"""Users' Linen modules, as they come."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jcl.networks import linen
+
+
+class Block(nn.Module):
+  features: int
+
+  @nn.compact
+  def __call__(self, x, train):
+    x = nn.Dense(self.features)(x)
+    return nn.relu(nn.BatchNorm(use_running_average=not train)(x))
+
+
+class Net(nn.Module):
+  """Normalisers, dropout, a sown loss and a counter of its own."""
+
+  @nn.compact
+  def __call__(self, x, train: bool = False):
+    x = Block(4, name="second_by_name")(x, train)
+    x = Block(5, name="block")(x, train)
+    self.sow("losses", "size", (x**2).mean())
+    calls = self.variable("counters", "calls", lambda: jnp.int32(0))
+    if train:
+      calls.value += 1
+    x = nn.Dropout(0.5, deterministic=not train)(x)
+    return nn.Dense(3, name="a_head")(x)
+
+
+NET = linen.from_linen(Net(), (6,), 3)
+PARAMS, STATS = NET.init(jax.random.key(0))
+X = jax.random.normal(jax.random.key(1), (8, 6))
+KEY = jax.random.key(2)
+
+
+def same(first, second):
+  return all(
+    bool((a == b).all())
+    for a, b in zip(
+      jax.tree.leaves(first), jax.tree.leaves(second), strict=True
+    )
+  )
+
+
+def test_structure():
+  assert NET.name == "Net"
+  assert NET.units == ("second_by_name", "block", "a_head")
+  assert NET.blocks is None
+  assert set(STATS) == {"second_by_name", "block", "calls"}
+  assert {t.kind for t in NET.tensors} == {"kernel", "bias", "scale", "shift"}
+
+
+def test_evaluation_is_the_modules_own():
+  variables = Net().init(jax.random.key(0), X)
+  own = Net().apply(
+    {k: variables[k] for k in ("params", "batch_stats")},
+    X,
+    mutable=["counters"],
+  )[0]
+  out = NET.apply(PARAMS, STATS, X)
+  np.testing.assert_allclose(out.logits, own, rtol=1e-5)
+  assert same(out.stats, STATS)
+
+
+def test_statistics_move_in_units_that_train_only():
+  apply = jax.jit(
+    lambda p, s, x, key: NET.apply(p, s, x, training=("block",), key=key)
+  )
+  out = apply(PARAMS, STATS, X, KEY)
+  assert same(out.stats["second_by_name"], STATS["second_by_name"])
+  assert not same(out.stats["block"], STATS["block"])
+  assert out.stats["calls"]["counters"] == 1  # belongs to no unit
+  assert jax.tree.structure(out.stats) == jax.tree.structure(STATS)
+
+
+def test_dropout_follows_the_key():
+  def logits(key):
+    return NET.apply(PARAMS, STATS, X, training=("a_head",), key=key).logits
+
+  assert same(logits(KEY), logits(KEY))
+  assert not same(logits(KEY), logits(jax.random.key(5)))
+
+
+def test_taps_and_features():
+  assert NET.features == "a_head.input"
+  taps = ("second_by_name", "block", "block.input", "a_head.input")
+  out = NET.apply(PARAMS, STATS, X, taps=taps)
+  assert same(out.taps["block.input"], out.taps["second_by_name"])
+  assert same(out.taps["a_head.input"], out.taps["block"])
+  head = PARAMS["a_head"]
+  np.testing.assert_allclose(
+    out.taps["a_head.input"] @ head["kernel"] + head["bias"],
+    out.logits,
+    rtol=1e-4,
+    atol=1e-6,
+  )
+
+
+def test_taps_through_remat():
+  class Outer(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      x = nn.remat(nn.Dense)(4, name="checkpointed")(x)
+      return nn.Dense(3, name="head")(x)
+
+  network = linen.from_linen(Outer(), (6,), 3)
+  params, stats = network.init(KEY)
+
+  def loss(params):
+    taps = ("checkpointed",)
+    return network.apply(params, stats, X, taps=taps).taps["checkpointed"].sum()
+
+  assert not network.tensors[0].path[0] == "head"
+  grads = jax.grad(loss)(params)
+  np.testing.assert_allclose(
+    grads["checkpointed"]["bias"], np.full(4, 8.0), rtol=1e-6
+  )
+
+
+def test_features_by_name():
+  network = linen.from_linen(Net(), (6,), 3, name="mine", features="block")
+  assert (network.name, network.features) == ("mine", "block")
+  with pytest.raises(ValueError, match="no submodule 'blok'; choose among"):
+    linen.from_linen(Net(), (6,), 3, features="blok")
+
+
+def test_images_leave_no_features_where_the_head_pools():
+  class Pooling(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return nn.Conv(3, (3, 3))(x).mean(axis=(1, 2))
+
+  assert linen.from_linen(Pooling(), (4, 4, 1), 3).features is None
+
+
+@pytest.mark.parametrize(
+  ("name", "in_training"),
+  [
+    ("train", True),
+    ("training", True),
+    ("is_training", True),
+    ("deterministic", False),
+    ("use_running_average", False),
+    ("learning", True),
+  ],
+)
+def test_mode_arguments(name, in_training):
+  """The module adds one where its argument has the value of training."""
+  scope: dict = {"nn": nn, "jnp": jnp}
+  exec(
+    "class Mode(nn.Module):\n"
+    "  @nn.compact\n"
+    f"  def __call__(self, x, *, {name}):\n"
+    f"    return nn.Dense(3)(x) + ({name} == {in_training})\n",
+    scope,
+  )
+  own = name if name == "learning" else None
+  network = linen.from_linen(scope["Mode"](), (6,), 3, training_argument=own)
+  params, stats = network.init(KEY)
+  still = network.apply(params, stats, X).logits
+  moving = network.apply(params, stats, X, training=("Dense_0",)).logits
+  np.testing.assert_allclose(moving, still + 1, rtol=1e-5)
+
+
+def test_scanned_layers_are_one_array_each():
+  class Cell(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+      return nn.relu(nn.Dense(6)(x)), None
+
+  class Deep(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      stack = nn.scan(
+        Cell,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        length=3,
+      )
+      x, _ = stack(name="stack")(x, None)
+      return nn.Dense(3, name="head")(x)
+
+  network = linen.from_linen(Deep(), (6,), 3)
+  assert [(t.path, t.shape) for t in network.tensors[:2]] == [
+    (("stack", "Dense_0", "kernel"), (3, 6, 6)),
+    (("stack", "Dense_0", "bias"), (3, 6)),
+  ]
+  assert network.units == ("stack", "head")
+  params, stats = network.init(KEY)
+  assert network.apply(params, stats, X, taps=("head.input",)).logits.shape == (
+    8,
+    3,
+  )
+
+
+def test_gradients_reach_every_unit():
+  def loss(params):
+    out = NET.apply(params, STATS, X, training=NET.units, key=KEY)
+    return (out.logits**2).sum()
+
+  for grads in jax.tree.leaves(jax.grad(loss)(PARAMS)):
+    assert jnp.isfinite(grads).all()
+  kernels = jax.grad(loss)(PARAMS)
+  assert (kernels["second_by_name"]["Dense_0"]["kernel"] != 0).any()
+
+
+def test_wrong_width():
+  with pytest.raises(ValueError, match="give its last layer 7 outputs"):
+    linen.from_linen(Net(), (6,), 7)
+
+
+def test_tuples():
+  class Pair(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return nn.Dense(3)(x), x
+
+  with pytest.raises(ValueError, match="Pair returns a tuple.*logits alone"):
+    linen.from_linen(Pair(), (6,), 3)
+
+
+def test_wrong_training_argument():
+  with pytest.raises(ValueError, match="no argument 'mode'.* one of x, train"):
+    linen.from_linen(Net(), (6,), 3, training_argument="mode")
+
+
+def test_no_parameters():
+  class Nothing(nn.Module):
+    def __call__(self, x):
+      return x[:, :3]
+
+  with pytest.raises(ValueError, match="Nothing has no parameters"):
+    linen.from_linen(Nothing(), (6,), 3)
+
+
+@pytest.mark.parametrize(
+  ("option", "message"),
+  [({"training": ("x",)}, "no unit 'x'"), ({"taps": ("x",)}, "no tap 'x'")],
+)
+def test_unknown_names(option, message):
+  with pytest.raises(ValueError, match=message):
+    NET.apply(PARAMS, STATS, X, **option)

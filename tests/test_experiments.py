@@ -1,0 +1,106 @@
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script, *arguments, check=True):
+  done = subprocess.run(
+    [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)],
+    capture_output=True,
+    text=True,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+  )
+  assert not check or done.returncode == 0, done.stderr
+  return done
+
+
+def cells(line):
+  return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_bounds_table_orders_the_bounds_and_takes_up_finished_runs(
+  tmp_path,
+):
+  command = (
+    "bounds_table.py",
+    "--data=digits",
+    "--quick",
+    "--recipes=joint,finetune",
+    f"--workdir={tmp_path}",
+  )
+  run(*command)
+  header, _, *lines = (tmp_path / "table.md").read_text().splitlines()
+  assert cells(header)[:2] == ["recipe", "runs"]
+  rows = [dict(zip(cells(header), cells(line), strict=True)) for line in lines]
+  assert [row["recipe"].split()[0] for row in rows] == ["joint", "finetune"]
+  accuracy = [
+    float(row["class-incremental accuracy"].split()[0]) for row in rows
+  ]
+  assert accuracy[0] > 0.9 and accuracy[1] < 0.3
+  assert all(row["runs"] == "2" for row in rows)
+  assert "<html" in (tmp_path / "report.html").read_text()
+  records = tmp_path / "finetune" / "seed_1" / "records.jsonl"
+  before = records.read_text()
+  run(*command)
+  assert records.read_text() == before
+
+
+def test_tuning_writes_the_best_of_the_grid_on_held_out_data(tmp_path):
+  chosen = tmp_path / "chosen.json"
+  done = run(
+    "bounds_table.py",
+    "--data=digits",
+    "--quick",
+    "--tune",
+    "--recipes=er:buffer=200",
+    f"--chosen={chosen}",
+  )
+  tried = {
+    line.split(": ")[0]: float(line.split(": ")[1])
+    for line in done.stdout.splitlines()
+  }
+  assert len(tried) == 2
+  found = json.loads(chosen.read_text())["er:buffer=200"]
+  assert found["held_out_accuracy"] == max(tried.values())
+  best = max(tried, key=lambda text: tried[text])
+  rate = found["options"]["learning_rate"]
+  assert best == f"er:buffer=200,learning_rate={rate}"
+
+
+@pytest.mark.parametrize(
+  "arguments, message",
+  [
+    (["--recipes=er:buffer=7"], "--recipes: no row er:buffer=7; choose from"),
+    (["--chosen=missing.json"], "--data=digits --tune --recipes=joint"),
+  ],
+)
+def test_the_bounds_table_names_what_is_wrong(tmp_path, arguments, message):
+  done = run(
+    "bounds_table.py",
+    "--data=digits",
+    f"--workdir={tmp_path}",
+    *arguments,
+    check=False,
+  )
+  assert done.returncode != 0
+  assert message in done.stderr
+
+
+def test_overhead_compares_loop_and_step_with_their_references():
+  lines = run("overhead.py", "--quick").stdout.splitlines()
+  assert lines[0].split()[-3:] == ["ratio", "quartiles", "target"]
+  names = ["host, mlp", "host, mlp, work directory", "step, mlp 10 + 10"]
+  assert len(lines) == 1 + len(names)
+  for line, name in zip(lines[1:], names, strict=True):
+    what, _, rest = line.strip().partition(" us/step ")
+    assert what == name
+    ours, theirs, ratio = map(float, rest.split()[:3])
+    # Medians of two rounds; a round's ratio lies near the medians' own.
+    assert ours > 0 and theirs > 0
+    assert 0.2 < ratio / (ours / theirs) < 5

@@ -1,0 +1,84 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_network
+
+from jcl import base, predictors
+from jcl.train import evaluate
+from jcl.train import step as step_lib
+
+
+def dataset(y, num_classes=4):
+  y = np.asarray(y, np.int32)
+  names = tuple(map(str, range(num_classes)))
+  return base.Dataset("set", y[:, None].astype(np.float32), y, names)
+
+
+def test_accuracies_by_set_by_task_and_by_class():
+  sizes = []
+
+  def evaluate_fn(x, y, allowed):
+    sizes.append(len(x))
+    assert (x[:, 0] == y).all()
+    return y != 1, allowed[y]  # errs on class 1 only; the task saves it
+
+  scores = evaluate.over_test_sets(
+    evaluate_fn, [dataset([0, 1, 1]), dataset([2] * 5)], [(0, 1), (3,)], 4, 2
+  )
+  assert scores.accuracy == (pytest.approx(1 / 3), 1.0)
+  assert scores.accuracy_task == (1.0, 0.0)
+  assert scores.accuracy_class[:3] == (1.0, 0.0, 1.0)
+  assert math.isnan(scores.accuracy_class[3])  # no test example
+  assert sizes == [2] * 5  # one shape throughout, the last rows padded
+
+
+def test_an_empty_test_set_is_nan():
+  scores = evaluate.over_test_sets(
+    lambda x, y, allowed: (y == y, y == y),
+    [dataset([]), dataset([1])],
+    [(0,), (1,)],
+    4,
+    3,
+  )
+  assert math.isnan(scores.accuracy[0]) and scores.accuracy[1] == 1.0
+
+
+def test_only_allowed_outputs_compete():
+  network = tiny_network.build()
+  wanted = np.array([[3.0, 9.0, 5.0, 1.0]], np.float32)
+  predictor = base.Predictor(
+    fit=lambda *args: None, scores=lambda *args: jnp.asarray(wanted)
+  )
+  preprocess = step_lib.Preprocess(np.float32(0), np.float32(1))
+  function = evaluate.build_evaluate(network, predictor, preprocess)
+
+  def right(y, head, task):
+    masks = [np.isin(np.arange(4), part) for part in (head, task)]
+    x = np.zeros((1, 4), np.float32)
+    found = function({}, {}, None, x, np.array([y]), *masks)
+    return tuple(bool(part[0]) for part in found)
+
+  assert right(1, head=[0, 1, 2, 3], task=[0, 1]) == (True, True)
+  assert right(2, head=[0, 1, 2, 3], task=[2, 3]) == (False, True)
+  assert right(2, head=[0, 2], task=[2, 3]) == (True, True)
+  assert right(3, head=[3], task=[0, 3]) == (True, False)
+
+
+def test_evaluation_normalises_and_leaves_statistics_alone():
+  network = tiny_network.build()
+  params, stats = network.init(jax.random.key(0))
+  preprocess = step_lib.Preprocess(np.float32(10), np.float32(2))
+  apply = evaluate.apply_fn(network, preprocess)
+  x = tiny_network.batch().x
+  out = apply(params, stats, x * 2 + 10, taps=("features",))
+  plain = network.apply(params, stats, x, taps=("second",))
+  np.testing.assert_allclose(out.logits, plain.logits, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(
+    out.taps["features"], plain.taps["second"], rtol=1e-4, atol=1e-6
+  )
+  assert tiny_network.same_bits(out.stats, stats)
+  scores = predictors.logits().scores(apply, params, stats, x * 2 + 10, None)
+  np.testing.assert_array_equal(scores, out.logits)

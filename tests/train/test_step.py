@@ -1,0 +1,358 @@
+import dataclasses
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny_network
+
+from jcl import base, recipes
+from jcl.cost import count
+from jcl.objectives import projection, supervised
+from jcl.replay import reservoir
+from jcl.selection import mask
+from jcl.train import step as step_lib
+
+NETWORK = tiny_network.build()
+FINETUNE = recipes.finetune()
+PLAIN = step_lib.Preprocess(np.float32(0), np.float32(1))
+SCOPE = tiny_network.scope()
+KEY = jax.random.key(7)
+MASKS = st.lists(st.booleans(), min_size=6, max_size=6).filter(any)
+
+
+def start(
+  optimizer,
+  selection=tiny_network.EVERYTHING,
+  method=FINETUNE,
+  network=NETWORK,
+  x=np.zeros(4, np.float32),
+):
+  params, stats = network.init(jax.random.key(1))
+  trained, _ = mask.split(params, network, selection)
+  example = base.Batch(
+    x, np.int32(0), np.int32(0), np.int32(0), np.float32(0), {}
+  )
+  return base.LearnerState(
+    base.TrainState(jnp.int32(0), params, stats, optimizer.init(trained)),
+    method.replay.init(example),
+    method.objective.init(params, stats),
+    (),
+  )
+
+
+def build(optimizer, selection=tiny_network.EVERYTHING, method=FINETUNE, **more):
+  network = more.pop("network", NETWORK)
+  preprocess = more.pop("preprocess", PLAIN)
+  step = step_lib.build_step(
+    network, method, optimizer, selection, preprocess, **more
+  )
+  return jax.jit(step)
+
+
+def close(first, second, rtol=1e-6, atol=1e-7):
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol, atol), first, second
+  )
+
+
+def full_gradient(params, batch, scope=SCOPE):
+  """By hand: every parameter's gradient of the mean cross-entropy."""
+
+  def loss(params):
+    _, stats = NETWORK.init(jax.random.key(1))
+    logits = NETWORK.apply(params, stats, batch.x).logits
+    logits = jnp.where(scope.head, logits, -1e9)
+    chosen = jax.nn.log_softmax(logits)[np.arange(len(batch.y)), batch.y]
+    return -(chosen * batch.weight).sum() / batch.weight.sum()
+
+  return jax.grad(loss)(params)
+
+
+@settings(deadline=None, max_examples=12)
+@given(MASKS)
+def test_selected_gradients_are_those_of_full_training(chosen):
+  selection = base.Selection(tuple(chosen))
+  spy = supervised.cross_entropy()._replace(
+    track=lambda state, traced: traced.grads
+  )
+  optimizer = optax.sgd(0.1)
+  state = start(optimizer, selection)
+  batch = tiny_network.batch()
+  step = step_lib.build_step(
+    NETWORK, FINETUNE._replace(objective=spy), optimizer, selection, PLAIN
+  )
+  after, _ = step(KEY, state, batch, SCOPE)
+  expected, _ = mask.split(
+    full_gradient(state.train.params, batch), NETWORK, selection
+  )
+  assert jax.tree.structure(after.objective) == jax.tree.structure(expected)
+  close(after.objective, expected)
+
+
+@pytest.mark.parametrize("chosen", [(0, 1, 0, 0, 1, 1), (0, 0, 0, 0, 1, 0)])
+def test_frozen_tensors_and_statistics_keep_their_bits(chosen):
+  selection = base.Selection(tuple(map(bool, chosen)))
+  optimizer = optax.adamw(0.1, weight_decay=0.1)
+  state = start(optimizer, selection)
+  step = build(optimizer, selection)
+  reached = state
+  for seed in range(3):
+    batch = tiny_network.batch(seed=seed)
+    reached, _ = step(KEY, reached, batch, SCOPE)
+  trained, frozen = mask.split(reached.train.params, NETWORK, selection)
+  before, untouched = mask.split(state.train.params, NETWORK, selection)
+  assert tiny_network.same_bits(frozen, untouched)
+  for old, new in zip(
+    tiny_network.leaves(before), tiny_network.leaves(trained), strict=True
+  ):
+    assert (old != new).any()
+  # Only units with a selected tensor are in training mode.
+  calls = [int(reached.train.stats[u]["calls"]) for u in ("first", "second")]
+  assert calls == [3 if chosen[1] else 0, 0]
+  assert int(reached.train.step) == 3
+
+
+@pytest.mark.parametrize(
+  "optimizer", [optax.sgd(0.1, momentum=0.9), optax.adam(0.01)]
+)
+def test_three_steps_equal_the_masked_optimizer(optimizer):
+  selection = base.Selection((False, True, True, False, False, True))
+  state = start(optimizer, selection)
+  step = build(optimizer, selection)
+  params = state.train.params
+  chosen = mask.as_mask(params, NETWORK, selection)
+  others = jax.tree.map(lambda yes: not yes, chosen)
+  masked = optax.chain(
+    optax.masked(optimizer, chosen),
+    optax.masked(optax.set_to_zero(), others),
+  )
+  slots = masked.init(params)
+  for seed in range(3):
+    batch = tiny_network.batch(seed=seed)
+    state, _ = step(KEY, state, batch, SCOPE)
+    updates, slots = masked.update(full_gradient(params, batch), slots, params)
+    params = optax.apply_updates(params, updates)
+  close(state.train.params, params)
+
+
+def test_head_alone_costs_fewer_operations_and_less_memory():
+  costs = []
+  for selection in (tiny_network.EVERYTHING, tiny_network.HEAD):
+    optimizer = optax.adam(0.1)
+    state = start(optimizer, selection)
+    step = build(optimizer, selection)
+    batch = tiny_network.batch(256)
+    compiled = step.lower(KEY, state, batch, SCOPE).compile()
+    costs.append(count.of_compiled(compiled))
+  everything, head = costs
+  assert head.flops < 0.75 * everything.flops
+  assert head.temp_bytes < everything.temp_bytes
+  assert head.argument_bytes < everything.argument_bytes  # optimiser slots
+
+
+@pytest.mark.parametrize("weight", [(1,) * 8, (1, 1, 1, 1, 1, 0, 0, 0)])
+def test_accumulated_parts_equal_the_whole_batch(weight):
+  optimizer = optax.sgd(0.1, momentum=0.9)
+  batch = tiny_network.batch(8, weight=weight)
+  results = [
+    build(optimizer, accumulate=parts)(KEY, start(optimizer), batch, SCOPE)
+    for parts in (1, 2, 4)
+  ]
+  (whole, info), *cut = results
+  for state, cut_info in cut:
+    close(state.train.params, whole.train.params)
+    close(cut_info, info)
+
+
+def test_accumulated_replay_is_one_mean_over_all_examples():
+  method = recipes.er(buffer=8, minibatch=4)
+  optimizer = optax.sgd(0.1)
+  state = start(optimizer, method=method)
+  state = state._replace(
+    replay=method.replay.add(
+      jax.random.key(0), state.replay, tiny_network.batch(8, seed=5)
+    )
+  )
+  batch = tiny_network.batch(6, weight=(1, 1, 1, 1, 0, 0))
+  (whole, _), (cut, _) = (
+    build(optimizer, method=method, accumulate=parts)(KEY, state, batch, SCOPE)
+    for parts in (1, 2)
+  )
+  close(cut.train.params, whole.train.params)
+
+
+def stacked(num_batches):
+  parts = [tiny_network.batch(seed=seed) for seed in range(num_batches)]
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+
+
+@pytest.mark.parametrize("num_steps", [4, 2])
+def test_a_program_takes_as_many_steps_as_it_is_told(num_steps):
+  method = recipes.er(buffer=10, minibatch=3)
+  optimizer = optax.sgd(0.1, momentum=0.9)
+  step = step_lib.build_step(
+    NETWORK, method, optimizer, tiny_network.EVERYTHING, PLAIN
+  )
+  batches = stacked(4)
+  state = start(optimizer, method=method)
+  program = jax.jit(step_lib.build_program(step, 4))
+  together, infos = program(KEY, state, batches, np.int32(num_steps), SCOPE)
+  losses = []
+  for i in range(num_steps):
+    one = jax.tree.map(lambda leaf, i=i: leaf[i], batches)
+    state, info = jax.jit(step)(KEY, state, one, SCOPE)
+    losses.append(float(info.loss))
+  close(together.train, state.train)
+  assert tiny_network.same_bits(together.replay, state.replay)
+  np.testing.assert_allclose(infos.loss[:num_steps], losses, 1e-6)
+  assert not np.any(infos.examples[num_steps:])
+  assert int(together.train.step) == num_steps
+
+
+def test_a_program_of_one_step_is_the_step():
+  optimizer = optax.sgd(0.1)
+  step = step_lib.build_step(
+    NETWORK, FINETUNE, optimizer, tiny_network.EVERYTHING, PLAIN
+  )
+  state, batches = start(optimizer), stacked(1)
+  program = jax.jit(step_lib.build_program(step, 1))
+  one, infos = program(KEY, state, batches, np.int32(1), SCOPE)
+  other, info = jax.jit(step)(KEY, state, tiny_network.batch(), SCOPE)
+  assert tiny_network.same_bits(one, other)
+  assert infos.loss.shape == (1,) and infos.loss[0] == info.loss
+
+
+@pytest.mark.parametrize(
+  "method",
+  [FINETUNE, recipes.er(), recipes.er(one_loss=False), recipes.agem()],
+  ids=["finetune", "er", "er with two losses", "agem"],
+)
+def test_padded_rows_change_nothing(method):
+  optimizer = optax.sgd(0.1)
+  batch = tiny_network.batch()
+  rows = jax.tree.map(
+    lambda leaf: np.concatenate([leaf, leaf[:2]]), batch
+  )._replace(
+    ids=np.array([*range(6), -1, -1], np.int32),
+    weight=np.array([1.0] * 6 + [0.0] * 2, np.float32),
+  )
+  rows.x[6:] = 50.0
+  step = build(optimizer, method=method)
+  state = start(optimizer, method=method)
+  plain, info = step(KEY, state, batch, SCOPE)
+  padded, padded_info = step(KEY, state, rows, SCOPE)
+  close(padded.train.params, plain.train.params)
+  close(padded_info, info)
+  if state.replay:
+    assert int(padded.replay.seen) == int(plain.replay.seen)
+    kept = np.asarray(padded.replay.items.weight) > 0
+    assert -1 not in np.asarray(padded.replay.items.ids)[kept]
+
+
+def test_bytes_are_normalised_inside_the_step():
+  raw = np.random.default_rng(0).integers(0, 256, (6, 4)).astype(np.uint8)
+  batch = tiny_network.batch()
+  optimizer = optax.sgd(0.1)
+  state = start(optimizer)
+  mean = np.array([100, 110, 120, 130], np.float32)
+  preprocess = step_lib.Preprocess(mean, np.float32(50))
+  bytes_, _ = build(optimizer, preprocess=preprocess)(
+    KEY, state, batch._replace(x=raw), SCOPE
+  )
+  x = ((raw - mean) / 50).astype(np.float32)
+  floats, _ = build(optimizer)(KEY, state, batch._replace(x=x), SCOPE)
+  close(bytes_.train.params, floats.train.params)
+
+
+def test_memory_keeps_raw_inputs_and_shows_augmented_ones():
+  method = recipes.er(buffer=6, minibatch=2)
+  preprocess = dataclasses.replace(PLAIN, augment=lambda key, x: x + 1)
+  optimizer = optax.sgd(0.1)
+  batch = tiny_network.batch()
+  state = start(optimizer, method=method)
+  step = build(optimizer, method=method, preprocess=preprocess)
+  after, _ = step(KEY, state, batch, SCOPE)
+  np.testing.assert_array_equal(after.replay.items.x, batch.x)
+  moved, _ = build(optimizer, method=method)(
+    KEY, state, batch._replace(x=batch.x + 1), SCOPE
+  )
+  close(after.train.params, moved.train.params)
+
+
+def test_a_key_decides_and_the_step_count_changes_it():
+  network = tiny_network.build(noise=0.5)
+  optimizer = optax.sgd(0.1)
+  state = start(optimizer, network=network)
+  step, batch = build(optimizer, network=network), tiny_network.batch()
+  first, again, other = (
+    step(jax.random.key(seed), state, batch, SCOPE)[0] for seed in (7, 7, 8)
+  )
+  assert tiny_network.same_bits(first, again)
+  assert not tiny_network.same_bits(first.train.params, other.train.params)
+  later = state._replace(train=state.train._replace(step=jnp.int32(1)))
+  moved, _ = step(KEY, later, batch, SCOPE)
+  assert not tiny_network.same_bits(first.train.params, moved.train.params)
+
+
+def test_reference_gradient_corrects_through_project():
+  method = FINETUNE._replace(
+    objective=projection.agem(), replay=reservoir.reservoir(6, 6)
+  )
+  method = method._replace(replay=method.replay._replace(when="never"))
+  optimizer = optax.sgd(1.0)
+  state = start(optimizer, method=method)
+  batch = tiny_network.batch()
+  opposed = batch._replace(y=(batch.y + 1) % 4)  # wants the contrary
+  state = state._replace(
+    replay=method.replay.add(jax.random.key(0), state.replay, opposed)
+  )
+  after, _ = build(optimizer, method=method)(KEY, state, batch, SCOPE)
+  flat = lambda tree: np.concatenate(  # noqa: E731
+    [leaf.ravel() for leaf in tiny_network.leaves(tree)]
+  )
+  params = state.train.params
+  g, r = flat(full_gradient(params, batch)), flat(full_gradient(params, opposed))
+  assert g @ r < 0
+  expected = g - (g @ r) / (r @ r) * r
+  taken = flat(params) - flat(after.train.params)
+  np.testing.assert_allclose(taken, expected, rtol=1e-4, atol=1e-6)
+  assert abs(taken @ r) < 1e-5
+
+
+def test_right_answers_are_counted_before_the_update_and_without_pads():
+  params, stats = NETWORK.init(jax.random.key(1))
+  batch = tiny_network.batch(weight=(1, 1, 1, 1, 0, 0))
+  logits = np.asarray(NETWORK.apply(params, stats, batch.x).logits)
+  head = np.array([True, True, True, False])
+  scope = SCOPE._replace(head=head)
+  right = np.where(head, logits, -np.inf).argmax(1) == batch.y
+  optimizer = optax.sgd(5.0)
+  _, info = build(optimizer)(KEY, start(optimizer), batch, scope)
+  assert float(info.correct) == right[:4].sum()
+  assert float(info.examples) == 4
+
+
+def test_convolutions_are_found_inside_calls():
+  kernel = jnp.ones((3, 3, 1, 1))
+
+  def convolve(x):
+    return jax.lax.conv_general_dilated(
+      x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+  def looped(x):
+    return jax.lax.fori_loop(0, 2, lambda i, y: jax.jit(convolve)(y), x)
+
+  x = jnp.ones((1, 4, 4, 1))
+  for function, expected in (
+    (convolve, True),
+    (jax.checkpoint(convolve), True),
+    (looped, True),
+    (jnp.tanh, False),
+  ):
+    jaxpr = jax.make_jaxpr(function)(x).jaxpr
+    assert step_lib.has_convolution(jaxpr) is expected
