@@ -15,9 +15,8 @@ a warm-up; the table shows medians over rounds and the ratio's quartiles.
   step     That program for the MLP against a loop written by hand in plain JAX
            that does the same work: draw 10 of a memory of 200 without
            replacement, one SGD step on 20, reservoir insertion of 10.
-  imports  `import jcl` with the parts a run needs, and `run.py --help`,
-           against `import jax, flax, optax, orbax.checkpoint`, in fresh
-           interpreters.
+  imports  `import jcl` and `run.py --help` against `import jax, flax, optax,
+           orbax.checkpoint`, in fresh interpreters.
   memory   Peak memory of a run on Fashion-MNIST, report included, against
            that of a process that imports the same and reads the same data
            (Linux only).
@@ -291,7 +290,7 @@ def import_rows(rounds) -> list[Row]:
   """Times fresh interpreters, in turns."""
   commands = {
     "libraries": ["-c", LIBRARIES],
-    "import jcl": ["-c", "import jcl; from jcl import session, recipes"],
+    "import jcl": ["-c", "import jcl"],
     "run.py --help": [str(ROOT / "run.py"), "--help"],
   }
   times: dict[str, list[float]] = {name: [] for name in commands}

@@ -90,7 +90,7 @@ class Network:
   apply: Callable[..., Output]
   input_shape: tuple[int, ...]  # of one example, without the batch axis
   num_classes: int
-  features: str | None  # unit whose tap [B, D] is what the head reads
+  features: str | None  # tap [B, D] that the head reads
   blocks: tuple[Block, ...] | None = None  # where the network is a chain
 
 

@@ -135,12 +135,14 @@ class Checkpoints:
         `LearnerState` under it.
 
     Raises:
-      CheckpointError: where an intact checkpoint is of another model; the
-        message lists the arrays that differ.
+      CheckpointError: where an intact checkpoint is of another model, the
+        message lists the arrays that differ; or of another format.
     """
     for number in sorted(self._manager.all_steps(), reverse=True):
       try:
         arrays, host = self._read(number)
+      except CheckpointError:
+        raise
       except Exception as error:  # Whatever a damaged file makes Orbax raise.
         logging.warning(
           "checkpoint %d is damaged (%s): using the one before it",
@@ -165,7 +167,11 @@ class Checkpoints:
     )
     host = restored["host"]
     if host.get("format") != _FORMAT:
-      raise ValueError(f"its format is {host.get('format')}, not {_FORMAT}")
+      raise CheckpointError(
+        f"checkpoint {number} has format {host.get('format')}, this version of "
+        f"jcl reads {_FORMAT}: go on with the version that wrote it, or use a "
+        "new work directory"
+      )
     arrays = []
     for i, about in enumerate(host["arrays"]):
       empty = np.zeros(about["shape"], np.dtype(about["dtype"]))

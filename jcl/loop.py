@@ -48,6 +48,7 @@ class Place:
   epoch: int = 0
   batch: int = 0  # next batch of the epoch
   step: int = 0  # updates since the start of the run
+  evaluated: int = 0  # step of the last evaluation mid-way
   selection: base.Selection | None = None
   decision: base.Decision | None = None
   control: Any = ()
@@ -219,6 +220,8 @@ class _Steps:
     setting, place = self.setting, self.place
     learner, ledger = setting.learner, setting.ledger
     key = _key(setting, 1)
+    if self._evaluation_due():  # a kill came between a step and this
+      yield self._evaluated()
     with ledger.timed("data"):
       pending = self._fetch(place.epoch, place.batch)
     if pending is None:
@@ -228,6 +231,7 @@ class _Steps:
     shares = {"train": 1 - replayed, "replay": replayed}
     while pending is not None and not self._limit_reached():
       batches, ids, num_steps, after = pending
+      num_steps = min(num_steps, self._steps_to_limit(program.cost))
       work = (
         num_steps * program.cost.flops,
         num_steps * program.cost.bytes_accessed,
@@ -240,11 +244,10 @@ class _Steps:
         info = jax.tree.map(np.asarray, info)
       place.spent += took.cost
       scalars = self._tally(info, ids, num_steps, took.cost.seconds)
-      before, place.step = place.step, place.step + num_steps
+      place.step += num_steps
       place.epoch, place.batch = after
       yield Event("steps", self.state, place, scalars)
-      every = setting.evaluate_every
-      if every and place.step // every > before // every:
+      if self._evaluation_due():
         yield self._evaluated()
 
   def _replays(self) -> bool:
@@ -275,6 +278,18 @@ class _Steps:
     )
     return any(done >= most for done, most in pairs)
 
+  def _steps_to_limit(self, cost: count.ProgramCost) -> float:
+    """Steps, one at least, that reach a limit of operations or bytes."""
+    limit, spent = self.place.decision.limit, self.place.spent
+    steps = math.inf
+    for left, each in (
+      (limit.flops - spent.flops, cost.flops),
+      (limit.bytes - spent.bytes, cost.bytes_accessed),
+    ):
+      if left < math.inf and each > 0:
+        steps = min(steps, math.ceil(left / each))
+    return max(steps, 1)
+
   def _tally(self, info, ids, num_steps, seconds) -> dict[str, float]:
     losses = info.loss[:num_steps]
     for i in np.flatnonzero(~np.isfinite(losses)):
@@ -297,10 +312,14 @@ class _Steps:
       "loss": float(losses.mean()),
       "online_accuracy": correct / max(examples, 1),
       "seconds": seconds,
-      "steps_per_second": num_steps / max(seconds, 1e-9),
     }
 
+  def _evaluation_due(self) -> bool:
+    every, place = self.setting.evaluate_every, self.place
+    return bool(every) and place.step // every > place.evaluated // every
+
   def _evaluated(self) -> Event:
+    self.place.evaluated = self.place.step
     scores = _evaluate(self.setting, self.state, self.scope.head)
     scalars = {
       "accuracy": scores.accuracy,

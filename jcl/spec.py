@@ -11,8 +11,8 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
   """Returns the name and the options of a choice such as "er:buffer=500".
 
   Values are read as Python literals where they are such (numbers, True, lists,
-  quoted text) and as plain text otherwise. Commas inside brackets belong to
-  the value.
+  quoted text), "true" and "false" as True and False, and all others as text.
+  Commas inside brackets or quotes belong to the value.
 
   Raises:
     ValueError: where an option has no "=" or appears twice.
@@ -34,10 +34,15 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _split(text: str) -> list[str]:
-  parts, depth = [""], 0
+  parts, depth, quote = [""], 0, ""
   for letter in text:
-    depth += (letter in "[(") - (letter in "])")
-    if letter == "," and depth == 0:
+    if quote:
+      quote = "" if letter == quote else quote
+    elif letter in "'\"" and parts[-1].rstrip()[-1:] in tuple("=[(,"):
+      quote = letter  # elsewhere it is an apostrophe
+    else:
+      depth += (letter in "[(") - (letter in "])")
+    if letter == "," and depth == 0 and not quote:
       parts.append("")
     else:
       parts[-1] += letter
@@ -45,6 +50,8 @@ def _split(text: str) -> list[str]:
 
 
 def _value(text: str) -> Any:
+  if text in ("true", "false"):
+    return text == "true"
   try:
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):

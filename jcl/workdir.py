@@ -15,6 +15,9 @@ from jcl.report import events, summary
 _MAY_DIFFER = ("environment", "joules_source")
 
 
+CURVE_POINTS = 200  # of a run, about: dispatches between them are averaged
+
+
 class WorkdirError(RuntimeError):
   """A work directory that cannot be used; the message says what to do."""
 
@@ -79,6 +82,9 @@ class Folder:
       self._test_sizes = [len(data) for data in test_sets]
     if self.path is None:
       return
+    self._stretch = Stretch(
+      place.step, max(1, loop.expected_steps(setting, place) // CURVE_POINTS)
+    )
     with explained(self.path):
       curve = self.path / "curve.jsonl"
       if curve.exists():
@@ -94,41 +100,39 @@ class Folder:
 
   def note(self, event: loop.Event, stop: bool = False) -> None:
     """Files an event; saves a checkpoint where one is due, or at a stop."""
-    place = event.place
-    if event.scalars:
-      point = {
-        "step": place.step,
-        "experience": place.experience,
-        **event.scalars,
-      }
-      self._curve.append(point)
     if self.path is None or self._checkpoints is None:
       return
+    place = event.place
+    save = event.kind == "experience" or stop or self._checkpoints.due()
+    scalars: Mapping[str, Any] | None = event.scalars
+    if event.kind != "evaluated":
+      scalars = self._stretch.add(place.step, event.scalars, end=save)
     with explained(self.path):
-      if event.scalars:
-        with open(self.path / "curve.jsonl", "a", encoding="utf-8") as file:
-          file.write(json.dumps(summary.encode(point)) + "\n")
-      if self._events is not None:
-        self._note_events(event)
+      if scalars:
+        self._write_point(place, scalars)
       if event.kind == "experience":
         self._write_records()
-      if event.kind == "experience" or stop or self._checkpoints.due():
+        if self._events is not None:
+          self._events.record(place.records[-1], place.step)
+      if save:
         with self._setting.ledger.timed("checkpoint"):
           ledger = self._setting.ledger.state()
           snapshot = checkpoint.Snapshot(event.state, place, ledger)
           self._checkpoints.save(snapshot)
 
-  def _note_events(self, event: loop.Event) -> None:
-    assert self._events is not None
-    if event.kind == "experience":
-      self._events.record(event.place.records[-1], event.place.step)
-    scalars = {
-      f"train/{name}": value
-      for name, value in event.scalars.items()
-      if isinstance(value, float)
-    }
-    if scalars:
-      self._events.scalars(event.place.step, scalars)
+  def _write_point(self, place: loop.Place, scalars: Mapping[str, Any]) -> None:
+    assert self.path is not None
+    point = {"step": place.step, "experience": place.experience, **scalars}
+    self._curve.append(point)
+    with open(self.path / "curve.jsonl", "a", encoding="utf-8") as file:
+      file.write(json.dumps(summary.encode(point)) + "\n")
+    if self._events is not None:
+      numbers = {
+        f"train/{name}": value
+        for name, value in scalars.items()
+        if isinstance(value, float)
+      }
+      self._events.scalars(place.step, numbers)
 
   def _write_records(self) -> None:
     assert self.path is not None
@@ -161,6 +165,44 @@ class Folder:
     if self.path is not None:
       with explained(self.path):
         self._stack.close()
+
+
+class Stretch:
+  """Averages what dispatches report until there is enough for a point.
+
+  Args:
+    step: where the run stands.
+    every: updates in a point.
+  """
+
+  def __init__(self, step: int, every: int):
+    self._every = every
+    self._begun = self._step = step
+    self._sums: dict[str, float] = {}
+
+  def add(
+    self, step: int, scalars: Mapping[str, float], end: bool
+  ) -> dict[str, float] | None:
+    """Takes in what led up to `step`; returns a point where one is full.
+
+    Means count by updates, "seconds" is their sum and "steps_per_second"
+    follows from it. `end` closes the stretch early.
+    """
+    count = step - self._step
+    self._step = step
+    for name, value in scalars.items():
+      weight = 1 if name == "seconds" else count
+      self._sums[name] = self._sums.get(name, 0.0) + weight * value
+    total = step - self._begun
+    if not total or not (end or total >= self._every):
+      return None
+    point = {
+      name: value if name == "seconds" else value / total
+      for name, value in self._sums.items()
+    }
+    point["steps_per_second"] = total / max(point["seconds"], 1e-9)
+    self._begun, self._sums = step, {}
+    return point
 
 
 def claim(path: Path, config: Mapping[str, Any], resume: bool = True) -> None:

@@ -1,5 +1,7 @@
 """A network made by hand, and data for it, small enough to follow."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ def build(
 ) -> base.Network:
   """Two hidden layers; each counts its calls in training mode."""
   sizes = dict(
-    zip(UNITS, ((inputs, WIDTH), (WIDTH, WIDTH), (WIDTH, num_classes)))
+    zip(UNITS, ((inputs, WIDTH), (WIDTH, WIDTH), (WIDTH, num_classes)), strict=True)
   )
   tensors = tuple(
     base.Tensor((unit, kind), unit, kind, shape)
@@ -27,12 +29,12 @@ def build(
   )
 
   def init(key):
+    # One draw for all kernels: quick to compile.
+    ends = np.cumsum([math.prod(size) for size in sizes.values()])
+    drawn = jnp.split(jax.random.uniform(key, (ends[-1],)) - 0.5, ends[:-1])
     params = {
-      unit: {
-        "kernel": jax.random.normal(jax.random.fold_in(key, i), size) * 0.5,
-        "bias": jnp.zeros(size[1:]),
-      }
-      for i, (unit, size) in enumerate(sizes.items())
+      unit: {"kernel": part.reshape(size), "bias": jnp.zeros(size[1:])}
+      for part, (unit, size) in zip(drawn, sizes.items(), strict=True)
     }
     return params, {unit: {"calls": jnp.float32(0)} for unit in UNITS[:2]}
 

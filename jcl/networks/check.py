@@ -1,19 +1,22 @@
 """What every network checks when it is built or applied."""
 
 from collections.abc import Collection
+from numbers import Integral
 from typing import Any
 
 
 def sizes(name: str, input_shape: tuple[int, ...], num_classes: int) -> None:
   """Raises ValueError unless all sizes are positive whole numbers."""
   shape = tuple(input_shape)
-  if not shape or any(int(size) != size or size < 1 for size in shape):
+  if not shape or not all(_is_count(size, 1) for size in shape):
     raise ValueError(
       f"{name}: input_shape is the shape of one example without the batch "
       f"axis, such as (32, 32, 3), got {input_shape!r}"
     )
-  if int(num_classes) != num_classes or num_classes < 1:
-    raise ValueError(f"{name}: num_classes must be >= 1, got {num_classes!r}")
+  if not _is_count(num_classes, 1):
+    raise ValueError(
+      f"{name}: num_classes must be a whole number >= 1, got {num_classes!r}"
+    )
 
 
 def image(name: str, input_shape: tuple[int, ...]) -> None:
@@ -39,8 +42,10 @@ def series(name: str, input_shape: tuple[int, ...]) -> None:
 def at_least(name: str, minimum: int, **options: int) -> None:
   """Raises ValueError unless every option is a whole number >= minimum."""
   for option, value in options.items():
-    if int(value) != value or value < minimum:
-      raise ValueError(f"{name}: {option} must be >= {minimum}, got {value!r}")
+    if not _is_count(value, minimum):
+      raise ValueError(
+        f"{name}: {option} must be a whole number >= {minimum}, got {value!r}"
+      )
 
 
 def logits(name: str, output: Any, num_classes: int) -> None:
@@ -67,3 +72,7 @@ def known(name: str, what: str, names: Collection[str], choices) -> None:
       f"{name} has no {what} {', '.join(map(repr, unknown))}; choose among "
       f"{', '.join(choices) or 'none'}"
     )
+
+
+def _is_count(value: Any, minimum: int) -> bool:
+  return isinstance(value, Integral) and int(value) >= minimum

@@ -91,8 +91,10 @@ def mobilenet(
     ValueError: for inputs that are no images, or a width that is not positive.
   """
   check.image("mobilenet", input_shape)
-  if not width > 0:
-    raise ValueError(f"mobilenet: width must be > 0, such as 0.5, got {width}")
+  if not isinstance(width, (int, float)) or not width > 0:
+    raise ValueError(
+      f"mobilenet: width must be a number > 0, such as 0.5, got {width!r}"
+    )
   small = min(input_shape[:2]) < _SMALL
   stem = _Conv(_rounded(32 * width), 3, 1 if small else 2)
   units: list[tuple[str, nn.Module]] = [("stem", stem)]

@@ -122,10 +122,13 @@ def vit(
       f"{input_shape[0]}x{input_shape[1]}; give a patch that divides both"
     )
   if width % heads:
-    raise ValueError(f"vit: width {width} is no multiple of heads {heads}")
+    raise ValueError(
+      f"vit: width {width} is no multiple of heads {heads}; "
+      f"give {width - width % heads + heads}"
+    )
   if pooling not in ("token", "mean"):
     raise ValueError(f"vit: pooling must be token or mean, got {pooling!r}")
-  if not 0 <= dropout < 1:
+  if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
     raise ValueError(f"vit: dropout must be in [0, 1), got {dropout!r}")
   token = pooling == "token"
   units: list[tuple[str, nn.Module]] = [

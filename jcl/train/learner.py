@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -71,11 +72,18 @@ class Learner:
     devices = list(jax.devices() if devices is None else devices)
     self._mesh = jax.sharding.Mesh(np.array(devices), ("data",))
     self.stream_rows = _check_batch(training, method, accumulate)
-    # Padded to a multiple of what the batch is cut into.
-    self.batch_size = -(-self.stream_rows // len(devices)) * len(devices)
+    # Padded, so that devices and parts get equal numbers of rows.
+    unit = math.lcm(len(devices), accumulate)
+    self.batch_size = -(-self.stream_rows // unit) * unit
     self._example = self._one_example(example)
     self._programs: dict[Any, Program] = {}
     self._steps_per_dispatch = steps_per_dispatch
+    slots, classes = self.memory_slots, network.num_classes
+    if method.replay.rebuild is not None and slots < classes:
+      raise ValueError(
+        f"a memory of {slots} examples cannot hold one of each of {classes} "
+        f"classes: give the recipe buffer={classes} or more"
+      )
     if method.replay.rebuild is not None and network.features is None:
       raise ValueError(
         f"the recipe needs features, but network {network.name!r} names "

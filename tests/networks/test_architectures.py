@@ -75,7 +75,7 @@ def test_shapes(name, shape, options):
 
 @pytest.mark.parametrize(
   ("name", "shape", "options"),
-  [SMALL[0], SMALL[7], SMALL[9]],
+  [SMALL[0], SMALL[7]],
 )
 def test_trains(name, shape, options):
   """A few gradient steps fit two examples."""
@@ -97,6 +97,33 @@ def test_trains(name, shape, options):
     value, params = step(params)
     values.append(float(value))
   assert values[-1] < 0.5 * values[0]
+
+
+@pytest.mark.parametrize(
+  ("name", "unit", "last", "options"),
+  [
+    ("resnet18", "block_0", ("norm_1",), {"filters": 2}),
+    ("mobilenet", "block_2", ("project/norm",), {"width": 0.1}),
+    ("vit", "block_0", ("mlp_1", "out"), {"width": 6, "depth": 1}),
+  ],
+)
+def test_residual_blocks_start_from_the_identity(name, unit, last, options):
+  """With its last arrays at zero, a block returns what it reads."""
+  network = catalogue.build(name, (8, 8, 3), 2, **options)
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  block = next(block for block in network.blocks if block.name == unit)
+
+  def fill(path, leaf):
+    name = "/".join(key.key for key in path)
+    return jnp.full(leaf.shape, 0.0 if name.startswith(last) else 0.5)
+
+  params = jax.tree_util.tree_map_with_path(fill, params[unit])
+  stats = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), stats.get(unit, {}))
+  width = {"resnet18": 2, "mobilenet": 8, "vit": 6}[name]
+  shape = (2, 5, width) if name == "vit" else (2, 4, 4, width)
+  x = jnp.abs(jax.random.normal(jax.random.key(0), shape))
+  y, _ = jax.jit(lambda x: block.apply(params, stats, x, False, None))(x)
+  np.testing.assert_allclose(y, x, rtol=1e-6)
 
 
 def shape_of(network, unit):
@@ -150,9 +177,10 @@ def test_vit_dropout_needs_a_key():
   network = catalogue.build(
     "vit", (4, 4, 1), 2, width=4, heads=1, depth=1, dropout=0.5
   )
-  params, stats = network.init(jax.random.key(0))
+  params, stats = jax.jit(network.init)(jax.random.key(0))
   x = jnp.ones((2, 4, 4, 1))
 
+  @jax.jit
   def logits(seed):
     key = jax.random.key(seed)
     return network.apply(
@@ -175,12 +203,23 @@ def test_image_networks_say_what_fits_other_shapes(name):
     ("conv1d", (8, 8, 3), {}, "conv1d reads series.*resnet18"),
     ("conv1d", (4, 2), {"depth": 4}, "cannot be halved 3 times.*depth <= 3"),
     ("vit", (30, 32, 3), {}, "do not tile images of 30x32"),
-    ("vit", (8, 8, 3), {"width": 10}, "width 10 is no multiple of heads 3"),
+    (
+      "vit",
+      (8, 8, 3),
+      {"width": 10},
+      "width 10 is no multiple of heads 3; give 12",
+    ),
     ("vit", (8, 8, 3), {"pooling": "max"}, "token or mean, got 'max'"),
     ("vit", (8, 8, 3), {"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
-    ("mobilenet", (8, 8, 3), {"width": 0}, "width must be > 0"),
-    ("mlp", (4,), {"width": 0}, "width must be >= 1, got 0"),
-    ("resnet18", (8, 8, 3), {"filters": 0}, "filters must be >= 1"),
+    ("mobilenet", (8, 8, 3), {"width": 0}, "width must be a number > 0"),
+    ("mlp", (4,), {"depth": "deep"}, "depth must be .* >= 0, got 'deep'"),
+    ("mlp", (4,), {"width": 0}, "width must be a whole number >= 1, got 0"),
+    (
+      "resnet18",
+      (8, 8, 3),
+      {"filters": 0},
+      "filters must be a whole number >= 1",
+    ),
   ],
 )
 def test_options_that_do_not_fit(name, shape, options, message):

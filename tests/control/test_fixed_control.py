@@ -1,0 +1,32 @@
+"""The same effort for every experience."""
+
+import pytest
+
+from jcl import base
+from jcl.control import fixed
+
+
+def test_every_experience_gets_the_same():
+  controller = fixed.fixed(3, budget=0.5)
+  state = controller.init()
+  for index in range(3):
+    seen = base.Observation(index, 3, 100, base.Cost(seconds=1e9))
+    decision, state = controller.decide(state, seen)
+    assert (decision.epochs, decision.budget) == (3, 0.5)
+    assert decision.limit == base.UNLIMITED
+    assert decision.reason == "3 epochs for every experience"
+
+
+@pytest.mark.parametrize(
+  "epochs, budget, message",
+  [
+    (0, 1.0, "epochs=0: give one pass at least"),
+    (-2, 1.0, "epochs=-2"),
+    (1, 0.0, "budget of 0.0 is no share: give more than 0"),
+    (1, 1.5, "1 at most for full training"),
+    (1, float("nan"), "budget of nan is no share"),
+  ],
+)
+def test_impossible_efforts_are_refused(epochs, budget, message):
+  with pytest.raises(ValueError, match=message):
+    fixed.fixed(epochs, budget)

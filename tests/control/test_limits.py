@@ -1,0 +1,78 @@
+"""Budgets of whole runs, shared out by hand."""
+
+import dataclasses
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from jcl import base
+from jcl.control import limits
+
+
+def total(**budgets) -> base.Cost:
+  return dataclasses.replace(base.UNLIMITED, **budgets)
+
+
+def decide(controller, experience, num_experiences, **spent):
+  seen = base.Observation(experience, num_experiences, 10, base.Cost(**spent))
+  decision, _ = controller.decide(controller.init(), seen)
+  return decision
+
+
+def test_what_is_left_is_shared_over_the_experiences_left():
+  controller = limits.within(2, total(seconds=60.0), budget=0.5)
+  first = decide(controller, 0, 4)
+  assert first.limit == total(seconds=15.0)
+  assert (first.epochs, first.budget) == (2, 0.5)
+  second = decide(controller, 1, 4, seconds=48.0)
+  assert second.limit == total(seconds=4.0)
+  assert second.reason == "12 of 60 s left for 3 experiences: at most 4 s"
+
+
+def test_every_budget_limits_and_is_named():
+  controller = limits.within(1, total(joules=100.0, flops=2e12))
+  decision = decide(controller, 0, 2, joules=20.0, flops=1e12, seconds=1e9)
+  assert decision.limit == total(joules=40.0, flops=5e11)
+  assert decision.reason == (
+    "80 of 100 J left for 2 experiences: at most 40 J; "
+    "1e+12 of 2e+12 FLOP left for 2 experiences: at most 5e+11 FLOP"
+  )
+
+
+def test_an_overspent_budget_leaves_nothing():
+  controller = limits.within(1, total(seconds=5.0))
+  assert decide(controller, 1, 3, seconds=7.0).limit.seconds == 0.0
+
+
+def test_no_budget_is_no_limit():
+  decision = decide(limits.within(3, base.UNLIMITED), 0, 2, seconds=1e9)
+  assert decision == base.Decision(3, reason="3 epochs for every experience")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+  st.floats(1e-3, 1e6),
+  st.lists(st.floats(0, 1), min_size=1, max_size=8),
+)
+def test_experiences_within_their_limits_stay_within_the_total(budget, uses):
+  controller, spent = limits.within(1, total(flops=budget)), 0.0
+  for index, use in enumerate(uses):
+    limit = decide(controller, index, len(uses), flops=spent).limit.flops
+    assert limit >= budget / len(uses) * (1 - 1e-9)
+    spent += use * limit
+  assert spent <= budget * (1 + 1e-9)
+  if min(uses) == 1:
+    assert spent == pytest.approx(budget)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, -math.inf])
+def test_impossible_budgets_are_refused(value):
+  with pytest.raises(ValueError, match="joules: give more than 0, or infinity"):
+    limits.within(1, total(joules=value))
+
+
+def test_impossible_efforts_are_refused():
+  with pytest.raises(ValueError, match="epochs=0"):
+    limits.within(0, total(seconds=1.0))

@@ -1,0 +1,89 @@
+"""Selections that stay as they are for a whole run."""
+
+import dataclasses
+
+import jax
+import pytest
+import tiny_network
+
+from jcl import base
+from jcl.selection import fixed
+
+NETWORK = tiny_network.build()
+
+
+def chosen(selector, network=NETWORK) -> list[str]:
+  selection = selector.choose((), network, 1.0)
+  return [
+    "/".join(tensor.path)
+    for tensor, yes in zip(network.tensors, selection.trainable, strict=True)
+    if yes
+  ]
+
+
+FIRST = ["first/kernel", "first/bias"]
+SECOND = ["second/kernel", "second/bias"]
+HEAD = ["head/kernel", "head/bias"]
+
+
+@pytest.mark.parametrize(
+  "selector, expected",
+  [
+    (fixed.everything(), FIRST + SECOND + HEAD),
+    (fixed.head_only(), HEAD),
+    (fixed.top_units(1), HEAD),
+    (fixed.top_units(2), SECOND + HEAD),
+    (fixed.top_units(3), FIRST + SECOND + HEAD),
+    (fixed.frozen_prefix(0), FIRST + SECOND + HEAD),
+    (fixed.frozen_prefix(1), SECOND + HEAD),
+    (fixed.frozen_prefix("second"), SECOND + HEAD),
+    (fixed.frozen_prefix("head"), HEAD),
+    (fixed.biases(), ["first/bias", "second/bias"] + HEAD),
+  ],
+)
+def test_the_right_tensors_train(selector, expected):
+  assert chosen(selector) == expected
+
+
+def test_normalisers_train_with_the_biases():
+  scale = base.Tensor(("second", "scale"), "second", "scale", (8,))
+  shift = base.Tensor(("second", "shift"), "second", "shift", (8,))
+  tensors = (*NETWORK.tensors, scale, shift)
+  network = dataclasses.replace(NETWORK, tensors=tensors)
+  found = chosen(fixed.biases(), network)
+  assert found == ["first/bias", "second/bias", *HEAD] + [
+    "second/scale",
+    "second/shift",
+  ]
+
+
+def test_nothing_is_remembered():
+  selector = fixed.head_only()
+  params, stats = NETWORK.init(jax.random.key(0))
+  state = selector.init(params)
+  train = base.TrainState(jax.numpy.int32(0), params, stats, ())
+  later = selector.update(jax.random.key(1), state, train, tiny_network.batch())
+  assert state == later == ()
+  assert selector.choose(later, NETWORK, 0.1) == tiny_network.HEAD
+
+
+def test_no_unit_is_no_selection():
+  with pytest.raises(ValueError, match="num_units=0: train one unit at least"):
+    fixed.top_units(0)
+
+
+@pytest.mark.parametrize(
+  "selector, message",
+  [
+    (fixed.top_units(4), "has 3 units: train 1 to 3 of them, not 4"),
+    (fixed.frozen_prefix(3), "has 3 units: freeze 0 to 2 of them, not 3"),
+    (fixed.frozen_prefix(-1), "freeze 0 to 2 of them, not -1"),
+    (
+      fixed.frozen_prefix("third"),
+      "'tiny' has no unit 'third': its units are first, second, head",
+    ),
+  ],
+)
+def test_units_that_are_not_there_are_refused(selector, message):
+  with pytest.raises(ValueError, match=message):
+    chosen(selector)

@@ -1,0 +1,259 @@
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+import tiny_network
+
+from jcl import base, loop, recipes, session
+from jcl.control import limits
+from jcl.streams import scenarios, sources
+
+NETWORK = tiny_network.build()
+
+
+def assemble(method=None, stream=None, controller=None, **more):
+  training = {"epochs": 1, "batch_size": 6, "learning_rate": 0.1}
+  fields = {field.name for field in dataclasses.fields(base.Training)}
+  training |= {k: more.pop(k) for k in list(more) if k in fields}
+  stream = stream or tiny_network.stream()
+  return session.assemble(
+    stream,
+    more.pop("network", None)
+    or tiny_network.build(num_classes=stream.num_classes),
+    method or recipes.finetune(),
+    base.Training(**training),
+    options=session.Options(**more),
+    controller=controller,
+  )
+
+
+def play(setting):
+  """Runs to the end; returns the state, the place, and all events' kinds."""
+  state, place = loop.start(setting)
+  kinds = []
+  for event in loop.run(setting, state, place):
+    state = event.state
+    kinds.append((event.kind, place.step, event.scalars))
+  return state, place, kinds
+
+
+def shown_to(setting):
+  """Records the ids of all examples that are put on the device to learn."""
+  ids, put = [], setting.learner.put_batches
+
+  def spy(batches):
+    ids.extend(batches.ids[batches.weight > 0].tolist())
+    return put(batches)
+
+  setting.learner.put_batches = spy
+  return ids
+
+
+def test_events_records_and_counts():
+  setting = assemble(epochs=2, batch_size=10)  # 24 examples: 3 batches
+  _, place, kinds = play(setting)
+  one = ["begin", "steps", "steps", "experience"]  # a dispatch per epoch
+  assert [kind for kind, *_ in kinds] == one * 2
+  assert [r.experience for r in place.records] == [0, 1]
+  assert [r.steps for r in place.records] == [6, 6]
+  assert [r.examples for r in place.records] == [48, 48]  # pads left out
+  assert place.step == 12 and place.experience == 2
+  record = place.records[0]
+  assert record.classes == (0, 1) and record.trained == (6, 6)
+  assert record.parameters[0] == sum(
+    math.prod(tensor.shape) for tensor in NETWORK.tensors
+  )
+  assert math.isfinite(record.loss) and 0 < record.online_accuracy <= 1
+  assert np.isnan(record.accuracy_class).sum() == 0
+  assert len(place.initial[0]) == 2
+
+
+@pytest.mark.parametrize("name", ["er:buffer=4", "gdumb", "ewc"])
+def test_a_stream_of_one_example(name):
+  stream = scenarios.class_incremental(
+    sources.arrays(
+      np.ones((1, 4), np.float32),
+      [0],
+      np.ones((1, 4), np.float32),
+      [0],
+      class_names=("only",),
+    ),
+    tasks=1,
+    normalize="none",
+  )
+  _, place, _ = play(assemble(recipes.build(name), stream, batch_size=8))
+  assert len(place.records) == 1 and place.records[0].examples == 1
+  assert place.records[0].accuracy == (1.0,)
+
+
+def test_a_class_seen_once_and_batches_and_draws_larger_than_what_there_is():
+  source = tiny_network.source(per_class=5)
+  once = np.flatnonzero(source.train.y == 3)[1:]
+  keep = np.setdiff1d(np.arange(len(source.train)), once)
+  source = sources.arrays(
+    source.train.x[keep], source.train.y[keep], source.test.x, source.test.y
+  )
+  stream = scenarios.class_incremental(source, tasks=4)
+  assert len(stream.experiences[3].data) == 1
+  method = recipes.er(buffer=3, minibatch=10)
+  _, place, _ = play(assemble(method, stream, batch_size=50, epochs=2))
+  assert [r.steps for r in place.records] == [2] * 4
+  assert [r.examples for r in place.records] == [10, 10, 10, 2]
+  assert place.records[-1].memory["examples"] == 3
+
+
+def test_a_limit_of_operations_stops_at_the_same_step():
+  _, place, _ = play(assemble(epochs=9))
+  assert place.records[0].steps == 36
+  step_flops = place.spent.flops / 36
+  limit = base.Cost(*(math.inf,) * 2, 20.5 * step_flops, math.inf)
+  controller = base.Controller(
+    init=lambda: (),
+    decide=lambda state, seen: (base.Decision(9, limit), state),
+  )
+  for chunk in (0, 3):
+    setting = assemble(controller=controller, steps_per_dispatch=chunk)
+    _, place, _ = play(setting)
+    assert [r.steps for r in place.records] == [21, 21], chunk
+
+
+def test_a_budget_for_the_run_leaves_later_experiences_their_share():
+  _, place, _ = play(assemble(epochs=30))
+  flops = sum(r.costs["train"].flops for r in place.records)
+  total = base.Cost(math.inf, math.inf, flops / 2, math.inf)
+  setting = assemble(controller=limits.within(30, total))
+  _, place, _ = play(setting)
+  first, second = (r.steps for r in place.records)
+  assert 0 < first < 120 and 0 < second < 120
+  assert "left for 2 experiences" in place.records[0].decision.reason
+
+
+def test_evaluations_come_every_so_many_updates():
+  setting = assemble(epochs=2, evaluate_every=3, steps_per_dispatch=2)
+  _, _, kinds = play(setting)  # 8 updates per experience, by twos
+  steps = [step for kind, step, _ in kinds if kind == "evaluated"]
+  assert steps == [4, 6, 10, 12, 16]  # once 3, 6, 9, 12 and 15 are reached
+  accuracies = [s["accuracy"] for kind, _, s in kinds if kind == "evaluated"]
+  assert all(len(row) == 2 for row in accuracies)
+
+
+def test_an_evaluation_that_a_stop_prevented_is_made_up_for():
+  setting = assemble(epochs=2, evaluate_every=4, steps_per_dispatch=4)
+  state, place = loop.start(setting)
+  for event in loop.run(setting, state, place):
+    if event.kind == "steps":
+      break  # stopped here, ahead of the evaluation at update 4
+  kinds = [e.kind for e in loop.run(setting, event.state, place)]
+  assert kinds[0] == "evaluated"
+  assert kinds.count("evaluated") == 4
+
+
+def test_a_diverging_run_names_the_step_and_the_examples():
+  setting = assemble(learning_rate=3e38, epochs=3)
+  state, place = loop.start(setting)
+  with pytest.raises(loop.NonFiniteLossError) as caught:
+    for _ in loop.run(setting, state, place):
+      pass
+  message = str(caught.value)
+  assert "step 1, experience 0" in message or "step 2, exp" in message
+  named = message.partition("[")[2].partition("]")[0].split(", ")
+  assert 1 <= len(named) <= 6
+  assert {int(i) for i in named} <= set(range(24))
+  assert "lower the learning rate" in message
+
+
+@pytest.mark.parametrize("where", ["loss", "add", "track", "finish"])
+def test_held_out_data_cannot_be_read_while_learning(where):
+  stream = tiny_network.stream()
+
+  def peek(function):
+    def look(*args, **kwargs):
+      stream.held_out.datasets  # noqa: B018
+      return function(*args, **kwargs) if function else args[0]
+
+    return look
+
+  method = recipes.er(buffer=4, minibatch=2)
+  if where == "add":
+    part = method.replay._replace(add=peek(method.replay.add))
+    method = method._replace(replay=part)
+  else:
+    old = getattr(method.objective, where)
+    part = method.objective._replace(**{where: peek(old)})
+    method = method._replace(objective=part)
+  with pytest.raises(RuntimeError, match="held-out data was read"):
+    play(assemble(method, stream))
+  with stream.held_out.open() as test_sets:
+    assert len(test_sets) == 2
+
+
+def test_ordered_streams_keep_their_order_and_others_do_not():
+  stream = tiny_network.stream()
+  orders = []
+  for ordered in (True, False):
+    setting = assemble(
+      stream=dataclasses.replace(stream, ordered=ordered), epochs=2
+    )
+    ids = shown_to(setting)
+    play(setting)
+    orders.append(ids)
+  # Each experience: a first look at one batch, then two epochs.
+  expected = [*range(6), *list(range(24)) * 2]
+  assert orders[0] == expected + [24 + i for i in expected]
+  assert orders[1] != orders[0]
+  assert sorted(orders[1][6:54]) == sorted(list(range(24)) * 2)
+
+
+def test_joint_sees_all_experiences_and_restarts():
+  setting = assemble(recipes.joint(), epochs=1)
+  ids = shown_to(setting)
+  state, place = loop.start(setting)
+  by_experience: list[set[int]] = [set(), set()]
+  for event in loop.run(setting, state, place):
+    if event.kind == "begin":
+      ids.clear()
+    if event.kind == "experience":
+      index = event.place.experience - 1
+      by_experience[index] = set(ids)
+  assert by_experience[0] == set(range(24))
+  assert by_experience[1] == set(range(48))
+  assert [r.examples for r in place.records] == [24, 48]
+
+
+@pytest.mark.parametrize(
+  "name", ["finetune", "joint", "gdumb:buffer=7", "gdumb:buffer=40"]
+)
+def test_expected_steps_are_those_made(name):
+  setting = assemble(recipes.build(name), epochs=3, batch_size=5)
+  state, place = loop.start(setting)
+  expected = {loop.expected_steps(setting, place)}
+  for event in loop.run(setting, state, place):
+    expected.add(loop.expected_steps(setting, event.place))
+  assert expected == {place.step}
+
+
+def test_accounts_add_up_and_replay_pays_its_share():
+  setting = assemble(recipes.er(buffer=12, minibatch=6), epochs=2)
+  _, place, _ = play(setting)
+  later = place.records[1].costs
+  assert later["replay"].flops == pytest.approx(later["train"].flops, rel=0.3)
+  for record in place.records:
+    assert record.costs["evaluate"].flops > 0
+    assert all(cost.seconds >= 0 for cost in record.costs.values())
+  assert place.records[0].costs["compile"].seconds > 0
+  assert place.records[1].costs["compile"].seconds == 0
+
+
+def test_the_same_seed_is_the_same_run_whatever_the_dispatch():
+  method = recipes.er(buffer=12, minibatch=6)
+  results = [
+    play(assemble(method, steps_per_dispatch=chunk))[0] for chunk in (1, 3)
+  ]
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6),
+    results[0].train,
+    results[1].train,
+  )
+  assert tiny_network.same_bits(results[0].replay, results[1].replay)

@@ -1,0 +1,164 @@
+"""run.py from end to end, as a user calls it."""
+
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
+
+
+def call(*arguments, cwd=ROOT):
+  return subprocess.run(
+    [sys.executable, str(ROOT / "run.py"), *map(str, arguments)],
+    capture_output=True,
+    text=True,
+    cwd=cwd,
+    env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+    timeout=300,
+  )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("runs") / "main"
+  done = call(
+    "--workdir", folder, "--epochs=2", "--seed=0,1", "--evaluate_every=40"
+  )
+  assert done.returncode == 0, done.stderr
+  return folder, done
+
+
+def test_main_job_writes_everything(finished):
+  folder, done = finished
+  assert "finetune" in done.stdout and "report:" in done.stdout
+  assert "modelled" in done.stdout  # joules are never shown as measured
+  page = (folder / "report.html").read_text()
+  assert page.count("data:image/png;base64,") >= 6
+  assert "http://" not in page.replace("http://www.w3.org", "")
+  for picture in (folder / "pictures").glob("*.png"):
+    assert Image.open(picture).size[0] > 200
+  for name in ("er", "finetune"):
+    for seed in (0, 1):
+      run = folder / name / f"seed_{seed}"
+      records = [
+        json.loads(line)
+        for line in (run / "records.jsonl").read_text().splitlines()
+      ]
+      assert [r["experience"] for r in records] == [0, 1, 2, 3, 4]
+      summary = json.loads((run / "summary.json").read_text())
+      assert summary["finished"] and summary["seed"] == seed
+      assert np.array(summary["class_incremental"]["matrix"]).shape == (5, 5)
+      spent = sum(cost["seconds"] for cost in summary["costs"].values())
+      assert spent == pytest.approx(summary["total"]["seconds"])
+      assert summary["joules_source"].startswith("modelled:")
+      assert summary["environment"]["versions"]["jax"]
+      assert list((run / "events").glob("events.*"))
+      curve = (run / "curve.jsonl").read_text().splitlines()
+      assert any("accuracy" in json.loads(line) for line in curve)
+  accuracy = {
+    run["recipe"]["name"]: run["class_incremental"]["final_average_accuracy"]
+    for run in json.loads((folder / "summary.json").read_text())["runs"]
+  }
+  assert accuracy["er"] > accuracy["finetune"] + 0.2
+
+
+def test_the_same_command_again_trains_nothing(finished):
+  folder, _ = finished
+  before = (folder / "er" / "seed_0" / "records.jsonl").read_text()
+  again = call(
+    "--workdir", folder, "--epochs=2", "--seed=0,1", "--evaluate_every=40"
+  )
+  assert again.returncode == 0, again.stderr
+  assert (folder / "er" / "seed_0" / "records.jsonl").read_text() == before
+
+
+def test_other_settings_are_refused_with_the_difference(finished):
+  folder, _ = finished
+  done = call("--workdir", folder, "--epochs=3", "--evaluate_every=40")
+  assert done.returncode == 2
+  assert "epochs was 2 and is now 3" in done.stderr
+  assert "--noresume" in done.stderr
+
+
+def test_report_is_rebuilt_from_folders(finished, tmp_path):
+  folder, _ = finished
+  done = call("report", folder / "er", "--workdir", tmp_path / "again")
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / "again" / "report.html").stat().st_size > 100_000
+  assert "finetune" not in done.stdout
+  lost = call("report", tmp_path / "none")
+  assert lost.returncode == 2 and "no run in" in lost.stderr
+
+
+@pytest.mark.parametrize(
+  "arguments, words",
+  [
+    (["--recipe=err"], ["'err'", "did you mean 'er'"]),
+    (["--recipe=er:bufer=3"], ["no option 'bufer'", "buffer"]),
+    (["--recipe=er:buffer=0"], ["at least"]),
+    (["--recipe=er:buffer=2B"], ["holds no sample"]),
+    (["--data=mnist", "--data_dir=nowhere"], ["train-images", "--data_dir"]),
+    (["--data=moonist"], ["'moonist'", "mnist"]),
+    (["--model=resnet19"], ["'resnet19'", "resnet18"]),
+    (["--stream=class_incremental:tasks=11"], ["tasks=11", "10"]),
+    (["--seed=a"], ["--seed=a", "--seed=0,1,2"]),
+    (["--seed=1,1"], ["different numbers"]),
+    (["--batch_size=0"], ["batch_size=0"]),
+    (["--epochs=0"], ["epochs=0"]),
+    (["--learning_rate=-1"], ["learning_rate=-1"]),
+    (["--augment=crop", "--data=csv:path=t.csv"], ["t.csv"]),
+    (["--accumulate=3"], ["accumulate=3", "batch_size=10"]),
+    (["--seconds_budget=0"], ["seconds", "more than 0"]),
+    (["surplus"], ["surplus", "report"]),
+    (["report"], ["report DIR"]),
+  ],
+)
+def test_mistakes_are_told_in_a_line_or_two(arguments, words, tmp_path):
+  done = call(*arguments, "--workdir", tmp_path / "w")
+  assert done.returncode == 2
+  assert "Traceback" not in done.stderr
+  for word in words:
+    assert word in done.stderr
+  assert not list(tmp_path.glob("w/*/seed_*"))
+
+
+def test_own_table_with_bad_values_is_refused(tmp_path):
+  (tmp_path / "t.csv").write_text("a,b,label\n" + "1,nan,x\n2,3,y\n" * 10)
+  done = call("--data=csv:path=t.csv", "--data_dir", tmp_path)
+  assert done.returncode == 2 and "Traceback" not in done.stderr
+  (tmp_path / "u.csv").write_text("a,b,label\n" + "1,q,x\n2,3,y\n" * 10)
+  done = call("--data=csv:path=u.csv", "--data_dir", tmp_path)
+  assert done.returncode == 2 and "'b'" in done.stderr
+
+
+def test_list_and_estimate_learn_nothing(tmp_path):
+  listed = call("--list", cwd=tmp_path)
+  assert listed.returncode == 0
+  for name in ("derpp", "gas_drift", "blurry", "slim_resnet18"):
+    assert name in listed.stdout
+  told = call("--estimate", cwd=tmp_path)
+  assert told.returncode == 0, told.stderr
+  for word in ("parameters", "FLOP", "replay memory", "compile", "modelled"):
+    assert word in told.stdout
+  assert not (tmp_path / "runs").exists()
+
+
+def test_budget_stops_training_and_says_why(tmp_path):
+  done = call(
+    "--workdir", tmp_path, "--flops_budget=3e8", "--compare=none", "--epochs=50"
+  )
+  assert done.returncode == 0, done.stderr
+  lines = (tmp_path / "er" / "seed_0" / "records.jsonl").read_text()
+  records = [json.loads(line) for line in lines.splitlines()]
+  assert all("left for" in r["decision"]["reason"] for r in records)
+  spent = sum(
+    cost["flops"] for r in records for cost in r["costs"].values()
+  )
+  assert 1e8 < spent < 4e8
