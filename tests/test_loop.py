@@ -2,13 +2,14 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
 
 from jcl import base, loop, recipes, session
 from jcl.control import limits
-from jcl.streams import scenarios, sources
+from jcl.streams import batching, scenarios, sources
 
 NETWORK = tiny_network.build()
 
@@ -150,18 +151,34 @@ def test_an_evaluation_that_a_stop_prevented_is_made_up_for():
   assert kinds.count("evaluated") == 4
 
 
-def test_a_diverging_run_names_the_step_and_the_examples():
-  setting = assemble(learning_rate=3e38, epochs=3)
+def test_a_loss_that_is_not_finite_names_its_step_and_examples():
+  plain = recipes.finetune()
+
+  def loss(forward, params, stats, batch, *rest):
+    value, aux = plain.objective.loss(forward, params, stats, batch, *rest)
+    return jnp.where(jnp.any(batch.ids == 30), jnp.inf, value), aux
+
+  method = plain._replace(objective=plain.objective._replace(loss=loss))
+  setting = assemble(method)
   state, place = loop.start(setting)
   with pytest.raises(loop.NonFiniteLossError) as caught:
     for _ in loop.run(setting, state, place):
       pass
-  message = str(caught.value)
-  assert "step 1, experience 0" in message or "step 2, exp" in message
-  named = message.partition("[")[2].partition("]")[0].split(", ")
-  assert 1 <= len(named) <= 6
-  assert {int(i) for i in named} <= set(range(24))
-  assert "lower the learning rate" in message
+  order = 24 + batching.epoch_order(24, 0, 1, 0)
+  batch = order.tolist().index(30) // 6
+  shown = order[6 * batch : 6 * batch + 6].tolist()
+  assert f"became inf at step {4 + batch}, experience 1" in str(caught.value)
+  assert f"training examples {shown}" in str(caught.value)
+  assert "lower the learning rate" in str(caught.value)
+
+
+def test_a_learning_rate_beyond_reason_does_not_end_in_silence(network):
+  stream = scenarios.class_incremental(sources.load("digits"), tasks=5)
+  setting = assemble(stream=stream, network=network, learning_rate=1e20)
+  state, place = loop.start(setting)
+  with pytest.raises(loop.NonFiniteLossError, match=r"step \d, experience 0"):
+    for _ in loop.run(setting, state, place):
+      pass
 
 
 @pytest.mark.parametrize("where", ["loss", "add", "track", "finish"])

@@ -227,11 +227,3 @@ def test_costs_survive_a_stop(setting, tmp_path, monkeypatch):
     spent = record.costs["train"]
     assert spent.seconds > 0 and math.isfinite(spent.seconds)
   assert result.records[0].costs["checkpoint"].seconds > 0
-
-
-def test_a_diverging_run_keeps_its_last_good_checkpoint(tmp_path):
-  wild = assemble(learning_rate=3e38, optimizer="sgd", epochs=9)
-  with pytest.raises(loop.NonFiniteLossError, match="experience 0"):
-    session.run(wild, tmp_path, OPTIONS)
-  with pytest.raises(loop.NonFiniteLossError, match="experience 0"):
-    session.run(wild, tmp_path, OPTIONS)

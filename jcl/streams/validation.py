@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 
 from jcl import base
@@ -81,9 +80,9 @@ def class_numbers(*label_sets: np.ndarray | None) -> tuple[str, ...]:
 
 
 def _inputs(name: str, values: Any) -> Any:
-  lazy = isinstance(getattr(values, "dtype", None), np.dtype)
   x = values
-  if not lazy or isinstance(values, jax.Array):
+  # Arrays of any library speak DLPack, readers that decode on demand do not.
+  if not hasattr(values, "dtype") or hasattr(values, "__dlpack__"):
     try:
       x = np.asarray(values)
     except ValueError as error:  # NumPy's answer to rows of unequal length
@@ -99,7 +98,8 @@ def _inputs(name: str, values: Any) -> Any:
     raise ValueError(f"{name} has inputs of shape {tuple(x.shape)}: no values")
   if x.dtype == np.uint8:
     return x
-  if not jax.numpy.issubdtype(x.dtype, np.floating):
+  # By name, as bfloat16 is no kind of NumPy's own.
+  if "float" not in x.dtype.name:
     raise ValueError(
       f"{name} has inputs of dtype {x.dtype}; write x.astype(np.uint8) for "
       "pixels, or x.astype(np.float32) for measurements"

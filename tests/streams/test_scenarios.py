@@ -268,8 +268,8 @@ def test_statistics_come_from_the_first_experience_alone():
     ("rotated", {"tasks": -1}, "tasks=-1: write 1 or more"),
     ("time_ordered", {"parts": 0}, "parts=0: write 1 or more"),
     ("time_ordered", {"parts": 101}, "no (training|held-out) examples"),
-    ("time_ordered", {"tasks": 3}, "no option 'tasks'; its options: holdout"),
-    ("split", {}, "no scenario is called 'split'; choose from blurry, "),
+    ("time_ordered", {"tasks": 3}, "no option 'tasks'; choose from holdout"),
+    ("split", {}, "no stream is called 'split'; choose from blurry, "),
   ],
 )
 def test_refusals_say_what_to_write(name, options, message):

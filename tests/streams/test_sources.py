@@ -48,9 +48,9 @@ def test_load_by_name(tmp_path):
 @pytest.mark.parametrize(
   "name, options, message",
   [
-    ("imagenet", {}, "no source is called 'imagenet'; choose from cifar10, "),
-    ("cifar100", {"label": "fine"}, "no option 'label'; its options: down"),
-    ("digits", {"size": 3}, "no option 'size'; its options: none"),
+    ("imagenet", {}, "no data set is called 'imagenet'.*choose from cifar10, "),
+    ("cifar100", {"label": "fine"}, "no option 'label'.*choose from download, labels"),
+    ("digits", {"size": 3}, "no option 'size'; choose from none"),
     ("csv", {}, "needs the option path=..."),
   ],
 )
