@@ -227,7 +227,7 @@ def beside_published(frame, rows):
 
 def _with(row: str, options: dict[str, Any]) -> str:
   parts = [f"{key}={value}" for key, value in options.items()]
-  return row + (",", ":")[":" not in row] + ",".join(parts)
+  return row + ("," if ":" in row else ":") + ",".join(parts)
 
 
 def _rows() -> list[str]:

@@ -6,9 +6,12 @@ CRC-32 that is checked on reading; a damaged checkpoint is set aside with a
 warning and the one before it is used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
+import os
 import pathlib
+import re
 import time
 from typing import Any
 import zlib
@@ -120,12 +123,13 @@ class Checkpoints:
       "ledger": dict(snapshot.ledger),
     }
     ocp = self._ocp
-    self._manager.save(
-      (self._manager.latest_step() or 0) + 1,
-      args=ocp.args.Composite(
-        arrays=ocp.args.StandardSave(arrays), host=ocp.args.JsonSave(host)
-      ),
-    )
+    with _as_os_error():
+      self._manager.save(
+        (self._manager.latest_step() or 0) + 1,
+        args=ocp.args.Composite(
+          arrays=ocp.args.StandardSave(arrays), host=ocp.args.JsonSave(host)
+        ),
+      )
 
   def restore(self, template_fn) -> Snapshot | None:
     """Returns the latest intact snapshot, or None where there is none.
@@ -183,12 +187,25 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Returns when everything saved so far is on disk."""
-    self._manager.wait_until_finished()
+    with _as_os_error():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits for pending writes and releases the folder."""
     self.wait()
     self._manager.close()
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+  """Turns what TensorStore raises where it cannot write into an OSError."""
+  try:
+    yield
+  except ValueError as error:
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    if found is None:
+      raise
+    raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def _leaves(state) -> list[tuple[str, Any]]:

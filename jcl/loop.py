@@ -154,6 +154,12 @@ def _begin(setting, state, place, scope):
       spent=setting.ledger.total(),
     ),
   )
+  limit = place.decision.limit
+  if jax.process_count() > 1 and min(limit.seconds, limit.joules) < math.inf:
+    raise ValueError(
+      "processes that share a run would reach a limit of seconds or joules at "
+      "different steps: limit operations instead"
+    )
   place.tally, place.spent = Tally(), base.Cost()
   if method.restart and index:
     state = learner.restart(_key(setting, 2, index), state, place.selection)

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from absl import logging
+import jax
 
 from jcl import base, console, loop
 from jcl import workdir as workdir_lib
@@ -188,7 +189,8 @@ def run(
       state = event.state
       bar.note(event)
       folder.note(event, stop=bool(stopped))
-      if stopped:
+      # Processes that share a run stop together, between experiences.
+      if stopped and (jax.process_count() == 1 or event.kind == "experience"):
         raise Interrupted(stopped[0], folder.path)
     return Result(folder.summarise(), tuple(place.records), state, folder.path)
 

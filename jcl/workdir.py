@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jcl import checkpoint, loop
 from jcl.report import events, summary
 
@@ -26,7 +28,9 @@ class Folder:
   """Files of one run; with `path` None nothing is kept on disk.
 
   It is locked from construction to `close`. `about` identifies the run: a
-  folder made by another is refused.
+  folder made by another is refused. Where several processes share a run, the
+  first one writes, and checkpoints are made at the ends of experiences only,
+  which all of them reach together.
 
   Args:
     path: the folder, made where absent.
@@ -48,6 +52,7 @@ class Folder:
     checkpoint_seconds: float = 60.0,
   ):
     self.path = path
+    self._writes = jax.process_index() == 0
     self._about = summary.encode(about)
     self._curve: list[dict[str, Any]] = []
     self._stack = contextlib.ExitStack()
@@ -57,11 +62,12 @@ class Folder:
       return
     with explained(path), contextlib.ExitStack() as stack:
       path.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(locked(path))
-      if not resume:
-        _clear(path)
-      mine = {k: v for k, v in self._about.items() if k not in _MAY_DIFFER}
-      claim(path, mine)
+      if self._writes:
+        stack.enter_context(locked(path))
+        if not resume:
+          _clear(path)
+        mine = {k: v for k, v in self._about.items() if k not in _MAY_DIFFER}
+        claim(path, mine)
       self._checkpoints = checkpoint.Checkpoints(
         path / "checkpoints", checkpoint_seconds
       )
@@ -80,7 +86,7 @@ class Folder:
     self._setting, self._place = setting, place
     with setting.stream.held_out.open() as test_sets:
       self._test_sizes = [len(data) for data in test_sets]
-    if self.path is None:
+    if self.path is None or not self._writes:
       return
     self._stretch = Stretch(
       place.step, max(1, loop.expected_steps(setting, place) // CURVE_POINTS)
@@ -103,7 +109,20 @@ class Folder:
     if self.path is None or self._checkpoints is None:
       return
     place = event.place
-    save = event.kind == "experience" or stop or self._checkpoints.due()
+    save = event.kind == "experience"
+    if jax.process_count() == 1:
+      save = save or stop or self._checkpoints.due()
+    if self._writes:
+      self._write(event, save)
+    if save:
+      with explained(self.path), self._setting.ledger.timed("checkpoint"):
+        ledger = self._setting.ledger.state()
+        snapshot = checkpoint.Snapshot(event.state, place, ledger)
+        self._checkpoints.save(snapshot)
+
+  def _write(self, event: loop.Event, save: bool) -> None:
+    assert self.path is not None
+    place = event.place
     scalars: Mapping[str, Any] | None = event.scalars
     if event.kind != "evaluated":
       scalars = self._stretch.add(place.step, event.scalars, end=save)
@@ -114,11 +133,6 @@ class Folder:
         self._write_records()
         if self._events is not None:
           self._events.record(place.records[-1], place.step)
-      if save:
-        with self._setting.ledger.timed("checkpoint"):
-          ledger = self._setting.ledger.state()
-          snapshot = checkpoint.Snapshot(event.state, place, ledger)
-          self._checkpoints.save(snapshot)
 
   def _write_point(self, place: loop.Place, scalars: Mapping[str, Any]) -> None:
     assert self.path is not None
@@ -155,7 +169,7 @@ class Folder:
       anytime=[point for point in self._curve if "accuracy" in point],
       context=self._about,
     )
-    if self.path is not None:
+    if self.path is not None and self._writes:
       text = json.dumps(found, indent=2)
       write_atomically(self.path / "summary.json", text)
     return found

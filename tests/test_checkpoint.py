@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 
@@ -226,4 +227,21 @@ def test_checkpoints_fall_due(tmp_path):
   checkpoints.close()
   checkpoints = checkpoint.Checkpoints(tmp_path, every_seconds=1000.0)
   assert not checkpoints.due()
+  checkpoints.close()
+
+
+@pytest.mark.parametrize("call", ["save", "wait_until_finished"])
+def test_a_writer_without_space_is_an_os_error(call, tmp_path, monkeypatch):
+  """As TensorStore words it, from a thread of its own."""
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+
+  def fail(*args, **kwargs):
+    raise ValueError("RESOURCE_EXHAUSTED: No space [os_error_code='28']")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoints._manager, call, fail)
+    with pytest.raises(OSError) as caught:
+      checkpoints.save(checkpoint.Snapshot(state(), place(), {}))
+      checkpoints.wait()
+  assert caught.value.errno == errno.ENOSPC
   checkpoints.close()

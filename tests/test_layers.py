@@ -48,6 +48,8 @@ BARRED = {
     for part in (*PURE, "train.step", "train.augment")
   },
 }
+# Data may arrive as JAX arrays; the check of it has to know them.
+EXCEPTED = {"streams.validation": {"jax"}}
 
 
 def modules():
@@ -100,10 +102,10 @@ def test_imports_point_downward(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_keep_to_their_means(name):
-  barred = set()
+  barred: set[str] = set()
   for prefix, names in BARRED.items():
     if name == prefix or name.startswith(prefix + "."):
-      barred |= names
+      barred |= names - EXCEPTED.get(name, set())
   used = {target.split(".")[0] for target in imports(MODULES[name])}
   used |= {
     target.split(".")[1]

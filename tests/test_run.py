@@ -158,7 +158,5 @@ def test_budget_stops_training_and_says_why(tmp_path):
   lines = (tmp_path / "er" / "seed_0" / "records.jsonl").read_text()
   records = [json.loads(line) for line in lines.splitlines()]
   assert all("left for" in r["decision"]["reason"] for r in records)
-  spent = sum(
-    cost["flops"] for r in records for cost in r["costs"].values()
-  )
+  spent = sum(cost["flops"] for r in records for cost in r["costs"].values())
   assert 1e8 < spent < 4e8

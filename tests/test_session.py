@@ -11,16 +11,14 @@ import jax
 import pytest
 import tiny_network
 
-from jcl import base, loop, recipes, session, workdir
+from jcl import base, recipes, session, workdir
 from jcl.report import summary
 from jcl.selection import fixed
 
 OPTIONS = session.Options(
   steps_per_dispatch=2, evaluate_every=3, checkpoint_seconds=0.0
 )
-METHOD = recipes.er(buffer=8, minibatch=4)._replace(
-  selector=fixed.top_units(2)
-)
+METHOD = recipes.er(buffer=8, minibatch=4)._replace(selector=fixed.top_units(2))
 TRAINING = base.Training(
   epochs=2, batch_size=6, learning_rate=0.1, optimizer="adam"
 )
@@ -178,7 +176,7 @@ def test_starting_over_and_other_settings(undisturbed, tmp_path):
 
 
 def test_a_full_disk_says_what_to_do(setting, undisturbed, tmp_path):
-  """On a file system of 600 kB, where one can be made."""
+  """On a file system of 200 kB, where one can be made."""
   mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
   try:
     done = subprocess.run(mount, capture_output=True)
@@ -194,7 +192,7 @@ def test_a_full_disk_says_what_to_do(setting, undisturbed, tmp_path):
     )
     same(session.run(setting, tmp_path, OPTIONS), undisturbed)
   finally:
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def test_parts_that_do_not_fit_are_told():

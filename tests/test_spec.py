@@ -35,8 +35,9 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.sampled_from("abc"), VALUES))
 def test_python_literals_come_back(options):
   # 1e999 is how a literal writes infinity.
-  text = ",".join(f"{k}={v!r}".replace("inf", "1e999") for k, v in
-                  options.items())
+  text = ",".join(
+    f"{k}={v!r}".replace("inf", "1e999") for k, v in options.items()
+  )
   assert spec.parse(f"name:{text}") == ("name", options)
 
 

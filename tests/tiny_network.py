@@ -20,7 +20,11 @@ def build(
 ) -> base.Network:
   """Two hidden layers; each counts its calls in training mode."""
   sizes = dict(
-    zip(UNITS, ((inputs, WIDTH), (WIDTH, WIDTH), (WIDTH, num_classes)), strict=True)
+    zip(
+      UNITS,
+      ((inputs, WIDTH), (WIDTH, WIDTH), (WIDTH, num_classes)),
+      strict=True,
+    )
   )
   tensors = tuple(
     base.Tensor((unit, kind), unit, kind, shape)

@@ -341,8 +341,11 @@ class Learner:
     cache_key = (name, structure, tuple(map(str, leaves)))
     if cache_key not in self._programs:
       with self.ledger.timed("compile"):
-        lowered = jax.jit(fn, donate_argnums=donate).lower(*args)
-        call = lowered.compile()
+        # What a step returns, the next one takes: the same on every device.
+        jitted = jax.jit(
+          fn, donate_argnums=donate, out_shardings=self._sharding()
+        )
+        call = jitted.lower(*args).compile()
         cost = count.of_compiled(call)
       self._programs[cache_key] = Program(call, cost)
     return self._programs[cache_key]

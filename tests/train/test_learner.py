@@ -141,8 +141,9 @@ def test_shares_slots_and_features():
 
 def test_convolutions_are_dispatched_singly_on_a_processor():
   def convolving(params, stats, x, **options):
-    y = jax.lax.conv(x.reshape(-1, 1, 2, 2), jnp.ones((1, 1, 1, 1)), (1, 1),
-                     "SAME")
+    y = jax.lax.conv(
+      x.reshape(-1, 1, 2, 2), jnp.ones((1, 1, 1, 1)), (1, 1), "SAME"
+    )
     return NETWORK.apply(params, stats, y.reshape(-1, 4), **options)
 
   network = dataclasses.replace(NETWORK, apply=convolving)

@@ -29,13 +29,10 @@ def start(
   selection=tiny_network.EVERYTHING,
   method=FINETUNE,
   network=NETWORK,
-  x=np.zeros(4, np.float32),
 ):
   params, stats = network.init(jax.random.key(1))
   trained, _ = mask.split(params, network, selection)
-  example = base.Batch(
-    x, np.int32(0), np.int32(0), np.int32(0), np.float32(0), {}
-  )
+  example = jax.tree.map(lambda leaf: leaf[0], tiny_network.batch())
   return base.LearnerState(
     base.TrainState(jnp.int32(0), params, stats, optimizer.init(trained)),
     method.replay.init(example),
@@ -44,7 +41,9 @@ def start(
   )
 
 
-def build(optimizer, selection=tiny_network.EVERYTHING, method=FINETUNE, **more):
+def build(
+  optimizer, selection=tiny_network.EVERYTHING, method=FINETUNE, **more
+):
   network = more.pop("network", NETWORK)
   preprocess = more.pop("preprocess", PLAIN)
   step = step_lib.build_step(
@@ -315,7 +314,10 @@ def test_reference_gradient_corrects_through_project():
     [leaf.ravel() for leaf in tiny_network.leaves(tree)]
   )
   params = state.train.params
-  g, r = flat(full_gradient(params, batch)), flat(full_gradient(params, opposed))
+  g, r = (
+    flat(full_gradient(params, batch)),
+    flat(full_gradient(params, opposed)),
+  )
   assert g @ r < 0
   expected = g - (g @ r) / (r @ r) * r
   taken = flat(params) - flat(after.train.params)
