@@ -68,20 +68,35 @@ _WORKDIR = flags.DEFINE_string(
 _RESUME = flags.DEFINE_bool(
   "resume", True, "go on from what --workdir holds; --noresume starts over"
 )
-_EPOCHS = flags.DEFINE_integer("epochs", None, "passes over an experience")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "examples per update")
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "step size")
-_OPTIMIZER = flags.DEFINE_enum(
-  "optimizer", None, ["sgd", "adam", "adamw"], "update rule"
+_EPOCHS = flags.DEFINE_integer(
+  "epochs",
+  None,
+  "passes over an experience; default the recipe's, else 1 (10 for digits)",
 )
-_MOMENTUM = flags.DEFINE_float("momentum", None, "of sgd")
-_WEIGHT_DECAY = flags.DEFINE_float("weight_decay", None, "L2 coefficient")
-_CLIP = flags.DEFINE_float("clip", None, "bound on each gradient entry")
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", None, "examples per update; default the recipe's, else 10"
+)
+_LEARNING_RATE = flags.DEFINE_float(
+  "learning_rate", None, "step size; default the recipe's, else 0.1"
+)
+_OPTIMIZER = flags.DEFINE_enum(
+  "optimizer",
+  None,
+  ["sgd", "adam", "adamw"],
+  "update rule; default the recipe's, else sgd",
+)
+_MOMENTUM = flags.DEFINE_float("momentum", None, "of sgd; default 0")
+_WEIGHT_DECAY = flags.DEFINE_float(
+  "weight_decay", None, "L2 coefficient; default 0"
+)
+_CLIP = flags.DEFINE_float(
+  "clip", None, "bound on each gradient entry; default none"
+)
 _HEAD = flags.DEFINE_enum(
   "head",
   None,
   ["seen", "all"],
-  "outputs in play: of classes that have arrived, or all from the start",
+  "outputs in play: of classes that have arrived (default), or all of them",
 )
 _PRECISION = flags.DEFINE_enum(
   "precision",

@@ -211,18 +211,17 @@ class Learner:
     return jax.sharding.NamedSharding(self._mesh, spec)
 
   def add(self, key, state, batch: base.Batch) -> base.LearnerState:
-    """Offers a batch [B, ...] to the memory without learning from it."""
+    """Offers a batch [B, ...] to the memory without learning from it.
+
+    Where the objective stores extras, they are the logits as of now.
+    """
 
     def build(key, state, batch):
-      stored = self.method.objective.stores(self.network)
-      extras = {
-        k: jnp.zeros((len(batch.y), *np.shape(v)), v.dtype)
-        for k, v in stored.items()
-      }
-      if extras:
+      extras = {}
+      if self.method.objective.stores(self.network):
         forward = step_lib.forward_fn(self.network, self.preprocess)
         out = forward(state.train.params, state.train.stats, batch.x)
-        extras = {k: out.logits for k in extras}
+        extras = {"logits": out.logits}
       kept = self.method.replay.add(
         key, state.replay, batch._replace(extras=extras)
       )
