@@ -229,7 +229,8 @@ def _learn() -> int:
       for text in texts:
         runs.append(folder / _slug(text) / f"seed_{seed}")
         setting = _assemble(source, text, seed, device)
-        session.run(setting, runs[-1], _options(), {"recipe": _recipe(text)})
+        context = {"recipe": _recipe(text), "environment": {"flags": _flags()}}
+        session.run(setting, runs[-1], _options(), context)
     _write_report(runs, folder)
   print(f"took {time.monotonic() - started:.0f} s")
   return 0
@@ -326,6 +327,12 @@ def _recipe(text: str) -> dict:
   return {"name": name, "options": options}
 
 
+def _flags() -> dict[str, object]:
+  """Returns every flag of this command with its value."""
+  module = FLAGS.flags_by_module_dict()[sys.argv[0]]
+  return {flag.name: flag.value for flag in module}
+
+
 def _shared() -> dict[str, object]:
   """Flags that all runs of one work directory have in common."""
   own = {
@@ -340,8 +347,7 @@ def _shared() -> dict[str, object]:
     "data_dir",
     "checkpoint_seconds",
   }
-  module = FLAGS.flags_by_module_dict()[sys.argv[0]]
-  return {f.name: f.value for f in module if f.name not in own}
+  return {k: v for k, v in _flags().items() if k not in own}
 
 
 def _folder(texts: list[str]) -> Path:

@@ -154,7 +154,8 @@ def run(
     workdir: folder of the run; None keeps everything in memory.
     options: the same as given to `assemble`.
     context: what the summary should say of the run, such as its recipe's name
-      and options; a resumed run must give the same.
+      and options; a resumed run must give the same, except under
+      "environment".
 
   Raises:
     WorkdirError: where the work directory is in use, was made with other
@@ -222,7 +223,8 @@ def learn(
     options: how to carry it out.
     controller: decides each experience's effort; see `assemble`.
     context: what the summary should say of the run, such as its recipe's name
-      and options; a resumed run must give the same.
+      and options; a resumed run must give the same, except under
+      "environment".
     **training: fields of `base.Training`, such as `epochs=1`.
 
   Raises:
@@ -276,6 +278,7 @@ def _about(setting, options, context) -> dict[str, Any]:
       "git_revision": _git_revision(),
       "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
       "command": sys.argv,
+      **context.get("environment", {}),
     },
   }
 

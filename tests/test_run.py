@@ -58,7 +58,9 @@ def test_main_job_writes_everything(finished):
       spent = sum(cost["seconds"] for cost in summary["costs"].values())
       assert spent == pytest.approx(summary["total"]["seconds"])
       assert summary["joules_source"].startswith("modelled:")
-      assert summary["environment"]["versions"]["jax"]
+      environment = summary["environment"]
+      assert environment["versions"]["jax"]
+      assert environment["flags"]["epochs"] == 2
       assert list((run / "events").glob("events.*"))
       curve = (run / "curve.jsonl").read_text().splitlines()
       assert any("accuracy" in json.loads(line) for line in curve)
