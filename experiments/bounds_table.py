@@ -27,10 +27,18 @@ are read from `bounds_DATA.json`, which `--tune` writes: every combination of
 
 is learned once, by a seed that is not reported, on nine tenths of the training
 data, and the best on the last tenth is taken; the test data are not looked at.
-Rows without a value in the preset (er_ace, gdumb) use Fashion-MNIST's on MNIST.
+A run whose loss leaves the finite numbers counts 0. `si` bounds each entry of
+the gradient by 1, as the preset does. Rows without a value in the preset
+(er_ace, gdumb) use Fashion-MNIST's on MNIST.
+
+Found on Fashion-MNIST, class-incremental accuracy of five seeds in percent:
+joint 83.7; derpp 77.1 and 79.4 with a memory of 200 and 500, der 76.9 and
+78.0, er_ace 74.5 and 77.9, er 73.3 and 76.7, gdumb 71.5 and 73.8, icarl 71.6
+and 72.3, agem 54.7 and 50.8; ewc 20.0, and finetune, si and lwf 19.9. Intervals
+are about one point wide either way, those of agem and gdumb two to four.
 
 Each run lies in a folder of its own; the same command again makes only those
-that are missing. Two processor cores take about four seconds a run.
+that are missing. A run takes some four seconds on two processor cores.
 """
 
 import itertools
@@ -82,7 +90,7 @@ PROTOCOL: dict[str, Any] = {
   "head": "all",
 }
 EPOCHS = {"digits": 10}  # by data set
-# What a recipe needs whatever the data; si runs away without the bound.
+# What a recipe needs whatever the data.
 OWN: dict[str, dict[str, Any]] = {
   "gdumb": {"epochs": 30},
   "si": {"clip": 1.0, "damping": 0.9},

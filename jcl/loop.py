@@ -233,8 +233,6 @@ class _Steps:
     if pending is None:
       return
     program = learner.step_program(place.selection, key, self.state, self.scope)
-    replayed = learner.replay_share if self._replays() else 0.0
-    shares = {"train": 1 - replayed, "replay": replayed}
     while pending is not None and not self._limit_reached():
       batches, ids, num_steps, after = pending
       num_steps = min(num_steps, self._steps_to_limit(program.cost))
@@ -242,7 +240,7 @@ class _Steps:
         num_steps * program.cost.flops,
         num_steps * program.cost.bytes_accessed,
       )
-      with ledger.shared(shares, *work) as took:
+      with ledger.shared(self._shares(), *work) as took:
         self.state, info = program.call(
           key, self.state, batches, np.int32(num_steps), self.scope
         )
@@ -256,9 +254,12 @@ class _Steps:
       if self._evaluation_due():
         yield self._evaluated()
 
-  def _replays(self) -> bool:
-    state = self.state.replay
-    return bool(state) and bool(np.any(np.asarray(state.items.weight)))
+  def _shares(self) -> dict[str, float]:
+    """How a dispatch divides between the stream and what is replayed."""
+    memory = self.state.replay
+    empty = not memory or int(memory.seen) == 0
+    replayed = 0.0 if empty else self.setting.learner.replay_share
+    return {"train": 1 - replayed, "replay": replayed}
 
   def _fetch(self, epoch, batch):
     """Returns (device batches, ids, number of steps, place after), or None."""

@@ -94,8 +94,12 @@ class Folder:
     with explained(self.path):
       curve = self.path / "curve.jsonl"
       if curve.exists():
+        # What lies beyond will be logged again.
         self._curve = [
-          point for point in _read_points(curve) if point["step"] <= place.step
+          point
+          for point in _read_points(curve)
+          if point["step"]
+          <= (place.evaluated if "accuracy" in point else place.step)
         ]
       _write_lines(curve, self._curve)
       self._write_records()

@@ -1,11 +1,27 @@
 """Small, real pieces that many tests build on."""
 
+import os
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
 from jcl import session
 from jcl.networks import catalogue
 from jcl.streams import scenarios, sources
+
+# What one test has compiled, no other compiles again; processes that tests
+# start inherit the variables.
+for option, value in {
+  "jax_compilation_cache_dir": str(
+    Path(__file__).parent.parent / ".pytest_cache" / "compiled"
+  ),
+  "jax_persistent_cache_min_compile_time_secs": 0.0,
+  "jax_persistent_cache_min_entry_size_bytes": -1,
+}.items():
+  jax.config.update(option, value)
+  os.environ[option.upper()] = str(value)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +64,5 @@ def learn(stream, network):
 
 def leaves_equal(first, second) -> bool:
   """Tells whether two trees hold the same bits."""
-  import jax
-
   pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
   return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)

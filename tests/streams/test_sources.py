@@ -49,7 +49,7 @@ def test_load_by_name(tmp_path):
   "name, options, message",
   [
     ("imagenet", {}, "no data set is called 'imagenet'.*choose from cifar10, "),
-    ("cifar100", {"label": "fine"}, "no option 'label'.*choose from download, labels"),
+    ("cifar100", {"label": "fine"}, "no option 'label'.*download, labels"),
     ("digits", {"size": 3}, "no option 'size'; choose from none"),
     ("csv", {}, "needs the option path=..."),
   ],
