@@ -8,79 +8,22 @@ after a stop is in the last event: a `LearnerState` and a `Place`.
 from collections.abc import Iterator
 import dataclasses
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from jcl import base
 from jcl.cost import count
-from jcl.cost import ledger as ledger_lib
+from jcl.progress import Event, Place, Setting, Tally
 from jcl.streams import batching
-from jcl.streams import stream as stream_lib
 from jcl.train import gather
-from jcl.train import learner as learner_lib
 
 EXTRACT = 500  # examples per batch when features are read for a memory
 
 
 class NonFiniteLossError(ArithmeticError):
   """The loss left the finite numbers; the state that did it is discarded."""
-
-
-@dataclasses.dataclass
-class Tally:
-  """Running sums of one experience."""
-
-  steps: int = 0
-  examples: float = 0.0
-  loss: float = 0.0  # summed over steps
-  online_correct: float = 0.0  # first epoch
-  online_examples: float = 0.0
-
-
-@dataclasses.dataclass
-class Place:
-  """Where a run stands: with a `LearnerState`, all that resuming needs."""
-
-  experience: int = 0
-  begun: bool = False  # the experience's decision is made, its set gathered
-  epoch: int = 0
-  batch: int = 0  # next batch of the epoch
-  step: int = 0  # updates since the start of the run
-  evaluated: int = 0  # step of the last evaluation mid-way
-  selection: base.Selection | None = None
-  decision: base.Decision | None = None
-  control: Any = ()
-  tally: Tally = dataclasses.field(default_factory=Tally)
-  spent: base.Cost = base.Cost()  # training cost of this experience
-  initial: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-  records: list[base.Record] = dataclasses.field(default_factory=list)
-
-
-class Event(NamedTuple):
-  """Something that happened; the state is valid until the next event."""
-
-  kind: Literal["begin", "steps", "evaluated", "experience"]
-  state: base.LearnerState
-  place: Place
-  scalars: dict[str, Any]  # what is worth logging, Python numbers
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-  """What a run is made of, beside its state."""
-
-  stream: stream_lib.Stream
-  learner: learner_lib.Learner
-  controller: base.Controller
-  ledger: ledger_lib.Ledger
-  seed: int
-  evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
-
-  @property
-  def key(self) -> base.Key:
-    return jax.random.key(self.seed)
 
 
 def start(setting: Setting) -> tuple[base.LearnerState, Place]:
@@ -166,26 +109,38 @@ def _begin(setting, state, place, scope):
   if method.replay.when == "before":
     state = _offer(setting, state, index)
   state = learner.begin(state, scope)
-  first_batch = next(
-    _batches(setting, gather.Experiences(stream, [index]), index)
-  )
+  batches, _ = next(_dispatches(setting, index))
   state, place.selection = learner.select(
     _key(setting, 3, index),
     state,
     place.selection,
     place.decision,
-    first_batch,
+    jax.tree.map(lambda leaf: leaf[0], batches),
   )
   place.begun = True
   return state
 
 
-def _batches(setting, source, index) -> Iterator[base.Batch]:
-  """Yields a training set's first epoch as device batches [B, ...]."""
+def _dispatches(
+  setting: Setting, index: int
+) -> Iterator[tuple[base.Batch, int]]:
+  """Yields (device batches [K, B, ...], how many of the K are used).
+
+  Together they hold every example of experience `index` once, in the order of
+  its first epoch.
+  """
+  source = gather.Experiences(setting.stream, [index])
   rows = _rows(setting, source, index, epoch=0)
-  for start in range(len(rows)):
-    batches = setting.learner.put_batches(source.batch(rows[start, None]))
-    yield jax.tree.map(lambda leaf: leaf[0], batches)
+  size = setting.learner.steps_per_dispatch
+  for start in range(0, len(rows), size):
+    part = rows[start : start + size]
+    batches = source.batch(_filled(part, size))
+    yield setting.learner.put_batches(batches), len(part)
+
+
+def _filled(rows: np.ndarray, size: int) -> np.ndarray:
+  """Returns rows [k, B] of a dispatch as [size, B], padded with -1."""
+  return np.pad(rows, ((0, size - len(rows)), (0, 0)), constant_values=-1)
 
 
 def _rows(setting, source, index, epoch) -> np.ndarray:
@@ -271,9 +226,7 @@ class _Steps:
       self._order = (epoch, rows)
     rows = self._order[1][batch : batch + learner.steps_per_dispatch]
     num_steps = len(rows)
-    missing = learner.steps_per_dispatch - num_steps
-    rows = np.pad(rows, ((0, missing), (0, 0)), constant_values=-1)
-    batches = self.source.batch(rows)
+    batches = self.source.batch(_filled(rows, learner.steps_per_dispatch))
     ended = batch + num_steps >= len(self._order[1])
     after = (epoch + 1, 0) if ended else (epoch, batch + num_steps)
     return learner.put_batches(batches), batches.ids, num_steps, after
@@ -337,10 +290,9 @@ class _Steps:
 
 def _offer(setting, state, index) -> base.LearnerState:
   """Offers every example of an experience to the memory, in one pass."""
-  learner, stream = setting.learner, setting.stream
-  source = gather.Experiences(stream, [index])
-  for i, batch in enumerate(_batches(setting, source, index)):
-    state = learner.add(_key(setting, 4, index, i), state, batch)
+  key = _key(setting, 4, index)
+  for batches, used in _dispatches(setting, index):
+    state = setting.learner.add(key, state, batches, used)
   return state
 
 
@@ -348,30 +300,34 @@ def _end(setting, state, place, scope) -> base.LearnerState:
   """Closes an experience: what the objective and the memory keep of it."""
   learner, index = setting.learner, place.experience
   objective, replay = learner.method.objective, learner.method.replay
-  stream = setting.stream
-  source = gather.Experiences(stream, [index])
   if objective.accumulate is not None:
-    for i, batch in enumerate(_batches(setting, source, index)):
-      key = _key(setting, 5, index, i)
-      state = learner.accumulate(key, state, batch, scope)
+    key = _key(setting, 5, index)
+    for batches, used in _dispatches(setting, index):
+      state = learner.accumulate(key, state, batches, used, scope)
   state = learner.finish(state, scope)
   if replay.when == "after":
     state = _offer(setting, state, index)
   if replay.rebuild is not None:
-    batches, features = [], []
-    rows = np.arange(len(source), dtype=np.int32)
-    rows = np.pad(rows, (0, -len(rows) % EXTRACT), constant_values=-1)
-    for part in rows.reshape(-1, EXTRACT):
-      batch = source.batch(part[None])
-      batches.append(jax.tree.map(lambda leaf: leaf[0], batch))
-      features.append(learner.features(state, batches[-1].x))
-    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
-    whole = whole._replace(extras={"features": np.concatenate(features)})
-    whole = jax.tree.map(lambda leaf: leaf[: len(source)], whole)
+    examples = _with_features(setting, state, index)
     with setting.ledger.timed("replay"):
-      rebuilt = replay.rebuild(state.replay, whole)
+      rebuilt = replay.rebuild(state.replay, examples)
       state = state._replace(replay=learner.put(rebuilt))
   return state
+
+
+def _with_features(setting, state, index) -> base.Batch:
+  """Returns all examples of an experience [N, ...] with their features."""
+  source = gather.Experiences(setting.stream, [index])
+  rows = np.arange(len(source), dtype=np.int32)
+  rows = np.pad(rows, (0, -len(rows) % EXTRACT), constant_values=-1)
+  parts = []
+  for chunk in rows.reshape(-1, 1, EXTRACT):
+    part = jax.tree.map(lambda leaf: leaf[0], source.batch(chunk))
+    features = setting.learner.features(state, part.x)
+    parts.append(part._replace(extras={"features": features}))
+  return jax.tree.map(
+    lambda *leaves: np.concatenate(leaves)[: len(source)], *parts
+  )
 
 
 def _evaluate(setting, state, head):

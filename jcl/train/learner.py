@@ -210,13 +210,14 @@ class Learner:
     spec = jax.sharding.PartitionSpec(*axes)
     return jax.sharding.NamedSharding(self._mesh, spec)
 
-  def add(self, key, state, batch: base.Batch) -> base.LearnerState:
-    """Offers a batch [B, ...] to the memory without learning from it.
+  def add(self, key, state, batches, num_batches) -> base.LearnerState:
+    """Offers batches [K, B, ...] to the memory without learning from them.
 
     Where the objective stores extras, they are the logits as of now.
     """
 
-    def build(key, state, batch):
+    def visit(key, state, batch, scope):
+      del scope
       extras = {}
       if self.method.objective.stores(self.network):
         forward = step_lib.forward_fn(self.network, self.preprocess)
@@ -227,7 +228,9 @@ class Learner:
       )
       return state._replace(replay=kept)
 
-    return self._run("replay", "add", build, key, state, batch, donate=(1,))
+    return self._visit(
+      "replay", "add", visit, key, state, batches, num_batches, ()
+    )
 
   def begin(self, state, scope) -> base.LearnerState:
     """Opens an experience for the objective."""
@@ -242,28 +245,41 @@ class Learner:
 
     return self._run("train", "begin", build, state, scope)
 
-  def accumulate(self, key, state, batch, scope) -> base.LearnerState:
-    """Shows a finished experience's batch to the objective once more."""
+  def accumulate(
+    self, key, state, batches, num_batches, scope
+  ) -> base.LearnerState:
+    """Shows batches [K, B, ...] of a finished experience once more."""
     forward = step_lib.forward_fn(self.network, self.preprocess)
     accumulate = self.method.objective.accumulate
     assert accumulate is not None
 
-    def build(key, state, batch, scope):
-      train = state.train
+    def visit(key, state, batch, scope):
+      train, noted = state.train, state.objective
       noted = accumulate(
-        forward,
-        train.params,
-        train.stats,
-        batch,
-        scope,
-        state.objective,
-        key,
+        forward, train.params, train.stats, batch, scope, noted, key
       )
       return state._replace(objective=noted)
 
-    return self._run(
-      "probe", "accumulate", build, key, state, batch, scope, donate=(1,)
+    return self._visit(
+      "probe", "accumulate", visit, key, state, batches, num_batches, scope
     )
+
+  def _visit(
+    self, account, name, visit, key, state, batches, num_batches, scope
+  ):
+    """Runs `visit(key, state, batch, scope) -> state` over some batches."""
+
+    def step(key, state, batch, scope):
+      key = jax.random.fold_in(key, batch.ids[0])
+      return visit(key, state, batch, scope), step_lib.NO_INFO
+
+    call = step_lib.build_program(step, self.steps_per_dispatch)
+    args = key, state, batches, np.int32(num_batches), scope
+    program = self._compiled((name,), call, args, donate=(1,))
+    flops, moved = program.cost.flops, program.cost.bytes_accessed
+    with self.ledger.timed(account, num_batches * flops, num_batches * moved):
+      state, _ = jax.block_until_ready(program.call(*args))
+    return state
 
   def finish(self, state, scope) -> base.LearnerState:
     """Closes an experience for the objective."""

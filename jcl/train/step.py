@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jcl import base
@@ -17,9 +18,13 @@ from jcl.train import augment as augmentation
 class Info(NamedTuple):
   """What one update reports."""
 
-  loss: jax.Array  # [] float32
-  correct: jax.Array  # [] float32, right answers before the update, weighted
-  examples: jax.Array  # [] float32, stream examples, padding left out
+  loss: base.Array  # [] float32
+  correct: base.Array  # [] float32, right answers before the update, weighted
+  examples: base.Array  # [] float32, stream examples, padding left out
+
+
+_ZERO = np.zeros((), np.float32)
+NO_INFO = Info(_ZERO, _ZERO, _ZERO)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +217,7 @@ def build_program(step: Step, max_steps: int):
       del num_steps
       batch = jax.tree.map(lambda leaf: leaf[0], batches)
       state, info = step(key, state, batch, scope)
-      return state, jax.tree.map(lambda leaf: leaf[None], info)
+      return state, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], info)
 
     return single
 

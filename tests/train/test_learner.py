@@ -93,10 +93,18 @@ def test_selecting_keeps_the_slots_of_what_stays():
   assert again == chosen and tiny_network.same_bits(same, state)
 
 
+def dispatch(learner, *batches):
+  """Batches as one dispatch [K, B, ...], and how many of the K there are."""
+  batches = batches or (tiny_network.batch(),)
+  missing = learner.steps_per_dispatch - len(batches)
+  rows = (*batches, *(batches[:1] * missing))
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *rows), len(batches)
+
+
 def test_restart_draws_parameters_and_keeps_the_rest():
   learner = make()
   state, selection = learner.init(jax.random.key(0))
-  state = learner.add(jax.random.key(1), state, tiny_network.batch())
+  state = learner.add(jax.random.key(1), state, *dispatch(learner))
   state = state._replace(train=state.train._replace(step=jnp.int32(9)))
   fresh = learner.restart(jax.random.key(2), state, selection)
   assert int(fresh.train.step) == 9
@@ -111,7 +119,7 @@ def test_adding_stores_what_the_objective_needs():
   params, stats = tiny_network.leaves(state.train.params), state.train.stats
   expected = NETWORK.apply(state.train.params, stats, batch.x).logits
   expected = np.asarray(expected)
-  after = learner.add(jax.random.key(1), state, batch)
+  after = learner.add(jax.random.key(1), state, *dispatch(learner, batch))
   items = after.replay.items
   np.testing.assert_allclose(
     items.extras["logits"][:4], expected, rtol=1e-5, atol=1e-6

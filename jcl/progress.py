@@ -1,0 +1,66 @@
+"""What a run is made of, where it stands, and what it tells."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from jcl import base
+from jcl.cost import ledger as ledger_lib
+from jcl.streams import stream as stream_lib
+from jcl.train import learner as learner_lib
+
+
+@dataclasses.dataclass
+class Tally:
+  """Running sums of one experience."""
+
+  steps: int = 0
+  examples: float = 0.0
+  loss: float = 0.0  # summed over steps
+  online_correct: float = 0.0  # first epoch
+  online_examples: float = 0.0
+
+
+@dataclasses.dataclass
+class Place:
+  """Where a run stands: with a `LearnerState`, all that resuming needs."""
+
+  experience: int = 0
+  begun: bool = False  # the experience's decision is made, its set gathered
+  epoch: int = 0
+  batch: int = 0  # next batch of the epoch
+  step: int = 0  # updates since the start of the run
+  evaluated: int = 0  # step of the last evaluation mid-way
+  selection: base.Selection | None = None
+  decision: base.Decision | None = None
+  control: Any = ()
+  tally: Tally = dataclasses.field(default_factory=Tally)
+  spent: base.Cost = base.Cost()  # training cost of this experience
+  initial: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+  records: list[base.Record] = dataclasses.field(default_factory=list)
+
+
+class Event(NamedTuple):
+  """Something that happened; the state is valid until the next event."""
+
+  kind: Literal["begin", "steps", "evaluated", "experience"]
+  state: base.LearnerState
+  place: Place
+  scalars: dict[str, Any]  # what is worth logging, Python numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """What a run is made of, beside its state."""
+
+  stream: stream_lib.Stream
+  learner: learner_lib.Learner
+  controller: base.Controller
+  ledger: ledger_lib.Ledger
+  seed: int
+  evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
+
+  @property
+  def key(self) -> base.Key:
+    return jax.random.key(self.seed)
