@@ -109,13 +109,14 @@ def _begin(setting, state, place, scope):
   if method.replay.when == "before":
     state = _offer(setting, state, index)
   state = learner.begin(state, scope)
-  batches, _ = next(_dispatches(setting, index))
+  source = gather.Experiences(stream, [index])
+  probe = source.batch(_rows(setting, source, index, epoch=0)[:1])
   state, place.selection = learner.select(
     _key(setting, 3, index),
     state,
     place.selection,
     place.decision,
-    jax.tree.map(lambda leaf: leaf[0], batches),
+    jax.tree.map(lambda leaf: leaf[0], learner.put_batches(probe)),
   )
   place.begun = True
   return state

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
 from jcl import session
@@ -60,9 +59,3 @@ def learn(stream, network):
     )
 
   return run
-
-
-def leaves_equal(first, second) -> bool:
-  """Tells whether two trees hold the same bits."""
-  pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-  return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)
