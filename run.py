@@ -77,7 +77,9 @@ _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", None, "examples per update; default the recipe's, else 10"
 )
 _LEARNING_RATE = flags.DEFINE_float(
-  "learning_rate", None, "step size; default the recipe's, else 0.1"
+  "learning_rate",
+  None,
+  "step size; default the recipe's, else 0.03 for sgd and 0.001 for adam",
 )
 _OPTIMIZER = flags.DEFINE_enum(
   "optimizer",

@@ -72,7 +72,7 @@ class Result:
 
 def complete(method: base.Method, training: base.Training) -> base.Training:
   """Returns full hyper-parameters: the method's, else these, else defaults."""
-  return method.training.over(training.over(optimizers.DEFAULTS))
+  return optimizers.complete(method.training.over(training))
 
 
 def assemble(
@@ -92,7 +92,7 @@ def assemble(
     network: the model; its input shape and classes must be the stream's.
     method: the recipe.
     training: hyper-parameters for all that the method leaves open; what both
-      leave open is taken from `optimizer.DEFAULTS`.
+      leave open is taken from `optimizer.complete`.
     seed: decides initialisation, order, replay and augmentation.
     options: how to carry it out.
     controller: decides each experience's effort; the method's own goes first,

@@ -110,9 +110,11 @@ class Folder:
 
   def note(self, event: loop.Event, stop: bool = False) -> None:
     """Files an event; saves a checkpoint where one is due, or at a stop."""
+    place = event.place
+    if event.kind == "evaluated":
+      self._curve.append(_point(place, event.scalars))
     if self.path is None or self._checkpoints is None:
       return
-    place = event.place
     save = event.kind == "experience"
     if jax.process_count() == 1:
       save = save or stop or self._checkpoints.due()
@@ -125,32 +127,24 @@ class Folder:
         self._checkpoints.save(snapshot)
 
   def _write(self, event: loop.Event, save: bool) -> None:
-    assert self.path is not None
+    assert self.path is not None and self._events is not None
     place = event.place
-    scalars: Mapping[str, Any] | None = event.scalars
-    if event.kind != "evaluated":
-      scalars = self._stretch.add(place.step, event.scalars, end=save)
+    point = None
+    if event.kind == "evaluated":
+      point = self._curve[-1]
+    elif scalars := self._stretch.add(place.step, event.scalars, end=save):
+      point = _point(place, scalars)
+      self._curve.append(point)
     with explained(self.path):
-      if scalars:
-        self._write_point(place, scalars)
+      if point:
+        with open(self.path / "curve.jsonl", "a", encoding="utf-8") as file:
+          file.write(json.dumps(summary.encode(point)) + "\n")
+        shown = ("loss", "online_accuracy", "steps_per_second")
+        numbers = {f"train/{k}": v for k, v in point.items() if k in shown}
+        self._events.scalars(place.step, numbers)
       if event.kind == "experience":
         self._write_records()
-        if self._events is not None:
-          self._events.record(place.records[-1], place.step)
-
-  def _write_point(self, place: loop.Place, scalars: Mapping[str, Any]) -> None:
-    assert self.path is not None
-    point = {"step": place.step, "experience": place.experience, **scalars}
-    self._curve.append(point)
-    with open(self.path / "curve.jsonl", "a", encoding="utf-8") as file:
-      file.write(json.dumps(summary.encode(point)) + "\n")
-    if self._events is not None:
-      numbers = {
-        f"train/{name}": scalars[name]
-        for name in ("loss", "online_accuracy", "steps_per_second")
-        if name in scalars
-      }
-      self._events.scalars(place.step, numbers)
+        self._events.record(place.records[-1], place.step)
 
   def _write_records(self) -> None:
     assert self.path is not None
@@ -291,6 +285,10 @@ def write_atomically(path: Path, text: str) -> None:
     file.flush()
     os.fsync(file.fileno())
   os.replace(partial, path)
+
+
+def _point(place: loop.Place, scalars: Mapping[str, Any]) -> dict[str, Any]:
+  return {"step": place.step, "experience": place.experience, **scalars}
 
 
 def _write_lines(path: Path, values: Iterable[Any]) -> None:

@@ -225,3 +225,12 @@ def test_costs_survive_a_stop(setting, tmp_path, monkeypatch):
     spent = record.costs["train"]
     assert spent.seconds > 0 and math.isfinite(spent.seconds)
   assert result.records[0].costs["checkpoint"].seconds > 0
+
+
+def test_evaluations_on_the_way_count_without_a_folder_too(
+  setting, undisturbed
+):
+  result = session.run(setting, None, OPTIONS)
+  for scenario in ("class_incremental", "task_incremental"):
+    name = "anytime_average"
+    assert result.summary[scenario][name] == undisturbed.summary[scenario][name]

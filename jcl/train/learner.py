@@ -234,16 +234,22 @@ class Learner:
 
   def begin(self, state, scope) -> base.LearnerState:
     """Opens an experience for the objective."""
-    begin = self.method.objective.begin
-    if begin is None:
+    return self._turn("begin", self.method.objective.begin, state, scope)
+
+  def finish(self, state, scope) -> base.LearnerState:
+    """Closes an experience for the objective."""
+    return self._turn("finish", self.method.objective.finish, state, scope)
+
+  def _turn(self, name, hook, state, scope) -> base.LearnerState:
+    if hook is None:
       return state
 
     def build(state, scope):
       train = state.train
-      opened = begin(state.objective, train.params, train.stats, scope)
-      return state._replace(objective=opened)
+      noted = hook(state.objective, train.params, train.stats, scope)
+      return state._replace(objective=noted)
 
-    return self._run("train", "begin", build, state, scope)
+    return self._run("train", name, build, state, scope)
 
   def accumulate(
     self, key, state, batches, num_batches, scope
@@ -280,19 +286,6 @@ class Learner:
     with self.ledger.timed(account, num_batches * flops, num_batches * moved):
       state, _ = jax.block_until_ready(program.call(*args))
     return state
-
-  def finish(self, state, scope) -> base.LearnerState:
-    """Closes an experience for the objective."""
-    finish = self.method.objective.finish
-    if finish is None:
-      return state
-
-    def build(state, scope):
-      train = state.train
-      closed = finish(state.objective, train.params, train.stats, scope)
-      return state._replace(objective=closed)
-
-    return self._run("train", "finish", build, state, scope)
 
   def features(self, state, x: np.ndarray) -> np.ndarray:
     """Returns what the head reads [B, D], in evaluation mode."""

@@ -1,12 +1,14 @@
 """Optimisers from hyper-parameters."""
 
+import dataclasses
+
 import optax
 
 from jcl import base
 
 # What a run uses where neither the recipe nor the caller says otherwise.
 DEFAULTS = base.Training(
-  learning_rate=0.1,
+  learning_rate=0.03,
   batch_size=10,
   epochs=1,
   optimizer="sgd",
@@ -15,7 +17,16 @@ DEFAULTS = base.Training(
   clip=0.0,
   head="seen",
 )
-ADAM_LEARNING_RATE = 1e-3
+
+_ADAPTIVE_RATE = 1e-3  # in place of the default rate, for adam and adamw
+
+
+def complete(training: base.Training) -> base.Training:
+  """Returns the hyper-parameters with defaults where they are None."""
+  rate = training.learning_rate
+  if rate is None and training.optimizer in ("adam", "adamw"):
+    training = dataclasses.replace(training, learning_rate=_ADAPTIVE_RATE)
+  return training.over(DEFAULTS)
 
 
 def build(training: base.Training) -> optax.GradientTransformation:

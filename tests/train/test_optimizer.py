@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+from jcl import base
 from jcl.train import optimizer as optimizers
 
 PARAMS = {"w": jnp.array([2.0, -3.0])}
@@ -12,6 +13,7 @@ GRADS = {"w": jnp.array([0.5, -4.0])}
 
 
 def steps(count=1, **changes):
+  changes = {"learning_rate": 0.1, **changes}
   training = dataclasses.replace(optimizers.DEFAULTS, **changes)
   optimizer = optimizers.build(training)
   params, state = PARAMS, optimizer.init(PARAMS)
@@ -43,6 +45,16 @@ def test_decay_is_coupled_but_for_adamw():
     [2 - 0.01 * (1 + 0.2), -3 + 0.01 * (1 + 0.3)],
     rtol=1e-5,
   )
+
+
+def test_defaults_fill_what_is_open():
+  filled = optimizers.complete(base.Training(epochs=3))
+  assert filled.epochs == 3 and filled.optimizer == "sgd"
+  assert None not in dataclasses.astuple(filled)
+  adam = optimizers.complete(base.Training(optimizer="adam"))
+  assert adam.learning_rate < filled.learning_rate
+  own = base.Training(optimizer="adam", learning_rate=0.5)
+  assert optimizers.complete(own).learning_rate == 0.5
 
 
 @pytest.mark.parametrize(
