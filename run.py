@@ -148,9 +148,12 @@ _EPOCHS_BY_DATA = {"digits": 10}
 
 
 def main(argv: list[str]) -> int:
-  # Orbax tells every step of every save at this level.
-  logging.get_absl_logger().addFilter(
-    lambda record: "orbax" not in record.pathname or record.levelno >= 30
+  # Libraries tell at this level what they try and every step of a save.
+  logging.get_absl_handler().addFilter(
+    lambda record: (
+      record.levelno > 20
+      or not (record.name.startswith("jax") or "/orbax/" in record.pathname)
+    )
   )
   try:
     if argv[1:2] == ["report"]:
