@@ -37,6 +37,7 @@ class Snapshot:
   state: base.LearnerState
   place: loop.Place
   ledger: Mapping[str, Any]
+  curve: Mapping[str, Any]  # what is gathered for its next point
 
 
 def place_to_json(place: loop.Place) -> dict[str, Any]:
@@ -121,6 +122,7 @@ class Checkpoints:
       "arrays": described,
       "place": place_to_json(snapshot.place),
       "ledger": dict(snapshot.ledger),
+      "curve": dict(snapshot.curve),
     }
     ocp = self._ocp
     with _as_os_error():
@@ -158,7 +160,7 @@ class Checkpoints:
       place = place_from_json(host["place"])
       template = template_fn(place.selection)
       state = _assemble(template, arrays, host["arrays"])
-      return Snapshot(state, place, host["ledger"])
+      return Snapshot(state, place, host["ledger"], host["curve"])
     return None
 
   def _read(self, number: int):

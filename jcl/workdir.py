@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -58,6 +59,7 @@ class Folder:
     self._stack = contextlib.ExitStack()
     self._checkpoints: checkpoint.Checkpoints | None = None
     self._events: events.EventWriter | None = None
+    self._stretch: Stretch | None = None
     if path is None:
       return
     with explained(path), contextlib.ExitStack() as stack:
@@ -79,18 +81,21 @@ class Folder:
     if self._checkpoints is None or self.path is None:
       return None
     with explained(self.path):
-      return self._checkpoints.restore(template_fn)
+      snapshot = self._checkpoints.restore(template_fn)
+    if snapshot is not None:
+      self._stretch = Stretch(**snapshot.curve)
+    return snapshot
 
   def begin(self, setting: loop.Setting, place: loop.Place) -> None:
     """Brings the files in line with where the run stands."""
     self._setting, self._place = setting, place
     with setting.stream.held_out.open() as test_sets:
       self._test_sizes = [len(data) for data in test_sets]
+    if self._stretch is None:
+      steps = loop.expected_steps(setting, place)
+      self._stretch = Stretch(max(1, steps // CURVE_POINTS))
     if self.path is None or not self._writes:
       return
-    self._stretch = Stretch(
-      place.step, max(1, loop.expected_steps(setting, place) // CURVE_POINTS)
-    )
     with explained(self.path):
       curve = self.path / "curve.jsonl"
       if curve.exists():
@@ -119,20 +124,24 @@ class Folder:
     if jax.process_count() == 1:
       save = save or stop or self._checkpoints.due()
     if self._writes:
-      self._write(event, save)
+      self._write(event)
     if save:
+      assert self._stretch is not None
       with explained(self.path), self._setting.ledger.timed("checkpoint"):
         ledger = self._setting.ledger.state()
-        snapshot = checkpoint.Snapshot(event.state, place, ledger)
-        self._checkpoints.save(snapshot)
+        gathered = dataclasses.asdict(self._stretch)
+        self._checkpoints.save(
+          checkpoint.Snapshot(event.state, place, ledger, gathered)
+        )
 
-  def _write(self, event: loop.Event, save: bool) -> None:
+  def _write(self, event: loop.Event) -> None:
     assert self.path is not None and self._events is not None
-    place = event.place
-    point = None
+    assert self._stretch is not None
+    place, point = event.place, None
+    end = event.kind == "experience"
     if event.kind == "evaluated":
       point = self._curve[-1]
-    elif scalars := self._stretch.add(place.step, event.scalars, end=save):
+    elif scalars := self._stretch.add(place.step, event.scalars, end=end):
       point = _point(place, scalars)
       self._curve.append(point)
     with explained(self.path):
@@ -179,18 +188,18 @@ class Folder:
         self._stack.close()
 
 
+@dataclasses.dataclass
 class Stretch:
   """Averages what dispatches report until there is enough for a point.
 
-  Args:
-    step: where the run stands.
-    every: updates in a point.
+  Its fields are saved with a checkpoint, so that the points of a resumed run
+  are those of one that never stopped.
   """
 
-  def __init__(self, step: int, every: int):
-    self._every = every
-    self._begun = self._step = step
-    self._sums: dict[str, float] = {}
+  every: int  # updates in a point
+  begun: int = 0  # step at which the present stretch begins
+  step: int = 0  # up to which it has come
+  sums: dict[str, float] = dataclasses.field(default_factory=dict)
 
   def add(
     self, step: int, scalars: Mapping[str, float], end: bool
@@ -200,20 +209,20 @@ class Stretch:
     Means count by updates, "seconds" is their sum and "steps_per_second"
     follows from it. `end` closes the stretch early.
     """
-    count = step - self._step
-    self._step = step
+    count = step - self.step
+    self.step = step
     for name, value in scalars.items():
       weight = 1 if name == "seconds" else count
-      self._sums[name] = self._sums.get(name, 0.0) + weight * value
-    total = step - self._begun
-    if not total or not (end or total >= self._every):
+      self.sums[name] = self.sums.get(name, 0.0) + weight * value
+    total = step - self.begun
+    if not total or not (end or total >= self.every):
       return None
     point = {
       name: value if name == "seconds" else value / total
-      for name, value in self._sums.items()
+      for name, value in self.sums.items()
     }
     point["steps_per_second"] = total / max(point["seconds"], 1e-9)
-    self._begun, self._sums = step, {}
+    self.begun, self.sums = step, {}
     return point
 
 

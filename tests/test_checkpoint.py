@@ -75,7 +75,9 @@ def save(folder, *steps):
   for step in steps:
     where = place()
     where.step = step
-    checkpoints.save(checkpoint.Snapshot(state(), where, {"n": step}))
+    checkpoints.save(
+      checkpoint.Snapshot(state(), where, {"n": step}, {"every": 3})
+    )
     checkpoints.wait()
   checkpoints.close()
 
@@ -107,7 +109,7 @@ def test_all_bits_come_back(tmp_path, restore):
   dtypes = [leaf.dtype for leaf in jax.tree.leaves(snapshot.state)]
   assert dtypes == [leaf.dtype for leaf in jax.tree.leaves(state())]
   assert repr(snapshot.place) == repr(place())
-  assert snapshot.ledger == {"n": 9}
+  assert snapshot.ledger == {"n": 9} and snapshot.curve == {"every": 3}
 
 
 def test_an_empty_folder_holds_none(restore):
@@ -241,7 +243,7 @@ def test_a_writer_without_space_is_an_os_error(call, tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(checkpoints._manager, call, fail)
     with pytest.raises(OSError) as caught:
-      checkpoints.save(checkpoint.Snapshot(state(), place(), {}))
+      checkpoints.save(checkpoint.Snapshot(state(), place(), {}, {}))
       checkpoints.wait()
   assert caught.value.errno == errno.ENOSPC
   checkpoints.close()

@@ -1,5 +1,6 @@
 """Whole runs: with and without a folder, stopped, damaged, taken up again."""
 
+import dataclasses
 import json
 import math
 import os
@@ -234,3 +235,17 @@ def test_evaluations_on_the_way_count_without_a_folder_too(
   for scenario in ("class_incremental", "task_incremental"):
     name = "anytime_average"
     assert result.summary[scenario][name] == undisturbed.summary[scenario][name]
+
+
+def test_the_curve_does_not_depend_on_when_a_run_is_saved(
+  setting, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(workdir, "CURVE_POINTS", 3)  # points of several updates
+  rarely = dataclasses.replace(OPTIONS, checkpoint_seconds=1e9)
+  session.run(setting, tmp_path / "rarely", rarely)
+  session.run(setting, tmp_path / "often", OPTIONS)
+  assert len(curve(tmp_path / "rarely")) < 14
+  assert curve(tmp_path / "rarely") == curve(tmp_path / "often")
+  interrupt(setting, tmp_path / "stopped", monkeypatch, call=6)
+  session.run(setting, tmp_path / "stopped", OPTIONS)
+  assert curve(tmp_path / "rarely") == curve(tmp_path / "stopped")
