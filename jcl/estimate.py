@@ -10,6 +10,7 @@ import numpy as np
 from jcl import loop
 from jcl.cost import count
 from jcl.streams import batching
+from jcl.train import gather
 
 _TRIALS = 5
 
@@ -43,7 +44,7 @@ def of(setting: loop.Setting) -> Estimate:
   )
   num_steps = learner.steps_per_dispatch
   rows = np.resize(rows, (num_steps, rows.shape[1]))
-  source = loop.training_set(setting, 0)
+  source = gather.Experiences(setting.stream, [0])
   batches = learner.put_batches(source.batch(rows))
   times = []
   for _ in range(_TRIALS):

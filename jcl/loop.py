@@ -29,7 +29,7 @@ class NonFiniteLossError(ArithmeticError):
 def start(setting: Setting) -> tuple[base.LearnerState, Place]:
   """Returns the state and place of a run that has done nothing yet."""
   learner, stream = setting.learner, setting.stream
-  state, selection = learner.init(jax.random.fold_in(setting.key, 0))
+  state, selection = learner.init(_key(setting, 0))
   place = Place(selection=selection, control=setting.controller.init())
   everything = np.ones(stream.num_classes, bool)
   scores = _evaluate(setting, state, everything)
@@ -159,14 +159,6 @@ def _rows(setting, source, index, epoch) -> np.ndarray:
   return np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
 
 
-def training_set(
-  setting: Setting, index: int, memory: base.Batch | None = None
-) -> gather.Experiences | gather.Memory:
-  """Returns what experience `index` trains on, given what the memory holds."""
-  name = setting.learner.method.gather
-  return gather.training_set(name, setting.stream, index, memory)
-
-
 class _Steps:
   """The updates of one experience; `state` is the one reached so far."""
 
@@ -174,7 +166,9 @@ class _Steps:
     self.setting, self.state = setting, state
     self.place, self.scope = place, scope
     memory = state.replay.items if state.replay else None
-    self.source = training_set(setting, place.experience, memory)
+    self.source = gather.training_set(
+      setting.learner.method.gather, setting.stream, place.experience, memory
+    )
     self._order: tuple[int, np.ndarray] = (-1, np.zeros((0, 0), np.int32))
 
   def events(self) -> Iterator[Event]:

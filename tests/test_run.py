@@ -150,6 +150,10 @@ def test_list_and_estimate_learn_nothing(tmp_path):
   for word in ("parameters", "FLOP", "replay memory", "compile", "modelled"):
     assert word in told.stdout
   assert not (tmp_path / "runs").exists()
+  # Its training set is a memory, empty before the run.
+  told = call("--estimate", "--recipe=gdumb", "--compare=joint", cwd=tmp_path)
+  assert told.returncode == 0, told.stderr
+  assert "gdumb" in told.stdout and "joint" in told.stdout
 
 
 def test_budget_stops_training_and_says_why(tmp_path):
