@@ -169,9 +169,10 @@ def main(argv: list[str]) -> int:
   except KeyboardInterrupt:
     return _fail("interrupted before the first checkpoint", 130)
   except Exception as error:
-    from jcl import loop, session, workdir
+    from jcl import checkpoint, loop, session, workdir
 
     expected = (
+      checkpoint.CheckpointError,
       ValueError,
       FileNotFoundError,
       ImportError,
@@ -216,13 +217,19 @@ def _learn() -> int:
   compared = [text for text in _COMPARE.value if text not in ("none", "")]
   texts = list(dict.fromkeys([_RECIPE.value, *compared]))
   for text in texts:
-    recipes.build(text)  # a mistake in any recipe is told before any work
+    recipes.build(text)  # a mistake here is told before any data is read
   device = devices.detect(_IDLE_WATTS.value, _BUSY_WATTS.value)
   print(devices.describe(device), flush=True)
   source = _source()
-  first = [_assemble(source, text, _seeds()[0], device) for text in texts]
+  network = _network(_stream(source, _seeds()[0]))
+  # Building every kind of run once tells mistakes before any work; each run is
+  # built again when its turn comes, since its clock starts then.
+  first = {
+    text: _assemble(source, network, text, _seeds()[0], device)
+    for text in texts
+  }
   if _ESTIMATE.value:
-    return _estimate(dict(zip(texts, first, strict=True)))
+    return _estimate(first)
   del first
   folder = _folder(texts)
   with workdir.explained(folder):
@@ -233,7 +240,7 @@ def _learn() -> int:
     for seed in _seeds():
       for text in texts:
         runs.append(folder / _slug(text) / f"seed_{seed}")
-        setting = _assemble(source, text, seed, device)
+        setting = _assemble(source, network, text, seed, device)
         context = {"recipe": _recipe(text), "environment": {"flags": _flags()}}
         session.run(setting, runs[-1], _options(), context)
     _write_report(runs, folder)
@@ -265,21 +272,31 @@ def _source():
   return sources.load(name, _DATA_DIR.value, **options)
 
 
-def _assemble(source, text: str, seed: int, device):
-  """Puts one run together from the flags."""
-  from jcl import recipes, session
-  from jcl.control import limits
-  from jcl.networks import catalogue, precision
+def _stream(source, seed: int):
   from jcl.streams import scenarios
 
   name, options = spec.parse(_STREAM.value)
-  stream = scenarios.build(name, source, seed=seed, **options)
+  return scenarios.build(name, source, seed=seed, **options)
+
+
+def _network(stream) -> base.Network:
+  """Returns the model, which is the same for every recipe and seed."""
+  from jcl.networks import catalogue, precision
+
   model, options = spec.parse(_MODEL.value)
   if model == "auto":
     model = catalogue.suggest(stream.example_shape)
   network = catalogue.build(
     model, stream.example_shape, stream.num_classes, **options
   )
+  return precision.with_precision(network, _PRECISION.value)
+
+
+def _assemble(source, network, text: str, seed: int, device):
+  """Puts one run together from the flags."""
+  from jcl import recipes, session
+  from jcl.control import limits
+
   training = base.Training(
     learning_rate=_LEARNING_RATE.value,
     batch_size=_BATCH_SIZE.value,
@@ -303,8 +320,8 @@ def _assemble(source, text: str, seed: int, device):
   )
   controller = limits.within(complete.epochs, total, _TRAIN_SHARE.value)
   return session.assemble(
-    stream,
-    precision.with_precision(network, _PRECISION.value),
+    _stream(source, seed),
+    network,
     method,
     complete,
     seed,

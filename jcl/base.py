@@ -244,6 +244,17 @@ class Cost:
       self.bytes + other.bytes,
     )
 
+  def __sub__(self, other: "Cost") -> "Cost":
+    return self + -1.0 * other
+
+  def __rmul__(self, factor: float) -> "Cost":
+    return Cost(
+      factor * self.seconds,
+      factor * self.joules,
+      factor * self.flops,
+      factor * self.bytes,
+    )
+
 
 UNLIMITED = Cost(*(float("inf"),) * 4)
 

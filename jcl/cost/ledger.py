@@ -100,7 +100,7 @@ class Ledger:
       self._since = end
       entry.cost = base.Cost(own, self.device.joules(own), flops, bytes)
       for account, share in shares.items():
-        self._add(account, _scaled(entry.cost, share))
+        self._add(account, share * entry.cost)
 
   def charge(self, account: str, cost: base.Cost) -> None:
     """Adds work that was measured elsewhere.
@@ -127,19 +127,7 @@ class Ledger:
   def drain(self) -> dict[str, base.Cost]:
     """Returns what each account took since the last call; unused ones too."""
     totals = self.totals()
-    news = {
-      name: base.Cost(
-        *(
-          now - then
-          for now, then in zip(
-            dataclasses.astuple(total),
-            dataclasses.astuple(self._drained[name]),
-            strict=True,
-          )
-        )
-      )
-      for name, total in totals.items()
-    }
+    news = {name: total - self._drained[name] for name, total in totals.items()}
     self._drained = totals
     return news
 
@@ -179,7 +167,3 @@ def _check(*accounts: str) -> None:
       f"no account is called {', '.join(map(repr, unknown))}: choose from "
       f"{', '.join(ACCOUNTS)}"
     )
-
-
-def _scaled(cost: base.Cost, share: float) -> base.Cost:
-  return base.Cost(*(share * value for value in dataclasses.astuple(cost)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
 
 from jcl import base, spec
 from jcl.recipes import presets
@@ -40,7 +39,7 @@ def choices() -> dict[str, Callable[..., base.Method]]:
   return {name: globals()[name] for name in __all__}
 
 
-def build(text: str, more: dict[str, Any] | None = None) -> base.Method:
+def build(text: str) -> base.Method:
   """Returns the method that a text such as "er:buffer=500" describes.
 
   Beside a recipe's own options, every field of `base.Training` is one
@@ -49,13 +48,12 @@ def build(text: str, more: dict[str, Any] | None = None) -> base.Method:
 
   Args:
     text: name and options, in the notation of `spec.parse`.
-    more: further recipes by name, looked up before those of this package.
 
   Raises:
     ValueError: for unknown names, options or values.
   """
   name, options = spec.parse(text)
-  recipe = spec.choose("recipe", {**choices(), **(more or {})}, name)
+  recipe = spec.choose("recipe", choices(), name)
   preset = options.pop("preset", None)
   spec.check("recipe", name, recipe, options, (*_TRAINING, "preset"))
   if preset is not None:
