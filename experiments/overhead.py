@@ -174,9 +174,7 @@ class _Calls:
       base.Scope(np.array(0, np.int32), *(np.ones(10, bool),) * 3)
     )
     self._key, self._state = setting.key, state
-    self._program = learner.step_program(
-      place.selection, self._key, state, self._scope
-    )
+    self._program = learner.step_program(place.selection)
     source = gather.training_set("current", setting.stream, 0, None)
     shape = -1, learner.steps_per_dispatch, learner.batch_size
     rows = np.arange(len(source), dtype=np.int32).reshape(shape)

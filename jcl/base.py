@@ -125,6 +125,7 @@ class LearnerState(NamedTuple):
   replay: ReplayState | tuple[()]
   objective: Any  # what the objective remembers, () where nothing
   selector: Any  # what the selector remembers, () where nothing
+  parked: Any = ()  # optimiser slots of tensors that do not train
 
 
 class Aux(NamedTuple):
@@ -204,14 +205,39 @@ class Replay(NamedTuple):
   rebuild: Callable[[ReplayState, Batch], ReplayState] | None = None
 
 
+class Probe(NamedTuple):
+  """What a selector may look at: copies, so that nothing it does is felt."""
+
+  params: Params
+  batches: tuple[Batch, ...]  # drawn anew for every choice
+  # (params, batch, key) -> gradient of the method's loss, every tensor's
+  gradient: Callable[[Params, Batch, Key], Params]
+  # (grads, params) -> params after the run's optimiser has made one update
+  advance: Callable[[Params, Params], Params]
+  learning_rate: float
+
+
 class Selector(NamedTuple):
-  """Scores tensors on the device, chooses among them on the host."""
+  """Scores tensors with the device's help, chooses among them on the host.
+
+  `init(params)` makes its state, arrays only; `update(key, state, probe)`
+  scores anew; `choose(state, network, times, budget)` returns a `Selection`,
+  with `times` the profile that `profile` asks for (or None) and `budget` a
+  share of a full step's time. All run outside `jax.jit`.
+
+  `slots` says what becomes of the optimiser slots of a tensor that leaves:
+  "drop" forgets them; "keep" parks them as they are, "decay" lets them fade
+  while the tensor is away, and "reset" starts anew where it was away for more
+  than one choice.
+  """
 
   init: Callable[[Params], Any]
-  # (key, selector state, learner's train state, probe batch) -> selector state
-  update: Callable[[Key, Any, TrainState, Batch], Any]
-  # (selector state, network, budget as a share of a full step) -> Selection
-  choose: Callable[[Any, Network, float], Selection]
+  update: Callable[[Key, Any, Probe], Any]
+  choose: Callable[[Any, Network, Any, float], Selection]
+  every: int = 0  # epochs between choices; 0: one per experience
+  num_probes: int = 0  # batches that `update` wants; 0: it is not called
+  profile: Literal["", "analytic", "timed", "calibrated"] = ""
+  slots: Literal["drop", "keep", "decay", "reset"] = "drop"
 
 
 class Predictor(NamedTuple):
@@ -299,6 +325,9 @@ class Training:
   clip: float | None = None  # bound on each gradient entry's magnitude
   # Outputs in play: "seen" masks classes that have not arrived, "all" none.
   head: Literal["seen", "all"] | None = None
+  # Normalisers of trained units: "batch" uses and updates batch statistics,
+  # "frozen" uses the running ones and leaves them as they are.
+  norms: Literal["batch", "frozen"] | None = None
 
   def over(self, fallback: "Training") -> "Training":
     """Returns these values, with `fallback`'s where they are None."""
@@ -358,6 +387,17 @@ class Experience:
 
 
 @dataclasses.dataclass(frozen=True)
+class Choice:
+  """One choice of what trains."""
+
+  step: int  # updates made before it
+  epoch: int  # of its experience
+  trainable: tuple[bool, ...]  # [W] in the order of `Network.tensors`
+  share: float  # of a full step's time by the profile, NaN without one
+  adopted: int  # step from which it trains
+
+
+@dataclasses.dataclass(frozen=True)
 class Record:
   """What one experience did, cost and achieved: plain Python throughout."""
 
@@ -376,3 +416,4 @@ class Record:
   memory: dict[str, Any]  # examples, bytes, and examples per class
   costs: dict[str, Cost]  # by account, this experience only
   peak_bytes: int  # of this process so far
+  choices: tuple[Choice, ...] = ()  # of what trained in it, in order

@@ -44,9 +44,10 @@ def place_to_json(place: loop.Place) -> dict[str, Any]:
   """Returns a JSON-ready copy of a run's place."""
   fields = {f.name: getattr(place, f.name) for f in dataclasses.fields(place)}
   fields["records"] = [summary.to_json(r) for r in place.records]
-  fields["selection"] = (
-    None if place.selection is None else list(place.selection.trainable)
-  )
+  for name in ("selection", "following"):
+    chosen = fields[name]
+    fields[name] = None if chosen is None else list(chosen.trainable)
+  fields["choices"] = summary.encode(place.choices)
   for name in ("decision", "tally", "spent"):
     value = fields[name]
     fields[name] = None if value is None else dataclasses.asdict(value)
@@ -57,9 +58,11 @@ def place_from_json(fields: Mapping[str, Any]) -> loop.Place:
   """Inverse of `place_to_json`."""
   fields = dict(fields)
   fields["records"] = [summary.from_json(r) for r in fields["records"]]
-  if fields["selection"] is not None:
-    chosen = tuple(bool(yes) for yes in fields["selection"])
-    fields["selection"] = base.Selection(chosen)
+  for name in ("selection", "following"):
+    if fields[name] is not None:
+      chosen = tuple(bool(yes) for yes in fields[name])
+      fields[name] = base.Selection(chosen)
+  fields["choices"] = [summary.choice_from_json(c) for c in fields["choices"]]
   if fields["decision"] is not None:
     limit = base.Cost(**fields["decision"]["limit"])
     fields["decision"] = base.Decision(**{**fields["decision"], "limit": limit})

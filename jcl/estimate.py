@@ -37,7 +37,7 @@ def of(setting: loop.Setting) -> Estimate:
   place = loop.Place(selection=selection)
   scope = loop.scope_of(setting, 0)
   start = time.perf_counter()
-  program = learner.step_program(selection, setting.key, state, scope)
+  program = learner.step_program(selection)
   compile_seconds = time.perf_counter() - start
   rows = batching.batch_rows(
     np.arange(len(setting.stream.experiences[0].data)), learner.batch_size

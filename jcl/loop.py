@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jcl import base
+from jcl import base, reselection
 from jcl.cost import count
 from jcl.progress import Event, Place, Setting, Tally
 from jcl.streams import batching
@@ -29,7 +29,7 @@ class NonFiniteLossError(ArithmeticError):
 def start(setting: Setting) -> tuple[base.LearnerState, Place]:
   """Returns the state and place of a run that has done nothing yet."""
   learner, stream = setting.learner, setting.stream
-  state, selection = learner.init(_key(setting, 0))
+  state, selection = learner.init(setting.key_for(0))
   place = Place(selection=selection, control=setting.controller.init())
   everything = np.ones(stream.num_classes, bool)
   scores = _evaluate(setting, state, everything)
@@ -75,14 +75,6 @@ def scope_of(setting: Setting, index: int) -> base.Scope:
   )
 
 
-def _key(setting: Setting, *path: int) -> base.Key:
-  """A key of its own for every purpose (0 initialises, 1 steps, ...)."""
-  key = setting.key
-  for part in path:
-    key = jax.random.fold_in(key, part)
-  return key
-
-
 def _begin(setting, state, place, scope):
   """Decides what the experience may cost and prepares the learner for it."""
   learner, stream = setting.learner, setting.stream
@@ -105,20 +97,11 @@ def _begin(setting, state, place, scope):
     )
   place.tally, place.spent = Tally(), base.Cost()
   if method.restart and index:
-    state = learner.restart(_key(setting, 2, index), state, place.selection)
+    state = learner.restart(setting.key_for(2, index), state, place.selection)
   if method.replay.when == "before":
     state = _offer(setting, state, index)
   state = learner.begin(state, scope)
-  source = gather.Experiences(stream, [index])
-  probe = source.batch(_rows(setting, source, index, epoch=0)[:1])
-  state, place.selection = learner.select(
-    _key(setting, 3, index),
-    state,
-    place.selection,
-    place.decision,
-    jax.tree.map(lambda leaf: leaf[0], learner.put_batches(probe)),
-  )
-  place.begun = True
+  place.begun, place.chosen, place.choices = True, -1, []
   return state
 
 
@@ -174,16 +157,18 @@ class _Steps:
   def events(self) -> Iterator[Event]:
     """Trains to the end of the last epoch, or until a limit is reached."""
     setting, place = self.setting, self.place
-    learner, ledger = setting.learner, setting.ledger
-    key = _key(setting, 1)
+    ledger, key = setting.ledger, setting.key_for(1)
     if self._evaluation_due():  # a kill came between a step and this
       yield self._evaluated()
     with ledger.timed("data"):
-      pending = self._fetch(place.epoch, place.batch)
+      pending = self._fetch(place.epoch, place.batch, place.step)
     if pending is None:
       return
-    program = learner.step_program(place.selection, key, self.state, self.scope)
     while pending is not None and not self._limit_reached():
+      self.state = reselection.choose_if_due(
+        setting, self.state, place, self.scope, self.source
+      )
+      self.state, program = reselection.program(setting, self.state, place)
       batches, ids, num_steps, after = pending
       num_steps = min(num_steps, self._steps_to_limit(program.cost))
       work = (
@@ -194,7 +179,8 @@ class _Steps:
         self.state, info = program.call(
           key, self.state, batches, np.int32(num_steps), self.scope
         )
-        pending = self._fetch(*after)  # while the device works
+        # While the device works.
+        pending = self._fetch(after[0], after[1], place.step + num_steps)
         info = jax.tree.map(np.asarray, info)
       place.spent += took.cost
       scalars = self._tally(info, ids, num_steps, took.cost.seconds)
@@ -211,15 +197,21 @@ class _Steps:
     replayed = 0.0 if empty else self.setting.learner.replay_share
     return {"train": 1 - replayed, "replay": replayed}
 
-  def _fetch(self, epoch, batch):
-    """Returns (device batches, ids, number of steps, place after), or None."""
+  def _fetch(self, epoch, batch, step):
+    """Returns (device batches, ids, number of steps, place after), or None.
+
+    A dispatch ends where the latest choice is to be adopted, if before.
+    """
     learner, place = self.setting.learner, self.place
     if epoch >= place.decision.epochs or not len(self.source):
       return None
     if self._order[0] != epoch:
       rows = _rows(self.setting, self.source, place.experience, epoch)
       self._order = (epoch, rows)
-    rows = self._order[1][batch : batch + learner.steps_per_dispatch]
+    most = learner.steps_per_dispatch
+    if step < place.adopt:
+      most = min(most, place.adopt - step)
+    rows = self._order[1][batch : batch + most]
     num_steps = len(rows)
     batches = self.source.batch(_filled(rows, learner.steps_per_dispatch))
     ended = batch + num_steps >= len(self._order[1])
@@ -285,7 +277,7 @@ class _Steps:
 
 def _offer(setting, state, index) -> base.LearnerState:
   """Offers every example of an experience to the memory, in one pass."""
-  key = _key(setting, 4, index)
+  key = setting.key_for(4, index)
   for batches, used in _dispatches(setting, index):
     state = setting.learner.add(key, state, batches, used)
   return state
@@ -296,7 +288,7 @@ def _end(setting, state, place, scope) -> base.LearnerState:
   learner, index = setting.learner, place.experience
   objective, replay = learner.method.objective, learner.method.replay
   if objective.accumulate is not None:
-    key = _key(setting, 5, index)
+    key = setting.key_for(5, index)
     for batches, used in _dispatches(setting, index):
       state = learner.accumulate(key, state, batches, used, scope)
   state = learner.finish(state, scope)
@@ -354,6 +346,7 @@ def _record(setting, state, place, scope) -> base.Record:
     memory=_memory_summary(state, stream.num_classes),
     costs=setting.ledger.drain(),
     peak_bytes=count.peak_rss_bytes(),
+    choices=tuple(place.choices),
   )
 
 

@@ -33,6 +33,10 @@ class Place:
   step: int = 0  # updates since the start of the run
   evaluated: int = 0  # step of the last evaluation mid-way
   selection: base.Selection | None = None
+  following: base.Selection | None = None  # chosen, not yet trained
+  adopt: int = 0  # step from which the latest choice trains, or trains exactly
+  chosen: int = -1  # epoch of the experience's latest choice
+  choices: list[base.Choice] = dataclasses.field(default_factory=list)
   decision: base.Decision | None = None
   control: Any = ()
   tally: Tally = dataclasses.field(default_factory=Tally)
@@ -60,7 +64,16 @@ class Setting:
   ledger: ledger_lib.Ledger
   seed: int
   evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
+  times: Any = None  # `selection.times.TensorTimes`, where a selector asks
+  lead: int = 0  # updates between a choice and its training, while it compiles
 
   @property
   def key(self) -> base.Key:
     return jax.random.key(self.seed)
+
+  def key_for(self, *path: int) -> jax.Array:
+    """A random key for every purpose (0 initialises, 1 steps, ...)."""
+    key = self.key
+    for part in path:
+      key = jax.random.fold_in(key, part)
+    return key

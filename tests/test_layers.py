@@ -29,6 +29,7 @@ ROWS = (
   ),
   ("train", "control"),
   ("progress", "recipes", "report"),
+  ("reselection",),
   ("loop",),
   ("checkpoint", "console", "estimate"),
   ("workdir",),

@@ -220,11 +220,23 @@ def from_json(value: Mapping[str, Any]) -> base.Record:
       memory=dict(value["memory"]),
       costs={name: _cost(cost) for name, cost in value["costs"].items()},
       peak_bytes=value["peak_bytes"],
+      choices=tuple(map(choice_from_json, value.get("choices", ()))),
     )
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f"not the record of an experience ({error!r}): {str(value)[:80]}"
     ) from error
+
+
+def choice_from_json(value: Mapping[str, Any]) -> base.Choice:
+  """The choice that `encode` was given."""
+  return base.Choice(
+    step=value["step"],
+    epoch=value["epoch"],
+    trainable=tuple(map(bool, value["trainable"])),
+    share=_number(value["share"]),
+    adopted=value["adopted"],
+  )
 
 
 def encode(value: Any) -> Any:

@@ -83,6 +83,6 @@ def _fixed(
 ) -> base.Selector:
   return base.Selector(
     init=lambda params: (),
-    update=lambda key, state, train, probe: state,
-    choose=lambda state, network, budget: choose_fn(network),
+    update=lambda key, state, probe: state,
+    choose=lambda state, network, times, budget: choose_fn(network),
   )

@@ -1,33 +1,26 @@
 """Binds a method to a network, and compiles, runs and prices what it needs."""
 
-from collections.abc import Callable, Iterable
-import dataclasses
+from collections.abc import Iterable
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
-from jcl.cost import count
 from jcl.cost import ledger as ledger_lib
 from jcl.selection import mask
+from jcl.train import background, executors, pieces, slots
 from jcl.train import evaluate as evaluation
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
 
 MAX_STEPS_PER_DISPATCH = 32
 EVALUATION_BATCH = 500
+EXECUTORS = ("auto", "pieces", "whole")
 
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-  """A compiled function and what one call of it costs."""
-
-  call: Callable[..., Any]
-  cost: count.ProgramCost
+Program = background.Program
 
 
 class Learner:
@@ -46,6 +39,10 @@ class Learner:
     accumulate: parts each batch is cut into.
     steps_per_dispatch: updates per call of the device; 0 chooses: up to 32,
       one where a CPU would have to convolve inside a loop.
+    executor: "whole" compiles the step of each selection as one program,
+      "pieces" composes it on the host of parts that serve every selection;
+      "auto" takes pieces where tensors are chosen more than once and a CPU
+      convolves, and whole steps elsewhere.
     devices: those to train on, data-parallel; default all.
 
   Raises:
@@ -63,25 +60,32 @@ class Learner:
     *,
     accumulate: int = 1,
     steps_per_dispatch: int = 0,
+    executor: str = "auto",
     devices: Iterable[jax.Device] | None = None,
   ):
     self.network, self.method, self.training = network, method, training
     self.preprocess, self.ledger = preprocess, ledger
-    self._accumulate = accumulate
-    self._optimizer = optimizers.build(training)
+    self.accumulate_parts = accumulate
+    self.single_optimizer = optimizers.build(training)
+    self.optimizer = slots.per_tensor(self.single_optimizer)
     devices = list(jax.devices() if devices is None else devices)
-    self._mesh = jax.sharding.Mesh(np.array(devices), ("data",))
+    self.mesh = jax.sharding.Mesh(np.array(devices), ("data",))
     self.stream_rows = _check_batch(training, method, accumulate)
     # Padded, so that devices and parts get equal numbers of rows.
     unit = math.lcm(len(devices), accumulate)
     self.batch_size = -(-self.stream_rows // unit) * unit
-    self._example = self._one_example(example)
-    self._programs: dict[Any, Program] = {}
+    self.example = self._one_example(example)
+    self.compiler = background.Compiler(ledger)
     self._steps_per_dispatch = steps_per_dispatch
-    slots, classes = self.memory_slots, network.num_classes
-    if method.replay.rebuild is not None and slots < classes:
+    if executor not in EXECUTORS:
       raise ValueError(
-        f"a memory of {slots} examples cannot hold one of each of {classes} "
+        f"executor={executor!r}: choose from {', '.join(EXECUTORS)}"
+      )
+    self._executor = executor
+    held, classes = self.memory_slots, network.num_classes
+    if method.replay.rebuild is not None and held < classes:
+      raise ValueError(
+        f"a memory of {held} examples cannot hold one of each of {classes} "
         f"classes: give the recipe buffer={classes} or more"
       )
     if method.replay.rebuild is not None and network.features is None:
@@ -104,14 +108,14 @@ class Learner:
   @functools.cached_property
   def memory_slots(self) -> int:
     """Examples that the memory holds when full; 0 without one."""
-    replay = jax.eval_shape(lambda: self.method.replay.init(self._example))
+    replay = jax.eval_shape(lambda: self.method.replay.init(self.example))
     return replay.items.y.shape[0] if replay else 0
 
   def init(self, key: base.Key) -> tuple[base.LearnerState, base.Selection]:
     """Returns the state before any learning, with every tensor selected."""
     selection = mask.everything(self.network)
     fresh = functools.partial(self._fresh, selection)
-    return self._run("train", "init", fresh, key), selection
+    return self.run("train", "init", fresh, key), selection
 
   def template(self, selection: base.Selection) -> base.LearnerState:
     """Returns shapes and dtypes of a state under `selection`, no arrays."""
@@ -121,46 +125,54 @@ class Learner:
   def restart(self, key, state, selection) -> base.LearnerState:
     """Returns the state with new parameters and a fresh optimiser."""
     fresh = functools.partial(self._fresh, selection)
-    train = self._run("train", ("restart", selection), fresh, key).train
+    train = self.run("train", ("restart", selection), fresh, key).train
     return state._replace(train=train._replace(step=state.train.step))
 
   def _fresh(self, selection, key) -> base.LearnerState:
     params, stats = self.network.init(key)
     trained, _ = mask.split(params, self.network, selection)
-    opt_state = self._optimizer.init(trained)
+    opt_state = self.optimizer.init(trained)
     method = self.method
     return base.LearnerState(
       base.TrainState(jnp.int32(0), params, stats, opt_state),
-      method.replay.init(self._example),
+      method.replay.init(self.example),
       method.objective.init(params, stats),
       method.selector.init(params),
+      slots.park(method.selector.slots, self.network, self.optimizer, params),
     )
-
-  def select(
-    self, key, state, selection, decision, probe: base.Batch
-  ) -> tuple[base.LearnerState, base.Selection]:
-    """Re-chooses what trains; optimiser slots of what stays are kept."""
-    selector = self.method.selector
-    with self.ledger.timed("probe"):
-      scored = selector.update(key, state.selector, state.train, probe)
-      chosen = selector.choose(scored, self.network, decision.budget)
-    state = state._replace(selector=scored)
-    if chosen == selection:
-      return state, selection
-    trained, _ = mask.split(state.train.params, self.network, chosen)
-    opt_state = mask.carry(self._optimizer.init(trained), state.train.opt_state)
-    train = state.train._replace(opt_state=opt_state)
-    return state._replace(train=train), chosen
 
   @functools.cached_property
   def steps_per_dispatch(self) -> int:
     """Updates that one call of the device makes at most."""
+    if self._executor == "pieces":
+      return 1
     if self._steps_per_dispatch:
       return self._steps_per_dispatch
-    platform = self._mesh.devices.flat[0].platform
-    if platform != "cpu":
-      return MAX_STEPS_PER_DISPATCH
-    x = jnp.zeros((1, *np.shape(self._example.x)), self._example.x.dtype)
+    on_cpu = self.platform == "cpu"
+    return 1 if on_cpu and self.convolves else MAX_STEPS_PER_DISPATCH
+
+  @functools.cached_property
+  def takes_pieces(self) -> bool:
+    """Whether steps are composed on the host of separately compiled parts."""
+    if self._executor != "auto":
+      return self._executor == "pieces"
+    worthwhile = self.method.selector.every and self.steps_per_dispatch == 1
+    if not worthwhile or self.platform != "cpu" or not self.convolves:
+      return False
+    try:
+      return bool(self._pieces)
+    except ValueError:  # network or method must stay whole
+      return False
+
+  @property
+  def platform(self) -> str:
+    """Kind of device, as JAX names it."""
+    return self.mesh.devices.flat[0].platform
+
+  @functools.cached_property
+  def convolves(self) -> bool:
+    """Whether the network has a convolution."""
+    x = jnp.zeros((1, *np.shape(self.example.x)), self.example.x.dtype)
     jaxpr = jax.make_jaxpr(
       lambda key: (
         self.network.apply(
@@ -168,47 +180,64 @@ class Learner:
         ).logits
       )
     )(jax.random.key(0))
-    slow = step_lib.has_convolution(jaxpr.jaxpr)
-    return 1 if slow else MAX_STEPS_PER_DISPATCH
+    return step_lib.has_convolution(jaxpr.jaxpr)
 
-  def step_program(self, selection, key, state, scope) -> Program:
-    """Compiles, or returns from the cache, the train step of `selection`."""
-    step = step_lib.build_step(
-      self.network,
-      self.method,
-      self._optimizer,
-      selection,
-      self.preprocess,
-      self._accumulate,
-    )
-    max_steps = self.steps_per_dispatch
-    batches = self._dummy_batches(max_steps)
-    return self._compiled(
-      ("step", selection),
-      step_lib.build_program(step, max_steps),
-      (key, state, batches, np.int32(1), scope),
-      donate=(1,),
-    )
+  def step_program(
+    self, selection: base.Selection, *, exact: bool = True
+  ) -> Program:
+    """Compiles, or returns from the cache, the train step of `selection`.
 
-  def _dummy_batches(self, num_steps: int) -> base.Batch:
-    leading = (num_steps, self.batch_size)
-    blank = self._example._replace(extras={})
-    batches = jax.tree.map(
-      lambda leaf: np.zeros((*leading, *leaf.shape), leaf.dtype), blank
-    )
-    return self.put_batches(batches)
+    Args:
+      selection: which tensors train.
+      exact: False lets pieces that train all tensors of a block serve.
+    """
+    return self._steps.compose(selection, exact)
+
+  def prepare(self, selection: base.Selection) -> None:
+    """Has a thread compile what `step_program` will return."""
+    self._steps.prepare(selection, True)
+
+  @property
+  def compiled_ahead_seconds(self) -> float:
+    """Seconds that the compiling thread has worked so far."""
+    return self.compiler.ahead_seconds
+
+  @functools.cached_property
+  def _steps(self) -> executors.Executor:
+    return self._pieces if self.takes_pieces else executors.whole_steps(self)
+
+  @functools.cached_property
+  def _pieces(self) -> pieces.Pieces:
+    with self.ledger.timed("compile"):
+      return executors.in_pieces(self)
 
   def put_batches(self, batches: base.Batch) -> base.Batch:
     """Moves [K, B, ...] host batches to the devices, split along B."""
-    return jax.device_put(batches, self._sharding(None, "data"))
+    return jax.device_put(batches, self.batch_sharding)
 
   def put(self, tree):
     """Moves a host tree to every device."""
-    return jax.device_put(tree, self._sharding())
+    return jax.device_put(tree, self.sharding())
 
-  def _sharding(self, *axes):
+  def sharding(self, *axes):
+    """How arrays lie on the devices; without axes, whole on each."""
     spec = jax.sharding.PartitionSpec(*axes)
-    return jax.sharding.NamedSharding(self._mesh, spec)
+    return jax.sharding.NamedSharding(self.mesh, spec)
+
+  @property
+  def batch_sharding(self):
+    """How batches [K, B, ...] lie on the devices."""
+    return self.sharding(None, "data")
+
+  def gradient(self, key, params, state, batch, scope) -> base.Params:
+    """Returns the loss's gradient of every tensor; nothing else changes."""
+    if self.takes_pieces:
+      return self._pieces.gradient(key, params, state, batch, scope)
+    gradient = step_lib.build_gradient(
+      self.network, self.method, self.preprocess, self.training.norms or "batch"
+    )
+    args = key, params, state, batch, scope
+    return self.run("probe", "gradient", gradient, *args)
 
   def add(self, key, state, batches, num_batches) -> base.LearnerState:
     """Offers batches [K, B, ...] to the memory without learning from them.
@@ -249,7 +278,7 @@ class Learner:
       noted = hook(state.objective, train.params, train.stats, scope)
       return state._replace(objective=noted)
 
-    return self._run("train", name, build, state, scope)
+    return self.run("train", name, build, state, scope)
 
   def accumulate(
     self, key, state, batches, num_batches, scope
@@ -295,7 +324,7 @@ class Learner:
       return apply(params, stats, x, taps=("features",)).taps["features"]
 
     train = state.train
-    result = self._run(
+    result = self.run(
       "probe", "features", build, train.params, train.stats, self.put(x)
     )
     return np.asarray(result)
@@ -305,7 +334,7 @@ class Learner:
     apply = evaluation.apply_fn(self.network, self.preprocess)
     memory = state.replay.items if state.replay else None
     train = state.train
-    fitted = self._run(
+    fitted = self.run(
       "evaluate",
       "fit",
       lambda p, s, m: self.method.predictor.fit(apply, p, s, m),
@@ -318,7 +347,7 @@ class Learner:
     )
 
     def evaluate_fn(x, y, allowed):
-      return self._run(
+      return self.run(
         "evaluate",
         "evaluate",
         build,
@@ -333,7 +362,8 @@ class Learner:
       evaluate_fn, test_sets, task_classes, self.network.num_classes, size
     )
 
-  def _run(self, account, name, fn, *args, donate=()):
+  def run(self, account, name, fn, *args, donate=()):
+    """Calls a pure function, compiled on first use under its name."""
     program = self._compiled((name,), fn, args, donate)
     cost = program.cost
     with self.ledger.timed(account, cost.flops, cost.bytes_accessed):
@@ -347,16 +377,14 @@ class Learner:
       shapes, is_leaf=lambda leaf: isinstance(leaf, tuple) and len(leaf) == 2
     )
     cache_key = (name, structure, tuple(map(str, leaves)))
-    if cache_key not in self._programs:
-      with self.ledger.timed("compile"):
-        # What a step returns, the next one takes: the same on every device.
-        jitted = jax.jit(
-          fn, donate_argnums=donate, out_shardings=self._sharding()
-        )
-        call = jitted.lower(*args).compile()
-        cost = count.of_compiled(call)
-      self._programs[cache_key] = Program(call, cost)
-    return self._programs[cache_key]
+    build = functools.partial(
+      background.compile_program,
+      fn,
+      args,
+      donate_argnums=donate,
+      out_shardings=self.sharding(),
+    )
+    return self.compiler.get(cache_key, build)
 
   def _one_example(self, x: np.ndarray) -> base.Batch:
     zero = np.zeros((), np.int32)

@@ -16,6 +16,7 @@ DEFAULTS = base.Training(
   weight_decay=0.0,
   clip=0.0,
   head="seen",
+  norms="batch",
 )
 
 _ADAPTIVE_RATE = 1e-3  # in place of the default rate, for adam and adamw

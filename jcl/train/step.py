@@ -71,6 +71,53 @@ def forward_fn(
   return forward
 
 
+class Shown(NamedTuple):
+  """What one step looks at, and its random keys."""
+
+  batches: tuple[base.Batch, ...]  # augmented: the stream's, then replayed
+  memory: tuple[base.Batch, ...]  # replayed, as stored
+  loss_key: base.Key
+  keep_key: base.Key
+
+
+def show(
+  method: base.Method,
+  preprocess: Preprocess,
+  key: base.Key,
+  replay_state: base.ReplayState,
+  batch: base.Batch,
+  scope: base.Scope,
+) -> Shown:
+  """Draws from the memory and augments what a step sees."""
+  draw_key, show_key, loss_key, keep_key = jax.random.split(key, 4)
+  memory = tuple(
+    method.replay.sample(jax.random.fold_in(draw_key, i), replay_state, scope)
+    for i in range(method.objective.num_draws)
+  )
+  batches = tuple(
+    b._replace(
+      x=preprocess.augment(jax.random.fold_in(show_key, i), jnp.asarray(b.x))
+    )
+    for i, b in enumerate((batch, *memory))
+  )
+  return Shown(batches, memory, loss_key, keep_key)
+
+
+def modes(
+  network: base.Network, selection: base.Selection, norms: str = "batch"
+) -> tuple[str, ...]:
+  """Returns the units that run in training mode.
+
+  They are those with a selected tensor; with `norms` "frozen" only those of
+  them that have no running statistics, so that dropout alone is active.
+  """
+  trained = mask.trained_units(network, selection)
+  if norms == "batch":
+    return trained
+  _, stats = jax.eval_shape(network.init, jax.random.key(0))
+  return tuple(unit for unit in trained if not stats.get(unit))
+
+
 def build_step(
   network: base.Network,
   method: base.Method,
@@ -78,6 +125,7 @@ def build_step(
   selection: base.Selection,
   preprocess: Preprocess,
   accumulate: int = 1,
+  norms: str = "batch",
 ) -> Step:
   """Builds the pure train step of one selection.
 
@@ -92,50 +140,34 @@ def build_step(
     preprocess: augmentation and normalisation of raw inputs.
     accumulate: number of parts that each batch is cut into; their gradients
       are averaged into one update. Normalisers see one part at a time.
+    norms: "batch" or "frozen"; see `base.Training`.
 
   Returns:
     `step(key, state, batch, scope) -> (state, Info)`; the key is folded with
     the step count, so one key serves a whole run.
   """
   objective, replay = method.objective, method.replay
-  forward = forward_fn(
-    network, preprocess, mask.trained_units(network, selection)
-  )
+  forward = forward_fn(network, preprocess, modes(network, selection, norms))
 
   def step(key, state, batch, scope):
     key = jax.random.fold_in(key, state.train.step)
-    draw_key, show_key, loss_key, keep_key = jax.random.split(key, 4)
-    memory = tuple(
-      replay.sample(jax.random.fold_in(draw_key, i), state.replay, scope)
-      for i in range(objective.num_draws)
-    )
-    shown = tuple(
-      b._replace(x=preprocess.augment(jax.random.fold_in(show_key, i), b.x))
-      for i, b in enumerate((batch, *memory))
-    )
+    shown = show(method, preprocess, key, state.replay, batch, scope)
     before, frozen = mask.split(state.train.params, network, selection)
-
-    def loss_fn(function, trained, stats, batches, key):
-      params = mask.merge(trained, frozen)
-      now, *past = batches
-      return function(
-        forward, params, stats, now, tuple(past), scope, state.objective, key
-      )
 
     def gradient(function):
       return _mean_gradient(
-        functools.partial(loss_fn, function),
+        functools.partial(_loss, function, forward, frozen, scope, state),
         before,
         state.train.stats,
-        shown,
-        loss_key,
+        shown.batches,
+        shown.loss_key,
         accumulate,
       )
 
     loss, aux, grads = gradient(objective.loss)
     if objective.reference is not None and objective.project is not None:
       _, _, reference = gradient(objective.reference)
-      grads = objective.project(grads, reference, memory)
+      grads = objective.project(grads, reference, shown.memory)
     updates, opt_state = optimizer.update(grads, state.train.opt_state, before)
     after = optax.apply_updates(before, updates)
 
@@ -145,14 +177,53 @@ def build_step(
         remembered, base.Traced(grads, before, after)
       )
     if replay.when == "step":
-      kept = replay.add(keep_key, kept, batch._replace(extras=aux.extras))
+      kept = replay.add(shown.keep_key, kept, batch._replace(extras=aux.extras))
     train = base.TrainState(
       state.train.step + 1, mask.merge(after, frozen), aux.stats, opt_state
     )
-    info = _info(loss, aux.logits, batch, scope)
-    return base.LearnerState(train, kept, remembered, state.selector), info
+    state = state._replace(train=train, replay=kept, objective=remembered)
+    return state, summarise(loss, aux.logits, batch, scope)
 
   return step
+
+
+def build_gradient(
+  network: base.Network,
+  method: base.Method,
+  preprocess: Preprocess,
+  norms: str = "batch",
+):
+  """Returns `gradient(key, params, state, batch, scope)` of every tensor.
+
+  It is that of the method's loss at `params`, with draws from the memory and
+  augmentation decided by the key and the step count; the state is only read.
+  """
+  everything = mask.everything(network)
+  forward = forward_fn(network, preprocess, modes(network, everything, norms))
+
+  def gradient(key, params, state, batch, scope):
+    key = jax.random.fold_in(key, state.train.step)
+    shown = show(method, preprocess, key, state.replay, batch, scope)
+    frozen = jax.tree.map(lambda leaf: None, params)
+    loss = functools.partial(
+      _loss, method.objective.loss, forward, frozen, scope, state
+    )
+    grads, _ = jax.grad(loss, has_aux=True)(
+      params, state.train.stats, shown.batches, shown.loss_key
+    )
+    return grads
+
+  return gradient
+
+
+def _loss(
+  function, forward, frozen, scope, state, trained, stats, batches, key
+):
+  params = mask.merge(trained, frozen)
+  now, *past = batches
+  return function(
+    forward, params, stats, now, tuple(past), scope, state.objective, key
+  )
 
 
 def _mean_gradient(loss_fn, trained, stats, batches, key, num_parts):
@@ -197,7 +268,10 @@ def _part(batches, i, num_parts):
   return jax.tree.map(cut, batches)
 
 
-def _info(loss, logits, batch, scope) -> Info:
+def summarise(
+  loss: jax.Array, logits: jax.Array, batch: base.Batch, scope: base.Scope
+) -> Info:
+  """Returns what an update reports of the logits [B, C] ahead of it."""
   shown = jnp.where(scope.head, logits, -jnp.inf)
   right = jnp.argmax(shown, axis=-1) == batch.y
   return Info(loss, jnp.sum(right * batch.weight), jnp.sum(batch.weight))

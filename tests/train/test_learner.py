@@ -9,7 +9,8 @@ import tiny_network
 from jcl import base, recipes, session
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
-from jcl.selection import fixed, mask
+from jcl.selection import fixed
+from jcl.train import choosing
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -47,31 +48,41 @@ def test_nothing_compiles_again_for_experiences_and_part_filled_chunks():
   state, place = loop.start(setting)
   for event in loop.run(setting, state, place):
     if event.kind == "experience":
-      counts.append(sorted(str(key[0]) for key in learner._programs))
+      counts.append(sorted(str(key[0]) for key in learner.compiler))
   assert counts[0] == counts[1]
-  assert sum("'step'" in name for name in counts[1]) == 1
+  assert sum("step" in name for name in counts[1]) == 1
   assert len(counts[1]) == len(set(counts[1]))
 
 
 def test_a_new_selection_compiles_once_and_is_charged():
   learner = make()
-  key = jax.random.key(0)
-  state, selection = learner.init(key)
-  scope = learner.put(tiny_network.scope())
-  first = learner.step_program(selection, key, state, scope)
-  again = learner.step_program(selection, key, state, scope)
-  assert first is again
+  _, selection = learner.init(jax.random.key(0))
+  first = learner.step_program(selection)
+  assert first is learner.step_program(selection)
   before = learner.ledger.totals()["compile"].seconds
-  trained, _ = mask.split(state.train.params, NETWORK, tiny_network.HEAD)
-  head = state._replace(
-    train=state.train._replace(opt_state=learner._optimizer.init(trained))
-  )
-  other = learner.step_program(tiny_network.HEAD, key, head, scope)
+  other = learner.step_program(tiny_network.HEAD)
   assert other.cost.flops < first.cost.flops
   assert learner.ledger.totals()["compile"].seconds > before
 
 
-def test_selecting_keeps_the_slots_of_what_stays():
+def test_a_program_made_ahead_is_the_one_that_is_used():
+  learner = make()
+  learner.prepare(tiny_network.HEAD)
+  ready = learner.step_program(tiny_network.HEAD)
+  assert ready is learner.step_program(tiny_network.HEAD)
+  assert learner.compiled_ahead_seconds > 0
+  state, selection = learner.init(jax.random.key(0))
+  state = choosing.switch(learner, state, selection, tiny_network.HEAD)
+  scope = learner.put(tiny_network.scope())
+  batches, used = dispatch(learner, tiny_network.batch(learner.batch_size))
+  batches = learner.put_batches(batches)
+  state, info = ready.call(
+    jax.random.key(1), state, batches, np.int32(used), scope
+  )
+  assert np.isfinite(info.loss[0]) and int(state.train.step) == 1
+
+
+def test_switching_keeps_the_slots_of_what_stays():
   training = dataclasses.replace(
     optimizers.DEFAULTS, optimizer="adam", batch_size=6
   )
@@ -80,17 +91,17 @@ def test_selecting_keeps_the_slots_of_what_stays():
   state, everything = learner.init(jax.random.key(0))
   marked = jax.tree.map(lambda leaf: leaf + 3, state.train.opt_state)
   state = state._replace(train=state.train._replace(opt_state=marked))
-  decision = base.Decision(1)
-  key, probe = jax.random.key(1), tiny_network.batch()
-  state, chosen = learner.select(key, state, everything, decision, probe)
+  scope, key = learner.put(tiny_network.scope()), jax.random.key(1)
+  state, chosen = choosing.choose(learner, key, state, (), scope, None, 1.0)
   assert chosen == tiny_network.HEAD
+  state = choosing.switch(learner, state, everything, chosen)
   slots = tiny_network.leaves(state.train.opt_state)
   assert len(slots) < len(tiny_network.leaves(marked))
   assert all((leaf == 3).all() for leaf in slots)
   template = learner.template(chosen)
   assert jax.tree.structure(template) == jax.tree.structure(state)
-  same, again = learner.select(key, state, chosen, decision, probe)
-  assert again == chosen and tiny_network.same_bits(same, state)
+  same = choosing.switch(learner, state, chosen, chosen)
+  assert tiny_network.same_bits(same, state)
 
 
 def dispatch(learner, *batches):

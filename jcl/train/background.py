@@ -1,0 +1,99 @@
+"""Programs compiled once, when they are needed or before."""
+
+from collections.abc import Callable, Hashable
+from concurrent import futures
+import dataclasses
+import threading
+import time
+from typing import Any
+
+import jax
+
+from jcl.cost import count
+from jcl.cost import ledger as ledger_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A compiled function and what one call of it costs."""
+
+  call: Callable[..., Any]
+  cost: count.ProgramCost
+  seconds: float = 0.0  # that compiling took
+  out: Any = None  # shapes of what it returns
+
+
+def compile_program(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Program:
+  """Compiles `fn` for arguments of the given shapes.
+
+  Args:
+    fn: a pure function.
+    shapes: its arguments, arrays or `jax.ShapeDtypeStruct`s.
+    **jit: options of `jax.jit`.
+  """
+  start = time.perf_counter()
+  lowered = jax.jit(fn, **jit).lower(*shapes)
+  call = lowered.compile()
+  seconds = time.perf_counter() - start
+  return Program(call, count.of_compiled(call), seconds, lowered.out_info)
+
+
+class Compiler:
+  """Keeps programs by key; the least recently used go first.
+
+  What has to be waited for is charged to "compile". Programs compiled ahead, in
+  a thread, take nothing from the ledger: while they are made, the steps beside
+  them are slower, and that is in those steps' own time.
+
+  Args:
+    ledger: where waiting is filed.
+    most: programs to keep.
+  """
+
+  def __init__(self, ledger: ledger_lib.Ledger, most: int = 512):
+    self.ledger, self._most = ledger, most
+    self._found: dict[Hashable, futures.Future[Any]] = {}
+    self._pool: futures.ThreadPoolExecutor | None = None
+    self.ahead_seconds = 0.0  # spent compiling in the thread
+
+  def __iter__(self):
+    return iter(list(self._found))
+
+  def get(self, key: Hashable, build: Callable[[], Any]) -> Any:
+    """Returns what `build` makes, from an earlier call where there was one."""
+    found = self._found.pop(key, None)
+    if found is not None and found.done() and not found.cancelled():
+      self._found[key] = found  # as the most recently used
+      return found.result()
+    with self.ledger.timed("compile"):
+      if found is None or found.cancel() or found.cancelled():
+        found = futures.Future()
+        found.set_result(build())
+      result = found.result()
+    self._keep(key, found)
+    return result
+
+  def ahead(self, key: Hashable, build: Callable[[], Any]) -> None:
+    """Has a thread make what `get` will ask for."""
+    if key in self._found:
+      return
+    if self._pool is None:
+      self._pool = futures.ThreadPoolExecutor(1, "compile")
+    self._keep(key, self._pool.submit(self._timed, build))
+
+  def ready(self, key: Hashable) -> bool:
+    """Tells whether `get` returns at once."""
+    return key in self._found and self._found[key].done()
+
+  def _timed(self, build):
+    if not threading.main_thread().is_alive():
+      raise futures.CancelledError  # nobody waits at the end of the process
+    start = time.perf_counter()
+    result = build()
+    self.ahead_seconds += time.perf_counter() - start
+    return result
+
+  def _keep(self, key, found) -> None:
+    self._found[key] = found
+    while len(self._found) > self._most:
+      self._found.pop(next(iter(self._found))).cancel()

@@ -1,0 +1,197 @@
+"""A loss taken apart at the network: what it asks, and what it makes of it.
+
+An objective calls `forward` somewhere in its loss. To run the network block by
+block, the loss is traced twice: once to learn what goes into the network, once
+as a function of what comes out of it.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+import jax.numpy as jnp
+
+from jcl import base
+
+
+class NotApartError(ValueError):
+  """A loss that needs the network whole; the message says why."""
+
+
+class Answer(NamedTuple):
+  """What the network returned for one call."""
+
+  logits: Any  # [B, C], array or shape
+  stats: base.Stats  # as the call left them
+
+
+class Given(NamedTuple):
+  """The arguments of a loss, beside the network."""
+
+  params: base.Params
+  stats: base.Stats
+  batches: tuple[base.Batch, ...]
+  scope: base.Scope
+  state: Any  # the objective's
+  key: base.Key
+
+
+@dataclasses.dataclass(frozen=True)
+class Calls:
+  """A loss as two pure functions around the network.
+
+  `questions(given)` returns a tuple of (x, key) for the calls with the
+  parameters that train, raw inputs as stored; `key` is None where the loss
+  gives none. `loss(answers, given)` is the objective's own result.
+  """
+
+  questions: Callable[[Given], tuple[tuple[jax.Array, Any], ...]]
+  loss: Callable[[tuple[Answer, ...], Given], tuple[jax.Array, base.Aux]]
+  stats_from: tuple[int, ...]  # call whose statistics each starts from, or -1
+  reads_params: bool  # whether the loss looks at parameters directly
+
+
+class _Network:
+  """Stands for the network while a loss is traced."""
+
+  def __init__(self, real: base.Forward, given: Given, answer):
+    self._real, self._given, self._answer = real, given, answer
+    self.asked: list[tuple[jax.Array, Any]] = []
+    self.stats_from: list[int] = []
+    self._stats: list[Any] = []
+
+  def __call__(self, params, stats, x, key=None, taps=(), evaluate=False):
+    if not _same(params, self._given.params):
+      return self._real(params, stats, x, key, taps, evaluate)
+    if taps or evaluate:
+      what = f"the outputs of {', '.join(taps)}" if taps else "evaluation mode"
+      raise NotApartError(f"the loss asks the trained network for {what}")
+    known = [self._given.stats, *self._stats]
+    sources = [i for i, one in enumerate(known) if _same(stats, one)]
+    if not sources:
+      raise NotApartError("the loss computes statistics for the network")
+    answer = self._answer(len(self.asked), x)
+    self.asked.append((x, key))
+    self.stats_from.append(sources[-1] - 1)
+    self._stats.append(answer.stats)
+    return base.Output(answer.logits, answer.stats, {})
+
+
+def take_apart(
+  function: Callable[..., tuple[jax.Array, base.Aux]],
+  network: base.Network,
+  forward: base.Forward,
+  given: Given,
+) -> Calls:
+  """Traces a loss to find its calls of the network.
+
+  Args:
+    function: `Objective.loss` or `Objective.reference`.
+    network: the model.
+    forward: for calls with other parameters, such as a teacher's.
+    given: shapes of the arguments.
+
+  Raises:
+    NotApartError: where the loss needs outputs inside the network, or a call
+      depends on the result of another.
+  """
+
+  def blank(given):
+    def answer(index, x):
+      del index
+      out = jax.eval_shape(
+        lambda x: network.apply(given.params, given.stats, x).logits,
+        jax.ShapeDtypeStruct(x.shape, jnp.float32),
+      )
+      # Copies, so that each call's statistics can be told from another's.
+      return Answer(
+        jnp.zeros(out.shape, out.dtype), jax.tree.map(jnp.copy, given.stats)
+      )
+
+    return answer
+
+  def run(answer, given):
+    stub = _Network(forward, given, answer)
+    now, *past = given.batches
+    value, aux = function(
+      stub,
+      given.params,
+      given.stats,
+      now,
+      tuple(past),
+      given.scope,
+      given.state,
+      given.key,
+    )
+    return value, aux, stub
+
+  found = []
+
+  def ask(given):
+    *_, stub = run(blank(given), given)
+    found.append(stub)
+    return tuple(stub.asked)
+
+  jax.eval_shape(ask, given)
+  stub = found[-1]
+  if not stub.asked:
+    raise NotApartError("the loss does not call the network")
+
+  def loss(answers, given):
+    value, aux, _ = run(lambda index, x: answers[index], given)
+    return value, aux
+
+  answers = _answer_shapes(network, given, ask)
+  _check_independent(run, answers, given)
+  reads = depends(
+    lambda params, answers, given: loss(answers, given._replace(params=params))[
+      0
+    ],
+    given.params,
+    answers,
+    given,
+  )
+  return Calls(ask, loss, tuple(stub.stats_from), reads)
+
+
+def _answer_shapes(network, given, ask) -> tuple[Answer, ...]:
+  asked = jax.eval_shape(ask, given)
+  return tuple(
+    Answer(
+      jax.ShapeDtypeStruct((x.shape[0], network.num_classes), jnp.float32),
+      given.stats,
+    )
+    for x, _ in asked
+  )
+
+
+def _check_independent(run, answers, given) -> None:
+  def asked(answers, given):
+    *_, stub = run(lambda index, x: answers[index], given)
+    return tuple(stub.asked)
+
+  if depends(asked, answers, given):
+    raise NotApartError("one call of the network depends on another's result")
+
+
+def depends(fn: Callable[..., Any], first: Any, *others: Any) -> bool:
+  """Tells whether a result of `fn` is computed from its first argument.
+
+  Arguments may be arrays or shapes. Calls inside `fn` count as one operation
+  that reads all of their arguments.
+  """
+  jaxpr = jax.make_jaxpr(fn)(first, *others).jaxpr
+  needed = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)}
+  for equation in reversed(jaxpr.eqns):
+    if needed & set(equation.outvars):
+      needed |= {v for v in equation.invars if not isinstance(v, core.Literal)}
+  return bool(needed & set(jaxpr.invars[: len(jax.tree.leaves(first))]))
+
+
+def _same(one, other) -> bool:
+  first, second = jax.tree.leaves(one), jax.tree.leaves(other)
+  return len(first) == len(second) and all(
+    a is b for a, b in zip(first, second, strict=True)
+  )

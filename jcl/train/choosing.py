@@ -1,0 +1,99 @@
+"""What a selector is shown, and the switch from one selection to another."""
+
+import functools
+from typing import Any
+
+import optax
+
+from jcl import base
+from jcl.selection import mask
+from jcl.train import slots
+
+
+def probe(learner, state, batches, scope) -> base.Probe:
+  """Returns copies and functions from which a selector scores tensors.
+
+  Args:
+    learner: whose network, loss and optimiser are probed.
+    state: as it stands; nothing of it changes.
+    batches: labelled examples to probe with, on the device.
+    scope: what is known of the classes.
+  """
+  train = state.train
+  fresh = _fresh(learner, train.params)
+  held = {**fresh, **(state.parked.slots if state.parked else {})}
+  held = {**held, **train.opt_state}
+  return base.Probe(
+    params=train.params,
+    batches=tuple(batches),
+    gradient=lambda params, batch, key: learner.gradient(
+      key, params, state, batch, scope
+    ),
+    advance=functools.partial(_advance, learner, held),
+    learning_rate=learner.training.learning_rate,
+  )
+
+
+def choose(
+  learner,
+  key: base.Key,
+  state: base.LearnerState,
+  batches: tuple[base.Batch, ...],
+  scope: base.Scope,
+  times: Any,
+  budget: float,
+) -> tuple[base.LearnerState, base.Selection]:
+  """Scores the tensors anew and chooses among them.
+
+  The state comes back with the selector's scores; nothing else of it changes.
+  """
+  selector = learner.method.selector
+  with learner.ledger.timed("probe"):
+    scored = state.selector
+    if selector.num_probes:
+      shown = probe(learner, state, batches, scope)
+      scored = selector.update(key, scored, shown)
+      scored = learner.put(scored)
+    chosen = selector.choose(scored, learner.network, times, budget)
+  mask.check(learner.network, chosen)
+  return state._replace(selector=scored), chosen
+
+
+def switch(
+  learner,
+  state: base.LearnerState,
+  old: base.Selection,
+  new: base.Selection,
+) -> base.LearnerState:
+  """Makes `new` the selection that the state's optimiser slots are of."""
+  train = state.train
+  if old == new and not state.parked:
+    return state
+  moved, parked = slots.switch(
+    learner.method.selector.slots,
+    learner.network,
+    old,
+    new,
+    train.opt_state,
+    _fresh(learner, train.params),
+    state.parked,
+    int(train.step),
+    slots.decays(learner.training),
+  )
+  moved, parked = learner.put((moved, parked))
+  return state._replace(train=train._replace(opt_state=moved), parked=parked)
+
+
+def _fresh(learner, params) -> slots.Slots:
+  """Returns blank optimiser slots of every tensor."""
+  return learner.run("probe", "slots", learner.optimizer.init, params)
+
+
+def _advance(learner, held: slots.Slots, grads, params) -> base.Params:
+  """Returns the parameters after an update of every tensor."""
+
+  def build(held, grads, params):
+    updates, _ = learner.optimizer.update(grads, held, params)
+    return optax.apply_updates(params, updates)
+
+  return learner.run("probe", "advance", build, held, grads, params)

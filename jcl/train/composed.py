@@ -1,0 +1,219 @@
+"""One update as a sequence of compiled programs, run by the host."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+from jcl import base
+from jcl.train import background, blocks, calls
+
+Run = Callable[..., Any]  # run(program, *args)
+Named = dict[str, Any]  # arrays by the tensor's path
+
+
+def execute(program: background.Program, *args):
+  """Runs a program on the device."""
+  return program.call(*args)
+
+
+def readable(state: base.LearnerState) -> base.LearnerState:
+  """Returns what the opening of a step reads, alike for all selections."""
+  train = state.train._replace(opt_state=())
+  return state._replace(train=train, selector=(), parked=())
+
+
+class Link(NamedTuple):
+  """One block in one call of the network."""
+
+  unit: str
+  names: tuple[str | None, ...]  # trained leaves; None: gradient is dropped
+  passes: bool  # whether the gradient goes on to the block before
+  num_stats: int  # arrays of statistics that it updates
+  ahead: blocks.Part
+  forward: background.Program
+  back: blocks.Part | None = None  # None: forward only
+  backward: background.Program | None = None
+
+
+class Losses(NamedTuple):
+  """One loss: its calls of the network, block by block, and what follows."""
+
+  stats_from: tuple[int, ...]
+  chains: tuple[tuple[Link, ...], ...]  # by call
+  closing: background.Program  # (answers, given, batch) -> info, aux, grads
+  reads_params: bool
+
+
+class Opened(NamedTuple):
+  """What the first program of a step returns."""
+
+  shown: Any  # batches and memory, as `step.Shown`
+  asked: tuple[Any, ...]  # (x, keys by block or None) by loss and call
+  step: Any  # [] int32, the count after this update
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed:
+  """The programs of one selection's step.
+
+  `updates` holds (program, names) pairs; a program takes gradients, slots and
+  parameters of its names as lists, and returns the new parameters and slots.
+  """
+
+  structure: Any  # of the trained parameters, None where frozen
+  names: tuple[str, ...]  # of its leaves
+  opening: background.Program
+  losses: tuple[Losses, ...]  # the loss, and the reference where there is one
+  add: dict[str, background.Program]  # gradient + gradient, by tensor
+  updates: tuple[tuple[background.Program, tuple[str, ...]], ...]
+  project: background.Program | None
+  track: background.Program | None
+  keep: background.Program | None
+
+  def run(self, run: Run, key, state: base.LearnerState, batch, scope):
+    """Makes the update; see `step.build_step` for what it does."""
+    train = state.train
+    opened = run(self.opening, key, readable(state), batch, scope)
+    shown, opt_state = opened.shown, train.opt_state
+    given = calls.Given(
+      train.params,
+      train.stats,
+      shown.batches,
+      scope,
+      state.objective,
+      shown.loss_key,
+    )
+    info, aux, grads = self._gradient(run, 0, opened.asked, given, batch)
+    if self.project is not None:
+      _, _, reference = self._gradient(run, 1, opened.asked, given, batch)
+      projected = run(
+        self.project, self._tree(grads), self._tree(reference), shown.memory
+      )
+      grads = self._named(projected)
+    before = dict(zip(self.names, self._trained(train.params), strict=True))
+    after, traced = dict(before), self._tree(grads)
+    opt_state = dict(opt_state)
+    for program, names in self.updates:
+      args = [[tree[n] for n in names] for tree in (grads, opt_state, before)]
+      for name in names:
+        del grads[name]
+      params, fresh = run(program, *args)
+      after.update(zip(names, params, strict=True))
+      opt_state.update(zip(names, fresh, strict=True))
+    remembered, kept = state.objective, state.replay
+    if self.track is not None:
+      change = base.Traced(traced, self._tree(before), self._tree(after))
+      remembered = run(self.track, remembered, change)
+    del traced
+    if self.keep is not None:
+      kept = run(self.keep, shown.keep_key, kept, batch, aux.extras)
+    params = self._merged(train.params, after)
+    train = base.TrainState(opened.step, params, aux.stats, opt_state)
+    state = state._replace(train=train, replay=kept, objective=remembered)
+    return state, info
+
+  def gradient(self, key, state: base.LearnerState, batch, scope):
+    """Returns the loss's gradient of the trained tensors, others None."""
+    opened = execute(self.opening, key, readable(state), batch, scope)
+    train = state.train
+    given = calls.Given(
+      train.params,
+      train.stats,
+      opened.shown.batches,
+      scope,
+      state.objective,
+      opened.shown.loss_key,
+    )
+    _, _, grads = self._gradient(execute, 0, opened.asked, given, batch)
+    return self._tree(grads)
+
+  def _gradient(self, run, which, asked, given, batch):
+    """Returns info, aux and the gradients of the trained tensors by name."""
+    loss = self.losses[which]
+    answers: list[calls.Answer] = []
+    saved = []
+    for chain, (x, keys), source in zip(
+      loss.chains, asked[which], loss.stats_from, strict=True
+    ):
+      stats = given.stats if source < 0 else answers[source].stats
+      answer, kept = _ahead(run, chain, given.params, stats, x, keys)
+      answers.append(answer)
+      saved.append(kept)
+    info, aux, grads = run(loss.closing, tuple(answers), given, batch)
+    found: Named = {}
+    if loss.reads_params:
+      direct = self._named_all(grads[1])
+      found = {name: direct[name] for name in self.names}
+    gradients = list(grads[0])
+    del grads, answers
+    while saved:
+      chain, kept = loss.chains[len(saved) - 1], saved.pop()
+      for name, grad in _back(run, chain, kept, gradients.pop()):
+        if name in found:
+          found[name] = run(self.add[name], found[name], grad)
+        else:
+          found[name] = grad
+    return info, aux, found
+
+  def _tree(self, named: Named):
+    return jax.tree.unflatten(self.structure, [named[n] for n in self.names])
+
+  def _named(self, tree) -> Named:
+    return dict(zip(self.names, jax.tree.leaves(tree), strict=True))
+
+  def _trained(self, params) -> Sequence[Any]:
+    everything = self._named_all(params)
+    return [everything[name] for name in self.names]
+
+  @staticmethod
+  def _named_all(params) -> Named:
+    return {
+      "/".join(str(getattr(entry, "key", entry)) for entry in path): leaf
+      for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+
+  def _merged(self, params, after: Named):
+    leaves, structure = jax.tree.flatten(params)
+    names = self._named_all(params)
+    merged = [
+      after.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, merged)
+
+
+def _ahead(run, chain: Sequence[Link], params, stats, x, keys):
+  """Runs the blocks; returns the answer and what their backward parts need."""
+  stats, saved = dict(stats), []
+  for index, link in enumerate(chain):
+    key = None if keys is None else keys[index]
+    own = stats.get(link.unit, {})
+    args = jax.tree.leaves((params.get(link.unit, {}), own, x, key))
+    outs = run(link.forward, *args)
+    x, *rest = link.ahead.results(args, outs)
+    if link.num_stats:
+      updated = rest[: link.num_stats]
+      stats[link.unit] = jax.tree.unflatten(jax.tree.structure(own), updated)
+    if link.backward is not None:
+      saved.append(rest[link.num_stats :])
+  return calls.Answer(x, stats), saved
+
+
+def _back(run, chain: Sequence[Link], saved, gradient):
+  """Yields (name, gradient) from the head down to the deepest block."""
+  flowing = [gradient]  # so that no other reference keeps its buffer
+  del gradient
+  for link in reversed(chain):
+    if link.back is None:
+      return
+    args = [*saved.pop(), flowing.pop()]
+    grads = link.back.results(args, run(link.backward, *args))
+    del args
+    if link.passes:
+      flowing.append(grads.pop())
+    for name in reversed(link.names):
+      grad = grads.pop()
+      if name is not None:
+        yield name, grad
+      del grad

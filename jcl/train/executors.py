@@ -1,0 +1,82 @@
+"""How a learner's steps are built: whole, or in pieces."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jcl import base
+from jcl.selection import mask
+from jcl.train import pieces, whole
+
+Executor = whole.Whole | pieces.Pieces
+
+
+def whole_steps(learner) -> whole.Whole:
+  """Returns what compiles one program for every selection."""
+  return whole.Whole(
+    learner.network,
+    learner.method,
+    learner.optimizer,
+    learner.preprocess,
+    learner.training.norms or "batch",
+    learner.accumulate_parts,
+    learner.steps_per_dispatch,
+    learner.compiler,
+    lambda selection: _shapes(learner, selection, learner.steps_per_dispatch),
+    learner.sharding(),
+  )
+
+
+def in_pieces(learner) -> pieces.Pieces:
+  """Returns what composes steps of parts that serve every selection.
+
+  Raises:
+    ValueError: where the learner's parts do not allow it.
+  """
+  if learner.mesh.size > 1 or learner.accumulate_parts > 1:
+    raise ValueError(
+      "executor=pieces trains on one device and in one part: give "
+      "executor=whole, or neither accumulate nor several devices"
+    )
+  everything = mask.everything(learner.network)
+  key, state, batches, _, scope = _shapes(learner, everything, 1)
+  batch = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batches
+  )
+  return pieces.Pieces(
+    learner.network,
+    learner.method,
+    learner.single_optimizer,
+    learner.preprocess,
+    learner.training.norms or "batch",
+    learner.compiler,
+    (key, state, batch, scope),
+  )
+
+
+def _shapes(
+  learner, selection: base.Selection, max_steps: int
+) -> tuple[Any, ...]:
+  """Returns shapes of (key, state, batches, num_steps, scope)."""
+  leading = (max_steps, learner.batch_size)
+  blank = learner.example._replace(extras={})
+  batches = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      (*leading, *leaf.shape), leaf.dtype, sharding=learner.batch_sharding
+    ),
+    blank,
+  )
+  classes = np.zeros(learner.network.num_classes, bool)
+  zero = np.zeros((), np.int32)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  state, scope = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=learner.sharding()
+    ),
+    (
+      learner.template(selection),
+      base.Scope(zero, classes, classes, classes),
+    ),
+  )
+  return key, state, batches, zero, scope

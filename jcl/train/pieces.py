@@ -1,0 +1,445 @@
+"""Steps composed of separately compiled parts, which serve every selection.
+
+A new selection starts at once, as its parts are there already. Below its
+deepest block only plain forward parts run and nothing is kept. Where a block
+trains some of its tensors, the parts for all of them serve until those for
+exactly these are compiled.
+"""
+
+from collections.abc import Iterator
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jcl import base
+from jcl.cost import count
+from jcl.selection import mask
+from jcl.train import background, blocks, calls, composed, footprint, slots
+from jcl.train import step as step_lib
+
+
+class _Use(NamedTuple):
+  """How one block takes part in the step of one selection."""
+
+  training: bool
+  kept: bool  # whether a backward part follows
+  trained: tuple[int, ...] = ()  # leaves that are differentiated
+  names: tuple[str | None, ...] = ()  # of them; None: gradient is dropped
+  passes: bool = False
+
+
+class _Loss(NamedTuple):
+  """One of the method's losses, with the shapes of its calls' inputs."""
+
+  name: str
+  calls: calls.Calls
+  asked: tuple[Any, ...]
+
+
+class Pieces:
+  """Builds the steps of a learner from parts.
+
+  Args:
+    network: a chain, so that it has `blocks`.
+    method: objective and replay policy.
+    optimizer: for one array, as `slots.per_tensor` takes it.
+    preprocess: augmentation and normalisation of raw inputs.
+    norms: "batch" or "frozen"; see `base.Training`.
+    compiler: keeps the programs.
+    shapes: of (key, state, batch, scope), every tensor selected in the state.
+
+  Raises:
+    ValueError: where the network or the method cannot be taken apart.
+  """
+
+  def __init__(
+    self,
+    network: base.Network,
+    method: base.Method,
+    optimizer: optax.GradientTransformation,
+    preprocess: step_lib.Preprocess,
+    norms: str,
+    compiler: background.Compiler,
+    shapes: tuple[Any, base.LearnerState, base.Batch, base.Scope],
+  ):
+    if not network.blocks:
+      raise ValueError(
+        f"network {network.name!r} is not a plain chain of units: train it "
+        "with executor=whole"
+      )
+    self._network, self._method, self._optimizer = network, method, optimizer
+    self._preprocess, self._norms = preprocess, norms
+    self._compiler, self._shapes = compiler, _structs(shapes)
+    state = self._shapes[1]
+    self._leaves = {
+      unit: tuple(_names(params, unit))
+      for unit, params in state.train.params.items()
+    }
+    self._traced: dict[Any, Any] = {}
+    self._forward = step_lib.forward_fn(network, preprocess)
+    self._losses = tuple(self._take_apart())
+
+  def compose(
+    self, selection: base.Selection, exact: bool
+  ) -> background.Program:
+    """Returns the step of a selection, `call(key, state, batches, 1, scope)`.
+
+    Args:
+      selection: which tensors train.
+      exact: whether to use, and wait for, parts for exactly these tensors;
+        else those for all tensors of a block.
+    """
+    step = self._composed(selection, exact, self._now)
+
+    def call(key, state, batches, num_steps, scope):
+      del num_steps
+      batch = jax.tree.map(lambda leaf: leaf[0], batches)
+      return step.run(composed.execute, key, state, batch, scope)
+
+    meter = footprint.Meter()
+    key, state, batch, scope = self._shapes
+    names = set(step.names)
+    chosen = {k: v for k, v in state.train.opt_state.items() if k in names}
+    train = state.train._replace(opt_state=chosen)
+    shapes = key, state._replace(train=train), batch, scope
+    step.run(meter.run, *meter.tokens(shapes))
+    return background.Program(call, meter.cost())
+
+  def gradient(self, key, params, state, batch, scope) -> base.Params:
+    """Returns the loss's gradient of every tensor at `params`."""
+    everything = mask.everything(self._network)
+    step = self._composed(everything, False, self._now)
+    state = state._replace(train=state.train._replace(params=params))
+    with self._compiler.ledger.timed("probe"):
+      grads = step.gradient(key, state, batch, scope)
+      return jax.block_until_ready(grads)
+
+  def prepare(self, selection: base.Selection, exact: bool) -> None:
+    """Has a thread compile what `compose` will need."""
+    self._composed(selection, exact, self._ahead)
+
+  def prepare_all(self) -> None:
+    """Has a thread compile the parts of all selections of whole blocks."""
+    network = self._network
+    for deepest in range(len(network.units)):
+      trained = network.units[deepest:]
+      # The second of them passes through the blocks that the first trains.
+      for wanted in (trained, trained[:1]):
+        chosen = tuple(tensor.unit in wanted for tensor in network.tensors)
+        if any(chosen):
+          self.prepare(base.Selection(chosen), exact=False)
+
+  def _composed(self, selection, exact, obtain) -> composed.Composed:
+    key, state, batch, scope = self._shapes
+    objective = self._method.objective
+    trained, _ = mask.split(state.train.params, self._network, selection)
+    names = tuple(_names(trained))
+    shapes = dict(zip(names, jax.tree.leaves(trained), strict=True))
+    slots_ = {name: state.train.opt_state[name] for name in names}
+    uses = self._uses(selection, exact)
+    opened = self._opened
+    project = track = keep = None
+    args: tuple[Any, ...]
+    if objective.reference is not None and objective.project is not None:
+      args = trained, trained, opened.shown.memory
+      project = obtain(("project", selection), objective.project, args)
+    if objective.track is not None:
+      args = state.objective, base.Traced(trained, trained, trained)
+      track = obtain(("track", selection), objective.track, args)
+    if self._method.replay.when == "step":
+      extras = self._extras()
+      args = opened.shown.keep_key, state.replay, batch, extras
+      keep = obtain(("keep",), self._keeping, args, donate_argnums=1)
+    several = sum(len(loss.asked) for loss in self._losses) > 1
+    adds = {}
+    if several or any(loss.calls.reads_params for loss in self._losses):
+      for name, shape in shapes.items():
+        args = shape, shape
+        adds[name] = obtain(("add", str(shape)), jnp.add, args)
+    return composed.Composed(
+      structure=jax.tree.structure(trained),
+      names=names,
+      opening=obtain(
+        ("opening",),
+        self._opening,
+        (key, composed.readable(state), batch, scope),
+      ),
+      losses=tuple(self._links(loss, uses, obtain) for loss in self._losses),
+      add=adds,
+      updates=tuple(
+        self._updates(names, shapes, slots_, selection, exact, obtain)
+      ),
+      project=project,
+      track=track,
+      keep=keep,
+    )
+
+  # How programs are had: at once, or compiled in the thread for later.
+
+  def _now(self, key, fn, shapes, **jit) -> background.Program:
+    build = functools.partial(background.compile_program, fn, shapes, **jit)
+    return self._compiler.get(("piece", *key), build)
+
+  def _ahead(self, key, fn, shapes, **jit) -> background.Program:
+    build = functools.partial(background.compile_program, fn, shapes, **jit)
+    self._compiler.ahead(("piece", *key), build)
+    return _PENDING
+
+  # What a step does, in the order in which it does it.
+
+  def _show(self, key, state, batch, scope) -> step_lib.Shown:
+    key = jax.random.fold_in(key, state.train.step)
+    return step_lib.show(
+      self._method, self._preprocess, key, state.replay, batch, scope
+    )
+
+  def _given(self, shown, state, scope) -> calls.Given:
+    train = state.train
+    return calls.Given(
+      train.params,
+      train.stats,
+      shown.batches,
+      scope,
+      state.objective,
+      shown.loss_key,
+    )
+
+  def _opening(self, key, state, batch, scope) -> composed.Opened:
+    shown = self._show(key, state, batch, scope)
+    given = self._given(shown, state, scope)
+    asked = tuple(
+      tuple(
+        (self._preprocess.normalise(x), self._unit_keys(call_key))
+        for x, call_key in loss.calls.questions(given)
+      )
+      for loss in self._losses
+    )
+    return composed.Opened(shown, asked, state.train.step + 1)
+
+  def _unit_keys(self, key):
+    if key is None or not self._noisy:
+      return None
+    return tuple(
+      jax.random.fold_in(key, i) for i in range(len(self._network.units))
+    )
+
+  def _closing(self, loss: _Loss, answers, given, batch):
+    def value(logits, params):
+      replaced = tuple(
+        a._replace(logits=one) for a, one in zip(answers, logits, strict=True)
+      )
+      return loss.calls.loss(replaced, given._replace(params=params))
+
+    logits = tuple(answer.logits for answer in answers)
+    wanted = (0, 1) if loss.calls.reads_params else (0,)
+    (result, aux), grads = jax.value_and_grad(value, wanted, has_aux=True)(
+      logits, given.params
+    )
+    info = step_lib.NO_INFO
+    if loss.name == "loss":
+      info = step_lib.summarise(result, aux.logits, batch, given.scope)
+    info = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], info)
+    return info, aux, grads
+
+  def _update(self, grads, slots_, params):
+    after, fresh = [], []
+    for grad, slot, leaf in zip(grads, slots_, params, strict=True):
+      change, slot = self._optimizer.update(grad, slot, leaf)
+      after.append(optax.apply_updates(leaf, change))
+      fresh.append(slot)
+    return after, fresh
+
+  def _keeping(self, key, replay_state, batch, extras):
+    batch = batch._replace(extras=extras)
+    return self._method.replay.add(key, replay_state, batch)
+
+  # Shapes, known once the losses are taken apart.
+
+  def _take_apart(self) -> Iterator[_Loss]:
+    key, state, batch, scope = self._shapes
+    shown = jax.eval_shape(self._show, key, state, batch, scope)
+    given = self._given(shown, state, scope)
+    functions = {"loss": self._method.objective.loss}
+    if self._method.objective.reference is not None:
+      functions["reference"] = self._method.objective.reference
+    for name, function in functions.items():
+      apart = calls.take_apart(function, self._network, self._forward, given)
+      asked = jax.eval_shape(apart.questions, given)
+      yield _Loss(name, apart, asked)
+
+  @functools.cached_property
+  def _noisy(self) -> bool:
+    """Whether random keys reach anything inside the network."""
+    key, state, batch, _ = self._shapes
+    return calls.depends(
+      lambda key, params, stats, x: (
+        self._network.apply(
+          params, stats, x, training=self._network.units, key=key
+        ).logits
+      ),
+      key,
+      state.train.params,
+      state.train.stats,
+      jax.ShapeDtypeStruct(batch.x.shape, jnp.float32),
+    )
+
+  @functools.cached_property
+  def _opened(self) -> composed.Opened:
+    return jax.eval_shape(self._opening, *self._shapes)
+
+  def _closing_shapes(self, loss: _Loss):
+    _, state, batch, scope = self._shapes
+    given = self._given(self._opened.shown, state, scope)
+    width = self._network.num_classes
+    answers = tuple(
+      calls.Answer(
+        jax.ShapeDtypeStruct((x.shape[0], width), jnp.float32), given.stats
+      )
+      for x, _ in loss.asked
+    )
+    return answers, given, batch
+
+  def _extras(self):
+    loss = self._losses[0]
+    closing = functools.partial(self._closing, loss)
+    _, aux, _ = jax.eval_shape(closing, *self._closing_shapes(loss))
+    return aux.extras
+
+  # Parts.
+
+  def _uses(self, selection, exact) -> tuple[_Use, ...]:
+    """Says what every block does, the input side first."""
+    network = self._network
+    training = step_lib.modes(network, selection, self._norms)
+    chosen = {
+      slots.name(tensor)
+      for tensor, yes in zip(network.tensors, selection.trainable, strict=True)
+      if yes
+    }
+    uses, reached = [], False
+    for unit in network.units:
+      names = self._leaves.get(unit, ())
+      wanted = tuple(name if name in chosen else None for name in names)
+      here = any(wanted)
+      if not here and not reached:
+        uses.append(_Use(unit in training, False))
+        continue
+      trained = tuple(
+        i for i, name in enumerate(wanted) if here and (name or not exact)
+      )
+      uses.append(
+        _Use(
+          unit in training,
+          True,
+          trained,
+          tuple(wanted[i] for i in trained),
+          passes=reached,
+        )
+      )
+      reached = True
+    return tuple(uses)
+
+  def _links(self, loss: _Loss, uses, obtain) -> composed.Losses:
+    state = self._shapes[1]
+    chains = []
+    index = self._losses.index(loss)
+    for x, keys in self._opened.asked[index]:
+      key = None if keys is None else keys[0]
+      chain = []
+      shapes = self._block_shapes(x, key)
+      for block, own, use in zip(
+        self._network.blocks or (), shapes, uses, strict=True
+      ):
+        chain.append(self._link(block, own, use, obtain))
+      chains.append(tuple(chain))
+    del state
+    return composed.Losses(
+      loss.calls.stats_from,
+      tuple(chains),
+      obtain(
+        ("closing", loss.name),
+        functools.partial(self._closing, loss),
+        self._closing_shapes(loss),
+      ),
+      loss.calls.reads_params,
+    )
+
+  def _link(self, block, shapes, use: _Use, obtain) -> composed.Link:
+    def traced(name, build):
+      if name not in self._traced:
+        self._traced[name] = build()
+      return self._traced[name]
+
+    # Blocks that compute the same share their programs.
+    here = (block.name, str(shapes.x), use.training)
+    same = traced(
+      ("signature", *here),
+      lambda: blocks.signature(block, shapes, use.training),
+    )
+    count = len(jax.tree.leaves(shapes.stats)) if use.training else 0
+    if not use.kept:
+      key = ("plain", same)
+      part = traced(key, lambda: blocks.plain(block, shapes, use.training))
+      program = obtain(key, part.fn, part.shapes)
+      return composed.Link(block.name, (), False, count, part, program)
+    kind = (same, use.trained, use.passes)
+    pair = traced(
+      ("pair", *kind),
+      lambda: blocks.pair(block, shapes, use.training, use.trained, use.passes),
+    )
+    return composed.Link(
+      block.name,
+      use.names,
+      use.passes,
+      count,
+      pair.forward,
+      obtain(("forward", *kind), pair.forward.fn, pair.forward.shapes),
+      pair.backward,
+      obtain(("backward", *kind), pair.backward.fn, pair.backward.shapes),
+    )
+
+  def _block_shapes(self, x, key):
+    name = ("shapes", str(x), key is None)
+    if name not in self._traced:
+      train = self._shapes[1].train
+      self._traced[name] = blocks.shapes_of(
+        self._network, train.params, train.stats, x, key
+      )
+    return self._traced[name]
+
+  def _updates(self, names, shapes, slots_, selection, exact, obtain):
+    """Yields one program for all tensors, or one for each that serves any."""
+    tracked = self._method.objective.track is not None  # needs what was before
+    donate = {"donate_argnums": (1,) if tracked else (1, 2)}
+    groups: list[tuple[Any, tuple[str, ...]]] = [
+      (("update", str(shapes[name])), (name,)) for name in names
+    ]
+    if exact:
+      groups = [(("update all", selection), names)]
+    for key, group in groups:
+      leaves = [shapes[name] for name in group]
+      args = leaves, [slots_[name] for name in group], leaves
+      yield obtain(key, self._update, args, **donate), group
+
+
+_PENDING = background.Program(
+  lambda *args: None, count.ProgramCost(*(0.0,) * 6)
+)
+
+
+def _names(params, unit: str = "") -> list[str]:
+  prefix = f"{unit}/" if unit else ""
+  return [
+    prefix + "/".join(str(getattr(entry, "key", entry)) for entry in path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+  ]
+
+
+def _structs(tree):
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)),
+    tree,
+  )

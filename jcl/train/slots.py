@@ -1,0 +1,147 @@
+"""Optimiser slots by tensor, and what becomes of them while a tensor is away.
+
+A tensor that leaves the selection takes its momentum with it. Huang et al.,
+"ElasticTrainer", MobiSys 2023, keep it as it was; here that is one of several
+policies.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jcl import base
+
+Slots = dict[str, Any]  # by the tensor's path, joined by "/"
+
+
+class Parked(NamedTuple):
+  """Slots of tensors that do not train; entries of those that do are blank."""
+
+  slots: Slots
+  left: base.Array  # [W] int32, the step at which each tensor left
+  away: base.Array  # [W] int32, choices since then; 0 where it trains
+
+
+def name(tensor: base.Tensor) -> str:
+  """Returns the tensor's path as one string."""
+  return "/".join(tensor.path)
+
+
+def per_tensor(
+  optimizer: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Returns the optimiser run on every tensor by itself.
+
+  Its state is a dict by the tensor's path. For rules that act element by
+  element, as all of `optimizer.build` do, updates are the same as those of the
+  optimiser run on the whole tree; but a tensor that enters later counts its own
+  steps, which Adam's bias correction depends on.
+  """
+
+  def init(params):
+    return {key: optimizer.init(leaf) for key, leaf in _named(params)}
+
+  def update(grads, state, params=None):
+    leaves, structure = jax.tree.flatten(params)
+    named = zip(_named(grads), leaves, strict=True)
+    updates, slots = [], {}
+    for (key, grad), leaf in named:
+      change, slots[key] = optimizer.update(grad, state[key], leaf)
+      updates.append(change)
+    return jax.tree.unflatten(structure, updates), slots
+
+  return optax.GradientTransformation(init, update)
+
+
+def park(
+  policy: str, network: base.Network, optimizer, params: base.Params
+) -> Parked | tuple[()]:
+  """Returns blank parking places, none where slots are dropped."""
+  if policy == "drop":
+    return ()
+  zeros = np.zeros(len(network.tensors), np.int32)
+  return Parked(optimizer.init(params), jnp.asarray(zeros), jnp.asarray(zeros))
+
+
+def switch(
+  policy: str,
+  network: base.Network,
+  old: base.Selection,
+  new: base.Selection,
+  opt_state: Slots,
+  fresh: Mapping[str, Any],
+  parked: Parked | tuple[()],
+  step: int,
+  decays: Mapping[str, float],
+) -> tuple[Slots, Parked | tuple[()]]:
+  """Moves slots between training and parking, on the host.
+
+  Args:
+    policy: "drop" forgets slots at once; "keep" brings them back as they were;
+      "decay" as if the gradient had been zero meanwhile; "reset" as they were
+      after one choice away, blank after more.
+    network: whose tensors these are.
+    old: the selection so far.
+    new: the selection from now on.
+    opt_state: slots under `old`, by `per_tensor`.
+    fresh: blank slots of every tensor.
+    parked: from the last call, or `park`.
+    step: updates made so far.
+    decays: factor per step of slots, by the name of their field.
+
+  Returns:
+    Slots under `new`, and what is parked.
+  """
+  pairs = list(zip(network.tensors, old.trainable, new.trainable, strict=True))
+  if not parked:
+    return {
+      name(t): opt_state[name(t)] if was else fresh[name(t)]
+      for t, was, will in pairs
+      if will
+    }, ()
+  slots, waiting = {}, dict(parked.slots)
+  left, away = np.array(parked.left), np.array(parked.away)
+  for i, (tensor, was, will) in enumerate(pairs):
+    key = name(tensor)
+    if was and will:
+      slots[key] = opt_state[key]
+    elif was:
+      waiting[key], left[i], away[i] = opt_state[key], step, 1
+    elif will:
+      back = policy != "reset" or away[i] == 1
+      slots[key] = waiting[key] if back else fresh[key]
+      if policy == "decay":
+        slots[key] = _faded(slots[key], step - int(left[i]), decays)
+      # A buffer has one owner: the step donates what it is given.
+      waiting[key], away[i] = jax.tree.map(jnp.copy, fresh[key]), 0
+    elif away[i]:
+      away[i] += 1
+  return slots, Parked(waiting, jnp.asarray(left), jnp.asarray(away))
+
+
+def decays(training: base.Training) -> dict[str, float]:
+  """Returns what one update without gradient leaves of each slot."""
+  # The defaults of optax.adam and optax.adamw.
+  return {"trace": training.momentum or 0.0, "mu": 0.9, "nu": 0.999}
+
+
+def _faded(slots, steps: int, decays: Mapping[str, float]):
+  def fade(path, leaf):
+    field = getattr(path[-1], "name", "") if path else ""
+    if field == "count":
+      return leaf + steps
+    return leaf * decays[field] ** steps if field in decays else leaf
+
+  # A slot of one tensor is one leaf, so its path ends in its field.
+  return jax.tree_util.tree_map_with_path(fade, slots)
+
+
+def _named(tree) -> list[tuple[str, Any]]:
+  return [
+    ("/".join(str(getattr(entry, "key", entry)) for entry in path), leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  ]

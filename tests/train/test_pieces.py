@@ -1,0 +1,251 @@
+"""Steps in pieces do what whole steps do, for every recipe and selection."""
+
+from flax import linen as nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_network
+
+from jcl import base, recipes
+from jcl.cost import devices
+from jcl.cost import ledger as ledger_lib
+from jcl.networks import chain, layers
+from jcl.selection import mask
+from jcl.train import calls, choosing
+from jcl.train import learner as learner_lib
+from jcl.train import optimizer as optimizers
+from jcl.train import step as step_lib
+
+DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
+KEY = jax.random.key(5)
+SIDE = 4
+
+
+class Convolution(nn.Module):
+  @nn.compact
+  def __call__(self, x, training):
+    y = nn.Conv(2, (3, 3), use_bias=False, name="conv")(x)
+    y = nn.relu(layers.norm(training, "norm")(y))
+    return y + x if x.shape == y.shape else y
+
+
+class Pool(nn.Module):
+  @nn.compact
+  def __call__(self, x, training):
+    x = nn.Dense(5, name="dense")(x.mean(axis=(1, 2)))
+    return nn.Dropout(0.5, deterministic=not training)(nn.relu(x))
+
+
+NETWORK = chain.chain(
+  "small",
+  [
+    ("first", Convolution()),
+    ("second", Convolution()),
+    ("pool", Pool()),
+    ("head", layers.Head(4)),
+  ],
+  (SIDE, SIDE, 2),
+  4,
+)
+COUNT = len(NETWORK.tensors)
+
+
+def learner(method, executor, **training):
+  options = {"batch_size": 6, "momentum": 0.9, **training}
+  complete = optimizers.complete(base.Training(**options))
+  return learner_lib.Learner(
+    NETWORK,
+    method,
+    complete,
+    step_lib.Preprocess(np.float32(0.1), np.float32(2)),
+    np.zeros(NETWORK.input_shape, np.float32),
+    ledger_lib.Ledger(DEVICE),
+    executor=executor,
+    steps_per_dispatch=1,
+    devices=jax.devices()[:1],
+  )
+
+
+def batch(seed):
+  x = np.random.default_rng(seed).normal(size=(1, 6, *NETWORK.input_shape))
+  drawn = jax.tree.map(lambda leaf: leaf[None], tiny_network.batch(6))
+  return drawn._replace(x=x.astype(np.float32))
+
+
+def advance(one, selections, steps=2, exact=True, task=1):
+  """Trains `steps` updates under each selection; returns state and infos."""
+  state, selection = one.init(jax.random.key(1))
+  scope = one.put(tiny_network.scope(task=task))
+  infos = []
+  for following in selections:
+    state = choosing.switch(one, state, selection, following)
+    selection = following
+    program = one.step_program(selection, exact=exact)
+    for _ in range(steps):
+      batches = one.put_batches(batch(len(infos)))
+      state, info = program.call(KEY, state, batches, np.int32(1), scope)
+      infos.append(jax.tree.map(np.asarray, info))
+  return state, infos
+
+
+def close(first, second):
+  for one, other in zip(
+    jax.tree.leaves(first), jax.tree.leaves(second), strict=True
+  ):
+    np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+
+
+def some(*indices):
+  return base.Selection(tuple(i in indices for i in range(COUNT)))
+
+
+EVERYTHING = mask.everything(NETWORK)
+SEQUENCE = (EVERYTHING, some(3, 5, 10))
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "er:buffer=8,minibatch=6,one_loss=False",
+    "er_ace:buffer=8,minibatch=4",
+    "derpp:buffer=8,minibatch=6",
+    "agem:buffer=8,minibatch=5",
+    "lwf",
+    "ewc:strength=3.0",
+    "si:strength=2.0",
+  ],
+)
+def test_pieces_do_what_whole_steps_do(text):
+  method = recipes.build(text)
+  whole = advance(learner(method, "whole"), SEQUENCE)
+  pieces = advance(learner(method, "pieces"), SEQUENCE)
+  close(whole, pieces)
+
+
+@pytest.mark.parametrize(
+  ("norms", "optimizer"), [("batch", "adam"), ("frozen", "sgd")]
+)
+def test_every_mode_and_optimiser(norms, optimizer):
+  options = {"norms": norms, "optimizer": optimizer, "learning_rate": 0.01}
+  method = recipes.finetune()
+  whole = advance(learner(method, "whole", **options), SEQUENCE)
+  one = learner(method, "pieces", **options)
+  state, infos = advance(one, SEQUENCE)
+  close(whole, (state, infos))
+  _, stats = NETWORK.init(jax.random.key(1))
+  assert tiny_network.same_bits(stats, state.train.stats) == (norms == "frozen")
+
+
+ONE = learner(recipes.finetune(), "pieces")
+OTHER = learner(recipes.finetune(), "whole")
+
+
+@settings(deadline=None, max_examples=4)
+@given(st.lists(st.booleans(), min_size=COUNT, max_size=COUNT).filter(any))
+def test_any_selection_with_parts_that_serve_and_with_exact_ones(chosen):
+  selection = base.Selection(tuple(chosen))
+  serving, _ = advance(ONE, (selection,), exact=False)
+  exact, _ = advance(ONE, (selection,))
+  whole, _ = advance(OTHER, (selection,))
+  close(serving, whole)
+  close(exact, whole)
+  before, _ = ONE.init(jax.random.key(1))
+  _, frozen = mask.split(before.train.params, NETWORK, selection)
+  _, after = mask.split(exact.train.params, NETWORK, selection)
+  assert tiny_network.same_bits(frozen, after)
+
+
+def test_a_new_selection_of_whole_blocks_compiles_nothing_but_its_update():
+  one = learner(recipes.finetune(), "pieces")
+  one.step_program(EVERYTHING, exact=False)
+  units = [tensor.unit for tensor in NETWORK.tensors]
+  trained = base.Selection(tuple(unit != "first" for unit in units))
+  one.step_program(trained, exact=False)
+  before = set(one.compiler)
+  other = base.Selection(tuple(unit in ("second", "head") for unit in units))
+  one.step_program(other, exact=False)
+  new = {key[1] for key in set(one.compiler) - before}
+  # The blocks between the two pass the gradient on for the first time.
+  assert new <= {"forward", "backward"}
+  again = set(one.compiler)
+  one.step_program(trained, exact=False)
+  assert set(one.compiler) == again
+
+
+def test_blocks_that_compute_the_same_share_their_programs():
+  one = learner(recipes.finetune(), "pieces")
+  one.step_program(some(COUNT - 1))
+  plain = [key for key in one.compiler if key[1] == "plain"]
+  assert len(plain) == 2  # first and second as one, pool
+
+
+def test_what_is_compiled_ahead_is_what_is_asked_for():
+  one = learner(recipes.finetune(), "pieces")
+  one.prepare(some(3, 5))
+  program = one.step_program(some(3, 5))
+  asked = set(one.compiler)
+  one.prepare(some(3, 5))
+  assert set(one.compiler) == asked
+  assert program.cost.flops > 0
+
+
+def test_a_shallow_selection_costs_less_and_keeps_less():
+  deep = ONE.step_program(EVERYTHING).cost
+  shallow = ONE.step_program(some(COUNT - 1)).cost
+  assert shallow.flops < 0.6 * deep.flops
+  assert shallow.temp_bytes < 0.7 * deep.temp_bytes
+  whole = OTHER.step_program(EVERYTHING).cost
+  assert deep.flops == pytest.approx(whole.flops, rel=0.1)
+
+
+@pytest.mark.parametrize("text", ["finetune", "derpp:buffer=8,minibatch=6"])
+def test_the_probe_has_the_same_gradient_and_leaves_no_trace(text):
+  method = recipes.build(text)
+  found = []
+  for executor in ("whole", "pieces"):
+    one = learner(method, executor)
+    state, _ = advance(one, (EVERYTHING,))
+    before = jax.tree.map(np.array, state)
+    scope = one.put(tiny_network.scope(task=1))
+    shown = jax.tree.map(lambda leaf: leaf[0], one.put_batches(batch(9)))
+    params = jax.tree.map(lambda leaf: 1.1 * leaf, state.train.params)
+    found.append(one.gradient(KEY, params, state, shown, scope))
+    assert tiny_network.same_bits(before, state)
+  close(*found)
+
+
+def test_losses_that_need_the_network_whole_say_so():
+  def deep(forward, params, stats, batch, memory, scope, state, key):
+    out = forward(params, stats, batch.x, key, taps=("pool",))
+    value = jnp.sum(out.taps["pool"])
+    return value, base.Aux(out.stats, out.logits, {}, {})
+
+  def twice(forward, params, stats, batch, memory, scope, state, key):
+    out = forward(params, stats, batch.x, key)
+    shifted = batch.x + out.logits.sum()
+    out = forward(params, stats, shifted, key)
+    return out.logits.sum(), base.Aux(out.stats, out.logits, {}, {})
+
+  for loss, message in ((deep, "outputs of pool"), (twice, "depends on")):
+    method = recipes.finetune()
+    method = method._replace(objective=base.Objective(loss))
+    with pytest.raises(calls.NotApartError, match=message):
+      learner(method, "pieces").step_program(EVERYTHING)
+
+
+def test_networks_that_are_no_chain_say_so():
+  one = learner_lib.Learner(
+    tiny_network.build(),
+    recipes.finetune(),
+    optimizers.DEFAULTS,
+    step_lib.Preprocess(np.float32(0), np.float32(1)),
+    np.zeros(4, np.float32),
+    ledger_lib.Ledger(DEVICE),
+    executor="pieces",
+    devices=jax.devices()[:1],
+  )
+  with pytest.raises(ValueError, match="not a plain chain"):
+    one.step_program(tiny_network.EVERYTHING)
