@@ -24,6 +24,7 @@ command again goes on where it stopped, also after a kill.
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 import re
 import sys
@@ -100,6 +101,13 @@ _HEAD = flags.DEFINE_enum(
   ["seen", "all"],
   "outputs in play: of classes that have arrived (default), or all of them",
 )
+_NORMS = flags.DEFINE_enum(
+  "norms",
+  None,
+  ["batch", "frozen"],
+  "statistics of normalisers in training: of the batch (default), or the "
+  "running ones, left as they are",
+)
 _PRECISION = flags.DEFINE_enum(
   "precision",
   "float32",
@@ -117,6 +125,25 @@ _ACCUMULATE = flags.DEFINE_integer(
 )
 _STEPS_PER_DISPATCH = flags.DEFINE_integer(
   "steps_per_dispatch", 0, "updates per call of the device; 0 chooses"
+)
+_EXECUTOR = flags.DEFINE_enum(
+  "executor",
+  "auto",
+  ["auto", "pieces", "whole"],
+  "how steps are compiled: one program per choice of tensors, or in pieces "
+  "that serve every choice; auto takes pieces for convolutions on a CPU",
+)
+_LEAD = flags.DEFINE_integer(
+  "lead",
+  -1,
+  "updates between choosing tensors and training them, while programs are "
+  "compiled beside; -1: as long as compiling takes by the profile, else 32",
+)
+_CACHE_DIR = flags.DEFINE_string(
+  "cache_dir",
+  None,
+  "where profiles and compiled programs are kept between runs; default jcl in "
+  "the user's cache folder, 'none' for nowhere",
 )
 _EVALUATE_EVERY = flags.DEFINE_integer(
   "evaluate_every", 0, "updates between evaluations; 0: ends of experiences"
@@ -214,6 +241,7 @@ def _learn() -> int:
   from jcl.cost import devices
 
   started = time.monotonic()
+  _keep_programs()
   compared = [text for text in _COMPARE.value if text not in ("none", "")]
   texts = list(dict.fromkeys([_RECIPE.value, *compared]))
   for text in texts:
@@ -243,6 +271,8 @@ def _learn() -> int:
         setting = _assemble(source, network, text, seed, device)
         context = {"recipe": _recipe(text), "environment": {"flags": _flags()}}
         session.run(setting, runs[-1], _options(), context)
+        if seed == _seeds()[0]:
+          _print_profile(text, setting.learner.network, runs[-1])
     _write_report(runs, folder)
   print(f"took {time.monotonic() - started:.0f} s")
   return 0
@@ -306,6 +336,7 @@ def _assemble(source, network, text: str, seed: int, device):
     weight_decay=_WEIGHT_DECAY.value,
     clip=_CLIP.value,
     head=_HEAD.value,
+    norms=_NORMS.value,
   )
   method = recipes.build(text)
   default = base.Training(epochs=_EPOCHS_BY_DATA.get(source.train.name))
@@ -331,6 +362,20 @@ def _assemble(source, network, text: str, seed: int, device):
   )
 
 
+def _print_profile(text: str, network: base.Network, folder: Path) -> None:
+  """Prints what a run's choices of tensors went by, where it made any."""
+  if not (folder / "profile.json").exists():
+    return
+  from jcl.profiling import store
+  from jcl.report import profile
+
+  kept = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
+  times = store.from_json(kept)
+  print(f"\n{text}: {profile.describe(times)}")
+  print(profile.as_text(profile.table(times, network.tensors)))
+  print(f"profile: {folder / 'profile.csv'}, {folder / 'profile.png'}\n")
+
+
 def _options():
   from jcl import session
 
@@ -338,14 +383,39 @@ def _options():
     augment=_AUGMENT.value,
     accumulate=_ACCUMULATE.value,
     steps_per_dispatch=_STEPS_PER_DISPATCH.value,
+    executor=_EXECUTOR.value,
+    lead=_LEAD.value,
+    cache_dir=_cache_dir(),
     evaluate_every=_EVALUATE_EVERY.value,
     checkpoint_seconds=_CHECKPOINT_SECONDS.value,
     resume=_RESUME.value,
   )
 
 
+def _keep_programs() -> None:
+  """Has JAX keep compiled programs on disk, unless its own setting says how."""
+  import jax
+
+  folder = _cache_dir()
+  if folder is not None and jax.config.jax_compilation_cache_dir is None:
+    compiled = Path(folder) / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _cache_dir() -> str | None:
+  if _CACHE_DIR.value == "none":
+    return None
+  if _CACHE_DIR.value:
+    return str(Path(_CACHE_DIR.value).expanduser())
+  home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+  return str(Path(home) / "jcl")
+
+
 def _recipe(text: str) -> dict:
-  name, options = spec.parse(text)
+  from jcl import recipes
+
+  name, options = recipes.parse(text)
   return {"name": name, "options": options}
 
 
@@ -368,6 +438,7 @@ def _shared() -> dict[str, object]:
     "download",
     "data_dir",
     "checkpoint_seconds",
+    "cache_dir",
   }
   return {k: v for k, v in _flags().items() if k not in own}
 

@@ -335,6 +335,13 @@ class Training:
     return dataclasses.replace(fallback, **mine)
 
 
+class Pruning(NamedTuple):
+  """When channels that have faded are taken out of the network."""
+
+  every: int  # epochs
+  threshold: float  # weights up to this magnitude are as good as none
+
+
 class Method(NamedTuple):
   """How to learn a stream: parts that know nothing of each other.
 
@@ -351,6 +358,7 @@ class Method(NamedTuple):
   gather: Literal["current", "seen", "memory"] = "current"
   restart: bool = False
   training: Training = Training()
+  pruning: Pruning | None = None
 
 
 @dataclasses.dataclass(frozen=True)

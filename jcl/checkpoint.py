@@ -47,7 +47,8 @@ def place_to_json(place: loop.Place) -> dict[str, Any]:
   for name in ("selection", "following"):
     chosen = fields[name]
     fields[name] = None if chosen is None else list(chosen.trainable)
-  fields["choices"] = summary.encode(place.choices)
+  for name in ("choices", "pruned"):
+    fields[name] = summary.encode(fields[name])
   for name in ("decision", "tally", "spent"):
     value = fields[name]
     fields[name] = None if value is None else dataclasses.asdict(value)
@@ -140,8 +141,8 @@ class Checkpoints:
     """Returns the latest intact snapshot, or None where there is none.
 
     Args:
-      template_fn: maps a `Selection` to the shapes and dtypes of a
-        `LearnerState` under it.
+      template_fn: maps a `Place` to the shapes and dtypes of a `LearnerState`
+        there.
 
     Raises:
       CheckpointError: where an intact checkpoint is of another model, the
@@ -161,7 +162,7 @@ class Checkpoints:
         self._manager.delete(number)
         continue
       place = place_from_json(host["place"])
-      template = template_fn(place.selection)
+      template = template_fn(place)
       state = _assemble(template, arrays, host["arrays"])
       return Snapshot(state, place, host["ledger"], host["curve"])
     return None

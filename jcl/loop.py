@@ -169,6 +169,8 @@ class _Steps:
         setting, self.state, place, self.scope, self.source
       )
       self.state, program = reselection.program(setting, self.state, place)
+      if place.step < place.adopt < place.step + pending[2]:
+        pending = self._fetch(place.epoch, place.batch, place.step)
       batches, ids, num_steps, after = pending
       num_steps = min(num_steps, self._steps_to_limit(program.cost))
       work = (

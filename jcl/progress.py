@@ -37,6 +37,7 @@ class Place:
   adopt: int = 0  # step from which the latest choice trains, or trains exactly
   chosen: int = -1  # epoch of the experience's latest choice
   choices: list[base.Choice] = dataclasses.field(default_factory=list)
+  pruned: list[dict[str, Any]] = dataclasses.field(default_factory=list)
   decision: base.Decision | None = None
   control: Any = ()
   tally: Tally = dataclasses.field(default_factory=Tally)

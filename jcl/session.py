@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import contextlib
 import dataclasses
+import math
 import os
 from pathlib import Path
 import platform
@@ -14,17 +15,22 @@ from typing import Any
 
 from absl import logging
 import jax
+import numpy as np
 
-from jcl import base, console, loop
+from jcl import base, console, loop, pruning
 from jcl import workdir as workdir_lib
 from jcl.control import fixed as fixed_control
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
+from jcl.profiling import learners
 from jcl.streams import stream as stream_lib
 from jcl.train import augment as augmentation
+from jcl.train import gather
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
+
+LEAD = 32  # updates between a choice and its training, where no profile tells
 
 
 class Interrupted(Exception):
@@ -49,6 +55,12 @@ class Options:
   augment: str = "none"
   accumulate: int = 1
   steps_per_dispatch: int = 0  # 0: chosen
+  executor: str = "auto"  # or "pieces" or "whole"; see `train.learner`
+  # Updates between choosing tensors and training them, while their programs
+  # compile; -1: by the profile, or LEAD. It decides what a run computes.
+  lead: int = -1
+  # Where profiles are kept between runs; None: with the run.
+  cache_dir: str | None = None
   evaluate_every: int = 0  # updates; 0: at the end of experiences only
   checkpoint_seconds: float = 60.0
   resume: bool = True
@@ -131,6 +143,7 @@ def assemble(
     ledger,
     accumulate=options.accumulate,
     steps_per_dispatch=options.steps_per_dispatch,
+    executor=options.executor,
   )
   assert training.epochs is not None
   controller = (
@@ -173,7 +186,11 @@ def run(
   with contextlib.ExitStack() as stack:
     stack.callback(folder.close)
     stopped = stack.enter_context(console.signals())
-    snapshot = folder.restore(setting.learner.template)
+    snapshot = folder.restore(
+      lambda place: pruning.rebuilt(setting, place).learner.template(
+        place.selection
+      )
+    )
     if snapshot is None:
       state, place = loop.start(setting)
     else:
@@ -182,11 +199,12 @@ def run(
       logging.info(
         "resuming at experience %d, step %d", place.experience, place.step
       )
+    setting = _profiled(setting, options, folder, place)
     folder.begin(setting, place)
     bar = stack.enter_context(
       console.Progress(setting, place, about["recipe"], options.progress)
     )
-    for event in loop.run(setting, state, place):
+    for event in pruning.run(setting, state, place):
       state = event.state
       bar.note(event)
       folder.note(event, stop=bool(stopped))
@@ -194,6 +212,39 @@ def run(
       if stopped and (jax.process_count() == 1 or event.kind == "experience"):
         raise Interrupted(stopped[0], folder.path)
     return Result(folder.summarise(), tuple(place.records), state, folder.path)
+
+
+def _profiled(setting, options, folder, place) -> loop.Setting:
+  """Returns the setting with the profile that its selector needs.
+
+  A resumed run goes on with the profile that it began with.
+  """
+  learner = setting.learner
+  method = learner.method.selector.profile
+  if not method:
+    return setting
+  times = folder.read_profile()
+  if times is None:
+    source = gather.Experiences(setting.stream, [0])
+    rows = np.resize(
+      np.arange(len(source), dtype=np.int32),
+      (learner.steps_per_dispatch, learner.batch_size),
+    )
+    times = learners.profile(
+      learner,
+      method,
+      learner.put_batches(source.batch(rows)),
+      loop.scope_of(setting, place.experience),
+      folder=None if options.cache_dir is None else Path(options.cache_dir),
+      device=devices.describe(setting.ledger.device),
+    )
+    folder.write_profile(times, learner.network)
+  lead = options.lead
+  if lead < 0:
+    lead = LEAD
+    if times.compile_seconds > 0:  # False where it is unknown
+      lead = math.ceil(1.5 * times.compile_seconds / times.full)
+  return dataclasses.replace(setting, times=times, lead=lead)
 
 
 def learn(
@@ -251,7 +302,7 @@ def _about(setting, options, context) -> dict[str, Any]:
   learner, stream = setting.learner, setting.stream
   training = dataclasses.asdict(learner.training)
   carried = dataclasses.asdict(options)
-  for name in ("checkpoint_seconds", "resume", "progress"):
+  for name in ("checkpoint_seconds", "resume", "progress", "cache_dir"):
     del carried[name]
   return {
     "recipe": {"name": "custom", "options": {}},

@@ -11,8 +11,10 @@ from typing import Any
 
 import jax
 
-from jcl import checkpoint, loop
-from jcl.report import events, summary
+from jcl import base, checkpoint, loop
+from jcl.profiling import store
+from jcl.report import events, profile, selections, summary
+from jcl.selection import times as times_lib
 
 # Parts of a run's description that may differ when it is taken up again.
 _MAY_DIFFER = ("environment", "joules_source")
@@ -113,6 +115,28 @@ class Folder:
       )
       self._stack.callback(self._events.close)
 
+  def read_profile(self) -> times_lib.TensorTimes | None:
+    """Returns the profile that the run began with, None before."""
+    path = None if self.path is None else self.path / "profile.json"
+    if path is None or not path.exists():
+      return None
+    with explained(path):
+      return store.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+  def write_profile(
+    self, times: times_lib.TensorTimes, network: base.Network
+  ) -> None:
+    """Keeps what the run's selections are chosen by, as data and picture."""
+    if self.path is None or not self._writes:
+      return
+    text = json.dumps(store.to_json(times), indent=1, allow_nan=False)
+    with explained(self.path):
+      frame = profile.table(times, network.tensors)
+      frame.to_csv(self.path / "profile.csv", index=False)
+      figure = profile.picture(times, network.tensors)
+      figure.savefig(self.path / "profile.png", dpi=120)
+      write_atomically(self.path / "profile.json", text)
+
   def note(self, event: loop.Event, stop: bool = False) -> None:
     """Files an event; saves a checkpoint where one is due, or at a stop."""
     place = event.place
@@ -179,6 +203,11 @@ class Folder:
     if self.path is not None and self._writes:
       text = json.dumps(found, indent=2)
       write_atomically(self.path / "summary.json", text)
+      choices = [c for r in self._place.records for c in r.choices]
+      if self._setting.learner.method.selector.every and choices:
+        network = self._setting.learner.network
+        figure = selections.picture(choices, network.tensors)
+        figure.savefig(self.path / "selections.png", dpi=120)
     return found
 
   def close(self) -> None:
@@ -327,5 +356,9 @@ def _clear(path: Path) -> None:
 
   for name in ("checkpoints", "events"):
     shutil.rmtree(path / name, ignore_errors=True)
-  for name in ("config.json", "curve.jsonl", "records.jsonl", "summary.json"):
+  kept = (
+    "config.json curve.jsonl profile.csv profile.json profile.png "
+    "records.jsonl selections.png summary.json"
+  )
+  for name in kept.split():
     (path / name).unlink(missing_ok=True)

@@ -64,9 +64,10 @@ def place():
   )
 
 
-def template(selection):
+def template(where):
   return jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state(selection)
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+    state(where.selection),
   )
 
 
@@ -199,8 +200,8 @@ def test_a_changed_number_is_noticed(tmp_path, restore, caplog):
 def test_another_models_arrays_are_listed(tmp_path, restore):
   save(tmp_path, 1)
 
-  def other(selection):
-    found = template(selection)
+  def other(where):
+    found = template(where)
     wide = {"head": {"kernel": jax.ShapeDtypeStruct((2, 3), np.float32)}}
     return found._replace(train=found.train._replace(params=wide))
 

@@ -9,11 +9,13 @@ import tiny_network
 from jcl import recipes
 
 NAMES = recipes.__all__
+# In so small a network, the head alone takes most of a full step's time.
+OPTIONS = dict.fromkeys(("elastic", "grad_norm", "magnitude"), {"rho": 0.9})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe_keeps_the_contract(name, learn):
-  method = getattr(recipes, name)()
+  method = getattr(recipes, name)(**OPTIONS.get(name, {}))
   first, second = learn(method, seed=3), learn(method, seed=3)
   assert tiny_network.same_bits(
     first.state, second.state
@@ -78,3 +80,24 @@ def test_presets_fill_in_published_values():
     recipes.build("gdumb:preset=split_mnist")
   with pytest.raises(ValueError, match="'mnist' is not known"):
     recipes.build("er:preset=mnist")
+
+
+def test_two_parts_make_one_recipe(learn):
+  text = "er:buffer=50+elastic:rho=0.9,interval=1,learning_rate=0.2"
+  name, options = recipes.parse(text)
+  assert name == "er+elastic" and options["buffer"] == 50
+  method = recipes.build(text)
+  assert method.replay.capacity == 50 and method.selector.every == 1
+  assert method.training.learning_rate == 0.2
+  assert method.training.norms == "frozen"
+  result = learn(method, epochs=2)
+  assert [len(record.choices) for record in result.records] == [2] * 5
+  assert all(c.share <= 0.9 for r in result.records for c in r.choices)
+  assert result.records[-1].memory["examples"] == 50
+  with pytest.raises(ValueError, match="'rho' is given to two parts"):
+    recipes.build("elastic:rho=0.5+elastic:rho=0.4")
+
+
+def test_an_unreachable_share_states_the_least(learn):
+  with pytest.raises(ValueError, match=r"rho=0.01.*takes 0\.\d+ of a full one"):
+    learn(recipes.build("elastic:rho=0.01"))

@@ -49,11 +49,16 @@ class _Conv(nn.Module):
 
 
 class _Block(nn.Module):
-  """Inverted residual: widen, filter each channel, narrow."""
+  """Inverted residual: widen, filter each channel, narrow.
+
+  `skip` adds what the block reads, where shapes agree; told rather than seen,
+  as widths may come to agree when channels go.
+  """
 
   expansion: int
   features: int
   stride: int
+  skip: bool
 
   @nn.compact
   def __call__(self, x, training):
@@ -62,7 +67,7 @@ class _Block(nn.Module):
       x = _Conv(width, name="expand")(x, training)
     x = _Conv(width, 3, self.stride, depthwise=True, name="filter")(x, training)
     x = _Conv(self.features, linear=True, name="project")(x, training)
-    return x + inputs if x.shape == inputs.shape else x
+    return x + inputs if self.skip else x
 
 
 class _Last(nn.Module):
@@ -98,13 +103,16 @@ def mobilenet(
   small = min(input_shape[:2]) < _SMALL
   stem = _Conv(_rounded(32 * width), 3, 1 if small else 2)
   units: list[tuple[str, nn.Module]] = [("stem", stem)]
+  before, side = stem.features, -(-max(input_shape[:2]) // stem.stride)
   for stage, (expansion, channels, count, stride) in enumerate(_STAGES):
     if small and stage == 1:
       stride = 1
+    features = _rounded(channels * width)
     for index in range(count):
-      block = _Block(
-        expansion, _rounded(channels * width), stride if index == 0 else 1
-      )
+      step = stride if index == 0 else 1
+      skip = features == before and (step == 1 or side == 1)
+      block = _Block(expansion, features, step, skip)
+      before, side = features, -(-side // step)
       units.append((f"block_{len(units) - 1}", block))
   units.append(("last", _Last(_rounded(1280 * max(width, 1.0)))))
   units.append(("head", layers.Head(num_classes)))

@@ -46,12 +46,15 @@ class _Block(nn.Module):
   """Residual block: two 3x3 convolutions, or a bottleneck of three.
 
   The bottleneck widens fourfold and has its stride on the 3x3 convolution.
+  `project` puts a 1x1 convolution on the shortcut, for blocks that change the
+  shape; told rather than seen, as widths may come to agree when channels go.
   `pool` averages the result over the image.
   """
 
   filters: int
   stride: int
   bottleneck: bool
+  project: bool
   pool: bool
 
   @nn.compact
@@ -65,7 +68,7 @@ class _Block(nn.Module):
     for i, conv in enumerate(convs):
       x = _conv(*conv, f"conv_{i}")(nn.relu(x) if i > 0 else x)
       x = layers.norm(training, f"norm_{i}")(x)
-    if shortcut.shape != x.shape:
+    if self.project:
       width = x.shape[-1]
       shortcut = _conv(width, 1, stride, "conv_shortcut")(shortcut)
       shortcut = layers.norm(training, "norm_shortcut")(shortcut)
@@ -93,8 +96,9 @@ def _resnet(
   for stage, count in enumerate(stages):
     for index in range(count):
       stride = 2 if stage > 0 and index == 0 else 1
+      project = index == 0 and (stage > 0 or bottleneck)
       is_last = len(units) == sum(stages)
-      block = _Block(filters * 2**stage, stride, bottleneck, is_last)
+      block = _Block(filters * 2**stage, stride, bottleneck, project, is_last)
       units.append((f"block_{len(units) - 1}", block))
   units.append(("head", layers.Head(num_classes)))
   return chain.chain(name, units, input_shape, num_classes)

@@ -2,12 +2,23 @@
 
 from collections.abc import Callable
 import dataclasses
+import re
+from typing import Any
 
 from jcl import base, spec
 from jcl.recipes import presets
 from jcl.recipes.agem import agem
 from jcl.recipes.bounds import finetune, joint
 from jcl.recipes.der import der, derpp
+from jcl.recipes.elastic import (
+  bn_bias,
+  elastic,
+  full,
+  grad_norm,
+  head_only,
+  magnitude,
+  pruning,
+)
 from jcl.recipes.er import er
 from jcl.recipes.er_ace import er_ace
 from jcl.recipes.ewc import ewc
@@ -18,18 +29,35 @@ from jcl.recipes.si import si
 
 __all__ = [
   "agem",
+  "bn_bias",
   "der",
   "derpp",
+  "elastic",
   "er",
   "er_ace",
   "ewc",
   "finetune",
+  "full",
   "gdumb",
+  "grad_norm",
+  "head_only",
   "icarl",
   "joint",
   "lwf",
+  "magnitude",
+  "pruning",
   "si",
 ]
+
+# Recipes that say what trains: they join any other behind a "+".
+SELECTIONS = (
+  "bn_bias",
+  "elastic",
+  "full",
+  "grad_norm",
+  "head_only",
+  "magnitude",
+)
 
 _TRAINING = tuple(field.name for field in dataclasses.fields(base.Training))
 
@@ -39,12 +67,31 @@ def choices() -> dict[str, Callable[..., base.Method]]:
   return {name: globals()[name] for name in __all__}
 
 
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+  """Returns name and options of a recipe, of both parts where it has two.
+
+  "er:buffer=500+elastic:rho=0.4" is named "er+elastic" and has the options of
+  both.
+
+  Raises:
+    ValueError: where an option has no value or is given twice.
+  """
+  parts = [spec.parse(part) for part in _parts(text)]
+  options: dict[str, Any] = {}
+  for _, own in parts:
+    for twice in options.keys() & own.keys():
+      raise ValueError(f"{text!r}: option {twice!r} is given to two parts")
+    options |= own
+  return "+".join(name for name, _ in parts), options
+
+
 def build(text: str) -> base.Method:
   """Returns the method that a text such as "er:buffer=500" describes.
 
   Beside a recipe's own options, every field of `base.Training` is one
   (`er:buffer=500,learning_rate=0.03`), and `preset=NAME` fills in published
-  values where they are not given.
+  values where they are not given. Behind a "+" stands one of `SELECTIONS`,
+  which then says what trains: `er:buffer=500+elastic:rho=0.4`.
 
   Args:
     text: name and options, in the notation of `spec.parse`.
@@ -52,6 +99,21 @@ def build(text: str) -> base.Method:
   Raises:
     ValueError: for unknown names, options or values.
   """
+  parse(text)
+  method, *more = map(_build, _parts(text))
+  for chosen in more:
+    method = method._replace(
+      selector=chosen.selector,
+      training=chosen.training.over(method.training),
+    )
+  return method
+
+
+def _parts(text: str) -> list[str]:
+  return re.split(rf"\+(?=(?:{'|'.join(SELECTIONS)})\b)", text)
+
+
+def _build(text: str) -> base.Method:
   name, options = spec.parse(text)
   recipe = spec.choose("recipe", choices(), name)
   preset = options.pop("preset", None)

@@ -11,6 +11,19 @@ from typing import Any
 from jcl import base
 from jcl.report import pictures, summary, table
 
+# Pictures that lie in a run's own folder.
+_OWN = {
+  "selections": (
+    "What trained when",
+    "Each column is a choice of tensors, in order; dark tensors trained until "
+    "the next one. The input is at the bottom.",
+  ),
+  "profile": (
+    "Where a step's time goes",
+    "What each tensor adds to the time of a step by the run's profile: the "
+    "gradient's way to it, its own gradient, its update.",
+  ),
+}
 _CAPTIONS = {
   "accuracy_per_experience": (
     "Accuracy as experiences arrive",
@@ -138,6 +151,17 @@ def _picture(name: str, path: Path) -> dict[str, str]:
   return {"title": title, "caption": caption, "data": data}
 
 
+def _own_pictures(folder: Path) -> list[dict[str, str]]:
+  """Pictures that a run has drawn of itself."""
+  found = []
+  for name, (title, caption) in _OWN.items():
+    path = folder / f"{name}.png"
+    if path.exists():
+      data = base64.b64encode(path.read_bytes()).decode()
+      found.append({"title": title, "caption": caption, "data": data})
+  return found
+
+
 def _details(run: summary.Run) -> dict[str, Any]:
   facts = run.summary
   context = {
@@ -151,6 +175,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
     "seed": facts.get("seed"),
     "status": progress if run.finished else f"unfinished: {progress}",
     "finished": run.finished,
+    "pictures": _own_pictures(run.folder),
     "facts": {
       "folder": str(run.folder),
       **{

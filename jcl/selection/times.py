@@ -66,13 +66,16 @@ class TensorTimes:
   @property
   def closure(self) -> float:
     """Sum of the tensors' backward times over the one taken apart from them."""
+    if not self.backward_total:
+      return math.nan
     return self.backward / self.backward_total
 
   @property
   def least_share(self) -> float:
     """Smallest share of a full step in which one tensor can train."""
     alone = np.cumsum(self.arrival[::-1])[::-1] + np.asarray(self.training)
-    return (self.always + float(alone.min())) / self.full
+    # Sums in another order may exceed the whole by a rounding.
+    return min(1.0, (self.always + float(alone.min())) / self.full)
 
   def step(self, trainable: Sequence[bool]) -> float:
     """Returns the seconds of a step that trains the tensors of a mask [W]."""
@@ -108,3 +111,17 @@ class TensorTimes:
       )
     # Written so that a share of 1 gives the whole without rounding.
     return max(0.0, self.full - self.always - (1 - share) * self.full)
+
+
+def scaled(profile: TensorTimes, factor: float) -> TensorTimes:
+  """Returns the profile with all its times multiplied by `factor`."""
+
+  def times(values):
+    return tuple(factor * value for value in values)
+
+  return dataclasses.replace(
+    profile,
+    fixed=factor * profile.fixed,
+    backward_total=factor * profile.backward_total,
+    **{name: times(getattr(profile, name)) for name in _ARRAYS},
+  )

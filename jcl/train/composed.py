@@ -49,6 +49,7 @@ class Losses(NamedTuple):
 class Opened(NamedTuple):
   """What the first program of a step returns."""
 
+  batch: base.Batch  # the stream's, as stored
   shown: Any  # batches and memory, as `step.Shown`
   asked: tuple[Any, ...]  # (x, keys by block or None) by loss and call
   step: Any  # [] int32, the count after this update
@@ -64,6 +65,7 @@ class Composed:
 
   structure: Any  # of the trained parameters, None where frozen
   names: tuple[str, ...]  # of its leaves
+  positions: tuple[int, ...]  # of these among the leaves of all parameters
   opening: background.Program
   losses: tuple[Losses, ...]  # the loss, and the reference where there is one
   add: dict[str, background.Program]  # gradient + gradient, by tensor
@@ -72,11 +74,11 @@ class Composed:
   track: background.Program | None
   keep: background.Program | None
 
-  def run(self, run: Run, key, state: base.LearnerState, batch, scope):
+  def run(self, run: Run, key, state: base.LearnerState, batches, scope):
     """Makes the update; see `step.build_step` for what it does."""
     train = state.train
-    opened = run(self.opening, key, readable(state), batch, scope)
-    shown, opt_state = opened.shown, train.opt_state
+    opened = run(self.opening, key, readable(state), batches, scope)
+    batch, shown, opt_state = opened.batch, opened.shown, train.opt_state
     given = calls.Given(
       train.params,
       train.stats,
@@ -114,9 +116,9 @@ class Composed:
     state = state._replace(train=train, replay=kept, objective=remembered)
     return state, info
 
-  def gradient(self, key, state: base.LearnerState, batch, scope):
+  def gradient(self, key, state: base.LearnerState, batches, scope):
     """Returns the loss's gradient of the trained tensors, others None."""
-    opened = execute(self.opening, key, readable(state), batch, scope)
+    opened = execute(self.opening, key, readable(state), batches, scope)
     train = state.train
     given = calls.Given(
       train.params,
@@ -126,7 +128,7 @@ class Composed:
       state.objective,
       opened.shown.loss_key,
     )
-    _, _, grads = self._gradient(execute, 0, opened.asked, given, batch)
+    _, _, grads = self._gradient(execute, 0, opened.asked, given, opened.batch)
     return self._tree(grads)
 
   def _gradient(self, run, which, asked, given, batch):
@@ -144,8 +146,8 @@ class Composed:
     info, aux, grads = run(loss.closing, tuple(answers), given, batch)
     found: Named = {}
     if loss.reads_params:
-      direct = self._named_all(grads[1])
-      found = {name: direct[name] for name in self.names}
+      direct = self._trained(grads[1])
+      found = dict(zip(self.names, direct, strict=True))
     gradients = list(grads[0])
     del grads, answers
     while saved:
@@ -163,24 +165,15 @@ class Composed:
   def _named(self, tree) -> Named:
     return dict(zip(self.names, jax.tree.leaves(tree), strict=True))
 
-  def _trained(self, params) -> Sequence[Any]:
-    everything = self._named_all(params)
-    return [everything[name] for name in self.names]
-
-  @staticmethod
-  def _named_all(params) -> Named:
-    return {
-      "/".join(str(getattr(entry, "key", entry)) for entry in path): leaf
-      for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
+  def _trained(self, params) -> list[Any]:
+    leaves = jax.tree.leaves(params)
+    return [leaves[position] for position in self.positions]
 
   def _merged(self, params, after: Named):
     leaves, structure = jax.tree.flatten(params)
-    names = self._named_all(params)
-    merged = [
-      after.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, merged)
+    for name, position in zip(self.names, self.positions, strict=True):
+      leaves[position] = after[name]
+    return jax.tree.unflatten(structure, leaves)
 
 
 def _ahead(run, chain: Sequence[Link], params, stats, x, keys):

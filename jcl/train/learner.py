@@ -63,12 +63,24 @@ class Learner:
     executor: str = "auto",
     devices: Iterable[jax.Device] | None = None,
   ):
+    devices = list(jax.devices() if devices is None else devices)
+    self._rebuild = functools.partial(
+      Learner,
+      method=method,
+      training=training,
+      preprocess=preprocess,
+      example=example,
+      ledger=ledger,
+      accumulate=accumulate,
+      steps_per_dispatch=steps_per_dispatch,
+      executor=executor,
+      devices=devices,
+    )
     self.network, self.method, self.training = network, method, training
     self.preprocess, self.ledger = preprocess, ledger
     self.accumulate_parts = accumulate
     self.single_optimizer = optimizers.build(training)
     self.optimizer = slots.per_tensor(self.single_optimizer)
-    devices = list(jax.devices() if devices is None else devices)
     self.mesh = jax.sharding.Mesh(np.array(devices), ("data",))
     self.stream_rows = _check_batch(training, method, accumulate)
     # Padded, so that devices and parts get equal numbers of rows.
@@ -93,6 +105,10 @@ class Learner:
         f"the recipe needs features, but network {network.name!r} names "
         "none: give `features`, the unit whose output feeds the head"
       )
+
+  def rebuilt(self, network: base.Network) -> "Learner":
+    """Returns a learner like this one for another network."""
+    return self._rebuild(network)
 
   @property
   def rows_per_step(self) -> int:

@@ -78,6 +78,8 @@ class Pieces:
       unit: tuple(_names(params, unit))
       for unit, params in state.train.params.items()
     }
+    everything = _names(state.train.params)
+    self._positions = {name: i for i, name in enumerate(everything)}
     self._traced: dict[Any, Any] = {}
     self._forward = step_lib.forward_fn(network, preprocess)
     self._losses = tuple(self._take_apart())
@@ -92,19 +94,23 @@ class Pieces:
       exact: whether to use, and wait for, parts for exactly these tensors;
         else those for all tensors of a block.
     """
+    wanted: list[tuple[Any, Any]] = []
+    self._composed(selection, exact, functools.partial(_noted, wanted))
+    # The thread starts at the other end of what is compiled here.
+    for key, build in reversed(wanted):
+      self._compiler.ahead(key, build)
     step = self._composed(selection, exact, self._now)
 
     def call(key, state, batches, num_steps, scope):
       del num_steps
-      batch = jax.tree.map(lambda leaf: leaf[0], batches)
-      return step.run(composed.execute, key, state, batch, scope)
+      return step.run(composed.execute, key, state, batches, scope)
 
     meter = footprint.Meter()
     key, state, batch, scope = self._shapes
     names = set(step.names)
     chosen = {k: v for k, v in state.train.opt_state.items() if k in names}
     train = state.train._replace(opt_state=chosen)
-    shapes = key, state._replace(train=train), batch, scope
+    shapes = key, state._replace(train=train), _stacked(batch), scope
     step.run(meter.run, *meter.tokens(shapes))
     return background.Program(call, meter.cost())
 
@@ -114,7 +120,8 @@ class Pieces:
     step = self._composed(everything, False, self._now)
     state = state._replace(train=state.train._replace(params=params))
     with self._compiler.ledger.timed("probe"):
-      grads = step.gradient(key, state, batch, scope)
+      batches = jax.tree.map(lambda leaf: leaf[None], batch)
+      grads = step.gradient(key, state, batches, scope)
       return jax.block_until_ready(grads)
 
   def prepare(self, selection: base.Selection, exact: bool) -> None:
@@ -162,10 +169,11 @@ class Pieces:
     return composed.Composed(
       structure=jax.tree.structure(trained),
       names=names,
+      positions=tuple(self._positions[name] for name in names),
       opening=obtain(
         ("opening",),
         self._opening,
-        (key, composed.readable(state), batch, scope),
+        (key, composed.readable(state), _stacked(batch), scope),
       ),
       losses=tuple(self._links(loss, uses, obtain) for loss in self._losses),
       add=adds,
@@ -180,12 +188,10 @@ class Pieces:
   # How programs are had: at once, or compiled in the thread for later.
 
   def _now(self, key, fn, shapes, **jit) -> background.Program:
-    build = functools.partial(background.compile_program, fn, shapes, **jit)
-    return self._compiler.get(("piece", *key), build)
+    return self._compiler.get(*_task(key, fn, shapes, jit))
 
   def _ahead(self, key, fn, shapes, **jit) -> background.Program:
-    build = functools.partial(background.compile_program, fn, shapes, **jit)
-    self._compiler.ahead(("piece", *key), build)
+    self._compiler.ahead(*_task(key, fn, shapes, jit))
     return _PENDING
 
   # What a step does, in the order in which it does it.
@@ -207,7 +213,8 @@ class Pieces:
       shown.loss_key,
     )
 
-  def _opening(self, key, state, batch, scope) -> composed.Opened:
+  def _opening(self, key, state, batches, scope) -> composed.Opened:
+    batch = jax.tree.map(lambda leaf: leaf[0], batches)
     shown = self._show(key, state, batch, scope)
     given = self._given(shown, state, scope)
     asked = tuple(
@@ -217,7 +224,7 @@ class Pieces:
       )
       for loss in self._losses
     )
-    return composed.Opened(shown, asked, state.train.step + 1)
+    return composed.Opened(batch, shown, asked, state.train.step + 1)
 
   def _unit_keys(self, key):
     if key is None or not self._noisy:
@@ -288,7 +295,8 @@ class Pieces:
 
   @functools.cached_property
   def _opened(self) -> composed.Opened:
-    return jax.eval_shape(self._opening, *self._shapes)
+    key, state, batch, scope = self._shapes
+    return jax.eval_shape(self._opening, key, state, _stacked(batch), scope)
 
   def _closing_shapes(self, loss: _Loss):
     _, state, batch, scope = self._shapes
@@ -430,12 +438,29 @@ _PENDING = background.Program(
 )
 
 
+def _task(key, fn, shapes, jit):
+  build = functools.partial(background.compile_program, fn, shapes, **jit)
+  return ("piece", *key), build
+
+
+def _noted(tasks, key, fn, shapes, **jit) -> background.Program:
+  tasks.append(_task(key, fn, shapes, jit))
+  return _PENDING
+
+
 def _names(params, unit: str = "") -> list[str]:
   prefix = f"{unit}/" if unit else ""
   return [
     prefix + "/".join(str(getattr(entry, "key", entry)) for entry in path)
     for path, _ in jax.tree_util.tree_leaves_with_path(params)
   ]
+
+
+def _stacked(batch):
+  """Returns shapes [1, B, ...] as a dispatch has them."""
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), batch
+  )
 
 
 def _structs(tree):

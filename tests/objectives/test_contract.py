@@ -7,6 +7,7 @@ import pytest
 
 from jcl.objectives import (
   asymmetric,
+  group_lasso,
   icarl,
   logit_replay,
   projection,
@@ -27,6 +28,7 @@ OBJECTIVES = {
   "lwf": regularisers.lwf(),
   "er_lwf": regularisers.lwf(inner=supervised.experience_replay()),
   "icarl": icarl.icarl(),
+  "group_lasso": group_lasso.group_lasso(),
 }
 NOW = linear_case.batch([2, 3, 2, 3])
 OLD = linear_case.batch([0, 1, 2], seed=5)

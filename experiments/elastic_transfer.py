@@ -1,0 +1,313 @@
+"""Adapting a trained network to other classes in a share of the time.
+
+Question: how much accuracy does training a part of the tensors cost, and does
+it save the time, operations and memory that the profile promises?
+
+Protocol: a network is trained on half of a data set's classes and then adapts
+to other classes of it, its head drawn anew, with every row of the table:
+
+  full               every tensor
+  elastic            Huang et al., "ElasticTrainer", MobiSys 2023, by rho
+  magnitude, grad_norm   the same choice by other scores
+  head_only, bn_bias     fixed choices
+  pruning            channels pruned under a group lasso, as in PruneTrain
+
+All rows share data, order, epochs and optimiser; running statistics of
+normalisers stay as they were. Hyper-parameters were chosen for `full`.
+
+  python experiments/elastic_transfer.py --data_dir=~/data
+  python experiments/elastic_transfer.py --quick
+
+Each run lies in a folder of its own; the same command again makes only those
+that are missing. It writes `table.csv`, `table.txt` and, for each network, the
+map of what was chosen when as a picture. Step times are medians of all rows'
+latest selections, interleaved in one run; their ratio is to the full step.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import app, flags, logging
+import jax
+import numpy as np
+import pandas as pd
+
+from jcl import base, loop, metrics, recipes, session, spec
+from jcl.networks import catalogue, pretrained
+from jcl.profiling import calibrated, learners
+from jcl.report import selections
+from jcl.streams import scenarios, sources
+from jcl.train import gather
+
+RHOS = (0.3, 0.4, 0.533, 0.6, 0.7)
+ROWS = (
+  "full",
+  *(f"elastic:rho={rho}" for rho in RHOS),
+  "elastic:rho=1",
+  "grad_norm:rho=0.533",
+  "magnitude:rho=0.533",
+  "bn_bias",
+  "head_only",
+)
+QUICK_ROWS = ("full", "elastic:rho=0.4", "elastic:rho=0.533", "head_only")
+NETWORKS = {
+  "resnet": "slim_resnet18:filters=8",
+  "mobilenet": "mobilenet:width=0.25",
+  "vit": "vit:width=64,depth=4,heads=4,patch=4",
+}
+
+
+class Protocol(NamedTuple):
+  """Sizes of the study."""
+
+  data: str
+  base_classes: int
+  base_examples: int  # per class
+  base_epochs: int
+  classes: int
+  examples: int  # per class
+  epochs: int
+  batch_size: int
+  learning_rate: float
+
+
+PROTOCOLS = {
+  "cifar100": Protocol("cifar100", 50, 200, 12, 20, 100, 12, 32, 0.02),
+  "fashion_mnist": Protocol("fashion_mnist", 5, 1000, 4, 5, 200, 12, 32, 0.02),
+  "digits": Protocol("digits", 5, 150, 10, 5, 60, 12, 16, 0.005),
+}
+
+_DATA = flags.DEFINE_enum("data", "cifar100", list(PROTOCOLS), "data set")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
+_NETWORKS = flags.DEFINE_list("networks", list(NETWORKS), "of " + str(NETWORKS))
+_ROWS = flags.DEFINE_list(
+  "rows", list(ROWS), "rows to make, such as full,elastic:rho=0.4"
+)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "runs per row", lower_bound=1)
+_PROFILE = flags.DEFINE_enum(
+  "profile", "calibrated", learners.METHODS, "how tensors are timed"
+)
+_EXECUTOR = flags.DEFINE_string("executor", "auto", "auto, pieces or whole")
+_ROUNDS = flags.DEFINE_integer("rounds", 25, "timed steps of each selection")
+_WORKDIR = flags.DEFINE_string("workdir", None, "default runs/elastic_DATA")
+_QUICK = flags.DEFINE_bool(
+  "quick", False, "the embedded digits, one network, four rows, two seeds"
+)
+
+
+def main(argv: list[str]) -> None:
+  if argv[1:]:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)
+  data = "digits" if _QUICK.value else _DATA.value
+  protocol = PROTOCOLS[data]
+  networks = ["resnet"] if _QUICK.value else _NETWORKS.value
+  rows = QUICK_ROWS if _QUICK.value else tuple(_ROWS.value)
+  seeds = min(_SEEDS.value, 2) if _QUICK.value else _SEEDS.value
+  folder = Path(_WORKDIR.value or f"runs/elastic_{data}")
+  before, after = _sources(protocol)
+  tables = []
+  for name in networks:
+    params, stats = _pretrained(name, protocol, before, folder / name)
+    stream = scenarios.class_incremental(after, tasks=1)
+    network = pretrained.with_weights(
+      _build(name, stream), params, stats, fresh=("head",)
+    )
+    results: dict[str, list[session.Result]] = {}
+    for seed in range(seeds):
+      for row in rows:
+        place = folder / name / _slug(row) / f"seed_{seed}"
+        setting, options = _setting(
+          stream, network, row, seed, protocol, folder
+        )
+        done = session.run(setting, place, options, {"recipe": _recipe(row)})
+        results.setdefault(row, []).append(done)
+        print(f"{name:10} {row:24} seed {seed}: {done.average_accuracy:.3f}")
+    shares = _compared(stream, network, results, protocol, folder)
+    tables.append(_table(name, results, shares))
+    _map(name, network, results, folder)
+  table = pd.concat(tables, ignore_index=True)
+  table.to_csv(folder / "table.csv", index=False)
+  text = table.to_string(index=False, float_format="%.3f")
+  (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
+  print(text)
+
+
+def _sources(protocol: Protocol) -> tuple[sources.Source, sources.Source]:
+  """Returns the data to begin with and the data to adapt to."""
+  whole = sources.load(protocol.data, _DATA_DIR.value)
+  split = protocol.base_classes
+  after = range(split, split + protocol.classes)
+  return (
+    _part(whole, range(split), protocol.base_examples),
+    _part(whole, after, protocol.examples),
+  )
+
+
+def _part(whole: sources.Source, classes: range, examples: int):
+  """Returns some classes, numbered from 0, with so many examples each."""
+  parts = []
+  for data, most in ((whole.train, examples), (whole.test, None)):
+    rows = np.concatenate(
+      [np.flatnonzero(data.y == label)[:most] for label in classes]
+    )
+    parts += [data.x[rows], data.y[rows] - classes.start]
+  return sources.arrays(*parts, scale=whole.train.scale)
+
+
+def _build(name: str, stream) -> base.Network:
+  model, options = spec.parse(NETWORKS[name])
+  return catalogue.build(
+    model, stream.example_shape, stream.num_classes, **options
+  )
+
+
+def _pretrained(name: str, protocol: Protocol, source, folder: Path):
+  """Returns weights learned on the base classes, from disk where they are."""
+  kept = folder / "pretrained.npz"
+  stream = scenarios.class_incremental(source, tasks=1)
+  network = _build(name, stream)
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  leaves, structure = jax.tree.flatten(shapes)
+  if not kept.exists():
+    done = session.learn(
+      stream,
+      network,
+      recipes.finetune(),
+      workdir=folder / "pretrained",
+      options=session.Options(augment=_augment(protocol)),
+      epochs=protocol.base_epochs,
+      batch_size=protocol.batch_size,
+      optimizer="adam",
+      weight_decay=5e-4,
+    )
+    print(f"{name}: {done.average_accuracy:.3f} on the base classes")
+    train = done.state.train
+    learned = jax.tree.leaves((train.params, train.stats))
+    partial = kept.with_suffix(".partial.npz")
+    np.savez(partial, *map(np.asarray, learned))
+    partial.replace(kept)
+  with np.load(kept) as arrays:
+    found = [arrays[f"arr_{i}"] for i in range(len(leaves))]
+  return jax.tree.unflatten(structure, found)
+
+
+def _augment(protocol: Protocol) -> str:
+  return "crop_flip" if protocol.data == "cifar100" else "none"
+
+
+def _setting(stream, network, row: str, seed: int, protocol: Protocol, folder):
+  method = recipes.build(row)
+  if method.selector.profile:
+    profiled = method.selector._replace(profile=_PROFILE.value)
+    method = method._replace(selector=profiled)
+  options = session.Options(
+    augment=_augment(protocol),
+    executor=_EXECUTOR.value,
+    cache_dir=str(folder / "profiles"),
+  )
+  training = base.Training(
+    epochs=protocol.epochs,
+    batch_size=protocol.batch_size,
+    learning_rate=protocol.learning_rate,
+    momentum=0.9,
+    weight_decay=5e-4,
+  )
+  setting = session.assemble(stream, network, method, training, seed, options)
+  return setting, options
+
+
+def _recipe(row: str) -> dict[str, Any]:
+  name, options = recipes.parse(row)
+  return {"name": name, "options": options}
+
+
+def _slug(row: str) -> str:
+  return row.replace(":", "-").replace(",", "-")
+
+
+def _compared(stream, network, results, protocol, folder):
+  """Times the latest selection of every row, interleaved; by row."""
+  setting, _ = _setting(stream, network, ROWS[1], 0, protocol, folder)
+  learner = setting.learner
+  chosen = {
+    row: base.Selection(runs[0].records[-1].choices[-1].trainable)
+    for row, runs in results.items()
+  }
+  everything = base.Selection((True,) * len(network.tensors))
+  distinct = list(dict.fromkeys([everything, *chosen.values()]))
+  source = gather.Experiences(stream, [0])
+  rows_ = np.resize(
+    np.arange(len(source), dtype=np.int32),
+    (learner.steps_per_dispatch, learner.batch_size),
+  )
+  state, _ = learner.init(setting.key)
+  stepper = learners.stepper(
+    learner,
+    state,
+    learner.put_batches(source.batch(rows_)),
+    loop.scope_of(setting, 0),
+  )
+  programs = [stepper(selection) for selection in distinct]
+  seconds = calibrated.measure(programs, _ROUNDS.value)
+  cost = {s: learner.step_program(s).cost for s in distinct}
+  full = cost[everything]
+  return {
+    row: {
+      "step time": seconds[distinct.index(selection)] / seconds[0],
+      "operations": cost[selection].flops / full.flops,
+      "peak memory": cost[selection].peak_bytes / full.peak_bytes,
+    }
+    for row, selection in chosen.items()
+  }
+
+
+def _table(name: str, results, shares) -> pd.DataFrame:
+  lines = []
+  for row, runs in results.items():
+    accuracy = np.array([run.average_accuracy for run in runs])
+    spent = [_spent(run) for run in runs]
+    lines.append(
+      {
+        "network": name,
+        "row": row,
+        "accuracy": 100 * accuracy.mean(),
+        "95% interval": 100 * _half_width(accuracy),
+        **shares[row],
+        "train seconds": np.median([each["train"].seconds for each in spent]),
+        "modelled joules": np.median(
+          [sum(cost.joules for cost in each.values()) for each in spent]
+        ),
+        **{
+          f"{account} / train": np.median(
+            [each[account].seconds / each["train"].seconds for each in spent]
+          )
+          for account in ("probe", "compile")
+        },
+      }
+    )
+  return pd.DataFrame(lines)
+
+
+def _half_width(values: np.ndarray) -> float:
+  return metrics.confidence_interval(values)[1]
+
+
+def _spent(run: session.Result) -> dict[str, base.Cost]:
+  """What learning took, evaluation and waiting for the disk left out."""
+  return {
+    account: sum((r.costs[account] for r in run.records), base.Cost())
+    for account in ("train", "replay", "probe", "compile")
+  }
+
+
+def _map(name: str, network, results, folder: Path) -> None:
+  for row, runs in results.items():
+    if row.startswith("elastic"):
+      choices = [c for record in runs[0].records for c in record.choices]
+      figure = selections.picture(choices, network.tensors, f"{name}, {row}")
+      figure.savefig(folder / f"{name}-{_slug(row)}.png", dpi=120)
+
+
+if __name__ == "__main__":
+  app.run(main)

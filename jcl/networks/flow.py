@@ -1,0 +1,355 @@
+"""Axes of arrays, followed through a program.
+
+Two axes belong together where a program pairs their positions one to one: it
+adds the arrays, or sums over the products of them. Taking a position out then
+takes it out of both. An axis is fixed where a position cannot go without a
+change to the others: where it is summed over without a kernel (so that what
+layer normalisation reads stays), split, merged, shifted or concatenated, and
+wherever it goes through an operation not known here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+import itertools
+from typing import Any, NamedTuple
+
+from jax.extend import core
+import jax.numpy as jnp
+
+
+class Value(NamedTuple):
+  """What is known of an array while a jaxpr is walked."""
+
+  axes: tuple[int, ...]
+  # A parameter or a statistic as it is, cast or moved, so that positions which
+  # hold zeros in it are zero here.
+  stored: bool = False
+
+
+class Axes:
+  """Axes by number, and which of them have the same positions.
+
+  Union and find: `find` returns the axis that stands for all those united with
+  the one given.
+  """
+
+  def __init__(self):
+    self.sizes: list[int] = []
+    self.fixed: list[bool] = []  # valid at the root of a set
+    self.roles: dict[int, Any] = {}  # by axis, not by set
+    self._parents: list[int] = []
+
+  def new(self, shape: Sequence[int], fixed: bool = False) -> tuple[int, ...]:
+    start = len(self.sizes)
+    self.sizes += shape
+    self.fixed += [fixed] * len(shape)
+    self._parents += range(start, start + len(shape))
+    return tuple(range(start, start + len(shape)))
+
+  def find(self, axis: int) -> int:
+    while self._parents[axis] != axis:
+      self._parents[axis] = self._parents[self._parents[axis]]
+      axis = self._parents[axis]
+    return axis
+
+  def unite(self, ours: Iterable[int], theirs: Iterable[int]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+      one, other = self.find(one), self.find(other)
+      assert self.sizes[one] == self.sizes[other]
+      self.fixed[one] |= self.fixed[other]
+      self._parents[other] = one
+
+  def fix(self, *axes: int) -> None:
+    for axis in axes:
+      self.fixed[self.find(axis)] = True
+
+  def mark(self, value: Value, role: str, *positions: int) -> None:
+    """Notes what a kernel does along some of its axes."""
+    if value.stored:
+      for position in positions:
+        self.roles.setdefault(value.axes[position], role)
+
+
+_CALLS = frozenset(
+  {
+    "checkpoint",
+    "closed_call",
+    "core_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "jit",
+    "pjit",
+    "remat",
+    "remat2",
+  }
+)
+_ELEMENTWISE = frozenset(
+  """abs add add_any and atan2 bitcast_convert_type cbrt ceil clamp
+  convert_element_type copy copy_p cos cosh div eq erf erf_inv erfc exp exp2
+  expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul
+  name ne neg nextafter not or pow reduce_precision rem round rsqrt select_n
+  shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt
+  square stop_gradient sub tan tanh xor""".split()
+)
+# Those of them that leave zeros where they are.
+_CASTS = frozenset(
+  {"convert_element_type", "copy", "copy_p", "name", "stop_gradient"}
+)
+_REDUCTIONS = frozenset(
+  """argmax argmin reduce_and reduce_max reduce_min reduce_or reduce_prod
+  reduce_sum""".split()
+)
+_SCANS = frozenset("cumlogsumexp cummax cummin cumprod cumsum".split())
+_WINDOWS = frozenset(
+  {"reduce_window_max", "reduce_window_min", "reduce_window_sum"}
+)
+
+
+def walk(
+  axes: Axes, closed: core.ClosedJaxpr, inputs: Sequence[Value]
+) -> list[Value]:
+  """Follows axes through a jaxpr, uniting and fixing them on the way.
+
+  Args:
+    axes: those of the inputs; gains those of all values.
+    closed: the program.
+    inputs: what is known of its arguments.
+
+  Returns:
+    What is known of its results.
+  """
+  jaxpr = getattr(closed, "jaxpr", closed)
+  known = dict(zip(jaxpr.invars, inputs, strict=True))
+  for constant in jaxpr.constvars:
+    known[constant] = _fixed(axes, constant.aval.shape)
+
+  def read(atom):
+    if isinstance(atom, core.Literal):
+      return _fixed(axes, jnp.shape(atom.val))
+    return known[atom]
+
+  for equation in jaxpr.eqns:
+    operands = [read(atom) for atom in equation.invars]
+    results = _equation(axes, equation, operands)
+    known.update(zip(equation.outvars, results, strict=True))
+  return [read(atom) for atom in jaxpr.outvars]
+
+
+def _equation(axes, equation, operands) -> list[Value]:
+  name = equation.primitive.name
+  shapes = [var.aval.shape for var in equation.outvars]
+  if name in _CALLS:
+    body = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    return walk(axes, body, operands)
+  if name in _ELEMENTWISE and _aligned(operands, shapes[0]):
+    return [_elementwise(axes, name, operands, shapes[0])]
+  if name in _REDUCTIONS:
+    return [_without(axes, operands[0], equation.params["axes"])]
+  if name in _SCANS:
+    axes.fix(operands[0].axes[equation.params["axis"]])
+    return [operands[0]._replace(stored=False)]
+  if name in _WINDOWS:
+    return [_window(axes, equation.params, operands[0], shapes[0])]
+  if name in _RULES:
+    return [_RULES[name](axes, equation.params, operands, shapes[0])]
+  for operand in operands:
+    axes.fix(*operand.axes)
+  return [_fixed(axes, shape) for shape in shapes]
+
+
+def _fixed(axes, shape) -> Value:
+  return Value(axes.new(shape, fixed=True))
+
+
+def _aligned(operands, shape) -> bool:
+  return all(len(v.axes) in (0, len(shape)) for v in operands)
+
+
+def _elementwise(axes, name, operands, shape) -> Value:
+  """Operands have the shape of the result, ones in its place, or no axes."""
+  result = list(axes.new(shape))
+  for operand in operands:
+    for position, axis in enumerate(operand.axes):
+      if axes.sizes[axis] != shape[position]:
+        continue
+      axes.unite((result[position],), (axis,))
+      # Keeps the kernel's own axis, which knows its role.
+      if name in _CASTS:
+        result[position] = axis
+  return Value(tuple(result), name in _CASTS and operands[0].stored)
+
+
+def _without(axes, value, dropped) -> Value:
+  axes.fix(*(value.axes[position] for position in dropped))
+  kept = [a for i, a in enumerate(value.axes) if i not in dropped]
+  return Value(tuple(kept))
+
+
+def _same_or_fixed(axes, value, shape, same, stored=False) -> Value:
+  """Keeps the axes that an operation leaves alone, and fixes the others."""
+  result = []
+  for axis, size, keep in zip(value.axes, shape, same, strict=True):
+    if keep:
+      result.append(axis)
+    else:
+      axes.fix(axis)
+      result += axes.new((size,), fixed=True)
+  return Value(tuple(result), stored)
+
+
+def _window(axes, params, value, shape) -> Value:
+  alone = [
+    window == stride == dilation == 1 and tuple(padding) == (0, 0)
+    for window, stride, dilation, padding in zip(
+      params["window_dimensions"],
+      params["window_strides"],
+      params["base_dilation"],
+      params["padding"],
+      strict=True,
+    )
+  ]
+  return _same_or_fixed(axes, value, shape, alone)
+
+
+def _dot_general(axes, params, operands, shape) -> Value:
+  del shape
+  contracted, batched = params["dimension_numbers"]
+  for ours, theirs in (contracted, batched):
+    axes.unite(
+      [operands[0].axes[i] for i in ours],
+      [operands[1].axes[i] for i in theirs],
+    )
+  if not (operands[0].stored or operands[1].stored):
+    # Channels would vanish from a sum although no kernel ignores them.
+    axes.fix(*(operands[0].axes[i] for i in contracted[0]))
+  result = [operands[0].axes[i] for i in batched[0]]
+  for value, summed, batch in zip(operands, contracted, batched, strict=True):
+    free = [i for i in range(len(value.axes)) if i not in {*summed, *batch}]
+    axes.mark(value, "in", *summed)
+    axes.mark(value, "through", *batch)
+    axes.mark(value, "out", *free)
+    result += [value.axes[i] for i in free]
+  return Value(tuple(result))
+
+
+def _convolution(axes, params, operands, shape) -> Value:
+  x, kernel = operands
+  (batch, features, *space), (outputs, inputs, *window), layout = params[
+    "dimension_numbers"
+  ]
+  result = list(axes.new(shape, fixed=True))
+  axes.fix(*(x.axes[i] for i in space), *(kernel.axes[i] for i in window))
+  read, written = x.axes[features], kernel.axes[outputs]
+  num_groups = params["feature_group_count"]
+  each = num_groups == axes.sizes[read] == axes.sizes[written] > 1
+  if params["batch_group_count"] != 1 or (num_groups > 1 and not each):
+    axes.fix(x.axes[batch], read, written, *kernel.axes)
+    return Value(tuple(result))
+  if each:
+    axes.mark(kernel, "through", outputs)
+    axes.unite((read,), (written,))
+  else:
+    axes.mark(kernel, "out", outputs)
+    axes.mark(kernel, "in", inputs)
+    axes.unite((read,), (kernel.axes[inputs],))
+    if not (x.stored or kernel.stored):
+      axes.fix(read)
+  result[layout[0]], result[layout[1]] = x.axes[batch], written
+  return Value(tuple(result))
+
+
+def _reshape(axes, params, operands, shape) -> Value:
+  """An axis stays itself where as many elements are ahead of it as before."""
+  del params
+  value, result = operands[0], list(axes.new(shape))
+  before = _places([axes.sizes[axis] for axis in value.axes])
+  after = _places(shape)
+  for place, position in before.items():
+    if place in after:
+      result[after[place]] = value.axes[position]
+    else:
+      axes.fix(value.axes[position])
+  axes.fix(*(result[i] for place, i in after.items() if place not in before))
+  return Value(tuple(result), value.stored)
+
+
+def _places(shape) -> dict[tuple[int, int], int]:
+  """Positions of axes longer than one, by the elements ahead and the size."""
+  ahead = itertools.accumulate(shape, lambda a, b: a * b, initial=1)
+  pairs = enumerate(zip(ahead, shape, strict=False))
+  return {place: position for position, place in pairs if place[1] != 1}
+
+
+def _broadcast(axes, params, operands, shape) -> Value:
+  value, result = operands[0], list(axes.new(shape))
+  pairs = zip(value.axes, params["broadcast_dimensions"], strict=True)
+  for axis, position in pairs:
+    if axes.sizes[axis] == shape[position]:
+      result[position] = axis
+  return Value(tuple(result), value.stored)
+
+
+def _concatenate(axes, params, operands, shape) -> Value:
+  joined, result = params["dimension"], list(operands[0].axes)
+  for operand in operands:
+    others = [i for i in range(len(shape)) if i != joined]
+    axes.unite([result[i] for i in others], [operand.axes[i] for i in others])
+    axes.fix(operand.axes[joined])
+  (result[joined],) = axes.new((shape[joined],), fixed=True)
+  return Value(tuple(result))
+
+
+def _pad(axes, params, operands, shape) -> Value:
+  alone = [tuple(edges) == (0, 0, 0) for edges in params["padding_config"]]
+  return _same_or_fixed(axes, operands[0], shape, alone)
+
+
+def _cut(axes, params, operands, shape) -> Value:
+  del params
+  whole = [
+    axes.sizes[axis] == size
+    for axis, size in zip(operands[0].axes, shape, strict=True)
+  ]
+  for operand in operands[1:]:
+    axes.fix(*operand.axes)
+  return _same_or_fixed(axes, operands[0], shape, whole)
+
+
+def _reverse(axes, params, operands, shape) -> Value:
+  turned = params["dimensions"]
+  alone = [i not in turned for i in range(len(shape))]
+  return _same_or_fixed(axes, operands[0], shape, alone)
+
+
+def _squeeze(axes, params, operands, shape) -> Value:
+  del shape
+  kept = _without(axes, operands[0], params["dimensions"])
+  return kept._replace(stored=operands[0].stored)
+
+
+def _transpose(axes, params, operands, shape) -> Value:
+  del axes, shape
+  value = operands[0]
+  moved = tuple(value.axes[i] for i in params["permutation"])
+  return Value(moved, value.stored)
+
+
+def _random(axes, params, operands, shape) -> Value:
+  """Noise is as good for fewer channels, though not the same noise."""
+  del params, operands
+  return Value(axes.new(shape))
+
+
+_RULES: dict[str, Callable[..., Value]] = {
+  "broadcast_in_dim": _broadcast,
+  "concatenate": _concatenate,
+  "conv_general_dilated": _convolution,
+  "dot_general": _dot_general,
+  "dynamic_slice": _cut,
+  "pad": _pad,
+  "random_bits": _random,
+  "reshape": _reshape,
+  "rev": _reverse,
+  "slice": _cut,
+  "squeeze": _squeeze,
+  "transpose": _transpose,
+}

@@ -1,0 +1,163 @@
+"""Group lasso: drives whole channels to zero, so that they can be taken out.
+
+Lym et al., "PruneTrain: Fast Neural Network Training by Dynamic Sparse Model
+Reconfiguration", SC 2019. The penalty is the sum of the L2 norms of slices of
+kernels, each holding the weights of one output or of one input; as it has a
+kink where a norm is zero, slices that the loss does not hold on to end there.
+"""
+
+from collections.abc import Sequence
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.objectives import supervised
+
+_CROSS_ENTROPY = supervised.cross_entropy()
+
+# Path of a kernel, and the axis along which its slices lie.
+Slices = Sequence[tuple[tuple[str, ...], int]]
+
+
+class Lasso(NamedTuple):
+  """State of `group_lasso`."""
+
+  coefficient: jax.Array  # [] float32, weight of the penalty; 0: not yet chosen
+
+
+def group_lasso(
+  slices: Slices | None = None,
+  ratio: float = 0.2,
+  strength: float | None = None,
+  first_loss: float | None = None,
+  inner: base.Objective = _CROSS_ENTROPY,
+) -> base.Objective:
+  """Adds coefficient * sum over slices of their L2 norms to a loss.
+
+  As in the paper there is one coefficient for all slices, whatever their size,
+  and it is chosen once, when the first experience begins, so that the penalty
+  is `ratio` of penalty and loss together. Departure: the loss put in is not
+  measured on the first batch but, as no prediction is better than chance yet,
+  the logarithm of the number of classes in play, or `first_loss`.
+
+  The penalty leaves tensors alone that do not train.
+
+  Args:
+    slices: what is to be driven to zero; None: outputs and inputs of every
+      kernel, the last two axes in Flax's layout, although the network's own
+      inputs and outputs can never go.
+    ratio: of penalty and loss together at the start, in [0, 1).
+    strength: the coefficient itself, from 0, instead of a ratio.
+    first_loss: value of the inner loss at the start, above 0, where it is not
+      a mean cross-entropy of a classifier without experience.
+    inner: what is learned under the penalty; it must remember nothing.
+
+  Raises:
+    ValueError: for settings out of range, or an `inner` that remembers.
+  """
+  _check(inner, ratio, strength, first_loss)
+  if slices is not None:
+    slices = tuple((tuple(path), int(axis)) for path, axis in slices)
+
+  def init(params, stats):
+    del stats
+    penalty(params, slices)  # refuses slices of other networks early
+    return Lasso(jnp.float32(0 if strength is None else strength))
+
+  def begin(state, params, stats, scope):
+    del stats
+    if strength is not None:
+      return state
+    if first_loss is None:
+      num_classes = jnp.sum(jnp.asarray(scope.head, jnp.float32))
+      at_start = jnp.log(jnp.maximum(num_classes, 2.0))
+    else:
+      at_start = jnp.float32(first_loss)
+    chosen = coefficient(at_start, penalty(params, slices), ratio)
+    first = state.coefficient == 0
+    return Lasso(jnp.where(first, chosen, state.coefficient))
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    value, aux = inner.loss(
+      forward, params, stats, batch, memory, scope, (), key
+    )
+    term = state.coefficient * penalty(params, slices)
+    return value + term, aux._replace(info={**aux.info, "penalty": term})
+
+  return inner._replace(loss=loss, init=init, begin=begin)
+
+
+def penalty(params: base.Params, slices: Slices | None = None) -> jax.Array:
+  """Returns the sum of the L2 norms of all slices, [] float32.
+
+  The gradient of a slice of zeros is zero. Arguments as in `group_lasso`.
+
+  Raises:
+    ValueError: for a path or an axis that the parameters do not have.
+  """
+  arrays = _named(params)
+  total = jnp.float32(0)
+  for path, axis in _kernels(arrays) if slices is None else slices:
+    if path not in arrays or not 0 <= axis < arrays[path].ndim:
+      raise ValueError(
+        f"the parameters have no {'/'.join(path)} with an axis {axis}: list "
+        "the slices of this network"
+      )
+    kernel = jnp.asarray(arrays[path], jnp.float32)
+    others = tuple(i for i in range(kernel.ndim) if i != axis)
+    squares = jnp.sum(jnp.square(kernel), axis=others)
+    # The root has no gradient at zero; the branch not taken must not see it.
+    norms = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
+    total += jnp.sum(jnp.where(squares > 0, norms, 0.0))
+  return total
+
+
+def coefficient(
+  loss: base.Array, total: base.Array, ratio: float = 0.2
+) -> jax.Array:
+  """Returns c such that c * total is `ratio` of c * total + loss, [] float32.
+
+  Args:
+    loss: [] without the penalty.
+    total: [] from `penalty`; where it is 0 there is nothing to penalise.
+    ratio: in [0, 1).
+  """
+  wanted = ratio / (1 - ratio) * jnp.asarray(loss, jnp.float32)
+  return jnp.where(total > 0, wanted / jnp.where(total > 0, total, 1.0), 0.0)
+
+
+def _named(params) -> dict[tuple[str, ...], jax.Array]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+  return {
+    tuple(jax.tree_util.keystr((k,), simple=True) for k in path): leaf
+    for path, leaf in leaves
+  }
+
+
+def _kernels(arrays) -> Slices:
+  """Output and input axes of all kernels; those of size 1 have no channels."""
+  return [
+    (path, leaf.ndim - back)
+    for path, leaf in arrays.items()
+    if path[-1] == "kernel"
+    for back in (1, 2)
+    if leaf.ndim >= 2 and leaf.shape[-back] > 1
+  ]
+
+
+def _check(inner, ratio, strength, first_loss):
+  hooks = (inner.track, inner.begin, inner.accumulate, inner.finish)
+  if any(hooks) or inner.init({}, {}) != ():
+    raise ValueError(
+      "inner must remember nothing between steps, such as "
+      "supervised.experience_replay(): penalties do not nest"
+    )
+  if not 0 <= ratio < 1:
+    raise ValueError(f"ratio is {ratio}: give a number in [0, 1), such as 0.2")
+  if strength is not None and not 0 <= strength < math.inf:
+    raise ValueError(f"strength is {strength}: give a number from 0")
+  if first_loss is not None and not 0 < first_loss < math.inf:
+    raise ValueError(f"first_loss is {first_loss}: give a number above 0")

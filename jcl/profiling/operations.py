@@ -1,0 +1,382 @@
+"""Programs as flat lists of operations, and what each operation costs.
+
+Floating-point operations are counted as XLA counts them: two per term of a
+convolution or matrix product, terms that meet padding or the holes of a dilated
+operand left out; one per element for arithmetic, comparisons and choices; one
+per element but the first for sums; none for transcendental functions and for
+moving data.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+from jax.extend import core
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+  """What limits a device."""
+
+  flops_per_second: float
+  bytes_per_second: float
+  seconds_per_op: float  # what every operation takes beside
+  # XLA's CPU backend forms the kernel gradient of a grouped convolution for all
+  # pairs of groups and keeps the diagonal (the pass "convolution group
+  # converter"), so that a depthwise one costs as many times as it has channels.
+  expands_groups: bool = False
+  # Of convolutions in groups, holes of a dilated input included; None for that
+  # of all others. XLA's CPU backend has no fast kernel for them.
+  grouped_flops_per_second: float | None = None
+
+  def __post_init__(self):
+    for name in (
+      "flops_per_second",
+      "bytes_per_second",
+      "grouped_flops_per_second",
+    ):
+      value = getattr(self, name)
+      if value is not None and not value > 0:
+        raise ValueError(f"{name}={value}: give a number > 0")
+    if not 0 <= self.seconds_per_op < math.inf:
+      raise ValueError(
+        f"seconds_per_op={self.seconds_per_op}: give a number >= 0"
+      )
+
+
+class Operation(NamedTuple):
+  """An equation of a jaxpr whose calls have been written out."""
+
+  name: str
+  params: dict[str, Any]
+  inputs: tuple[int | None, ...]  # variables; None for a literal
+  outputs: tuple[int, ...]
+  takes: tuple[Any, ...]  # shapes and dtypes of the inputs
+  gives: tuple[Any, ...]  # of the outputs
+
+
+class Program(NamedTuple):
+  """Operations in the order in which they run."""
+
+  operations: tuple[Operation, ...]
+  inputs: tuple[int, ...]
+  outputs: tuple[int | None, ...]  # None for a literal
+
+
+# Not written out: what they hold runs many times, or not always.
+_WHOLE = ("scan", "while", "cond", "pallas_call")
+
+
+def flatten(jaxpr: core.Jaxpr) -> Program:
+  """Writes out the calls (jit, remat, custom derivatives) of a jaxpr."""
+  operations: list[Operation] = []
+  count = 0
+
+  def fresh() -> int:
+    nonlocal count
+    count += 1
+    return count - 1
+
+  def walk(inner, inputs):
+    known: dict[core.Var, int | None] = dict(
+      zip(inner.invars, inputs, strict=True)
+    )
+    known |= {variable: fresh() for variable in inner.constvars}
+
+    def read(atom):
+      return None if isinstance(atom, core.Literal) else known[atom]
+
+    for equation in inner.eqns:
+      operands = [read(atom) for atom in equation.invars]
+      called = _called(equation)
+      if called is None:
+        results = [fresh() for _ in equation.outvars]
+        operations.append(
+          Operation(
+            equation.primitive.name,
+            equation.params,
+            tuple(operands),
+            tuple(results),
+            tuple(atom.aval for atom in equation.invars),
+            tuple(variable.aval for variable in equation.outvars),
+          )
+        )
+      else:
+        results = walk(called, operands)
+      known.update(zip(equation.outvars, results, strict=True))
+    return [read(atom) for atom in inner.outvars]
+
+  inputs = tuple(fresh() for _ in jaxpr.invars)
+  outputs = tuple(walk(jaxpr, inputs))
+  return Program(tuple(operations), inputs, outputs)
+
+
+def _called(equation) -> core.Jaxpr | None:
+  """The jaxpr that an equation runs once, on exactly its own operands."""
+  if equation.primitive.name in _WHOLE:
+    return None
+  found = _inner(equation.params)
+  if len(found) != 1:
+    return None
+  fits = len(found[0].invars) == len(equation.invars) and len(
+    found[0].outvars
+  ) == len(equation.outvars)
+  return found[0] if fits else None
+
+
+def _inner(params: dict[str, Any]) -> list[core.Jaxpr]:
+  found = []
+  for value in params.values():
+    for each in value if isinstance(value, (tuple, list)) else (value,):
+      if isinstance(each, core.ClosedJaxpr):
+        found.append(each.jaxpr)
+      elif isinstance(each, core.Jaxpr):
+        found.append(each)
+  return found
+
+
+# By the name of their primitive. What is in none of these groups is arithmetic
+# on elements.
+_VIEWS = {"reshape", "squeeze", "expand_dims", "stop_gradient"}
+_MOVES = {
+  "broadcast_in_dim",
+  "concatenate",
+  "copy",
+  "dynamic_slice",
+  "dynamic_update_slice",
+  "gather",
+  "iota",
+  "pad",
+  "random_bits",
+  "random_fold_in",
+  "random_seed",
+  "random_split",
+  "random_unwrap",
+  "random_wrap",
+  "rev",
+  "scatter",
+  "slice",
+  "split",
+  "transpose",
+}
+_TRANSCENDENTAL = {
+  "acos",
+  "acosh",
+  "asin",
+  "asinh",
+  "atan",
+  "atan2",
+  "atanh",
+  "cbrt",
+  "cos",
+  "cosh",
+  "erf",
+  "erf_inv",
+  "erfc",
+  "exp",
+  "exp2",
+  "expm1",
+  "lgamma",
+  "log",
+  "log1p",
+  "logistic",
+  "pow",
+  "rsqrt",
+  "sin",
+  "sinh",
+  "sqrt",
+  "tan",
+  "tanh",
+}
+_REDUCTIONS = {
+  "argmax",
+  "argmin",
+  "reduce",
+  "reduce_and",
+  "reduce_max",
+  "reduce_min",
+  "reduce_or",
+  "reduce_prod",
+  "reduce_sum",
+}
+_SCANS = {"cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"}
+# What runs by itself, reading and writing memory.
+_PRODUCTS = {"conv_general_dilated", "dot_general", "ragged_dot_general"}
+_ALONE = {
+  *_PRODUCTS,
+  *_SCANS,
+  *_WHOLE,
+  "concatenate",
+  "dynamic_update_slice",
+  "gather",
+  "reduce_window_max",
+  "reduce_window_min",
+  "reduce_window_sum",
+  "scatter",
+  "scatter-add",
+  "scatter_add",
+  "select_and_gather_add",
+  "select_and_scatter_add",
+  "sort",
+  "top_k",
+}
+
+
+def flops(operation: Operation, expands_groups: bool = False) -> float:
+  """Returns the floating-point operations of one operation, as XLA counts.
+
+  The body of a scan counts once per turn, that of a while loop once; of the
+  branches of a choice the dearest counts.
+  """
+  name = operation.name
+  if name in _WHOLE:
+    return _nested(
+      operation,
+      lambda program: sum(
+        flops(each, expands_groups) for each in program.operations
+      ),
+    )
+  if name == "conv_general_dilated":
+    return _convolution(operation, expands_groups)
+  if name == "dot_general":
+    (axes, _), _ = operation.params["dimension_numbers"]
+    terms = math.prod(operation.takes[0].shape[axis] for axis in axes)
+    return 2.0 * terms * _size(operation.gives[0])
+  if name in _VIEWS or name in _MOVES or name in _TRANSCENDENTAL:
+    return 0.0
+  if name in _REDUCTIONS:
+    return float(_size(operation.takes[0]) - _size(operation.gives[0]))
+  if name in _SCANS or name.startswith("scatter"):
+    return float(_size(operation.takes[-1]))
+  if name.startswith("reduce_window") or name.startswith("select_and"):
+    window = operation.params["window_dimensions"]
+    return float(_size(operation.gives[0]) * math.prod(window))
+  if name == "integer_pow":
+    power = abs(operation.params["y"])
+    factors = power.bit_length() - 1 + power.bit_count() - 1
+    return float(_size(operation.gives[0]) * max(0, factors))
+  return float(sum(map(_size, operation.gives)))
+
+
+def seconds(program: Program, rates: Rates) -> list[float]:
+  """Returns the seconds of each operation of a program.
+
+  The longer of computing and moving, and a constant. Arithmetic on elements is
+  taken to run together with what it feeds, as XLA fuses it: a value costs
+  memory traffic, and its operation the constant, only where something other
+  than one piece of arithmetic makes, reads or returns it.
+  """
+  stored = _stored(program)
+  return [_seconds(each, stored, rates) for each in program.operations]
+
+
+def _seconds(operation: Operation, stored: set[int], rates: Rates) -> float:
+  if operation.name in _VIEWS:
+    return 0.0
+  if operation.name in _WHOLE:
+    return _nested(operation, lambda program: sum(seconds(program, rates)))
+  moved = 0
+  for variables, avals in (
+    (operation.inputs, operation.takes),
+    (operation.outputs, operation.gives),
+  ):
+    for variable, aval in zip(variables, avals, strict=True):
+      if variable in stored:
+        moved += _size(aval) * _itemsize(aval)
+  work = max(_computing(operation, rates), moved / rates.bytes_per_second)
+  apart = any(variable in stored for variable in operation.outputs)
+  return work + (rates.seconds_per_op if apart else 0.0)
+
+
+def _computing(operation: Operation, rates: Rates) -> float:
+  slow = rates.grouped_flops_per_second
+  if slow and operation.params.get("feature_group_count", 1) > 1:
+    return _convolution(operation, False, holes=True) / slow
+  return flops(operation, rates.expands_groups) / rates.flops_per_second
+
+
+def _stored(program: Program) -> set[int]:
+  """The variables that are written to memory."""
+  readers = Counter(v for each in program.operations for v in each.inputs)
+  stored = {*program.inputs, *program.outputs}
+  for operation in program.operations:
+    if operation.name in _ALONE:
+      stored |= {*operation.inputs, *operation.outputs}
+    elif operation.name in _REDUCTIONS:
+      stored |= {*operation.outputs}
+    elif operation.name != "broadcast_in_dim":
+      stored |= {v for v in operation.outputs if readers[v] > 1}
+  # A view is the memory it looks at: stored as soon as either is.
+  for operation in reversed(program.operations):
+    if operation.name in _VIEWS and stored & {*operation.outputs}:
+      stored |= {*operation.inputs}
+  for operation in program.operations:
+    if operation.name in _VIEWS and stored & {*operation.inputs}:
+      stored |= {*operation.outputs}
+  return {variable for variable in stored if variable is not None}
+
+
+def _nested(operation: Operation, cost: Callable[[Program], float]) -> float:
+  costs = [cost(flatten(jaxpr)) for jaxpr in _inner(operation.params)]
+  if operation.name == "cond":
+    return max(costs)
+  return sum(costs) * operation.params.get("length", 1)
+
+
+def _convolution(
+  operation: Operation, expands_groups: bool, holes: bool = False
+) -> float:
+  """Counts a convolution, with all its holes and padding if asked to."""
+  params = operation.params
+  numbers = params["dimension_numbers"]
+  lhs, rhs = (aval.shape for aval in operation.takes)
+  out = operation.gives[0].shape
+  terms = rhs[numbers.rhs_spec[1]]
+  for axis, window in enumerate(
+    zip(
+      params["window_strides"],
+      params["padding"],
+      params["lhs_dilation"],
+      params["rhs_dilation"],
+      strict=True,
+    )
+  ):
+    taps = rhs[numbers.rhs_spec[2 + axis]]
+    places = out[numbers.out_spec[2 + axis]]
+    size = lhs[numbers.lhs_spec[2 + axis]]
+    terms *= taps * places if holes else _meetings(size, taps, places, *window)
+  count = 2.0 * terms * out[numbers.out_spec[0]] * out[numbers.out_spec[1]]
+  groups = params["batch_group_count"]
+  if groups == 1 or not expands_groups:
+    return count
+  # Every pair's result is masked and added to those of its row.
+  return groups * (count + 2.0 * _size(operation.gives[0]))
+
+
+def _meetings(size, taps, places, stride, padding, dilation, spread) -> int:
+  """Counts pairs of a kernel's place and tap that meet an input element.
+
+  Args:
+    size: of the input along one axis.
+    taps: of the kernel.
+    places: of the kernel, as many as outputs.
+    stride: from one place to the next.
+    padding: before and after the dilated input.
+    dilation: of the input.
+    spread: dilation of the kernel.
+  """
+  at = np.arange(places)[:, None] * stride - padding[0]
+  at = at + np.arange(taps)[None, :] * spread
+  inside = (at >= 0) & (at < (size - 1) * dilation + 1) & (at % dilation == 0)
+  return int(inside.sum())
+
+
+def _size(aval: Any) -> int:
+  return math.prod(getattr(aval, "shape", ()))
+
+
+def _itemsize(aval: Any) -> int:
+  return getattr(getattr(aval, "dtype", None), "itemsize", 4)

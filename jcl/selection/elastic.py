@@ -1,0 +1,398 @@
+"""The tensors worth most within a share of a full step's time, chosen anew.
+
+Huang et al., "ElasticTrainer: Speeding Up On-Device Training with Runtime
+Elastic Tensor Selection", MobiSys 2023: every few epochs a probe scores the
+tensors (section 4), and a knapsack over measured times picks those that train
+until the next choice (sections 3.3 and 6); none is ever lost, each may return.
+
+Where this departs from the authors' program, and how to have it their way:
+the knapsack is solved exactly (`mode="reference"`); the head always trains
+(`always_train_head=False`); the probe is a random batch and leaves no trace in
+the optimiser; slots of a tensor that stayed away start anew (`slots="keep"`);
+a chain ends where the deepest tensor's gradient can be formed
+(`cost_model="inclusive"`); the forward pass is measured instead of taken as a
+third of a step.
+
+An array that several places of a network share is one tensor, at the first of
+them: its gradient is complete only there, so the chain is paid down to it. The
+stacked arrays of layers under a scan are one tensor too, and train or rest
+together: unroll such layers to choose among them. Neither shows in a
+`base.Network` and neither needs refusing.
+"""
+
+import math
+import numbers
+from typing import Any, NamedTuple, cast
+import warnings
+
+import numpy as np
+
+from jcl import base
+from jcl.selection import chain, importance, knapsack, mask
+from jcl.selection import menu as menus
+from jcl.selection.times import TensorTimes
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+  "metric": ("update", "gradient", "weight"),
+  "point": ("after", "before"),
+  "step": ("optimizer", "sgd"),
+  "profile": ("analytic", "timed", "calibrated"),
+  "cost_model": chain.COST_MODELS,
+  "mode": ("exact", "reference", "greedy", "brute"),
+  "granularity": ("tensor", "block"),
+  "slots": ("reset", "keep", "decay"),
+}
+# What the rounding of sums may add to a time, as a share of a whole step.
+_ROUNDING = 1e-12
+
+
+def elastic(
+  rho: float = 0.533,
+  interval: int = 3,
+  *,
+  metric: str = "update",
+  point: str = "after",
+  step: str = "optimizer",
+  probes: int = 1,
+  fresh_pair: bool = False,
+  profile: str = "analytic",
+  cost_model: str = "arrival",
+  mode: str = "exact",
+  resolution: int = 10_000,
+  granularity: str = "tensor",
+  menu: int = 0,
+  always_train_head: bool = True,
+  slots: str = "reset",
+) -> base.Selector:
+  """Trains the tensors worth most within a share `rho` of a full step's time.
+
+  The state is `{"scores": [W] float32}`, of the tensors by sorted path. Where
+  no tensor is worth training, the head trains, as far as it fits, with a
+  warning; never everything.
+
+  A step then takes `rho` of a full one at most, by the times of the profile
+  under "arrival" and "inclusive"; `mode="reference"` may exceed it.
+
+  Args:
+    rho: wanted time of a step over that of a full one; the lesser of it and
+      the controller's budget holds. 0.533 is the paper's "50 %".
+    interval: epochs between choices.
+    metric: what a tensor is worth: "update" as in the paper's section 4, or
+      the magnitude of its "gradient" or its "weight" (section 8.4).
+    point: where "update" takes the gradient; see
+      `importance.update_times_gradient`.
+    step: the update that "update" looks at; "sgd" does not favour tensors
+      that have been training.
+    probes: scores to average, each of one random batch.
+    fresh_pair: of two random batches each, which removes the gradient noise
+      from the score; for "update" only.
+    profile: how times are found.
+    cost_model: how far the chain of gradients reaches; see `chain.times_of`.
+    mode: how the knapsack is solved; see `knapsack.select`.
+    resolution: its grid.
+    granularity: "block" trains a unit's tensors together or not at all. A unit
+      is worth the sum of them all, of negative ones too as they train with
+      it, and its chain is that of its deepest tensor.
+    menu: 0, or how many different selections may occur in a run: each is a
+      program to compile. They consist of whole units and are made of the times
+      alone; see `menu.prepare`. `mode` and `granularity` then have no say.
+    always_train_head: train the last unit whatever it is worth, so that new
+      classes can be learned. Its time is paid first; the rest is chosen, no
+      less exactly, within what remains.
+    slots: of the optimiser, for tensors that leave; see `base.Selector`.
+
+  Raises:
+    ValueError: for an option out of range; and from `choose`, where there is
+      no profile, scores and times are not of this network, a score is not
+      finite, or the share is too small: the smallest feasible is then stated.
+  """
+  options = dict(
+    metric=metric,
+    point=point,
+    step=step,
+    profile=profile,
+    cost_model=cost_model,
+    mode=mode,
+    granularity=granularity,
+    slots=slots,
+  )
+  for name, value in options.items():
+    if value not in _CHOICES[name]:
+      raise ValueError(
+        f"{name}={value!r}: give one of {', '.join(_CHOICES[name])}"
+      )
+  if not (isinstance(rho, numbers.Real) and 0 < rho <= 1):
+    raise ValueError(f"rho={rho!r}: give a share above 0, 1 at most")
+  counts = dict(interval=interval, probes=probes, resolution=resolution)
+  for name, count in counts.items():
+    if not (isinstance(count, int) and count >= 1):
+      raise ValueError(f"{name}={count!r}: give a whole number, 1 or more")
+  if not (isinstance(menu, int) and (menu == 0 or menu >= 2)):
+    raise ValueError(
+      f"menu={menu!r}: give 0 for none, or 2 or more entries, one of which is "
+      "the head alone"
+    )
+  if menu and not always_train_head:
+    raise ValueError(
+      f"menu={menu}: its entries all train the head; leave always_train_head "
+      "on, or give menu=0"
+    )
+  if fresh_pair and metric != "update":
+    raise ValueError(
+      f"fresh_pair is about metric='update', not {metric!r}: leave it out"
+    )
+  settings = _Settings(
+    float(rho),
+    cost_model,
+    mode,
+    resolution,
+    granularity,
+    menu,
+    always_train_head,
+  )
+
+  def init(params):
+    return {"scores": np.zeros(len(importance.paths(params)), np.float32)}
+
+  def update(key, state, probe):
+    del state  # the latest probe alone counts
+    tensors = importance.paths(probe.params)
+    if metric == "update":
+      scores = importance.update_times_gradient(
+        probe, key, tensors, point=point, step=step, fresh_pair=fresh_pair
+      )
+    elif metric == "gradient":
+      scores = importance.gradient_magnitude(probe, key, tensors)
+    else:
+      scores = importance.weight_magnitude(probe.params, tensors)
+    return {"scores": scores.astype(np.float32)}
+
+  def choose(state, network, times, budget):
+    scores = _in_order(state["scores"], network)
+    return mask.check(
+      network, _choose(settings, scores, network, times, budget)
+    )
+
+  num_probes = 2 * probes if fresh_pair else probes
+  if metric == "weight":
+    num_probes = 1  # not looked at, but without one there is no update
+  return base.Selector(
+    init=init,
+    update=update,
+    choose=choose,
+    every=interval,
+    num_probes=num_probes,
+    profile=cast(Any, profile),
+    slots=cast(Any, slots),
+  )
+
+
+def magnitude(
+  rho: float = 0.533, interval: int = 3, **options: Any
+) -> base.Selector:
+  """Trains the tensors of largest weights: `elastic` with metric="weight"."""
+  return elastic(rho, interval, metric="weight", **options)
+
+
+def grad_norm(
+  rho: float = 0.533, interval: int = 3, **options: Any
+) -> base.Selector:
+  """Trains those of largest gradients: `elastic` with metric="gradient"."""
+  return elastic(rho, interval, metric="gradient", **options)
+
+
+class _Settings(NamedTuple):
+  """Of `elastic`, those that `choose` reads."""
+
+  rho: float
+  cost_model: str
+  mode: str
+  resolution: int
+  granularity: str
+  menu: int
+  always_train_head: bool
+
+
+def _in_order(scores: base.Array, network: base.Network) -> np.ndarray:
+  """Returns scores of sorted paths in the order of the network's tensors."""
+  scores, count = np.asarray(scores, np.float64), len(network.tensors)
+  if scores.shape != (count,):
+    raise ValueError(
+      f"scores of shape {scores.shape} for the {count} tensors of "
+      f"{network.name!r}: the state is another network's; begin with init"
+    )
+  if not np.isfinite(scores).all():
+    tensor = sorted(tensor.path for tensor in network.tensors)[
+      int(np.argmin(np.isfinite(scores)))
+    ]
+    raise ValueError(
+      f"the score of {'/'.join(tensor)} is not finite: score the tensors anew"
+    )
+  ranks = sorted(range(count), key=lambda k: network.tensors[k].path)
+  ordered = np.empty(count)
+  ordered[ranks] = scores
+  return ordered
+
+
+def _choose(
+  settings: _Settings,
+  scores: np.ndarray,
+  network: base.Network,
+  times: TensorTimes | None,
+  budget: float,
+) -> base.Selection:
+  if times is None:
+    raise ValueError(
+      "this selector needs to know what the tensors take: give the profile "
+      "that its `profile` asks for"
+    )
+  if len(times.arrival) != len(scores):
+    raise ValueError(
+      f"the profile is of {len(times.arrival)} tensors, network "
+      f"{network.name!r} has {len(scores)}: make it from the same network"
+    )
+  case = _Case(
+    settings,
+    network.tensors,
+    scores,
+    chain.times_of(times, network.tensors, settings.cost_model),
+    np.asarray(times.training),
+    np.array([t.unit == network.units[-1] for t in network.tensors]),
+  )
+  chosen = (_with_head if settings.always_train_head else _free)(
+    case, times, min(settings.rho, budget)
+  )
+  return base.Selection(tuple(chosen.tolist()))
+
+
+class _Case(NamedTuple):
+  """What is to be chosen from; arrays [W], input side first."""
+
+  settings: _Settings
+  tensors: tuple[base.Tensor, ...]
+  scores: np.ndarray
+  arrival: np.ndarray  # as the cost model reads it
+  training: np.ndarray
+  head: np.ndarray  # bool
+
+  def seconds(self, chosen) -> float:
+    return chain.seconds(self.arrival, self.training, chosen)
+
+
+def _with_head(case: _Case, times: TensorTimes, share: float) -> np.ndarray:
+  """Returns a mask [W] of the head and what is best beside it."""
+  paid, head = case.seconds(case.head), case.head
+  least = min(1.0, (times.always + paid) / times.full)
+  if least > share * (1 + _ROUNDING):
+    raise ValueError(
+      f"rho={share}: a step that trains the head takes "
+      f"{math.ceil(least * 1e4) / 1e4:.4f} of a full one; give that or more, "
+      "or always_train_head=False"
+    )
+  allowed = _allowed(times, share)
+  if not (case.scores > 0).any():
+    _warn("the head trains")
+    return head
+  if case.settings.menu:
+    return _from_menu(case, _allowed(times, case.settings.rho), allowed)
+  # The way to the head is paid: only what lies beyond it costs more.
+  first = np.flatnonzero(head).min(initial=len(head))
+  beyond = case._replace(
+    arrival=np.where(np.arange(len(head)) < first, case.arrival, 0.0),
+    training=np.where(head, 0.0, case.training),
+    scores=np.where(head, 0.0, case.scores),
+  )
+  return head | _solve(beyond, max(0.0, allowed - paid))
+
+
+def _free(case: _Case, times: TensorTimes, share: float) -> np.ndarray:
+  """Returns the best mask [W], or a part of the head where there is none."""
+  allowed = _allowed(times, share)
+  chosen = _solve(case, allowed)
+  if chosen.any():
+    return chosen
+  chosen = _part_of_head(
+    case._replace(arrival=np.asarray(times.arrival)), allowed
+  )
+  whole = (chosen == case.head).all()
+  _warn("the head trains" if whole else "only what fits of the head trains")
+  return chosen
+
+
+def _allowed(times: TensorTimes, share: float) -> float:
+  """Returns `times.budget(share)`, plus what rounding may have taken off it.
+
+  A share that is just enough, such as 1 for a network of one tensor, is then
+  not refused for its last digit.
+  """
+  if share < times.least_share * (1 - _ROUNDING):
+    return times.budget(share)  # says how much it takes
+  whole = times.full
+  seconds = knapsack.backward_budget(share, times.always, whole - times.always)
+  return seconds + _ROUNDING * share * whole
+
+
+def _warn(what: str) -> None:
+  warnings.warn(
+    "no tensor that the budget allows is worth training by its score: "
+    f"{what} until the next choice",
+    stacklevel=5,
+  )
+
+
+def _solve(case: _Case, allowed: float) -> np.ndarray:
+  """Returns the mask [W] of the best set, empty where none is worth it."""
+  if case.settings.granularity == "block":
+    groups = chain.by_unit(case.tensors)
+  else:
+    groups = [[k] for k in range(len(case.tensors))]
+  # Groups may alternate: each has the way from the next one's start.
+  arrival = np.add.reduceat(case.arrival, [group[0] for group in groups])
+  training = np.array([case.training[group].sum() for group in groups])
+  scores = np.array([case.scores[group].sum() for group in groups])
+  alone = np.cumsum(arrival[::-1])[::-1] + training
+  chosen = np.zeros(len(case.tensors), bool)
+  if not ((scores > 0) & (alone <= allowed)).any():
+    return chosen
+  found = knapsack.select(
+    arrival,
+    training,
+    scores,
+    allowed,
+    mode=case.settings.mode,
+    resolution=case.settings.resolution,
+  )
+  for group, yes in zip(groups, found.mask, strict=True):
+    chosen[group] = yes
+  return chosen
+
+
+def _part_of_head(case: _Case, allowed: float) -> np.ndarray:
+  """Returns what fits of the head, else the one tensor that takes least."""
+  chosen = np.zeros_like(case.head)
+  for k in np.flatnonzero(case.head)[::-1]:
+    wider = chosen.copy()
+    wider[k] = True
+    if case.seconds(wider) <= allowed:
+      chosen = wider
+  if not chosen.any():
+    alone = np.cumsum(case.arrival[::-1])[::-1] + case.training
+    chosen[np.argmin(alone)] = True
+  return chosen
+
+
+def _from_menu(case: _Case, most: float, allowed: float) -> np.ndarray:
+  """Returns the entry of the highest sum of scores that fits.
+
+  The menu is made within `most`, of rho, rather than within what is allowed
+  today: its entries have to stay the same.
+  """
+  times, size = (case.arrival, case.training), case.settings.menu
+  entries = menus.prepare(case.tensors, case.head, *times, most, size)
+  cost = {entry: case.seconds(entry) for entry in entries}
+  fits = [entry for entry in entries[1:] if cost[entry] <= allowed]
+  best = min(
+    (entries[0], *fits),
+    key=lambda entry: (-case.scores[np.array(entry)].sum(), cost[entry], entry),
+  )
+  return np.array(best)

@@ -1,0 +1,44 @@
+import jax
+import numpy as np
+import pytest
+import tiny_network
+
+from jcl.networks import pretrained
+
+NETWORK = tiny_network.build()
+
+
+def test_given_weights_come_back_and_fresh_units_are_drawn():
+  params, stats = NETWORK.init(jax.random.key(1))
+  stats["first"] = {"calls": np.float32(5)}
+  network = pretrained.with_weights(NETWORK, params, stats, fresh=("head",))
+  found, counted = jax.jit(network.init)(jax.random.key(2))
+  assert set(found) == set(params)
+  for unit in ("first", "second"):
+    assert tiny_network.same_bits(found[unit], params[unit])
+  assert not tiny_network.same_bits(found["head"], params["head"])
+  assert counted["first"]["calls"] == 5
+  other, _ = NETWORK.init(jax.random.key(2))
+  assert tiny_network.same_bits(found["head"], other["head"])
+
+
+def test_a_head_for_other_classes_takes_no_old_weights():
+  params, stats = NETWORK.init(jax.random.key(1))
+  wider = tiny_network.build(num_classes=7)
+  network = pretrained.with_weights(wider, params, stats, fresh=("head",))
+  found, _ = network.init(jax.random.key(0))
+  assert found["head"]["kernel"].shape == (8, 7)
+  with pytest.raises(ValueError, match=r"head/kernel has shape \(8, 4\)"):
+    pretrained.with_weights(wider, params, stats)
+
+
+def test_mistakes_are_told():
+  params, stats = NETWORK.init(jax.random.key(1))
+  with pytest.raises(ValueError, match="no unit 'tail'"):
+    pretrained.with_weights(NETWORK, params, stats, fresh=("tail",))
+  missing = {unit: params[unit] for unit in ("first", "head")}
+  with pytest.raises(ValueError, match="second/kernel is missing"):
+    pretrained.with_weights(NETWORK, missing, stats)
+  with pytest.raises(ValueError, match="extra/w has no place"):
+    more = {**params, "extra": {"w": np.zeros(2)}}
+    pretrained.with_weights(NETWORK, more, stats)
