@@ -48,6 +48,7 @@ ROWS = (
   "magnitude:rho=0.533",
   "bn_bias",
   "head_only",
+  "pruning:ratio=0.3",
 )
 QUICK_ROWS = ("full", "elastic:rho=0.4", "elastic:rho=0.533", "head_only")
 NETWORKS = {
@@ -72,9 +73,9 @@ class Protocol(NamedTuple):
 
 
 PROTOCOLS = {
-  "cifar100": Protocol("cifar100", 50, 200, 12, 20, 100, 12, 32, 0.02),
-  "fashion_mnist": Protocol("fashion_mnist", 5, 1000, 4, 5, 200, 12, 32, 0.02),
-  "digits": Protocol("digits", 5, 150, 10, 5, 60, 12, 16, 0.005),
+  "cifar100": Protocol("cifar100", 10, 500, 12, 20, 200, 12, 32, 1e-3),
+  "fashion_mnist": Protocol("fashion_mnist", 5, 1000, 4, 5, 200, 12, 32, 1e-3),
+  "digits": Protocol("digits", 5, 150, 10, 5, 60, 12, 16, 1e-3),
 }
 
 _DATA = flags.DEFINE_enum("data", "cifar100", list(PROTOCOLS), "data set")
@@ -120,7 +121,11 @@ def main(argv: list[str]) -> None:
         setting, options = _setting(
           stream, network, row, seed, protocol, folder
         )
-        done = session.run(setting, place, options, {"recipe": _recipe(row)})
+        try:
+          done = session.run(setting, place, options, {"recipe": _recipe(row)})
+        except ValueError as error:  # no tensor trains in so small a share
+          print(f"{name:10} {row:24} left out: {error}")
+          continue
         results.setdefault(row, []).append(done)
         print(f"{name:10} {row:24} seed {seed}: {done.average_accuracy:.3f}")
     shares = _compared(stream, network, results, protocol, folder)
@@ -209,8 +214,8 @@ def _setting(stream, network, row: str, seed: int, protocol: Protocol, folder):
   training = base.Training(
     epochs=protocol.epochs,
     batch_size=protocol.batch_size,
+    optimizer="adam",
     learning_rate=protocol.learning_rate,
-    momentum=0.9,
     weight_decay=5e-4,
   )
   setting = session.assemble(stream, network, method, training, seed, options)
@@ -228,38 +233,40 @@ def _slug(row: str) -> str:
 
 def _compared(stream, network, results, protocol, folder):
   """Times the latest selection of every row, interleaved; by row."""
-  setting, _ = _setting(stream, network, ROWS[1], 0, protocol, folder)
-  learner = setting.learner
-  chosen = {
-    row: base.Selection(runs[0].records[-1].choices[-1].trainable)
-    for row, runs in results.items()
-  }
+  setting, _ = _setting(stream, network, "elastic", 0, protocol, folder)
   everything = base.Selection((True,) * len(network.tensors))
-  distinct = list(dict.fromkeys([everything, *chosen.values()]))
+  wanted = {"": (network, everything)}
+  for row, runs in results.items():
+    latest = runs[0].records[-1].choices[-1].trainable
+    wanted[row] = (runs[0].network, base.Selection(latest))
+  programs, costs = {}, {}
+  for row, (model, selection) in wanted.items():
+    learner = setting.learner.rebuilt(model)
+    if model is network or row == "":
+      learner = setting.learner
+    programs[row] = _stepper(learner, stream, setting)(selection)
+    costs[row] = learner.step_program(selection).cost
+  seconds = calibrated.measure(list(programs.values()), _ROUNDS.value)
+  times = dict(zip(programs, seconds, strict=True))
+  return {
+    row: {
+      "step time": times[row] / times[""],
+      "operations": costs[row].flops / costs[""].flops,
+      "peak memory": costs[row].peak_bytes / costs[""].peak_bytes,
+    }
+    for row in results
+  }
+
+
+def _stepper(learner, stream, setting):
   source = gather.Experiences(stream, [0])
-  rows_ = np.resize(
+  rows = np.resize(
     np.arange(len(source), dtype=np.int32),
     (learner.steps_per_dispatch, learner.batch_size),
   )
   state, _ = learner.init(setting.key)
-  stepper = learners.stepper(
-    learner,
-    state,
-    learner.put_batches(source.batch(rows_)),
-    loop.scope_of(setting, 0),
-  )
-  programs = [stepper(selection) for selection in distinct]
-  seconds = calibrated.measure(programs, _ROUNDS.value)
-  cost = {s: learner.step_program(s).cost for s in distinct}
-  full = cost[everything]
-  return {
-    row: {
-      "step time": seconds[distinct.index(selection)] / seconds[0],
-      "operations": cost[selection].flops / full.flops,
-      "peak memory": cost[selection].peak_bytes / full.peak_bytes,
-    }
-    for row, selection in chosen.items()
-  }
+  batches = learner.put_batches(source.batch(rows))
+  return learners.stepper(learner, state, batches, loop.scope_of(setting, 0))
 
 
 def _table(name: str, results, shares) -> pd.DataFrame:

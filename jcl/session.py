@@ -75,6 +75,7 @@ class Result:
   records: tuple[base.Record, ...]
   state: base.LearnerState
   folder: Path | None
+  network: base.Network  # as it ended, smaller where channels were pruned
 
   @property
   def average_accuracy(self) -> float:
@@ -211,7 +212,10 @@ def run(
       # Processes that share a run stop together, between experiences.
       if stopped and (jax.process_count() == 1 or event.kind == "experience"):
         raise Interrupted(stopped[0], folder.path)
-    return Result(folder.summarise(), tuple(place.records), state, folder.path)
+    network = pruning.rebuilt(setting, place).learner.network
+    return Result(
+      folder.summarise(), tuple(place.records), state, folder.path, network
+    )
 
 
 def _profiled(setting, options, folder, place) -> loop.Setting:

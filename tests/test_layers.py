@@ -26,6 +26,7 @@ ROWS = (
     "cost",
     "metrics",
     "meters",
+    "storage",
     "streams",
   ),
   ("train", "control"),

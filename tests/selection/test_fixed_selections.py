@@ -13,7 +13,7 @@ NETWORK = tiny_network.build()
 
 
 def chosen(selector, network=NETWORK) -> list[str]:
-  selection = selector.choose((), network, 1.0)
+  selection = selector.choose((), network, None, 1.0)
   return [
     "/".join(tensor.path)
     for tensor, yes in zip(network.tensors, selection.trainable, strict=True)
@@ -64,7 +64,7 @@ def test_nothing_is_remembered():
   train = base.TrainState(jax.numpy.int32(0), params, stats, ())
   later = selector.update(jax.random.key(1), state, train, tiny_network.batch())
   assert state == later == ()
-  assert selector.choose(later, NETWORK, 0.1) == tiny_network.HEAD
+  assert selector.choose(later, NETWORK, None, 0.1) == tiny_network.HEAD
 
 
 def test_no_unit_is_no_selection():

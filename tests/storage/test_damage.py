@@ -1,0 +1,317 @@
+"""What is torn, flipped, cut, missing or foreign is never served."""
+
+import shutil
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from jcl.storage import check, names, records, segments
+from jcl.storage import index as index_lib
+from jcl.storage.store import Store
+
+COUNT = 12
+
+
+def images(ids):
+  rng = np.random.default_rng(7)
+  noise = rng.integers(0, 256, (200, 20), np.uint8)
+  return noise[np.asarray(ids)]
+
+
+def name_of(i):
+  return f"class {i % 3}"
+
+
+def fill(folder, count=COUNT, batch=4, **options):
+  """Makes a store whose records depend on their ids alone."""
+  with Store.open(folder, **options) as store:
+    while (first := store.contents.index.count) < count:
+      ids = np.arange(first, first + min(batch, count - first))
+      store.append(images(ids), [name_of(i) for i in ids], task=ids)
+
+
+def readable(store):
+  """Ids that the store serves; fails where one is wrong."""
+  lost_names = any("damaged" in note for note in store.notes)
+  served = []
+  for i in range(store.contents.index.count):
+    try:
+      found = store.read([i])
+    except records.DamageError as error:
+      assert error.ids == (i,)
+      continue
+    np.testing.assert_array_equal(found.x, images([i]))
+    name = store.classes[found.labels[0]]
+    assert name == name_of(i) or (lost_names and name.startswith(names.LOST))
+    assert found.tasks[0] == i
+    served.append(i)
+  return served
+
+
+def starts(folder):
+  with Store.open(folder, mode="r") as store:
+    [segment] = store.contents.segments
+    return store.contents.index.columns["offset"][:COUNT].tolist(), segment.end
+
+
+def test_a_tail_torn_at_any_byte_is_cut(tmp_path):
+  fill(tmp_path / "whole")
+  index_lib.path_of(tmp_path / "whole", 0).unlink()  # as a crash leaves it
+  offsets, end = starts(tmp_path / "whole")
+  stride = end - offsets[-1]
+  path = segments.path_of(tmp_path / "torn", 0)
+  shutil.copytree(tmp_path / "whole", tmp_path / "torn")
+  content = path.read_bytes()
+  for size in range(offsets[6], end, 3):
+    path.write_bytes(content[:size])
+    whole = [i for i in range(COUNT) if offsets[i] + stride <= size]
+    with Store.open(tmp_path / "torn", mode="r") as store:
+      assert readable(store) == whole and not store.notes
+    assert path.stat().st_size == size  # a reader cuts nothing
+    with Store.open(tmp_path / "torn") as store:
+      assert not store.notes
+      assert path.stat().st_size == store.contents.segments[0].end <= size
+      assert store.append(images([len(whole)]), ["x"]) == [len(whole)]
+    index_lib.path_of(tmp_path / "torn", 0).unlink()
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 500, b"jclR" * 100, b"?"])
+def test_garbage_behind_the_last_record_is_cut(tmp_path, garbage):
+  fill(tmp_path)
+  with open(segments.path_of(tmp_path, 0), "ab") as file:
+    file.write(garbage)
+  with Store.open(tmp_path) as store:
+    assert readable(store) == list(range(COUNT)) and not store.notes
+  fill(tmp_path, COUNT + 4)
+  with Store.open(tmp_path, mode="r", rebuild=True) as store:
+    assert readable(store) == list(range(COUNT + 4)) and not store.notes
+
+
+@pytest.mark.parametrize("keep_index", [True, False])
+def test_a_flipped_bit_anywhere_costs_its_record_only(tmp_path, keep_index):
+  fill(tmp_path / "whole")
+  offsets, end = starts(tmp_path / "whole")
+  stride = end - offsets[-1]
+  content = segments.path_of(tmp_path / "whole", 0).read_bytes()
+
+  @settings(max_examples=60, deadline=None, derandomize=True)
+  @given(st.integers(0, len(content) * 8 - 1))
+  def flip(bit):
+    folder = tmp_path / "flipped"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(tmp_path / "whole", folder)
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    segments.path_of(folder, 0).write_bytes(changed)
+    lost = [i for i, at in enumerate(offsets) if at <= bit // 8 < at + stride]
+    if not keep_index:
+      index_lib.path_of(folder, 0).unlink()
+    in_header = bit // 8 < segments.PREFIX.size + 8
+    try:
+      store = Store.open(folder, mode="r")
+    except records.StoreError:
+      # Nothing else says which store it is where its only header is damaged.
+      assert bit // 8 < offsets[0] and (not keep_index or in_header)
+      return
+    with store:
+      served = readable(store)
+      if bit // 8 < offsets[0] and not keep_index:
+        # The definitions of the first batch, or the header: nothing wrong.
+        assert store.notes
+      else:
+        last = not keep_index and lost == [COUNT - 1]
+        assert served == [i for i in range(COUNT - last) if i not in lost]
+      if keep_index:
+        assert check.verify(store).damaged.tolist() == lost
+
+  flip()
+
+
+def test_numbers_whose_names_are_lost_are_not_given_again(tmp_path):
+  fill(tmp_path)
+  offsets, _ = starts(tmp_path)
+  path = segments.path_of(tmp_path, 0)
+  content = bytearray(path.read_bytes())
+  content[offsets[0] - 20] ^= 1  # in the definitions of the first batch
+  path.write_bytes(content)
+  index_lib.path_of(tmp_path, 0).unlink()
+  with Store.open(tmp_path) as store:
+    assert len(store) == COUNT and store.notes
+    assert store.classes == ("lost:0", "lost:1", "lost:2")
+    with pytest.raises(records.DamageError, match="definition is lost") as told:
+      store.read([3, 4])
+    assert told.value.ids == (3, 4)
+    new = store.append(images([1]), ["another"])
+    assert store.labels_of(new) == [3]
+    assert store.ids_of("another").tolist() == new.tolist()
+
+
+def test_damage_is_told_left_out_and_mended(tmp_path):
+  fill(tmp_path)
+  offsets, _ = starts(tmp_path)
+  path = segments.path_of(tmp_path, 0)
+  content = bytearray(path.read_bytes())
+  content[offsets[5] + 40] ^= 255
+  path.write_bytes(content)
+  with Store.open(tmp_path) as store:
+    with pytest.raises(records.DamageError, match="damaged: 5") as caught:
+      store.read([4, 5, 6])
+    assert caught.value.ids == (5,)
+    assert 5 in store.ids_of("class 2")  # nothing has read it when opened
+  with Store.open(tmp_path, rebuild=True) as store:
+    assert "1 examples are lost" in store.notes
+    assert store.ids_of("class 2").tolist() == [2, 8, 11]
+    assert store.count_by_class()["class 2"] == 3 and len(store) == COUNT - 1
+    with pytest.raises(records.DamageError, match="lost: 5"):
+      store.read([5])
+    assert readable(store) == [i for i in range(COUNT) if i != 5]
+    # Nothing is written behind damage, and no id is given twice.
+    assert store.append(images([COUNT]), [name_of(COUNT)]) == [COUNT]
+    assert len(store.contents.segments) == 2
+  with Store.open(tmp_path) as store:
+    assert store.notes == ("1 examples are lost",)
+    assert len(store) == COUNT
+  content[offsets[5] + 40] ^= 255  # as from a backup
+  path.write_bytes(content)
+  with Store.open(tmp_path) as store:
+    assert check.verify(store).regained.tolist() == [5]
+  with Store.open(tmp_path, rebuild=True) as store:
+    assert len(store) == COUNT + 1 and not store.notes
+
+
+@pytest.mark.parametrize("rebuild", [True, False])
+def test_a_tail_that_was_acknowledged_is_missed(tmp_path, rebuild):
+  fill(tmp_path)
+  offsets, _ = starts(tmp_path)
+  with open(segments.path_of(tmp_path, 0), "r+b") as file:
+    file.truncate(offsets[9] + 10)
+  with Store.open(tmp_path, rebuild=rebuild) as store:
+    assert any("bytes are missing" in note for note in store.notes)
+    assert readable(store) == list(range(9))
+    assert store.append(images([12]), [name_of(12)], task=12) == [12]
+  with Store.open(tmp_path) as store:
+    assert readable(store) == [*range(9), 12]
+
+
+def several(folder):
+  fill(folder, 150, batch=10, segment_bytes=4096)
+  with Store.open(folder, segment_bytes=4096, mode="r") as store:
+    bounds = [segment.first_id for segment in store.contents.segments]
+    assert len(bounds) == 3
+    return [*bounds, 150]
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("keep_index", [True, False])
+def test_a_missing_segment_costs_its_records_only(tmp_path, which, keep_index):
+  bounds = several(tmp_path)
+  kept = [i for i in range(150) if not bounds[which] <= i < bounds[which + 1]]
+  path = segments.path_of(tmp_path, which)
+  content = path.read_bytes()
+  path.unlink()
+  if not keep_index:
+    for number in range(3):
+      index_lib.path_of(tmp_path, number).unlink()
+  with Store.open(tmp_path) as store:
+    assert readable(store) == kept
+    given = store.append(images([0]), ["later"])
+    # Only where nothing is left of the last segment are its ids unknown.
+    forgotten = which == 2 and not keep_index
+    assert given == [bounds[2] if forgotten else 150]
+  if forgotten:
+    return
+  path.write_bytes(content)
+  with Store.open(tmp_path, rebuild=True) as store:
+    assert len(store) == 151 and not store.notes
+
+
+def test_segments_of_another_store_are_left_out(tmp_path):
+  bounds = several(tmp_path / "mine")
+  with Store.open(tmp_path / "other", segment_bytes=4096) as other:
+    other.append(255 - images(range(150)), ["class 0"] * 150)
+  shutil.copy(
+    segments.path_of(tmp_path / "other", 1),
+    segments.path_of(tmp_path / "mine", 1),
+  )
+  with Store.open(tmp_path / "mine") as store:
+    assert any("another store" in note for note in store.notes)
+    served = readable(store)
+    assert served == [i for i in range(150) if not bounds[1] <= i < bounds[2]]
+
+
+def test_records_of_another_store_are_damage(tmp_path):
+  """Even where they lie in a segment whose header is this store's."""
+  fill(tmp_path / "mine")
+  fill(tmp_path / "other")
+  offsets, _ = starts(tmp_path / "mine")
+  mine = segments.path_of(tmp_path / "mine", 0)
+  content = segments.path_of(tmp_path / "other", 0).read_bytes()
+  mixed = mine.read_bytes()[: offsets[6]] + content[offsets[6] :]
+  mine.write_bytes(mixed)
+  with Store.open(tmp_path / "mine", mode="r") as store:
+    assert readable(store) == list(range(6))
+
+
+def test_a_record_within_an_example_is_no_record(tmp_path):
+  with Store.open(tmp_path) as store:
+    store.append(np.zeros((2, 20), np.uint8), ["a", "a"])
+    segment = store.contents.segments[0]
+    at, behind = store.contents.index.columns["offset"][:2].tolist()
+    inner = segment.path.read_bytes()[at:behind]
+    whole = np.frombuffer(inner * 3, np.uint8)
+    store.append(whole[None], ["b"])
+    start = int(store.contents.index.columns["offset"][2])
+  with open(segments.path_of(tmp_path, 0), "r+b") as file:
+    file.seek(start)
+    file.write(b"\0")
+  index_lib.path_of(tmp_path, 0).unlink()
+  with Store.open(tmp_path) as store:
+    assert store.ids_of("a").tolist() == [0, 1] and not len(store.ids_of("b"))
+    assert (store.read([0, 1]).x == 0).all()
+    assert store.contents.segments[0].end <= start
+    assert store.append(np.ones((1, 20), np.uint8), ["c"]) == [2]
+
+
+def test_a_segment_under_another_number_is_left_out(tmp_path):
+  several(tmp_path)
+  shutil.copy(segments.path_of(tmp_path, 0), segments.path_of(tmp_path, 3))
+  with Store.open(tmp_path) as store:
+    assert any("repeats another" in note for note in store.notes)
+    assert readable(store) == list(range(150))
+
+
+def test_copies_that_went_different_ways_are_not_mixed(tmp_path):
+  fill(tmp_path / "one", 100, segment_bytes=4096)
+  shutil.copytree(tmp_path / "one", tmp_path / "two")
+  for copy, name in (("one", "left"), ("two", "right")):
+    with Store.open(tmp_path / copy, segment_bytes=4096) as store:
+      store.append(images([0] * 80), [name] * 80)
+      last = store.contents.segments[-1].number
+  shutil.copy(
+    segments.path_of(tmp_path / "two", last),
+    segments.path_of(tmp_path / "one", last),
+  )
+  index_lib.path_of(tmp_path / "one", last).unlink()
+  with pytest.raises(records.StoreError, match="went different ways"):
+    Store.open(tmp_path / "one")
+
+
+@pytest.mark.parametrize("how", ["absent", "cut", "flipped", "empty", "stale"])
+def test_the_index_is_made_anew_wherever_it_is_no_use(tmp_path, how):
+  fill(tmp_path, 8)
+  path = index_lib.path_of(tmp_path, 0)
+  stale = path.read_bytes()
+  fill(tmp_path, COUNT)
+  content = path.read_bytes()
+  if how == "absent":
+    path.unlink()
+  else:
+    flipped = content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+    changed = {"cut": content[:-7], "flipped": flipped, "empty": b""}
+    path.write_bytes({**changed, "stale": stale}[how])
+  with Store.open(tmp_path) as store:
+    assert readable(store) == list(range(COUNT)) and not store.notes
+    assert store.ids_of("class 1").tolist() == [1, 4, 7, 10]
+  assert path.read_bytes() == content  # and saved when it is closed
