@@ -80,7 +80,9 @@ PROTOCOLS = {
 
 _DATA = flags.DEFINE_enum("data", "cifar100", list(PROTOCOLS), "data set")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
-_NETWORKS = flags.DEFINE_list("networks", list(NETWORKS), "of " + str(NETWORKS))
+_NETWORKS = flags.DEFINE_list(
+  "networks", list(NETWORKS), f"of {NETWORKS}, or models such as mlp:width=50"
+)
 _ROWS = flags.DEFINE_list(
   "rows", list(ROWS), "rows to make, such as full,elastic:rho=0.4"
 )
@@ -103,13 +105,13 @@ def main(argv: list[str]) -> None:
   data = "digits" if _QUICK.value else _DATA.value
   protocol = PROTOCOLS[data]
   networks = ["resnet"] if _QUICK.value else _NETWORKS.value
-  rows = QUICK_ROWS if _QUICK.value else tuple(_ROWS.value)
+  rows = QUICK_ROWS if _QUICK.value else _ROWS.value
   seeds = min(_SEEDS.value, 2) if _QUICK.value else _SEEDS.value
   folder = Path(_WORKDIR.value or f"runs/elastic_{data}")
   before, after = _sources(protocol)
   tables = []
   for name in networks:
-    params, stats = _pretrained(name, protocol, before, folder / name)
+    params, stats = _pretrained(name, protocol, before, folder / _slug(name))
     stream = scenarios.class_incremental(after, tasks=1)
     network = pretrained.with_weights(
       _build(name, stream), params, stats, fresh=("head",)
@@ -117,7 +119,7 @@ def main(argv: list[str]) -> None:
     results: dict[str, list[session.Result]] = {}
     for seed in range(seeds):
       for row in rows:
-        place = folder / name / _slug(row) / f"seed_{seed}"
+        place = folder / _slug(name) / _slug(row) / f"seed_{seed}"
         setting, options = _setting(
           stream, network, row, seed, protocol, folder
         )
@@ -161,7 +163,7 @@ def _part(whole: sources.Source, classes: range, examples: int):
 
 
 def _build(name: str, stream) -> base.Network:
-  model, options = spec.parse(NETWORKS[name])
+  model, options = spec.parse(NETWORKS.get(name, name))
   return catalogue.build(
     model, stream.example_shape, stream.num_classes, **options
   )
@@ -313,7 +315,7 @@ def _map(name: str, network, results, folder: Path) -> None:
     if row.startswith("elastic"):
       choices = [c for record in runs[0].records for c in record.choices]
       figure = selections.picture(choices, network.tensors, f"{name}, {row}")
-      figure.savefig(folder / f"{name}-{_slug(row)}.png", dpi=120)
+      figure.savefig(folder / f"{_slug(name)}-{_slug(row)}.png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ def run(
       logging.info(
         "resuming at experience %d, step %d", place.experience, place.step
       )
-    setting = _profiled(setting, options, folder, place)
+    setting = profiled(setting, options, folder)
     folder.begin(setting, place)
     bar = stack.enter_context(
       console.Progress(setting, place, about["recipe"], options.progress)
@@ -218,16 +218,21 @@ def run(
     )
 
 
-def _profiled(setting, options, folder, place) -> loop.Setting:
+def profiled(
+  setting: loop.Setting,
+  options: Options = Options(),
+  folder: workdir_lib.Folder | None = None,
+) -> loop.Setting:
   """Returns the setting with the profile that its selector needs.
 
-  A resumed run goes on with the profile that it began with.
+  A resumed run goes on with the profile that it began with, which its folder
+  holds.
   """
   learner = setting.learner
   method = learner.method.selector.profile
   if not method:
     return setting
-  times = folder.read_profile()
+  times = None if folder is None else folder.read_profile()
   if times is None:
     source = gather.Experiences(setting.stream, [0])
     rows = np.resize(
@@ -238,11 +243,12 @@ def _profiled(setting, options, folder, place) -> loop.Setting:
       learner,
       method,
       learner.put_batches(source.batch(rows)),
-      loop.scope_of(setting, place.experience),
+      loop.scope_of(setting, 0),
       folder=None if options.cache_dir is None else Path(options.cache_dir),
       device=devices.describe(setting.ledger.device),
     )
-    folder.write_profile(times, learner.network)
+    if folder is not None:
+      folder.write_profile(times, learner.network)
   lead = options.lead
   if lead < 0:
     lead = LEAD

@@ -105,3 +105,47 @@ def test_overhead_compares_loop_and_step_with_their_references():
     # Medians of two rounds; a round's ratio lies near the medians' own.
     assert ours > 0 and theirs > 0
     assert 0.2 < ratio / (ours / theirs) < 5
+
+
+def test_the_transfer_study_makes_its_table_and_map(tmp_path):
+  command = (
+    "elastic_transfer.py",
+    "--data=digits",
+    "--networks=mlp:width=24",
+    "--rows=full,elastic:rho=0.1,elastic:rho=0.9,head_only,pruning:ratio=0.5",
+    "--seeds=1",
+    "--profile=analytic",
+    "--rounds=2",
+    f"--workdir={tmp_path}",
+  )
+  told = run(*command).stdout
+  assert "elastic:rho=0.1" in told and "left out" in told
+  lines = (tmp_path / "table.csv").read_text().splitlines()
+  rows = {line.split(",")[1]: line.split(",") for line in lines[1:]}
+  assert set(rows) == {
+    "full",
+    "elastic:rho=0.9",
+    "head_only",
+    "pruning:ratio=0.5",
+  }
+  accuracy = {row: float(cells[2]) for row, cells in rows.items()}
+  assert accuracy["full"] > accuracy["head_only"] > 30
+  operations = lines[0].split(",").index("operations")
+  assert float(rows["head_only"][operations]) < 0.7
+  assert float(rows["full"][operations]) == 1
+  assert (tmp_path / "mlp-width=24-elastic-rho=0.9.png").exists()
+  run(*command)  # takes up what is finished
+
+
+def test_executors_are_compared_on_a_small_network():
+  told = run(
+    "executors.py",
+    "--quick",
+    "--model=mlp:width=8,depth=3",
+    "--side=8",
+    "--batch_size=4",
+    "--rho=0.9",
+  ).stdout
+  assert "everything" in told and "of ten minutes %" in told
+  rows = [line.split() for line in told.splitlines()]
+  assert {row[0] for row in rows if row} >= {"everything", "pieces", "whole"}

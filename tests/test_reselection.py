@@ -145,6 +145,14 @@ def test_a_run_taken_up_anywhere_ends_the_same(executor):
     ]
 
 
+def test_programs_are_as_many_as_different_choices():
+  setting = assemble()
+  _, place = play(setting)
+  chosen = {c.trainable for r in place.records for c in r.choices}
+  steps = [key for key in setting.learner.compiler if key[0] == "step"]
+  assert len(steps) == len(chosen) > 1
+
+
 def test_a_tensor_that_returns_finds_its_slots_by_the_policy():
   kept, _ = play(assemble(slots="keep"))
   dropped, _ = play(assemble(slots="drop"))

@@ -80,3 +80,23 @@ def _shapes(
     ),
   )
   return key, state, batches, zero, scope
+
+
+def check_batch(
+  training: base.Training, method: base.Method, accumulate: int
+) -> int:
+  """Returns the batch size, checked to be one that can be cut."""
+  size = training.batch_size
+  if size is None or size < 1:
+    raise ValueError(f"batch_size={size} must be at least 1")
+  if accumulate < 1 or size % accumulate:
+    raise ValueError(
+      f"accumulate={accumulate} must divide batch_size={size} into equal parts"
+    )
+  replayed = method.replay.num_samples if method.objective.num_draws else 0
+  if replayed % accumulate:
+    raise ValueError(
+      f"accumulate={accumulate} must also divide the {replayed} replayed "
+      "examples of a step"
+    )
+  return size

@@ -82,7 +82,7 @@ class Learner:
     self.single_optimizer = optimizers.build(training)
     self.optimizer = slots.per_tensor(self.single_optimizer)
     self.mesh = jax.sharding.Mesh(np.array(devices), ("data",))
-    self.stream_rows = _check_batch(training, method, accumulate)
+    self.stream_rows = executors.check_batch(training, method, accumulate)
     # Padded, so that devices and parts get equal numbers of rows.
     unit = math.lcm(len(devices), accumulate)
     self.batch_size = -(-self.stream_rows // unit) * unit
@@ -412,21 +412,3 @@ class Learner:
       weight=np.zeros((), np.float32),
       extras=self.method.objective.stores(self.network),
     )
-
-
-def _check_batch(training, method, accumulate) -> int:
-  """Returns the batch size, checked to be one that can be cut."""
-  size = training.batch_size
-  if size is None or size < 1:
-    raise ValueError(f"batch_size={size} must be at least 1")
-  if accumulate < 1 or size % accumulate:
-    raise ValueError(
-      f"accumulate={accumulate} must divide batch_size={size} into equal parts"
-    )
-  replayed = method.replay.num_samples if method.objective.num_draws else 0
-  if replayed % accumulate:
-    raise ValueError(
-      f"accumulate={accumulate} must also divide the {replayed} replayed "
-      "examples of a step"
-    )
-  return size

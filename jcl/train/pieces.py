@@ -17,18 +17,8 @@ import optax
 from jcl import base
 from jcl.cost import count
 from jcl.selection import mask
-from jcl.train import background, blocks, calls, composed, footprint, slots
+from jcl.train import background, blocks, calls, composed, footprint, plan
 from jcl.train import step as step_lib
-
-
-class _Use(NamedTuple):
-  """How one block takes part in the step of one selection."""
-
-  training: bool
-  kept: bool  # whether a backward part follows
-  trained: tuple[int, ...] = ()  # leaves that are differentiated
-  names: tuple[str | None, ...] = ()  # of them; None: gradient is dropped
-  passes: bool = False
 
 
 class _Loss(NamedTuple):
@@ -73,12 +63,7 @@ class Pieces:
     self._network, self._method, self._optimizer = network, method, optimizer
     self._preprocess, self._norms = preprocess, norms
     self._compiler, self._shapes = compiler, _structs(shapes)
-    state = self._shapes[1]
-    self._leaves = {
-      unit: tuple(_names(params, unit))
-      for unit, params in state.train.params.items()
-    }
-    everything = _names(state.train.params)
+    everything = _names(self._shapes[1].train.params)
     self._positions = {name: i for i, name in enumerate(everything)}
     self._traced: dict[Any, Any] = {}
     self._forward = step_lib.forward_fn(network, preprocess)
@@ -145,8 +130,8 @@ class Pieces:
     trained, _ = mask.split(state.train.params, self._network, selection)
     names = tuple(_names(trained))
     shapes = dict(zip(names, jax.tree.leaves(trained), strict=True))
-    slots_ = {name: state.train.opt_state[name] for name in names}
-    uses = self._uses(selection, exact)
+    held = {name: state.train.opt_state[name] for name in names}
+    uses = plan.uses(self._network, selection, self._norms, exact)
     opened = self._opened
     project = track = keep = None
     args: tuple[Any, ...]
@@ -178,7 +163,7 @@ class Pieces:
       losses=tuple(self._links(loss, uses, obtain) for loss in self._losses),
       add=adds,
       updates=tuple(
-        self._updates(names, shapes, slots_, selection, exact, obtain)
+        self._updates(names, shapes, held, selection, exact, obtain)
       ),
       project=project,
       track=track,
@@ -251,9 +236,9 @@ class Pieces:
     info = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], info)
     return info, aux, grads
 
-  def _update(self, grads, slots_, params):
+  def _update(self, grads, held, params):
     after, fresh = [], []
-    for grad, slot, leaf in zip(grads, slots_, params, strict=True):
+    for grad, slot, leaf in zip(grads, held, params, strict=True):
       change, slot = self._optimizer.update(grad, slot, leaf)
       after.append(optax.apply_updates(leaf, change))
       fresh.append(slot)
@@ -318,40 +303,7 @@ class Pieces:
 
   # Parts.
 
-  def _uses(self, selection, exact) -> tuple[_Use, ...]:
-    """Says what every block does, the input side first."""
-    network = self._network
-    training = step_lib.modes(network, selection, self._norms)
-    chosen = {
-      slots.name(tensor)
-      for tensor, yes in zip(network.tensors, selection.trainable, strict=True)
-      if yes
-    }
-    uses, reached = [], False
-    for unit in network.units:
-      names = self._leaves.get(unit, ())
-      wanted = tuple(name if name in chosen else None for name in names)
-      here = any(wanted)
-      if not here and not reached:
-        uses.append(_Use(unit in training, False))
-        continue
-      trained = tuple(
-        i for i, name in enumerate(wanted) if here and (name or not exact)
-      )
-      uses.append(
-        _Use(
-          unit in training,
-          True,
-          trained,
-          tuple(wanted[i] for i in trained),
-          passes=reached,
-        )
-      )
-      reached = True
-    return tuple(uses)
-
   def _links(self, loss: _Loss, uses, obtain) -> composed.Losses:
-    state = self._shapes[1]
     chains = []
     index = self._losses.index(loss)
     for x, keys in self._opened.asked[index]:
@@ -363,7 +315,6 @@ class Pieces:
       ):
         chain.append(self._link(block, own, use, obtain))
       chains.append(tuple(chain))
-    del state
     return composed.Losses(
       loss.calls.stats_from,
       tuple(chains),
@@ -375,7 +326,7 @@ class Pieces:
       loss.calls.reads_params,
     )
 
-  def _link(self, block, shapes, use: _Use, obtain) -> composed.Link:
+  def _link(self, block, shapes, use: plan.Use, obtain) -> composed.Link:
     def traced(name, build):
       if name not in self._traced:
         self._traced[name] = build()
@@ -418,7 +369,7 @@ class Pieces:
       )
     return self._traced[name]
 
-  def _updates(self, names, shapes, slots_, selection, exact, obtain):
+  def _updates(self, names, shapes, held, selection, exact, obtain):
     """Yields one program for all tensors, or one for each that serves any."""
     tracked = self._method.objective.track is not None  # needs what was before
     donate = {"donate_argnums": (1,) if tracked else (1, 2)}
@@ -429,7 +380,7 @@ class Pieces:
       groups = [(("update all", selection), names)]
     for key, group in groups:
       leaves = [shapes[name] for name in group]
-      args = leaves, [slots_[name] for name in group], leaves
+      args = leaves, [held[name] for name in group], leaves
       yield obtain(key, self._update, args, **donate), group
 
 
@@ -448,10 +399,9 @@ def _noted(tasks, key, fn, shapes, **jit) -> background.Program:
   return _PENDING
 
 
-def _names(params, unit: str = "") -> list[str]:
-  prefix = f"{unit}/" if unit else ""
+def _names(params) -> list[str]:
   return [
-    prefix + "/".join(str(getattr(entry, "key", entry)) for entry in path)
+    "/".join(str(getattr(entry, "key", entry)) for entry in path)
     for path, _ in jax.tree_util.tree_leaves_with_path(params)
   ]
 

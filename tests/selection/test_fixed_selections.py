@@ -59,10 +59,10 @@ def test_normalisers_train_with_the_biases():
 
 def test_nothing_is_remembered():
   selector = fixed.head_only()
-  params, stats = NETWORK.init(jax.random.key(0))
+  params, _ = NETWORK.init(jax.random.key(0))
   state = selector.init(params)
-  train = base.TrainState(jax.numpy.int32(0), params, stats, ())
-  later = selector.update(jax.random.key(1), state, train, tiny_network.batch())
+  probe = base.Probe(params, (), lambda *_: params, lambda *_: params, 0.1)
+  later = selector.update(jax.random.key(1), state, probe)
   assert state == later == ()
   assert selector.choose(later, NETWORK, None, 0.1) == tiny_network.HEAD
 
