@@ -176,7 +176,9 @@ def outcome(folder: pathlib.Path) -> dict[str, object]:
 
   setting, _ = assemble()
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
-  snapshot = checkpoints.restore(setting.learner.template)
+  snapshot = checkpoints.restore(
+    lambda place: setting.learner.template(place.selection)
+  )
   checkpoints.close()
   if snapshot is None:
     return {}

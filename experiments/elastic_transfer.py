@@ -7,7 +7,9 @@ Protocol: a network is trained on half of a data set's classes and then adapts
 to other classes of it, its head drawn anew, with every row of the table:
 
   full               every tensor
-  elastic            Huang et al., "ElasticTrainer", MobiSys 2023, by rho
+  elastic            Huang et al., "ElasticTrainer", MobiSys 2023, by rho; with
+                     gradients ahead of the update as in the paper's text, and
+                     once behind it as in the authors' program
   magnitude, grad_norm   the same choice by other scores
   head_only, bn_bias     fixed choices
   pruning            channels pruned under a group lasso, as in PruneTrain
@@ -42,15 +44,20 @@ from jcl.train import gather
 RHOS = (0.3, 0.4, 0.533, 0.6, 0.7)
 ROWS = (
   "full",
-  *(f"elastic:rho={rho}" for rho in RHOS),
-  "elastic:rho=1",
+  *(f"elastic:rho={rho},point=before" for rho in RHOS),
+  "elastic:rho=0.533",
   "grad_norm:rho=0.533",
   "magnitude:rho=0.533",
   "bn_bias",
   "head_only",
   "pruning:ratio=0.3",
 )
-QUICK_ROWS = ("full", "elastic:rho=0.4", "elastic:rho=0.533", "head_only")
+QUICK_ROWS = (
+  "full",
+  "elastic:rho=0.4,point=before",
+  "elastic:rho=0.533,point=before",
+  "head_only",
+)
 NETWORKS = {
   "resnet": "slim_resnet18:filters=8",
   "mobilenet": "mobilenet:width=0.25",
@@ -83,8 +90,8 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
 _NETWORKS = flags.DEFINE_list(
   "networks", list(NETWORKS), f"of {NETWORKS}, or models such as mlp:width=50"
 )
-_ROWS = flags.DEFINE_list(
-  "rows", list(ROWS), "rows to make, such as full,elastic:rho=0.4"
+_ROWS = flags.DEFINE_multi_string(
+  "row", list(ROWS), "a row to make, such as elastic:rho=0.4; may be repeated"
 )
 _SEEDS = flags.DEFINE_integer("seeds", 3, "runs per row", lower_bound=1)
 _PROFILE = flags.DEFINE_enum(

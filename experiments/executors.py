@@ -71,7 +71,7 @@ def _setting(executor: str, updates: int = 4, epochs: int = 1) -> loop.Setting:
     base.Training(
       batch_size=_BATCH.value, epochs=epochs, momentum=0.9, learning_rate=1e-3
     ),
-    options=session.Options(executor=executor),
+    options=session.Options(executor=executor, steps_per_dispatch=1),
   )
 
 
@@ -168,6 +168,7 @@ def _choices(updates: int, choices: int) -> pd.DataFrame:
         "updates ahead": setting.lead if executor == "whole" else 0,
         "lost s per choice": lost / choices,
         "of it probing s": probing,
+        "compiled beside s": setting.learner.compiler.ahead_seconds,
         "of ten minutes %": 100 * 10 * lost / choices / 600,
       }
     )

@@ -69,6 +69,8 @@ def choose_if_due(
       place.adopt = place.step
     elif lead:
       learner.prepare(chosen)
+  if first and selector.every:
+    learner.prepare_all()
   share = math.nan
   if setting.times is not None:
     share = setting.times.step(chosen.trainable) / setting.times.full

@@ -186,6 +186,7 @@ def run(
   )
   with contextlib.ExitStack() as stack:
     stack.callback(folder.close)
+    stack.callback(setting.learner.compiler.close)
     stopped = stack.enter_context(console.signals())
     snapshot = folder.restore(
       lambda place: pruning.rebuilt(setting, place).learner.template(

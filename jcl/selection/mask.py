@@ -108,26 +108,6 @@ def trained_units(
   return tuple(unit for unit in network.units if unit in names)
 
 
-def carry(new: Any, old: Any) -> Any:
-  """Keeps an optimiser's slots across a change of selection.
-
-  Args:
-    new: a fresh state for the new selection.
-    old: the state reached under the old one, of the same optimiser.
-
-  Returns:
-    `new`, with the leaves that `old` has at the same place and shape.
-  """
-  kept = dict(jax.tree_util.tree_leaves_with_path(old))
-
-  def pick(path, leaf):
-    found = kept.get(path)
-    same = found is not None and found.shape == leaf.shape
-    return found if same else leaf
-
-  return jax.tree_util.tree_map_with_path(pick, new)
-
-
 def _keys(path) -> tuple[str, ...]:
   return tuple(str(getattr(entry, "key", entry)) for entry in path)
 

@@ -75,15 +75,18 @@ class Compiler:
 
   def ahead(self, key: Hashable, build: Callable[[], Any]) -> None:
     """Has a thread make what `get` will ask for."""
-    if key in self._found:
+    found = self._found.get(key)
+    if found is not None and not found.cancelled():
       return
     if self._pool is None:
       self._pool = futures.ThreadPoolExecutor(1, "compile")
     self._keep(key, self._pool.submit(self._timed, build))
 
-  def ready(self, key: Hashable) -> bool:
-    """Tells whether `get` returns at once."""
-    return key in self._found and self._found[key].done()
+  def close(self) -> None:
+    """Drops what the thread has not begun; `get` and `ahead` go on working."""
+    if self._pool is not None:
+      self._pool.shutdown(wait=False, cancel_futures=True)
+      self._pool = None
 
   def _timed(self, build):
     if not threading.main_thread().is_alive():

@@ -213,10 +213,10 @@ class Learner:
     """Has a thread compile what `step_program` will return."""
     self._steps.prepare(selection, True)
 
-  @property
-  def compiled_ahead_seconds(self) -> float:
-    """Seconds that the compiling thread has worked so far."""
-    return self.compiler.ahead_seconds
+  def prepare_all(self) -> None:
+    """Has a thread compile the parts that any selection may need."""
+    if self.takes_pieces:
+      self._pieces.prepare_all()
 
   @functools.cached_property
   def _steps(self) -> executors.Executor:

@@ -79,6 +79,11 @@ class Pieces:
       exact: whether to use, and wait for, parts for exactly these tensors;
         else those for all tensors of a block.
     """
+    return self._compiler.get(
+      ("composed", selection, exact), lambda: self._build(selection, exact)
+    )
+
+  def _build(self, selection, exact) -> background.Program:
     wanted: list[tuple[Any, Any]] = []
     self._composed(selection, exact, functools.partial(_noted, wanted))
     # The thread starts at the other end of what is compiled here.

@@ -70,7 +70,7 @@ def test_a_program_made_ahead_is_the_one_that_is_used():
   learner.prepare(tiny_network.HEAD)
   ready = learner.step_program(tiny_network.HEAD)
   assert ready is learner.step_program(tiny_network.HEAD)
-  assert learner.compiled_ahead_seconds > 0
+  assert learner.compiler.ahead_seconds > 0
   state, selection = learner.init(jax.random.key(0))
   state = choosing.switch(learner, state, selection, tiny_network.HEAD)
   scope = learner.put(tiny_network.scope())

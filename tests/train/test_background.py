@@ -1,0 +1,81 @@
+import threading
+
+import jax.numpy as jnp
+import pytest
+
+from jcl.cost import devices
+from jcl.cost import ledger as ledger_lib
+from jcl.train import background
+
+DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
+
+
+@pytest.fixture
+def compiler():
+  made = background.Compiler(ledger_lib.Ledger(DEVICE), most=3)
+  yield made
+  made.close()
+
+
+def test_a_key_is_built_once_and_waiting_is_charged(compiler):
+  built = []
+  for _ in range(2):
+    assert compiler.get("a", lambda: built.append(0) or "made") == "made"
+  assert built == [0]
+  assert compiler.ledger.totals()["compile"].seconds > 0
+
+
+def test_the_least_recently_used_go_first(compiler):
+  for key in "abc":
+    compiler.get(key, lambda key=key: key)
+  compiler.get("a", lambda: "never")
+  compiler.get("d", lambda: "d")
+  assert set(compiler) == {"a", "c", "d"}
+
+
+def test_what_the_thread_made_is_not_made_again(compiler):
+  done = threading.Event()
+  compiler.ahead("a", lambda: done.set() or "thread")
+  assert done.wait(10)
+  assert compiler.get("a", lambda: "here") == "thread"
+  assert compiler.ahead_seconds >= 0
+
+
+def test_what_the_thread_has_not_begun_is_made_here(compiler):
+  hold, begun = threading.Event(), threading.Event()
+  compiler.ahead("slow", lambda: begun.set() or hold.wait(10))
+  assert begun.wait(10)
+  compiler.ahead("next", lambda: "thread")
+  assert compiler.get("next", lambda: "here") == "here"
+  hold.set()
+  assert compiler.get("slow", lambda: "here") is True
+
+
+def test_closing_drops_what_waits_and_no_more(compiler):
+  hold, begun = threading.Event(), threading.Event()
+  compiler.ahead("slow", lambda: begun.set() or hold.wait(10))
+  assert begun.wait(10)
+  compiler.ahead("next", lambda: "thread")
+  compiler.close()
+  hold.set()
+  assert compiler.get("next", lambda: "here") == "here"
+  again = threading.Event()
+  compiler.ahead("later", again.set)
+  assert again.wait(10)
+
+
+def test_a_failure_reaches_who_asks(compiler):
+  def fail():
+    raise ValueError("cannot compile")
+
+  compiler.ahead("a", fail)
+  with pytest.raises(ValueError, match="cannot compile"):
+    compiler.get("a", fail)
+
+
+def test_a_program_knows_its_cost_and_its_results():
+  program = background.compile_program(
+    lambda x: (x @ x, x + 1), [jnp.ones((8, 8))]
+  )
+  assert program.cost.flops >= 2 * 8**3 and program.seconds > 0
+  assert [leaf.shape for leaf in program.out] == [(8, 8), (8, 8)]
