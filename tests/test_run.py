@@ -166,3 +166,27 @@ def test_budget_stops_training_and_says_why(tmp_path):
   assert all("left for" in r["decision"]["reason"] for r in records)
   spent = sum(cost["flops"] for r in records for cost in r["costs"].values())
   assert 1e8 < spent < 4e8
+
+
+def test_a_selecting_recipe_shows_its_profile_and_its_choices(tmp_path):
+  done = call(
+    "--recipe=er:buffer=50+elastic:rho=0.9,interval=1",
+    "--compare=none",
+    "--epochs=2",
+    f"--cache_dir={tmp_path / 'cache'}",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode == 0, done.stderr
+  assert "least feasible rho" in done.stdout
+  assert "dense_0/dense/kernel" in done.stdout
+  (run,) = (tmp_path / "run").glob("er*/seed_0")
+  for name in ("profile.csv", "profile.json", "profile.png", "selections.png"):
+    assert (run / name).stat().st_size > 100
+  records = (run / "records.jsonl").read_text().splitlines()
+  assert [len(json.loads(line)["choices"]) for line in records] == [2] * 5
+  page = (tmp_path / "run" / "report.html").read_text()
+  assert "What trained when" in page
+  assert "time goes" in page
+  refused = call("--recipe=elastic:rho=0.01", "--compare=none")
+  assert refused.returncode == 2
+  assert "rho=0.01" in refused.stderr and "of a full one" in refused.stderr
