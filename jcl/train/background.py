@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from concurrent import futures
+import contextlib
 import dataclasses
 import threading
 import time
@@ -54,6 +55,7 @@ class Compiler:
     self.ledger, self._most = ledger, most
     self._found: dict[Hashable, futures.Future[Any]] = {}
     self._pool: futures.ThreadPoolExecutor | None = None
+    self._owner = threading.get_ident()  # whose time the ledger keeps
     self.ahead_seconds = 0.0  # spent compiling in the thread
 
   def __iter__(self):
@@ -65,7 +67,10 @@ class Compiler:
     if found is not None and found.done() and not found.cancelled():
       self._found[key] = found  # as the most recently used
       return found.result()
-    with self.ledger.timed("compile"):
+    waiting: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if not self.in_thread:
+      waiting = self.ledger.timed("compile")
+    with waiting:
       if found is None or found.cancel() or found.cancelled():
         found = futures.Future()
         found.set_result(build())
@@ -81,6 +86,11 @@ class Compiler:
     if self._pool is None:
       self._pool = futures.ThreadPoolExecutor(1, "compile")
     self._keep(key, self._pool.submit(self._timed, build))
+
+  @property
+  def in_thread(self) -> bool:
+    """Whether this is another thread than the one whose time is kept."""
+    return threading.get_ident() != self._owner
 
   def close(self) -> None:
     """Drops what the thread has not begun; `get` and `ahead` go on working."""
@@ -99,4 +109,6 @@ class Compiler:
   def _keep(self, key, found) -> None:
     self._found[key] = found
     while len(self._found) > self._most:
-      self._found.pop(next(iter(self._found))).cancel()
+      oldest = self._found.pop(next(iter(self._found)), None)
+      if oldest is not None:
+        oldest.cancel()

@@ -84,11 +84,12 @@ class Pieces:
     )
 
   def _build(self, selection, exact) -> background.Program:
-    wanted: list[tuple[Any, Any]] = []
-    self._composed(selection, exact, functools.partial(_noted, wanted))
-    # The thread starts at the other end of what is compiled here.
-    for key, build in reversed(wanted):
-      self._compiler.ahead(key, build)
+    if not self._compiler.in_thread:
+      wanted: list[tuple[Any, Any]] = []
+      self._composed(selection, exact, functools.partial(_noted, wanted))
+      # The thread starts at the other end of what is compiled here.
+      for key, build in reversed(wanted):
+        self._compiler.ahead(key, build)
     step = self._composed(selection, exact, self._now)
 
     def call(key, state, batches, num_steps, scope):
@@ -115,8 +116,10 @@ class Pieces:
       return jax.block_until_ready(grads)
 
   def prepare(self, selection: base.Selection, exact: bool) -> None:
-    """Has a thread compile what `compose` will need."""
-    self._composed(selection, exact, self._ahead)
+    """Has a thread trace and compile what `compose` will return."""
+    self._compiler.ahead(
+      ("composed", selection, exact), lambda: self._build(selection, exact)
+    )
 
   def prepare_all(self) -> None:
     """Has a thread compile the parts of all selections of whole blocks."""
@@ -175,14 +178,8 @@ class Pieces:
       keep=keep,
     )
 
-  # How programs are had: at once, or compiled in the thread for later.
-
   def _now(self, key, fn, shapes, **jit) -> background.Program:
     return self._compiler.get(*_task(key, fn, shapes, jit))
-
-  def _ahead(self, key, fn, shapes, **jit) -> background.Program:
-    self._compiler.ahead(*_task(key, fn, shapes, jit))
-    return _PENDING
 
   # What a step does, in the order in which it does it.
 
