@@ -145,7 +145,7 @@ def test_executors_are_compared_on_a_small_network():
   told = run(
     "executors.py",
     "--quick",
-    "--model=mlp:width=8,depth=3",
+    "--model=mlp:width=8,depth=1",
     "--side=8",
     "--batch_size=4",
     "--rho=0.9",

@@ -110,8 +110,6 @@ SEQUENCE = (EVERYTHING, some(3, 5, 10))
   "text",
   [
     "er:buffer=8,minibatch=6,one_loss=False",
-    "er_ace:buffer=8,minibatch=4",
-    "derpp:buffer=8,minibatch=6",
     "agem:buffer=8,minibatch=5",
     "lwf",
     "ewc:strength=3.0",
