@@ -78,7 +78,7 @@ def profile(
 def _measure(learner, method, batches, scope, count, rounds):
   state, _ = learner.init(jax.random.key(0))
   options = {
-    "norms": learner.training.norms or "batch",
+    "norms": learner.norms,
     "optimizer": learner.single_optimizer,
   }
   train = state.train

@@ -129,7 +129,7 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
   page = environment.get_template("page.html").render(
     comparison=comparison,
     groups=table.group(runs),
-    pictures=[_picture(name, path) for name, path in paths.items()],
+    pictures=[_picture(_CAPTIONS[n], path) for n, path in paths.items()],
     runs=[_details(run) for run in runs],
   )
   target = folder / "report.html"
@@ -145,21 +145,16 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
   return target
 
 
-def _picture(name: str, path: Path) -> dict[str, str]:
-  title, caption = _CAPTIONS[name]
+def _picture(texts: tuple[str, str], path: Path) -> dict[str, str]:
+  title, caption = texts
   data = base64.b64encode(path.read_bytes()).decode()
   return {"title": title, "caption": caption, "data": data}
 
 
 def _own_pictures(folder: Path) -> list[dict[str, str]]:
   """Pictures that a run has drawn of itself."""
-  found = []
-  for name, (title, caption) in _OWN.items():
-    path = folder / f"{name}.png"
-    if path.exists():
-      data = base64.b64encode(path.read_bytes()).decode()
-      found.append({"title": title, "caption": caption, "data": data})
-  return found
+  paths = {name: folder / f"{name}.png" for name in _OWN}
+  return [_picture(_OWN[n], path) for n, path in paths.items() if path.exists()]
 
 
 def _details(run: summary.Run) -> dict[str, Any]:

@@ -62,7 +62,6 @@ class Pair:
 
   forward: Part
   backward: Part
-  num_stats: int
 
 
 def shapes_of(
@@ -166,7 +165,7 @@ def pair(
 
   results = ahead.results(leaves, jax.eval_shape(ahead.fn, *leaves))
   y, kept = results[0], results[1 + num_stats :]
-  return Pair(ahead, _part(backward, [*kept, y]), num_stats)
+  return Pair(ahead, _part(backward, [*kept, y]))
 
 
 def _keeps(primitive, *_, **__) -> bool:

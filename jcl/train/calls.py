@@ -14,6 +14,7 @@ from jax.extend import core
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.train import step
 
 
 class NotApartError(ValueError):
@@ -36,6 +37,21 @@ class Given(NamedTuple):
   scope: base.Scope
   state: Any  # the objective's
   key: base.Key
+
+
+def given_to(
+  state: base.LearnerState, shown: step.Shown, scope: base.Scope
+) -> Given:
+  """Returns what a step passes to its losses."""
+  train = state.train
+  return Given(
+    train.params,
+    train.stats,
+    shown.batches,
+    scope,
+    state.objective,
+    shown.loss_key,
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,14 +79,7 @@ class Composed:
     train = state.train
     opened = run(self.opening, key, readable(state), batches, scope)
     batch, shown, opt_state = opened.batch, opened.shown, train.opt_state
-    given = calls.Given(
-      train.params,
-      train.stats,
-      shown.batches,
-      scope,
-      state.objective,
-      shown.loss_key,
-    )
+    given = calls.given_to(state, shown, scope)
     info, aux, grads = self._gradient(run, 0, opened.asked, given, batch)
     if self.project is not None:
       _, _, reference = self._gradient(run, 1, opened.asked, given, batch)
@@ -119,15 +112,7 @@ class Composed:
   def gradient(self, key, state: base.LearnerState, batches, scope):
     """Returns the loss's gradient of the trained tensors, others None."""
     opened = execute(self.opening, key, readable(state), batches, scope)
-    train = state.train
-    given = calls.Given(
-      train.params,
-      train.stats,
-      opened.shown.batches,
-      scope,
-      state.objective,
-      opened.shown.loss_key,
-    )
+    given = calls.given_to(state, opened.shown, scope)
     _, _, grads = self._gradient(execute, 0, opened.asked, given, opened.batch)
     return self._tree(grads)
 

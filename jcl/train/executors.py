@@ -19,7 +19,7 @@ def whole_steps(learner) -> whole.Whole:
     learner.method,
     learner.optimizer,
     learner.preprocess,
-    learner.training.norms or "batch",
+    learner.norms,
     learner.accumulate_parts,
     learner.steps_per_dispatch,
     learner.compiler,
@@ -49,7 +49,7 @@ def in_pieces(learner) -> pieces.Pieces:
     learner.method,
     learner.single_optimizer,
     learner.preprocess,
-    learner.training.norms or "batch",
+    learner.norms,
     learner.compiler,
     (key, state, batch, scope),
   )

@@ -181,6 +181,11 @@ class Learner:
       return False
 
   @property
+  def norms(self) -> str:
+    """How normalisers of trained units run; see `base.Training`."""
+    return self.training.norms or "batch"
+
+  @property
   def platform(self) -> str:
     """Kind of device, as JAX names it."""
     return self.mesh.devices.flat[0].platform
@@ -250,7 +255,7 @@ class Learner:
     if self.takes_pieces:
       return self._pieces.gradient(key, params, state, batch, scope)
     gradient = step_lib.build_gradient(
-      self.network, self.method, self.preprocess, self.training.norms or "batch"
+      self.network, self.method, self.preprocess, self.norms
     )
     args = key, params, state, batch, scope
     return self.run("probe", "gradient", gradient, *args)

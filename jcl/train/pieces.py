@@ -17,7 +17,15 @@ import optax
 from jcl import base
 from jcl.cost import count
 from jcl.selection import mask
-from jcl.train import background, blocks, calls, composed, footprint, plan
+from jcl.train import (
+  background,
+  blocks,
+  calls,
+  composed,
+  footprint,
+  plan,
+  slots,
+)
 from jcl.train import step as step_lib
 
 
@@ -63,7 +71,7 @@ class Pieces:
     self._network, self._method, self._optimizer = network, method, optimizer
     self._preprocess, self._norms = preprocess, norms
     self._compiler, self._shapes = compiler, _structs(shapes)
-    everything = _names(self._shapes[1].train.params)
+    everything = slots.names(self._shapes[1].train.params)
     self._positions = {name: i for i, name in enumerate(everything)}
     self._traced: dict[Any, Any] = {}
     self._forward = step_lib.forward_fn(network, preprocess)
@@ -107,13 +115,17 @@ class Pieces:
 
   def gradient(self, key, params, state, batch, scope) -> base.Params:
     """Returns the loss's gradient of every tensor at `params`."""
-    everything = mask.everything(self._network)
-    step = self._composed(everything, False, self._now)
+    step = self._everything
     state = state._replace(train=state.train._replace(params=params))
     with self._compiler.ledger.timed("probe"):
       batches = jax.tree.map(lambda leaf: leaf[None], batch)
       grads = step.gradient(key, state, batches, scope)
       return jax.block_until_ready(grads)
+
+  @functools.cached_property
+  def _everything(self) -> composed.Composed:
+    everything = mask.everything(self._network)
+    return self._composed(everything, False, self._now)
 
   def prepare(self, selection: base.Selection, exact: bool) -> None:
     """Has a thread trace and compile what `compose` will return."""
@@ -136,7 +148,7 @@ class Pieces:
     key, state, batch, scope = self._shapes
     objective = self._method.objective
     trained, _ = mask.split(state.train.params, self._network, selection)
-    names = tuple(_names(trained))
+    names = tuple(slots.names(trained))
     shapes = dict(zip(names, jax.tree.leaves(trained), strict=True))
     held = {name: state.train.opt_state[name] for name in names}
     uses = plan.uses(self._network, selection, self._norms, exact)
@@ -189,21 +201,10 @@ class Pieces:
       self._method, self._preprocess, key, state.replay, batch, scope
     )
 
-  def _given(self, shown, state, scope) -> calls.Given:
-    train = state.train
-    return calls.Given(
-      train.params,
-      train.stats,
-      shown.batches,
-      scope,
-      state.objective,
-      shown.loss_key,
-    )
-
   def _opening(self, key, state, batches, scope) -> composed.Opened:
     batch = jax.tree.map(lambda leaf: leaf[0], batches)
     shown = self._show(key, state, batch, scope)
-    given = self._given(shown, state, scope)
+    given = calls.given_to(state, shown, scope)
     asked = tuple(
       tuple(
         (self._preprocess.normalise(x), self._unit_keys(call_key))
@@ -255,7 +256,7 @@ class Pieces:
   def _take_apart(self) -> Iterator[_Loss]:
     key, state, batch, scope = self._shapes
     shown = jax.eval_shape(self._show, key, state, batch, scope)
-    given = self._given(shown, state, scope)
+    given = calls.given_to(state, shown, scope)
     functions = {"loss": self._method.objective.loss}
     if self._method.objective.reference is not None:
       functions["reference"] = self._method.objective.reference
@@ -287,7 +288,7 @@ class Pieces:
 
   def _closing_shapes(self, loss: _Loss):
     _, state, batch, scope = self._shapes
-    given = self._given(self._opened.shown, state, scope)
+    given = calls.given_to(state, self._opened.shown, scope)
     width = self._network.num_classes
     answers = tuple(
       calls.Answer(
@@ -399,13 +400,6 @@ def _task(key, fn, shapes, jit):
 def _noted(tasks, key, fn, shapes, **jit) -> background.Program:
   tasks.append(_task(key, fn, shapes, jit))
   return _PENDING
-
-
-def _names(params) -> list[str]:
-  return [
-    "/".join(str(getattr(entry, "key", entry)) for entry in path)
-    for path, _ in jax.tree_util.tree_leaves_with_path(params)
-  ]
 
 
 def _stacked(batch):

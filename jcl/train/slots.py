@@ -31,6 +31,14 @@ def name(tensor: base.Tensor) -> str:
   return "/".join(tensor.path)
 
 
+def names(params: base.Params) -> list[str]:
+  """Returns the paths of a tree's arrays as strings, in the tree's order."""
+  return [
+    "/".join(str(getattr(entry, "key", entry)) for entry in path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+  ]
+
+
 def per_tensor(
   optimizer: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
@@ -43,13 +51,14 @@ def per_tensor(
   """
 
   def init(params):
-    return {key: optimizer.init(leaf) for key, leaf in _named(params)}
+    pairs = zip(names(params), jax.tree.leaves(params), strict=True)
+    return {key: optimizer.init(leaf) for key, leaf in pairs}
 
   def update(grads, state, params=None):
     leaves, structure = jax.tree.flatten(params)
-    named = zip(_named(grads), leaves, strict=True)
+    grads = jax.tree.leaves(grads)
     updates, slots = [], {}
-    for (key, grad), leaf in named:
+    for key, grad, leaf in zip(names(params), grads, leaves, strict=True):
       change, slots[key] = optimizer.update(grad, state[key], leaf)
       updates.append(change)
     return jax.tree.unflatten(structure, updates), slots
@@ -138,10 +147,3 @@ def _faded(slots, steps: int, decays: Mapping[str, float]):
 
   # A slot of one tensor is one leaf, so its path ends in its field.
   return jax.tree_util.tree_map_with_path(fade, slots)
-
-
-def _named(tree) -> list[tuple[str, Any]]:
-  return [
-    ("/".join(str(getattr(entry, "key", entry)) for entry in path), leaf)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  ]
