@@ -138,7 +138,7 @@ def _choices(updates: int, choices: int) -> pd.DataFrame:
     setting = _setting(executor, updates, choices + 1)
     setting = session.profiled(setting, session.Options(executor=executor))
     state, place = loop.start(setting)
-    profiling = setting.ledger.totals()["probe"].seconds
+    before = 0.0  # seconds of profiling and of the first choice
     taken: dict[base.Selection, list[float]] = defaultdict(list)
     everything: dict[base.Selection, list[float]] = defaultdict(list)
     walls, last = [], time.perf_counter()
@@ -147,6 +147,8 @@ def _choices(updates: int, choices: int) -> pd.DataFrame:
         last = time.perf_counter()
         continue
       now = time.perf_counter()
+      if place.step == 1:
+        before = setting.ledger.totals()["probe"].seconds
       walls.append((place.selection, now - last))
       everything[place.selection].append(now - last)
       if place.step > place.adopt + 3 and place.step % updates > 3:
@@ -159,8 +161,8 @@ def _choices(updates: int, choices: int) -> pd.DataFrame:
     counted = walls[updates:]
     lost = sum(wall - usual[name] for name, wall in counted)
     changed = len({c.trainable for r in place.records for c in r.choices})
-    probing = place.records[0].costs["probe"].seconds - profiling
-    probing /= choices + 1
+    probing = place.records[0].costs["probe"].seconds - before
+    probing /= choices
     lines.append(
       {
         "executor": executor,

@@ -23,12 +23,16 @@ def probe(learner, state, batches, scope) -> base.Probe:
   fresh = _fresh(learner, train.params)
   held = {**fresh, **(state.parked.slots if state.parked else {})}
   held = {**held, **train.opt_state}
+
+  # All are put where the state is, whichever programs they come from: what a
+  # selector computes of them is then compiled once.
+  def gradient(params, batch, batch_key):
+    return learner.put(learner.gradient(batch_key, params, state, batch, scope))
+
   return base.Probe(
-    params=train.params,
+    params=learner.put(train.params),
     batches=tuple(batches),
-    gradient=lambda params, batch, key: learner.gradient(
-      key, params, state, batch, scope
-    ),
+    gradient=gradient,
     advance=functools.partial(_advance, learner, held),
     learning_rate=learner.training.learning_rate,
   )
@@ -96,4 +100,5 @@ def _advance(learner, held: slots.Slots, grads, params) -> base.Params:
     updates, _ = learner.optimizer.update(grads, held, params)
     return optax.apply_updates(params, updates)
 
-  return learner.run("probe", "advance", build, held, grads, params)
+  moved = learner.run("probe", "advance", build, held, grads, params)
+  return learner.put(moved)

@@ -8,6 +8,7 @@ import jax
 
 from jcl import base
 from jcl.train import background, blocks, calls
+from jcl.train import step as step_lib
 
 Run = Callable[..., Any]  # run(program, *args)
 Named = dict[str, Any]  # arrays by the tensor's path
@@ -16,12 +17,6 @@ Named = dict[str, Any]  # arrays by the tensor's path
 def execute(program: background.Program, *args):
   """Runs a program on the device."""
   return program.call(*args)
-
-
-def readable(state: base.LearnerState) -> base.LearnerState:
-  """Returns what the opening of a step reads, alike for all selections."""
-  train = state.train._replace(opt_state=())
-  return state._replace(train=train, selector=(), parked=())
 
 
 class Link(NamedTuple):
@@ -77,7 +72,7 @@ class Composed:
   def run(self, run: Run, key, state: base.LearnerState, batches, scope):
     """Makes the update; see `step.build_step` for what it does."""
     train = state.train
-    opened = run(self.opening, key, readable(state), batches, scope)
+    opened = run(self.opening, key, step_lib.readable(state), batches, scope)
     batch, shown, opt_state = opened.batch, opened.shown, train.opt_state
     given = calls.given_to(state, shown, scope)
     info, aux, grads = self._gradient(run, 0, opened.asked, given, batch)
@@ -111,7 +106,9 @@ class Composed:
 
   def gradient(self, key, state: base.LearnerState, batches, scope):
     """Returns the loss's gradient of the trained tensors, others None."""
-    opened = execute(self.opening, key, readable(state), batches, scope)
+    opened = execute(
+      self.opening, key, step_lib.readable(state), batches, scope
+    )
     given = calls.given_to(state, opened.shown, scope)
     _, _, grads = self._gradient(execute, 0, opened.asked, given, opened.batch)
     return self._tree(grads)

@@ -257,7 +257,7 @@ class Learner:
     gradient = step_lib.build_gradient(
       self.network, self.method, self.preprocess, self.norms
     )
-    args = key, params, state, batch, scope
+    args = key, params, step_lib.readable(state), batch, scope
     return self.run("probe", "gradient", gradient, *args)
 
   def add(self, key, state, batches, num_batches) -> base.LearnerState:

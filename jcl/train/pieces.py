@@ -178,7 +178,7 @@ class Pieces:
       opening=obtain(
         ("opening",),
         self._opening,
-        (key, composed.readable(state), _stacked(batch), scope),
+        (key, step_lib.readable(state), _stacked(batch), scope),
       ),
       losses=tuple(self._links(loss, uses, obtain) for loss in self._losses),
       add=adds,

@@ -187,6 +187,12 @@ def build_step(
   return step
 
 
+def readable(state: base.LearnerState) -> base.LearnerState:
+  """Returns what a loss reads, alike for all selections."""
+  train = state.train._replace(opt_state=())
+  return state._replace(train=train, selector=(), parked=())
+
+
 def build_gradient(
   network: base.Network,
   method: base.Method,
