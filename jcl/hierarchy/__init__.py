@@ -1,0 +1,1 @@
+"""Two tiers of replayed samples: few in memory, all of them in storage."""

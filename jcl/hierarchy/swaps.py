@@ -1,0 +1,293 @@
+"""How many samples in memory are exchanged, which of them, and how often.
+
+Samples that have just been replayed make room for others of their class from
+storage: Lee et al., "CarM: Hierarchical Episodic Memory for Continual
+Learning", DAC 2022, and, for how much of it the storage can bear, Ma et al.,
+"Cost-effective On-device Continual Learning over Memory Hierarchy with Miro",
+MobiCom 2023.
+
+A *ratio* is the share of replayed samples that leave, in an epoch that swaps.
+An *interval* p lets every p-th epoch swap; a negative one, -p, all others. The
+*target* is the share over all epochs.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# What a product may be off a whole number by rounding, such as 0.1 * 30.
+_ROUNDING = 1e-9
+
+_LONGEST = 5  # epochs, the interval below which the ratio falls instead
+
+# Of the swaps that an epoch asked for: fewer than `_LAGS` were done where
+# storage falls behind, `_KEEPS_UP` or more where it does not.
+_LAGS, _KEEPS_UP = 0.9, 0.98
+_CALM_EPOCHS = 2
+
+
+def swap_count(ratio: float, n: int) -> int:
+  """Returns the published number of swaps per batch, ceil(ratio * n).
+
+  Rounding up inflates small counts: with one replayed sample in each batch, any
+  ratio above 0 swaps it. `take` does not.
+
+  Args:
+    ratio: in [0, 1].
+    n: replayed samples in the batch.
+
+  Raises:
+    ValueError: for a ratio out of its range, or a negative `n`.
+  """
+  _check(ratio, n)
+  return math.ceil(ratio * n - _ROUNDING)
+
+
+def take(carry: float, ratio: float, n: int) -> tuple[int, float]:
+  """Returns the number of swaps for a batch, and what it owes the next one.
+
+  What is left of a whole sample is carried on, so that over any run of batches,
+  be their ratios alike or not, the swaps are within one of sum(ratio * n).
+
+  Args:
+    carry: owed by the batches before, in [0, 1]; 0 for the first.
+    ratio: in [0, 1].
+    n: replayed samples in the batch.
+
+  Returns:
+    (count, carry): at most `n` samples, and the next batch's `carry`.
+
+  Raises:
+    ValueError: for a carry or ratio out of its range, or a negative `n`.
+  """
+  _check(ratio, n)
+  if not 0 <= carry <= 1:
+    raise ValueError(f"carry={carry}: give 0, or what the last call returned")
+  owed = carry + ratio * n
+  count = min(n, math.floor(owed + _ROUNDING))
+  return count, min(1.0, max(0.0, owed - count))
+
+
+def ladder(target: float) -> tuple[float, int]:
+  """Returns the ratio and the interval of a target, as Miro steps down.
+
+  From 100 % to 20 % the interval grows, and below that the ratio falls: 50 % is
+  (1, 2), 25 % (1, 4), 20 % (1, 5), and 10 % is (0.5, 5). Other targets take the
+  longest interval of 5 or less that can reach them.
+
+  Args:
+    target: in [0, 1].
+
+  Returns:
+    (ratio, interval), whose `average_ratio` is the target.
+
+  Raises:
+    ValueError: for a target out of its range.
+  """
+  _check(target)
+  interval = _LONGEST
+  if target * _LONGEST > 1:
+    interval = math.floor(1 / target + _ROUNDING)
+  return min(1.0, target * interval), interval
+
+
+def average_ratio(ratio: float, interval: int) -> float:
+  """Returns the ratio over all epochs, those that do not swap included.
+
+  Args:
+    ratio: in [0, 1].
+    interval: p or -p, not 0.
+
+  Raises:
+    ValueError: for a ratio out of its range, or an interval of 0.
+  """
+  _check(ratio)
+  _check_interval(interval)
+  share = 1 / abs(interval)
+  return ratio * (share if interval > 0 else 1 - share)
+
+
+def in_interval(epoch: int, interval: int) -> bool:
+  """Returns whether an epoch swaps.
+
+  With interval p those are the epochs 0, p, 2p and so on, so that the shortest
+  training swaps, and with -p all others.
+
+  Args:
+    epoch: counted from 0.
+    interval: p or -p, not 0.
+
+  Raises:
+    ValueError: for an interval of 0.
+  """
+  _check_interval(interval)
+  return (epoch % abs(interval) == 0) == (interval > 0)
+
+
+def back_off(
+  target: float, completion: float, calm: int, floor: float = 0.01
+) -> tuple[float, int]:
+  """Fits the target to what storage keeps up with, after an epoch that swapped.
+
+  In the manner of congestion control: where storage lags, the target is halved;
+  two epochs in succession without a lag double it. The thresholds, 90 % and
+  98 % of the swaps, are this project's.
+
+  Args:
+    target: in [0, 1], of the epoch.
+    completion: swaps applied over swaps asked for, 0 or more.
+    calm: epochs without a lag since the target changed; 0 at first.
+    floor: the target is not halved below it.
+
+  Returns:
+    (target, calm), both for the next epoch.
+
+  Raises:
+    ValueError: for a target out of its range or a completion that is none, such
+      as that of an epoch without swaps.
+  """
+  _check(target)
+  if not 0 <= completion < math.inf:
+    raise ValueError(
+      f"completion={completion} is no share of swaps: give 0 or more, and "
+      "leave out epochs that asked for none"
+    )
+  if completion < _LAGS:
+    return min(target, max(floor, target / 2)), 0
+  if completion < _KEEPS_UP:
+    return target, 0
+  if calm + 1 < _CALM_EPOCHS:
+    return target, calm + 1
+  return min(1.0, 2 * target), 0
+
+
+def gate_scores(
+  logits: ArrayLike, targets: ArrayLike, num_classes: int
+) -> np.ndarray:
+  """Returns how hard each sample is, as CarM's gate sees it.
+
+  With h the entropy of the prediction over ln(num_classes), the largest there
+  is: h / 2 where the prediction is right, and 1 - h / 2 where it is wrong. So
+  the order from low to high is right and certain, right and unsure, wrong and
+  unsure, wrong and certain. Departure: CarM's program divides the entropy by
+  the number of classes, not by its logarithm.
+
+  Args:
+    logits: [N, K] floats; -inf for classes that are masked.
+    targets: [N] class indices below K.
+    num_classes: classes that are not masked.
+
+  Returns:
+    [N] float64 in [0, 1]; the low ones leave first.
+
+  Raises:
+    ValueError: for arrays of other shapes, targets out of range, or a row of
+      logits that makes no prediction.
+  """
+  logits = np.asarray(logits, np.float64)
+  targets = np.asarray(targets)
+  if logits.ndim != 2 or targets.shape != logits.shape[:1]:
+    raise ValueError(
+      f"logits {logits.shape} and targets {targets.shape}: give [N, K] and [N]"
+    )
+  if num_classes < 1:
+    raise ValueError(f"num_classes={num_classes}: give 1 or more")
+  if ((targets < 0) | (targets >= logits.shape[1])).any():
+    raise ValueError(
+      f"targets from {targets.min()} to {targets.max()} for logits of "
+      f"{logits.shape[1]} classes: give class indices"
+    )
+  top = logits.max(axis=1, initial=-np.inf)
+  if not np.isfinite(top).all():  # a NaN is the maximum of its row
+    raise ValueError(
+      "the logits of a sample have no finite maximum: leave out samples whose "
+      "prediction is lost"
+    )
+  weight = np.exp(logits - top[:, None])
+  probability = weight / weight.sum(axis=1, keepdims=True)
+  # Where a probability is 0, so is its part in the entropy.
+  log = np.log(np.where(probability > 0, probability, 1.0))
+  entropy = -(probability * log).sum(axis=1)
+  largest = math.log(num_classes)
+  half = np.clip(entropy / largest, 0, 1) / 2 if largest else 0 * entropy
+  return np.where(logits.argmax(axis=1) == targets, half, 1 - half)
+
+
+def swap_out(
+  logits: ArrayLike,
+  targets: ArrayLike,
+  batch_index: ArrayLike,
+  em_filled: int,
+  ratio: float,
+  balanced: bool,
+) -> np.ndarray:
+  """Chooses the easiest of a batch's replayed samples, as CarM's gate does.
+
+  `swap_count(ratio, n)` of the `n` replayed samples leave, those of the lowest
+  `gate_scores`. Where the choice is balanced, each class gives
+  floor(ratio * its samples), and what is missing comes, one each, from the
+  classes with the largest fractional parts, the lower class first. Departure:
+  CarM draws the latter at random.
+
+  Args:
+    logits: [B, K] of the batch; -inf for classes that are masked.
+    targets: [B] class indices below K.
+    batch_index: [B] where each sample comes from: below `em_filled`, the slot
+      in the episodic memory; from there on, the stream buffer.
+    em_filled: slots of the memory that are in use.
+    ratio: in [0, 1].
+    balanced: whether every class gives its share.
+
+  Returns:
+    Entries of `batch_index`, which are slots in memory, easiest first; the
+    sample that is earlier in the batch first between equal ones.
+
+  Raises:
+    ValueError: as `gate_scores` for the replayed samples, or for a ratio out of
+      its range.
+  """
+  _check(ratio)
+  slots = np.asarray(batch_index)
+  replayed = slots < em_filled
+  if replayed.shape != np.shape(targets):
+    raise ValueError(
+      f"batch_index {slots.shape} and targets {np.shape(targets)}: give [B] "
+      "and [B]"
+    )
+  logits, slots = np.asarray(logits)[replayed], slots[replayed]
+  labels = np.asarray(targets)[replayed]
+  scores = gate_scores(logits, labels, max(1, logits.shape[1]))
+  order = np.argsort(scores, kind="stable")
+  count = swap_count(ratio, len(order))
+  if not balanced:
+    return slots[order[:count]]
+  classes, sizes = np.unique(labels, return_counts=True)
+  shares = _shares(ratio * sizes, count)
+  leave = np.zeros(len(order), bool)
+  for label, share in zip(classes, shares, strict=True):
+    leave[order[labels[order] == label][:share]] = True
+  return slots[order[leave[order]]]
+
+
+def _shares(exact: np.ndarray, total: int) -> np.ndarray:
+  """Rounds to whole numbers of a given sum, by largest fractional parts."""
+  whole = np.floor(exact + _ROUNDING).astype(int)
+  fraction = np.round(exact - whole, 9)
+  by_fraction = np.argsort(-fraction, kind="stable")
+  whole[by_fraction[: total - whole.sum()]] += 1
+  return whole
+
+
+def _check(ratio: float, n: int = 0) -> None:
+  if not 0 <= ratio <= 1:
+    raise ValueError(f"{ratio} is no share of samples: give one from 0 to 1")
+  if n < 0:
+    raise ValueError(f"n={n}: give 0 samples or more")
+
+
+def _check_interval(interval: int) -> None:
+  if interval == 0:
+    raise ValueError(
+      "interval=0: give p for every p-th epoch, or -p for all others"
+    )
