@@ -4,7 +4,18 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 import difflib
 import inspect
+import re
 from typing import Any
+
+_BYTES = {
+  "B": 1,
+  "KB": 10**3,
+  "MB": 10**6,
+  "GB": 10**9,
+  "KIB": 2**10,
+  "MIB": 2**20,
+  "GIB": 2**30,
+}
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -56,6 +67,21 @@ def _value(text: str) -> Any:
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):
     return text
+
+
+def parse_size(text: str) -> int:
+  """Returns the bytes of a size such as "2MB" (10**6) or "512KiB" (2**10).
+
+  Raises:
+    ValueError: where the text is no number, or its unit is missing or unknown.
+  """
+  match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?i?B)", text.strip(), re.I)
+  if match is None or match[2].upper() not in _BYTES:
+    raise ValueError(
+      f"{text!r} is no size in bytes: write a number and one of B, kB, MB, "
+      'GB, KiB, MiB, GiB, such as "2MB" or "512KiB"'
+    )
+  return int(float(match[1]) * _BYTES[match[2].upper()])
 
 
 def call(

@@ -50,6 +50,32 @@ def test_options_that_cannot_be_read_are_told():
     spec.parse("er:x=1,x=2")
 
 
+@pytest.mark.parametrize(
+  "text, size",
+  [
+    ("7B", 7),
+    ("1kB", 1000),
+    (" 2 KiB\n", 2048),
+    ("1.5MB", 1_500_000),
+    ("64MiB", 2**26),
+    ("1gb", 10**9),
+    ("2GiB", 2**31),
+  ],
+)
+def test_sizes_in_bytes(text, size):
+  assert spec.parse_size(text) == size
+  # Whoever reads a size while it is being written takes no other for it.
+  for end in range(len(text.strip())):
+    with pytest.raises(ValueError, match="is no size in bytes.*such as"):
+      spec.parse_size(text.strip()[:end])
+
+
+@pytest.mark.parametrize("text", ["12", "MB", "2 TB", "2iB", "-1MB", "1e3B"])
+def test_text_that_is_no_size_is_told(text):
+  with pytest.raises(ValueError, match='write a number and one of.*"512KiB"'):
+    spec.parse_size(text)
+
+
 def add(one, /, *, two, three=3):
   """Adds three numbers.
 

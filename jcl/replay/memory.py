@@ -1,22 +1,10 @@
 """Sample storage: examples in slots, and what a slot costs."""
 
-import re
-
 import chex
 import jax
 import jax.numpy as jnp
 
-from jcl import base
-
-_UNITS = {
-  "B": 1,
-  "KB": 10**3,
-  "MB": 10**6,
-  "GB": 10**9,
-  "KIB": 2**10,
-  "MIB": 2**20,
-  "GIB": 2**30,
-}
+from jcl import base, spec
 
 
 def empty(capacity: int, example: base.Batch) -> base.Batch:
@@ -107,7 +95,9 @@ def capacity_in_slots(budget: int | str, example: base.Batch) -> int:
     ValueError: where the text is no size or the budget holds no sample.
   """
   cost = num_bytes(jax.eval_shape(lambda: empty(1, example)))
-  capacity = _parse(budget) // cost if isinstance(budget, str) else budget
+  capacity = (
+    spec.parse_size(budget) // cost if isinstance(budget, str) else budget
+  )
   if capacity < 1:
     raise ValueError(
       f"a memory of {budget!r} holds no sample: one costs {cost} bytes; give "
@@ -116,19 +106,9 @@ def capacity_in_slots(budget: int | str, example: base.Batch) -> int:
   return capacity
 
 
-def _parse(size: str) -> int:
-  match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?i?B)", size.strip(), re.I)
-  if match is None or match[2].upper() not in _UNITS:
-    raise ValueError(
-      f"{size!r} is no size in bytes: write a number and one of B, kB, MB, "
-      'GB, KiB, MiB, GiB, such as "2MB" or "512KiB"'
-    )
-  return int(float(match[1]) * _UNITS[match[2].upper()])
-
-
 def check_sizes(capacity: int | str, num_samples: int) -> None:
   """Raises `ValueError` where no memory can have these sizes."""
-  size = _parse(capacity) if isinstance(capacity, str) else capacity
+  size = spec.parse_size(capacity) if isinstance(capacity, str) else capacity
   if size < 1:
     raise ValueError(
       f"a memory of {capacity!r} keeps nothing: give a capacity of at least "
