@@ -65,7 +65,9 @@ def main(argv):
   print(
     f"{device.name}: {result.idle_watts:.4g} W at rest, "
     f"{result.busy_watts:.4g} W at work; the model had {device.idle_watts:.4g} "
-    f"and {device.busy_watts:.4g}\nwritten to {_OUT.value}"
+    f"and {device.busy_watts:.4g}\nwritten to {_OUT.value}\n"
+    "for runs that no meter measures: python run.py "
+    f"--idle_watts={result.idle_watts:.4g} --busy_watts={result.busy_watts:.4g}"
   )
   return 0
 

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from jcl import base
 from jcl.cost import devices
@@ -22,6 +22,29 @@ ACCOUNTS = (
 )
 
 
+class Reading(Protocol):
+  """What a meter counted since its start."""
+
+  @property
+  def joules(self) -> float: ...
+
+  @property
+  def missing(self) -> float: ...  # seconds that `joules` does not cover
+
+
+class Meter(Protocol):
+  """Counts joules from its start; `source` is "measured: NAME" of a sensor."""
+
+  @property
+  def source(self) -> str: ...
+
+  def start(self) -> Any: ...
+
+  def read(self) -> Reading: ...
+
+  def stop(self) -> Any: ...
+
+
 @dataclasses.dataclass
 class Entry:
   """A piece of work; `cost` stands when its block has ended."""
@@ -29,29 +52,112 @@ class Entry:
   cost: base.Cost = base.Cost()
 
 
+@dataclasses.dataclass(slots=True)
+class _Count:
+  """What clock and meter show, or how far they went between two times."""
+
+  seconds: float = 0.0
+  joules: float = 0.0  # measured
+  missing: float = 0.0  # of the seconds, those that were not measured
+
+  def __add__(self, other: "_Count") -> "_Count":
+    return _Count(
+      self.seconds + other.seconds,
+      self.joules + other.joules,
+      self.missing + other.missing,
+    )
+
+  def __sub__(self, other: "_Count") -> "_Count":
+    return _Count(
+      self.seconds - other.seconds,
+      self.joules - other.joules,
+      self.missing - other.missing,
+    )
+
+
 class Ledger:
   """Files every piece of work under one account. Host only.
 
   Time that no block claims is "idle", so that the accounts add up to the time
-  since the ledger was made (or restored). In nested blocks the inner one is
-  charged and the outer one gets the rest.
+  since the ledger was made (or restored, or its meter started). In nested
+  blocks the inner one is charged and the outer one gets the rest.
+
+  Joules are what the meter counted between start and end of a block. What it
+  did not cover, which without a meter is everything, is priced by the device.
 
   Args:
     device: prices seconds in joules.
     clock: seconds, monotonic.
+    meter: counts joules within `metered`; one that does not measure is left
+      aside.
   """
 
   def __init__(
     self,
     device: devices.Device,
     clock: Callable[[], float] = time.perf_counter,
+    meter: Meter | None = None,
   ):
     self.device = device
     self._clock = clock
+    measures = meter is not None and meter.source.startswith("measured:")
+    self._meter = meter if measures else None
+    self._running = False
+    # Names of what joules came from, each once, in order of occurrence.
+    self._measured: dict[str, None] = {}
+    self._modelled: dict[str, None] = {}
     self._totals = dict.fromkeys(ACCOUNTS, base.Cost())
     self._drained = dict(self._totals)
-    self._since = clock()  # up to here all time is filed
-    self._inner = [0.0]  # seconds that nested blocks took, by depth
+    self._since = self._count()  # up to here all time is filed
+    self._inner = [_Count()]  # what nested blocks took, by depth
+
+  @contextlib.contextmanager
+  def metered(self) -> Iterator[None]:
+    """Runs the meter, if there is one, for the time of the block.
+
+    Time between the ledger's making and the meter's start is not charged.
+
+    Raises:
+      ValueError: inside of a timed block, for a meter that runs already, or a
+        sensor that cannot be read.
+    """
+    if self._meter is None:
+      yield
+      return
+    if len(self._inner) > 1:
+      raise ValueError(
+        "a meter cannot start in the middle of a timed block: enter `metered` "
+        "around all of them"
+      )
+    self._meter.start()
+    try:
+      self._running = True
+      self._since = self._count()
+      yield
+    finally:
+      self._file_idle()
+      self._running = False
+      self._meter.stop()
+      self._since = self._count()
+
+  @property
+  def source(self) -> str:
+    """How all joules filed so far came about, restored ones included.
+
+    One of "measured (NAME)", "partly measured (NAME)", where a part was
+    modelled, and "modelled (HOW)". Before anything is filed, what the first
+    entry is expected to be.
+    """
+    measured, modelled = list(self._measured), list(self._modelled)
+    if not measured and not modelled:
+      if self._meter is not None:
+        measured = [_name(self._meter.source)]
+      else:
+        modelled = [_name(self.device.source)]
+    if not measured:
+      return f"modelled ({'; '.join(modelled)})"
+    partly = "partly " if modelled else ""
+    return f"{partly}measured ({'; '.join(measured)})"
 
   @contextlib.contextmanager
   def timed(
@@ -88,17 +194,16 @@ class Ledger:
         f"the shares {dict(shares)} do not divide a block: give shares from 0 "
         "up that add up to 1"
       )
-    self._file_idle()
-    entry, start = Entry(), self._clock()
-    self._inner.append(0.0)
+    entry, start = Entry(), self._file_idle()
+    self._inner.append(_Count())
     try:
       yield entry
     finally:
-      end = self._clock()
-      own = max(end - start - self._inner.pop(), 0.0)
-      self._inner[-1] += end - start
+      end = self._count()
+      took = end - start
+      entry.cost = self._priced(took - self._inner.pop(), flops, bytes)
+      self._inner[-1] += took
       self._since = end
-      entry.cost = base.Cost(own, self.device.joules(own), flops, bytes)
       for account, share in shares.items():
         self._add(account, share * entry.cost)
 
@@ -106,14 +211,16 @@ class Ledger:
     """Adds work that was measured elsewhere.
 
     Its seconds are part of the time since the last block, or of the block
-    around this call, which is charged with that much less.
+    around this call, which is charged with that much less; and so are its
+    joules where a meter runs.
     """
     _check(account)
     self._add(account, cost)
+    part = _Count(cost.seconds, cost.joules)
     if len(self._inner) == 1:
-      self._since += cost.seconds
+      self._since += part
     else:
-      self._inner[-1] += cost.seconds
+      self._inner[-1] += part
 
   def total(self) -> base.Cost:
     """Returns the sum of all accounts, idle time included."""
@@ -132,29 +239,67 @@ class Ledger:
     return news
 
   def state(self) -> dict[str, Any]:
-    """Returns the accounts, ready for JSON."""
+    """Returns the accounts and where joules came from, ready for JSON."""
     totals = self.totals()
-    return {
+    accounts = {
       name: {k: dataclasses.asdict(v) for k, v in accounts.items()}
       for name, accounts in (("totals", totals), ("drained", self._drained))
     }
+    sources = {
+      "measured": list(self._measured),
+      "modelled": list(self._modelled),
+    }
+    return {**accounts, "sources": sources}
 
   def restore(self, state: Mapping[str, Any]) -> None:
     """Goes on from a saved state; time since then is not charged."""
+    # States saved before there were meters name no sources.
+    sources = state.get("sources", {"modelled": [_name(self.device.source)]})
+    self._measured = dict.fromkeys(sources.get("measured", ()))
+    self._modelled = dict.fromkeys(sources.get("modelled", ()))
     blank = dict.fromkeys(ACCOUNTS, base.Cost())
     self._totals, self._drained = (
       {**blank, **{k: base.Cost(**v) for k, v in state[name].items()}}
       for name in ("totals", "drained")
     )
-    self._since = self._clock()
+    self._since = self._count()
 
-  def _file_idle(self) -> None:
-    """Files the time since the last block as idle, outside of all blocks."""
+  def _file_idle(self) -> _Count:
+    """Files the time since the last block as idle, outside of all blocks.
+
+    Returns:
+      What clock and meter show now.
+    """
+    now = self._count()
     if len(self._inner) == 1:
-      now = self._clock()
-      idle = max(now - self._since, 0.0)
+      self._add("idle", self._priced(now - self._since, busy=False))
       self._since = now
-      self._add("idle", base.Cost(idle, self.device.joules(idle, busy=False)))
+    return now
+
+  def _count(self) -> _Count:
+    if self._meter is None or not self._running:
+      now = self._clock()
+      return _Count(now, missing=now)
+    reading = self._meter.read()
+    return _Count(self._clock(), reading.joules, reading.missing)
+
+  def _priced(
+    self,
+    took: _Count,
+    flops: float = 0.0,
+    bytes: float = 0.0,
+    busy: bool = True,
+  ) -> base.Cost:
+    """Returns the cost of a stretch and notes where its joules come from."""
+    seconds = max(took.seconds, 0.0)
+    # The meter has a clock of its own, and charges come without any.
+    missing = min(max(took.missing, 0.0), seconds)
+    if missing:
+      self._modelled[_name(self.device.source)] = None
+    if self._meter is not None and self._running and seconds:
+      self._measured[_name(self._meter.source)] = None
+    joules = max(took.joules, 0.0) + self.device.joules(missing, busy)
+    return base.Cost(seconds, joules, flops, bytes)
 
   def _add(self, account: str, cost: base.Cost) -> None:
     self._totals[account] += cost
@@ -167,3 +312,8 @@ def _check(*accounts: str) -> None:
       f"no account is called {', '.join(map(repr, unknown))}: choose from "
       f"{', '.join(ACCOUNTS)}"
     )
+
+
+def _name(source: str) -> str:
+  """Returns a source without the word in front that tells its kind."""
+  return source.partition(": ")[2] or source

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jcl import base
-from jcl.report import pictures, summary, table
+from jcl.report import hierarchy, pictures, summary, table
 
 # Pictures that lie in a run's own folder.
 _OWN = {
@@ -22,6 +22,19 @@ _OWN = {
     "Where a step's time goes",
     "What each tensor adds to the time of a step by the run's profile: the "
     "gradient's way to it, its own gradient, its update.",
+  ),
+  "hierarchy": (
+    "What the memory hierarchy was given",
+    "Examples that the episodic memory and the stream buffer may hold, and the "
+    "share of replayed examples that is exchanged with the store. Dots are "
+    "decisions, grey lines end experiences.",
+  ),
+  "trials": (
+    "What trials of sizes showed",
+    "Each mark is a size of memory and stream buffer, by its accuracy in a "
+    "short trial and the energy that training with it was predicted to take. "
+    "Those not tried to the end have no accuracy and are left out. Titles give "
+    "the sizes that came of it, memory + stream buffer.",
   ),
 }
 _CAPTIONS = {
@@ -51,7 +64,7 @@ _CAPTIONS = {
   "costs": (
     "Where the cost went",
     "Totals of a run by account, mean over seeds; whiskers are of the whole. "
-    "Energy is named by how it was found: modelled or measured.",
+    "Energy is named by how it was found: measured, in part, or modelled.",
   ),
   "loss": (
     "Training loss",
@@ -87,6 +100,7 @@ _MEANINGS = {
 }
 # Shown in places of their own, so not again among a run's other context.
 _PLACED = {"recipe", "seed", "num_experiences"}
+_TABULATED = {"decisions", "exchanges"}  # of a memory, likewise
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Path]:
@@ -129,6 +143,7 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
   page = environment.get_template("page.html").render(
     comparison=comparison,
     groups=table.group(runs),
+    energy=table.energy(runs),
     pictures=[_picture(_CAPTIONS[n], path) for n, path in paths.items()],
     runs=[_details(run) for run in runs],
   )
@@ -190,6 +205,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
       for key, value in context.items()
       if isinstance(value, dict)
     },
+    "joules": f"joules ({table.joules_source([run])})",
     "metrics": [
       (meaning, *(_share(facts[each][name]) for each in summary.SCENARIOS))
       for name, meaning in _MEANINGS.items()
@@ -199,7 +215,10 @@ def _details(run: summary.Run) -> dict[str, Any]:
       (account, *_cost(cost))
       for account, cost in [*facts["costs"].items(), ("total", facts["total"])]
     ],
-    "memory": _mapping(facts["memory"]),
+    "hierarchy": hierarchy.tables(run),
+    "memory": _mapping(
+      {k: v for k, v in facts["memory"].items() if k not in _TABULATED}
+    ),
     "classes": [_share(value) for value in facts["accuracy_class"]],
     "matrices": {
       scenario.replace("_", "-"): [

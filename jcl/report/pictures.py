@@ -151,7 +151,10 @@ def costs(runs: Sequence[summary.Run]) -> "Figure":
   accounts = sorted({account for each in spent for account in each})
   labels = [drawing.wrapped(group.label, 26) for group in groups]
   num_lines = sum(label.count("\n") + 1.8 for label in labels)
+  source = drawing.wrapped(table.energy(runs), 110)
+  num_lines += source.count("\n") + 1
   figure = drawing.new_figure(drawing.WIDTH, 1.6 + 0.17 * num_lines)
+  figure.supxlabel(source, fontsize=8)
   axes = figure.subplots(1, 3, sharey=True)
   places = np.arange(len(groups))
   titles = {

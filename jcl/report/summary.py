@@ -52,6 +52,10 @@ COMPUTED = (
 )
 
 
+# Numbers among what a memory hierarchy decided. The accuracy of a candidate is
+# none of them: null says there that it was not tried.
+_DECIDED = ("swap", "seconds", "joules", "step_joules", "energy", "predicted")
+
 # What each scenario holds beside its matrix.
 METRICS = (
   "final_average_accuracy",
@@ -103,13 +107,16 @@ def summarise(
     test_sizes: [T] examples per test set; None leaves micro averages null.
     anytime: the points of the curve that hold "step" and the rows "accuracy"
       and "accuracy_task"; may be empty.
-    context: kept and shown as it is. Of it the report reads "recipe" and
-      "stream" (`{"name", "options"}` each), "num_experiences", "seed" and
-      "joules_source" ("modelled: how" or "measured: how"). Runs that agree in
+    context: kept and shown as it is, but for functions: what they return is,
+      for values that are known only as the run goes on. Of it the report reads
+      "recipe" and "stream" (`{"name", "options"}` each), "num_experiences",
+      "seed" and "joules_source" ("measured (name)", "partly measured (name)"
+      or "modelled (how)"; see `cost.ledger.Ledger`). Runs that agree in
       "recipe", "stream", "network", "training" and "options" are averaged as
       seeds of one another; "device", "git_revision" and "versions" under
       "environment" are compared.
   """
+  context = {k: v() if callable(v) else v for k, v in context.items()}
   clash = sorted(set(context) & set(COMPUTED))
   if clash:
     raise ValueError(f"context names what is computed: {clash}; rename them")
@@ -217,7 +224,7 @@ def from_json(value: Mapping[str, Any]) -> base.Record:
       accuracy=tuple(map(_number, value["accuracy"])),
       accuracy_task=tuple(map(_number, value["accuracy_task"])),
       accuracy_class=tuple(map(_number, value["accuracy_class"])),
-      memory=dict(value["memory"]),
+      memory=_restored(dict(value["memory"])),
       costs={name: _cost(cost) for name, cost in value["costs"].items()},
       peak_bytes=value["peak_bytes"],
       choices=tuple(map(choice_from_json, value.get("choices", ()))),
@@ -226,6 +233,17 @@ def from_json(value: Mapping[str, Any]) -> base.Record:
     raise ValueError(
       f"not the record of an experience ({error!r}): {str(value)[:80]}"
     ) from error
+
+
+def _restored(memory: Any) -> Any:
+  if isinstance(memory, list):
+    return [_restored(item) for item in memory]
+  if isinstance(memory, dict):
+    return {
+      name: _number(item) if name in _DECIDED else _restored(item)
+      for name, item in memory.items()
+    }
+  return memory
 
 
 def choice_from_json(value: Mapping[str, Any]) -> base.Choice:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import json
 import math
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -154,12 +155,26 @@ def quantities(
 
 
 def joules_source(runs: Sequence[summary.Run]) -> str:
-  """How energies came about in one word each, such as "modelled"."""
+  """How energies came about in a word or two each, such as "modelled"."""
+  kinds = {re.split(r":| \(", source_of(run))[0] for run in runs}
+  return ", ".join(sorted(kinds))
+
+
+def source_of(run: summary.Run) -> str:
+  """How a run's energy came about, such as "measured (a counter)"."""
+  return str(run.summary.get("joules_source") or "source unknown")
+
+
+def energy(runs: Sequence[summary.Run]) -> str:
+  """A line that names the source of all energies, by recipe if they differ."""
   sources = {
-    str(run.summary.get("joules_source") or "source unknown").split(":")[0]
-    for run in runs
+    one.label: ", ".join(sorted({source_of(run) for run in one.runs}))
+    for one in group(runs)
   }
-  return ", ".join(sorted(sources))
+  if len(set(sources.values())) == 1:
+    return f"joules: {next(iter(sources.values()))}"
+  parts = (f"of {label}, {source}" for label, source in sources.items())
+  return f"joules: {'; '.join(parts)}"
 
 
 def formatted(frame: "pd.DataFrame") -> "pd.DataFrame":

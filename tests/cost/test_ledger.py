@@ -1,7 +1,9 @@
 """Accounts against a clock that the test turns."""
 
+import contextlib
 import dataclasses
 import json
+from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,3 +222,258 @@ def test_accounts_add_up_to_the_time_that_passed(day):
     dataclasses.astuple(total), abs=1e-9
   )
   assert min(cost.seconds for cost in book.totals().values()) >= 0
+
+
+class Reading(NamedTuple):
+  joules: float
+  missing: float
+
+
+class Meter:
+  """Counts `watts` on the test's clock, and nothing while it is silent."""
+
+  def __init__(self, clock, source="measured: hand"):
+    self.clock, self.source = clock, source
+    self.watts, self.silent, self.running = 100.0, False, False
+    clock.wait = self.wait  # so that its count turns with the clock
+
+  def start(self):
+    assert not self.running
+    self.joules = self.missing = 0.0
+    self.running = True
+
+  def wait(self, seconds: float) -> None:
+    self.clock.now += seconds
+    if self.running and self.silent:
+      self.missing += seconds
+    elif self.running:
+      self.joules += self.watts * seconds
+
+  def read(self):
+    assert self.running
+    return Reading(self.joules, self.missing)
+
+  def stop(self):
+    self.running = False
+
+
+@pytest.fixture
+def meter(clock):
+  return Meter(clock)
+
+
+@pytest.fixture
+def measured(clock, meter):
+  """A ledger with a meter that runs."""
+  book = ledger.Ledger(DEVICE, clock, meter)
+  with book.metered():
+    yield book
+
+
+def joules(costs) -> dict[str, float]:
+  return {name: cost.joules for name, cost in costs.items() if cost.joules}
+
+
+def test_a_block_is_charged_with_what_the_meter_counted(measured, clock, meter):
+  clock.wait(1.0)
+  meter.watts = 50.0
+  with measured.timed("train", flops=7.0) as entry:
+    clock.wait(2.0)
+  meter.watts = 10.0
+  clock.wait(3.0)
+  assert entry.cost == base.Cost(seconds=2.0, joules=100.0, flops=7.0)
+  assert joules(measured.totals()) == {"idle": 130.0, "train": 100.0}
+  assert measured.source == "measured (hand)"
+
+
+def test_measured_joules_of_nested_blocks_are_divided(measured, clock, meter):
+  with measured.timed("evaluate"):
+    clock.wait(1.0)
+    meter.watts = 10.0
+    with measured.timed("compile"):
+      clock.wait(2.0)
+      meter.watts = 1.0
+      with measured.shared({"train": 0.25, "replay": 0.75}):
+        clock.wait(4.0)
+    clock.wait(8.0)
+  assert joules(measured.totals()) == {
+    "evaluate": 108.0,
+    "compile": 20.0,
+    "train": 1.0,
+    "replay": 3.0,
+  }
+
+
+def test_a_charge_takes_its_joules_out_of_what_is_around_it(measured, clock):
+  clock.wait(5.0)
+  measured.charge("probe", base.Cost(seconds=2.0, joules=50.0))
+  with measured.timed("train"):
+    clock.wait(4.0)
+    measured.charge("data", base.Cost(seconds=1.0, joules=70.0))
+  expected = {"idle": 450.0, "probe": 50.0, "train": 330.0, "data": 70.0}
+  assert joules(measured.totals()) == expected
+  assert measured.total().seconds == 9.0
+
+
+def test_what_the_meter_missed_is_modelled_and_said(measured, clock, meter):
+  with measured.timed("train"):
+    clock.wait(1.0)
+    assert measured.source == "measured (hand)"
+    meter.silent = True
+    clock.wait(2.0)  # at 10 W busy
+    with measured.timed("compile"):
+      clock.wait(3.0)
+      meter.silent = False
+      clock.wait(1.0)
+    clock.wait(1.0)
+  meter.silent = True
+  clock.wait(4.0)  # at 1 W idle
+  assert joules(measured.totals()) == {
+    "train": 200.0 + 20.0,
+    "compile": 100.0 + 30.0,
+    "idle": 4.0,
+  }
+  assert measured.total().seconds == 12.0
+  assert measured.source == "partly measured (hand)"
+
+
+def test_a_meter_counts_between_start_and_stop_only(clock, meter):
+  book = ledger.Ledger(DEVICE, clock, meter)
+  assert book.source == "measured (hand)"  # what is to be expected
+  clock.wait(7.0)  # set-up, not charged
+  with book.metered():
+    clock.wait(1.0)
+  assert not meter.running
+  assert book.source == "measured (hand)"
+  with book.timed("train"):
+    clock.wait(2.0)
+  assert joules(book.totals()) == {"idle": 100.0, "train": 20.0}
+  assert book.source == "partly measured (hand)"
+  with book.metered():
+    clock.wait(1.0)
+  assert joules(book.totals()) == {"idle": 200.0, "train": 20.0}
+
+
+def test_a_meter_stops_on_errors(clock, meter):
+  book = ledger.Ledger(DEVICE, clock, meter)
+  with pytest.raises(KeyError), book.metered(), book.timed("train"):
+    clock.wait(1.0)
+    raise KeyError
+  assert not meter.running
+  assert joules(book.totals()) == {"train": 100.0}
+
+
+def test_a_meter_starts_outside_of_blocks(clock, meter):
+  book = ledger.Ledger(DEVICE, clock, meter)
+  with (
+    pytest.raises(ValueError, match="around all of them"),
+    book.timed("train"),
+    book.metered(),
+  ):
+    pass
+  assert not meter.running
+
+
+def test_a_block_that_outlives_its_meter_is_modelled(clock, meter):
+  book = ledger.Ledger(DEVICE, clock, meter)
+  with contextlib.ExitStack() as stack:
+    with book.metered():
+      stack.enter_context(book.timed("train"))
+      clock.wait(1.0)
+    clock.wait(1.0)
+  assert joules(book.totals()) == {"train": 20.0}
+
+
+def test_a_meter_that_models_is_left_aside(clock):
+  book = ledger.Ledger(DEVICE, clock, Meter(clock, "modelled: by hand"))
+  with book.metered():
+    clock.wait(1.0)
+  assert joules(book.totals()) == {"idle": 1.0}
+  assert book.source == "modelled (test)"
+
+
+def resumed(state, meter_name: str | None, device=DEVICE):
+  """Returns a ledger that took up a state and then idled for a second."""
+  clock = Clock()
+  meter = meter_name and Meter(clock, f"measured: {meter_name}")
+  book = ledger.Ledger(device, clock, meter)
+  with book.metered():
+    book.restore(json.loads(json.dumps(state)))
+    clock.wait(1.0)
+    return book, book.state()
+
+
+@pytest.mark.parametrize(
+  "meters, source, watts",
+  [
+    ([None], "modelled (test)", 1.0),
+    ([None, None], "modelled (test)", 2.0),
+    (["a"], "measured (a)", 100.0),
+    (["a", "a"], "measured (a)", 200.0),
+    (["b", "a", "b"], "measured (b; a)", 300.0),
+    (["a", None], "partly measured (a)", 101.0),
+    ([None, "a", "b"], "partly measured (a; b)", 201.0),
+  ],
+)
+def test_the_source_of_a_whole_run_outlives_stops(meters, source, watts):
+  state = ledger.Ledger(DEVICE, Clock()).state()
+  for name in meters:
+    book, state = resumed(state, name)
+  assert book.source == source
+  assert sum(joules(book.totals()).values()) == watts
+
+
+def test_devices_that_took_turns_are_all_named():
+  _, state = resumed(ledger.Ledger(DEVICE, Clock()).state(), None)
+  other = dataclasses.replace(DEVICE, source="modelled: 3 W (a guess)")
+  assert resumed(state, None, other)[0].source == (
+    "modelled (test; 3 W (a guess))"
+  )
+
+
+def test_states_that_name_no_source_were_modelled(book, clock):
+  clock.wait(1.0)
+  state = book.state()
+  del state["sources"]
+  assert resumed(state, "a")[0].source == "partly measured (a)"
+  assert resumed(state, None)[0].source == "modelled (test)"
+
+
+# Stretches of a run: seconds, watts, whether the meter is silent.
+stretches = st.tuples(st.floats(0, 100), st.floats(0, 1000), st.booleans())
+metered_days = st.recursive(
+  st.lists(stretches, max_size=4),
+  lambda inner: st.lists(stretches | inner, max_size=4),
+  max_leaves=8,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(metered_days)
+def test_accounts_add_up_to_what_was_measured(day):
+  clock = Clock(0.0)
+  meter = Meter(clock)
+  book = ledger.Ledger(DEVICE, clock, meter)
+  accounts = iter(ledger.ACCOUNTS[:-1] * 100)
+
+  def live(day):
+    for event in day:
+      if isinstance(event, list):
+        with book.timed(next(accounts)):
+          live(event)
+      else:
+        seconds, meter.watts, meter.silent = event
+        clock.wait(seconds)
+
+  with book.metered():
+    live(day)
+    total = book.total()
+  low, high = meter.missing * 1.0, meter.missing * 10.0  # idle or busy
+  assert total.seconds == pytest.approx(clock.now, abs=1e-9)
+  assert total.joules >= meter.joules + low - 1e-6
+  assert total.joules <= meter.joules + high + 1e-6
+  # Less than the clock can tell may be lost.
+  if meter.missing > 1e-9:
+    assert book.source == "partly measured (hand)"
+  if not meter.missing:
+    assert book.source == "measured (hand)"

@@ -105,7 +105,7 @@ def write_run():
         "training": {"learning_rate": 0.1, "epochs": 2},
         "seed": seed,
         "num_experiences": num_experiences,
-        "joules_source": "modelled: from the data sheet",
+        "joules_source": "modelled (from the data sheet)",
         "environment": {
           "device": "a CPU",
           "git_revision": "0123abc",

@@ -67,10 +67,32 @@ def test_the_page_says_what_matters(report):
     "git revision",
     "0123abc",
     "a CPU",
-    "modelled: from the data sheet",
+    "Source of joules: modelled (from the data sheet).",
     "average incremental accuracy",
   ):
     assert part in text, part
+
+
+def test_modelled_joules_are_never_shown_as_measured(write_run, tmp_path):
+  for name, source in (
+    ("er", "measured (a counter)"),
+    ("lost", "partly measured (a counter)"),
+    ("ft", "modelled (5 W)"),
+  ):
+    write_run(tmp_path / "runs" / name, recipe=name, joules_source=source)
+  runs = [summary.read_run(f) for f in page.find_runs([tmp_path / "runs"])]
+  text = read_page(page.write(runs, tmp_path / "report")).joined
+  assert (
+    "Source of joules: of er, measured (a counter); of ft, modelled (5 W); "
+    "of lost, partly measured (a counter)."
+  ) in text
+  # The comparison, then the costs of each run.
+  assert re.findall(r"joules \(([^)]*)\)", text) == [
+    "measured, modelled, partly measured",
+    "measured",
+    "modelled",
+    "partly measured",
+  ]
 
 
 def test_all_text_is_escaped(report):

@@ -48,6 +48,7 @@ def test_cost_bars_add_up(runs):
     widths = [bar.get_width() for stack in axis.containers[:2] for bar in stack]
     assert sum(widths[::2]) == pytest.approx(total, rel=0.05)
   assert figure.axes[1].get_xlabel() == "joules (modelled)"
+  assert figure.get_supxlabel() == "joules: modelled (from the data sheet)"
 
 
 def test_matrix_is_annotated_in_percent(runs):

@@ -223,3 +223,17 @@ def test_files_that_cannot_be_read(write_run, tmp_path, name, content, message):
 def test_a_folder_of_no_run(tmp_path):
   with pytest.raises(FileNotFoundError, match="no run folder"):
     summary.read_run(tmp_path)
+
+
+def test_context_that_is_known_late_is_asked_for_each_time(records):
+  sources = ["measured (a)"]
+  context = {"joules_source": lambda: sources[-1]}
+
+  def summarised():
+    return summary.summarise(
+      records, initial=None, test_sizes=None, anytime=[], context=context
+    )["joules_source"]
+
+  assert summarised() == "measured (a)"
+  sources.append("partly measured (a)")
+  assert summarised() == "partly measured (a)"

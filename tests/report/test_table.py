@@ -108,8 +108,27 @@ def test_sources_of_energy(read):
     read("a"),
     read("b", joules_source="measured: a counter"),
     read("c", joules_source=None),
+    read("d", joules_source="partly measured (GPU 0 (A: B))"),
   ]
-  assert table.joules_source(runs) == "measured, modelled, source unknown"
+  assert table.joules_source(runs) == (
+    "measured, modelled, partly measured, source unknown"
+  )
+
+
+def test_energy_is_named_once_where_all_agree_and_by_recipe_elsewhere(read):
+  measured = [
+    read(f"er{seed}", recipe="er", seed=seed, joules_source="measured (a: b)")
+    for seed in range(2)
+  ]
+  assert table.energy(measured) == "joules: measured (a: b)"
+  runs = [*measured, read("ft", recipe="ft", joules_source="modelled (5 W)")]
+  assert table.energy(runs) == (
+    "joules: of er, measured (a: b); of ft, modelled (5 W)"
+  )
+  mixed = read("er2", recipe="er", seed=2, joules_source="modelled (5 W)")
+  assert table.energy([*measured, mixed]) == (
+    "joules: measured (a: b), modelled (5 W)"
+  )
 
 
 def test_amounts():
