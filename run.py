@@ -33,6 +33,7 @@ import time
 from absl import app, flags, logging
 
 from jcl import base, spec
+from jcl.meters import named
 
 FLAGS = flags.FLAGS
 
@@ -151,11 +152,22 @@ _EVALUATE_EVERY = flags.DEFINE_integer(
 _CHECKPOINT_SECONDS = flags.DEFINE_float(
   "checkpoint_seconds", 60.0, "time between checkpoints mid-experience"
 )
+_MEMORY_BUDGET = flags.DEFINE_string(
+  "memory_budget",
+  None,
+  "bytes for the memory hierarchy of recipes that have one (carm, miro), such "
+  "as 64MiB; or a file that says so, which may be rewritten while the run goes "
+  "on; or auto: half of what the machine has left, and what its cgroup allows",
+)
 _SECONDS_BUDGET = flags.DEFINE_float(
   "seconds_budget", None, "training seconds for each whole run"
 )
-_JOULES_BUDGET = flags.DEFINE_float(
-  "joules_budget", None, "joules (modelled) for each whole run"
+_ENERGY_BUDGET = flags.DEFINE_string(
+  "energy_budget",
+  None,
+  "joules, counted as --meter says, for each whole run, such as 1500; or a "
+  "file that says so, such as 1500J, which may be rewritten while the run goes "
+  "on: it is read again at every experience",
 )
 _FLOPS_BUDGET = flags.DEFINE_float(
   "flops_budget", None, "floating-point operations for each whole run"
@@ -163,8 +175,23 @@ _FLOPS_BUDGET = flags.DEFINE_float(
 _TRAIN_SHARE = flags.DEFINE_float(
   "train_share", 1.0, "share of a full step's time for recipes that select"
 )
-_IDLE_WATTS = flags.DEFINE_float("idle_watts", None, "power of an idle device")
-_BUSY_WATTS = flags.DEFINE_float("busy_watts", None, "power of a busy device")
+_METER = flags.DEFINE_enum(
+  "meter",
+  "auto",
+  list(named.NAMES),
+  "where joules come from; rails: power monitors at a board's input, as on a "
+  "Jetson; nvml: counters of NVIDIA GPUs (pip install nvidia-ml-py); rapl: "
+  "counters of the processor (root only on most machines); modelled: seconds "
+  "times watts, with no sensor; auto: the first of these that measures what "
+  "computes. A sensor sees all programs: let nothing else run. A run may be "
+  "taken up again with another meter and then says 'partly measured'",
+)
+_IDLE_WATTS = flags.DEFINE_float(
+  "idle_watts", None, "power of an idle device, where no meter measures it"
+)
+_BUSY_WATTS = flags.DEFINE_float(
+  "busy_watts", None, "power of a busy device, where no meter measures it"
+)
 _LIST = flags.DEFINE_bool("list", False, "print every choice and stop")
 _ESTIMATE = flags.DEFINE_bool(
   "estimate", False, "print what the run would take and stop"
@@ -248,16 +275,18 @@ def _learn() -> int:
     recipes.build(text)  # a mistake here is told before any data is read
   device = devices.detect(_IDLE_WATTS.value, _BUSY_WATTS.value)
   print(devices.describe(device), flush=True)
+  meter = _meter(device)
   source = _source()
   network = _network(_stream(source, _seeds()[0]))
   # Building every kind of run once tells mistakes before any work; each run is
   # built again when its turn comes, since its clock starts then.
   first = {
-    text: _assemble(source, network, text, _seeds()[0], device)
+    text: _assemble(source, network, text, _seeds()[0], device, meter.meter)
     for text in texts
   }
   if _ESTIMATE.value:
     return _estimate(first)
+  _print_meter(first[texts[0]].ledger, meter)
   del first
   folder = _folder(texts)
   with workdir.explained(folder):
@@ -268,7 +297,7 @@ def _learn() -> int:
     for seed in _seeds():
       for text in texts:
         runs.append(folder / _slug(text) / f"seed_{seed}")
-        setting = _assemble(source, network, text, seed, device)
+        setting = _assemble(source, network, text, seed, device, meter.meter)
         context = {"recipe": _recipe(text), "environment": {"flags": _flags()}}
         session.run(setting, runs[-1], _options(), context)
         if seed == _seeds()[0]:
@@ -322,10 +351,24 @@ def _network(stream) -> base.Network:
   return precision.with_precision(network, _PRECISION.value)
 
 
-def _assemble(source, network, text: str, seed: int, device):
+def _meter(device):
+  """Returns what counts joules, and why nothing else does."""
+  from jcl.meters import modelled
+
+  power = modelled.Power(device.idle_watts, device.busy_watts, device.source)
+  return named.find(_METER.value, power, platform=device.platform)
+
+
+def _print_meter(ledger, found) -> None:
+  reasons = "; ".join(f"not {kind}: {why}" for kind, why in found.unused)
+  print(f"joules: {ledger.source}; {reasons}", flush=True)
+
+
+def _assemble(source, network, text: str, seed: int, device, meter):
   """Puts one run together from the flags."""
   from jcl import recipes, session
   from jcl.control import limits
+  from jcl.hierarchy import limits as live
 
   training = base.Training(
     learning_rate=_LEARNING_RATE.value,
@@ -343,13 +386,17 @@ def _assemble(source, network, text: str, seed: int, device):
   complete = session.complete(method, training.over(default))
   budgets = {
     "seconds": _SECONDS_BUDGET.value,
-    "joules": _JOULES_BUDGET.value,
     "flops": _FLOPS_BUDGET.value,
   }
   total = dataclasses.replace(
     base.UNLIMITED, **{k: v for k, v in budgets.items() if v is not None}
   )
-  controller = limits.within(complete.epochs, total, _TRAIN_SHARE.value)
+  controller = limits.within(
+    complete.epochs,
+    total,
+    _TRAIN_SHARE.value,
+    live.parse(_ENERGY_BUDGET.value, "joules"),
+  )
   return session.assemble(
     _stream(source, seed),
     network,
@@ -359,6 +406,7 @@ def _assemble(source, network, text: str, seed: int, device):
     _options(),
     controller,
     device,
+    meter,
   )
 
 
@@ -388,6 +436,7 @@ def _options():
     cache_dir=_cache_dir(),
     evaluate_every=_EVALUATE_EVERY.value,
     checkpoint_seconds=_CHECKPOINT_SECONDS.value,
+    memory_budget=_MEMORY_BUDGET.value,
     resume=_RESUME.value,
   )
 
@@ -439,6 +488,8 @@ def _shared() -> dict[str, object]:
     "data_dir",
     "checkpoint_seconds",
     "cache_dir",
+    "memory_budget",
+    "meter",
   }
   return {k: v for k, v in _flags().items() if k not in own}
 
@@ -482,6 +533,7 @@ def _write_report(folders: list[Path], target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     path = page.write(runs, target)
   print(table.text(table.comparison(runs)))
+  print(table.energy(runs))
   print(f"report: {path}")
 
 

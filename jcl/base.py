@@ -170,20 +170,24 @@ class Objective(NamedTuple):
   `track(state, traced)` follows every update. `begin(state, params, stats,
   scope)` opens an experience; when it ends, `accumulate(forward, params,
   stats, batch, scope, state, key)` sees each of its batches once more, after
-  which `finish(state, params, stats, scope)` closes it.
+  which `finish(state, params, stats, scope)` closes it. Once the memory has
+  taken the experience in, `review(forward, params, stats, memory, scope,
+  state)` sees the whole of it [M, ...], with a network in evaluation mode.
   """
 
   loss: Callable[..., tuple[jax.Array, Aux]]
   num_draws: int = 0
   # network -> extras of one example that a memory has to store for this loss
   stores: Callable[["Network"], dict[str, Array]] = _no_extras
-  init: Callable[[Params, Stats], Any] = _nothing
+  init: Callable[..., Any] = _nothing  # (params, stats, *sizes(network))
+  sizes: Callable[["Network"], tuple[int, ...]] = _nothing
   reference: Callable[..., tuple[jax.Array, Aux]] | None = None
   project: Callable[[Params, Params, tuple[Batch, ...]], Params] | None = None
   track: Callable[[Any, Traced], Any] | None = None
   begin: Callable[..., Any] | None = None
   accumulate: Callable[..., Any] | None = None
   finish: Callable[..., Any] | None = None
+  review: Callable[..., Any] | None = None
 
 
 class Replay(NamedTuple):
@@ -194,6 +198,9 @@ class Replay(NamedTuple):
   the whole experience behind it, "never" for none. A `rebuild(state, batch)`
   instead of `add` runs on the host at the end of an experience with all its
   examples and their features under `extras["features"]` [N, D].
+
+  Of a memory on the host (`fed`) the draws come with the batch: behind its B
+  rows stand those of the first draw, of the second one and so on.
   """
 
   capacity: int | str  # M slots, or bytes such as "2MB"
@@ -203,6 +210,7 @@ class Replay(NamedTuple):
   sample: Callable[[Key, ReplayState, Scope], Batch]  # [R, ...]
   when: Literal["step", "before", "after", "never"] = "step"
   rebuild: Callable[[ReplayState, Batch], ReplayState] | None = None
+  fed: bool = False
 
 
 class Probe(NamedTuple):
@@ -246,11 +254,14 @@ class Predictor(NamedTuple):
   `fit(network_apply, params, stats, memory)` prepares what the scores need
   from the memory (a `Batch` [M, ...] or None); `scores(network_apply, params,
   stats, x, fitted)` returns [B, C]. `network_apply(params, stats, x, taps)`
-  normalises its input and runs in evaluation mode.
+  normalises its input and runs in evaluation mode. What `recalls(state)` picks
+  from the objective's state, `fit` gets as further arguments.
   """
 
   fit: Callable[..., Any]
   scores: Callable[..., jax.Array]
+  reads_memory: bool = False
+  recalls: Callable[[Any], tuple[Any, ...]] = _nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,6 +346,50 @@ class Training:
     return dataclasses.replace(fallback, **mine)
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """How the sizes of a memory hierarchy are chosen while a run goes on.
+
+  Ma et al., "Cost-effective On-device Continual Learning over Memory Hierarchy
+  with Miro", MobiCom 2023: short trials of several sizes on a share of the
+  data; of the `cutline` best by accuracy, the one most worth its energy.
+  """
+
+  policy: Literal[
+    "utility", "accuracy", "energy", "log", "largest", "half", "random"
+  ] = "utility"
+  cutline: float = 0.5  # share of the sizes, best accuracy first
+  share: float = 0.05  # of the examples, in trials
+  epochs: int = 5  # of a trial
+  warmup: int = 10  # epochs on the new classes that all trials begin with
+  start: int = 1  # first experience with trials; before it sizes are fixed
+  held_out: int = 20  # stored examples of a class that judge trials
+  halving: bool = True  # sizes that fall behind are dropped on the way
+  grid: tuple[tuple[int, int], ...] = ()  # sizes to try; (): by the budget
+
+
+@dataclasses.dataclass(frozen=True)
+class Hierarchy:
+  """An episodic memory in RAM above a store of every example.
+
+  Lee et al., "CarM: Hierarchical Episodic Memory for Continual Learning", DAC
+  2022: examples that are replayed are exchanged for others of the store.
+  """
+
+  em: int | str  # size of the episodic memory, in examples or bytes
+  sb: int | str  # of the stream buffer: examples of the present experience
+  swap: float = 1.0  # share of replayed examples that is exchanged
+  # Which leave: any, or the easy ones; "late": those after half the epochs.
+  gate: Literal["random", "hard", "late"] = "random"
+  balanced: bool = False  # the same share of every class leaves
+  keep: Literal["ring", "greedy", "herding", "reservoir"] = "ring"
+  remainder: Literal["spread", "drop"] = "spread"
+  # What an epoch goes through: both sizes, one of them (the other is drawn
+  # from by the objective, or not at all), or all that is stored.
+  trains: Literal["both", "memory", "stream", "store"] = "both"
+  plan: Plan | None = None
+
+
 class Pruning(NamedTuple):
   """When channels that have faded are taken out of the network."""
 
@@ -359,6 +414,7 @@ class Method(NamedTuple):
   restart: bool = False
   training: Training = Training()
   pruning: Pruning | None = None
+  hierarchy: Hierarchy | None = None
 
 
 @dataclasses.dataclass(frozen=True)

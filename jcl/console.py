@@ -87,6 +87,8 @@ class Progress:
     shown = {
       "experience": f"{min(place.experience + 1, self._count)}/{self._count}"
     }
+    if event.kind == "paused":
+      shown["paused"] = "no memory"
     if "loss" in event.scalars:
       shown["loss"] = f"{event.scalars['loss']:.3f}"
     if self._accuracy:

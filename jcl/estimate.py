@@ -3,11 +3,12 @@
 import dataclasses
 import statistics
 import time
+from typing import Any
 
 import jax
 import numpy as np
 
-from jcl import loop
+from jcl import loop, tiering
 from jcl.cost import count
 from jcl.streams import batching
 from jcl.train import gather
@@ -32,6 +33,11 @@ class Estimate:
 
 def of(setting: loop.Setting) -> Estimate:
   """Compiles the train step and times a few updates on the first batches."""
+  with tiering.opened(setting, None) as opened:
+    return _of(opened)
+
+
+def _of(setting: loop.Setting) -> Estimate:
   learner, ledger = setting.learner, setting.ledger
   state, selection = learner.init(setting.key)
   place = loop.Place(selection=selection)
@@ -44,7 +50,11 @@ def of(setting: loop.Setting) -> Estimate:
   )
   num_steps = learner.steps_per_dispatch
   rows = np.resize(rows, (num_steps, rows.shape[1]))
-  source = gather.Experiences(setting.stream, [0])
+  source: Any = gather.Experiences(setting.stream, [0])
+  if setting.tiers is not None:
+    tiering.begin(setting, state, place, scope)
+    source = loop.source_of(setting, 0)
+    rows = np.where(rows < len(source), rows, -1)
   batches = learner.put_batches(source.batch(rows))
   times = []
   for _ in range(_TRIALS):
@@ -62,10 +72,17 @@ def of(setting: loop.Setting) -> Estimate:
     step_seconds=step_seconds,
     steps=steps,
     examples=learner.rows_per_step,
-    replay_bytes=count.num_bytes(state.replay.items) if state.replay else 0,
+    replay_bytes=_replay_bytes(setting, state),
     joules=ledger.device.joules(steps * step_seconds),
     joules_source=ledger.device.source,
   )
+
+
+def _replay_bytes(setting: loop.Setting, state) -> int:
+  tiers = setting.tiers
+  if tiers is not None:
+    return tiers.row_bytes * sum(map(tiers.in_examples, tiers.wanted))
+  return count.num_bytes(state.replay.items) if state.replay else 0
 
 
 def text(estimate: Estimate) -> str:

@@ -5,7 +5,7 @@ and checkpoints are consumers of the events it yields. All it needs to go on
 after a stop is in the last event: a `LearnerState` and a `Place`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 import dataclasses
 import math
 from typing import Any
@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jcl import base, reselection
+from jcl import base, reselection, scoring, tiering
 from jcl.cost import count
 from jcl.progress import Event, Place, Setting, Tally
 from jcl.streams import batching
 from jcl.train import gather
 
-EXTRACT = 500  # examples per batch when features are read for a memory
+_EXTRACT = 500  # examples per batch when features are read for a memory
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -32,7 +32,7 @@ def start(setting: Setting) -> tuple[base.LearnerState, Place]:
   state, selection = learner.init(setting.key_for(0))
   place = Place(selection=selection, control=setting.controller.init())
   everything = np.ones(stream.num_classes, bool)
-  scores = _evaluate(setting, state, everything)
+  scores = scoring.evaluate(setting, state, everything)
   place.initial = (scores.accuracy, scores.accuracy_task)
   return state, place
 
@@ -43,7 +43,8 @@ def run(
   """Learns the rest of the stream from `place` on.
 
   Yields an event at the start and end of every experience, after every
-  dispatch of steps, and after every evaluation mid-way. The same setting and
+  dispatch of steps, after every evaluation mid-way, and twice a second while
+  the host allows too little memory to go on. The same setting and
   seed give the same states, wherever the run was stopped and taken up again.
 
   Raises:
@@ -56,7 +57,7 @@ def run(
       yield Event("begin", state, place, {})
     yield from (steps := _Steps(setting, state, place, scope)).events()
     state = _end(setting, steps.state, place, scope)
-    place.records.append(_record(setting, state, place, scope))
+    place.records.append(scoring.record(setting, state, place, scope))
     place.experience, place.begun = index + 1, False
     place.epoch = place.batch = 0
     yield Event("experience", state, place, {})
@@ -101,6 +102,8 @@ def _begin(setting, state, place, scope):
   if method.replay.when == "before":
     state = _offer(setting, state, index)
   state = learner.begin(state, scope)
+  if setting.tiers is not None:
+    tiering.begin(setting, state, place, scope)
   place.begun, place.chosen, place.choices = True, -1, []
   return state
 
@@ -120,6 +123,21 @@ def _dispatches(
     part = rows[start : start + size]
     batches = source.batch(_filled(part, size))
     yield setting.learner.put_batches(batches), len(part)
+
+
+def source_of(setting: Setting, index: int, memory: Any = None):
+  """Returns what experience `index` trains on.
+
+  Args:
+    setting: of the run.
+    index: of the experience, which has begun.
+    memory: examples on the device, where a method trains on them.
+  """
+  method = setting.learner.method
+  if setting.tiers is None:
+    return gather.training_set(method.gather, setting.stream, index, memory)
+  draws = method.objective.num_draws if method.replay.fed else 0
+  return setting.tiers.source(draws, method.replay.num_samples)
 
 
 def _filled(rows: np.ndarray, size: int) -> np.ndarray:
@@ -149,9 +167,7 @@ class _Steps:
     self.setting, self.state = setting, state
     self.place, self.scope = place, scope
     memory = state.replay.items if state.replay else None
-    self.source = gather.training_set(
-      setting.learner.method.gather, setting.stream, place.experience, memory
-    )
+    self.source = source_of(setting, place.experience, memory)
     self._order: tuple[int, np.ndarray] = (-1, np.zeros((0, 0), np.int32))
 
   def events(self) -> Iterator[Event]:
@@ -160,11 +176,14 @@ class _Steps:
     ledger, key = setting.ledger, setting.key_for(1)
     if self._evaluation_due():  # a kill came between a step and this
       yield self._evaluated()
+    yield from self._wait()
     with ledger.timed("data"):
       pending = self._fetch(place.epoch, place.batch, place.step)
-    if pending is None:
-      return
     while pending is not None and not self._limit_reached():
+      waited = yield from self._wait()
+      if waited:
+        pending = self._fetch_again()
+        continue
       self.state = reselection.choose_if_due(
         setting, self.state, place, self.scope, self.source
       )
@@ -181,21 +200,68 @@ class _Steps:
         self.state, info = program.call(
           key, self.state, batches, np.int32(num_steps), self.scope
         )
-        # While the device works.
+        # While the device works. What is exchanged goes first, so that a run
+        # that is resumed fetches the same.
+        if setting.tiers is not None:
+          setting.tiers.apply(place.step + num_steps)
         pending = self._fetch(after[0], after[1], place.step + num_steps)
+        self._exchange(ids[:num_steps])
         info = jax.tree.map(np.asarray, info)
+      if self._gated:
+        self._exchange(ids[:num_steps], info.hardness)
       place.spent += took.cost
       scalars = self._tally(info, ids, num_steps, took.cost.seconds)
       place.step += num_steps
       place.epoch, place.batch = after
+      if setting.tiers is not None and tiering.between(setting, place):
+        pending = self._fetch_again()
       yield Event("steps", self.state, place, scalars)
       if self._evaluation_due():
         yield self._evaluated()
 
+  def _wait(self) -> Generator[Event, None, bool]:
+    """Waits while the host allows too little memory; tells whether it did."""
+    setting, waited = self.setting, False
+    while setting.tiers is not None and tiering.starved(setting, self.place):
+      waited = True
+      yield Event("paused", self.state, self.place, {})
+    return waited
+
+  def _fetch_again(self):
+    """Fetches as `_fetch`, as the epoch goes through other examples by now."""
+    place = self.place
+    rows = _rows(self.setting, self.source, place.experience, place.epoch)
+    if 0 < len(rows) <= place.batch:  # it ends earlier, then
+      place.epoch, place.batch = place.epoch + 1, 0
+    self._order = -1, rows
+    return self._fetch(place.epoch, place.batch, place.step)
+
+  @property
+  def _gated(self) -> bool:
+    """Whether what leaves the memory depends on what a step found."""
+    tiers = self.setting.tiers
+    return tiers is not None and tiers.hierarchy.gate != "random"
+
+  def _exchange(self, ids: np.ndarray, hardness: Any = None) -> None:
+    """Has replayed examples exchanged, as soon as it is known which."""
+    if self.setting.tiers is None or self._gated != (hardness is not None):
+      return
+    if hardness is None:
+      hardness = np.zeros_like(ids, np.float32)
+    tiering.after_steps(
+      self.setting, self.place, self.place.step, ids, hardness
+    )
+
   def _shares(self) -> dict[str, float]:
     """How a dispatch divides between the stream and what is replayed."""
+    tiers = self.setting.tiers
+    if tiers is not None and tiers.span:
+      replayed = tiers.span / max(len(self.source), 1)
+      return {"train": 1 - replayed, "replay": replayed}
     memory = self.state.replay
-    empty = not memory or int(memory.seen) == 0
+    empty = (not memory or int(memory.seen) == 0) and not (
+      tiers is not None and len(tiers.em)
+    )
     replayed = 0.0 if empty else self.setting.learner.replay_share
     return {"train": 1 - replayed, "replay": replayed}
 
@@ -269,7 +335,7 @@ class _Steps:
 
   def _evaluated(self) -> Event:
     self.place.evaluated = self.place.step
-    scores = _evaluate(self.setting, self.state, self.scope.head)
+    scores = scoring.evaluate(self.setting, self.state, self.scope.head)
     scalars = {
       "accuracy": scores.accuracy,
       "accuracy_task": scores.accuracy_task,
@@ -296,11 +362,16 @@ def _end(setting, state, place, scope) -> base.LearnerState:
   state = learner.finish(state, scope)
   if replay.when == "after":
     state = _offer(setting, state, index)
+  if setting.tiers is not None:
+    tiering.end(setting, state, place)
   if replay.rebuild is not None:
     examples = _with_features(setting, state, index)
     with setting.ledger.timed("replay"):
       rebuilt = replay.rebuild(state.replay, examples)
       state = state._replace(replay=learner.put(rebuilt))
+  if objective.review is not None:
+    memory = None if setting.tiers is None else setting.tiers.memory()
+    state = learner.review(state, scope, memory)
   return state
 
 
@@ -308,61 +379,15 @@ def _with_features(setting, state, index) -> base.Batch:
   """Returns all examples of an experience [N, ...] with their features."""
   source = gather.Experiences(setting.stream, [index])
   rows = np.arange(len(source), dtype=np.int32)
-  rows = np.pad(rows, (0, -len(rows) % EXTRACT), constant_values=-1)
+  rows = np.pad(rows, (0, -len(rows) % _EXTRACT), constant_values=-1)
   parts = []
-  for chunk in rows.reshape(-1, 1, EXTRACT):
+  for chunk in rows.reshape(-1, 1, _EXTRACT):
     part = jax.tree.map(lambda leaf: leaf[0], source.batch(chunk))
-    features = setting.learner.features(state, part.x)
+    features = setting.learner.outputs(state, part.x, "features")
     parts.append(part._replace(extras={"features": features}))
   return jax.tree.map(
     lambda *leaves: np.concatenate(leaves)[: len(source)], *parts
   )
-
-
-def _evaluate(setting, state, head):
-  stream = setting.stream
-  with stream.held_out.open() as test_sets:
-    return setting.learner.evaluate(state, test_sets, stream.task_classes, head)
-
-
-def _record(setting, state, place, scope) -> base.Record:
-  """Evaluates and sums up the experience that just ended."""
-  learner, stream, tally = setting.learner, setting.stream, place.tally
-  scores = _evaluate(setting, state, scope.head)
-  network, chosen = learner.network, place.selection.trainable
-  sizes = [math.prod(tensor.shape) for tensor in network.tensors]
-  trained = sum(n for n, yes in zip(sizes, chosen, strict=True) if yes)
-  return base.Record(
-    experience=place.experience,
-    classes=stream.experiences[place.experience].classes,
-    decision=place.decision,
-    trained=(sum(chosen), len(chosen)),
-    parameters=(trained, sum(sizes)),
-    steps=tally.steps,
-    examples=int(tally.examples),
-    loss=tally.loss / max(tally.steps, 1),
-    online_accuracy=tally.online_correct / max(tally.online_examples, 1),
-    accuracy=scores.accuracy,
-    accuracy_task=scores.accuracy_task,
-    accuracy_class=scores.accuracy_class,
-    memory=_memory_summary(state, stream.num_classes),
-    costs=setting.ledger.drain(),
-    peak_bytes=count.peak_rss_bytes(),
-    choices=tuple(place.choices),
-  )
-
-
-def _memory_summary(state, num_classes) -> dict[str, Any]:
-  if not state.replay:
-    return {"examples": 0, "bytes": 0, "per_class": [0] * num_classes}
-  items = state.replay.items
-  filled = np.asarray(items.weight) > 0
-  per_class = np.bincount(np.asarray(items.y)[filled], minlength=num_classes)
-  return {
-    "examples": int(filled.sum()),
-    "bytes": count.num_bytes(items),
-    "per_class": per_class.tolist(),
-  }
 
 
 def expected_steps(setting: Setting, place: Place) -> int:
@@ -379,5 +404,7 @@ def expected_steps(setting: Setting, place: Place) -> int:
       examples = sum(sizes[: index + 1])
     if gathered == "memory":
       examples = min(examples, learner.memory_slots)
+    if setting.tiers is not None:
+      examples = setting.tiers.expected_rows(sum(sizes[:index]), sizes[index])
     total += epochs * batching.num_batches(examples, learner.stream_rows)
   return total

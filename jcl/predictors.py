@@ -13,6 +13,13 @@ NEVER = -1e9
 _ROWS = 500  # exemplars per forward pass
 
 
+class Layer(NamedTuple):
+  """What `rescaled` reads the outputs with."""
+
+  scale: jax.Array  # [C]
+  shift: jax.Array  # [C]
+
+
 class Means(NamedTuple):
   """What `nearest_mean` keeps of the exemplars."""
 
@@ -32,6 +39,28 @@ def logits() -> base.Predictor:
     return network_apply(params, stats, x, ()).logits
 
   return base.Predictor(fit, scores)
+
+
+def rescaled() -> base.Predictor:
+  """Scores classes by scale * output + shift, as the objective remembers them.
+
+  The bias correction layers of Wu et al., "Large Scale Incremental Learning",
+  CVPR 2019: the objective's state has `scale` [C] and `shift` [C], as
+  that of `objectives.bias.bias_correction`.
+  """
+
+  def fit(network_apply, params, stats, memory, scale, shift):
+    del network_apply, params, stats, memory
+    return Layer(scale, shift)
+
+  def scores(network_apply, params, stats, x, fitted):
+    outputs = network_apply(params, stats, x, ()).logits
+    return fitted.scale * jnp.asarray(outputs, jnp.float32) + fitted.shift
+
+  def recalls(state):
+    return state.scale, state.shift
+
+  return base.Predictor(fit, scores, recalls=recalls)
 
 
 def nearest_mean(features: str = "features") -> base.Predictor:
@@ -75,7 +104,7 @@ def nearest_mean(features: str = "features") -> base.Predictor:
     )
     return jnp.where(fitted.known, -distance, NEVER)
 
-  return base.Predictor(fit, scores)
+  return base.Predictor(fit, scores, reads_memory=True)
 
 
 def _unit_length(vectors):

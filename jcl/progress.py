@@ -43,13 +43,14 @@ class Place:
   tally: Tally = dataclasses.field(default_factory=Tally)
   spent: base.Cost = base.Cost()  # training cost of this experience
   initial: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+  tiers: dict[str, Any] | None = None  # what a memory hierarchy holds
   records: list[base.Record] = dataclasses.field(default_factory=list)
 
 
 class Event(NamedTuple):
   """Something that happened; the state is valid until the next event."""
 
-  kind: Literal["begin", "steps", "evaluated", "experience"]
+  kind: Literal["begin", "steps", "evaluated", "paused", "experience"]
   state: base.LearnerState
   place: Place
   scalars: dict[str, Any]  # what is worth logging, Python numbers
@@ -66,6 +67,7 @@ class Setting:
   seed: int
   evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
   times: Any = None  # `selection.times.TensorTimes`, where a selector asks
+  tiers: Any = None  # `hierarchy.tiers.Tiers`, where the method asks for them
   lead: int = 0  # updates between a choice and its training, while it compiles
 
   @property

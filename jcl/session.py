@@ -17,11 +17,13 @@ from absl import logging
 import jax
 import numpy as np
 
-from jcl import base, console, loop, pruning
+from jcl import base, console, loop, pruning, tiering
 from jcl import workdir as workdir_lib
 from jcl.control import fixed as fixed_control
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
+from jcl.hierarchy import limits
+from jcl.meters import meter as meters
 from jcl.profiling import learners
 from jcl.streams import stream as stream_lib
 from jcl.train import augment as augmentation
@@ -63,6 +65,9 @@ class Options:
   cache_dir: str | None = None
   evaluate_every: int = 0  # updates; 0: at the end of experiences only
   checkpoint_seconds: float = 60.0
+  # Bytes that a memory hierarchy may take, such as "64MiB"; a file that says
+  # so and may be rewritten at any time; or "auto".
+  memory_budget: str | None = None
   resume: bool = True
   progress: bool | None = None  # None: where standard error is a terminal
 
@@ -97,6 +102,7 @@ def assemble(
   options: Options = Options(),
   controller: base.Controller | None = None,
   device: devices.Device | None = None,
+  meter: meters.Meter | None = None,
 ) -> loop.Setting:
   """Puts the parts of a run together and checks that they fit.
 
@@ -110,7 +116,9 @@ def assemble(
     options: how to carry it out.
     controller: decides each experience's effort; the method's own goes first,
       and where there is neither every experience gets `training.epochs`.
-    device: prices joules; detected where absent.
+    device: prices joules that no meter measures; detected where absent.
+    meter: counts joules while the run goes on, see `meters.named.find`; None
+      and one that only models leave all of them to the device.
 
   Raises:
     ValueError: where parts do not fit, saying which and what to change.
@@ -133,8 +141,10 @@ def assemble(
     stream.std,
     augmentation.build(options.augment, stream.example_shape),
   )
+  if options.memory_budget != "auto":
+    limits.parse(options.memory_budget)  # tells of nonsense at once
   device = device or devices.detect()
-  ledger = ledger_lib.Ledger(device)
+  ledger = ledger_lib.Ledger(device, meter=meter)
   learner = learner_lib.Learner(
     network,
     method,
@@ -174,6 +184,7 @@ def run(
   Raises:
     WorkdirError: where the work directory is in use, was made with other
       arguments, or cannot be written.
+    ValueError: where the meter's sensor cannot be read any more.
     Interrupted: after SIGINT or SIGTERM, once everything is saved.
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
@@ -188,6 +199,10 @@ def run(
     stack.callback(folder.close)
     stack.callback(setting.learner.compiler.close)
     stopped = stack.enter_context(console.signals())
+    stack.enter_context(setting.ledger.metered())
+    setting = stack.enter_context(
+      tiering.opened(setting, folder.path, options.memory_budget)
+    )
     snapshot = folder.restore(
       lambda place: pruning.rebuilt(setting, place).learner.template(
         place.selection
@@ -202,6 +217,7 @@ def run(
         "resuming at experience %d, step %d", place.experience, place.step
       )
     setting = profiled(setting, options, folder)
+    tiering.restore(setting, place)
     folder.begin(setting, place)
     bar = stack.enter_context(
       console.Progress(setting, place, about["recipe"], options.progress)
@@ -243,7 +259,7 @@ def profiled(
     times = learners.profile(
       learner,
       method,
-      learner.put_batches(source.batch(rows)),
+      learner.put_batches(learner.with_draws(source.batch(rows))),
       loop.scope_of(setting, 0),
       folder=None if options.cache_dir is None else Path(options.cache_dir),
       device=devices.describe(setting.ledger.device),
@@ -268,6 +284,7 @@ def learn(
   options: Options = Options(),
   controller: base.Controller | None = None,
   context: Mapping[str, Any] | None = None,
+  meter: meters.Meter | None = None,
   **training: Any,
 ) -> Result:
   """Learns a stream and returns what came of it.
@@ -287,6 +304,7 @@ def learn(
     context: what the summary should say of the run, such as its recipe's name
       and options; a resumed run must give the same, except under
       "environment".
+    meter: counts the run's joules, which are modelled without; see `assemble`.
     **training: fields of `base.Training`, such as `epochs=1`.
 
   Raises:
@@ -304,6 +322,7 @@ def learn(
     seed,
     options,
     controller,
+    meter=meter,
   )
   return run(setting, workdir, options, context)
 
@@ -313,7 +332,13 @@ def _about(setting, options, context) -> dict[str, Any]:
   learner, stream = setting.learner, setting.stream
   training = dataclasses.asdict(learner.training)
   carried = dataclasses.asdict(options)
-  for name in ("checkpoint_seconds", "resume", "progress", "cache_dir"):
+  for name in (
+    "checkpoint_seconds",
+    "resume",
+    "progress",
+    "cache_dir",
+    "memory_budget",
+  ):
     del carried[name]
   return {
     "recipe": {"name": "custom", "options": {}},
@@ -333,7 +358,8 @@ def _about(setting, options, context) -> dict[str, Any]:
     "training": training,
     "options": carried,
     "seed": setting.seed,
-    "joules_source": setting.ledger.device.source,
+    # It may turn from measured to partly measured as the run goes on.
+    "joules_source": lambda: setting.ledger.source,
     "environment": {
       "device": devices.describe(setting.ledger.device),
       "versions": _versions(),

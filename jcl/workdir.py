@@ -13,7 +13,7 @@ import jax
 
 from jcl import base, checkpoint, loop
 from jcl.profiling import store
-from jcl.report import events, profile, selections, summary
+from jcl.report import events, hierarchy, profile, selections, summary
 from jcl.selection import times as times_lib
 
 # Parts of a run's description that may differ when it is taken up again.
@@ -114,6 +114,9 @@ class Folder:
         self.path / "events", place.step if place.step else None
       )
       self._stack.callback(self._events.close)
+      if setting.tiers is not None:
+        # Drawn once, so that the run's own time is free of it.
+        self._stack.callback(self._draw, self.path)
 
   def read_profile(self) -> times_lib.TensorTimes | None:
     """Returns the profile that the run began with, None before."""
@@ -154,6 +157,8 @@ class Folder:
       with explained(self.path), self._setting.ledger.timed("checkpoint"):
         ledger = self._setting.ledger.state()
         gathered = dataclasses.asdict(self._stretch)
+        if self._setting.tiers is not None:
+          place.tiers = self._setting.tiers.state()
         self._checkpoints.save(
           checkpoint.Snapshot(event.state, place, ledger, gathered)
         )
@@ -209,6 +214,9 @@ class Folder:
         figure = selections.picture(choices, network.tensors)
         figure.savefig(self.path / "selections.png", dpi=120)
     return found
+
+  def _draw(self, path: Path) -> None:
+    hierarchy.save(summary.read_run(path))
 
   def close(self) -> None:
     """Waits for what is being written and gives the folder free."""
@@ -354,11 +362,11 @@ def _clear(path: Path) -> None:
   """Removes what an earlier run wrote, and nothing else."""
   import shutil
 
-  for name in ("checkpoints", "events"):
+  for name in ("checkpoints", "events", "store", "extras"):
     shutil.rmtree(path / name, ignore_errors=True)
   kept = (
-    "config.json curve.jsonl profile.csv profile.json profile.png "
-    "records.jsonl selections.png summary.json"
+    "config.json curve.jsonl hierarchy.png profile.csv profile.json "
+    "profile.png records.jsonl selections.png summary.json trials.png"
   )
   for name in kept.split():
     (path / name).unlink(missing_ok=True)

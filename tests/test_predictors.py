@@ -38,6 +38,18 @@ def test_logits_are_the_scores():
   np.testing.assert_array_equal(scores, [[3, 8, -3, -8]])
 
 
+def test_outputs_pass_the_layers_that_the_objective_remembers():
+  predictor = predictors.rescaled()
+  scale, shift = np.array([1, 2, 0.5, 1]), np.array([0, -1, 3, 0])
+  state = predictors.Layer(scale, shift)
+  recalled = predictor.recalls(state)
+  fitted = predictor.fit(_apply, PARAMS, {}, None, *recalled)
+  x = np.array([[3.0, 4.0]], np.float32)
+  scores = predictor.scores(_apply, PARAMS, {}, x, fitted)
+  np.testing.assert_allclose(scores, [[3, 15, 1.5, -8]])
+  assert predictors.logits().recalls(state) == ()
+
+
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_nearest_mean_by_hand(wrap):
   predictor = predictors.nearest_mean("body")

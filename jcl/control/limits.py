@@ -1,5 +1,6 @@
 """A budget for a whole run, shared out over its experiences."""
 
+from collections.abc import Callable
 import dataclasses
 import math
 
@@ -10,7 +11,10 @@ _UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
 
 
 def within(
-  epochs: int, total: base.Cost, budget: float = 1.0
+  epochs: int,
+  total: base.Cost,
+  budget: float = 1.0,
+  joules: Callable[[], float] | None = None,
 ) -> base.Controller:
   """Stops each experience's training at its share of what is left.
 
@@ -23,6 +27,8 @@ def within(
     epochs: passes over an experience where no limit stops it before.
     total: of the whole run; infinite where there is no limit.
     budget: as for `fixed.fixed`.
+    joules: returns what the whole run may take, which may change as it goes on;
+      asked at the beginning of every experience. None leaves it to `total`.
   """
   fixed.check(epochs, budget)
   limits = {
@@ -36,13 +42,16 @@ def within(
         f"a budget of {value:g} {name}: give more than 0, or infinity where "
         "there is no limit"
       )
-  if not limits:
+  if not limits and joules is None:
     return fixed.fixed(epochs, budget)
 
   def decide(state, seen):
+    now = dict(limits)
+    if joules is not None:
+      now["joules"] = min(joules(), now.get("joules", math.inf))
     left = seen.num_experiences - seen.experience
     shares, reasons = {}, []
-    for name, value in limits.items():
+    for name, value in now.items():
       rest = max(value - getattr(seen.spent, name), 0.0)
       shares[name] = rest / left
       unit = _UNITS[name]

@@ -18,6 +18,25 @@ def cross_entropy() -> base.Objective:
   return base.Objective(loss)
 
 
+def binary_cross_entropy() -> base.Objective:
+  """Learns the current batch with a sigmoid of each output.
+
+  The loss of Rebuffi et al., "iCaRL: Incremental Classifier and Representation
+  Learning", CVPR 2017, without its distillation.
+  """
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    del memory, state
+    out = forward(params, stats, batch.x, key)
+    targets = jax.nn.one_hot(batch.y, out.logits.shape[-1])
+    value = losses.binary_cross_entropy(
+      out.logits, targets, batch.weight, scope.head
+    )
+    return value, base.Aux(out.stats, out.logits, {}, {})
+
+  return base.Objective(loss)
+
+
 def experience_replay(one_loss: bool = True) -> base.Objective:
   """Learns each batch together with one from the memory.
 

@@ -8,6 +8,7 @@ from typing import Any
 from jcl import base, spec
 from jcl.recipes import presets
 from jcl.recipes.agem import agem
+from jcl.recipes.bic import bic
 from jcl.recipes.bounds import finetune, joint
 from jcl.recipes.der import der, derpp
 from jcl.recipes.elastic import (
@@ -25,11 +26,14 @@ from jcl.recipes.ewc import ewc
 from jcl.recipes.gdumb import gdumb
 from jcl.recipes.icarl import icarl
 from jcl.recipes.lwf import lwf
+from jcl.recipes.memory import carm, miro, over, ram_only, storage_only
 from jcl.recipes.si import si
 
 __all__ = [
   "agem",
+  "bic",
   "bn_bias",
+  "carm",
   "der",
   "derpp",
   "elastic",
@@ -45,8 +49,11 @@ __all__ = [
   "joint",
   "lwf",
   "magnitude",
+  "miro",
   "pruning",
+  "ram_only",
   "si",
+  "storage_only",
 ]
 
 # Recipes that say what trains: they join any other behind a "+".
@@ -58,6 +65,9 @@ SELECTIONS = (
   "head_only",
   "magnitude",
 )
+
+# Recipes of a memory hierarchy: behind a "+", they hold another's memory.
+HIERARCHIES = ("carm", "miro", "ram_only")
 
 _TRAINING = tuple(field.name for field in dataclasses.fields(base.Training))
 
@@ -91,7 +101,8 @@ def build(text: str) -> base.Method:
   Beside a recipe's own options, every field of `base.Training` is one
   (`er:buffer=500,learning_rate=0.03`), and `preset=NAME` fills in published
   values where they are not given. Behind a "+" stands one of `SELECTIONS`,
-  which then says what trains: `er:buffer=500+elastic:rho=0.4`.
+  which then says what trains: `er:buffer=500+elastic:rho=0.4`; or one of
+  `HIERARCHIES`, which then holds the memory: `derpp+carm:em=500,sb=1000`.
 
   Args:
     text: name and options, in the notation of `spec.parse`.
@@ -102,6 +113,11 @@ def build(text: str) -> base.Method:
   parse(text)
   method, *more = map(_build, _parts(text))
   for chosen in more:
+    if chosen.hierarchy is not None:
+      if method.hierarchy is not None:
+        raise ValueError(f"{text!r}: one memory hierarchy is enough")
+      method = over(method, chosen)
+      continue
     method = method._replace(
       selector=chosen.selector,
       training=chosen.training.over(method.training),
@@ -110,7 +126,8 @@ def build(text: str) -> base.Method:
 
 
 def _parts(text: str) -> list[str]:
-  return re.split(rf"\+(?=(?:{'|'.join(SELECTIONS)})\b)", text)
+  behind = "|".join((*SELECTIONS, *HIERARCHIES))
+  return re.split(rf"\+(?=(?:{behind})\b)", text)
 
 
 def _build(text: str) -> base.Method:

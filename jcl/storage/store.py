@@ -161,6 +161,19 @@ class Store:
     label = self.contents.names.number("classes", str(name))
     return self.contents.index.ids_of(label, self._run_number(run))
 
+  def ids_of_task(self, task: int, run: str) -> np.ndarray:
+    """Returns the int64 ids that a run added under a task, [N] in order.
+
+    Raises:
+      ValueError: for a run that the store does not know.
+    """
+    index, number = self.contents.index, self._run_number(run)
+    columns, count = index.columns, index.count
+    found = (columns["run"][:count] == number) & (
+      columns["task"][:count] == task
+    )
+    return np.flatnonzero(found & (columns["offset"][:count] > 0))
+
   def labels_of(self, ids: Any) -> np.ndarray:
     """Returns [N] int32 positions in `classes`, without reading the disk."""
     ids = self._checked(ids)

@@ -59,8 +59,10 @@ def _shapes(
   learner, selection: base.Selection, max_steps: int
 ) -> tuple[Any, ...]:
   """Returns shapes of (key, state, batches, num_steps, scope)."""
-  leading = (max_steps, learner.batch_size)
-  blank = learner.example._replace(extras={})
+  leading = (max_steps, learner.batch_size + learner.fed_rows)
+  blank = learner.example
+  if not learner.fed_rows:
+    blank = blank._replace(extras={})
   batches = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(
       (*leading, *leaf.shape), leaf.dtype, sharding=learner.batch_sharding

@@ -117,6 +117,12 @@ class Learner:
     return self.stream_rows + draws
 
   @property
+  def fed_rows(self) -> int:
+    """Rows of a dispatched batch that a memory on the host adds."""
+    fed = self.method.replay.fed
+    return self.rows_per_step - self.stream_rows if fed else 0
+
+  @property
   def replay_share(self) -> float:
     """Share of an update's examples that the memory supplies."""
     return 1 - self.stream_rows / self.rows_per_step
@@ -152,7 +158,9 @@ class Learner:
     return base.LearnerState(
       base.TrainState(jnp.int32(0), params, stats, opt_state),
       method.replay.init(self.example),
-      method.objective.init(params, stats),
+      method.objective.init(
+        params, stats, *method.objective.sizes(self.network)
+      ),
       method.selector.init(params),
       slots.park(method.selector.slots, self.network, self.optimizer, params),
     )
@@ -232,6 +240,24 @@ class Learner:
     with self.ledger.timed("compile"):
       return executors.in_pieces(self)
 
+  def with_draws(self, batches: base.Batch) -> base.Batch:
+    """Returns stream batches [K, B, ...] with empty rows for draws, if any."""
+    rows = np.shape(batches.y)[0], self.fed_rows
+    if not self.fed_rows:
+      return batches
+    batches = batches._replace(
+      extras={
+        name: np.zeros((rows[0], np.shape(batches.y)[1], *np.shape(a)), a.dtype)
+        for name, a in self.example.extras.items()
+      }
+    )
+    return jax.tree.map(
+      lambda leaf: np.concatenate(
+        [leaf, np.zeros((*rows, *leaf.shape[2:]), leaf.dtype)], axis=1
+      ),
+      batches,
+    )
+
   def put_batches(self, batches: base.Batch) -> base.Batch:
     """Moves [K, B, ...] host batches to the devices, split along B."""
     return jax.device_put(batches, self.batch_sharding)
@@ -301,6 +327,22 @@ class Learner:
 
     return self.run("train", name, build, state, scope)
 
+  def review(self, state, scope, memory=None) -> base.LearnerState:
+    """Shows the objective a memory; None: the one on the device."""
+    forward = step_lib.forward_fn(self.network, self.preprocess)
+    review = self.method.objective.review
+    assert review is not None
+    if memory is None:
+      memory = state.replay.items
+
+    def build(params, stats, memory, scope, noted):
+      return review(forward, params, stats, memory, scope, noted)
+
+    train = state.train
+    args = train.params, train.stats, memory, scope, state.objective
+    noted = self.run("probe", "review", build, *args)
+    return state._replace(objective=noted)
+
   def accumulate(
     self, key, state, batches, num_batches, scope
   ) -> base.LearnerState:
@@ -337,35 +379,58 @@ class Learner:
       state, _ = jax.block_until_ready(program.call(*args))
     return state
 
-  def features(self, state, x: np.ndarray) -> np.ndarray:
-    """Returns what the head reads [B, D], in evaluation mode."""
+  def outputs(self, state, x: np.ndarray, kind: str) -> np.ndarray:
+    """Returns what a network makes of inputs [N, ...], in evaluation mode.
+
+    Args:
+      state: with the weights.
+      x: raw inputs.
+      kind: "logits" [N, C], or "features" [N, D], what the head reads.
+    """
     apply = evaluation.apply_fn(self.network, self.preprocess)
 
     def build(params, stats, x):
-      return apply(params, stats, x, taps=("features",)).taps["features"]
+      taps = () if kind == "logits" else (kind,)
+      out = apply(params, stats, x, taps=taps)
+      return out.logits if kind == "logits" else out.taps[kind]
 
-    train = state.train
-    result = self.run(
-      "probe", "features", build, train.params, train.stats, self.put(x)
-    )
-    return np.asarray(result)
+    train, found = state.train, []
+    for start in range(0, len(x), EVALUATION_BATCH):
+      part = x[start : start + EVALUATION_BATCH]
+      missing = EVALUATION_BATCH - len(part)
+      part = np.pad(part, ((0, missing), *((0, 0),) * (part.ndim - 1)))
+      result = self.run(
+        "probe", kind, build, train.params, train.stats, self.put(part)
+      )
+      found.append(np.asarray(result)[: EVALUATION_BATCH - missing])
+    return np.concatenate(found)
 
-  def evaluate(self, state, test_sets, task_classes, head) -> evaluation.Scores:
-    """Scores every test set with the current weights (and memory)."""
+  def evaluate(
+    self, state, test_sets, task_classes, head, memory=None
+  ) -> evaluation.Scores:
+    """Scores every test set with the current weights, and a memory.
+
+    Args:
+      state: with the weights.
+      test_sets: data sets to score.
+      task_classes: of each set, what task-incremental answers choose among.
+      head: [C] bool, the outputs that take part.
+      memory: what a predictor may read; None: the memory on the device.
+    """
     apply = evaluation.apply_fn(self.network, self.preprocess)
-    memory = state.replay.items if state.replay else None
-    train = state.train
+    if memory is None and state.replay:
+      memory = state.replay.items
+    train, predictor = state.train, self.method.predictor
     fitted = self.run(
       "evaluate",
       "fit",
-      lambda p, s, m: self.method.predictor.fit(apply, p, s, m),
+      lambda p, s, m, *recalled: predictor.fit(apply, p, s, m, *recalled),
       train.params,
       train.stats,
       memory,
+      *predictor.recalls(state.objective),
     )
-    build = evaluation.build_evaluate(
-      self.network, self.method.predictor, self.preprocess
-    )
+    build = evaluation.build_evaluate(self.network, predictor, self.preprocess)
 
     def evaluate_fn(x, y, allowed):
       return self.run(

@@ -212,7 +212,7 @@ class Pieces:
       )
       for loss in self._losses
     )
-    return composed.Opened(batch, shown, asked, state.train.step + 1)
+    return composed.Opened(shown.stream, shown, asked, state.train.step + 1)
 
   def _unit_keys(self, key):
     if key is None or not self._noisy:
@@ -287,7 +287,7 @@ class Pieces:
     return jax.eval_shape(self._opening, key, state, _stacked(batch), scope)
 
   def _closing_shapes(self, loss: _Loss):
-    _, state, batch, scope = self._shapes
+    _, state, _, scope = self._shapes
     given = calls.given_to(state, self._opened.shown, scope)
     width = self._network.num_classes
     answers = tuple(
@@ -296,7 +296,7 @@ class Pieces:
       )
       for x, _ in loss.asked
     )
-    return answers, given, batch
+    return answers, given, self._opened.batch
 
   def _extras(self):
     loss = self._losses[0]

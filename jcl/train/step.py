@@ -21,10 +21,11 @@ class Info(NamedTuple):
   loss: base.Array  # [] float32
   correct: base.Array  # [] float32, right answers before the update, weighted
   examples: base.Array  # [] float32, stream examples, padding left out
+  hardness: base.Array  # [B] float32 in [0, 1], of each stream example
 
 
 _ZERO = np.zeros((), np.float32)
-NO_INFO = Info(_ZERO, _ZERO, _ZERO)
+NO_INFO = Info(_ZERO, _ZERO, _ZERO, _ZERO)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,7 @@ def forward_fn(
 class Shown(NamedTuple):
   """What one step looks at, and its random keys."""
 
+  stream: base.Batch  # as it came, without what a host's memory added
   batches: tuple[base.Batch, ...]  # augmented: the stream's, then replayed
   memory: tuple[base.Batch, ...]  # replayed, as stored
   loss_key: base.Key
@@ -90,17 +92,27 @@ def show(
 ) -> Shown:
   """Draws from the memory and augments what a step sees."""
   draw_key, show_key, loss_key, keep_key = jax.random.split(key, 4)
-  memory = tuple(
-    method.replay.sample(jax.random.fold_in(draw_key, i), replay_state, scope)
-    for i in range(method.objective.num_draws)
-  )
+  draws, size = range(method.objective.num_draws), method.replay.num_samples
+  if method.replay.fed:
+    rows = len(batch.y) - len(draws) * size
+    memory = tuple(_rows(batch, rows + i * size, size) for i in draws)
+    batch = _rows(batch, 0, rows)._replace(extras={})
+  else:
+    memory = tuple(
+      method.replay.sample(jax.random.fold_in(draw_key, i), replay_state, scope)
+      for i in draws
+    )
   batches = tuple(
     b._replace(
       x=preprocess.augment(jax.random.fold_in(show_key, i), jnp.asarray(b.x))
     )
     for i, b in enumerate((batch, *memory))
   )
-  return Shown(batches, memory, loss_key, keep_key)
+  return Shown(batch, batches, memory, loss_key, keep_key)
+
+
+def _rows(batch: base.Batch, start: int, size: int) -> base.Batch:
+  return jax.tree.map(lambda leaf: leaf[start : start + size], batch)
 
 
 def modes(
@@ -152,6 +164,7 @@ def build_step(
   def step(key, state, batch, scope):
     key = jax.random.fold_in(key, state.train.step)
     shown = show(method, preprocess, key, state.replay, batch, scope)
+    batch = shown.stream
     before, frozen = mask.split(state.train.params, network, selection)
 
     def gradient(function):
@@ -277,10 +290,25 @@ def _part(batches, i, num_parts):
 def summarise(
   loss: jax.Array, logits: jax.Array, batch: base.Batch, scope: base.Scope
 ) -> Info:
-  """Returns what an update reports of the logits [B, C] ahead of it."""
+  """Returns what an update reports of the logits [B, C] ahead of it.
+
+  How hard an example is rises from right and certain to right and unsure, wrong
+  and unsure, wrong and certain, as for the gate of Lee et al., "CarM", DAC
+  2022: with the entropy h as a share of the largest one, h/2 where the answer
+  is right and 1 - h/2 where it is wrong.
+  """
   shown = jnp.where(scope.head, logits, -jnp.inf)
   right = jnp.argmax(shown, axis=-1) == batch.y
-  return Info(loss, jnp.sum(right * batch.weight), jnp.sum(batch.weight))
+  # Finite, as 0 times infinity would be no number.
+  logs = jax.nn.log_softmax(jnp.where(scope.head, logits, -1e9), axis=-1)
+  classes = jnp.maximum(jnp.sum(scope.head), 2)
+  half = -0.5 * jnp.sum(jnp.exp(logs) * logs, axis=-1) / jnp.log(classes)
+  return Info(
+    loss,
+    jnp.sum(right * batch.weight),
+    jnp.sum(batch.weight),
+    jnp.where(right, half, 1 - half),
+  )
 
 
 def build_program(step: Step, max_steps: int):
@@ -289,7 +317,7 @@ def build_program(step: Step, max_steps: int):
   It takes up to `max_steps` steps in one dispatch: `batches` has leaves
   [max_steps, B, ...] of which the first `num_steps` (traced) are used, so one
   compiled program serves full and partial runs of steps alike. `Info` comes
-  back with leaves [max_steps], zero where no step was taken.
+  back with leaves [max_steps, ...], zero where no step was taken.
   """
   if max_steps == 1:
 
@@ -309,7 +337,11 @@ def build_program(step: Step, max_steps: int):
       infos = jax.tree.map(lambda all_, one: all_.at[i].set(one), infos, info)
       return state, infos
 
-    infos = Info(*(jnp.zeros(max_steps, jnp.float32) for _ in Info._fields))
+    one = jax.tree.map(lambda leaf: leaf[0], batches)
+    _, blank = jax.eval_shape(step, key, state, one, scope)
+    infos = jax.tree.map(
+      lambda leaf: jnp.zeros((max_steps, *leaf.shape), leaf.dtype), blank
+    )
     return jax.lax.fori_loop(0, num_steps, body, (state, infos))
 
   return program

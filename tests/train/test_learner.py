@@ -154,7 +154,7 @@ def test_shares_slots_and_features():
     state.train.params, state.train.stats, x, taps=("second",)
   ).taps
   np.testing.assert_allclose(
-    plain.features(state, x), taps["second"], rtol=1e-5, atol=1e-6
+    plain.outputs(state, x, "features"), taps["second"], rtol=1e-5, atol=1e-6
   )
 
 

@@ -1,0 +1,169 @@
+"""Reads from the store beside the training, which never waits for it."""
+
+import collections
+from collections.abc import Callable, Sequence
+from concurrent import futures
+import dataclasses
+from typing import NamedTuple
+
+from absl import logging
+import numpy as np
+
+from jcl.storage import records
+
+
+class Exchange(NamedTuple):
+  """Examples to read, each in place of another."""
+
+  due: int  # step from which they may be applied
+  out: np.ndarray  # [N] int64 ids that leave
+  ids: np.ndarray  # [N] int64 ids that come
+
+
+@dataclasses.dataclass
+class Counts:
+  """What became of the examples asked for."""
+
+  requested: int = 0
+  applied: int = 0
+  dropped: int = 0  # for want of room, as reading fell behind
+  failed: int = 0  # damaged on the disk
+  ended: int = 0  # not applied when their experience ended
+  bytes: int = 0  # read
+
+  def __sub__(self, other: "Counts") -> "Counts":
+    pairs = zip(
+      dataclasses.astuple(self), dataclasses.astuple(other), strict=True
+    )
+    return Counts(*(a - b for a, b in pairs))
+
+
+Reading = tuple[np.ndarray, np.ndarray]  # rows, and which ids they are of
+Waiting = collections.deque[tuple[Exchange, futures.Future[Reading]]]
+
+
+class Swapper:
+  """A bounded queue of exchanges and the threads that read them.
+
+  What is read is handed over at a step fixed in advance, if it is there by
+  then, and at the first step where it is there otherwise: a run whose disk
+  keeps up repeats itself. Main thread only.
+
+  Args:
+    read: ids -> rows of the memory; called in threads.
+    capacity: examples that may be on their way, those read included.
+    threads: that read.
+  """
+
+  def __init__(
+    self,
+    read: Callable[[np.ndarray], np.ndarray],
+    capacity: int,
+    threads: int = 1,
+  ):
+    self.counts = Counts()
+    self.read, self._capacity = read, capacity
+    self._pool = futures.ThreadPoolExecutor(threads, "swap")
+    self._waiting: Waiting = collections.deque()
+
+  @property
+  def capacity(self) -> int:
+    """Examples that may be on their way."""
+    return self._capacity
+
+  @property
+  def pending(self) -> tuple[Exchange, ...]:
+    """What was submitted and not yet collected, oldest first."""
+    return tuple(exchange for exchange, _ in self._waiting)
+
+  def submit(self, exchange: Exchange, again: bool = False) -> None:
+    """Has an exchange read; drops the oldest ones not begun for want of room.
+
+    Args:
+      exchange: of at most `capacity` examples, others are dropped.
+      again: it was counted as requested before.
+    """
+    size = len(exchange.ids)
+    if not again:
+      self.counts.requested += size
+    self._make_room(size)
+    if self._on_their_way() + size > self._capacity:
+      self.counts.dropped += size
+      return
+    future = self._pool.submit(self._intact, exchange.ids)
+    self._waiting.append((exchange, future))
+
+  def collect(self, step: int) -> list[tuple[Exchange, np.ndarray]]:
+    """Returns the exchanges that are due and read, with their rows."""
+    found: list[tuple[Exchange, np.ndarray]] = []
+    kept: Waiting = collections.deque()
+    for exchange, future in self._waiting:
+      if exchange.due > step or not future.done():
+        kept.append((exchange, future))
+        continue
+      rows, good = future.result()
+      self.counts.failed += len(good) - len(rows)
+      self.counts.applied += len(rows)
+      self.counts.bytes += rows.nbytes
+      out, ids = exchange.out[good], exchange.ids[good]
+      found.append((exchange._replace(out=out, ids=ids), rows))
+    self._waiting = kept
+    return found
+
+  def resize(self, capacity: int) -> None:
+    """Changes how many examples may be on their way; drops the oldest."""
+    self._capacity = capacity
+    while self._on_their_way() > capacity:
+      exchange, future = self._waiting.popleft()
+      future.cancel()
+      self.counts.dropped += len(exchange.ids)
+
+  def end(self) -> None:
+    """Forgets what is on its way."""
+    for exchange, future in self._waiting:
+      future.cancel()
+      self.counts.ended += len(exchange.ids)
+    futures.wait([future for _, future in self._waiting])
+    self._waiting.clear()
+
+  def close(self) -> None:
+    """Ends the threads."""
+    self.end()
+    self._pool.shutdown()
+
+  def _intact(self, ids: np.ndarray) -> Reading:
+    """Returns the rows that can be read, and which of the ids they are of."""
+    good = np.ones(len(ids), bool)
+    try:
+      return self.read(ids), good
+    except records.DamageError as error:
+      logging.warning("%s", error)
+      good = ~np.isin(ids, error.ids)
+      return self.read(ids[good]), good
+
+  def _on_their_way(self) -> int:
+    return sum(len(exchange.ids) for exchange, _ in self._waiting)
+
+  def _make_room(self, size: int) -> None:
+    excess = self._on_their_way() + size - self._capacity
+    kept: Waiting = collections.deque()
+    for exchange, future in self._waiting:
+      if excess > 0 and future.cancel():
+        self.counts.dropped += len(exchange.ids)
+        excess -= len(exchange.ids)
+      else:
+        kept.append((exchange, future))
+    self._waiting = kept
+
+
+def as_lists(exchanges: Sequence[Exchange]) -> list[list]:
+  """Returns exchanges ready for JSON."""
+  return [[e.due, e.out.tolist(), e.ids.tolist()] for e in exchanges]
+
+
+def from_lists(values: Sequence[Sequence]) -> list[Exchange]:
+  """Inverse of `as_lists`."""
+  return [
+    Exchange(due, np.array(out, np.int64), np.array(ids, np.int64))
+    for due, out, ids in values
+  ]

@@ -1,0 +1,34 @@
+"""Bias correction."""
+
+from jcl import base, predictors
+from jcl.objectives import bias
+from jcl.recipes import bounds
+from jcl.replay import balanced
+from jcl.replay import held_out as held_out_lib
+
+
+def bic(
+  *,
+  buffer: int | str = 200,
+  minibatch: int = 10,
+  temperature: float = 2.0,
+  held_out: float = 0.1,
+) -> base.Method:
+  """Corrects the preference for new classes on held-out examples.
+
+  Wu et al., "Large Scale Incremental Learning", CVPR 2019.
+
+  Semantics: distillation from the network before, beside cross-entropy, on the
+  batch and `minibatch` examples of the memory; a share `held_out` of stream and
+  memory is never learned from, and when an experience ends, scale and shift of
+  its classes' outputs are fitted to what the memory has of it. The memory keeps
+  the latest examples of each class, as many of each (the paper herds them, and
+  holds out only as many new examples as there are of an old class).
+  """
+  replay = held_out_lib.held_out(balanced.ring, buffer, minibatch, held_out)
+  is_held_out = held_out_lib.by_number(held_out)
+  return bounds.finetune()._replace(
+    objective=bias.bias_correction(is_held_out, temperature),
+    replay=replay,
+    predictor=predictors.rescaled(),
+  )
