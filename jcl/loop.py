@@ -178,7 +178,7 @@ class _Steps:
       yield self._evaluated()
     yield from self._wait()
     with ledger.timed("data"):
-      pending = self._fetch(place.epoch, place.batch, place.step)
+      pending = self._fetch_again()
     while pending is not None and not self._limit_reached():
       waited = yield from self._wait()
       if waited:
@@ -228,7 +228,7 @@ class _Steps:
     return waited
 
   def _fetch_again(self):
-    """Fetches as `_fetch`, as the epoch goes through other examples by now."""
+    """Fetches as `_fetch`, where the epoch may go through others by now."""
     place = self.place
     rows = _rows(self.setting, self.source, place.experience, place.epoch)
     if 0 < len(rows) <= place.batch:  # it ends earlier, then

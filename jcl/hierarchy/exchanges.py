@@ -71,9 +71,7 @@ class Exchanges:
     count, self.progress.carry = swaps.take(
       self.progress.carry, ratio, len(replayed)
     )
-    leaving = {
-      int(i) for exchange in self._reader.pending for i in exchange.out
-    }
+    leaving = self._reader.leaving
     free = np.array([i not in leaving for i in replayed.tolist()], bool)
     if not count or not free.any():
       return
@@ -86,7 +84,7 @@ class Exchanges:
     chosen = order[:count]
     if self._hierarchy.balanced:
       chosen = _balanced(order, labels, count)
-    coming = {int(i) for exchange in self._reader.pending for i in exchange.ids}
+    coming = set(self._reader.coming)
     out, ids = [], []
     for label in np.unique(labels[chosen]).tolist():
       mine = chosen[labels[chosen] == label]

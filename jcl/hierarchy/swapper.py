@@ -65,6 +65,8 @@ class Swapper:
     self.read, self._capacity = read, capacity
     self._pool = futures.ThreadPoolExecutor(threads, "swap")
     self._waiting: Waiting = collections.deque()
+    self.leaving: set[int] = set()  # ids of `pending` that leave
+    self.coming: set[int] = set()  # and that come
 
   @property
   def capacity(self) -> int:
@@ -80,18 +82,21 @@ class Swapper:
     """Has an exchange read; drops the oldest ones not begun for want of room.
 
     Args:
-      exchange: of at most `capacity` examples, others are dropped.
+      exchange: of at most `capacity` examples, others are dropped; of examples
+        that are not pending yet.
       again: it was counted as requested before.
     """
     size = len(exchange.ids)
     if not again:
       self.counts.requested += size
     self._make_room(size)
-    if self._on_their_way() + size > self._capacity:
+    if len(self.coming) + size > self._capacity:
       self.counts.dropped += size
       return
     future = self._pool.submit(self._intact, exchange.ids)
     self._waiting.append((exchange, future))
+    self.leaving.update(exchange.out.tolist())
+    self.coming.update(exchange.ids.tolist())
 
   def collect(self, step: int) -> list[tuple[Exchange, np.ndarray]]:
     """Returns the exchanges that are due and read, with their rows."""
@@ -101,6 +106,7 @@ class Swapper:
       if exchange.due > step or not future.done():
         kept.append((exchange, future))
         continue
+      self._forget(exchange)
       rows, good = future.result()
       self.counts.failed += len(good) - len(rows)
       self.counts.applied += len(rows)
@@ -113,15 +119,17 @@ class Swapper:
   def resize(self, capacity: int) -> None:
     """Changes how many examples may be on their way; drops the oldest."""
     self._capacity = capacity
-    while self._on_their_way() > capacity:
+    while len(self.coming) > capacity:
       exchange, future = self._waiting.popleft()
       future.cancel()
+      self._forget(exchange)
       self.counts.dropped += len(exchange.ids)
 
   def end(self) -> None:
     """Forgets what is on its way."""
     for exchange, future in self._waiting:
       future.cancel()
+      self._forget(exchange)
       self.counts.ended += len(exchange.ids)
     futures.wait([future for _, future in self._waiting])
     self._waiting.clear()
@@ -141,14 +149,18 @@ class Swapper:
       good = ~np.isin(ids, error.ids)
       return self.read(ids[good]), good
 
-  def _on_their_way(self) -> int:
-    return sum(len(exchange.ids) for exchange, _ in self._waiting)
+  def _forget(self, exchange: Exchange) -> None:
+    self.leaving.difference_update(exchange.out.tolist())
+    self.coming.difference_update(exchange.ids.tolist())
 
   def _make_room(self, size: int) -> None:
-    excess = self._on_their_way() + size - self._capacity
+    excess = len(self.coming) + size - self._capacity
+    if excess <= 0:
+      return
     kept: Waiting = collections.deque()
     for exchange, future in self._waiting:
       if excess > 0 and future.cancel():
+        self._forget(exchange)
         self.counts.dropped += len(exchange.ids)
         excess -= len(exchange.ids)
       else:

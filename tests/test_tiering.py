@@ -1,0 +1,233 @@
+"""Runs over a memory hierarchy: what they hold, limits, damage, streams."""
+
+import math
+
+import numpy as np
+import pytest
+import tiny_hierarchy
+import tiny_network
+
+from jcl import base, loop, recipes, session, tiering
+from jcl.hierarchy import limits
+from jcl.storage import records
+from jcl.streams import scenarios
+
+OPTIONS = session.Options(steps_per_dispatch=1, progress=False)
+ROW = 4 * 4 + 4 + 8 + 4  # bytes: pixels, class, id, experience
+PAGES = 2 * 4096
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+  tiny_hierarchy.read_at_once(monkeypatch)
+  monkeypatch.setattr(tiering, "_WAIT", 0.0)
+
+
+def assemble(text="carm:em=200,sb=150", stream=None, epochs=3, per_class=120):
+  return session.assemble(
+    stream or tiny_network.stream(tasks=2, per_class=per_class),
+    tiny_network.build(),
+    recipes.build(text),
+    base.Training(epochs=epochs, batch_size=30, learning_rate=0.1),
+    options=OPTIONS,
+  )
+
+
+def check(tiers, stream) -> None:
+  """Checks every row of memory and buffer against the stream's examples."""
+  x = np.concatenate([np.asarray(e.data.x) for e in stream.experiences])
+  y = np.concatenate([np.asarray(e.data.y) for e in stream.experiences])
+  for held in (tiers.em.rows, tiers.sb):
+    rows = held.take(np.arange(held.count))
+    assert (rows["x"] == x[rows["id"]]).all()
+    assert (rows["y"] == y[rows["id"]]).all()
+    assert len(set(rows["id"].tolist())) == len(rows)
+
+
+def play(setting, folder, limit=None, react=None):
+  """Runs to the end, checking rows after each event; returns the tiers."""
+  with tiering.opened(setting, folder, limit) as running:
+    state, place = loop.start(running)
+    for event in loop.run(running, state, place):
+      check(running.tiers, running.stream)
+      if limit is not None and event.kind in ("steps", "begin"):
+        assert running.tiers.nbytes <= limit()
+      if react is not None:
+        react(event, running.tiers)
+    return running.tiers, place
+
+
+def kinds(tiers):
+  return [decision["kind"] for decision in tiers.decisions]
+
+
+@pytest.mark.parametrize(
+  "text", ["carm:em=40,sb=60", "er:minibatch=5+carm:em=40,sb=60"]
+)
+def test_all_rows_are_right_while_examples_are_exchanged(text, tmp_path):
+  setting, shown = assemble(text), []
+
+  def react(event, tiers):
+    shown.append(tiers.swapper.counts.applied)
+
+  tiers, place = play(setting, tmp_path, react=react)
+  assert shown[-1] > 10
+  assert place.records[-1].memory["per_class"] == [10] * 4
+  assert sum(place.records[-1].memory["exchanges"].values()) > 0
+
+
+def test_what_the_host_allows_is_followed_at_once(tmp_path):
+  limit = limits.Settable(PAGES + 500 * ROW)
+  sizes, before = {}, limit()
+  with tiering.opened(assemble(epochs=6), tmp_path, limit) as running:
+    tiers = running.tiers
+    state, place = loop.start(running)
+    for event in loop.run(running, state, place):
+      check(tiers, running.stream)
+      assert tiers.nbytes <= limit() == before
+      if event.kind != "steps" or place.experience == 0:
+        continue
+      sizes[place.epoch, place.batch] = tiers.sizes
+      if (place.epoch, place.batch) == (1, 2):
+        limit.set(PAGES + 150 * ROW)
+      if (place.epoch, place.batch) == (3, 1):
+        limit.set(math.inf)
+      before = limit()  # followed when the next dispatch is over
+  shrunk, grown = (
+    d for d in tiers.decisions if d["kind"] in ("shrunk", "grown")
+  )
+  assert shrunk["epoch"] == 1 and 4 <= shrunk["em"]
+  assert shrunk["em"] + shrunk["sb"] <= 150
+  assert grown["epoch"] == 4 and (grown["em"], grown["sb"]) == (200, 150)
+  # Nothing grew before the epoch's end.
+  assert sizes[3, 2] == (shrunk["em"], shrunk["sb"])
+  assert sizes[4, 0] == (200, 150)
+
+
+def test_training_pauses_without_room_for_every_class(tmp_path):
+  limit = limits.Settable(math.inf)
+  setting = assemble()
+  events = []
+  with tiering.opened(setting, tmp_path, limit) as running:
+    tiers = running.tiers
+    state, place = loop.start(running)
+    for event in loop.run(running, state, place):
+      events.append((event.kind, place.step))
+      check(tiers, running.stream)
+      if event.kind == "paused":
+        assert len(tiers.em) == tiers.sb.count == 0
+        assert tiers.nbytes <= limit()
+        if [k for k, _ in events[-3:]] == ["paused"] * 3:
+          limit.set(math.inf)
+      elif event.kind == "steps" and place.step in (3, 18):
+        limit.set(PAGES + 3 * ROW if place.experience else 10)
+  steps = [step for kind, step in events if kind == "steps"]
+  assert [k for k, _ in events].count("paused") == 6
+  assert len(steps) == len(set(steps)) == place.step  # none twice, none lost
+  found = kinds(tiers)
+  assert found.count("paused") == found.count("resumed") == 2
+  assert place.experience == 2
+  assert place.records[-1].memory["per_class"] == [50] * 4
+
+
+@pytest.mark.parametrize("text", ["carm:em=20,sb=30", "gdumb+carm:em=20"])
+def test_an_experience_may_begin_while_training_pauses(text, tmp_path):
+  limit, setting = limits.Settable(math.inf), assemble(text)
+  with tiering.opened(setting, tmp_path, limit) as running:
+    state, place = loop.start(running)
+    for event in loop.run(running, state, place):
+      if event.kind == "experience" and place.experience == 1:
+        limit.set(0)
+      if event.kind == "paused":
+        limit.set(math.inf)
+    assert kinds(running.tiers).count("paused") == 1
+    assert place.records[1].steps > 0
+    assert place.records[1].memory["per_class"] == [5] * 4
+
+
+@pytest.mark.parametrize("trains", ["carm:em=200,sb=150", "gdumb+carm:em=200"])
+def test_too_little_memory_at_the_start_is_told(trains, tmp_path):
+  limit = limits.fixed(PAGES + ROW)
+  with tiering.opened(assemble(trains), tmp_path, limit) as running:
+    state, place = loop.start(running)
+    with pytest.raises(ValueError, match="fewer than the 2 classes seen"):
+      list(loop.run(running, state, place))
+
+
+def test_a_little_memory_is_used_as_well_as_may_be(tmp_path):
+  limit = limits.fixed(PAGES + 160 * ROW)
+  _, place = play(assemble(), tmp_path, limit)
+  first, second = (r.memory["decisions"][0] for r in place.records)
+  assert first["em"] == 0 and 110 < first["sb"] < 150  # nothing is old yet
+  assert second["em"] + second["sb"] == first["sb"]
+  assert second["em"] > second["sb"] > 40
+
+
+def test_damage_is_left_out_counted_and_told(tmp_path, caplog):
+  setting = assemble("carm:em=12,sb=60", per_class=60)
+  damaged = []
+
+  def react(event, tiers):
+    if event.kind == "begin" and event.place.experience == 1:
+      columns = tiers.archive._store.contents.index.columns
+      path = tiers.archive._store.contents.segments[-1].path
+      with open(path, "r+b") as file:
+        for i in set(range(120)) - set(tiers.em.slots):
+          if i % 2:
+            file.seek(int(columns["offset"][i]) + records.HEADER.size)
+            byte = file.read(1)
+            file.seek(-1, 1)
+            file.write(bytes([byte[0] ^ 1]))
+            damaged.append(i)
+    assert not set(damaged) & set(tiers.em.slots)
+
+  tiers, place = play(setting, tmp_path, react=react)
+  counts = place.records[-1].memory["exchanges"]
+  assert counts["failed"] > 0 and counts["applied"] > 0
+  assert "are damaged" in caplog.text
+  assert place.experience == 2
+  assert place.records[-1].memory["per_class"] == [3] * 4
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "carm:em=20,sb=30",
+    "derpp:minibatch=5+carm:em=20,sb=30",
+    "icarl+carm:em=20",
+  ],
+)
+def test_classes_may_come_again(text, tmp_path):
+  stream = scenarios.permuted(tiny_network.source(per_class=15), tasks=3)
+  tiers, place = play(assemble(text, stream, epochs=8), tmp_path)
+  assert [sum(r.memory["per_class"]) for r in place.records] == [20] * 3
+  assert place.records[-1].memory["per_class"] == [5] * 4
+  assert tiers.swapper.counts.applied > 0
+
+
+def test_logits_of_what_is_swapped_in_are_those_stored(tmp_path):
+  setting = assemble("derpp:minibatch=5+carm:em=20,sb=150")
+  compared = []
+
+  def react(event, tiers):
+    if event.kind != "steps" or not len(tiers.em):
+      return
+    rows = tiers.em.rows.take(np.arange(len(tiers.em)))
+    beside = tiers.archive._extras.read(rows["id"])  # added in one order
+    assert (beside.x == rows["logits"]).all() and rows["logits"].any()
+    compared.extend(rows["id"].tolist())
+
+  play(setting, tmp_path, react=react)
+  assert len(set(compared)) > 40
+
+
+def test_storage_alone_trains_on_all_that_was_seen(tmp_path):
+  _, place = play(assemble("storage_only"), tmp_path)
+  assert [r.examples for r in place.records] == [3 * 240, 3 * 480]
+  assert place.records[-1].memory["examples"] == 0
+
+
+def test_a_method_without_a_hierarchy_gets_none():
+  setting = assemble("er:buffer=10")
+  with tiering.opened(setting, None) as running:
+    assert running is setting

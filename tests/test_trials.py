@@ -1,0 +1,131 @@
+"""Short trials: what they tell, and that nothing of them is left."""
+
+import copy
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_hierarchy
+import tiny_network
+
+from jcl import base, loop, recipes, session, tiering, trials
+
+MIRO = (
+  "miro:em=20,sb=40,warmup=1,trial_epochs={epochs},share=0.5,held_out=4,"
+  "grid={grid},halving={halving}"
+)
+GRID = "20x40/10x20/30x10"
+
+
+def assemble(text, per_class=60):
+  return session.assemble(
+    tiny_network.stream(tasks=2, per_class=per_class),
+    tiny_network.build(),
+    recipes.build(text),
+    base.Training(epochs=2, batch_size=20, learning_rate=0.1),
+    options=session.Options(steps_per_dispatch=2, progress=False),
+  )
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+  tiny_hierarchy.read_at_once(monkeypatch)
+
+
+def observed(setting, folder, monkeypatch):
+  """Runs to the end; returns each trial's outcome, sizes, before and after."""
+  seen, run = [], trials.run
+  held_out = setting.stream.held_out
+
+  def look(tiers, state):
+    rows = [
+      held.take(np.arange(held.count)) for held in (tiers.em.rows, tiers.sb)
+    ]
+    leaves = [np.array(leaf) for leaf in jax.tree.leaves(state)]
+    place = json.dumps(tiers.state())
+    return [part.tobytes() for part in (*rows, *leaves)], place
+
+  def spying(setting, state, place, scope, sizes):
+    before = look(setting.tiers, state), copy.deepcopy(place)
+
+    def sealed():
+      raise AssertionError("test data was opened in a trial")
+
+    with monkeypatch.context() as patch:
+      patch.setattr(held_out, "open", sealed)
+      outcome = run(setting, state, place, scope, sizes)
+    assert (look(setting.tiers, state), place) == before
+    seen.append((outcome, list(sizes)))
+    return outcome
+
+  with monkeypatch.context() as patch:
+    patch.setattr(trials, "run", spying)
+    with tiering.opened(setting, folder) as running:
+      state, place = loop.start(running)
+      for _ in loop.run(running, state, place):
+        pass
+      return seen, running.tiers, place
+
+
+def test_trials_leave_everything_as_it_was(tmp_path, monkeypatch):
+  setting = assemble(MIRO.format(epochs=2, grid=GRID, halving="false"))
+  generator = np.random.get_state()[1].tobytes()
+  [(outcome, sizes)], tiers, place = observed(setting, tmp_path, monkeypatch)
+  assert np.random.get_state()[1].tobytes() == generator
+  assert sizes == [(20, 40), (10, 20), (30, 10)]
+  assert all(0 <= row.accuracy <= 100 for row in outcome.table)
+  joules = [row.energy for row in outcome.table]
+  steps = [3, 2, 2]  # an epoch, in batches of 20
+  assert joules == pytest.approx([2 * outcome.step_joules * n for n in steps])
+  assert outcome.spent.seconds > 0 and outcome.spent.joules > 0
+  [decision] = [d for d in tiers.decisions if d["kind"] == "chosen"]
+  assert (decision["em"], decision["sb"]) in sizes
+  assert decision["predicted"] in joules
+  assert len(decision["candidates"]) == 3
+  aside = np.concatenate(list(tiers.archive.held_out.values()))
+  assert len(aside) == 16 and not set(aside.tolist()) & set(tiers.em.slots)
+
+
+def test_the_same_run_makes_the_same_choice(tmp_path, monkeypatch):
+  text = MIRO.format(epochs=2, grid=GRID, halving="true") + ",policy=accuracy"
+  found = []
+  for name in ("one", "two"):
+    [(outcome, _)], tiers, _ = observed(
+      assemble(text), tmp_path / name, monkeypatch
+    )
+    accuracy = [row.accuracy for row in outcome.table]
+    found.append((accuracy, tiers.em.state()))
+  assert found[0] == found[1]
+  assert any(value is not None for value in found[0][0])
+
+
+def test_without_examples_to_judge_sizes_stay(tmp_path, monkeypatch):
+  setting = assemble(MIRO.format(epochs=1, grid=GRID, halving="false"), 9)
+  _, tiers, place = observed(setting, tmp_path, monkeypatch)
+  assert [d["kind"] for d in tiers.decisions] == ["fixed", "kept"]
+  assert place.experience == 2
+
+
+@pytest.mark.parametrize("policy", ["largest", "half", "random"])
+def test_rules_without_trials(policy, tmp_path, monkeypatch):
+  text = MIRO.format(epochs=1, grid=GRID, halving="true") + f",policy={policy}"
+  seen, tiers, _ = observed(assemble(text), tmp_path, monkeypatch)
+  assert not seen
+  decision = tiers.decisions[-1]
+  pair = decision["em"], decision["sb"]
+  assert decision["kind"] == policy
+  assert (
+    pair
+    in {
+      "largest": [(20, 40)],
+      "half": [(30, 30)],
+      "random": [(20, 40), (10, 20), (30, 10)],
+    }[policy]
+  )
+
+
+def test_a_first_choice_may_come_later(tmp_path, monkeypatch):
+  text = MIRO.format(epochs=1, grid=GRID, halving="true") + ",start=2"
+  seen, tiers, _ = observed(assemble(text), tmp_path, monkeypatch)
+  assert not seen and {d["kind"] for d in tiers.decisions} == {"fixed"}
