@@ -158,7 +158,7 @@ def test_a_little_memory_is_used_as_well_as_may_be(tmp_path):
   limit = limits.fixed(PAGES + 160 * ROW)
   _, place = play(assemble(), tmp_path, limit)
   first, second = (r.memory["decisions"][0] for r in place.records)
-  assert first["em"] == 0 and 110 < first["sb"] < 150  # nothing is old yet
+  assert first["em"] == 0 and 100 < first["sb"] < 150  # nothing is old yet
   assert second["em"] + second["sb"] == first["sb"]
   assert second["em"] > second["sb"] > 40
 

@@ -102,7 +102,7 @@ class Exchanges:
     """Fits the target to what the storage kept up with; says what changed."""
     counts = self._reader.counts - self._epoch_counts
     self._epoch_counts = dataclasses.replace(self._reader.counts)
-    settled = counts.applied + counts.dropped
+    settled = counts.applied + counts.late
     if not settled:
       return ""
     before, completion = self.progress.target, counts.applied / settled

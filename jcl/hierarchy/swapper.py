@@ -26,7 +26,8 @@ class Counts:
 
   requested: int = 0
   applied: int = 0
-  dropped: int = 0  # for want of room, as reading fell behind
+  dropped: int = 0  # for want of room
+  late: int = 0  # of those dropped, while reading was behind
   failed: int = 0  # damaged on the disk
   ended: int = 0  # not applied when their experience ended
   bytes: int = 0  # read
@@ -67,6 +68,7 @@ class Swapper:
     self._waiting: Waiting = collections.deque()
     self.leaving: set[int] = set()  # ids of `pending` that leave
     self.coming: set[int] = set()  # and that come
+    self._step = 0  # up to which was collected
 
   @property
   def capacity(self) -> int:
@@ -79,19 +81,28 @@ class Swapper:
     return tuple(exchange for exchange, _ in self._waiting)
 
   def submit(self, exchange: Exchange, again: bool = False) -> None:
-    """Has an exchange read; drops the oldest ones not begun for want of room.
+    """Has an exchange read, as far as there is room.
+
+    What has no room is dropped: of the exchange itself, or, where reading is
+    behind, of the oldest ones that are not begun.
 
     Args:
-      exchange: of at most `capacity` examples, others are dropped; of examples
-        that are not pending yet.
+      exchange: of examples that are not pending yet.
       again: it was counted as requested before.
     """
-    size = len(exchange.ids)
     if not again:
-      self.counts.requested += size
-    self._make_room(size)
-    if len(self.coming) + size > self._capacity:
-      self.counts.dropped += size
+      self.counts.requested += len(exchange.ids)
+    behind = self._behind()
+    if behind:
+      self._make_room(len(exchange.ids))
+    room = max(self._capacity - len(self.coming), 0)
+    dropped = max(len(exchange.ids) - room, 0)
+    self.counts.dropped += dropped
+    self.counts.late += dropped if behind else 0
+    exchange = exchange._replace(
+      out=exchange.out[:room], ids=exchange.ids[:room]
+    )
+    if not len(exchange.ids):
       return
     future = self._pool.submit(self._intact, exchange.ids)
     self._waiting.append((exchange, future))
@@ -100,6 +111,7 @@ class Swapper:
 
   def collect(self, step: int) -> list[tuple[Exchange, np.ndarray]]:
     """Returns the exchanges that are due and read, with their rows."""
+    self._step = step
     found: list[tuple[Exchange, np.ndarray]] = []
     kept: Waiting = collections.deque()
     for exchange, future in self._waiting:
@@ -149,6 +161,13 @@ class Swapper:
       good = ~np.isin(ids, error.ids)
       return self.read(ids[good]), good
 
+  def _behind(self) -> bool:
+    """Whether something is not read although it was due."""
+    return any(
+      exchange.due <= self._step and not future.done()
+      for exchange, future in self._waiting
+    )
+
   def _forget(self, exchange: Exchange) -> None:
     self.leaving.difference_update(exchange.out.tolist())
     self.coming.difference_update(exchange.ids.tolist())
@@ -162,6 +181,7 @@ class Swapper:
       if excess > 0 and future.cancel():
         self._forget(exchange)
         self.counts.dropped += len(exchange.ids)
+        self.counts.late += len(exchange.ids)
         excess -= len(exchange.ids)
       else:
         kept.append((exchange, future))

@@ -26,7 +26,7 @@ Order = Callable[[np.ndarray, Iterable[np.ndarray]], np.ndarray]
 
 
 _BLOCK = 256  # examples that are copied together
-_STAGED_PART = 16  # of what is allowed, that what is on its way may take
+_STAGED_PART = 8  # of what is allowed, that what is on its way may take
 
 
 class Tiers:
@@ -38,7 +38,7 @@ class Tiers:
     seed: of the run.
     limit: bytes that memory, buffer and what is on its way may take now.
     lag: steps between asking for an exchange and applying it.
-    staged: examples that may be on their way; a sixteenth of what the limit
+    staged: examples that may be on their way; an eighth of what the limit
       allows, where that is less.
   """
 

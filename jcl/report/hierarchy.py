@@ -268,9 +268,8 @@ def _exchange_table(run: summary.Run) -> Iterator[Table]:
     rows.append(("total", *(f"{before[name]:,}" for name in _COUNTS)))
     yield Table(
       "Examples exchanged with the store",
-      "Of those requested, some were dropped as reading fell behind, failed as "
-      "they were damaged on disk, or were not applied when their experience "
-      "ended.",
+      "Of those requested, some were dropped for want of room, failed as they "
+      "were damaged on disk, or were not applied when their experience ended.",
       ("experience", *_COUNTS[:-1], "bytes read"),
       rows,
       totals=True,

@@ -17,6 +17,7 @@ from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
 
 MAX_STEPS_PER_DISPATCH = 32
+_TIERED_STEPS = 8
 EVALUATION_BATCH = 500
 EXECUTORS = ("auto", "pieces", "whole")
 
@@ -172,8 +173,11 @@ class Learner:
       return 1
     if self._steps_per_dispatch:
       return self._steps_per_dispatch
-    on_cpu = self.platform == "cpu"
-    return 1 if on_cpu and self.convolves else MAX_STEPS_PER_DISPATCH
+    if self.platform == "cpu" and self.convolves:
+      return 1
+    # Exchanges between memory and storage happen between dispatches.
+    tiered = self.method.hierarchy is not None
+    return _TIERED_STEPS if tiered else MAX_STEPS_PER_DISPATCH
 
   @functools.cached_property
   def takes_pieces(self) -> bool:

@@ -25,6 +25,7 @@ class Reader:
       self.counts.requested += len(exchange.ids)
     if not self.keeps_up:
       self.counts.dropped += len(exchange.ids)
+      self.counts.late += len(exchange.ids)
       return
     self.counts.applied += len(exchange.ids)
     for old, new in zip(

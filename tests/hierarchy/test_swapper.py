@@ -79,10 +79,21 @@ def test_a_slow_reader_is_not_waited_for_and_the_oldest_make_room(slow):
   assert reader.counts.bytes == 6 * ROW.itemsize
 
 
-def test_more_than_fits_is_dropped_at_once(slow):
+def test_what_does_not_fit_is_dropped_at_once(slow):
   _, reader = slow
   reader.submit(exchange(0, *range(10, 17)))
-  assert reader.counts.dropped == 7 and len(reader.pending) == 1
+  assert reader.counts.dropped == reader.counts.late == 3
+  assert [len(e.ids) for e in reader.pending] == [2, 4]
+
+
+def test_want_of_room_is_no_lag():
+  reader = swapper.Swapper(rows, 3)
+  reader.submit(exchange(9, 0, 1))
+  reader.submit(exchange(9, 2, 3))
+  assert (reader.counts.dropped, reader.counts.late) == (1, 0)
+  assert [e.ids.tolist() for e in reader.pending] == [[0, 1], [2]]
+  assert len(collected(reader, 9)) == 2
+  reader.close()
 
 
 def test_less_room_drops_the_oldest(slow):
