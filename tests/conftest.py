@@ -1,5 +1,6 @@
 """Small, real pieces that many tests build on."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from jcl import session
 from jcl.networks import catalogue
 from jcl.streams import scenarios, sources
+from jcl.train import background
 
 # What one test has compiled, no other compiles again; processes that tests
 # start inherit the variables.
@@ -43,6 +45,20 @@ def network(stream):
   return catalogue.build(
     "mlp", stream.example_shape, stream.num_classes, width=20, depth=1
   )
+
+
+@pytest.fixture
+def quick_compiles(monkeypatch):
+  """Has learners compile in half the time, to slower machine code.
+
+  For tests that compare programs with each other; XLA's own passes, and with
+  them all figures of programs, stay as they are.
+  """
+  options = {"xla_backend_optimization_level": 0}
+  compile_program = functools.partial(
+    background.compile_program, compiler_options=options
+  )
+  monkeypatch.setattr(background, "compile_program", compile_program)
 
 
 @pytest.fixture

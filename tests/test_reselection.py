@@ -1,7 +1,9 @@
 """What trains is chosen again as training goes, and a run repeats itself."""
 
 import dataclasses
+import functools
 import math
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +13,8 @@ import tiny_network
 from jcl import base, checkpoint, loop, recipes, session
 from jcl.networks import catalogue
 from jcl.selection import times as times_lib
+
+pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 NETWORK = catalogue.build("mlp", (4,), 4, width=6, depth=2)
 COUNT = len(NETWORK.tensors)
@@ -56,7 +60,7 @@ def scripted(every=1, num_probes=2, slots="keep"):
   )
 
 
-def assemble(executor="whole", lead=3, epochs=4, **selector):
+def assemble(executor="whole", lead=3, epochs=3, **selector):
   method = recipes.er(buffer=8, minibatch=4)
   method = method._replace(selector=scripted(**selector))
   setting = session.assemble(
@@ -69,16 +73,36 @@ def assemble(executor="whole", lead=3, epochs=4, **selector):
   return dataclasses.replace(setting, times=TIMES, lead=lead)
 
 
-def play(setting):
-  state, place = loop.start(setting)
+class Played(NamedTuple):
+  """A run that is over, and copies of what it was at every event."""
+
+  setting: loop.Setting
+  state: base.LearnerState
+  place: loop.Place
+  begun: base.LearnerState
+  events: list[tuple[str, base.LearnerState, dict]]  # with the place as JSON
+
+
+def play(setting, state=None, place=None) -> Played:
+  if state is None:
+    state, place = loop.start(setting)
+  begun, events = jax.tree.map(np.array, state), []
   for event in loop.run(setting, state, place):
     state = event.state
-  return state, place
+    copy = jax.tree.map(np.array, state)
+    events.append((event.kind, copy, checkpoint.place_to_json(event.place)))
+  return Played(setting, state, place, begun, events)
+
+
+@functools.cache
+def played(executor="whole") -> Played:
+  """The run that most tests look at."""
+  return play(assemble(executor))
 
 
 @pytest.mark.parametrize("executor", ["whole", "pieces"])
 def test_choices_come_every_so_many_epochs_and_are_noted(executor):
-  _, place = play(assemble(executor, every=2))
+  place = play(assemble(executor, every=2)).place
   assert [len(record.choices) for record in place.records] == [2, 2]
   first, second = place.records[0].choices
   assert (first.step, first.epoch, first.adopted) == (0, 0, 0)
@@ -91,27 +115,27 @@ def test_choices_come_every_so_many_epochs_and_are_noted(executor):
 
 
 def test_a_choice_is_trained_from_the_step_it_is_adopted_at():
-  setting = assemble(lead=3)
-  state, place = loop.start(setting)
-  changes, params = [], state.train.params
-  for event in loop.run(setting, state, place):
-    if event.kind == "steps":
+  run = played()
+  changes, params = [], run.begun.train.params
+  for kind, state, told in run.events:
+    if kind == "steps":
       frozen = [
-        (np.asarray(a) == np.asarray(b)).all()
+        (a == b).all()
         for a, b in zip(
           jax.tree.leaves(params),
-          jax.tree.leaves(event.state.train.params),
+          jax.tree.leaves(state.train.params),
           strict=True,
         )
       ]
-      changes.append((event.place.step, tuple(not still for still in frozen)))
-    params = jax.tree.map(np.array, event.state.train.params)
+      changes.append((told["step"], tuple(not still for still in frozen)))
+    params = state.train.params
   names = [t.path for t in NETWORK.tensors]
   leaves = [
     tuple(str(entry.key) for entry in path)
     for path, _ in jax.tree_util.tree_leaves_with_path(params)
   ]
-  choices = [c for record in place.records for c in record.choices]
+  choices = [c for record in run.place.records for c in record.choices]
+  assert changes
   for step, moved in changes:
     last = [c for c in choices if c.adopted < step][-1]
     chosen = {n for n, yes in zip(names, last.trainable, strict=True) if yes}
@@ -122,61 +146,55 @@ def test_a_choice_is_trained_from_the_step_it_is_adopted_at():
 
 @pytest.mark.parametrize("executor", ["whole", "pieces"])
 def test_a_run_taken_up_anywhere_ends_the_same(executor):
-  expected, place = play(assemble(executor, every=1, epochs=3))
-  setting = assemble(executor, every=1, epochs=3)
-  state, at = loop.start(setting)
-  saved = []
-  for event in loop.run(setting, state, at):
-    copy = jax.tree.map(np.array, event.state)
-    saved.append((copy, checkpoint.place_to_json(at)))
+  whole = played(executor)
+  saved = [(state, told) for _, state, told in whole.events]
   waiting = [s for s in saved if s[1]["following"] is not None]
   assert waiting or executor == "pieces"
+  resumed = assemble(executor)
   for copy, told in (waiting or saved[3:])[:2] + saved[-4:-3]:
-    resumed = assemble(executor, every=1, epochs=3)
     there = checkpoint.place_from_json(told)
     template = resumed.learner.template(there.selection)
     assert jax.tree.structure(template) == jax.tree.structure(copy)
-    state = resumed.learner.put(copy)
-    for event in loop.run(resumed, state, there):
-      state = event.state
-    assert tiny_network.same_bits(state, expected)
+    again = play(resumed, resumed.learner.put(copy), there)
+    assert tiny_network.same_bits(again.state, whole.state)
     assert [r.choices for r in there.records] == [
-      r.choices for r in place.records
+      r.choices for r in whole.place.records
     ]
 
 
 def test_programs_are_as_many_as_different_choices():
-  setting = assemble()
-  _, place = play(setting)
-  chosen = {c.trainable for r in place.records for c in r.choices}
-  steps = [key for key in setting.learner.compiler if key[0] == "step"]
+  run = played()
+  chosen = {c.trainable for r in run.place.records for c in r.choices}
+  steps = [key for key in run.setting.learner.compiler if key[0] == "step"]
   assert len(steps) == len(chosen) > 1
 
 
 def test_a_tensor_that_returns_finds_its_slots_by_the_policy():
-  kept, _ = play(assemble(slots="keep"))
-  dropped, _ = play(assemble(slots="drop"))
+  kept = played().state
+  dropped = play(assemble(slots="drop")).state
   assert kept.parked and not dropped.parked
   assert not tiny_network.same_bits(kept.train, dropped.train)
 
 
 def test_probing_leaves_no_trace():
   """The same choices, forced without a probe, train the same."""
-  state, place = play(assemble())
-  script = [c.trainable for r in place.records for c in r.choices]
+  run = played()
+  script = [c.trainable for r in run.place.records for c in r.choices]
   setting = assemble(num_probes=0)
   turns = iter(script)
   forced = setting.learner.method.selector._replace(
     choose=lambda *_: base.Selection(next(turns))
   )
   setting.learner.method = setting.learner.method._replace(selector=forced)
-  other, _ = play(setting)
+  other = play(setting).state
   for part in ("train", "replay", "parked"):
-    assert tiny_network.same_bits(getattr(state, part), getattr(other, part))
+    assert tiny_network.same_bits(
+      getattr(run.state, part), getattr(other, part)
+    )
 
 
 def test_half_of_a_short_interval_is_the_longest_wait():
-  _, place = play(assemble(lead=1000))
+  place = play(assemble(lead=1000, epochs=2)).place
   second = place.records[0].choices[1]
   assert second.adopted - second.step == 7 // 2
   assert math.isfinite(second.share)

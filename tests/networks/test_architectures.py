@@ -1,5 +1,6 @@
 """Published networks: parameter counts, shapes, strides and refusals."""
 
+import functools
 import math
 
 import jax
@@ -8,6 +9,11 @@ import numpy as np
 import pytest
 
 from jcl.networks import catalogue
+
+# Compiles faster, to slower machine code.
+quick = functools.partial(
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
 def count(network):
@@ -80,10 +86,10 @@ def test_shapes(name, shape, options):
 def test_trains(name, shape, options):
   """A few gradient steps fit two examples."""
   network = catalogue.build(name, shape, 2, **options)
-  params, stats = jax.jit(network.init)(jax.random.key(0))
+  params, stats = quick(network.init)(jax.random.key(0))
   x = jax.random.normal(jax.random.key(1), (2, *shape))
 
-  @jax.jit
+  @quick
   def step(params):
     def loss(params):
       out = network.apply(params, stats, x, training=network.units)
@@ -122,7 +128,7 @@ def test_residual_blocks_start_from_the_identity(name, unit, last, options):
   width = {"resnet18": 2, "mobilenet": 8, "vit": 6}[name]
   shape = (2, 5, width) if name == "vit" else (2, 4, 4, width)
   x = jnp.abs(jax.random.normal(jax.random.key(0), shape))
-  y, _ = jax.jit(lambda x: block.apply(params, stats, x, False, None))(x)
+  y, _ = quick(lambda x: block.apply(params, stats, x, False, None))(x)
   np.testing.assert_allclose(y, x, rtol=1e-6)
 
 
@@ -177,10 +183,10 @@ def test_vit_dropout_needs_a_key():
   network = catalogue.build(
     "vit", (4, 4, 1), 2, width=4, heads=1, depth=1, dropout=0.5
   )
-  params, stats = jax.jit(network.init)(jax.random.key(0))
+  params, stats = quick(network.init)(jax.random.key(0))
   x = jnp.ones((2, 4, 4, 1))
 
-  @jax.jit
+  @quick
   def logits(seed):
     key = jax.random.key(seed)
     return network.apply(

@@ -1,5 +1,7 @@
 """Channels: which belong together, and networks without some of them."""
 
+import functools
+
 from flax import linen as nn
 from flax import nnx
 from hypothesis import given, settings
@@ -27,6 +29,8 @@ from jcl.networks import nnx as nnx_networks
 from jcl.train import slots
 
 CLASSES = 3
+# Machine code that is slower and takes less time to make.
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 class _Flat(nn.Module):
@@ -367,7 +371,7 @@ def test_smaller_network_is_the_one_with_zeros(name):
   ]
 
   def run(network, *arrays):
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK)
     def both_modes(params, stats, x):
       quiet = network.apply(params, stats, x)
       return quiet, network.apply(params, stats, x, training=network.units)

@@ -8,6 +8,8 @@ from jcl.networks import catalogue
 from jcl.profiling import learners
 from jcl.train import gather
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 NETWORK = catalogue.build("mlp", (4,), 4, width=8, depth=2)
 
 
@@ -50,7 +52,8 @@ def test_measured_once_and_kept(tmp_path, method, executor):
   two = learners.profile(learner, method, batches, scope, **options)
   assert one == two and one.method == method
   assert len(list(tmp_path.iterdir())) == 1
-  assert 0 < one.least_share < 1 and one.compile_seconds > 0
+  # Noise may hide all that a full step takes longer than the least one.
+  assert 0 < one.least_share <= 1 and one.compile_seconds > 0
   # Times are those of one update, however many a dispatch makes.
   assert one.full < 1.0
   spent = learner.ledger.totals()

@@ -1,5 +1,7 @@
 """The reservoir is algorithm R, whatever the batches."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,12 +51,21 @@ def test_first_examples_fill_the_slots_in_order():
 def test_every_example_is_kept_with_probability_m_over_n(batch_size):
   num_keys, capacity, count = 3000, 5, 20
   replay = reservoir.reservoir(capacity, 1)
-  batches = [
-    small_stream.batch(np.zeros(batch_size), first=first)
-    for first in range(0, count, batch_size)
-  ]
-  run = jax.jit(jax.vmap(lambda key: _run(key, replay, batches).items.ids))
-  ids = np.asarray(run(jax.random.split(jax.random.key(batch_size), num_keys)))
+  keys = jax.random.split(jax.random.key(batch_size), num_keys)
+  state = jax.tree.map(
+    lambda leaf: jnp.broadcast_to(leaf, (num_keys, *jnp.shape(leaf))),
+    replay.init(small_stream.EXAMPLE),
+  )
+
+  @jax.jit
+  @functools.partial(jax.vmap, in_axes=(0, None, 0, None))
+  def add(key, i, state, batch):
+    return replay.add(jax.random.fold_in(key, i), state, batch)
+
+  for i, first in enumerate(range(0, count, batch_size)):
+    batch = small_stream.batch(np.zeros(batch_size), first=first)
+    state = add(keys, i, state, batch)
+  ids = np.asarray(state.items.ids)
   assert (np.diff(np.sort(ids, axis=1)) > 0).all()
   share = capacity / count
   bound = 4.5 * np.sqrt(num_keys * share * (1 - share))

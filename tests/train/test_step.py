@@ -21,6 +21,8 @@ FINETUNE = recipes.finetune()
 PLAIN = step_lib.Preprocess(np.float32(0), np.float32(1))
 SCOPE = tiny_network.scope()
 KEY = jax.random.key(7)
+# Machine code that is slower and takes less time to make.
+QUICK = {"xla_backend_optimization_level": 0}
 MASKS = st.lists(st.booleans(), min_size=6, max_size=6).filter(any)
 
 
@@ -49,7 +51,7 @@ def build(
   step = step_lib.build_step(
     network, method, optimizer, selection, preprocess, **more
   )
-  return jax.jit(step)
+  return jax.jit(step, compiler_options=QUICK)
 
 
 def close(first, second, rtol=1e-6, atol=1e-7):
