@@ -57,6 +57,7 @@ import numpy as np
 import pandas as pd
 
 from jcl import base, metrics, recipes, session, spec
+from jcl.hierarchy import tiers
 from jcl.networks import catalogue
 from jcl.report import drawing, hierarchy, summary
 from jcl.streams import scenarios, sources, stream
@@ -270,7 +271,9 @@ def _made(
 def _bytes(examples: float, learned: stream.Stream) -> str:
   """Returns the memory for some examples, and for those on their way."""
   each = learned.experiences[0].data.x[[0]].nbytes + 24  # label, ids
-  return f"{math.ceil(examples * each * 16 / 15) + 2 * mmap.PAGESIZE}B"
+  part = tiers.STAGED_PART
+  held = math.ceil(examples * each * part / (part - 1))
+  return f"{held + 3 * mmap.PAGESIZE}B"
 
 
 def _facts(run: summary.Run) -> dict[str, Any]:

@@ -7,6 +7,11 @@ import sys
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {
+  **os.environ,
+  "JAX_PLATFORMS": "cpu",
+  "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles faster
+}
 
 
 def run(script, *arguments, check=True):
@@ -14,7 +19,7 @@ def run(script, *arguments, check=True):
     [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)],
     capture_output=True,
     text=True,
-    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    env=ENVIRONMENT,
   )
   assert not check or done.returncode == 0, done.stderr
   return done
@@ -139,6 +144,36 @@ def test_the_transfer_study_makes_its_table_and_map(tmp_path):
   assert float(rows["full"][operations]) == 1
   assert (tmp_path / "mlp-width=24-elastic-rho=0.9.png").exists()
   run(*command)  # takes up what is finished
+
+
+def test_the_study_of_the_memory_hierarchy_makes_tables_and_pictures(tmp_path):
+  command = ("memory_hierarchy.py", "--quick", f"--workdir={tmp_path}")
+  run(*command)
+  header, *lines = (tmp_path / "table.csv").read_text().splitlines()
+  rows = [
+    dict(zip(header.split(","), line.split(","), strict=True)) for line in lines
+  ]
+  accuracy = {
+    (row["part"], row["name"]): float(row["accuracy"]) for row in rows
+  }
+  assert {name for part, name in accuracy if part == "controller"} == {
+    "miro",
+    "half",
+    "default",
+    "oracle",
+  }
+  full = accuracy["swap", "100 %"]
+  assert accuracy["swap", "0 %"] < full < accuracy["swap", "storage_only"]
+  trials = {row["name"]: float(row["trials"]) for row in rows}
+  assert trials["miro"] > 0 and trials["half"] == 0
+  text = (tmp_path / "table.txt").read_text()
+  assert "joules: modelled (" in text and "miro of 108 examples" in text
+  for name in ("swap", "frontier", "decisions"):
+    assert (tmp_path / f"{name}-digits.png").exists()
+  finished = sorted(tmp_path.glob("digits/*/*/records.jsonl"))
+  before = [path.stat().st_mtime_ns for path in finished]
+  run(*command)  # takes up what is finished
+  assert [path.stat().st_mtime_ns for path in finished] == before
 
 
 def test_executors_are_compared_on_a_small_network():

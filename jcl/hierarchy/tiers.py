@@ -26,7 +26,7 @@ Order = Callable[[np.ndarray, Iterable[np.ndarray]], np.ndarray]
 
 
 _BLOCK = 256  # examples that are copied together
-_STAGED_PART = 8  # of what is allowed, that what is on its way may take
+STAGED_PART = 8  # of what is allowed, that what is on its way may take
 
 
 class Tiers:
@@ -97,7 +97,7 @@ class Tiers:
     """Bounds what is on its way by what is allowed now."""
     most, limit = self._staged, self.limit()
     if not math.isinf(limit):
-      most = min(most, int(limit / _STAGED_PART // self.row_bytes))
+      most = min(most, int(limit / STAGED_PART // self.row_bytes))
     if most != self.swapper.capacity:
       self.swapper.resize(most)
 
