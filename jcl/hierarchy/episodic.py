@@ -31,7 +31,7 @@ class Episodic:
 
   def labels(self, slots: np.ndarray) -> np.ndarray:
     """Returns the classes of slots, [N] int32."""
-    return self.rows.field("y")[slots]
+    return self.rows.take(slots, "y")
 
   def residents(self) -> dict[int, list[int]]:
     """Returns the ids of each class, those that leave first in front."""
