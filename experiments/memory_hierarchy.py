@@ -111,7 +111,7 @@ PROTOCOLS = {
     memories=(19, 60, 240),
     buffers=(48, 96, 192),
     budgets=(100, 200, 400, 800),
-    trials="share=0.5,trial_epochs=4,warmup=2,cutline=0.3",
+    trials="share=0.3,trial_epochs=6,warmup=10,cutline=0.3,most=6",
   ),
   "digits": Protocol(
     *("digits", 10, 60, 1, "mlp:width=32,depth=1", 20, 10, 3e-3),

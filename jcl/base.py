@@ -364,8 +364,9 @@ class Plan:
   warmup: int = 10  # epochs on the new classes that all trials begin with
   start: int = 1  # first experience with trials; before it sizes are fixed
   held_out: int = 20  # stored examples of a class that judge trials
-  halving: bool = True  # sizes that fall behind are dropped on the way
+  halving: bool = False  # sizes that fall behind are dropped on the way
   grid: tuple[tuple[int, int], ...] = ()  # sizes to try; (): by the budget
+  most: int = 14  # sizes to try, where the budget decides them
 
 
 @dataclasses.dataclass(frozen=True)

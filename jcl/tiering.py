@@ -146,7 +146,7 @@ def _planned(setting, state, place, scope) -> tuple[str, str, dict[str, Any]]:
     tiers.wanted = _without_trials(plan, tiers, total, seen, fresh, current)
     return plan.policy, f"the rule {plan.policy!r} asks for no trials", {}
   sizes = choice.clamp_grid(plan.grid, seen, fresh) or choice.candidates(
-    total, seen, fresh, current
+    total, seen, fresh, current, plan.most
   )
   sizes = [pair for pair in sizes if sum(pair) <= room]
   if not sizes:
@@ -187,7 +187,7 @@ def _without_trials(plan, tiers, total, seen, fresh, current) -> choice.Sizes:
   if plan.policy == "half":
     return choice.clamp_grid([(total // 2, total // 2)], seen, fresh)[0]
   sizes = choice.clamp_grid(plan.grid, seen, fresh) or choice.candidates(
-    total, seen, fresh, current
+    total, seen, fresh, current, plan.most
   )
   if plan.policy == "largest":
     return max(sizes, key=lambda pair: (sum(pair), pair))

@@ -4,8 +4,8 @@ Ma et al., "Cost-effective On-device Continual Learning over Memory Hierarchy
 with Miro", MobiCom 2023: from one checkpoint that has seen the new classes for
 a few epochs, every candidate trains on a share of its examples and is judged.
 Departures: examples set aside in the store judge, instead of the test set;
-candidates that fall behind are dropped on the way; and nothing of it is left in
-model, memory or random keys.
+candidates that fall behind may be dropped on the way; and nothing of it is left
+in model, memory or random keys.
 """
 
 from collections.abc import Sequence

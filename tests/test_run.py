@@ -223,6 +223,7 @@ def test_a_selecting_recipe_shows_its_profile_and_its_choices(
   page = (tmp_path / "run" / "report.html").read_text()
   assert "What trained when" in page
   assert "time goes" in page
-  refused = call_here("--recipe=elastic:rho=0.01", "--compare=none")
+  place = f"--workdir={tmp_path / 'refused'}"
+  refused = call_here("--recipe=elastic:rho=0.01", "--compare=none", place)
   assert refused.returncode == 2
   assert "rho=0.01" in refused.stderr and "of a full one" in refused.stderr

@@ -97,8 +97,9 @@ def miro(
   warmup: int = 10,
   start: int = 1,
   held_out: int = 20,
-  halving: bool = True,
+  halving: bool = False,
   grid: str = "",
+  most: int = 14,
   loss: Loss = "softmax",
 ) -> base.Method:
   """Chooses the sizes of memory and stream buffer by short trials.
@@ -123,8 +124,10 @@ def miro(
     warmup: epochs that all trials begin with.
     start: first experience with a choice, counted from 0.
     held_out: examples of a class that are set aside to judge trials.
-    halving: whether candidates that fall behind are dropped on the way.
+    halving: whether candidates that fall behind are dropped on the way; after
+      an epoch or two of a small share, that is by chance.
     grid: candidates such as "500x1000/200x500"; "": from the memory allowed.
+    most: how many candidates that gives, at most.
     loss: as in `carm`.
   """
   for name, value, least in (
@@ -132,6 +135,7 @@ def miro(
     ("warmup", warmup, 0),
     ("start", start, 1),
     ("held_out", held_out, 1),
+    ("most", most, 1),
   ):
     if value < least:
       raise ValueError(f"{name}={value}: give {least} or more")
@@ -149,6 +153,7 @@ def miro(
     held_out,
     halving,
     _grid(grid),
+    most,
   )
   return _method(base.Hierarchy(em, sb, swap, gate, plan=plan), loss)
 
