@@ -150,7 +150,7 @@ class _Trainer:
         padded = np.pad(
           part, ((0, most - len(part)), (0, 0)), constant_values=-1
         )
-        with ledger.timed("data"):
+        with ledger.timed("data") as read:
           batches = learner.put_batches(source.batch(padded))
         count = len(part)
         flops = count * program.cost.flops
@@ -161,7 +161,7 @@ class _Trainer:
           )
           jax.block_until_ready(info)
         self.steps += count
-        self.joules += took.cost.joules
+        self.joules += read.cost.joules + took.cost.joules
     return state
 
 
