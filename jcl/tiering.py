@@ -70,9 +70,9 @@ def opened(
       archive_lib.Archive(store, _RUN, names, learner.example, beside),
       seed=setting.seed,
       limit=bound or (lambda: math.inf),
-      lag=max(4, learner.steps_per_dispatch),
-      # Two dispatches' worth.
-      staged=2 * max(4, learner.steps_per_dispatch) * learner.rows_per_step,
+      lag=4 * learner.steps_per_dispatch,
+      # As many again as are waited for.
+      staged=8 * learner.steps_per_dispatch * learner.rows_per_step,
     )
     stack.callback(tiers.close)
     seats = tiers.in_examples(hierarchy.em)
