@@ -121,7 +121,7 @@ def _dispatches(
   size = setting.learner.steps_per_dispatch
   for start in range(0, len(rows), size):
     part = rows[start : start + size]
-    batches = source.batch(_filled(part, size))
+    batches = source.batch(batching.padded(part, size, part.shape[1]))
     yield setting.learner.put_batches(batches), len(part)
 
 
@@ -140,11 +140,6 @@ def source_of(setting: Setting, index: int, memory: Any = None):
   return setting.tiers.source(draws, method.replay.num_samples)
 
 
-def _filled(rows: np.ndarray, size: int) -> np.ndarray:
-  """Returns rows [k, B] of a dispatch as [size, B], padded with -1."""
-  return np.pad(rows, ((0, size - len(rows)), (0, 0)), constant_values=-1)
-
-
 def _rows(setting, source, index, epoch) -> np.ndarray:
   """Returns the epoch's order as [batches, B] rows, -1 where padded."""
   learner = setting.learner
@@ -156,8 +151,7 @@ def _rows(setting, source, index, epoch) -> np.ndarray:
     ordered=setting.stream.ordered,
   )
   rows = batching.batch_rows(order, learner.stream_rows)
-  missing = learner.batch_size - rows.shape[1]
-  return np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
+  return batching.padded(rows, len(rows), learner.batch_size)
 
 
 class _Steps:
@@ -281,7 +275,8 @@ class _Steps:
       most = min(most, place.adopt - step)
     rows = self._order[1][batch : batch + most]
     num_steps = len(rows)
-    batches = self.source.batch(_filled(rows, learner.steps_per_dispatch))
+    whole = batching.padded(rows, learner.steps_per_dispatch, rows.shape[1])
+    batches = self.source.batch(whole)
     ended = batch + num_steps >= len(self._order[1])
     after = (epoch + 1, 0) if ended else (epoch, batch + num_steps)
     return learner.put_batches(batches), batches.ids, num_steps, after

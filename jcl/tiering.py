@@ -142,12 +142,13 @@ def _planned(setting, state, place, scope) -> tuple[str, str, dict[str, Any]]:
   room = tiers.room
   total = int(min(room, sum(tiers.wanted) if math.isinf(room) else room))
   current = choice.clamp_grid([tiers.wanted], seen, fresh)[0]
-  if plan.policy in ("largest", "half", "random"):
-    tiers.wanted = _without_trials(plan, tiers, total, seen, fresh, current)
-    return plan.policy, f"the rule {plan.policy!r} asks for no trials", {}
   sizes = choice.clamp_grid(plan.grid, seen, fresh) or choice.candidates(
     total, seen, fresh, current, plan.most
   )
+  if plan.policy in ("largest", "half", "random"):
+    half = choice.clamp_grid([(total // 2, total // 2)], seen, fresh)[0]
+    tiers.wanted = half if plan.policy == "half" else _of(tiers, sizes)
+    return plan.policy, f"the rule {plan.policy!r} asks for no trials", {}
   sizes = [pair for pair in sizes if sum(pair) <= room]
   if not sizes:
     return "kept", "no candidate fits the memory allowed", {}
@@ -183,13 +184,9 @@ def _planned(setting, state, place, scope) -> tuple[str, str, dict[str, Any]]:
   return "chosen", reason, {**took, "predicted": row.energy}
 
 
-def _without_trials(plan, tiers, total, seen, fresh, current) -> choice.Sizes:
-  if plan.policy == "half":
-    return choice.clamp_grid([(total // 2, total // 2)], seen, fresh)[0]
-  sizes = choice.clamp_grid(plan.grid, seen, fresh) or choice.candidates(
-    total, seen, fresh, current, plan.most
-  )
-  if plan.policy == "largest":
+def _of(tiers, sizes: list[choice.Sizes]) -> choice.Sizes:
+  """Returns the largest sizes, or any, as the policy says."""
+  if tiers.hierarchy.plan.policy == "largest":
     return max(sizes, key=lambda pair: (sum(pair), pair))
   generator = np.random.default_rng((tiers.seed, 12, tiers.experience))
   return sizes[int(generator.integers(len(sizes)))]

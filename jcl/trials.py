@@ -21,8 +21,8 @@ from jcl.control import choice
 from jcl.hierarchy import quotas, ram, sources
 from jcl.hierarchy import tiers as tiers_lib
 from jcl.progress import Place, Setting
-from jcl.selection import mask
 from jcl.streams import batching
+from jcl.train import choosing
 
 _PURPOSE = 11  # of random draws
 
@@ -62,8 +62,8 @@ def run(
   assert place.decision is not None
   before = setting.ledger.total()
   trainer = _Trainer(setting, place, scope)
-  judges = _judges(tiers, setting.stream, scope)
-  start, joules = state, 0.0
+  judges = _judges(tiers, setting.stream)
+  start = state
   largest = max(sizes, key=lambda pair: pair[0] + pair[1])
   with _Examples(setting, *largest, plan.share, 0) as source:
     if plan.warmup:
@@ -114,16 +114,9 @@ class _Trainer:
 
   def copy(self, state: base.LearnerState) -> base.LearnerState:
     """Returns a state of its own, whose optimiser knows nothing."""
-    learner, selection = self._setting.learner, self._selection
     copied = jax.tree.map(jnp.copy, state)
-
-    def blank(params):
-      trained, _ = mask.split(params, learner.network, selection)
-      return learner.optimizer.init(trained)
-
-    slots = learner.run(
-      "probe", ("blank", selection), blank, copied.train.params
-    )
+    blank = choosing.blank(self._setting.learner, copied.train.params)
+    slots = {name: blank[name] for name in copied.train.opt_state}
     return copied._replace(train=copied.train._replace(opt_state=slots))
 
   def train(
@@ -143,13 +136,9 @@ class _Trainer:
       )
       order = generator.permutation(len(source)).astype(np.int32)
       rows = batching.batch_rows(order, learner.stream_rows)
-      missing = learner.batch_size - rows.shape[1]
-      rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
       for start in range(0, len(rows), most):
         part = rows[start : start + most]
-        padded = np.pad(
-          part, ((0, most - len(part)), (0, 0)), constant_values=-1
-        )
+        padded = batching.padded(part, most, learner.batch_size)
         with ledger.timed("data") as read:
           batches = learner.put_batches(source.batch(padded))
         count = len(part)
@@ -211,7 +200,7 @@ class _Examples:
     return held
 
 
-def _judges(tiers: tiers_lib.Tiers, stream, scope) -> base.Dataset:
+def _judges(tiers: tiers_lib.Tiers, stream) -> base.Dataset:
   """Returns the examples that were set aside of the classes seen."""
   aside = tiers.archive.held_out
   ids = np.concatenate([*aside.values(), np.zeros(0, np.int64)])

@@ -1,8 +1,7 @@
 """A run's examples in a store: what came, by class, and as rows of a memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from absl import logging
 import numpy as np
 
 from jcl import base
@@ -70,12 +69,9 @@ class Archive:
     Those that an earlier process has stored already are not stored again.
     """
     found = [self._ids_of(self._store, experience)]
-    step = max(1, _BLOCK // self.row_type.itemsize)
-    for start in range(len(found[0]), len(data), step):
-      rows = np.arange(start, min(start + step, len(data)))
-      labels = [self._names[y] for y in np.asarray(data.y)[rows]]
+    for x, labels in self._blocks(data, len(found[0])):
       found.append(
-        self._store.append(data.x[rows], labels, task=experience, run=self._run)
+        self._store.append(x, labels, task=experience, run=self._run)
       )
     self._store.flush()
     self._pools = {}
@@ -89,11 +85,8 @@ class Archive:
     """Stores what goes beside an experience's examples, in their order."""
     assert self._extras is not None
     done = len(self._ids_of(self._extras, experience))
-    step = max(1, _BLOCK // self.row_type.itemsize)
-    for start in range(done, len(data), step):
-      rows = np.arange(start, min(start + step, len(data)))
-      found = extras(data.x[rows])
-      labels = [self._names[y] for y in np.asarray(data.y)[rows]]
+    for x, labels in self._blocks(data, done):
+      found = extras(x)
       first, *others = self.extra_names
       self._extras.append(
         found[first],
@@ -104,6 +97,15 @@ class Archive:
       )
     self._extras.flush()
     self._beside.pop(experience, None)
+
+  def _blocks(
+    self, data: base.Dataset, start: int
+  ) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Yields inputs and class names from an example on, a few at a time."""
+    step = max(1, _BLOCK // self.row_type.itemsize)
+    for first in range(start, len(data), step):
+      rows = np.arange(first, min(first + step, len(data)))
+      yield data.x[rows], [self._names[y] for y in np.asarray(data.y)[rows]]
 
   def hold_out(self, most: int, seed: int) -> None:
     """Sets examples of every class aside: they judge, and never train.
@@ -158,15 +160,8 @@ class Archive:
 
   def intact(self, ids: np.ndarray) -> np.ndarray:
     """Reads what can be read; damaged examples are told of and left out."""
-    try:
-      return self.rows(ids)
-    except records.DamageError as error:
-      logging.warning("%s", error)
-      return self.rows(ids[~np.isin(ids, error.ids)])
-
-  def forget(self) -> None:
-    """Drops what is kept about the store, as another process may add to it."""
-    self._pools, self._beside = {}, {}
+    found, _ = records.intact(self.rows, ids)
+    return found
 
   def _read_extras(self, experience, mine, rows) -> None:
     assert self._extras is not None

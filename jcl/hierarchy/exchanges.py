@@ -83,7 +83,8 @@ class Exchanges:
     order = order[free[order]]
     chosen = order[:count]
     if self._hierarchy.balanced:
-      chosen = _balanced(order, labels, count)
+      count = min(count, len(order))
+      chosen = swaps.evenly(order, labels, count / len(order), count)
     coming = set(self._reader.coming)
     out, ids = [], []
     for label in np.unique(labels[chosen]).tolist():
@@ -155,20 +156,3 @@ class Exchanges:
           found.append(i)
           coming.add(i)
     return found
-
-
-def _balanced(order: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-  """Takes the same share of every class, the first of each in the order."""
-  share = count / max(len(order), 1)
-  chosen: list[int] = []
-  parts = {}
-  for label in np.unique(labels[order]).tolist():
-    mine = order[labels[order] == label]
-    whole = int(share * len(mine) + 1e-9)
-    chosen.extend(mine[:whole].tolist())
-    if whole < len(mine):
-      parts[label] = (share * len(mine) - whole, int(mine[whole]))
-  by_part = sorted(parts.items(), key=lambda item: (-item[1][0], item[0]))
-  missing = count - len(chosen)
-  chosen.extend(row for _, (_, row) in by_part[:missing])
-  return np.array(chosen, np.int64)

@@ -6,7 +6,6 @@ from concurrent import futures
 import dataclasses
 from typing import NamedTuple
 
-from absl import logging
 import numpy as np
 
 from jcl.storage import records
@@ -104,7 +103,7 @@ class Swapper:
     )
     if not len(exchange.ids):
       return
-    future = self._pool.submit(self._intact, exchange.ids)
+    future = self._pool.submit(records.intact, self.read, exchange.ids)
     self._waiting.append((exchange, future))
     self.leaving.update(exchange.out.tolist())
     self.coming.update(exchange.ids.tolist())
@@ -150,16 +149,6 @@ class Swapper:
     """Ends the threads."""
     self.end()
     self._pool.shutdown()
-
-  def _intact(self, ids: np.ndarray) -> Reading:
-    """Returns the rows that can be read, and which of the ids they are of."""
-    good = np.ones(len(ids), bool)
-    try:
-      return self.read(ids), good
-    except records.DamageError as error:
-      logging.warning("%s", error)
-      good = ~np.isin(ids, error.ids)
-      return self.read(ids[good]), good
 
   def _behind(self) -> bool:
     """Whether something is not read although it was due."""

@@ -262,12 +262,30 @@ def swap_out(
   count = swap_count(ratio, len(order))
   if not balanced:
     return slots[order[:count]]
-  classes, sizes = np.unique(labels, return_counts=True)
-  shares = _shares(ratio * sizes, count)
-  leave = np.zeros(len(order), bool)
-  for label, share in zip(classes, shares, strict=True):
-    leave[order[labels[order] == label][:share]] = True
-  return slots[order[leave[order]]]
+  return slots[evenly(order, labels, ratio, count)]
+
+
+def evenly(
+  order: np.ndarray, labels: np.ndarray, ratio: float, count: int
+) -> np.ndarray:
+  """Takes the same share of every class, the first of each in the order.
+
+  Args:
+    order: [N] positions in `labels`, all different.
+    labels: of the samples.
+    ratio: of each class, about.
+    count: positions to take; at most N, and within a sample a class of the
+      ratio.
+
+  Returns:
+    [count] positions, in their order.
+  """
+  ranked = labels[order]
+  classes, sizes = np.unique(ranked, return_counts=True)
+  taken = np.zeros(len(order), bool)
+  for label, share in zip(classes, _shares(ratio * sizes, count), strict=True):
+    taken[np.flatnonzero(ranked == label)[:share]] = True
+  return order[taken]
 
 
 def _shares(exact: np.ndarray, total: int) -> np.ndarray:

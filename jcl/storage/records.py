@@ -10,7 +10,7 @@ A definition record, `layout` `DEFINITION`, holds JSON instead of arrays: names
 that later records refer to by number.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import errno
 import functools
@@ -21,6 +21,7 @@ import struct
 from typing import Any, NamedTuple
 import zlib
 
+from absl import logging
 import numpy as np
 
 MAGIC = 0x52_6C_63_6A  # "jclR"
@@ -163,6 +164,26 @@ def encode(
   for name, values in extras.items():
     records["extra:" + name] = values
   return records
+
+
+def intact(
+  read: Callable[[np.ndarray], Any], ids: np.ndarray
+) -> tuple[Any, np.ndarray]:
+  """Reads what can be read; damaged examples are told of and left out.
+
+  Args:
+    read: of ids [N], as `Store.read`, whose errors it raises.
+    ids: [N] int64.
+
+  Returns:
+    What was read, and [N] bool, of which ids.
+  """
+  try:
+    return read(ids), np.ones(len(ids), bool)
+  except DamageError as error:
+    logging.warning("%s", error)
+    good = ~np.isin(ids, error.ids)
+    return read(ids[good]), good
 
 
 def decode(records: np.ndarray) -> Records:

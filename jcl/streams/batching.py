@@ -48,6 +48,12 @@ def batch_rows(order: np.ndarray, batch_size: int) -> np.ndarray:
   return rows
 
 
+def padded(rows: np.ndarray, num_batches: int, batch_size: int) -> np.ndarray:
+  """Returns rows [k, b] as [num_batches, batch_size], -1 for pads."""
+  missing = (0, num_batches - rows.shape[0]), (0, batch_size - rows.shape[1])
+  return np.pad(rows, missing, constant_values=-1)
+
+
 def gather(
   dataset: base.Dataset, experience: int, rows: np.ndarray, *, first_id: int = 0
 ) -> base.Batch:

@@ -20,7 +20,7 @@ def probe(learner, state, batches, scope) -> base.Probe:
     scope: what is known of the classes.
   """
   train = state.train
-  fresh = _fresh(learner, train.params)
+  fresh = blank(learner, train.params)
   held = {**fresh, **(state.parked.slots if state.parked else {})}
   held = {**held, **train.opt_state}
 
@@ -79,7 +79,7 @@ def switch(
     old,
     new,
     train.opt_state,
-    _fresh(learner, train.params),
+    blank(learner, train.params),
     state.parked,
     int(train.step),
     slots.decays(learner.training),
@@ -88,7 +88,7 @@ def switch(
   return state._replace(train=train._replace(opt_state=moved), parked=parked)
 
 
-def _fresh(learner, params) -> slots.Slots:
+def blank(learner, params) -> slots.Slots:
   """Returns blank optimiser slots of every tensor."""
   return learner.run("probe", "slots", learner.optimizer.init, params)
 

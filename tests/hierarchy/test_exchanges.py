@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jcl import base
-from jcl.hierarchy import exchanges, swapper
+from jcl.hierarchy import exchanges, swapper, swaps
 
 POOL = {label: 1000 * label + np.arange(300) for label in range(4)}
 
@@ -147,9 +147,9 @@ def test_easy_ones_leave_by_the_gate():
 def test_a_balanced_choice_takes_the_same_share_of_every_class():
   order = np.array([0, 2, 4, 1, 3, 5])
   labels = np.array([0, 1, 0, 1, 0, 1])
-  assert exchanges._balanced(order, labels, 2).tolist() == [0, 1]
-  assert sorted(exchanges._balanced(order, labels, 3)) == [0, 1, 2]
-  assert sorted(exchanges._balanced(order, labels, 9)) == list(range(6))
+  assert swaps.evenly(order, labels, 2 / 6, 2).tolist() == [0, 1]
+  assert sorted(swaps.evenly(order, labels, 3 / 6, 3)) == [0, 1, 2]
+  assert sorted(swaps.evenly(order, labels, 9 / 6, 9)) == list(range(6))
 
 
 def test_storage_that_lags_halves_the_target_and_recovers():

@@ -1,8 +1,14 @@
-"""Files that nobody may open, root or not."""
+"""Machines without GPUs, and files that nobody may open, root or not."""
 
 import builtins
+import sys
 
 import pytest
+
+
+@pytest.fixture
+def no_gpus(monkeypatch):
+  monkeypatch.setitem(sys.modules, "pynvml", None)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Which meter a machine gets, and the model where it has none."""
 
-import sys
-
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel import Clock, ina3221, rapl
@@ -12,11 +10,7 @@ from jcl.meters import detection, meter, modelled
 POWER = modelled.Power(2.0, 12.0, "modelled: test")
 PACKAGE = {"0": ("package-0", 1_000_000, 262_143_328_850)}
 BOARD = {"VDD_IN": (5000, 1000)}
-
-
-@pytest.fixture(autouse=True)
-def no_gpus(monkeypatch):
-  monkeypatch.setitem(sys.modules, "pynvml", None)
+pytestmark = pytest.mark.usefixtures("no_gpus")
 
 
 def reasons(found):

@@ -11,11 +11,7 @@ from jcl.meters import meter, modelled, named
 POWER = modelled.Power(2.0, 12.0, "modelled: test")
 PACKAGE = {"0": ("package-0", 1_000_000, 262_143_328_850)}
 BOARD = {"VDD_IN": (5000, 1000)}
-
-
-@pytest.fixture(autouse=True)
-def no_gpus(monkeypatch):
-  monkeypatch.setitem(sys.modules, "pynvml", None)
+pytestmark = pytest.mark.usefixtures("no_gpus")
 
 
 def test_auto_is_the_best_there_is(tmp_path):
