@@ -22,6 +22,7 @@ command again goes on where it stopped, also after a kill.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -63,6 +64,19 @@ _MODEL = flags.DEFINE_string(
   "network, such as mlp:width=400; auto: mlp for vectors and grey images, "
   "slim_resnet18 for colour images, conv1d for series",
 )
+_WEIGHTS = flags.DEFINE_string(
+  "weights",
+  None,
+  "safetensors file that the model begins with, named as torchvision's ResNets "
+  "or timm's ViTs (with --model=vit:gelu=exact); the head is drawn anew",
+)
+_BASE_CLASSES = flags.DEFINE_integer(
+  "base_classes",
+  0,
+  "classes that the model learns at once before the others are streamed, for "
+  "recipes that begin with a trained network; kept in the work directory",
+)
+_BASE_EPOCHS = flags.DEFINE_integer("base_epochs", 30, "passes over them")
 _SEED = flags.DEFINE_list("seed", ["0"], "seed, or several: 0,1,2")
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "where everything is written; default runs/NAME-HASH"
@@ -105,7 +119,7 @@ _HEAD = flags.DEFINE_enum(
 _NORMS = flags.DEFINE_enum(
   "norms",
   None,
-  ["batch", "frozen"],
+  ["batch", "frozen", "moving"],
   "statistics of normalisers in training: of the batch (default), or the "
   "running ones, left as they are",
 )
@@ -158,6 +172,22 @@ _MEMORY_BUDGET = flags.DEFINE_string(
   "bytes for the memory hierarchy of recipes that have one (carm, miro), such "
   "as 64MiB; or a file that says so, which may be rewritten while the run goes "
   "on; or auto: half of what the machine has left, and what its cgroup allows",
+)
+_TRUNK_CACHE = flags.DEFINE_string(
+  "trunk_cache",
+  "",
+  "keeps the output of the frozen trunk of recipes that have one (lightcl, "
+  "er+freeze) instead of computing it anew: raw, uint8 or pq:32; its memory "
+  "then replays codes. Needs learned weights and --augment=none",
+)
+_TRUNK_BYTES = flags.DEFINE_string(
+  "trunk_bytes", None, "bytes of that cache at most, such as 64MB"
+)
+_DIAGNOSE = flags.DEFINE_integer(
+  "diagnose",
+  0,
+  "held-out examples of an experience, such as 256, by which the report shows "
+  "what each experience made every unit lose and change; 0 for none",
 )
 _SECONDS_BUDGET = flags.DEFINE_float(
   "seconds_budget", None, "training seconds for each whole run"
@@ -277,11 +307,27 @@ def _learn() -> int:
   print(devices.describe(device), flush=True)
   meter = _meter(device)
   source = _source()
-  network = _network(_stream(source, _seeds()[0]))
+  before, source = _split(source)
+  stream = _stream(source, _seeds()[0])
+  methods = [recipes.build(text) for text in texts]
+  if _TRUNK_CACHE.value and not any(m.trunk is not None for m in methods):
+    raise ValueError(
+      f"--trunk_cache={_TRUNK_CACHE.value}: none of {', '.join(texts)} freezes "
+      "a trunk; give a recipe such as lightcl or er+freeze:until=0.7"
+    )
+  networks = {
+    columns: _network(stream, columns)
+    for columns in {method.columns for method in methods}
+  }
+  if before is not None:  # for the checks ahead of all work
+    networks = {
+      columns: dataclasses.replace(network, pretrained=True)
+      for columns, network in networks.items()
+    }
   # Building every kind of run once tells mistakes before any work; each run is
   # built again when its turn comes, since its clock starts then.
   first = {
-    text: _assemble(source, network, text, _seeds()[0], device, meter.meter)
+    text: _assemble(source, networks, text, _seeds()[0], device, meter.meter)
     for text in texts
   }
   if _ESTIMATE.value:
@@ -294,12 +340,17 @@ def _learn() -> int:
   runs = []
   with workdir.locked(folder):
     workdir.claim(folder, _shared(), _RESUME.value)
+    if before is not None and False in networks:
+      networks[False] = _pretrained(
+        before, networks[False], folder / "pretrained"
+      )
     for seed in _seeds():
       for text in texts:
         runs.append(folder / _slug(text) / f"seed_{seed}")
-        setting = _assemble(source, network, text, seed, device, meter.meter)
+        setting = _assemble(source, networks, text, seed, device, meter.meter)
         context = {"recipe": _recipe(text), "environment": {"flags": _flags()}}
-        session.run(setting, runs[-1], _options(), context)
+        options = _options(recipes.build(text))
+        session.run(setting, runs[-1], options, context)
         if seed == _seeds()[0]:
           _print_profile(text, setting.learner.network, runs[-1])
     _write_report(runs, folder)
@@ -338,16 +389,62 @@ def _stream(source, seed: int):
   return scenarios.build(name, source, seed=seed, **options)
 
 
-def _network(stream) -> base.Network:
-  """Returns the model, which is the same for every recipe and seed."""
-  from jcl.networks import catalogue, precision
+def _split(source):
+  """Returns what is learned at once, or None, and what is streamed."""
+  from jcl import pretraining
+
+  if not _BASE_CLASSES.value:
+    return None, source
+  if _WEIGHTS.value is not None:
+    raise ValueError(
+      "--base_classes learns the weights that a run begins with: leave out "
+      "--weights"
+    )
+  return pretraining.split(source, _BASE_CLASSES.value)
+
+
+def _pretrained(source, network: base.Network, folder: Path) -> base.Network:
+  """Returns the model with weights learned on `source`."""
+  from jcl import pretraining
+
+  shape, classes = source.train.x.shape[1:], source.train.num_classes
+  print(f"pre-training on {classes} classes", flush=True)
+  weights = pretraining.learned(
+    source,
+    _build(shape)(shape, classes),
+    folder,
+    _options(),
+    epochs=_BASE_EPOCHS.value,
+    batch_size=min(64, len(source.train)),
+    optimizer="adam",
+  )
+  print(f"accuracy on them: {pretraining.accuracy(folder):.3f}", flush=True)
+  return pretraining.begun(network, *weights)
+
+
+def _build(shape):
+  """Returns what makes the model for inputs of this shape."""
+  from jcl.networks import catalogue
 
   model, options = spec.parse(_MODEL.value)
   if model == "auto":
-    model = catalogue.suggest(stream.example_shape)
-  network = catalogue.build(
-    model, stream.example_shape, stream.num_classes, **options
-  )
+    model = catalogue.suggest(shape)
+  return functools.partial(catalogue.build, model, **options)
+
+
+def _network(stream, columns: bool) -> base.Network:
+  """Returns the model of a recipe, the same for every seed."""
+  from jcl.networks import external, precision, progressive
+
+  build = _build(stream.example_shape)
+  if columns:
+    network = progressive.progressive(
+      build, stream.example_shape, stream.task_classes
+    )
+  else:
+    network = build(stream.example_shape, stream.num_classes)
+  if _WEIGHTS.value is not None:
+    network = external.with_file(network, _WEIGHTS.value)
   return precision.with_precision(network, _PRECISION.value)
 
 
@@ -364,7 +461,7 @@ def _print_meter(ledger, found) -> None:
   print(f"joules: {ledger.source}; {reasons}", flush=True)
 
 
-def _assemble(source, network, text: str, seed: int, device, meter):
+def _assemble(source, networks, text: str, seed: int, device, meter):
   """Puts one run together from the flags."""
   from jcl import recipes, session
   from jcl.control import limits
@@ -399,11 +496,11 @@ def _assemble(source, network, text: str, seed: int, device, meter):
   )
   return session.assemble(
     _stream(source, seed),
-    network,
+    networks[method.columns],
     method,
     complete,
     seed,
-    _options(),
+    _options(method),
     controller,
     device,
     meter,
@@ -424,8 +521,11 @@ def _print_profile(text: str, network: base.Network, folder: Path) -> None:
   print(f"profile: {folder / 'profile.csv'}, {folder / 'profile.png'}\n")
 
 
-def _options():
+def _options(method: base.Method | None = None):
+  """How a run is carried out; a trunk's output is kept where there is one."""
   from jcl import session
+
+  frozen = method is not None and method.trunk is not None
 
   return session.Options(
     augment=_AUGMENT.value,
@@ -437,6 +537,9 @@ def _options():
     evaluate_every=_EVALUATE_EVERY.value,
     checkpoint_seconds=_CHECKPOINT_SECONDS.value,
     memory_budget=_MEMORY_BUDGET.value,
+    trunk_cache=_TRUNK_CACHE.value if frozen else "",
+    trunk_bytes=_TRUNK_BYTES.value if frozen else None,
+    diagnose=_DIAGNOSE.value,
     resume=_RESUME.value,
   )
 

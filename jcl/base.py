@@ -70,6 +70,11 @@ class Block:
   name: str
   # (params of the unit, stats of the unit, x, training, key) -> (x, stats)
   apply: Callable[[Params, Stats, jax.Array, bool, Key | None], Any]
+  # The same and, by name, what stood at the places within the unit.
+  watched: (
+    Callable[[Params, Stats, jax.Array, bool, Key | None], Any] | None
+  ) = None
+  places: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +84,10 @@ class Network:
   `apply(params, stats, x, *, training=(), key=None, taps=())` returns an
   `Output`. `training` names the units whose normalisers use and update batch
   statistics and whose dropout is active; all others run in evaluation mode and
-  return their statistics unchanged. `taps` names units whose output is wanted.
-  `key` is needed only by networks with dropout or other noise.
+  return their statistics unchanged. `taps` names units whose output is wanted,
+  or places within them. `key` is needed only by networks with dropout or other
+  noise. Chains take `start` as well: the unit that reads `x`, all before it
+  being left out.
   """
 
   name: str
@@ -92,6 +99,9 @@ class Network:
   num_classes: int
   features: str | None  # tap [B, D] that the head reads
   blocks: tuple[Block, ...] | None = None  # where the network is a chain
+  places: tuple[str, ...] = ()  # taps within units, "unit/name", in order
+  pretrained: bool = False  # whether `init` gives learned weights
+  offset: int = 0  # units that were cut off ahead of the first one here
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,9 +155,11 @@ class Traced(NamedTuple):
   after: Params  # and behind it
 
 
-# forward(params, stats, x, key=None, taps=(), evaluate=False) -> Output:
+# forward(params, stats, x, key=None, taps=(), evaluate=False, start=None):
 # normalises raw inputs and runs the network, in training mode for the units
-# that train unless `evaluate` is set.
+# that train unless `evaluate` is set, and returns an `Output`; with `start`, x
+# is what that unit reads. `forward.network` is the model, `forward.trained` the
+# units of which something trains.
 Forward = Callable[..., Output]
 
 
@@ -173,6 +185,10 @@ class Objective(NamedTuple):
   which `finish(state, params, stats, scope)` closes it. Once the memory has
   taken the experience in, `review(forward, params, stats, memory, scope,
   state)` sees the whole of it [M, ...], with a network in evaluation mode.
+
+  `ahead`, of the same arguments as `loss`, sees a batch of an experience before
+  its first update, and `behind` one after its last, both as updates would see
+  them; they return the objective's state and the network's statistics.
   """
 
   loss: Callable[..., tuple[jax.Array, Aux]]
@@ -180,7 +196,7 @@ class Objective(NamedTuple):
   # network -> extras of one example that a memory has to store for this loss
   stores: Callable[["Network"], dict[str, Array]] = _no_extras
   init: Callable[..., Any] = _nothing  # (params, stats, *sizes(network))
-  sizes: Callable[["Network"], tuple[int, ...]] = _nothing
+  sizes: Callable[["Network"], tuple[Any, ...]] = _nothing
   reference: Callable[..., tuple[jax.Array, Aux]] | None = None
   project: Callable[[Params, Params, tuple[Batch, ...]], Params] | None = None
   track: Callable[[Any, Traced], Any] | None = None
@@ -188,6 +204,9 @@ class Objective(NamedTuple):
   accumulate: Callable[..., Any] | None = None
   finish: Callable[..., Any] | None = None
   review: Callable[..., Any] | None = None
+  ahead: Callable[..., tuple[Any, Stats]] | None = None
+  behind: Callable[..., tuple[Any, Stats]] | None = None
+  least_rows: int = 0  # examples that a batch of the stream has to hold
 
 
 class Replay(NamedTuple):
@@ -246,6 +265,11 @@ class Selector(NamedTuple):
   num_probes: int = 0  # batches that `update` wants; 0: it is not called
   profile: Literal["", "analytic", "timed", "calibrated"] = ""
   slots: Literal["drop", "keep", "decay", "reset"] = "drop"
+  # Whether a choice trains at once, its compile being waited for.
+  prompt: bool = False
+  # Tensors that may ever be chosen, of a network; None: all. Probes give no
+  # gradient of others but 0, so that they cost no more than a step would.
+  candidates: Callable[[Network], Selection] | None = None
 
 
 class Predictor(NamedTuple):
@@ -337,8 +361,9 @@ class Training:
   # Outputs in play: "seen" masks classes that have not arrived, "all" none.
   head: Literal["seen", "all"] | None = None
   # Normalisers of trained units: "batch" uses and updates batch statistics,
-  # "frozen" uses the running ones and leaves them as they are.
-  norms: Literal["batch", "frozen"] | None = None
+  # "frozen" uses the running ones and leaves them as they are; "moving" does
+  # for all units, frozen ones too, what "batch" does for those that train.
+  norms: Literal["batch", "frozen", "moving"] | None = None
 
   def over(self, fallback: "Training") -> "Training":
     """Returns these values, with `fallback`'s where they are None."""
@@ -398,12 +423,42 @@ class Pruning(NamedTuple):
   threshold: float  # weights up to this magnitude are as good as none
 
 
+class Sparsity(NamedTuple):
+  """Weights held at zero while others learn.
+
+  `start(params)` takes them there before anything is learned; `wrap(optimizer)`
+  makes, of a rule for one array, one for a tree that keeps them there, with a
+  state by path as `train.slots.per_tensor` has; `restart(opt_state)` opens an
+  experience.
+  """
+
+  start: Callable[[Params], Params]
+  wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation]
+  restart: Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Removal:
+  """When examples that are never forgotten stop being shown."""
+
+  share: float = 0.3  # of an experience's examples, in all
+  every: int = 5  # epochs
+  until: int = 20  # last epoch ahead of which some leave
+
+
 class Method(NamedTuple):
   """How to learn a stream: parts that know nothing of each other.
 
   `gather` names the training set of an experience: its own examples
   ("current"), those of all experiences so far ("seen"), or what the memory
   holds ("memory"). `restart` draws new parameters for every experience.
+  `prune(network, params)` marks channels that are taken out of the network
+  before it learns (masks by group of `networks.channels`); `sparsity(network,
+  params, updates, epochs)` is told the updates of an epoch and the epochs of
+  the first experience. `params` are what the run begins with. `columns` is for
+  networks with a column per experience, see `networks.progressive`. `trunk`
+  says which units never train: their number, their share of all, or the name of
+  the first one that does.
   """
 
   objective: Objective
@@ -416,6 +471,11 @@ class Method(NamedTuple):
   training: Training = Training()
   pruning: Pruning | None = None
   hierarchy: Hierarchy | None = None
+  prune: Callable[[Network, Params], Any] | None = None
+  sparsity: Callable[[Network, Params, int, int], Sparsity] | None = None
+  removal: Removal | None = None
+  columns: bool = False
+  trunk: str | int | float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

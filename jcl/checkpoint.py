@@ -22,6 +22,7 @@ import numpy as np
 
 from jcl import base, loop
 from jcl.report import summary
+from jcl.sparsity import data
 
 _FORMAT = 1
 
@@ -52,6 +53,8 @@ def place_to_json(place: loop.Place) -> dict[str, Any]:
   for name in ("decision", "tally", "spent"):
     value = fields[name]
     fields[name] = None if value is None else dataclasses.asdict(value)
+  if place.forgetting is not None:
+    fields["forgetting"] = place.forgetting.state()
   return fields
 
 
@@ -69,6 +72,10 @@ def place_from_json(fields: Mapping[str, Any]) -> loop.Place:
     fields["decision"] = base.Decision(**{**fields["decision"], "limit": limit})
   fields["tally"] = loop.Tally(**fields["tally"])
   fields["spent"] = base.Cost(**fields["spent"])
+  if fields.get("forgetting") is not None:
+    noted = data.Forgetting(len(fields["forgetting"]["events"]))
+    noted.restore(fields["forgetting"])
+    fields["forgetting"] = noted
   if fields["initial"] is not None:
     fields["initial"] = tuple(tuple(row) for row in fields["initial"])
   return loop.Place(**fields)

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from jcl import loop, tiering
-from jcl.cost import count
+from jcl.cost import count, step_memory
+from jcl.report import table
 from jcl.streams import batching
 from jcl.train import gather
 
@@ -22,6 +23,7 @@ class Estimate:
 
   parameters: int
   program: count.ProgramCost  # of one update
+  memory: step_memory.StepMemory | None  # of it, where the backend tells
   compile_seconds: float
   step_seconds: float  # measured, median
   steps: int  # of the whole run, at the epochs set
@@ -68,6 +70,7 @@ def _of(setting: loop.Setting) -> Estimate:
   return Estimate(
     parameters=count.num_parameters(state.train.params),
     program=program.cost,
+    memory=step_memory.split(learner, selection),
     compile_seconds=compile_seconds,
     step_seconds=step_seconds,
     steps=steps,
@@ -100,6 +103,7 @@ def text(estimate: Estimate) -> str:
       f"{_si(estimate.program.peak_bytes, 'B')} for an update (compiled "
       f"program), of which {_si(estimate.program.temp_bytes, 'B')} scratch"
     ),
+    **_parts(estimate.memory),
     "replay memory": _si(estimate.replay_bytes, "B"),
     "time": (
       f"{estimate.compile_seconds:.1f} s to compile, then "
@@ -109,6 +113,20 @@ def text(estimate: Estimate) -> str:
     "energy": f"{_si(estimate.joules, 'J')} ({estimate.joules_source})",
   }
   return "\n".join(f"  {name:14} {value}" for name, value in rows.items())
+
+
+def _parts(memory: step_memory.StepMemory | None) -> dict[str, str]:
+  """Returns a row that says what an update's memory is made of."""
+  if memory is None:
+    return {}
+  parts = dataclasses.asdict(memory)
+  del parts["peak"]
+  shown = [
+    f"{table.STEP_PARTS[name]} {_si(value, 'B')}"
+    for name, value in parts.items()
+    if value
+  ]
+  return {"of it": ", ".join(shown)}
 
 
 def _si(value: float, unit: str) -> str:

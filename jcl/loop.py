@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jcl import base, reselection, scoring, tiering
+from jcl import base, removal, reselection, scoring, tiering
 from jcl.cost import count
 from jcl.progress import Event, Place, Setting, Tally
 from jcl.streams import batching
@@ -104,8 +104,25 @@ def _begin(setting, state, place, scope):
   state = learner.begin(state, scope)
   if setting.tiers is not None:
     tiering.begin(setting, state, place, scope)
+  removal.begin(setting, place)
   place.begun, place.chosen, place.choices = True, -1, []
   return state
+
+
+def _glimpse(setting, state, place, scope, when) -> base.LearnerState:
+  """Shows an objective that wants one a batch, of an order of its own."""
+  learner, index = setting.learner, place.experience
+  if getattr(learner.method.objective, when) is None:
+    return state
+  behind = when == "behind"
+  with setting.ledger.timed("data"):
+    source = source_of(setting, index, state.replay and state.replay.items)
+    rows = _rows(setting, source, index, place.decision.epochs + behind)[:1]
+    size = learner.steps_per_dispatch
+    batches = source.batch(batching.padded(rows, size, rows.shape[1]))
+    batches = learner.put_batches(batches)
+  key = setting.key_for(6, index, int(behind))
+  return learner.glimpse(when, key, state, batches, scope, place.selection)
 
 
 def _dispatches(
@@ -140,8 +157,11 @@ def source_of(setting: Setting, index: int, memory: Any = None):
   return setting.tiers.source(draws, method.replay.num_samples)
 
 
-def _rows(setting, source, index, epoch) -> np.ndarray:
-  """Returns the epoch's order as [batches, B] rows, -1 where padded."""
+def _rows(setting, source, index, epoch, place=None) -> np.ndarray:
+  """Returns the epoch's order as [batches, B] rows, -1 where padded.
+
+  With a place, what has left the experience by then is left out.
+  """
   learner = setting.learner
   order = batching.epoch_order(
     len(source),
@@ -150,6 +170,8 @@ def _rows(setting, source, index, epoch) -> np.ndarray:
     epoch,
     ordered=setting.stream.ordered,
   )
+  if place is not None:
+    order = removal.remaining(setting, place, order, epoch)
   rows = batching.batch_rows(order, learner.stream_rows)
   return batching.padded(rows, len(rows), learner.batch_size)
 
@@ -182,6 +204,8 @@ class _Steps:
         setting, self.state, place, self.scope, self.source
       )
       self.state, program = reselection.program(setting, self.state, place)
+      if not place.tally.steps:
+        self.state = _glimpse(setting, self.state, place, self.scope, "ahead")
       if place.step < place.adopt < place.step + pending[2]:
         pending = self._fetch(place.epoch, place.batch, place.step)
       batches, ids, num_steps, after = pending
@@ -203,6 +227,7 @@ class _Steps:
         info = jax.tree.map(np.asarray, info)
       if self._gated:
         self._exchange(ids[:num_steps], info.hardness)
+      removal.observe(setting, place, ids[:num_steps], info.hardness)
       place.spent += took.cost
       scalars = self._tally(info, ids, num_steps, took.cost.seconds)
       place.step += num_steps
@@ -224,7 +249,9 @@ class _Steps:
   def _fetch_again(self):
     """Fetches as `_fetch`, where the epoch may go through others by now."""
     place = self.place
-    rows = _rows(self.setting, self.source, place.experience, place.epoch)
+    rows = _rows(
+      self.setting, self.source, place.experience, place.epoch, place
+    )
     if 0 < len(rows) <= place.batch:  # it ends earlier, then
       place.epoch, place.batch = place.epoch + 1, 0
     self._order = -1, rows
@@ -268,7 +295,7 @@ class _Steps:
     if epoch >= place.decision.epochs or not len(self.source):
       return None
     if self._order[0] != epoch:
-      rows = _rows(self.setting, self.source, place.experience, epoch)
+      rows = _rows(self.setting, self.source, place.experience, epoch, place)
       self._order = (epoch, rows)
     most = learner.steps_per_dispatch
     if step < place.adopt:
@@ -350,6 +377,7 @@ def _end(setting, state, place, scope) -> base.LearnerState:
   """Closes an experience: what the objective and the memory keep of it."""
   learner, index = setting.learner, place.experience
   objective, replay = learner.method.objective, learner.method.replay
+  state = _glimpse(setting, state, place, scope, "behind")
   if objective.accumulate is not None:
     key = setting.key_for(5, index)
     for batches, used in _dispatches(setting, index):

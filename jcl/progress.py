@@ -7,6 +7,7 @@ import jax
 
 from jcl import base
 from jcl.cost import ledger as ledger_lib
+from jcl.sparsity import data
 from jcl.streams import stream as stream_lib
 from jcl.train import learner as learner_lib
 
@@ -44,6 +45,8 @@ class Place:
   spent: base.Cost = base.Cost()  # training cost of this experience
   initial: tuple[tuple[float, ...], tuple[float, ...]] | None = None
   tiers: dict[str, Any] | None = None  # what a memory hierarchy holds
+  removed: list[int] = dataclasses.field(default_factory=list)  # rows, for good
+  forgetting: data.Forgetting | None = None  # where examples are removed
   records: list[base.Record] = dataclasses.field(default_factory=list)
 
 
@@ -68,6 +71,7 @@ class Setting:
   evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
   times: Any = None  # `selection.times.TensorTimes`, where a selector asks
   tiers: Any = None  # `hierarchy.tiers.Tiers`, where the method asks for them
+  latents: Any = None  # `latents.cache.Cache`, where a trunk's output is kept
   lead: int = 0  # updates between a choice and its training, while it compiles
 
   @property

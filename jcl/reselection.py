@@ -62,6 +62,7 @@ def choose_if_due(
     per_epoch = batching.num_batches(len(source), learner.stream_rows)
     # Half of the interval at most, so that a choice is trained as well.
     lead = min(setting.lead, epochs * per_epoch // 2)
+    lead = 0 if selector.prompt else lead
     place.following, place.adopt = chosen, place.step + lead
     if serves or first:
       state = _adopt(setting, state, place)

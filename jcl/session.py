@@ -17,14 +17,19 @@ from absl import logging
 import jax
 import numpy as np
 
-from jcl import base, console, loop, pruning, tiering
+from jcl import base, console, loop, pruning, removal, tiering
 from jcl import workdir as workdir_lib
 from jcl.control import fixed as fixed_control
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
+from jcl.generality import follow
 from jcl.hierarchy import limits
+from jcl.latents import stream as latent_streams
 from jcl.meters import meter as meters
+from jcl.networks import shrink
 from jcl.profiling import learners
+from jcl.selection import fixed
+from jcl.streams import batching
 from jcl.streams import stream as stream_lib
 from jcl.train import augment as augmentation
 from jcl.train import gather
@@ -68,6 +73,13 @@ class Options:
   # Bytes that a memory hierarchy may take, such as "64MiB"; a file that says
   # so and may be rewritten at any time; or "auto".
   memory_budget: str | None = None
+  # How outputs of a frozen trunk are kept, see `latents.codecs.fit`: "raw",
+  # "uint8", "pq:32"; "" computes them anew. And in how many bytes at most.
+  trunk_cache: str = ""
+  trunk_bytes: str | int | None = None
+  # Held-out examples of an experience by which units are followed: what each
+  # experience made them lose and change. 0 for none.
+  diagnose: int = 0
   resume: bool = True
   progress: bool | None = None  # None: where standard error is a terminal
 
@@ -136,6 +148,15 @@ def assemble(
       f"with input_shape={stream.example_shape}"
     )
   training = complete(method, training)
+  removal.check(method)
+  if method.prune is not None:
+    params, _ = network.init(_first_key(seed))
+    network = shrink.narrow(network, method.prune(network, params))
+  latents = None
+  if options.trunk_cache:
+    made = _behind_trunk(stream, network, method, training, seed, options)
+    stream = dataclasses.replace(made.stream, name=stream.name)
+    network, latents = made.network, made.cache
   preprocess = step_lib.Preprocess(
     stream.mean,
     stream.std,
@@ -145,6 +166,8 @@ def assemble(
     limits.parse(options.memory_budget)  # tells of nonsense at once
   device = device or devices.detect()
   ledger = ledger_lib.Ledger(device, meter=meter)
+  if latents is not None:
+    latents.charge_to(ledger)
   learner = learner_lib.Learner(
     network,
     method,
@@ -155,14 +178,56 @@ def assemble(
     accumulate=options.accumulate,
     steps_per_dispatch=options.steps_per_dispatch,
     executor=options.executor,
+    sparsity=_sparsity(stream, network, method, training, seed),
   )
   assert training.epochs is not None
   controller = (
     method.controller or controller or fixed_control.fixed(training.epochs)
   )
   return loop.Setting(
-    stream, learner, controller, ledger, seed, options.evaluate_every
+    stream,
+    learner,
+    controller,
+    ledger,
+    seed,
+    options.evaluate_every,
+    latents=latents,
   )
+
+
+def _behind_trunk(stream, network, method, training, seed, options):
+  """Returns stream, tail and cache of a run on a frozen trunk's outputs."""
+  if method.trunk is None or not network.pretrained:
+    what = "learned weights to freeze" if method.trunk else "a frozen trunk"
+    raise ValueError(
+      f"trunk_cache={options.trunk_cache!r} keeps what a frozen, learned trunk "
+      f"makes of examples, and there is no {what}: give a recipe such as "
+      "lightcl or er+freeze:until=0.7, and a network with learned weights"
+    )
+  return latent_streams.prepare(
+    stream,
+    network,
+    fixed.first_trained(network, method.trunk),
+    options.trunk_cache,
+    key=_first_key(seed),
+    budget=options.trunk_bytes,
+    augment=options.augment,
+    rows=training.batch_size,
+  )
+
+
+def _first_key(seed) -> base.Key:
+  """Returns the key of the weights that a run begins with: `loop.start`."""
+  return jax.random.fold_in(jax.random.key(seed), 0)
+
+
+def _sparsity(stream, network, method, training, seed):
+  if method.sparsity is None:
+    return None
+  examples = len(stream.experiences[0].data)
+  updates = batching.num_batches(examples, training.batch_size)
+  params, _ = network.init(_first_key(seed))
+  return method.sparsity(network, params, updates, training.epochs)
 
 
 def run(
@@ -222,13 +287,22 @@ def run(
     bar = stack.enter_context(
       console.Progress(setting, place, about["recipe"], options.progress)
     )
-    for event in pruning.run(setting, state, place):
+    events = pruning.run(setting, state, place)
+    follower = None
+    if options.diagnose:
+      probes = follow.held_out(setting.stream, size=options.diagnose)
+      path = folder.path and folder.path / "generality.npz"
+      follower = follow.Follower(setting, probes, path)
+      events = follow.from_events(events, follower)
+    for event in events:
       state = event.state
       bar.note(event)
       folder.note(event, stop=bool(stopped))
       # Processes that share a run stop together, between experiences.
       if stopped and (jax.process_count() == 1 or event.kind == "experience"):
         raise Interrupted(stopped[0], folder.path)
+    if follower is not None:
+      folder.write_generality(follower.units, follower.records)
     network = pruning.rebuilt(setting, place).learner.network
     return Result(
       folder.summarise(), tuple(place.records), state, folder.path, network
@@ -360,6 +434,7 @@ def _about(setting, options, context) -> dict[str, Any]:
     "seed": setting.seed,
     # It may turn from measured to partly measured as the run goes on.
     "joules_source": lambda: setting.ledger.source,
+    **_cached(setting.latents),
     "environment": {
       "device": devices.describe(setting.ledger.device),
       "versions": _versions(),
@@ -369,6 +444,13 @@ def _about(setting, options, context) -> dict[str, Any]:
       **context.get("environment", {}),
     },
   }
+
+
+def _cached(latents) -> dict[str, Any]:
+  """What becomes of a trunk's outputs, where they are kept."""
+  if latents is None:
+    return {}
+  return {"trunk_cache": lambda: dataclasses.asdict(latents.report())}
 
 
 def _versions() -> dict[str, str]:

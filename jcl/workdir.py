@@ -12,12 +12,22 @@ from typing import Any
 import jax
 
 from jcl import base, checkpoint, loop
+from jcl.cost import step_memory
+from jcl.generality import measures
 from jcl.profiling import store
-from jcl.report import events, hierarchy, profile, selections, summary
+from jcl.report import (
+  events,
+  generality,
+  hierarchy,
+  profile,
+  selections,
+  summary,
+)
+from jcl.selection import mask
 from jcl.selection import times as times_lib
 
 # Parts of a run's description that may differ when it is taken up again.
-_MAY_DIFFER = ("environment", "joules_source")
+_MAY_DIFFER = ("trunk_cache", "environment", "joules_source")
 
 
 CURVE_POINTS = 100  # of a run, about: dispatches between them are averaged
@@ -62,6 +72,8 @@ class Folder:
     self._checkpoints: checkpoint.Checkpoints | None = None
     self._events: events.EventWriter | None = None
     self._stretch: Stretch | None = None
+    self._step_memory: dict[str, Any] = {}
+    self._split: dict[tuple[base.Selection, bool], Any] = {}
     if path is None:
       return
     with explained(path), contextlib.ExitStack() as stack:
@@ -91,6 +103,8 @@ class Folder:
   def begin(self, setting: loop.Setting, place: loop.Place) -> None:
     """Brings the files in line with where the run stands."""
     self._setting, self._place = setting, place
+    self._begun = place.step  # by this process
+    self._step_memory = self._noted_step_memory()
     with setting.stream.held_out.open() as test_sets:
       self._test_sizes = [len(data) for data in test_sets]
     if self._stretch is None:
@@ -139,6 +153,17 @@ class Folder:
       figure = profile.picture(times, network.tensors)
       figure.savefig(self.path / "profile.png", dpi=120)
       write_atomically(self.path / "profile.json", text)
+
+  def write_generality(self, units, records) -> None:
+    """Keeps how stable and plastic each unit was, as data and picture."""
+    if self.path is None or not self._writes or not records:
+      return
+    known = {"units": list(units), "records": list(records)}
+    with explained(self.path):
+      write_atomically(self.path / "generality.json", json.dumps(known))
+      ms, lp = measures.table(records)
+      figure = generality.picture(units, ms, lp)
+      figure.savefig(self.path / "generality.png", dpi=120)
 
   def note(self, event: loop.Event, stop: bool = False) -> None:
     """Files an event; saves a checkpoint where one is due, or at a stop."""
@@ -193,6 +218,7 @@ class Folder:
   def summarise(self) -> dict[str, Any]:
     """Returns the summary so far, and writes it where there is a folder."""
     place = self._place
+    self._note_step_memory()
     initial = None
     if place.initial is not None:
       initial = dict(
@@ -203,7 +229,7 @@ class Folder:
       initial=initial,
       test_sizes=self._test_sizes,
       anytime=[point for point in self._curve if "accuracy" in point],
-      context=self._about,
+      context={**self._about, **self._step_memory},
     )
     if self.path is not None and self._writes:
       text = json.dumps(found, indent=2)
@@ -214,6 +240,40 @@ class Folder:
         figure = selections.picture(choices, network.tensors)
         figure.savefig(self.path / "selections.png", dpi=120)
     return found
+
+  def _note_step_memory(self) -> None:
+    """Takes down what the latest update's program needs, compiling nothing."""
+    place, learner = self._place, self._setting.learner
+    if place.pruned:  # the learner's network is the one before it shrank
+      self._step_memory = {}
+      return
+    if place.step == self._begun or place.selection is None:
+      return
+    # Up to `adopt`, what was chosen last may still be compiling in a thread.
+    settled = place.step > place.adopt
+    wanted = {"step_memory": (place.selection, settled)}
+    everything = mask.everything(learner.network)
+    if settled and place.selection != everything:
+      wanted["step_memory_full"] = everything, True
+    for name, key in wanted.items():
+      selection, exact = key
+      if key not in self._split:
+        if not step_memory.is_compiled(learner, selection, exact=exact):
+          continue
+        found = step_memory.split(learner, selection, exact=exact)
+        self._split[key] = None if found is None else summary.encode(found)
+      if self._split[key] is not None:
+        self._step_memory[name] = self._split[key]
+
+  def _noted_step_memory(self) -> dict[str, Any]:
+    """Returns what a run told of it before it stopped."""
+    path = None if self.path is None else self.path / "summary.json"
+    if path is None or not path.exists():
+      return {}
+    with contextlib.suppress(json.JSONDecodeError):  # it is written anew
+      noted = json.loads(path.read_text(encoding="utf-8"))
+      return {k: noted[k] for k in summary.STEP_MEMORY if k in noted}
+    return {}
 
   def _draw(self, path: Path) -> None:
     hierarchy.save(summary.read_run(path))
@@ -365,7 +425,8 @@ def _clear(path: Path) -> None:
   for name in ("checkpoints", "events", "store", "extras"):
     shutil.rmtree(path / name, ignore_errors=True)
   kept = (
-    "config.json curve.jsonl hierarchy.png profile.csv profile.json "
+    "config.json curve.jsonl generality.json generality.npz generality.png "
+    "hierarchy.png profile.csv profile.json "
     "profile.png records.jsonl selections.png summary.json trials.png"
   )
   for name in kept.split():

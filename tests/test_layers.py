@@ -28,16 +28,19 @@ ROWS = (
     "meters",
     "storage",
     "streams",
+    "numerics",
   ),
-  ("hierarchy",),
+  ("hierarchy", "sparsity", "drift"),
   ("train", "control"),
-  ("progress", "recipes", "report", "profiling"),
-  ("reselection", "scoring", "trials"),
+  ("progress", "recipes", "report", "profiling", "latents"),
+  ("reselection", "removal", "scoring", "trials"),
   ("tiering",),
   ("loop",),
-  ("checkpoint", "console", "estimate", "pruning"),
+  ("checkpoint", "console", "estimate", "generality", "pruning"),
   ("workdir",),
   ("session",),
+  ("pretraining",),
+  ("serving",),
 )
 # The package's own face gathers what is below it.
 TOP = ("__init__",)

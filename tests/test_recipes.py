@@ -1,23 +1,58 @@
 """One contract for all recipes; a new one joins by its name in `__all__`."""
 
+import functools
 import math
 
+from flax import linen as nn
 import numpy as np
 import pytest
 import tiny_network
 
 from jcl import recipes
+from jcl.networks import catalogue, chain, layers, progressive
 
 NAMES = recipes.__all__
 # In so small a network, the head alone takes most of a full step's time.
 OPTIONS = dict.fromkeys(("elastic", "grad_norm", "magnitude"), {"rho": 0.9})
 # With exchanges, a run repeats itself where the disk keeps up with it.
 OPTIONS |= dict.fromkeys(("carm", "miro"), {"swap": 0.0})
+# No more anchors than a batch of ten holds.
+OPTIONS |= dict.fromkeys(("lightcl", "lightcl_sparse"), {"anchors": 8})
+OPTIONS["sparcl"] = {"minibatch": 10}
+
+
+def _columns(stream):
+  build = functools.partial(catalogue.build, "mlp", width=20, depth=1)
+  return progressive.progressive(
+    build, stream.example_shape, stream.task_classes
+  )
+
+
+class _Filters(nn.Module):
+  size: int
+
+  @nn.compact
+  def __call__(self, x, training):
+    x = x.reshape(-1, 8, 8, 1) if x.ndim == 2 else x
+    x = nn.relu(nn.Conv(4, (self.size, self.size), strides=2)(x))
+    return x.reshape(len(x), -1) if self.size == 3 else x
+
+
+def _convolutions(stream):
+  units = [("stem", _Filters(1)), ("conv", _Filters(3))]
+  units.append(("head", layers.Head(stream.num_classes)))
+  return chain.chain("conv", units, stream.example_shape, stream.num_classes)
+
+
+# Recipes that need more of a network than to learn.
+NETWORKS = {"pnn": _columns, "sparcl": _convolutions}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_recipe_keeps_the_contract(name, learn):
+def test_recipe_keeps_the_contract(name, learn, stream):
   method = getattr(recipes, name)(**OPTIONS.get(name, {}))
+  if name in NETWORKS:
+    learn = functools.partial(learn, network=NETWORKS[name](stream))
   first, second = learn(method, seed=3), learn(method, seed=3)
   assert tiny_network.same_bits(
     first.state, second.state

@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import tiny_network
 
-from jcl import workdir
+from jcl import base, recipes, session, workdir
+from jcl.selection import fixed
 
 ABOUT = {"seed": 0, "training": {"epochs": 1, "clip": None}}
 
@@ -110,3 +112,45 @@ def test_without_a_path_nothing_is_kept():
   folder = workdir.Folder(None, ABOUT)
   assert folder.restore(lambda selection: None) is None
   folder.close()
+
+
+@pytest.fixture
+def setting(quick_compiles):
+  method = recipes.finetune()._replace(selector=fixed.head_only())
+  return session.assemble(
+    tiny_network.stream(tasks=2),
+    tiny_network.build(),
+    method,
+    base.Training(epochs=1, batch_size=6, momentum=0.9),
+    options=session.Options(steps_per_dispatch=2),
+  )
+
+
+def test_the_memory_of_the_last_step_is_kept_and_nothing_is_compiled_for_it(
+  setting, tmp_path, monkeypatch
+):
+  learner = setting.learner
+  told = session.run(setting, tmp_path).summary
+  steps = [key for key in learner.compiler if key[0] == "step"]
+  assert steps == [("step", tiny_network.HEAD)]
+  assert told["step_memory"]["gradients"] == 4 * 36
+  peak = learner.step_program(tiny_network.HEAD).cost.peak_bytes
+  assert told["step_memory"]["peak"] == peak
+  assert "step_memory_full" not in told
+  kept = json.loads((tmp_path / "summary.json").read_text())
+  assert kept["step_memory"] == told["step_memory"]
+  # Taken up again where it has ended, by a process that compiles nothing.
+  with monkeypatch.context() as patch:
+    patch.setattr(learner.compiler, "_found", {})
+    again = session.run(setting, tmp_path).summary
+  assert again["step_memory"] == told["step_memory"]
+  learner.step_program(tiny_network.EVERYTHING)
+  told = session.run(setting).summary
+  assert told["step_memory_full"]["gradients"] == 4 * (40 + 72 + 36)
+
+
+def test_a_damaged_summary_is_written_anew(setting, tmp_path):
+  told = session.run(setting, tmp_path).summary
+  (tmp_path / "summary.json").write_text("{")
+  again = session.run(setting, tmp_path).summary
+  assert again["total"] == told["total"] and "step_memory" not in again

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.networks import blocks as blocks_lib
 from jcl.networks import check, order
+
+_PLACES = "intermediates"  # Linen's collection of what modules sow
 
 
 def chain(
@@ -17,6 +20,9 @@ def chain(
   num_classes: int,
 ) -> base.Network:
   """Builds a network whose units run one after the other.
+
+  What a module sows into its collection "intermediates" is a place of the
+  network, which taps can name as "unit/name".
 
   Every module is called as `module(x, training)`, where `training` is a bool:
   True puts its normalisers in batch mode and its dropout to work. The unit
@@ -41,7 +47,10 @@ def chain(
   if not names or len(set(names)) < len(names):
     raise ValueError(f"{name}: unit names must differ, got {list(names)}")
   inputs = _input_shapes(name, units, tuple(input_shape), num_classes)
-  blocks = tuple(_block(unit, module) for unit, module in units)
+  blocks = tuple(
+    _block(unit, module, x)
+    for (unit, module), x in zip(units, inputs, strict=True)
+  )
 
   def init(key):
     params, stats = {}, {}
@@ -55,26 +64,7 @@ def chain(
         stats[unit] = variables
     return params, stats
 
-  def apply(params, stats, x, *, training=(), key=None, taps=()):
-    check.known(name, "unit", (*training, *taps), names)
-    stats, tapped = dict(stats), {}
-    for index, block in enumerate(blocks):
-      unit, unit_key = block.name, key
-      if key is not None:
-        unit_key = jax.random.fold_in(key, index)
-      x, updated = block.apply(
-        params.get(unit, {}),
-        stats.get(unit, {}),
-        x,
-        unit in training,
-        unit_key,
-      )
-      if updated:
-        stats[unit] = updated
-      if unit in taps:
-        tapped[unit] = x
-    return base.Output(x, stats, tapped)
-
+  apply = blocks_lib.apply_fn(name, blocks)
   params, stats = jax.eval_shape(init, jax.random.key(0))
   tensors = order.tensors(
     lambda params, stats, x: apply(params, stats, x).logits,
@@ -92,22 +82,31 @@ def chain(
     num_classes,
     features=names[-2] if len(names) > 1 else None,
     blocks=blocks,
+    places=blocks_lib.places(blocks),
   )
 
 
-def _block(name: str, module: nn.Module) -> base.Block:
-  def apply(params, stats, x, training, key):
+def _block(name: str, module: nn.Module, x) -> base.Block:
+  def run(params, stats, x, training, key, more):
     rngs = None if key is None else {"dropout": key}
     x, updated = module.apply(
       {"params": params, **stats},
       x,
       training,
       rngs=rngs,
-      mutable=list(stats) if training else [],
+      mutable=[*(stats if training else ()), *more],
     )
-    return x, {**stats, **updated}
+    updated = dict(updated)
+    sown = updated.pop(_PLACES, {})
+    return x, {**stats, **updated}, {k: found[-1] for k, found in sown.items()}
 
-  return base.Block(name, apply)
+  def apply(params, stats, x, training, key):
+    return run(params, stats, x, training, key, ())[:2]
+
+  def watched(params, stats, x, training, key):
+    return run(params, stats, x, training, key, (_PLACES,))
+
+  return base.Block(name, apply, watched, _sown(module, x))
 
 
 def _input_shapes(name, units, input_shape, num_classes):
@@ -132,3 +131,17 @@ def _input_shapes(name, units, input_shape, num_classes):
       )
   check.logits(name, x, num_classes)
   return inputs
+
+
+def _sown(module: nn.Module, x) -> tuple[str, ...]:
+  """Names what a module sows, in the order of execution."""
+  found = jax.eval_shape(
+    lambda key, x: module.init_with_output(
+      key, x, False, mutable=["params", "batch_stats", _PLACES]
+    )[1].get(_PLACES, {}),
+    jax.random.key(0),
+    x,
+  )
+  return tuple(
+    name for name, value in found.items() if isinstance(value, tuple)
+  )

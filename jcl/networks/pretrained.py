@@ -50,7 +50,7 @@ def with_weights(
       for new, kept in zip(drawn, given, strict=True)
     )
 
-  return dataclasses.replace(network, init=init)
+  return dataclasses.replace(network, init=init, pretrained=True)
 
 
 def _shapes(trees) -> dict[str, tuple[int, ...]]:

@@ -48,7 +48,8 @@ class _Block(nn.Module):
   The bottleneck widens fourfold and has its stride on the 3x3 convolution.
   `project` puts a 1x1 convolution on the shortcut, for blocks that change the
   shape; told rather than seen, as widths may come to agree when channels go.
-  `pool` averages the result over the image.
+  `pool` averages the result over the image. Places: `hidden`, what the second
+  convolution reads, and `map`, the result before pooling.
   """
 
   filters: int
@@ -66,13 +67,18 @@ class _Block(nn.Module):
       convs = [(filters, 3, stride), (filters, 3, 1)]
     shortcut = x
     for i, conv in enumerate(convs):
-      x = _conv(*conv, f"conv_{i}")(nn.relu(x) if i > 0 else x)
+      if i > 0:
+        x = nn.relu(x)
+      if i == 1:
+        self.sow("intermediates", "hidden", x)
+      x = _conv(*conv, f"conv_{i}")(x)
       x = layers.norm(training, f"norm_{i}")(x)
     if self.project:
       width = x.shape[-1]
       shortcut = _conv(width, 1, stride, "conv_shortcut")(shortcut)
       shortcut = layers.norm(training, "norm_shortcut")(shortcut)
     x = nn.relu(x + shortcut)
+    self.sow("intermediates", "map", x)
     return x.mean(axis=(1, 2)) if self.pool else x
 
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.networks import blocks as blocks_lib
 from jcl.networks import channels
 
 Group = channels.Group
@@ -127,8 +128,7 @@ def narrow(network: base.Network, masks: Masks) -> base.Network:
     return cut(params), cut(stats)
 
   blocks = network.blocks and tuple(
-    dataclasses.replace(block, apply=_fitted(block.apply))
-    for block in network.blocks
+    blocks_lib.changed(block, _fitted) for block in network.blocks
   )
   params, _ = jax.eval_shape(init, jax.random.key(0))
   shapes = {path: leaf.shape for path, leaf in channels.named(params)}

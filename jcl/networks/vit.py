@@ -44,6 +44,7 @@ class _Block(nn.Module):
   heads: int
   expansion: int
   dropout: float
+  exact: bool  # GELU by the error function instead of a tanh
 
   @nn.compact
   def __call__(self, x, training):
@@ -66,7 +67,8 @@ class _Block(nn.Module):
     h = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
     x = x + drop(dense("out")(h))
     h = nn.LayerNorm(name="norm_1")(x)
-    h = nn.gelu(dense("mlp_0", self.expansion * width)(h))
+    h = dense("mlp_0", self.expansion * width)(h)
+    h = nn.gelu(h, approximate=not self.exact)
     return x + drop(dense("mlp_1")(drop(h)))
 
 
@@ -93,6 +95,7 @@ def vit(
   expansion: int = 4,
   pooling: Literal["token", "mean"] = "token",
   dropout: float = 0.0,
+  gelu: Literal["tanh", "exact"] = "tanh",
 ) -> base.Network:
   """Vision transformer, sized for small images.
 
@@ -109,6 +112,9 @@ def vit(
     pooling: classify from a class token, or from the mean over patches.
     dropout: rate after attention and in the MLP; where it is positive, units
       that train need a key.
+    gelu: how the MLP's nonlinearity (Hendrycks and Gimpel, "Gaussian Error
+      Linear Units", 2016) is computed: by its approximation with a "tanh", or
+      "exact", as weights learned with PyTorch expect.
 
   Raises:
     ValueError: for inputs that are no images, or options that do not fit.
@@ -130,10 +136,15 @@ def vit(
     raise ValueError(f"vit: pooling must be token or mean, got {pooling!r}")
   if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
     raise ValueError(f"vit: dropout must be in [0, 1), got {dropout!r}")
-  token = pooling == "token"
+  if gelu not in ("tanh", "exact"):
+    raise ValueError(f"vit: gelu must be tanh or exact, got {gelu!r}")
+  token, exact = pooling == "token", gelu == "exact"
   units: list[tuple[str, nn.Module]] = [
     ("embed", _Embed(patch, width, token)),
-    *((f"block_{i}", _Block(heads, expansion, dropout)) for i in range(depth)),
+    *(
+      (f"block_{i}", _Block(heads, expansion, dropout, exact))
+      for i in range(depth)
+    ),
     ("norm", _Norm(token)),
     ("head", layers.Head(num_classes)),
   ]

@@ -6,13 +6,19 @@ from jcl import base
 from jcl.objectives import batches, losses
 
 
-def cross_entropy() -> base.Objective:
-  """Learns the current batch and nothing else."""
+def cross_entropy(current: bool = False) -> base.Objective:
+  """Learns the current batch and nothing else.
+
+  Args:
+    current: whether only classes of the current experience compete, instead of
+      all outputs in play.
+  """
 
   def loss(forward, params, stats, batch, memory, scope, state, key):
     del memory, state
     out = forward(params, stats, batch.x, key)
-    value = losses.cross_entropy(out.logits, batch.y, batch.weight, scope.head)
+    mask = scope.current if current else scope.head
+    value = losses.cross_entropy(out.logits, batch.y, batch.weight, mask)
     return value, base.Aux(out.stats, out.logits, {}, {})
 
   return base.Objective(loss)

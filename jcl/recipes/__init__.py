@@ -14,6 +14,7 @@ from jcl.recipes.der import der, derpp
 from jcl.recipes.elastic import (
   bn_bias,
   elastic,
+  freeze,
   full,
   grad_norm,
   head_only,
@@ -23,11 +24,15 @@ from jcl.recipes.elastic import (
 from jcl.recipes.er import er
 from jcl.recipes.er_ace import er_ace
 from jcl.recipes.ewc import ewc
+from jcl.recipes.fdr import fdr
 from jcl.recipes.gdumb import gdumb
 from jcl.recipes.icarl import icarl
+from jcl.recipes.lightcl import lightcl
 from jcl.recipes.lwf import lwf
 from jcl.recipes.memory import carm, miro, over, ram_only, storage_only
+from jcl.recipes.pnn import pnn
 from jcl.recipes.si import si
+from jcl.recipes.sparse import lightcl_sparse, sparcl
 
 __all__ = [
   "agem",
@@ -40,19 +45,25 @@ __all__ = [
   "er",
   "er_ace",
   "ewc",
+  "fdr",
   "finetune",
+  "freeze",
   "full",
   "gdumb",
   "grad_norm",
   "head_only",
   "icarl",
   "joint",
+  "lightcl",
+  "lightcl_sparse",
   "lwf",
   "magnitude",
   "miro",
+  "pnn",
   "pruning",
   "ram_only",
   "si",
+  "sparcl",
   "storage_only",
 ]
 
@@ -60,6 +71,7 @@ __all__ = [
 SELECTIONS = (
   "bn_bias",
   "elastic",
+  "freeze",
   "full",
   "grad_norm",
   "head_only",
@@ -118,8 +130,10 @@ def build(text: str) -> base.Method:
         raise ValueError(f"{text!r}: one memory hierarchy is enough")
       method = over(method, chosen)
       continue
+    trunk = method.trunk if chosen.trunk is None else chosen.trunk
     method = method._replace(
       selector=chosen.selector,
+      trunk=trunk,
       training=chosen.training.over(method.training),
     )
   return method

@@ -33,6 +33,7 @@ def elastic(
   menu: int = 0,
   always_train_head: bool = True,
   slots: Literal["reset", "keep", "decay"] = "reset",
+  freeze: str | int | float = 0,
 ) -> base.Method:
   """Trains the tensors worth most within a share of a full step's time.
 
@@ -56,6 +57,8 @@ def elastic(
     menu: bound on the number of different selections; 0 for none.
     always_train_head: whether the head is in every selection.
     slots: of tensors that leave: "reset", "keep" or "decay".
+    freeze: units that never train: their number, their share of all, or the
+      name of the first one that does.
   """
   return _training(
     chosen.elastic(
@@ -73,6 +76,7 @@ def elastic(
       menu=menu,
       always_train_head=always_train_head,
       slots=slots,
+      freeze=freeze,
     )
   )
 
@@ -108,6 +112,16 @@ def full() -> base.Method:
 def head_only() -> base.Method:
   """Trains the last unit, the classifier, on features that stay."""
   return _training(fixed.head_only())
+
+
+def freeze(*, until: str | int | float = 0.7) -> base.Method:
+  """Trains the units behind a frozen trunk.
+
+  Args:
+    until: units that never train: their number, their share of all, or the
+      name of the first one that does.
+  """
+  return _training(fixed.frozen_prefix(until))._replace(trunk=until)
 
 
 def bn_bias() -> base.Method:

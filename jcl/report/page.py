@@ -23,6 +23,12 @@ _OWN = {
     "What each tensor adds to the time of a step by the run's profile: the "
     "gradient's way to it, its own gradient, its update.",
   ),
+  "generality": (
+    "What units lost and how far they moved",
+    "Left, how alike a unit's outputs for earlier experiences still are to "
+    "those just after learning them; right, how alike those for new examples "
+    "stayed while these were learned. Units at 1 throughout need no training.",
+  ),
   "hierarchy": (
     "What the memory hierarchy was given",
     "Examples that the episodic memory and the stream buffer may hold, and the "
@@ -76,6 +82,11 @@ _CAPTIONS = {
     "Examples of each class in the memory at the end; equal bars are a "
     "balanced memory.",
   ),
+  "step_memory": (
+    "What the memory of a training step is made of",
+    "Bytes on the device for one call of the compiled step; the mark is its "
+    "peak. A bar ends beyond the mark where not all parts live at once.",
+  ),
 }
 _MEANINGS = {
   "final_average_accuracy": "final accuracy, mean over test sets",
@@ -99,7 +110,7 @@ _MEANINGS = {
   "anytime_average": "accuracy on seen test sets, averaged over steps",
 }
 # Shown in places of their own, so not again among a run's other context.
-_PLACED = {"recipe", "seed", "num_experiences"}
+_PLACED = {"recipe", "seed", "num_experiences", *summary.STEP_MEMORY}
 _TABULATED = {"decisions", "exchanges"}  # of a memory, likewise
 
 
@@ -144,6 +155,7 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
     comparison=comparison,
     groups=table.group(runs),
     energy=table.energy(runs),
+    step_memory=_step_memory(runs),
     pictures=[_picture(_CAPTIONS[n], path) for n, path in paths.items()],
     runs=[_details(run) for run in runs],
   )
@@ -158,6 +170,20 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
       json.dumps({"runs": everything}, indent=1), encoding="utf-8"
     )
   return target
+
+
+def _step_memory(runs: Sequence[summary.Run]) -> dict[str, Any] | None:
+  """Header and rows of the table, None where no run tells."""
+  frame = table.step_memory(runs)
+  if frame.empty:
+    return None
+  return {
+    "header": ["recipe", *frame.columns],
+    "rows": [
+      (label, *(_si(value, "B") for value in values))
+      for label, *values in frame.itertuples(name=None)
+    ],
+  }
 
 
 def _picture(texts: tuple[str, str], path: Path) -> dict[str, str]:

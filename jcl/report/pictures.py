@@ -212,6 +212,57 @@ def costs(runs: Sequence[summary.Run]) -> "Figure":
   return figure
 
 
+def step_memory(runs: Sequence[summary.Run]) -> "Figure":
+  """Bytes of a train step: stacked by part, per recipe, with the peak."""
+  from matplotlib import ticker
+
+  frame = table.step_memory(runs)
+  labels = [drawing.wrapped(label, 26) for label in frame.index]
+  num_lines = sum(label.count("\n") + 1.8 for label in labels)
+  figure = drawing.new_figure(drawing.WIDTH, 1.8 + 0.17 * num_lines)
+  axis = figure.subplots()
+  if frame.empty:
+    drawing.say(axis, "none recorded")
+    return figure
+  places = np.arange(len(labels))
+  left = np.zeros(len(labels))
+  for index, part in enumerate(table.STEP_PARTS.values()):
+    width = frame[part].to_numpy()
+    axis.barh(
+      places,
+      width,
+      left=left,
+      label=part,
+      color=drawing.colour(index),
+      edgecolor="white",
+    )
+    left = left + width
+  axis.scatter(
+    frame["peak"],
+    places,
+    marker="|",
+    s=300,
+    color="0.2",
+    label="peak of the compiled step",
+    zorder=3,
+  )
+  axis.set_xlabel("bytes")
+  axis.xaxis.set_major_formatter(ticker.EngFormatter("B"))
+  axis.set_xlim(left=0)
+  drawing.tidy(axis, "x")
+  axis.set_yticks(places, labels, fontsize=8)
+  axis.invert_yaxis()
+  figure.legend(
+    *axis.get_legend_handles_labels(),
+    loc="outside upper center",
+    ncols=4,
+    frameon=False,
+    fontsize=8,
+    markerscale=0.6,
+  )
+  return figure
+
+
 def mean_matrix(group: table.Group) -> np.ndarray:
   """Mean over a recipe's runs of its class-incremental accuracy matrix."""
   matrices = [summary.matrix(run) for run in group.runs]
@@ -233,6 +284,7 @@ PICTURES: dict[str, Callable[[Sequence[summary.Run]], "Figure"]] = {
   "costs": costs,
   "loss": loss,
   "memory_per_class": memory_per_class,
+  "step_memory": step_memory,
 }
 
 

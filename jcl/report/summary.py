@@ -51,6 +51,9 @@ COMPUTED = (
   "peak_bytes",
 )
 
+# Context with bytes by part of `cost.step_memory.StepMemory`: of what trained
+# last, and of everything where that was compiled as well.
+STEP_MEMORY = ("step_memory", "step_memory_full")
 
 # Numbers among what a memory hierarchy decided. The accuracy of a candidate is
 # none of them: null says there that it was not tried.
@@ -110,11 +113,11 @@ def summarise(
     context: kept and shown as it is, but for functions: what they return is,
       for values that are known only as the run goes on. Of it the report reads
       "recipe" and "stream" (`{"name", "options"}` each), "num_experiences",
-      "seed" and "joules_source" ("measured (name)", "partly measured (name)"
-      or "modelled (how)"; see `cost.ledger.Ledger`). Runs that agree in
-      "recipe", "stream", "network", "training" and "options" are averaged as
-      seeds of one another; "device", "git_revision" and "versions" under
-      "environment" are compared.
+      "seed", those in `STEP_MEMORY` and "joules_source" ("measured (name)",
+      "partly measured (name)" or "modelled (how)"; see `cost.ledger.Ledger`).
+      Runs that agree in "recipe", "stream", "network", "training" and "options"
+      are averaged as seeds of one another; "device", "git_revision" and
+      "versions" under "environment" are compared.
   """
   context = {k: v() if callable(v) else v for k, v in context.items()}
   clash = sorted(set(context) & set(COMPUTED))

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 # Parts of a summary in which runs agree that are seeds of one another.
 _IDENTITY = ("recipe", "stream", "network", "training", "options")
 
+# Parts of a step's memory, as summaries and readers name them.
+STEP_PARTS = {
+  "weights": "weights",
+  "gradients": "gradients",
+  "slots": "optimiser slots",
+  "objective": "anchors and references",
+  "replay": "replay memory",
+  "batch": "batch",
+  "kept": "activations and scratch",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:
@@ -152,6 +163,32 @@ def quantities(
     f"joules ({joules_source(runs)})": lambda s: s["total"]["joules"],
     "memory bytes": lambda s: s["memory"].get("bytes"),
   }
+
+
+def step_memory(runs: Sequence[summary.Run]) -> "pd.DataFrame":
+  """Bytes that a train step takes: a row per recipe, a column per part.
+
+  Means over the runs that tell them; a recipe none of whose runs does has no
+  row. "peak" is the last column. A second row of a recipe, "..., all tensors",
+  is the step that trains everything, where that was compiled as well.
+  """
+  import pandas as pd
+
+  columns = {**STEP_PARTS, "peak": "peak"}
+  rows = {}
+  for one in group(runs):
+    for key, ending in zip(
+      summary.STEP_MEMORY, ("", ", all tensors"), strict=True
+    ):
+      told = [run.summary[key] for run in one.runs if run.summary.get(key)]
+      if told:
+        rows[one.label + ending] = [
+          metrics.macro_average([each[part] for each in told])
+          for part in columns
+        ]
+  return pd.DataFrame.from_dict(
+    rows, orient="index", columns=list(columns.values())
+  )
 
 
 def joules_source(runs: Sequence[summary.Run]) -> str:

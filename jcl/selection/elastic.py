@@ -28,7 +28,7 @@ import warnings
 import numpy as np
 
 from jcl import base
-from jcl.selection import chain, importance, knapsack, mask
+from jcl.selection import chain, fixed, importance, knapsack, mask
 from jcl.selection import menu as menus
 from jcl.selection.times import TensorTimes
 
@@ -63,6 +63,7 @@ def elastic(
   menu: int = 0,
   always_train_head: bool = True,
   slots: str = "reset",
+  freeze: str | int | float = 0,
 ) -> base.Selector:
   """Trains the tensors worth most within a share `rho` of a full step's time.
 
@@ -100,6 +101,8 @@ def elastic(
       classes can be learned. Its time is paid first; the rest is chosen, no
       less exactly, within what remains.
     slots: of the optimiser, for tensors that leave; see `base.Selector`.
+    freeze: units that never train, see `fixed.first_trained`; `rho` remains a
+      share of a step that trains everything.
 
   Raises:
     ValueError: for an option out of range; and from `choose`, where there is
@@ -149,6 +152,7 @@ def elastic(
     granularity,
     menu,
     always_train_head,
+    freeze,
   )
 
   def init(params):
@@ -184,6 +188,7 @@ def elastic(
     num_probes=num_probes,
     profile=cast(Any, profile),
     slots=cast(Any, slots),
+    candidates=fixed.trunk_left_out(freeze) if freeze else None,
   )
 
 
@@ -211,6 +216,7 @@ class _Settings(NamedTuple):
   granularity: str
   menu: int
   always_train_head: bool
+  freeze: str | int | float
 
 
 def _in_order(scores: base.Array, network: base.Network) -> np.ndarray:
@@ -251,27 +257,41 @@ def _choose(
       f"the profile is of {len(times.arrival)} tensors, network "
       f"{network.name!r} has {len(scores)}: make it from the same network"
     )
+  first = fixed.first_trained(network, settings.freeze)
+  free = np.flatnonzero(
+    [t.unit in network.units[first:] for t in network.tensors]
+  )
+  tensors = tuple(network.tensors[k] for k in free)
   case = _Case(
     settings,
-    network.tensors,
-    scores,
-    chain.times_of(times, network.tensors, settings.cost_model),
-    np.asarray(times.training),
-    np.array([t.unit == network.units[-1] for t in network.tensors]),
+    tensors,
+    scores[free],
+    # What lies between two free tensors is paid with the deeper one.
+    np.add.reduceat(
+      chain.times_of(times, network.tensors, settings.cost_model), free
+    ),
+    np.add.reduceat(np.asarray(times.arrival, np.float64), free),
+    np.asarray(times.training)[free],
+    np.array([t.unit == network.units[-1] for t in tensors]),
   )
-  chosen = (_with_head if settings.always_train_head else _free)(
+  chosen = np.zeros(len(scores), bool)
+  chosen[free] = (_with_head if settings.always_train_head else _free)(
     case, times, min(settings.rho, budget)
   )
   return base.Selection(tuple(chosen.tolist()))
 
 
 class _Case(NamedTuple):
-  """What is to be chosen from; arrays [W], input side first."""
+  """What is to be chosen from; arrays [W], input side first.
+
+  `W` counts the tensors that are not frozen for good.
+  """
 
   settings: _Settings
   tensors: tuple[base.Tensor, ...]
   scores: np.ndarray
   arrival: np.ndarray  # as the cost model reads it
+  arrived: np.ndarray  # as it was measured
   training: np.ndarray
   head: np.ndarray  # bool
 
@@ -311,9 +331,7 @@ def _free(case: _Case, times: TensorTimes, share: float) -> np.ndarray:
   chosen = _solve(case, allowed)
   if chosen.any():
     return chosen
-  chosen = _part_of_head(
-    case._replace(arrival=np.asarray(times.arrival)), allowed
-  )
+  chosen = _part_of_head(case._replace(arrival=case.arrived), allowed)
   whole = (chosen == case.head).all()
   _warn("the head trains" if whole else "only what fits of the head trains")
   return chosen

@@ -1,6 +1,9 @@
 """Selections that stay as they are for a whole run."""
 
 from collections.abc import Callable
+import math
+
+import numpy as np
 
 from jcl import base
 from jcl.selection import mask
@@ -33,24 +36,75 @@ def top_units(num_units: int) -> base.Selector:
   return _fixed(choose)
 
 
-def frozen_prefix(until: str | int) -> base.Selector:
-  """Freezes the units from the input on.
+def frozen_prefix(until: str | int | float) -> base.Selector:
+  """Freezes the units from the input on; `until` as in `first_trained`."""
+  return _fixed(trunk_left_out(until))
 
-  Args:
-    until: the first unit that trains, by name, or the number of frozen units.
+
+def trunk_left_out(
+  until: str | int | float,
+) -> Callable[[base.Network], base.Selection]:
+  """Returns what selects all units from `first_trained` on."""
+  return lambda network: _from(network, first_trained(network, until))
+
+
+def frozen_once_trained(until: str | int | float) -> base.Selector:
+  """Freezes as `frozen_prefix`, but not before there is something to keep.
+
+  A network without learned weights trains as a whole in its first experience.
+  The state counts the choices so far.
   """
 
-  def choose(network):
-    if isinstance(until, int):
-      return _from(network, until)
+  def choose(state, network, times, budget):
+    del times, budget
+    if int(state) == 1 and not network.pretrained:
+      return mask.everything(network)
+    return _from(network, first_trained(network, until))
+
+  return base.Selector(
+    init=lambda params: np.int32(0),
+    update=lambda key, state, probe: np.int32(state + 1),
+    choose=choose,
+    num_probes=1,  # not looked at, but without one there is no update
+    prompt=True,
+  )
+
+
+def first_trained(network: base.Network, until: str | int | float) -> int:
+  """Returns the position of the first unit that trains.
+
+  Args:
+    network: the model.
+    until: that unit's name, the number of frozen units, or their share of all
+      units, below 1 and with a point, such as 0.7.
+
+  Raises:
+    ValueError: where the network has no such unit, or none is left to train.
+  """
+  count = len(network.units)
+  if isinstance(until, str):
     if until not in network.units:
       raise ValueError(
         f"network {network.name!r} has no unit {until!r}: its units are "
         f"{', '.join(network.units)}"
       )
-    return _from(network, network.units.index(until))
-
-  return _fixed(choose)
+    return network.units.index(until)
+  if isinstance(until, float) and not 0 <= until < 1:
+    raise ValueError(
+      f"freeze {until} of the units: give a share in [0, 1), a whole number of "
+      "units, or the name of the first that trains"
+    )
+  first = until
+  if isinstance(until, float):
+    first = math.floor((count + network.offset) * until + 0.5)
+  # A part of a network that begins behind the last frozen unit trains whole.
+  first = max(0, int(first) - network.offset) if network.offset else int(first)
+  if not 0 <= first < count:
+    raise ValueError(
+      f"network {network.name!r} has {count} units: freeze 0 to {count - 1} of "
+      f"them, not {first}"
+    )
+  return first
 
 
 def biases() -> base.Selector:
@@ -69,11 +123,6 @@ def biases() -> base.Selector:
 
 
 def _from(network: base.Network, first: int) -> base.Selection:
-  if not 0 <= first < len(network.units):
-    raise ValueError(
-      f"network {network.name!r} has {len(network.units)} units: freeze 0 to "
-      f"{len(network.units) - 1} of them, not {first}"
-    )
   trained = network.units[first:]
   return mask.select(network, lambda tensor: tensor.unit in trained)
 

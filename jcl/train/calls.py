@@ -78,11 +78,20 @@ class _Network:
     self.stats_from: list[int] = []
     self._stats: list[Any] = []
 
-  def __call__(self, params, stats, x, key=None, taps=(), evaluate=False):
+  network = property(lambda self: self._real.network)
+
+  @property
+  def trained(self):
+    raise NotApartError("the loss depends on which units train")
+
+  def __call__(
+    self, params, stats, x, key=None, taps=(), evaluate=False, start=None
+  ):
     if not _same(params, self._given.params):
-      return self._real(params, stats, x, key, taps, evaluate)
-    if taps or evaluate:
+      return self._real(params, stats, x, key, taps, evaluate, start)
+    if taps or evaluate or start:
       what = f"the outputs of {', '.join(taps)}" if taps else "evaluation mode"
+      what = f"a part from {start}" if start else what
       raise NotApartError(f"the loss asks the trained network for {what}")
     known = [self._given.stats, *self._stats]
     sources = [i for i, one in enumerate(known) if _same(stats, one)]

@@ -48,7 +48,7 @@ def apply_fn(network: base.Network, preprocess: step_lib.Preprocess):
 
   The tap "features" stands for the unit that `network.features` names.
   """
-  forward = step_lib.forward_fn(network, preprocess)
+  forward = step_lib.Forward(network, preprocess)
 
   def apply(params, stats, x, taps=()):
     names = {

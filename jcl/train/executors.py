@@ -34,6 +34,11 @@ def in_pieces(learner) -> pieces.Pieces:
   Raises:
     ValueError: where the learner's parts do not allow it.
   """
+  if learner.sparsity is not None:
+    raise ValueError(
+      "executor=pieces moves arrays one by one and knows nothing of weights "
+      "held at zero: give executor=whole"
+    )
   if learner.mesh.size > 1 or learner.accumulate_parts > 1:
     raise ValueError(
       "executor=pieces trains on one device and in one part: give "
@@ -94,6 +99,11 @@ def check_batch(
   if accumulate < 1 or size % accumulate:
     raise ValueError(
       f"accumulate={accumulate} must divide batch_size={size} into equal parts"
+    )
+  if size < method.objective.least_rows:
+    raise ValueError(
+      f"the recipe takes {method.objective.least_rows} examples of a batch as "
+      f"anchors, but batch_size={size}: give a larger batch or fewer anchors"
     )
   replayed = method.replay.num_samples if method.objective.num_draws else 0
   if replayed % accumulate:

@@ -45,6 +45,7 @@ class Learner:
       "auto" takes pieces where tensors are chosen more than once and a CPU
       convolves, and whole steps elsewhere.
     devices: those to train on, data-parallel; default all.
+    sparsity: which weights are held at zero, None for none.
 
   Raises:
     ValueError: where the parts cannot work together.
@@ -63,6 +64,7 @@ class Learner:
     steps_per_dispatch: int = 0,
     executor: str = "auto",
     devices: Iterable[jax.Device] | None = None,
+    sparsity: base.Sparsity | None = None,
   ):
     devices = list(jax.devices() if devices is None else devices)
     self._rebuild = functools.partial(
@@ -76,12 +78,16 @@ class Learner:
       steps_per_dispatch=steps_per_dispatch,
       executor=executor,
       devices=devices,
+      sparsity=sparsity,
     )
     self.network, self.method, self.training = network, method, training
     self.preprocess, self.ledger = preprocess, ledger
     self.accumulate_parts = accumulate
     self.single_optimizer = optimizers.build(training)
-    self.optimizer = slots.per_tensor(self.single_optimizer)
+    self.sparsity = sparsity
+    self.optimizer = (sparsity.wrap if sparsity else slots.per_tensor)(
+      self.single_optimizer
+    )
     self.mesh = jax.sharding.Mesh(np.array(devices), ("data",))
     self.stream_rows = executors.check_batch(training, method, accumulate)
     # Padded, so that devices and parts get equal numbers of rows.
@@ -95,6 +101,7 @@ class Learner:
         f"executor={executor!r}: choose from {', '.join(EXECUTORS)}"
       )
     self._executor = executor
+    method.objective.sizes(network)  # tells of places that do not exist
     held, classes = self.memory_slots, network.num_classes
     if method.replay.rebuild is not None and held < classes:
       raise ValueError(
@@ -153,6 +160,8 @@ class Learner:
 
   def _fresh(self, selection, key) -> base.LearnerState:
     params, stats = self.network.init(key)
+    if self.sparsity is not None:
+      params = self.sparsity.start(params)
     trained, _ = mask.split(params, self.network, selection)
     opt_state = self.optimizer.init(trained)
     method = self.method
@@ -282,7 +291,7 @@ class Learner:
 
   def gradient(self, key, params, state, batch, scope) -> base.Params:
     """Returns the loss's gradient of every tensor; nothing else changes."""
-    if self.takes_pieces:
+    if self.takes_pieces and self.method.selector.candidates is None:
       return self._pieces.gradient(key, params, state, batch, scope)
     gradient = step_lib.build_gradient(
       self.network, self.method, self.preprocess, self.norms
@@ -300,7 +309,7 @@ class Learner:
       del scope
       extras = {}
       if self.method.objective.stores(self.network):
-        forward = step_lib.forward_fn(self.network, self.preprocess)
+        forward = step_lib.Forward(self.network, self.preprocess)
         out = forward(state.train.params, state.train.stats, batch.x)
         extras = {"logits": out.logits}
       kept = self.method.replay.add(
@@ -313,12 +322,28 @@ class Learner:
     )
 
   def begin(self, state, scope) -> base.LearnerState:
-    """Opens an experience for the objective."""
+    """Opens an experience for the objective, and for weights held at zero."""
+    if self.sparsity is not None:
+      slots = self.sparsity.restart(state.train.opt_state)
+      state = state._replace(train=state.train._replace(opt_state=slots))
     return self._turn("begin", self.method.objective.begin, state, scope)
 
   def finish(self, state, scope) -> base.LearnerState:
     """Closes an experience for the objective."""
     return self._turn("finish", self.method.objective.finish, state, scope)
+
+  def glimpse(
+    self, when: str, key, state, batches, scope, selection: base.Selection
+  ) -> base.LearnerState:
+    """Shows the objective a batch "ahead" of an experience, or "behind" it."""
+    hook = getattr(self.method.objective, when)
+    forward = step_lib.forward_of(
+      self.network, self.preprocess, selection, self.norms
+    )
+    glimpse = step_lib.build_glimpse(hook, self.method, forward)
+    return self.run(
+      "probe", (when, selection), glimpse, key, state, batches, scope
+    )
 
   def _turn(self, name, hook, state, scope) -> base.LearnerState:
     if hook is None:
@@ -333,7 +358,7 @@ class Learner:
 
   def review(self, state, scope, memory=None) -> base.LearnerState:
     """Shows the objective a memory; None: the one on the device."""
-    forward = step_lib.forward_fn(self.network, self.preprocess)
+    forward = step_lib.Forward(self.network, self.preprocess)
     review = self.method.objective.review
     assert review is not None
     if memory is None:
@@ -351,7 +376,7 @@ class Learner:
     self, key, state, batches, num_batches, scope
   ) -> base.LearnerState:
     """Shows batches [K, B, ...] of a finished experience once more."""
-    forward = step_lib.forward_fn(self.network, self.preprocess)
+    forward = step_lib.Forward(self.network, self.preprocess)
     accumulate = self.method.objective.accumulate
     assert accumulate is not None
 

@@ -74,7 +74,7 @@ class Pieces:
     everything = slots.names(self._shapes[1].train.params)
     self._positions = {name: i for i, name in enumerate(everything)}
     self._traced: dict[Any, Any] = {}
-    self._forward = step_lib.forward_fn(network, preprocess)
+    self._forward = step_lib.Forward(network, preprocess)
     self._losses = tuple(self._take_apart())
 
   def compose(

@@ -48,28 +48,42 @@ Step = Callable[
 ]
 
 
-def forward_fn(
-  network: base.Network,
-  preprocess: Preprocess,
-  training: tuple[str, ...] = (),
-) -> base.Forward:
-  """Returns `forward(params, stats, x, key=None, taps=(), evaluate=False)`.
+@dataclasses.dataclass(frozen=True)
+class Forward:
+  """The network as losses call it; see `base.Forward`."""
 
-  It normalises raw inputs and runs the network, the units in `training` in
-  training mode unless `evaluate` is set.
-  """
+  network: base.Network
+  preprocess: Preprocess
+  training: tuple[str, ...] = ()  # units in training mode, unless told not to
+  trained: tuple[str, ...] = ()  # units with a tensor that trains
 
-  def forward(params, stats, x, key=None, taps=(), evaluate=False):
-    return network.apply(
+  def __call__(
+    self, params, stats, x, key=None, taps=(), evaluate=False, start=None
+  ):
+    return self.network.apply(
       params,
       stats,
-      preprocess.normalise(x),
-      training=() if evaluate else training,
+      self.preprocess.normalise(x) if start is None else x,
+      training=() if evaluate else self.training,
       key=None if evaluate else key,
       taps=taps,
+      **({} if start is None else {"start": start}),
     )
 
-  return forward
+
+def forward_of(
+  network: base.Network,
+  preprocess: Preprocess,
+  selection: base.Selection,
+  norms: str = "batch",
+) -> Forward:
+  """Returns the network as a step of this selection calls it."""
+  return Forward(
+    network,
+    preprocess,
+    modes(network, selection, norms),
+    mask.trained_units(network, selection),
+  )
 
 
 class Shown(NamedTuple):
@@ -121,8 +135,11 @@ def modes(
   """Returns the units that run in training mode.
 
   They are those with a selected tensor; with `norms` "frozen" only those of
-  them that have no running statistics, so that dropout alone is active.
+  them that have no running statistics, so that dropout alone is active; with
+  "moving" all units.
   """
+  if norms == "moving":
+    return network.units
   trained = mask.trained_units(network, selection)
   if norms == "batch":
     return trained
@@ -152,14 +169,14 @@ def build_step(
     preprocess: augmentation and normalisation of raw inputs.
     accumulate: number of parts that each batch is cut into; their gradients
       are averaged into one update. Normalisers see one part at a time.
-    norms: "batch" or "frozen"; see `base.Training`.
+    norms: "batch", "frozen" or "moving"; see `base.Training`.
 
   Returns:
     `step(key, state, batch, scope) -> (state, Info)`; the key is folded with
     the step count, so one key serves a whole run.
   """
   objective, replay = method.objective, method.replay
-  forward = forward_fn(network, preprocess, modes(network, selection, norms))
+  forward = forward_of(network, preprocess, selection, norms)
 
   def step(key, state, batch, scope):
     key = jax.random.fold_in(key, state.train.step)
@@ -216,23 +233,56 @@ def build_gradient(
 
   It is that of the method's loss at `params`, with draws from the memory and
   augmentation decided by the key and the step count; the state is only read.
+  What the selector never chooses is not differentiated: its gradient is 0.
   """
-  everything = mask.everything(network)
-  forward = forward_fn(network, preprocess, modes(network, everything, norms))
+  candidates = method.selector.candidates or mask.everything
+  selection = candidates(network)
+  forward = forward_of(network, preprocess, selection, norms)
 
   def gradient(key, params, state, batch, scope):
     key = jax.random.fold_in(key, state.train.step)
     shown = show(method, preprocess, key, state.replay, batch, scope)
-    frozen = jax.tree.map(lambda leaf: None, params)
+    trained, frozen = mask.split(params, network, selection)
     loss = functools.partial(
       _loss, method.objective.loss, forward, frozen, scope, state
     )
     grads, _ = jax.grad(loss, has_aux=True)(
-      params, state.train.stats, shown.batches, shown.loss_key
+      trained, state.train.stats, shown.batches, shown.loss_key
     )
-    return grads
+    return mask.merge(grads, jax.tree.map(jnp.zeros_like, frozen))
 
   return gradient
+
+
+def build_glimpse(
+  hook: Callable[..., tuple[object, base.Stats]],
+  method: base.Method,
+  forward: Forward,
+):
+  """Returns `glimpse(key, state, batches, scope) -> state`.
+
+  It shows the first of the batches [K, B, ...] to `Objective.ahead` or
+  `Objective.behind`, drawn and augmented as a step would.
+  """
+
+  def glimpse(key, state, batches, scope):
+    batch = jax.tree.map(lambda leaf: leaf[0], batches)
+    shown = show(method, forward.preprocess, key, state.replay, batch, scope)
+    now, *past = shown.batches
+    train = state.train
+    noted, stats = hook(
+      forward,
+      train.params,
+      train.stats,
+      now,
+      tuple(past),
+      scope,
+      state.objective,
+      shown.loss_key,
+    )
+    return state._replace(objective=noted, train=train._replace(stats=stats))
+
+  return glimpse
 
 
 def _loss(

@@ -217,6 +217,12 @@ def test_image_networks_say_what_fits_other_shapes(name):
     ),
     ("vit", (8, 8, 3), {"pooling": "max"}, "token or mean, got 'max'"),
     ("vit", (8, 8, 3), {"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+    (
+      "vit",
+      (8, 8, 3),
+      {"gelu": "erf"},
+      "gelu must be tanh or exact, got 'erf'",
+    ),
     ("mobilenet", (8, 8, 3), {"width": 0}, "width must be a number > 0"),
     ("mlp", (4,), {"depth": "deep"}, "depth must be .* >= 0, got 'deep'"),
     ("mlp", (4,), {"width": 0}, "width must be a whole number >= 1, got 0"),

@@ -163,12 +163,23 @@ def test_gradients_reach_every_tensor():
     )
 
 
-@pytest.mark.parametrize("option", ["training", "taps"])
-def test_unknown_units(option):
+@pytest.mark.parametrize(
+  "option, what", [("training", "unit"), ("taps", "tap")]
+)
+def test_unknown_units(option, what):
   with pytest.raises(
-    ValueError, match="no unit 'haed'; choose among last_name"
+    ValueError, match=f"no {what} 'haed'; choose among last_name"
   ):
     NET.apply(PARAMS, STATS, X, **{option: ("haed",)})
+
+
+def test_a_part_of_the_chain():
+  whole = NET.apply(PARAMS, STATS, X, taps=NET.units)
+  for before, unit in zip(NET.units, NET.units[1:], strict=False):
+    part = NET.apply(PARAMS, STATS, whole.taps[before], start=unit)
+    np.testing.assert_array_equal(part.logits, whole.logits)
+  with pytest.raises(ValueError, match="no unit 'haed'"):
+    NET.apply(PARAMS, STATS, X, start="haed")
 
 
 def test_repeated_unit_names():

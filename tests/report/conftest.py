@@ -56,6 +56,21 @@ def records():
 
 
 @pytest.fixture
+def step_memory():
+  """Bytes of a step by part, as a summary holds them."""
+  return {
+    "weights": 400,
+    "gradients": 300,
+    "slots": 300,
+    "replay": 1000,
+    "objective": 50,
+    "batch": 20,
+    "kept": 4000,
+    "peak": 6000,
+  }
+
+
+@pytest.fixture
 def write_run():
   """Writes a run folder and returns its path."""
 

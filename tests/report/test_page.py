@@ -50,7 +50,7 @@ def report(write_run, tmp_path):
 
 def test_the_page_stands_alone(report):
   reader = read_page(report)
-  assert len(reader.sources) == 7
+  assert len(reader.sources) == 8
   assert all(s.startswith("data:image/png;base64,") for s in reader.sources)
   markup = report.read_text(encoding="utf-8")
   assert not re.search(r"https?://|<script|<link|@import", markup)
@@ -95,6 +95,20 @@ def test_modelled_joules_are_never_shown_as_measured(write_run, tmp_path):
   ]
 
 
+def test_the_memory_of_a_step_is_shown_where_runs_tell_it(
+  report, write_run, tmp_path, step_memory
+):
+  assert "Memory of a training step" not in read_page(report).joined
+  folder = write_run(tmp_path / "er", recipe="er", step_memory=step_memory)
+  runs = [summary.read_run(each) for each in (tmp_path / "runs" / "c", folder)]
+  text = read_page(page.write(runs, tmp_path / "out")).joined
+  assert "Memory of a training step recipe weights gradients" in text
+  assert "anchors and references" in text
+  assert "er 400 B 300 B 300 B 50 B 1 kB 20 B 4 kB 6 kB" in text
+  # Not once more, in bare numbers, among the run's circumstances.
+  assert "step memory" not in text.lower()
+
+
 def test_all_text_is_escaped(report):
   reader = read_page(report)
   assert "<b>new</b>" in reader.joined
@@ -103,7 +117,7 @@ def test_all_text_is_escaped(report):
 
 
 def test_what_lies_beside_the_page(report):
-  assert len(list((report.parent / "pictures").glob("*.png"))) == 7
+  assert len(list((report.parent / "pictures").glob("*.png"))) == 8
   value = json.loads((report.parent / "summary.json").read_text())
   assert [each["folder"] for each in value["runs"]] == [
     "../runs/a",

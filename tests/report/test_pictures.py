@@ -84,6 +84,25 @@ def test_memory_that_nobody_recorded(runs):
   assert figure.axes[0].texts[0].get_text() == "no memory recorded"
 
 
+def test_memory_bars_stack_up_beside_the_peak(runs, step_memory):
+  figure = pictures.step_memory(runs)
+  assert figure.axes[0].texts[0].get_text() == "none recorded"
+  runs[0].summary["step_memory"] = step_memory
+  (axis,) = pictures.step_memory(runs).axes
+  bars = [bar for stack in axis.containers for bar in stack]
+  assert [bar.get_width() for bar in bars] == [
+    400,
+    300,
+    300,
+    50,
+    1000,
+    20,
+    4000,
+  ]
+  assert bars[-1].get_x() == 400 + 300 + 300 + 50 + 1000 + 20
+  assert axis.collections[0].get_offsets().tolist() == [[6000, 0]]
+
+
 def test_seeds_with_other_steps_meet_on_a_common_axis():
   first = (np.array([0.0, 10.0]), np.array([0.0, 1.0]))
   second = (np.array([0.0, 20.0]), np.array([0.0, 2.0]))

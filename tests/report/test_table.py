@@ -131,6 +131,24 @@ def test_energy_is_named_once_where_all_agree_and_by_recipe_elsewhere(read):
   )
 
 
+def test_memory_of_steps(read, step_memory):
+  more = {**step_memory, "kept": 5000}
+  full = {**step_memory, "gradients": 900}
+  runs = [
+    read("a", recipe="er", step_memory=step_memory),
+    read("b", recipe="er", seed=1, step_memory=more, step_memory_full=full),
+    read("c", recipe="er", seed=2),
+    read("d", recipe="silent"),
+  ]
+  frame = table.step_memory(runs)
+  assert list(frame.index) == ["er", "er, all tensors"]
+  assert list(frame.columns) == [*table.STEP_PARTS.values(), "peak"]
+  assert frame.loc["er", "activations and scratch"] == 4500
+  assert frame.loc["er", "peak"] == 6000
+  assert frame.loc["er, all tensors", "gradients"] == 900
+  assert table.step_memory(runs[3:]).empty
+
+
 def test_amounts():
   assert table.amount(12_345.6) == "12,346"
   assert table.amount(0.001234) == "0.00123"

@@ -1,0 +1,308 @@
+"""What a frozen trunk and a few anchors save, and what they cost in accuracy.
+
+Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint For
+Edge Device", ASP-DAC 2025, report 55.5 % (class-incremental CIFAR-10, 15
+anchors) against 54.4 % for replay of 15 examples and 34.2 % for plain SGD, with
+half the memory or less. Questions, of the same network and pre-training:
+
+  accuracy   class- and task-incremental, of all rows at two image sizes
+  steps      time, operations and peak bytes of a step, against plain SGD
+
+Rows are recipes; behind a "|" stands how the trunk's output is kept, such as
+`lightcl|raw`, which then is computed once per example.
+
+  python experiments/low_memory.py --data_dir=~/data
+  python experiments/low_memory.py --data_dir=~/data --parts=steps --filters=64
+  python experiments/low_memory.py --quick
+
+Protocol: a ResNet-18 learns the first classes of CIFAR-100, then others arrive
+in experiences, in the order of their labels; batches of 32, SGD without
+momentum, images not augmented, which the caches need; larger images are the
+same ones enlarged. The test set is the official one. Each run lies in a folder
+of its own; the same command again makes only those that are missing. It writes
+`runs.csv`, `table.csv`, `table.txt` and a picture of accuracy over memory.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import app, flags, logging
+import jax
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from jcl import base, loop, metrics, pretraining, recipes, session
+from jcl.networks import catalogue, progressive
+from jcl.profiling import calibrated, learners
+from jcl.report import drawing
+from jcl.streams import scenarios, sources
+from jcl.train import gather
+
+ROWS = (
+  "finetune",
+  "joint",
+  "ewc:strength=10",
+  "lwf",
+  "pnn",
+  "fdr:buffer=15,minibatch=15",
+  "er:buffer=15,minibatch=15",
+  "er:buffer=200,minibatch=32",
+  "er:buffer=500,minibatch=32",
+  "derpp:buffer=15,minibatch=15",
+  "derpp:buffer=200,minibatch=32",
+  "derpp:buffer=500,minibatch=32",
+  "sparcl:buffer=15,minibatch=15,replay=er",
+  "freeze",
+  "lightcl",
+  "lightcl|raw",
+  "lightcl:published=True",
+  "lightcl_sparse",
+  "lightcl:buffer=200,minibatch=32",
+  "er:buffer=200,minibatch=32+freeze|uint8",
+)
+QUICK_ROWS = ("finetune", "er:buffer=15,minibatch=15", "lightcl", "lightcl|raw")
+PARTS = ("accuracy", "steps")
+
+
+class Protocol(NamedTuple):
+  """Sizes of the study on a data set."""
+
+  base_classes: int
+  base_epochs: int
+  classes: int
+  per_class: int
+  tasks: int
+  epochs: int
+  sizes: tuple[int, ...]
+  filters: int
+
+
+PROTOCOLS = {
+  "cifar100": Protocol(20, 20, 20, 150, 5, 10, (32, 64), 8),
+  "digits": Protocol(4, 3, 6, 40, 3, 2, (8,), 4),
+}
+
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
+_PARTS = flags.DEFINE_list("parts", list(PARTS), f"of {', '.join(PARTS)}")
+_ROWS = flags.DEFINE_multi_string("row", list(ROWS), "a row; may be repeated")
+_SIZES = flags.DEFINE_list("sizes", None, "pixels of an image's side")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "runs per row", lower_bound=1)
+_RATE = flags.DEFINE_float("learning_rate", 0.01, "of SGD")
+_FILTERS = flags.DEFINE_integer("filters", None, "of the first stage, in steps")
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "timed steps of each row")
+_WORKDIR = flags.DEFINE_string("workdir", None, "default runs/low_memory_DATA")
+_QUICK = flags.DEFINE_bool(
+  "quick", False, "the embedded digits, four rows, two seeds"
+)
+
+
+def main(argv: list[str]) -> None:
+  if argv[1:]:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)
+  data = "digits" if _QUICK.value else "cifar100"
+  protocol = PROTOCOLS[data]
+  rows = QUICK_ROWS if _QUICK.value else _ROWS.value
+  folder = Path(_WORKDIR.value or f"runs/low_memory_{data}")
+  folder.mkdir(parents=True, exist_ok=True)
+  unknown = set(_PARTS.value) - set(PARTS)
+  if unknown:
+    raise app.UsageError(f"--parts={sorted(unknown)}: choose from {PARTS}")
+  whole = sources.load(data, _DATA_DIR.value)
+  runs: list[dict[str, Any]] = []
+  steps: list[dict[str, Any]] = []
+  for size in map(int, _SIZES.value or protocol.sizes):
+    before, after = pretraining.split(
+      _resized(whole, size),
+      protocol.base_classes,
+      then=protocol.classes,
+      most=(None, protocol.per_class),
+    )
+    stream = scenarios.class_incremental(after, tasks=protocol.tasks)
+    if "accuracy" in _PARTS.value:
+      runs += _accuracies(before, stream, rows, protocol, folder / str(size))
+      pd.DataFrame(runs).to_csv(folder / "runs.csv", index=False)
+    if "steps" in _PARTS.value:
+      steps += _steps(stream, rows, _FILTERS.value or protocol.filters)
+  table = _table(runs, steps)
+  table.to_csv(folder / "table.csv", index=False)
+  text = table.to_string(index=False, float_format="%.3f")
+  (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
+  print(text)
+  if runs and steps:
+    _picture(table).savefig(folder / "accuracy_over_memory.png", dpi=120)
+
+
+def _resized(source: sources.Source, size: int) -> sources.Source:
+  if source.train.x.shape[1] == size:
+    return source
+  parts = []
+  for data in (source.train, source.test):
+    images = [
+      np.asarray(Image.fromarray(image).resize((size, size), Image.BILINEAR))
+      for image in np.asarray(data.x)
+    ]
+    parts += [np.stack(images), data.y]
+  return sources.arrays(*parts, scale=source.train.scale)
+
+
+def _resnet(shape, num_classes: int, filters: int) -> base.Network:
+  return catalogue.build("resnet18", shape, num_classes, filters=filters)
+
+
+def _accuracies(before, stream, rows, protocol, folder) -> list[dict[str, Any]]:
+  """Learns the stream by all rows; a line per run."""
+  shape = stream.example_shape
+  filters = protocol.filters
+  params, stats = pretraining.learned(
+    before,
+    _resnet(shape, protocol.base_classes, filters),
+    folder / "pretrained",
+    epochs=protocol.base_epochs,
+    batch_size=64,
+    optimizer="adam",
+  )
+  print(f"{shape}: {pretraining.accuracy(folder / 'pretrained'):.3f} before")
+  fresh = _resnet(shape, stream.num_classes, filters)
+  network = pretraining.begun(fresh, params, stats)
+  lines = []
+  for seed in range(2 if _QUICK.value else _SEEDS.value):
+    for row in rows:
+      setting, options = _setting(stream, network, row, seed, protocol)
+      place = folder / _slug(row) / f"seed_{seed}"
+      done = session.run(setting, place, options, {"recipe": _recipe(row)})
+      found = done.summary
+      lines.append(
+        {
+          "size": shape[0],
+          "row": row,
+          "seed": seed,
+          **{
+            f"{kind} accuracy": 100
+            * found[f"{kind}_incremental"]["final_average_accuracy"]
+            for kind in ("class", "task")
+          },
+          "gigaflop": found["total"]["flops"] / 1e9,
+          "seconds": found["total"]["seconds"],
+          "MB of a step": found.get("step_memory", {}).get("peak", np.nan)
+          / 1e6,
+        }
+      )
+      print(
+        f"{shape[0]:3} {row:40} seed {seed}: "
+        f"{lines[-1]['class accuracy']:.1f} {lines[-1]['task accuracy']:.1f}",
+        flush=True,
+      )
+  return lines
+
+
+def _setting(stream, network, row: str, seed: int, protocol):
+  text, _, cache = row.partition("|")
+  method = recipes.build(text)
+  if method.columns:  # from scratch: nothing fits a column but itself
+    network = progressive.progressive(
+      lambda shape, classes: _resnet(shape, classes, protocol.filters),
+      stream.example_shape,
+      stream.task_classes,
+    )
+  options = session.Options(trunk_cache=cache)
+  training = base.Training(
+    epochs=protocol.epochs,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=_RATE.value,
+  )
+  setting = session.assemble(stream, network, method, training, seed, options)
+  return setting, options
+
+
+def _steps(stream, rows, filters: int) -> list[dict[str, Any]]:
+  """Measures a step of every row behind its first experience, interleaved."""
+  fresh = _resnet(stream.example_shape, stream.num_classes, filters)
+  params, stats = fresh.init(jax.random.key(0))
+  network = pretraining.begun(fresh, params, stats)
+  protocol = PROTOCOLS["cifar100"]._replace(filters=filters)
+  programs, costs = {}, {}
+  for row in dict.fromkeys(("finetune", *rows)):
+    if row.startswith(("pnn", "joint")):
+      continue  # steps of other networks, or the same as plain SGD's
+    setting, _ = _setting(stream, network, row, 0, protocol)
+    learner = setting.learner
+    state, _ = learner.init(setting.key)
+    selection = learner.method.selector.choose(
+      np.int32(2), learner.network, None, 1.0
+    )
+    source = gather.Experiences(setting.stream, [0])
+    shape = (learner.steps_per_dispatch, learner.batch_size)
+    index = np.resize(np.arange(len(source), dtype=np.int32), shape)
+    batches = learner.put_batches(learner.with_draws(source.batch(index)))
+    scope = loop.scope_of(setting, 1)
+    make = learners.stepper(learner, state, batches, scope)
+    programs[row] = make(selection)
+    costs[row] = learner.step_program(selection).cost
+  seconds = calibrated.measure(list(programs.values()), _ROUNDS.value)
+  plain, first = costs["finetune"], seconds[0]
+  return [
+    {
+      "size": stream.example_shape[0],
+      "row": row,
+      "step time": taken / first,
+      "operations": costs[row].flops / plain.flops,
+      "peak MiB": costs[row].peak_bytes / 2**20,
+      "peak": costs[row].peak_bytes / plain.peak_bytes,
+    }
+    for row, taken in zip(programs, seconds, strict=True)
+  ]
+
+
+def _table(runs, steps) -> pd.DataFrame:
+  table = pd.DataFrame(steps, columns=["size", "row"] if not steps else None)
+  if not runs:
+    return table
+  frame = pd.DataFrame(runs)
+  lines = []
+  for (size, row), group in frame.groupby(["size", "row"], sort=False):
+    line: dict[str, Any] = {"size": size, "row": row}
+    for kind in ("class accuracy", "task accuracy"):
+      mean, half = metrics.confidence_interval(group[kind].to_numpy())
+      line |= {kind: mean, f"± {kind.split()[0]}": half}
+    for name in ("gigaflop", "seconds"):
+      line[name] = group[name].median()
+    lines.append(line)
+  return pd.DataFrame(lines).merge(table, on=["size", "row"], how="left")
+
+
+def _picture(table: pd.DataFrame):
+  sizes = list(table["size"].unique())
+  figure = drawing.line_figure([])
+  axes = np.atleast_1d(figure.subplots(1, len(sizes), sharey=True))
+  for axis, size in zip(axes, sizes, strict=True):
+    part = table[table["size"] == size].dropna(subset=["peak MiB"])
+    axis.errorbar(
+      part["peak MiB"],
+      part["class accuracy"],
+      part["± class"],
+      fmt="o",
+      capsize=2,
+    )
+    for line in part.itertuples(index=False):
+      where = (line[part.columns.get_loc("peak MiB")], line[2])
+      axis.annotate(line[1], where, fontsize=6, rotation=20)
+    axis.set(xscale="log", xlabel="peak MiB of a step", title=f"{size} pixels")
+  axes[0].set_ylabel("class-incremental accuracy, %")
+  return figure
+
+
+def _recipe(row: str) -> dict[str, Any]:
+  text, _, cache = row.partition("|")
+  name, options = recipes.parse(text)
+  return {"name": name, "options": {**options, "cache": cache}}
+
+
+def _slug(row: str) -> str:
+  return row.replace(":", "-").replace(",", "-").replace("|", "-")
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,290 @@
+"""How latents are written as bytes: as they are, in 8 bits, or by codewords.
+
+A codec is fitted once, on latents of the first experience. It encodes on the
+host; it decodes inside compiled programs, where codes arrive as float32 since a
+step turns all inputs into that first, which keeps the values 0 to 255.
+"""
+
+import dataclasses
+import math
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_CODEWORDS = 256  # one byte names one of them
+_SUBVECTORS = 16_384  # that a codebook is fitted on, at most
+_ZEROS = 0.1  # share of zeros from which on a bitmap is kept
+
+
+class Codec(Protocol):
+  """Writes latents [N, ...] float32 as rows [N, *row_shape] of a fixed size."""
+
+  @property
+  def name(self) -> str: ...  # as `fit` reads it
+
+  @property
+  def row_shape(self) -> tuple[int, ...]: ...
+
+  @property
+  def dtype(self) -> np.dtype: ...
+
+  @property
+  def bytes_per_example(self) -> int: ...
+
+  @property
+  def table_bytes(self) -> int: ...  # of what all rows share
+
+  @property
+  def lossless(self) -> bool: ...
+
+  def encode(self, z: np.ndarray) -> np.ndarray: ...  # [N, *row_shape]
+
+  def decode(self, codes: jax.Array) -> jax.Array: ...  # [N, ...] float32
+
+  def clipped(self, z: np.ndarray) -> int: ...  # rows that were not foreseen
+
+
+def fit(name: str, z: np.ndarray, seed: int = 0) -> Codec:
+  """Returns the codec called `name`, fitted to latents.
+
+  Args:
+    name: "raw", float32 as it is; "uint8", 8 bits for a value, see `Affine`;
+      or "pq:S" with sub-vectors of S values, such as "pq:8", see `Product`.
+    z: [N, ...] latents; "raw" reads only their shape.
+    seed: of the clustering.
+
+  Raises:
+    ValueError: for another name, no latents, or some that are not finite.
+  """
+  kind, _, size = name.partition(":")
+  if kind not in ("raw", "uint8", "pq") or bool(size) != (kind == "pq"):
+    raise ValueError(
+      f"no codec is called {name!r}: write raw, uint8, or pq:S for sub-vectors "
+      "of S values, such as pq:8, pq:32 or pq:128"
+    )
+  if kind == "raw":
+    return Raw(tuple(z.shape[1:]))
+  if not len(z) or not np.isfinite(z).all():
+    raise ValueError(
+      f"codec {name!r} cannot be fitted to {len(z)} latents, not all of them "
+      "finite: give the trunk's outputs for a part of the training set"
+    )
+  if kind == "uint8":
+    return _fit_affine(z)
+  if not size.isdecimal() or int(size) < 1:
+    raise ValueError(
+      f"{name!r}: sub-vectors hold a whole number of values from 1; write "
+      "pq:8, pq:32 or pq:128"
+    )
+  return _fit_product(z, int(size), seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+  """Latents as they are."""
+
+  row_shape: tuple[int, ...]
+  name: str = "raw"
+  lossless: bool = True
+  table_bytes: int = 0
+
+  @property
+  def dtype(self) -> np.dtype:
+    return np.dtype(np.float32)
+
+  @property
+  def bytes_per_example(self) -> int:
+    return 4 * math.prod(self.row_shape)
+
+  def encode(self, z):
+    return np.asarray(z, np.float32)
+
+  def decode(self, codes):
+    return codes
+
+  def clipped(self, z) -> int:
+    return 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine:
+  """Eight bits for a value: `low + code * step`, by channel (the last axis).
+
+  Within the range that was fitted, a value is off by half a step at most; one
+  outside becomes the nearest end.
+  """
+
+  row_shape: tuple[int, ...]
+  low: np.ndarray  # [C] float32
+  step: np.ndarray  # [C] float32, positive
+  name: str = "uint8"
+  lossless: bool = False
+
+  @property
+  def dtype(self) -> np.dtype:
+    return np.dtype(np.uint8)
+
+  @property
+  def bytes_per_example(self) -> int:
+    return math.prod(self.row_shape)
+
+  @property
+  def table_bytes(self) -> int:
+    return self.low.nbytes + self.step.nbytes
+
+  def encode(self, z):
+    return np.clip(np.rint(self._codes(z)), 0, 255).astype(np.uint8)
+
+  def decode(self, codes):
+    return self.low + jnp.asarray(codes, jnp.float32) * self.step
+
+  def clipped(self, z) -> int:
+    codes = self._codes(z).reshape(len(z), -1)
+    # Half a code away a value still rounds to the end of the range.
+    return int(((codes < -0.5) | (codes > 255.5)).any(axis=1).sum())
+
+  def _codes(self, z):
+    return (np.asarray(z, np.float32) - self.low) / self.step
+
+
+def _fit_affine(z: np.ndarray) -> Affine:
+  axes = tuple(range(z.ndim - 1))
+  low, high = (f(z, axis=axes).astype(np.float32) for f in (np.min, np.max))
+  step = (high - low) / np.float32(255)
+  return Affine(
+    tuple(z.shape[1:]), low, np.where(step > 0, step, 1).astype(np.float32)
+  )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Product:
+  """A bitmap of the non-zeros, and codewords for runs of them.
+
+  Kwon et al., "LifeLearner", SenSys 2023: one bit for each activation tells
+  whether it is zero; the others, packed in order, are cut into sub-vectors, and
+  each is written as the number of the nearest of 256 codewords, one byte
+  (product quantisation: Jegou et al., TPAMI 2011). Zeros are exact.
+
+  All sub-vectors share one codebook, as a place among the non-zeros is another
+  activation's in every example. For rows of equal size there is room for
+  `capacity` non-zeros, the most that were seen in fitting, rounded up to whole
+  sub-vectors; of an example with more the last ones become zero. Where latents
+  have next to no zeros, as behind a layer without ReLU, there is no bitmap and
+  the sub-vectors are runs of all values.
+  """
+
+  shape: tuple[int, ...]  # of one latent
+  capacity: int  # values, a multiple of the sub-vectors' size
+  codebook: np.ndarray  # [at most 256, S] float32
+  bitmap: bool
+  lossless: bool = False
+
+  @property
+  def name(self) -> str:
+    return f"pq:{self.codebook.shape[1]}"
+
+  @property
+  def row_shape(self) -> tuple[int, ...]:
+    return (self._bitmap_bytes + self.capacity // self.codebook.shape[1],)
+
+  @property
+  def dtype(self) -> np.dtype:
+    return np.dtype(np.uint8)
+
+  @property
+  def bytes_per_example(self) -> int:
+    return self.row_shape[0]
+
+  @property
+  def table_bytes(self) -> int:
+    return self.codebook.nbytes
+
+  def encode(self, z):
+    from sklearn import metrics
+
+    flat = np.asarray(z, np.float32).reshape(len(z), -1)
+    values, held = _packed(flat, self.capacity, self.bitmap)
+    vectors, used = _cut(values, held, self.codebook.shape[1])
+    codes = np.zeros(used.shape, np.uint8)
+    if used.any():
+      codes[used] = metrics.pairwise_distances_argmin(vectors, self.codebook)
+    if not self.bitmap:
+      return codes
+    return np.concatenate([np.packbits(held, axis=1), codes], axis=1)
+
+  def decode(self, codes):
+    codes, size = jnp.asarray(codes).astype(jnp.int32), math.prod(self.shape)
+    head = self._bitmap_bytes
+    values = jnp.asarray(self.codebook)[codes[:, head:]]
+    values = values.reshape(len(codes), -1)  # [N, capacity]
+    if self.bitmap:
+      bits = codes[:, :head, None] >> jnp.arange(7, -1, -1) & 1
+      held = bits.reshape(len(codes), -1)[:, :size]
+      places = jnp.maximum(jnp.cumsum(held, axis=1) - 1, 0)
+      found = jnp.take_along_axis(values, places, axis=1)
+      values = jnp.where(held == 1, found, 0.0)
+    return values[:, :size].reshape(-1, *self.shape)
+
+  def clipped(self, z) -> int:
+    if not self.bitmap:
+      return 0
+    counts = np.count_nonzero(z.reshape(len(z), -1), axis=1)
+    return int((counts > self.capacity).sum())
+
+  @property
+  def _bitmap_bytes(self) -> int:
+    return -(-math.prod(self.shape) // 8) if self.bitmap else 0
+
+
+def _fit_product(z: np.ndarray, size: int, seed: int) -> Product:
+  flat = np.asarray(z, np.float32).reshape(len(z), -1)
+  counts = np.count_nonzero(flat, axis=1)
+  bitmap = bool(counts.mean() <= (1 - _ZEROS) * flat.shape[1])
+  most = max(int(counts.max()), 1) if bitmap else flat.shape[1]
+  capacity = -(-most // size) * size
+  vectors, _ = _cut(*_packed(flat, capacity, bitmap), size)
+  if len(vectors) > _SUBVECTORS:
+    chosen = np.random.default_rng(seed).permutation(len(vectors))
+    vectors = vectors[np.sort(chosen[:_SUBVECTORS])]
+  return Product(
+    tuple(z.shape[1:]), capacity, _codebook(vectors, size, seed), bitmap
+  )
+
+
+def _codebook(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
+  """Returns codewords [at most 256, S] for sub-vectors [N, S]."""
+  from sklearn import cluster
+
+  if not len(vectors):  # latents of zeros only
+    return np.zeros((1, size), np.float32)
+  different = np.unique(vectors, axis=0)
+  if len(different) <= _CODEWORDS:
+    return different
+  found = cluster.MiniBatchKMeans(_CODEWORDS, random_state=seed, n_init=1)
+  return found.fit(vectors).cluster_centers_.astype(np.float32)
+
+
+def _packed(
+  flat: np.ndarray, capacity: int, bitmap: bool
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns values [N, capacity] in order, and which of [N, D] they are."""
+  held = (flat != 0) if bitmap else np.ones(flat.shape, bool)
+  places = np.cumsum(held, axis=1) - 1
+  held &= places < capacity
+  values = np.zeros((len(flat), capacity), np.float32)
+  values[np.nonzero(held)[0], places[held]] = flat[held]
+  return values, held
+
+
+def _cut(
+  values: np.ndarray, held: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the sub-vectors [U, S] that hold something, and where they are.
+
+  The second array, [N, capacity / S] bool, marks them among all sub-vectors.
+  """
+  starts = np.arange(0, values.shape[1], size)
+  used = starts < held.sum(axis=1, keepdims=True)
+  return values.reshape(len(values), len(starts), size)[used], used

@@ -1,0 +1,285 @@
+"""Weights from safetensors files, under the names of PyTorch's libraries.
+
+A network of residual blocks takes those of torchvision (`conv1.weight`,
+`layer1.0.bn1.running_mean`, `fc.weight`), a vision transformer those of timm
+(`patch_embed.proj.weight`, `blocks.0.attn.qkv.weight`, `head.weight`).
+
+With them, outputs in evaluation mode are those of the original: paddings,
+strides and the epsilons of normalisers (1e-5 of batches, 1e-6 of layers) are
+the same. In training mode a running variance here counts the biased variance
+of a batch, there the unbiased one. timm's transformers have the exact GELU:
+build the network with `vit:gelu=exact`. The weights expect inputs normalised
+as in their own training.
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+import re
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jcl import base
+from jcl.networks import check, pretrained
+
+Path = tuple[str, ...]  # unit and keys below it, the last names the array
+
+
+class Source(NamedTuple):
+  """Where an array of a network comes from."""
+
+  name: str  # in the file
+  convert: Callable[[np.ndarray], np.ndarray]  # to the network's layout
+
+
+def with_file(
+  network: base.Network, path: str, fresh: tuple[str, ...] = ("head",)
+) -> base.Network:
+  """Returns the network whose `init` gives the weights of a file.
+
+  Args:
+    network: a ResNet or a vision transformer.
+    path: of a safetensors file.
+    fresh: units that `init` draws anew, whatever the file has for them. A head
+      of other classes is drawn anew in any case.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ImportError: where the safetensors library is not installed.
+    ValueError: where the file cannot be read, or its arrays are not those of
+      the network: those that are missing, have no place or another shape.
+  """
+  arrays = read(path)
+  try:
+    params, stats, fresh = arrange(network, arrays, fresh)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+  return pretrained.with_weights(network, params, stats, fresh=fresh)
+
+
+def read(path: str) -> dict[str, np.ndarray]:
+  """Returns the arrays of a safetensors file, by name.
+
+  A prefix "model." or "module." of all names, as wrappers add it, is left out,
+  and so are PyTorch's counters `num_batches_tracked`.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ImportError: where the safetensors library is not installed.
+    ValueError: where the file is of another format, cut short or damaged.
+  """
+  try:
+    import safetensors
+    from safetensors import numpy as reader
+  except ImportError as error:
+    raise ImportError(
+      f"safetensors cannot be imported ({error}); install it with "
+      'pip install "jcl[weights]"'
+    ) from error
+  if str(path).endswith((".pt", ".pth", ".bin", ".ckpt", ".pkl")):
+    raise ValueError(
+      f"{path} is pickled, and reading that would run what it contains: "
+      "convert it to safetensors where you trust it, with "
+      "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
+    )
+  try:
+    arrays = reader.load_file(path)
+  except safetensors.SafetensorError as error:
+    raise ValueError(
+      f"{path} is no safetensors file, or a damaged one ({error}): fetch or "
+      "convert it again"
+    ) from error
+  prefixes = ("module.", "model.")
+  while any(all(n.startswith(p) for n in arrays) for p in prefixes if arrays):
+    arrays = {name.split(".", 1)[1]: a for name, a in arrays.items()}
+  return {
+    name: array
+    for name, array in arrays.items()
+    if not name.endswith("num_batches_tracked")
+  }
+
+
+def arrange(
+  network: base.Network,
+  arrays: Mapping[str, np.ndarray],
+  fresh: tuple[str, ...] = ("head",),
+) -> tuple[base.Params, base.Stats, tuple[str, ...]]:
+  """Returns parameters and statistics in float32, and the units left fresh.
+
+  Arguments and errors as in `with_file`; `arrays` by name.
+  """
+  check.known(network.name, "unit", fresh, network.units)
+  expected = jax.eval_shape(network.init, jax.random.key(0))
+  origin = _sources(network, expected)
+  head = network.units[-1]
+  if _has_other_classes(origin, arrays, network.num_classes, head):
+    fresh = tuple(dict.fromkeys((*fresh, head)))
+  used = {o.name for path, o in origin.items() if path[0] not in fresh}
+  left = {o.name for path, o in origin.items() if path[0] in fresh}
+  faults = [f"{name} is missing" for name in sorted(used - set(arrays))]
+  faults += [
+    f"{name} has no place" for name in sorted(set(arrays) - used - left)
+  ]
+
+  def take(path, leaf):
+    keys = _keys(path)
+    source = origin[keys]
+    if keys[0] in fresh or source.name not in arrays:
+      return leaf
+    array = source.convert(arrays[source.name])
+    if array.shape != leaf.shape:
+      faults.append(
+        f"{source.name} gives {'/'.join(keys)} the shape {array.shape}, not "
+        f"{leaf.shape}"
+      )
+    return np.asarray(array, np.float32)
+
+  trees = jax.tree_util.tree_map_with_path(take, expected)
+  if faults:
+    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    raise ValueError(
+      f"the weights are not those of network {network.name!r}: "
+      + "; ".join(faults[:5])
+      + f"{more}. Units named in fresh= need none"
+    )
+  params, stats = (
+    {unit: part for unit, part in tree.items() if unit not in fresh}
+    for tree in trees
+  )
+  return params, stats, fresh
+
+
+def sources(network: base.Network) -> dict[Path, Source]:
+  """Returns where each array comes from, by its path in the trees of `init`.
+
+  Raises:
+    ValueError: for a network of another architecture.
+  """
+  return _sources(network, jax.eval_shape(network.init, jax.random.key(0)))
+
+
+def _sources(network: base.Network, trees) -> dict[Path, Source]:
+  paths = [
+    _keys(path)
+    for tree in trees
+    for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+  ]
+  name_of: Callable[[Path], str | None] = _timm
+  if "embed" not in network.units:
+    name_of = functools.partial(_torchvision, _stages(paths))
+  names = {path: name_of(path) for path in paths}
+  unknown = ["/".join(path) for path, name in names.items() if name is None]
+  if unknown:
+    raise ValueError(
+      f"network {network.name!r} has {unknown[0]}, which has no name in files "
+      "of torchvision or timm: use one of the ResNets, or vit"
+    )
+  return {
+    path: Source(str(name), _layout(path)) for path, name in names.items()
+  }
+
+
+def _keys(path) -> Path:
+  """Returns the keys of a leaf from its unit on."""
+  keys = tuple(str(entry.key) for entry in path if hasattr(entry, "key"))
+  return tuple(key for key in keys if key != "batch_stats")
+
+
+def _has_other_classes(origin, arrays, num_classes: int, head: str) -> bool:
+  """Tells whether a file's head is for another number of classes."""
+  kernels = [
+    arrays[source.name].shape[0]
+    for path, source in origin.items()
+    if path[0] == head and source.name in arrays
+  ]
+  return any(count != num_classes for count in kernels)
+
+
+_ARRAYS = {
+  "kernel": "weight",
+  "scale": "weight",
+  "bias": "bias",
+  "mean": "running_mean",
+  "var": "running_var",
+}
+
+
+def _stages(paths: list[Path]) -> list[int]:
+  """Returns the first block of each stage of a ResNet: that which projects.
+
+  The first stage of networks without bottlenecks does not.
+  """
+  firsts = [
+    int(path[0].removeprefix("block_"))
+    for path in paths
+    if path[0].startswith("block_") and "conv_shortcut" in path
+  ]
+  return sorted({0, *firsts})
+
+
+def _torchvision(stages: list[int], path: Path) -> str | None:
+  """Returns torchvision's name of an array of a ResNet."""
+  *module, array = path
+  fixed = {"stem/conv": "conv1", "stem/norm": "bn1", "head/dense": "fc"}
+  name = fixed.get("/".join(module))
+  found = re.fullmatch(
+    r"block_(\d+)/(conv|norm)_(\d+|shortcut)", "/".join(module)
+  )
+  if found:
+    block, is_norm = int(found[1]), found[2] == "norm"
+    if found[3] == "shortcut":
+      part = f"downsample.{int(is_norm)}"
+    else:
+      part = f"{'bn' if is_norm else 'conv'}{int(found[3]) + 1}"
+    stage = sum(first <= block for first in stages)
+    name = f"layer{stage}.{block - stages[stage - 1]}.{part}"
+  return name and f"{name}.{_ARRAYS[array]}"
+
+
+_TIMM = {
+  "patch": "patch_embed.proj",
+  "norm_0": "norm1",
+  "query": "attn.qkv",
+  "key": "attn.qkv",
+  "value": "attn.qkv",
+  "out": "attn.proj",
+  "norm_1": "norm2",
+  "mlp_0": "mlp.fc1",
+  "mlp_1": "mlp.fc2",
+  "norm": "norm",
+  "dense": "head",
+}
+_TIMM_ARRAYS = {"class_token": "cls_token", "positions": "pos_embed"}
+
+
+def _timm(path: Path) -> str | None:
+  """Returns timm's name of an array of a vision transformer."""
+  unit, *module, array = path
+  if array in _TIMM_ARRAYS:
+    return _TIMM_ARRAYS[array]
+  name = _TIMM.get("/".join(module))
+  block = unit.removeprefix("block_")
+  if name and block != unit:
+    name = f"blocks.{block}.{name}"
+  return name and f"{name}.{_ARRAYS[array]}"
+
+
+def _layout(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns what brings an array of a file into the order of axes here."""
+  parts = ("query", "key", "value")
+  if path[-2] in parts:  # one array for all three, outputs first
+    return functools.partial(_third, parts.index(path[-2]))
+  return _transposed
+
+
+def _transposed(array: np.ndarray) -> np.ndarray:
+  """Returns kernels with outputs last: OIHW as HWIO, OI as IO."""
+  if array.ndim == 4:
+    return array.transpose(2, 3, 1, 0)
+  return array.T if array.ndim == 2 else array
+
+
+def _third(index: int, array: np.ndarray) -> np.ndarray:
+  size = len(array) // 3
+  return _transposed(array[index * size : (index + 1) * size])

@@ -1,0 +1,331 @@
+"""A few feature maps of a few images, held where they were.
+
+Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint For
+Edge Device", ASP-DAC 2025: when an experience begins, the network as it stands
+is shown the first images of it, and what it makes of them, in a few channels of
+the layers that train, is an anchor for all updates of that experience.
+
+No example of an earlier experience is needed: the anchors of one experience
+are replaced at the next. Below the first unit that trains the network is a
+constant function, so that its output for the anchors is all that is kept of
+their inputs, where the network is a chain.
+"""
+
+from collections.abc import Callable, Sequence
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.objectives import supervised, teacher
+
+# Count of anchors and size of a map at which `beta` means what it says: those
+# of the paper, 15 anchors and maps of 4 x 4.
+_USUAL_ANCHORS, _USUAL_AREA = 15, 16
+_CROSS_ENTROPY = supervised.cross_entropy(current=True)
+
+
+class Anchors(NamedTuple):
+  """State of `anchored`; `M` anchors, a tap has `C` channels, `K` are held."""
+
+  held: jax.Array  # [M, ...] what the first trained unit reads, or raw inputs
+  weight: jax.Array  # [M] float32, 0 where there is no anchor
+  maps: tuple[jax.Array, ...]  # of each tap [M, ..., K], chosen channels only
+  logits: jax.Array  # [M, classes]
+  masks: tuple[jax.Array, ...]  # of each tap [C] bool, only ever grown
+
+
+def anchored(
+  beta: float = 2e-4,
+  ratio: float = 0.15,
+  count: int = 15,
+  *,
+  begins: Callable[[base.Network], int],
+  taps: Sequence[str] = (),
+  cap: float = 0.5,
+  inner: base.Objective = _CROSS_ENTROPY,
+  source: str = "new",
+  published: bool = False,
+) -> base.Objective:
+  """Adds to a loss the drift of a few feature maps and of the logits.
+
+  The drift (the paper's anchor loss) is the sum of squared differences to the
+  anchors' maps and logits, `beta` times. When an experience ends, a batch of it
+  tells which channels are active, and these join those of earlier experiences.
+
+  Args:
+    beta: weight of the drift for 15 anchors and maps of 4 x 4, scaled so that
+      it is worth the same for other counts and sizes.
+    ratio: share of a tap's channels that an experience adds; 1 holds all.
+    count: number of anchors.
+    begins: position of the first unit that trains, of a network.
+    taps: outputs to hold, units or places of `Network.places`; (): the places
+      of all units that train, or their outputs, without the head.
+    cap: bound on the held channels of a tap, as a share of all.
+    inner: what is learned under the drift.
+    source: "new" takes anchors from the new experience's first batch, "old"
+      from the first draw of the memory that `inner` replays.
+    published: does as the authors' program: the plain sum, over all logits, of
+      one channel more and all that tie with it, without `cap`, kept as inputs;
+      passes over the anchors move the statistics of normalisers.
+
+  Raises:
+    ValueError: for an argument out of range.
+  """
+  _check(beta, ratio, count, cap, source, inner)
+  settings = _Settings(ratio, count, begins, tuple(taps), published)
+
+  def sizes(network):
+    layout = _layout(network, settings)
+    x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
+    params, stats = jax.eval_shape(network.init, jax.random.key(0))
+    wanted = (layout.below, *layout.taps) if layout.below else layout.taps
+    out = jax.eval_shape(
+      lambda *args: network.apply(*args, taps=wanted), params, stats, x
+    )
+    shapes = [out.taps[tap].shape[1:] for tap in layout.taps]
+    held = out.taps[layout.below] if layout.below else x
+    return held.shape[1:], tuple(shapes), network.num_classes
+
+  def init(params, stats, held, shapes, num_classes):
+    del params, stats
+    slots = [_slots(shape[-1], 1.0 if published else cap) for shape in shapes]
+    return Anchors(
+      jnp.zeros((count, *held)),
+      jnp.zeros(count),
+      tuple(
+        jnp.zeros((count, *shape[:-1], k))
+        for shape, k in zip(shapes, slots, strict=True)
+      ),
+      jnp.zeros((count, num_classes)),
+      tuple(jnp.zeros(shape[-1], bool) for shape in shapes),
+    )
+
+  def ahead(forward, params, stats, batch, memory, scope, state, key):
+    layout = _layout(forward.network, settings)
+    chosen = memory[0] if source == "old" else batch
+    x = jnp.asarray(chosen.x[:count], jnp.float32)
+    wanted = (layout.below, *layout.taps) if layout.below else layout.taps
+    out = forward(params, stats, x, key, taps=wanted)
+    state = state._replace(
+      held=out.taps[layout.below] if layout.below else x,
+      weight=jnp.where(scope.task > 0, chosen.weight[:count], 0.0),
+      maps=tuple(
+        _held(out.taps[tap], mask, old.shape[-1])
+        for tap, mask, old in zip(
+          layout.taps, state.masks, state.maps, strict=True
+        )
+      ),
+      logits=out.logits,
+    )
+    return state, out.stats if published else stats
+
+  def behind(forward, params, stats, batch, memory, scope, state, key):
+    del memory, scope
+    layout = _layout(forward.network, settings)
+    out = forward(
+      params, stats, batch.x, key, taps=layout.taps, evaluate=not published
+    )
+    masks = tuple(
+      _grown(mask, out.taps[tap], batch.weight, settings, old.shape[-1])
+      for tap, mask, old in zip(
+        layout.taps, state.masks, state.maps, strict=True
+      )
+    )
+    return state._replace(masks=masks), out.stats if published else stats
+
+  def drift(forward, params, stats, scope, state, key):
+    layout = _layout(forward.network, settings)
+    first = layout.units.index(forward.trained[0])
+    start = layout.units[layout.first] if layout.below else None
+    # What lies below the deepest unit that trains cannot drift.
+    live = [
+      layout.units.index(tap.split("/")[0]) >= first for tap in layout.taps
+    ]
+    taps = tuple(tap for tap, yes in zip(layout.taps, live, strict=True) if yes)
+    out = forward(params, stats, state.held, key, taps=taps, start=start)
+    scale = 1.0 if published else _USUAL_ANCHORS / _total(state.weight)
+    total = jnp.float32(0)
+    parts = zip(layout.taps, state.masks, state.maps, live, strict=True)
+    for tap, mask, old, yes in parts:
+      if not yes:
+        continue
+      area = math.prod(old.shape[1:-1])
+      part = _squares(_held(out.taps[tap], mask, old.shape[-1]) - old)
+      total += (1.0 if published else scale * _USUAL_AREA / area) * jnp.sum(
+        part * state.weight
+      )
+    change = out.logits - state.logits
+    if not published:
+      change = jnp.where(teacher.earlier_classes(scope), change, 0.0)
+    total += scale * jnp.sum(_squares(change) * state.weight)
+    return beta * total, out.stats
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    key, drift_key = jax.random.split(key)
+    held, moved = drift(forward, params, stats, scope, state, drift_key)
+    if published:
+      stats = moved
+    value, aux = inner.loss(
+      forward, params, stats, batch, memory, scope, (), key
+    )
+    return value + held, aux._replace(info={**aux.info, "anchors": held})
+
+  return inner._replace(
+    loss=loss,
+    sizes=sizes,
+    init=init,
+    ahead=ahead,
+    behind=behind,
+    least_rows=count if source == "new" else 0,
+  )
+
+
+class _Settings(NamedTuple):
+  ratio: float
+  anchors: int
+  begins: Callable[[base.Network], int]
+  taps: tuple[str, ...]
+  published: bool
+
+
+class _Layout(NamedTuple):
+  """What a network's places are for the anchors."""
+
+  units: tuple[str, ...]
+  first: int  # unit from which training begins
+  taps: tuple[str, ...]
+  below: str | None  # unit whose output is kept instead of inputs
+
+
+def _layout(network: base.Network, settings: _Settings) -> _Layout:
+  first = settings.begins(network)
+  cut = first and network.blocks is not None and not settings.published
+  taps = settings.taps or default_taps(network, first)
+  known = (*network.units[:-1], *network.places)
+  for tap in taps:
+    if tap not in known:
+      raise ValueError(
+        f"network {network.name!r} has no place {tap!r} to hold: choose among "
+        f"{', '.join(known)}"
+      )
+    if network.units.index(tap.split("/")[0]) < first:
+      raise ValueError(
+        f"tap {tap!r} lies in the frozen part of {network.name!r}, where "
+        f"nothing drifts: training begins at {network.units[first]!r}"
+      )
+  below = network.units[first - 1] if cut else None
+  return _Layout(network.units, first, tuple(taps), below)
+
+
+def default_taps(network: base.Network, first: int) -> tuple[str, ...]:
+  """Returns the places of the units from `first` on, or their outputs."""
+  taps: list[str] = []
+  for unit in network.units[first:-1]:
+    inner = [p for p in network.places if p.split("/")[0] == unit]
+    taps += inner or [unit]
+  return tuple(taps)
+
+
+def choose_channels(
+  maps: jax.Array,
+  weight: base.Array,
+  ratio: float,
+  published: bool = False,
+) -> jax.Array:
+  """Returns [C] bool: the channels that are most active.
+
+  They are the round(ratio * C) of the largest sum of magnitudes, those first
+  among equals that come first, and none that is silent throughout. `published`
+  keeps all that reach the value of the next one, thus one more and whatever
+  ties, silent channels included.
+
+  Args:
+    maps: [B, ..., C].
+    weight: [B], 0 leaving an example out.
+    ratio: share of the channels, in [0, 1]; 1 keeps all.
+    published: see above.
+  """
+  width = maps.shape[-1]
+  if ratio == 1:
+    return jnp.ones(width, bool)
+  importance = _importance(maps, weight)
+  number = math.floor(width * ratio + 0.5)
+  if published:
+    threshold = jnp.sort(importance)[max(1, width - number) - 1]
+    return importance >= threshold
+  order = jnp.argsort(-importance, stable=True)
+  best = jnp.zeros(width, bool).at[order[:number]].set(True)
+  return best & (importance > 0)
+
+
+def _importance(maps, weight):
+  magnitude = jnp.sum(jnp.abs(maps), axis=tuple(range(1, maps.ndim - 1)))
+  return jnp.sum(magnitude * jnp.asarray(weight)[:, None], axis=0)
+
+
+def _grown(mask, maps, weight, settings: _Settings, slots: int):
+  """Returns the union, the most active of the new ones first where it ends."""
+  new = choose_channels(maps, weight, settings.ratio, settings.published)
+  union = mask | new
+  if slots == mask.shape[0]:
+    return union
+  importance = _importance(maps, weight)
+  rank = jnp.where(mask, jnp.inf, jnp.where(new, importance, -1.0))
+  order = jnp.argsort(-rank, stable=True)
+  allowed = jnp.zeros_like(mask).at[order[:slots]].set(True)
+  return union & allowed
+
+
+def _slots(channels: int, cap: float) -> int:
+  return max(1, math.floor(channels * cap + 0.5))
+
+
+def _held(maps: jax.Array, mask: jax.Array, slots: int) -> jax.Array:
+  """Returns the masked channels [..., K] in order, 0 where there are fewer."""
+  if slots == mask.shape[0]:
+    return jnp.where(mask, maps, 0.0)
+  (index,) = jnp.nonzero(mask, size=slots, fill_value=mask.shape[0])
+  return jnp.take(maps, index, axis=-1, mode="fill", fill_value=0)
+
+
+def _squares(values: jax.Array) -> jax.Array:
+  return jnp.sum(jnp.square(values), axis=tuple(range(1, values.ndim)))
+
+
+def _total(weight: jax.Array) -> jax.Array:
+  return jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def _check(beta, ratio, count, cap, source, inner) -> None:
+  if not beta >= 0:
+    raise ValueError(f"beta weighs a loss and is {beta}: give 0 or more")
+  if not 0 <= ratio <= 1:
+    raise ValueError(
+      f"ratio={ratio}: give the share of channels to hold, in [0, 1]; 1 holds "
+      "all of them"
+    )
+  if not (isinstance(count, int) and count >= 1):
+    raise ValueError(f"count={count!r}: give the number of anchors, 1 or more")
+  if not 0 < cap <= 1:
+    raise ValueError(f"cap={cap}: give a share of the channels above 0, to 1")
+  if source not in ("new", "old"):
+    raise ValueError(f"source={source!r}: give new or old")
+  if source == "old" and not inner.num_draws:
+    raise ValueError(
+      "source='old' takes anchors from a memory, and the loss replays none: "
+      "give a buffer, or source='new'"
+    )
+  hooks = (inner.track, inner.begin, inner.accumulate, inner.finish)
+  if any(hooks) or inner.init({}, {}) != ():
+    raise ValueError(
+      "inner must remember nothing between steps, such as "
+      "supervised.experience_replay()"
+    )
+
+
+def density(state: Any) -> tuple[float, ...]:
+  """Returns the share of each tap's channels that is held."""
+  return tuple(float(jnp.mean(mask)) for mask in state.masks)

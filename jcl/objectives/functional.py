@@ -1,0 +1,58 @@
+"""Regularisation in function space.
+
+Benjamin, Rolnick and Kording, "Measuring and Regularizing Networks in Function
+Space", ICLR 2019: the distance between two networks is that of what they
+compute on a few examples, whatever their weights.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jcl import base
+from jcl.objectives import batches, losses
+
+
+def fdr(alpha: float) -> base.Objective:
+  """Cross-entropy, plus `alpha` times how far replayed predictions moved.
+
+  The distance is the L2 norm of the difference between the softmax of the
+  present and of the stored logits, averaged over examples; both softmaxes run
+  over the outputs in play now. It is meant for a memory that is filled when an
+  experience ends, so that what it stores is the function learned by then.
+
+  Raises:
+    ValueError: where `alpha` is negative.
+  """
+  if alpha < 0:
+    raise ValueError(
+      f"alpha weighs a loss and is {alpha}: give a number from 0"
+    )
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    del state
+    key, replay_key = jax.random.split(key)
+    out = forward(params, stats, batch.x, key)
+    learned = losses.cross_entropy(
+      out.logits, batch.y, batch.weight, scope.head
+    )
+    replayed = batches.fill(memory[0], batch)
+    again = forward(params, out.stats, replayed.x, replay_key)
+    now, then = (
+      jax.nn.softmax(jnp.where(scope.head, logits, losses.MASKED), axis=-1)
+      for logits in (again.logits, memory[0].extras["logits"])
+    )
+    # The root has no slope at 0, where replay begins; 0 is taken for it.
+    distance = optax.safe_norm(now - then, 0.0, axis=-1)
+    moved = losses.weighted_mean(distance, memory[0].weight)
+    info = {"stream": learned, "moved": moved}
+    extras = {"logits": out.logits}
+    aux = base.Aux(again.stats, out.logits, extras, info)
+    return learned + alpha * moved, aux
+
+  return base.Objective(loss, num_draws=1, stores=_stores)
+
+
+def _stores(network: base.Network):
+  return {"logits": np.zeros(network.num_classes, np.float32)}

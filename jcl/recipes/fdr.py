@@ -1,0 +1,36 @@
+"""Regularisation in function space."""
+
+from jcl import base
+from jcl.objectives import functional
+from jcl.recipes import bounds
+from jcl.replay import reservoir
+
+
+def fdr(
+  *,
+  buffer: int | str = 200,
+  minibatch: int = 10,
+  alpha: float = 1.0,
+) -> base.Method:
+  """Holds predictions for stored examples where each experience left them.
+
+  Benjamin, Rolnick and Kording, "Measuring and Regularizing Networks in
+  Function Space", ICLR 2019; as a baseline of continual learning in Buzzega et
+  al., "Dark Experience for General Continual Learning", NeurIPS 2020.
+
+  Semantics: cross-entropy on the stream batch, plus `alpha` times the L2
+  distance between the softmax outputs for a replayed batch and those stored
+  with it. The memory is a reservoir offered each experience when it has ended,
+  with the logits of that moment in evaluation mode: a uniform sample of all
+  examples so far, where the papers divide it equally among experiences. The
+  current experience is not replayed, and replayed labels are not used.
+
+  Args:
+    buffer: memory in examples, or in bytes such as "2MB".
+    minibatch: examples replayed in each step.
+    alpha: weight of the distance, from 0.
+  """
+  return bounds.finetune()._replace(
+    objective=functional.fdr(alpha),
+    replay=reservoir.reservoir(buffer, minibatch)._replace(when="after"),
+  )

@@ -1,0 +1,78 @@
+"""A frozen trunk and a few anchored feature maps."""
+
+from jcl import base
+from jcl.objectives import anchors as anchored
+from jcl.objectives import supervised
+from jcl.recipes import bounds
+from jcl.recipes.er import er
+from jcl.selection import fixed
+
+
+def lightcl(
+  *,
+  freeze: str | int | float = 0.7,
+  beta: float = 2e-4,
+  ratio: float = 0.15,
+  anchors: int = 15,
+  cap: float = 0.5,
+  taps: str = "",
+  buffer: int | str = 0,
+  minibatch: int = 10,
+  published: bool = False,
+) -> base.Method:
+  """Trains the last units, and holds a few of their feature maps in place.
+
+  Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint
+  For Edge Device", ASP-DAC 2025. Made for a network that is trained already;
+  one that is not learns its first experience as a whole.
+
+  Semantics: only classes of the current experience compete in the loss; the
+  frozen part runs on its running statistics, which stay; the first images of an
+  experience, as the network saw them before, are its anchors. With a buffer,
+  replayed examples are learned beside the stream, all classes seen compete, and
+  replayed images are the anchors.
+
+  Args:
+    freeze: units that never train: their number, their share of all, or the
+      name of the first one that does. 0.7 of a ResNet-18 is all but its last
+      stage and the head.
+    beta: weight of the anchors' drift.
+    ratio: share of a map's channels that an experience adds to the held ones.
+    anchors: images that are held.
+    cap: bound on the held channels, as a share of all.
+    taps: places to hold, joined by "&", such as "block_6/map&block_7/map"; by
+      default all places of the units that train.
+    buffer: examples or bytes of replay memory; 0 for none.
+    minibatch: replayed examples of an update, where there is a memory.
+    published: does as the authors' program: anchors' drift as a plain sum over
+      all logits, one channel more per map, and running statistics that move
+      throughout the network.
+  """
+
+  def begins(network: base.Network) -> int:
+    return fixed.first_trained(network, freeze)
+
+  inner = supervised.cross_entropy(current=True)
+  method = bounds.finetune()
+  if buffer:
+    method = er(buffer=buffer, minibatch=minibatch)
+    inner = supervised.experience_replay()
+  objective = anchored.anchored(
+    beta,
+    ratio,
+    anchors,
+    begins=begins,
+    taps=tuple(taps.split("&")) if taps else (),
+    cap=cap,
+    inner=inner,
+    source="old" if buffer else "new",
+    published=published,
+  )
+  return method._replace(
+    objective=objective,
+    selector=fixed.frozen_once_trained(freeze),
+    trunk=freeze,
+    training=base.Training(norms="moving" if published else None).over(
+      method.training
+    ),
+  )

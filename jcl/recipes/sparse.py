@@ -1,0 +1,117 @@
+"""Networks and kernels made sparse before or while they learn."""
+
+import dataclasses
+import functools
+
+from jcl import base
+from jcl.recipes.der import derpp
+from jcl.recipes.er import er
+from jcl.recipes.lightcl import lightcl
+from jcl.sparsity import dynamic, masked, published, structured
+from jcl.train import slots
+
+
+def lightcl_sparse(
+  *,
+  last: float = 0.8,
+  before: float = 0.7,
+  others: float = 0.2,
+  masks: bool = False,
+  freeze: str | int | float = 0.7,
+  beta: float = 2e-4,
+  ratio: float = 0.15,
+  anchors: int = 15,
+) -> base.Method:
+  """LightCL on a network that has lost most of its filters.
+
+  Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint
+  For Edge Device", ASP-DAC 2025. Filters are pruned once, by the weights that
+  the run begins with, and taken out of the network, so that operations and
+  bytes fall with them. Other options as in `lightcl`.
+
+  Args:
+    last: share of the filters that goes in the last stage.
+    before: in the stage ahead of it.
+    others: in all else.
+    masks: prunes as the authors' program does, for ResNets of plain blocks:
+      filters stay in the network as zeros, whatever other branches read.
+    freeze: see `lightcl`.
+    beta: see `lightcl`.
+    ratio: see `lightcl`.
+    anchors: see `lightcl`.
+  """
+  method = lightcl(
+    freeze=freeze, beta=beta, ratio=ratio, anchors=anchors, published=masks
+  )
+  shares = functools.partial(
+    structured.by_stage, last=last, before=before, others=others
+  )
+  if not masks:
+    return method._replace(
+      prune=lambda network, params: structured.masks(
+        network, params, shares(network)
+      )
+    )
+  return method._replace(sparsity=functools.partial(_as_published, shares))
+
+
+def _as_published(shares, network, params, updates, epochs) -> base.Sparsity:
+  del updates, epochs
+  held = published.masks(network, params, shares(network))
+  return base.Sparsity(
+    lambda params: masked.apply(params, held),
+    lambda rule: masked.hold(slots.per_tensor(rule), held),
+    lambda opt_state: opt_state,
+  )
+
+
+def sparcl(
+  *,
+  sparsity: float = 0.75,
+  buffer: int | str = 500,
+  minibatch: int = 32,
+  replay: str = "derpp",
+  gradients: float = 0.8,
+  change: int = 5,
+  removed: float = 0.3,
+  until: int = 20,
+) -> base.Method:
+  """Replay with sparse weights, sparse gradients and ever fewer examples.
+
+  Wang et al., "SparCL: Sparse Continual Learning on the Edge", NeurIPS 2022.
+  Kernels of convolutions between stem and head stay sparse while the live
+  weights among them move; `jcl.sparsity.dynamic` says how, and where this
+  departs from the authors' program. Arrays stay dense: operations that skipping
+  zeros would save are not saved here.
+
+  Args:
+    sparsity: share of each kernel's weights that is zero.
+    buffer: replay memory, in examples or bytes.
+    minibatch: examples of a replayed batch.
+    replay: "derpp" (alpha 0.1, beta 0.5) or "er".
+    gradients: share of each kernel's gradient that is left out.
+    change: epochs between changes of what is alive.
+    removed: share of an experience's examples that leaves in all.
+    until: last epoch ahead of which some leave.
+  """
+  if replay not in ("derpp", "er"):
+    raise ValueError(f"replay={replay!r}: give derpp or er")
+  if not (isinstance(change, int) and change >= 1):
+    raise ValueError(f"change={change!r}: give 1 epoch or more")
+  method = er(buffer=buffer, minibatch=minibatch)
+  if replay == "derpp":
+    method = derpp(buffer=buffer, minibatch=minibatch, alpha=0.1, beta=0.5)
+
+  def build(network, params, updates, epochs):
+    del params
+    schedule = dynamic.schedule(sparsity, change * updates, epochs * updates)
+    schedule = dataclasses.replace(schedule, gradient_sparsity=gradients)
+    kernels = dynamic.kernels(network)
+    return base.Sparsity(
+      lambda params: dynamic.start(params, kernels, sparsity),
+      lambda rule: dynamic.sparse(rule, kernels, schedule),
+      dynamic.restart,
+    )
+
+  removal = base.Removal(removed, change, max(until, change))
+  return method._replace(sparsity=build, removal=removal if removed else None)

@@ -1,0 +1,1 @@
+"""Networks with fewer weights: taken out for good, held at zero, or moving."""

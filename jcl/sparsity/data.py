@@ -1,0 +1,159 @@
+"""Training examples that need not be shown again.
+
+Data removal of Wang et al., "SparCL: Sparse Continual Learning on the Edge",
+NeurIPS 2022, arXiv 2209.09476, by the forgetting events of Toneva et al., "An
+Empirical Study of Example Forgetting during Deep Neural Network Learning", ICLR
+2019.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_NEVER = np.iinfo(np.int64).max
+
+
+class Forgetting:
+  """How often each example was answered right and then wrong.
+
+  Examples are known by their ids, from 0.
+  """
+
+  def __init__(self, num_examples: int):
+    """Begins with nothing observed, for ids below `num_examples`."""
+    if num_examples < 1:
+      raise ValueError(f"num_examples={num_examples}: give 1 or more")
+    self._events = np.zeros(num_examples, np.int64)
+    self._right = np.zeros(num_examples, bool)  # at the latest sight
+    self._learned = np.zeros(num_examples, bool)  # at any
+
+  def observe(self, ids: np.ndarray, correct: np.ndarray) -> None:
+    """Notes answers, in the order in which they were given.
+
+    Args:
+      ids: [B] integers; negative ones are padding.
+      correct: [B] bool, right answers ahead of the update.
+
+    Raises:
+      ValueError: for an id that is too large, or arrays of different shapes.
+    """
+    ids, correct = np.asarray(ids), np.asarray(correct, bool)
+    if ids.shape != correct.shape or ids.ndim != 1:
+      raise ValueError(
+        f"ids of shape {ids.shape}, correct of {correct.shape}: give [B] both"
+      )
+    ids, correct = ids[ids >= 0], correct[ids >= 0]
+    self._check(ids)
+    # An example may be seen several times; its sights stay in their order.
+    order = np.argsort(ids, kind="stable")
+    ids, correct = ids[order], correct[order]
+    again = np.zeros(len(ids), bool)
+    again[1:] = ids[1:] == ids[:-1]
+    before = np.where(again, np.roll(correct, 1), self._right[ids])
+    np.add.at(self._events, ids, before & ~correct)
+    self._learned[ids[correct]] = True
+    latest = ~np.roll(again, -1)
+    self._right[ids[latest]] = correct[latest]
+
+  def counts(self, ids: np.ndarray) -> np.ndarray:
+    """Returns the events of ids [N], [N] int64.
+
+    Examples that were never answered right have the largest number there is.
+
+    Raises:
+      ValueError: for an id that is negative or too large.
+    """
+    ids = np.asarray(ids)
+    self._check(ids)
+    return np.where(self._learned[ids], self._events[ids], _NEVER)
+
+  def drop(
+    self, count: int, candidates: np.ndarray, generator: np.random.Generator
+  ) -> np.ndarray:
+    """Takes out the least forgotten candidates, and begins to count anew.
+
+    Equals, of which there are many, leave at random: ids often follow classes.
+
+    Args:
+      count: examples that leave.
+      candidates: [N] ids without repeats, of which they are taken.
+      generator: of the order among equals.
+
+    Returns:
+      [count] ids, rising.
+
+    Raises:
+      ValueError: for more than there are candidates, or fewer than none.
+    """
+    candidates = np.asarray(candidates, np.int64)
+    if not 0 <= count <= len(candidates):
+      raise ValueError(
+        f"count={count} of {len(candidates)} candidates: drop 0 to "
+        f"{len(candidates)}"
+      )
+    shuffled = generator.permutation(candidates)
+    order = np.argsort(self.counts(shuffled), kind="stable")
+    for kept in (self._events, self._right, self._learned):
+      kept[:] = 0
+    return np.sort(shuffled[order[:count]])
+
+  def _check(self, ids: np.ndarray) -> None:
+    for wrong in ids[(ids < 0) | (ids >= len(self._events))][:1]:
+      raise ValueError(
+        f"id {wrong} is not among 0 to {len(self._events) - 1}: make "
+        "Forgetting for all examples of the stream"
+      )
+
+  def state(self) -> dict[str, Any]:
+    """Returns what was observed, ready for JSON."""
+    return {
+      "events": self._events.tolist(),
+      "right": np.flatnonzero(self._right).tolist(),
+      "learned": np.flatnonzero(self._learned).tolist(),
+    }
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Goes on from what `state` returned.
+
+    Raises:
+      ValueError: for the state of another number of examples.
+    """
+    if len(state["events"]) != len(self._events):
+      raise ValueError(
+        f"the state is of {len(state['events'])} examples, not "
+        f"{len(self._events)}: restore it where as many are known"
+      )
+    self._events[:] = state["events"]
+    for kept, name in ((self._right, "right"), (self._learned, "learned")):
+      kept[:] = False
+      kept[state[name]] = True
+
+
+def removals(
+  num_examples: int, share: float = 0.3, every: int = 5, until: int = 20
+) -> dict[int, int]:
+  """Returns how many examples of a task leave ahead of which of its epochs.
+
+  Equal numbers, to within one, every so many epochs. As published 750 of 10,000
+  ahead of each of the epochs 5, 10, 15 and 20, counted from 0.
+
+  Args:
+    num_examples: of the task when it begins.
+    share: of them that leaves in all, in [0, 1).
+    every: epochs between removals.
+    until: last epoch with one.
+
+  Raises:
+    ValueError: for a share out of range, or no removal before `until`.
+  """
+  if not 0 <= share < 1:
+    raise ValueError(f"share={share}: give a share from 0 and below 1")
+  if not 1 <= every <= until:
+    raise ValueError(
+      f"every={every}, until={until}: give epochs from 1, such as 5 and 20"
+    )
+  epochs = range(every, until + 1, every)
+  ends = np.arange(len(epochs) + 1) * share * num_examples / len(epochs)
+  steps = np.diff(np.floor(ends + 0.5).astype(int))
+  return {epoch: int(step) for epoch, step in zip(epochs, steps, strict=True)}

@@ -1,0 +1,111 @@
+"""Parts of a step's memory, counted by hand where they can be."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+import tiny_network
+
+from jcl import base, recipes
+from jcl.cost import count, devices, step_memory
+from jcl.cost import ledger as ledger_lib
+from jcl.networks import catalogue
+from jcl.selection import fixed, mask
+from jcl.train import learner as learner_lib
+from jcl.train import optimizer as optimizers
+from jcl.train import step as step_lib
+
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
+DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
+EVERYTHING, HEAD = tiny_network.EVERYTHING, tiny_network.HEAD
+# Of the tiny network: parameters of 4 -> 8 -> 8 -> 4, two counts of calls.
+PARAMS, TOP, COUNTS = 4 * (40 + 72 + 36), 4 * 36, 4 * 2
+ROW = 16 + 4 * 4  # bytes: four numbers, class, task, id and weight
+
+
+def make(method, network, dtype=np.float32, **options):
+  training = base.Training(batch_size=6, learning_rate=0.1, momentum=0.0)
+  given = options.pop("training", base.Training())
+  return learner_lib.Learner(
+    network,
+    method,
+    optimizers.complete(given.over(training)),
+    step_lib.Preprocess(np.float32(0), np.float32(1)),
+    np.zeros(network.input_shape, dtype),
+    ledger_lib.Ledger(DEVICE),
+    devices=jax.devices()[:1],
+    **options,
+  )
+
+
+def total(memory):
+  parts = dataclasses.asdict(memory)
+  return sum(parts.values()) - parts["peak"]
+
+
+def test_parts_counted_by_hand():
+  learner = make(
+    recipes.er(buffer=10, minibatch=4),
+    tiny_network.build(),
+    training=base.Training(optimizer="adam"),
+    steps_per_dispatch=4,
+  )
+  assert not step_memory.is_compiled(learner, HEAD)
+  found = step_memory.split(learner, HEAD)
+  assert step_memory.is_compiled(learner, HEAD)
+  assert not step_memory.is_compiled(learner, EVERYTHING)
+  assert found.weights == PARAMS + COUNTS
+  assert found.gradients == TOP
+  assert found.slots == 2 * TOP + 2 * 4  # moments, and each tensor's steps
+  assert found.batch == 4 * 6 * ROW
+  # Beside the examples it counts those offered.
+  assert 10 * ROW < found.replay <= 10 * ROW + 64
+  assert found.objective == 0
+  assert found.peak == learner.step_program(HEAD).cost.peak_bytes
+  assert found.kept == found.peak - total(found) + found.kept > 0
+
+
+def test_what_an_objective_and_a_selector_hold_is_counted():
+  learner = make(recipes.ewc(), tiny_network.build())
+  state = learner.template(EVERYTHING)
+  found = step_memory.split(learner, EVERYTHING)
+  assert found.objective == count.num_bytes(state.objective) >= 2 * PARAMS
+  assert found.gradients == PARAMS
+  assert found.slots == found.replay == 0
+  selector = fixed.head_only()._replace(slots="keep")
+  learner = make(
+    recipes.finetune()._replace(selector=selector),
+    tiny_network.build(),
+    training=base.Training(momentum=0.9),
+  )
+  # Momentum of the head, blank places for all, and when each one left.
+  assert step_memory.split(learner, HEAD).slots == TOP + PARAMS + 2 * 6 * 4
+
+
+def test_pieces_tell_their_own_peak():
+  network = catalogue.build("mlp", (4,), 4, width=8, depth=2)
+  learner = make(recipes.er(buffer=10, minibatch=4), network, executor="pieces")
+  everything = mask.everything(network)
+  found = step_memory.split(learner, everything)
+  assert step_memory.is_compiled(learner, everything)
+  assert not step_memory.is_compiled(learner, everything, exact=False)
+  assert found.batch == 6 * ROW
+  assert found.weights == found.gradients == PARAMS
+  assert found.peak == learner.step_program(everything).cost.peak_bytes
+  assert found.peak <= total(found)
+
+
+def test_a_backend_that_tells_nothing_has_no_split(monkeypatch):
+  learner = make(recipes.finetune(), tiny_network.build())
+  cost = dataclasses.replace(
+    learner.step_program(HEAD).cost, temp_bytes=math.nan
+  )
+  monkeypatch.setattr(
+    learner,
+    "step_program",
+    lambda selection, exact: learner_lib.Program(None, cost),
+  )
+  assert step_memory.split(learner, HEAD) is None

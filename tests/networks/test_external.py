@@ -1,0 +1,199 @@
+"""Weights under PyTorch's names give PyTorch's outputs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+import torch_names
+
+from jcl.networks import catalogue, external
+
+# Compiles faster, to slower machine code.
+quick = functools.partial(
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
+
+# Of each network: inputs, options, its definition, and the first logits that
+# PyTorch 2.13 computed with the same weights.
+CASES = {
+  "resnet18": (
+    (12, 8, 3),
+    {"filters": 4},
+    functools.partial(
+      torch_names.resnet, classes=5, stages=(2, 2, 2, 2), filters=4
+    ),
+    (1.674837, -0.6792507, 0.7617188),
+  ),
+  "resnet50": (
+    (36, 32, 3),
+    {"filters": 2},
+    functools.partial(
+      torch_names.resnet,
+      classes=5,
+      stages=(3, 4, 6, 3),
+      filters=2,
+      bottleneck=True,
+      large=True,
+    ),
+    (-0.8422514, 0.3661981, -4.2138209),
+  ),
+  "vit": (
+    (8, 12, 3),
+    {"width": 12, "depth": 2, "heads": 3, "gelu": "exact"},
+    functools.partial(
+      torch_names.vit, classes=5, patch=4, width=12, depth=2, heads=3
+    ),
+    (-1.6320596, 2.1507225, -1.9193741),
+  ),
+}
+
+
+@functools.cache
+def build(name, classes=5, **options):
+  shape, usual, _, _ = CASES[name]
+  return catalogue.build(name, shape, classes, **{**usual, **options})
+
+
+@functools.cache
+def reference(name):
+  """Returns inputs, weights by name and logits."""
+  shape, _, define, _ = CASES[name]
+  x = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
+  weights = torch_names.Weights(3)
+  logits = define(weights, x.transpose(0, 3, 1, 2).astype(np.float64))
+  return x, weights.arrays, logits
+
+
+@pytest.fixture
+def save(tmp_path):
+  """Writes arrays to a file and returns its path."""
+
+  def write(arrays, name="weights.safetensors"):
+    arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+    safetensors.save_file(arrays, tmp_path / name)
+    return str(tmp_path / name)
+
+  return write
+
+
+def logits_of(network, params, stats, x):
+  return quick(lambda *args: network.apply(*args).logits)(params, stats, x)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_are_those_of_pytorch(name, save):
+  x, arrays, logits = reference(name)
+  network = build(name)
+  read = external.read(save(arrays))
+  params, stats, fresh = external.arrange(network, read, fresh=())
+  assert fresh == ()
+  found = logits_of(network, params, stats, x)
+  np.testing.assert_allclose(found, logits, atol=1e-5)
+  np.testing.assert_allclose(found[0, :3], CASES[name][3], atol=1e-5)
+
+
+def test_the_approximate_gelu_is_another_function():
+  x, arrays, logits = reference("vit")
+  params, stats, _ = external.arrange(build("vit"), arrays, fresh=())
+  found = logits_of(build("vit", gelu="tanh"), params, stats, x)
+  assert 1e-5 < np.abs(found - logits).max() < 1e-2
+
+
+@pytest.mark.parametrize(
+  ("name", "count"),
+  [("resnet18", 102), ("resnet50", 267), ("vit", 8 + 2 * 12)],
+)
+def test_published_numbers_of_arrays(name, count):
+  """Without the counters of torchvision's normalisers."""
+  names = {source.name for source in external.sources(build(name)).values()}
+  assert names == set(without(reference(name)[1]))
+  assert len(names) == count
+
+
+def test_a_network_begins_with_the_weights_of_a_file(save):
+  arrays = reference("vit")[1]
+  path = save({f"module.model.{name}": v for name, v in arrays.items()})
+  network = external.with_file(build("vit", classes=3), path)
+  params, _ = quick(network.init)(jax.random.key(0))
+  kernel = params["block_1"]["key"]["kernel"]
+  qkv = arrays["blocks.1.attn.qkv.weight"]
+  np.testing.assert_array_equal(kernel, qkv[12:24].T)
+  assert params["head"]["dense"]["kernel"].shape == (12, 3)
+
+
+def test_heads_are_fresh_where_asked_or_of_other_classes():
+  arrays = reference("resnet18")[1]
+  kept, _, fresh = external.arrange(build("resnet18"), without(arrays), ())
+  assert fresh == () and "head" in kept
+  for classes, asked in ((5, ("head",)), (7, ())):
+    network = build("resnet18", classes)
+    kept, _, fresh = external.arrange(network, without(arrays), asked)
+    assert fresh == ("head",) and "head" not in kept
+  headless = {k: v for k, v in arrays.items() if not k.startswith("fc.")}
+  external.arrange(build("resnet18"), without(headless))
+
+
+def without(arrays):
+  return {k: v for k, v in arrays.items() if "num_batches" not in k}
+
+
+def test_a_stem_of_another_size_is_refused_or_drawn_anew():
+  arrays = without(reference("resnet18")[1])
+  arrays["conv1.weight"] = np.zeros((4, 3, 7, 7), np.float32)
+  network = build("resnet18")
+  shapes = r"stem/conv/kernel the shape \(7, 7, 3, 4\), not \(3, 3, 3, 4\)"
+  with pytest.raises(ValueError, match=f"conv1.weight gives {shapes}"):
+    external.arrange(network, arrays)
+  params, stats, _ = external.arrange(network, arrays, fresh=("stem",))
+  assert "stem" not in params and "stem" not in stats
+  assert "head" in params and "block_7" in stats
+
+
+def test_missing_and_extra_arrays_are_listed(save):
+  arrays = without(reference("resnet18")[1])
+  del arrays["layer1.0.bn1.running_var"]
+  arrays["extra"] = arrays.pop("layer2.0.downsample.0.weight")
+  for index in range(4):
+    arrays[f"other.{index}"] = np.zeros(2, np.float32)
+  path = save(arrays)
+  with pytest.raises(ValueError) as caught:
+    external.with_file(build("resnet18"), path)
+  message = str(caught.value)
+  assert message.startswith(f"{path}: the weights are not those of network")
+  assert "layer1.0.bn1.running_var is missing" in message
+  assert "layer2.0.downsample.0.weight is missing" in message
+  assert "extra has no place" in message and "and 2 more" in message
+
+
+def test_short_floats_become_float32(save):
+  arrays = without(reference("vit")[1])
+  half = {k: np.asarray(v, jnp.bfloat16) for k, v in arrays.items()}
+  read = external.read(save(half))
+  params, _, _ = external.arrange(build("vit"), read)
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {
+    np.dtype(np.float32)
+  }
+
+
+@pytest.mark.parametrize("cut", [0, 5, 200, -1])
+def test_damaged_files_are_named(cut, save, tmp_path):
+  whole = (tmp_path / save({"conv1.weight": np.ones(300)})).read_bytes()
+  path = tmp_path / "damaged.safetensors"
+  path.write_bytes(whole[:cut])
+  with pytest.raises(ValueError, match="damaged.safetensors is no safetensors"):
+    external.with_file(build("resnet18"), str(path))
+
+
+def test_other_files_and_networks_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="resnet18.pth is pickled.*convert it"):
+    external.read(str(tmp_path / "resnet18.pth"))
+  with pytest.raises(FileNotFoundError, match="none.safetensors"):
+    external.read(str(tmp_path / "none.safetensors"))
+  network = catalogue.build("mlp", (4,), 2)
+  with pytest.raises(ValueError, match="'mlp' has dense_0/dense/bias, which"):
+    external.arrange(network, {})
+  with pytest.raises(ValueError, match="no unit 'tail'"):
+    external.arrange(build("vit"), {}, fresh=("tail",))

@@ -1,0 +1,363 @@
+"""Feature anchors: which channels, what is held, what it costs, end to end."""
+
+import functools
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jcl import base, recipes, session
+from jcl.networks import chain, layers, pretrained
+from jcl.objectives import anchors, supervised
+from jcl.selection import fixed
+from jcl.streams import scenarios, sources
+from jcl.train import step as step_lib
+
+CLASSES, CHANNELS, COUNT = 4, 6, 3
+
+
+class Layer(nn.Module):
+  channels: int
+  pool: bool = False
+
+  @nn.compact
+  def __call__(self, x, training):
+    x = nn.relu(layers.norm(training, "norm")(nn.Dense(self.channels)(x)))
+    self.sow("intermediates", "map", x)
+    return x.mean(axis=(1, 2)) if self.pool else x
+
+
+@functools.cache
+def network() -> base.Network:
+  units = [
+    ("low", Layer(5)),
+    ("mid", Layer(CHANNELS)),
+    ("top", Layer(CHANNELS, pool=True)),
+    ("head", layers.Head(CLASSES)),
+  ]
+  return chain.chain("maps", units, (2, 2, 3), CLASSES)
+
+
+def begins(net):
+  return fixed.first_trained(net, "mid")
+
+
+def forward(norms="batch", net=None):
+  net = net or network()
+  selection = fixed.frozen_prefix("mid").choose((), net, None, 1.0)
+  preprocess = step_lib.Preprocess(np.zeros(3), np.ones(3))
+  return step_lib.forward_of(net, preprocess, selection, norms)
+
+
+def batch(rows=5, seed=0, task=1) -> base.Batch:
+  generator = np.random.default_rng(seed)
+  return base.Batch(
+    generator.normal(size=(rows, 2, 2, 3)).astype(np.float32),
+    np.arange(rows, dtype=np.int32) % 2 + 2 * task,
+    np.full(rows, task, np.int32),
+    np.arange(rows, dtype=np.int32),
+    np.ones(rows, np.float32),
+    {},
+  )
+
+
+def scope(task=1) -> base.Scope:
+  current = (
+    np.array([False, False, True, True])
+    if task
+    else np.array([True, True, False, False])
+  )
+  seen = np.ones(4, bool) if task else current
+  return base.Scope(np.int32(task), current, seen, seen)
+
+
+@functools.cache
+def begun(published=False, task=1, count=COUNT, ratio=1.0, area=1):
+  """Returns an objective, its state once an experience is open, and weights."""
+  del area
+  objective = anchors.anchored(
+    1.0, ratio, count, begins=begins, published=published
+  )
+  net = network()
+  params, stats = net.init(jax.random.key(0))
+  state = objective.init(params, stats, *objective.sizes(net))
+  call = forward("moving" if published else "batch")
+  key = jax.random.key(1)
+  state, _ = objective.behind(
+    call, params, stats, batch(), (), scope(0), state, key
+  )
+  state, _ = objective.ahead(
+    call, params, stats, batch(), (), scope(task), state, key
+  )
+  return objective, state, params, stats, call
+
+
+def drift(objective, call, params, stats, state):
+  _, aux = objective.loss(
+    call, params, stats, batch(), (), scope(), state, jax.random.key(2)
+  )
+  return aux.info["anchors"]
+
+
+def test_channels_are_counted_exactly():
+  rng = np.random.default_rng(0)
+  maps = jnp.asarray(np.abs(rng.normal(size=(4, 2, 2, 16))) + 0.1)
+  ones = np.ones(4)
+  wanted = {0: 0, 0.05: 1, 0.15: 2, 0.5: 8, 1: 16}
+  published = {0: 1, 0.05: 2, 0.15: 3, 0.5: 9, 1: 16}
+  for ratio, count in wanted.items():
+    found = anchors.choose_channels(maps, ones, ratio)
+    assert int(found.sum()) == count
+    importance = np.asarray(maps).sum(axis=(0, 1, 2))
+    assert set(np.flatnonzero(found)) == set(np.argsort(-importance)[:count])
+  for ratio, count in published.items():
+    assert int(anchors.choose_channels(maps, ones, ratio, True).sum()) == count
+
+
+def test_ties_and_silent_channels():
+  maps = jnp.array([[1.0, 2.0, 2.0, 2.0, 0.0, 0.0]])
+  first_of_equals = anchors.choose_channels(maps, np.ones(1), 2 / 6)
+  assert np.flatnonzero(first_of_equals).tolist() == [1, 2]
+  awake = anchors.choose_channels(maps, np.ones(1), 0.99)
+  assert np.flatnonzero(awake).tolist() == [0, 1, 2, 3]
+  with_ties = anchors.choose_channels(maps, np.ones(1), 2 / 6, True)
+  assert np.flatnonzero(with_ties).tolist() == [1, 2, 3]
+  # Where the threshold is 0, all reach it.
+  assert anchors.choose_channels(maps, np.ones(1), 4 / 6, True).all()
+
+
+def test_padding_does_not_count():
+  maps = jnp.array([[1.0, 0.0], [0.0, 9.0]])
+  found = anchors.choose_channels(maps, np.array([1.0, 0.0]), 0.5)
+  assert found.tolist() == [True, False]
+
+
+def test_union_grows_up_to_the_cap():
+  objective = anchors.anchored(1.0, 0.34, COUNT, begins=begins, cap=0.5)
+  net = network()
+  params, stats = net.init(jax.random.key(0))
+  state = objective.init(params, stats, *objective.sizes(net))
+  call, before = forward(), state.masks
+  for seed in range(6):
+    state, _ = objective.behind(
+      call,
+      params,
+      stats,
+      batch(seed=seed),
+      (),
+      scope(0),
+      state,
+      jax.random.key(0),
+    )
+    for old, new in zip(before, state.masks, strict=True):
+      assert (new | ~old).all()  # none is lost
+      assert int(new.sum()) <= CHANNELS // 2
+    before = state.masks
+  assert all(maps.shape[-1] == CHANNELS // 2 for maps in state.maps)
+  assert max(anchors.density(state)) <= 0.5
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_nothing_has_drifted_in_the_first_step(published):
+  objective, state, params, stats, call = begun(published)
+  assert float(drift(objective, call, params, stats, state)) < 1e-9
+  moved = jax.tree.map(lambda leaf: leaf + 0.1, params)
+  assert float(drift(objective, call, moved, stats, state)) > 1e-3
+
+
+def test_first_experience_has_no_anchors():
+  objective, state, params, stats, call = begun(task=0)
+  moved = jax.tree.map(lambda leaf: leaf + 0.1, params)
+  assert float(drift(objective, call, moved, stats, state)) == 0
+
+
+def test_trunk_output_is_held_instead_of_inputs():
+  _, state, params, stats, _ = begun()
+  out = network().apply(params, stats, batch().x, taps=("low",))
+  np.testing.assert_array_equal(state.held, out.taps["low"][:COUNT])
+  _, raw, *_ = begun(published=True)
+  np.testing.assert_array_equal(raw.held, batch().x[:COUNT])
+
+
+def test_gradient_of_the_plain_sum():
+  """With respect to a map, 2 (f - r) in its channels and 0 in others."""
+  maps = jnp.asarray(np.random.default_rng(0).normal(size=(COUNT, CLASSES)))
+
+  def apply(params, stats, x, *, training=(), key=None, taps=(), start=None):
+    del training, key, start, x
+    return base.Output(params["head"], stats, {"mid": params["mid"]})
+
+  net = base.Network(
+    "given",
+    ("mid", "head"),
+    (
+      base.Tensor(("mid",), "mid", "other", (COUNT, CHANNELS)),
+      base.Tensor(("head",), "head", "other", (COUNT, CLASSES)),
+    ),
+    lambda key: ({"mid": jnp.zeros((COUNT, CHANNELS)), "head": maps}, {}),
+    apply,
+    (2, 2, 3),
+    CLASSES,
+    None,
+  )
+  inner = supervised.cross_entropy()._replace(
+    loss=lambda f, p, s, b, m, sc, st, k: (
+      jnp.float32(0),
+      base.Aux(s, p["head"], {}, {}),
+    )
+  )
+  objective = anchors.anchored(
+    3.0, 0.5, COUNT, begins=lambda net: 0, inner=inner, published=True
+  )
+  mask = jnp.arange(CHANNELS) < 2
+  reference = jnp.ones((COUNT, CHANNELS))
+  state = anchors.Anchors(
+    jnp.zeros((COUNT, 2, 2, 3)),
+    jnp.ones(COUNT),
+    (jnp.where(mask, reference, 0.0),),
+    maps,
+    (mask,),
+  )
+  params = {"mid": 4.0 * reference, "head": maps + 0.5}
+  selection = base.Selection((True, True))
+  preprocess = step_lib.Preprocess(np.zeros(3), np.ones(3))
+  call = step_lib.forward_of(net, preprocess, selection)
+  grads = jax.grad(
+    lambda p: objective.loss(
+      call, p, {}, batch(), (), scope(), state, jax.random.key(0)
+    )[0]
+  )(params)
+  expected = jnp.broadcast_to(
+    jnp.where(mask, 2 * 3.0 * 3.0, 0.0), (COUNT, CHANNELS)
+  )
+  np.testing.assert_allclose(grads["mid"], expected, rtol=1e-6)
+  np.testing.assert_allclose(grads["head"], 3.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("published, factor", [(True, 2.0), (False, 1.0)])
+def test_more_of_the_same_anchors(published, factor):
+  """Twice the anchors weigh twice as much in the plain sum, else the same."""
+  objective, state, params, stats, call = begun(published)
+  twice = state._replace(
+    held=jnp.concatenate([state.held] * 2),
+    weight=jnp.concatenate([state.weight] * 2),
+    logits=jnp.concatenate([state.logits] * 2),
+    maps=tuple(jnp.concatenate([m] * 2) for m in state.maps),
+  )
+  moved = jax.tree.map(lambda leaf: leaf + 0.1, params)
+  call = step_lib.Forward(call.network, call.preprocess, (), call.trained)
+  once = float(drift(objective, call, moved, stats, state))
+  np.testing.assert_allclose(
+    drift(objective, call, moved, stats, twice), factor * once, rtol=1e-5
+  )
+
+
+def test_only_current_classes_compete():
+  _, _, params, stats, _ = begun()
+
+  def call(params, stats, x, key):
+    out = network().apply(params, stats, x, key=key)
+    return out._replace(logits=out.logits + params["shift"])
+
+  def loss(shift):
+    shifted = {**params, "shift": shift}
+    inner = supervised.cross_entropy(current=True)
+    return inner.loss(
+      call, shifted, stats, batch(), (), scope(), (), jax.random.key(0)
+    )[0]
+
+  grads = jax.grad(loss)(jnp.zeros(CLASSES))
+  assert (grads[:2] == 0).all() and (grads[2:] != 0).all()
+  np.testing.assert_allclose(
+    loss(jnp.zeros(CLASSES)), loss(jnp.array([9.0, -9.0, 0.0, 0.0])), rtol=1e-6
+  )
+
+
+def test_taps_below_what_trains_are_dropped():
+  objective, state, params, stats, call = begun()
+  top = step_lib.Forward(
+    call.network, call.preprocess, ("top", "head"), ("top", "head")
+  )
+  moved = {**params, "mid": jax.tree.map(lambda leaf: leaf + 1, params["mid"])}
+  everything = drift(objective, call, moved, stats, state)
+  assert float(drift(objective, top, moved, stats, state)) < float(everything)
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    ({"ratio": 1.2}, r"ratio=1.2.*\[0, 1\]"),
+    ({"beta": -1.0}, "beta .* -1.0"),
+    ({"count": 0}, "count=0"),
+    ({"cap": 0.0}, "cap=0.0"),
+    ({"source": "all"}, "source='all'"),
+    ({"source": "old"}, "give a buffer"),
+  ],
+)
+def test_arguments_are_checked(options, message):
+  with pytest.raises(ValueError, match=message):
+    anchors.anchored(begins=begins, **options)
+
+
+@pytest.mark.parametrize(
+  "taps, message",
+  [
+    (("no/map",), "no place 'no/map'.*low/map"),
+    (("low",), "'low' lies in the frozen part.*'mid'"),
+  ],
+)
+def test_taps_are_checked(taps, message):
+  objective = anchors.anchored(begins=begins, taps=taps)
+  with pytest.raises(ValueError, match=message):
+    objective.sizes(network())
+
+
+@functools.cache
+def stream():
+  rng = np.random.default_rng(0)
+  y = np.arange(120) % CLASSES
+  x = rng.normal(size=(120, 2, 2, 3)) + y[:, None, None, None]
+  source = sources.arrays(x.astype(np.float32), y)
+  return scenarios.class_incremental(source, tasks=2)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_frozen_means_frozen(quick_compiles, published):
+  net = network()
+  params, stats = net.init(jax.random.key(5))
+  net = pretrained.with_weights(net, params, stats, fresh=("head",))
+  method = recipes.lightcl(
+    freeze="mid", anchors=4, ratio=0.5, published=published
+  )
+  done = session.learn(stream(), net, method, epochs=2, batch_size=8)
+  train = done.state.train
+  same = jax.tree.map(np.array_equal, train.params["low"], params["low"])
+  assert all(jax.tree.leaves(same))
+  same = jax.tree.map(np.array_equal, train.stats["low"], stats["low"])
+  assert all(jax.tree.leaves(same)) != published
+  assert done.records[1].costs["probe"].flops > 0
+  assert float(done.state.objective.weight.sum()) == 4
+
+
+def test_an_untrained_network_learns_its_first_experience_whole(
+  quick_compiles,
+):
+  method = recipes.lightcl(freeze="mid", anchors=4)
+  done = session.learn(stream(), network(), method, epochs=1, batch_size=8)
+  assert [r.trained[0] for r in done.records] == [14, 10]
+
+
+def test_anchors_and_batch(quick_compiles):
+  method = recipes.lightcl(freeze="mid")
+  with pytest.raises(ValueError, match="15 examples.*batch_size=8"):
+    session.learn(stream(), network(), method, batch_size=8)
+
+
+def test_with_a_memory_anchors_are_replayed_images(quick_compiles):
+  method = recipes.lightcl(
+    freeze="mid", anchors=4, ratio=0.5, buffer=20, minibatch=8
+  )
+  done = session.learn(stream(), network(), method, epochs=1, batch_size=8)
+  assert float(done.state.objective.weight.sum()) == 4

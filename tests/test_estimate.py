@@ -1,0 +1,31 @@
+"""What an estimate says of a step's memory."""
+
+import dataclasses
+
+import pytest
+import tiny_network
+
+from jcl import base, estimate, recipes, session
+
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
+
+def test_the_memory_of_an_update_is_taken_apart():
+  setting = session.assemble(
+    tiny_network.stream(tasks=2),
+    tiny_network.build(),
+    recipes.er(buffer=8, minibatch=4),
+    base.Training(epochs=1, batch_size=6),
+    options=session.Options(steps_per_dispatch=1),
+  )
+  found = estimate.of(setting)
+  assert found.memory is not None
+  assert found.memory.peak == found.program.peak_bytes
+  assert found.memory.gradients == 4 * found.parameters
+  (line,) = [
+    line for line in estimate.text(found).splitlines() if "of it" in line
+  ]
+  assert "gradients 592.00 B" in line and "replay memory" in line
+  assert "anchors" not in line  # nothing of that kind is held
+  unknown = dataclasses.replace(found, memory=None)
+  assert "of it" not in estimate.text(unknown)
