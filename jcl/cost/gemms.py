@@ -1,0 +1,226 @@
+"""The matrix products of a network, found by tracing it.
+
+What a systolic array computes (see `systolic`), as Kim et al., "DaCapo", ISCA
+2024, count it: convolutions as products of patches, dense layers, and for
+training two more products of each. Pooling, normalisers, activations, softmax
+and weight updates are free.
+"""
+
+from collections.abc import Iterator, Sequence
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+from jax.extend import core
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.cost import systolic
+
+Gemm = systolic.Gemm
+COMPAT_CLASSES = 4  # of the heads in the published tables
+
+
+def of(
+  network: base.Network,
+  *,
+  mode: Literal["full", "compat"] = "full",
+  batch: int = 1,
+  pass_: Literal["forward", "train"] = "forward",
+) -> list[Gemm]:
+  """Returns the products of one pass of a network, in the order of execution.
+
+  A convolution is [N OH OW, Cin kh kw] x [Cin kh kw, Cout], with padding and
+  the holes of dilations computed; one in G groups is G such products, each
+  filling the array by itself. A dense layer is [rows, in] x [in, out], a
+  product of activations (attention) one for every member of its batch axes,
+  with its operands in the order in which JAX multiplies them.
+
+  Args:
+    network: the model; nothing is computed or compiled.
+    mode: "full" counts all of them. "compat" counts as the published tables
+      do: a head of 4 classes, and of transformers neither attention's products
+      nor the layers that lead into and out of them.
+    batch: examples.
+    pass_: "forward", or "train" with the gradients; see `trained`.
+
+  Raises:
+    ValueError: for another mode or pass, a batch below 1, or products within
+      a loop or branch of unknown count.
+  """
+  if mode not in ("full", "compat"):
+    raise ValueError(f"mode={mode!r}: give 'full' or 'compat'")
+  if pass_ not in ("forward", "train"):
+    raise ValueError(f"pass_={pass_!r}: give 'forward' or 'train'")
+  if type(batch) is not int or batch < 1:
+    raise ValueError(f"batch={batch!r}: give an integer >= 1")
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  x = jax.ShapeDtypeStruct((batch, *network.input_shape), jnp.float32)
+  jaxpr = jax.make_jaxpr(lambda *args: network.apply(*args).logits)(
+    params, stats, x
+  ).jaxpr
+  names = [
+    "/".join(key.key for key in path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+  ]
+  known = [_Value(name=name) for name in names]
+  known += [_Value()] * (len(jaxpr.invars) - len(known) - 1)
+  trace = _Trace()
+  trace.walk(jaxpr, [*known, _Value(is_data=True)], 1)
+  gemms = trace.gemms
+  transformer = any(gemm.kind == "product" for gemm in gemms)
+  if mode == "compat":
+    gemms = [
+      gemm
+      for index, gemm in enumerate(gemms)
+      if gemm.kind != "product" and index not in trace.attention
+    ]
+    if gemms:
+      gemms[-1] = gemms[-1]._replace(n=COMPAT_CLASSES)
+  return trained(gemms, transformer) if pass_ == "train" else gemms
+
+
+def trained(gemms: Sequence[Gemm], transformer: bool) -> list[Gemm]:
+  """Returns the products of training: forward and both gradients, of each.
+
+  The input's gradient sums over the outputs, also for the first layer. The
+  weights' is [Cout, rows] x [rows, Cin kh kw] in convolutional networks, their
+  head included, and for the dense layers of transformers [in, rows] x [rows,
+  out]. A product of activations has the gradients of its two operands.
+
+  Args:
+    gemms: forward, as from `of`.
+    transformer: whether dense layers count as those of transformers.
+  """
+  found = []
+  for gemm in gemms:
+    m, k, n = gemm.m, gemm.k, gemm.n
+    if gemm.kind == "product" or (gemm.kind == "linear" and transformer):
+      second = k, m, n
+    else:
+      second = n, m, k
+    found.append(gemm)
+    for sizes, operand in (((m, n, k), "input"), (second, "weights")):
+      m_, k_, n_ = sizes
+      found.append(
+        gemm._replace(m=m_, k=k_, n=n_, name=f"{gemm.name} ({operand})")
+      )
+  return found
+
+
+class _Value(NamedTuple):
+  """What is known of a variable."""
+
+  is_data: bool = False  # depends on the input
+  name: str = ""  # of the parameter that it is made of
+  nearest: frozenset[int] = (
+    frozenset()
+  )  # products it comes from, no other since
+
+
+class _Trace:
+  """Walks a jaxpr and gathers its products."""
+
+  def __init__(self):
+    self.gemms: list[Gemm] = []
+    self.attention: set[int] = set()  # dense layers next to a product
+
+  def walk(
+    self, jaxpr: core.Jaxpr, inputs: Sequence[_Value], times: int
+  ) -> list[_Value]:
+    """Returns what is known of the outputs of a jaxpr that runs `times`."""
+    known: dict[Any, _Value] = dict(zip(jaxpr.invars, inputs, strict=True))
+
+    def read(atom) -> _Value:
+      if isinstance(atom, core.Literal):
+        return _Value()
+      return known.get(atom, _Value())  # a constant
+
+    for equation in jaxpr.eqns:
+      operands = [read(atom) for atom in equation.invars]
+      known.update(
+        zip(
+          equation.outvars,
+          self._results(equation, operands, times),
+          strict=True,
+        )
+      )
+    return [read(atom) for atom in jaxpr.outvars]
+
+  def _results(self, equation, operands, times) -> list[_Value]:
+    name = equation.primitive.name
+    if name == "conv_general_dilated":
+      return [self._add(_convolution(equation), operands, times)]
+    if name == "dot_general":
+      return [self._add(_product(equation, operands), operands, times)]
+    inner = list(_inner(equation.params))
+    if name == "scan":
+      start = equation.params["num_consts"]
+      carried = range(start, start + equation.params["num_carry"])
+      operands = [
+        value._replace(is_data=True) if index in carried else value
+        for index, value in enumerate(operands)
+      ]
+      return self.walk(inner[0], operands, times * equation.params["length"])
+    if len(inner) == 1 and name != "while":
+      return self.walk(inner[0], operands, times)
+    before = len(self.gemms)
+    for jaxpr in inner:
+      self.walk(jaxpr, [_Value()] * len(jaxpr.invars), times)
+    if len(self.gemms) > before:
+      raise ValueError(
+        f"{self.gemms[-1].name or 'a product'} is within a {name}: how often "
+        "it runs cannot be read off; write the layers out, or use a scan"
+      )
+    merged = _Value(
+      any(value.is_data for value in operands),
+      next((v.name for v in operands if v.name and not v.is_data), ""),
+      frozenset().union(*(value.nearest for value in operands)),
+    )
+    return [merged] * len(equation.outvars)
+
+  def _add(self, gemm, operands, times) -> _Value:
+    index = len(self.gemms)
+    name = next((value.name for value in operands if not value.is_data), "")
+    nearest = frozenset().union(*(value.nearest for value in operands))
+    kinds = {each: self.gemms[each].kind for each in nearest}
+    if gemm.kind == "product":
+      self.attention |= {each for each in nearest if kinds[each] == "linear"}
+    elif "product" in kinds.values():
+      self.attention.add(index)
+    self.gemms.append(gemm._replace(times=gemm.times * times, name=name))
+    return _Value(is_data=True, nearest=frozenset({index}))
+
+
+def _convolution(equation) -> Gemm:
+  numbers = equation.params["dimension_numbers"]
+  kernel = equation.invars[1].aval.shape
+  out = equation.outvars[0].aval.shape
+  channels = out[numbers.out_spec[1]]
+  groups = equation.params["feature_group_count"]
+  terms = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
+  return Gemm(
+    math.prod(out) // channels, terms, channels // groups, groups, kind="conv"
+  )
+
+
+def _product(equation, operands) -> Gemm:
+  (summed, _), (batch, _) = equation.params["dimension_numbers"]
+  left, right = (atom.aval.shape for atom in equation.invars)
+  k = math.prod(left[axis] for axis in summed)
+  times = math.prod(left[axis] for axis in batch)
+  m = math.prod(left) // (k * times)
+  n = math.prod(right) // (k * times)
+  is_data = [value.is_data for value in operands]
+  if is_data == [False, True]:  # weights on the left
+    m, n = n, m
+  return Gemm(m, k, n, times, kind="product" if all(is_data) else "linear")
+
+
+def _inner(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
+  for value in params.values():
+    for each in value if isinstance(value, (tuple, list)) else (value,):
+      if isinstance(each, core.ClosedJaxpr):
+        yield each.jaxpr
+      elif isinstance(each, core.Jaxpr):
+        yield each

@@ -1,0 +1,176 @@
+"""Products read off networks, and those of the published ones."""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jcl.cost import gemms, pairs, systolic
+from jcl.networks import catalogue, linen, resnet
+
+VIT = catalogue.build(
+  "vit", (8, 8, 3), 5, patch=4, width=8, depth=2, heads=2, expansion=3
+)
+
+
+def seconds(name, pass_, batch, fmt, rows):
+  found = pairs.published(name, mode="compat", batch=batch, pass_=pass_)
+  cycles = systolic.network_cycles(found, rows=rows, fmt=fmt)
+  return float(systolic.seconds(cycles))
+
+
+@pytest.mark.parametrize(
+  "name, pass_, batch, fmt, rows, expected",
+  [
+    ("resnet18", "forward", 1, "mx6", 3, 0.022648166),
+    ("wide_resnet50_2", "forward", 1, "mx6", 13, 0.034770054),
+    ("resnet18", "train", 16, "mx9", 13, 0.993158584),
+    ("vit_b32", "train", 16, "mx9", 12, 1.70103653),
+  ],
+)
+def test_published_times(name, pass_, batch, fmt, rows, expected):
+  assert round(seconds(name, pass_, batch, fmt, rows), 9) == expected
+
+
+def test_rows_of_the_published_pairs_at_30_frames_per_second():
+  rows = []
+  for student, _ in pairs.PAIRS:
+    found = pairs.published(student, mode="compat")
+    rows.append(systolic.rows_for(systolic.latencies(found, fmt="mx6"), 30))
+  assert rows == [3, 4, 4]
+
+
+@pytest.mark.parametrize(
+  "name, billions",
+  [
+    ("resnet18", 1.81),
+    ("resnet34", 3.66),
+    ("vit_b32", 4.41),
+    ("wide_resnet50_2", 11.4),
+    ("wide_resnet101_2", 22.8),
+    ("vit_b16", 17.6),
+  ],
+)
+def test_multiplications_of_the_published_networks(name, billions):
+  found = pairs.published(name)
+  count = sum(g.m * g.k * g.n * g.times for g in found) / 1e9
+  assert count == pytest.approx(billions, rel=5e-3)
+
+
+def test_tables_are_what_a_trace_finds(monkeypatch):
+  monkeypatch.setattr(pairs, "_SIDE", 32)
+  stages = (1, 2)
+  network = resnet._resnet(
+    "resnet", (32, 32, 3), 9, stages, 64, bottleneck=True, large=True
+  )
+  for mode, classes in (("full", 9), ("compat", 4)):
+    found = gemms.of(network, mode=mode, batch=2)
+    table = pairs._resnet(2, classes, stages, 1)
+    assert [gemm._replace(name="") for gemm in found] == table
+
+
+@pytest.mark.parametrize("mode", ["full", "compat"])
+def test_a_transformer_with_and_without_attention(mode):
+  rows = 2 * 5  # a class token and four patches
+  attention = [(rows, 8, 8, 1)] * 3 + [(5, 4, 5, 4), (4, 5, 5, 4)]
+  attention.append((rows, 8, 8, 1))
+  block = [(rows, 8, 24, 1), (rows, 24, 8, 1)]
+  if mode == "full":
+    block = attention + block
+  head = (2, 8, 5 if mode == "full" else 4, 1)
+  expected = [(8, 48, 8, 1), *block * 2, head]
+  found = gemms.of(VIT, mode=mode, batch=2)
+  assert [gemm[:4] for gemm in found] == expected
+  assert found[0].name == "embed/patch/kernel"
+
+
+def test_gradients_of_each_kind():
+  found = gemms.of(VIT, pass_="train")
+  by_name = {}
+  for gemm in found:
+    by_name.setdefault(gemm.name.partition(" (")[0], []).append(gemm[:3])
+  assert by_name["embed/patch/kernel"] == [(4, 48, 8), (4, 8, 48), (8, 4, 48)]
+  dense = by_name["block_0/mlp_0/kernel"]
+  assert dense == [(5, 8, 24), (5, 24, 8), (8, 5, 24)]
+  products = by_name[""]
+  assert products[:3] == [(5, 4, 5), (5, 5, 4), (4, 5, 5)]
+  convolutional = catalogue.build("conv1d", (8, 3), 4, width=4, depth=1)
+  head = gemms.of(convolutional, batch=6, pass_="train")[-3:]
+  assert [gemm[:3] for gemm in head] == [(6, 4, 4), (6, 4, 4), (4, 6, 4)]
+
+
+def test_groups_are_products_of_their_own():
+  class Grouped(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      x = nn.Conv(6, (3, 3), strides=2, feature_group_count=3)(x)
+      return nn.Dense(2)(x.mean(axis=(1, 2)))
+
+  network = linen.from_linen(Grouped(), (8, 8, 3), 2)
+  conv, head = gemms.of(network, batch=4)
+  assert conv[:4] == (4 * 16, 9, 2, 3) and conv.kind == "conv"
+  assert head[:4] == (4, 6, 2, 1)
+
+
+def with_tail(tail):
+  """A small network whose logits go through a function of themselves."""
+  network = catalogue.build("mlp", (4,), 2, width=3, depth=1)
+
+  def apply(*args, **options):
+    out = network.apply(*args, **options)
+    return out._replace(logits=tail(out.logits))
+
+  return dataclasses.replace(network, apply=apply)
+
+
+def test_a_scan_counts_once_a_turn():
+  kernels = jnp.ones((3, 2, 2))
+
+  def tail(logits):
+    return jax.lax.scan(lambda x, w: (x @ w, None), logits, kernels)[0]
+
+  found = gemms.of(with_tail(tail), batch=5)
+  assert [gemm[:4] for gemm in found] == [
+    (5, 4, 3, 1),
+    (5, 3, 2, 1),
+    (5, 2, 2, 3),
+  ]
+  assert {gemm.kind for gemm in found} == {"linear"}
+
+
+def test_products_that_run_who_knows_how_often():
+  def tail(logits):
+    return jax.lax.cond(
+      logits.sum() > 0, lambda x: x @ jnp.eye(2), lambda x: x, logits
+    )
+
+  with pytest.raises(ValueError, match="within a cond: how often"):
+    gemms.of(with_tail(tail))
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    ({"mode": "paper"}, "mode='paper'"),
+    ({"pass_": "backward"}, "pass_='backward'"),
+    ({"batch": 0}, "batch=0"),
+  ],
+)
+def test_bad_options(options, message):
+  with pytest.raises(ValueError, match=message):
+    gemms.of(VIT, **options)
+
+
+@pytest.mark.parametrize(
+  "name, options, message",
+  [
+    ("resnet19", {}, "name='resnet19': choose from resnet18"),
+    ("resnet18", {"mode": "paper"}, "mode='paper'"),
+    ("resnet18", {"pass_": "backward"}, "pass_='backward'"),
+  ],
+)
+def test_bad_names(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    pairs.published(name, **options)

@@ -1,0 +1,201 @@
+"""The ladder, the split, and manifests that come back as they were."""
+
+import dataclasses
+
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from jcl.drift import manifest, scenarios
+
+LABELS = np.arange(600) % 10
+
+
+def small(name="S6", seed=0, **options):
+  options = {"fps": 6, "segment_seconds": 10, **options}
+  rows = scenarios.split(LABELS, seed=seed).stream
+  return scenarios.build(name, LABELS, rows, seed=seed, **options)
+
+
+def values(segments, attribute):
+  return {getattr(each, attribute) for each in segments}
+
+
+def changes(segments):
+  pairs = zip(segments, segments[1:], strict=False)
+  return [i for i, (a, b) in enumerate(pairs, 1) if a != b]
+
+
+def test_the_control_never_changes():
+  assert scenarios.ladder("none", seed=0) == (manifest.Attributes(),) * 28
+
+
+@pytest.mark.parametrize(
+  ("name", "varying"),
+  [
+    ("S1", {"mix"}),
+    ("S2", {"mix", "light"}),
+    ("S3", {"mix", "place"}),
+    ("S4", {"mix", "weather"}),
+    ("S5", {"mix", "light", "place"}),
+    ("S6", {"mix", "light", "place", "weather"}),
+  ],
+)
+def test_each_rung_has_its_attributes(name, varying):
+  gaps = []
+  for seed in range(30):
+    segments = scenarios.ladder(name, seed=seed)
+    assert len(segments) == 28
+    found = {a for a in manifest.VALUES if len(values(segments, a)) > 1}
+    assert found == varying
+    at = changes(segments)
+    assert at[0] < 8  # the warm-up drifts already
+    assert all(i % 2 for i in at)  # never where a window begins
+    gaps += np.diff([0, *at]).tolist()
+  assert 4.5 < np.mean(gaps) < 5.5
+
+
+def test_the_extremes_flip_everything_every_two_minutes():
+  for name in ("ES1", "ES2"):
+    segments = scenarios.ladder(name, seed=0)
+    at = changes(segments)
+    assert at == list(range(1, 28, 2))
+    for i in at:
+      pair = segments[i - 1], segments[i]
+      assert all(
+        getattr(pair[0], a) != getattr(pair[1], a) for a in manifest.VALUES
+      )
+    assert all(len(values(segments, a)) > 1 for a in manifest.VALUES)
+    assert values(segments, "weather") == set(manifest.VALUES["weather"])
+  first, second = (scenarios.ladder(n, seed=0) for n in ("ES1", "ES2"))
+  assert first[0] == manifest.Attributes()
+  assert second[0].light == "night" and second[0].mix == "B"
+
+
+@hypothesis.given(
+  st.lists(st.integers(3, 12), min_size=1, max_size=6), st.integers(0, 9)
+)
+def test_no_image_is_in_two_parts(sizes, seed):
+  labels = np.repeat(np.arange(len(sizes)), sizes)
+  parts = scenarios.split(labels, seed=seed)
+  everything = np.concatenate(parts)
+  assert len(set(everything.tolist())) == len(everything) == len(labels)
+  for part in parts:
+    assert set(labels[part].tolist()) == set(range(len(sizes)))
+
+
+def test_shares_of_the_parts():
+  parts = scenarios.split(LABELS, (0.1, 0.2, 0.3), seed=0)
+  assert [len(part) for part in parts] == [60, 120, 180]
+
+
+def test_label_mixes():
+  a, b = (scenarios.prior(mix, 9, 3) for mix in "AB")
+  assert sorted(a / a.max(), reverse=True) == pytest.approx(
+    [1 / rank for rank in range(1, 10)]
+  )
+  rare = np.argsort(a)[:4]
+  assert b[rare] == pytest.approx(0.225)
+  assert b.sum() == pytest.approx(1)
+  few = scenarios.prior("B", 3, 0)
+  assert sorted(few) == pytest.approx([0.05, 0.05, 0.9])
+
+
+def test_tracks_show_one_image_for_some_frames():
+  stream = small(fps=30, segment_seconds=20)
+  length = stream.segment_frames
+  for track in np.unique(stream.track)[:200]:
+    rows = np.flatnonzero(stream.track == track)
+    assert len(np.unique(stream.source[rows])) == 1
+    assert np.all(np.diff(rows) == 1)
+    assert rows[0] // length == rows[-1] // length
+    ends = (rows[-1] + 1) % length == 0
+    assert len(rows) <= 30 and (len(rows) >= 10 or ends)
+  assert stream.label.tolist() == LABELS[stream.source].tolist()
+  assert stream.label.max() == 8  # of ten classes nine take part
+  assert np.abs(stream.shift).max() == 4
+  assert np.abs(stream.gain - 1000).max() == 20
+  rows = scenarios.split(LABELS, seed=0).stream
+  assert set(stream.source.tolist()) <= set(rows.tolist())
+
+
+def test_mixes_reach_the_frames():
+  stream = small("S1", fps=30, segment_seconds=60)
+  share = {}
+  for mix in "AB":
+    segments = [i for i, e in enumerate(stream.segments) if e.mix == mix]
+    frames = np.isin(np.arange(len(stream)) // 1800, segments)
+    share[mix] = np.bincount(stream.label[frames], minlength=9) / frames.sum()
+    order = np.random.SeedSequence(0).generate_state(2)[1]
+    expected = scenarios.prior(mix, 9, int(order))
+    np.testing.assert_allclose(share[mix], expected, atol=0.06)
+
+
+def same(first, second):
+  for field in dataclasses.fields(manifest.Manifest):
+    a, b = getattr(first, field.name), getattr(second, field.name)
+    if isinstance(a, np.ndarray):
+      assert a.dtype == b.dtype
+      np.testing.assert_array_equal(a, b)
+    else:
+      assert a == b
+
+
+def test_manifests_repeat_and_come_back(tmp_path):
+  stream = small(strengths=manifest.Strengths(night_gain=0.5))
+  same(stream, small(strengths=manifest.Strengths(night_gain=0.5)))
+  manifest.save(stream, tmp_path / "s6")
+  same(stream, manifest.load(tmp_path / "s6"))
+  assert stream.changes == tuple(60 * i for i in changes(stream.segments))
+  assert stream.attributes(119) == stream.segments[1]
+  other = small(seed=1)
+  assert not np.array_equal(stream.source, other.source)
+
+
+@pytest.mark.parametrize("seconds", [1, 4])
+def test_small_scenarios_have_the_same_structure(seconds):
+  stream = small("S2", segment_seconds=seconds)
+  assert len(stream) == 28 * 6 * seconds
+  assert stream.segments == small("S2").segments
+
+
+@pytest.mark.parametrize("suffix", ["json", "npz"])
+def test_damaged_manifests_are_named(tmp_path, suffix):
+  manifest.save(small(), tmp_path / "s6")
+  path = tmp_path / f"s6.{suffix}"
+  path.write_bytes(path.read_bytes()[:50])
+  with pytest.raises(ValueError, match="s6.json or .npz is damaged"):
+    manifest.load(tmp_path / "s6")
+  path.unlink()
+  with pytest.raises(FileNotFoundError):
+    manifest.load(tmp_path / "s6")
+
+
+@pytest.mark.parametrize(
+  ("call", "message"),
+  [
+    (lambda: scenarios.ladder("S7", seed=0), "name='S7'"),
+    (lambda: scenarios.ladder("S1", seed=0, segments=0), "segments=0"),
+    (lambda: small(fps=0), "fps=0"),
+    (lambda: small(classes=1), "classes=1"),
+    (lambda: small(classes=11), r"no image among the rows is of \[10\]"),
+    (lambda: scenarios.split([0, 0], seed=0), "class 0 has 2 images"),
+    (lambda: scenarios.split(LABELS, (1, 1, 1), seed=0), "shares="),
+    (lambda: manifest.Attributes(weather="hail"), "weather='hail'"),
+    (lambda: manifest.Strengths(hue=-1), "hue=-1"),
+    (lambda: manifest.Strengths(squeeze=0), "squeeze=0"),
+    (
+      lambda: dataclasses.replace(small(), label=np.zeros(3)),
+      r"label has shape \(3,\)",
+    ),
+    (lambda: dataclasses.replace(small(), num_images=5), "among 5 images"),
+    (
+      lambda: dataclasses.replace(small(), shift=np.full((1680, 2), 5)),
+      "shift reaches 5",
+    ),
+  ],
+)
+def test_bad_options_are_refused(call, message):
+  with pytest.raises(ValueError, match=message):
+    call()
