@@ -41,9 +41,14 @@ def observe(
   if place.forgetting is None:
     return
   first = setting.stream.first_id(place.experience)
-  for row, hard in zip(ids, hardness, strict=True):
+  for row, hard in zip(ids, hardness, strict=False):  # of a full dispatch
     row = row[: len(hard)]
     place.forgetting.observe(np.where(row < 0, -1, row - first), hard < 0.5)
+
+
+def waits(setting: Setting, place: Place, epoch: int) -> bool:
+  """Tells whether an epoch's order depends on answers still to come."""
+  return setting.learner.method.removal is not None and epoch != place.epoch
 
 
 def remaining(setting: Setting, place: Place, order: np.ndarray, epoch: int):

@@ -198,10 +198,10 @@ def assemble(
 def _behind_trunk(stream, network, method, training, seed, options):
   """Returns stream, tail and cache of a run on a frozen trunk's outputs."""
   if method.trunk is None or not network.pretrained:
-    what = "learned weights to freeze" if method.trunk else "a frozen trunk"
+    what = "no frozen trunk" if method.trunk is None else "no learned weights"
     raise ValueError(
       f"trunk_cache={options.trunk_cache!r} keeps what a frozen, learned trunk "
-      f"makes of examples, and there is no {what}: give a recipe such as "
+      f"makes of examples, and it has {what}: give a recipe such as "
       "lightcl or er+freeze:until=0.7, and a network with learned weights"
     )
   return latent_streams.prepare(

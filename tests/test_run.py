@@ -227,3 +227,32 @@ def test_a_selecting_recipe_shows_its_profile_and_its_choices(
   refused = call_here("--recipe=elastic:rho=0.01", "--compare=none", place)
   assert refused.returncode == 2
   assert "rho=0.01" in refused.stderr and "of a full one" in refused.stderr
+
+
+def test_a_trunk_learned_first(call_here, tmp_path):
+  arguments = (
+    "--model=mlp:width=12,depth=2",
+    "--base_classes=4",
+    "--base_epochs=1",
+    "--stream=class_incremental:tasks=2",
+    "--epochs=1",
+    "--recipe=lightcl:anchors=8",
+    "--compare=finetune",
+    "--trunk_cache=uint8",
+    "--diagnose=8",
+    f"--workdir={tmp_path}",
+  )
+  done = call_here(*arguments)
+  assert "pre-training on 4 classes" in done.stdout
+  run = tmp_path / "lightcl-anchors=8" / "seed_0"
+  told = json.loads((run / "summary.json").read_text())
+  assert told["trunk_cache"]["held"] > 0
+  assert "trunk_cache" not in json.loads(
+    (tmp_path / "finetune" / "seed_0" / "summary.json").read_text()
+  )
+  assert (run / "generality.png").exists()
+  page = (tmp_path / "report.html").read_text()
+  assert "What units lost" in page and "Memory of a training step" in page
+  done = call_here("--trunk_cache=raw")
+  assert done.returncode == 2
+  assert "none of er, finetune freezes a trunk" in done.stderr

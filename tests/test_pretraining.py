@@ -1,0 +1,110 @@
+"""A part of the classes first, the others as a stream behind a frozen trunk."""
+
+import jax
+import numpy as np
+import pytest
+
+from jcl import base, pretraining, recipes, session
+from jcl.networks import catalogue
+from jcl.streams import scenarios
+
+
+def build(classes):
+  return catalogue.build("mlp", (8, 8, 1), classes, width=12, depth=2)
+
+
+@pytest.fixture(scope="module")
+def parts(digits):
+  return pretraining.split(digits, 4, then=4, most=(20, 15))
+
+
+@pytest.fixture(scope="module")
+def weights(parts, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("base")
+  return folder, pretraining.learned(parts[0], build(4), folder, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def stream(parts):
+  return scenarios.class_incremental(parts[1], tasks=2)
+
+
+@pytest.fixture(scope="module")
+def network(weights):
+  return pretraining.begun(build(4), *weights[1])
+
+
+def test_classes_are_numbered_anew(digits, parts):
+  first, rest = parts
+  assert np.bincount(first.train.y).tolist() == [20] * 4
+  assert np.bincount(rest.train.y).tolist() == [15] * 4
+  assert len(rest.test) == np.isin(digits.test.y, range(4, 8)).sum()
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    ({"classes": 9}, "9 classes to begin with, of 10: give 2 to 8"),
+    ({"classes": 4, "then": 7}, "7 classes to follow 4, of 10: give 2 to 6"),
+  ],
+)
+def test_splits_that_leave_nothing(digits, options, message):
+  with pytest.raises(ValueError, match=message):
+    pretraining.split(digits, **options)
+
+
+def test_weights_are_kept_and_checked(parts, weights, network):
+  folder, learned = weights
+  again = pretraining.learned(parts[0], build(4), folder)
+  assert jax.tree.all(jax.tree.map(np.array_equal, learned, again))
+  assert 0.25 < pretraining.accuracy(folder) <= 1
+  assert network.pretrained
+  wider = catalogue.build("mlp", (8, 8, 1), 4, width=13, depth=2)
+  with pytest.raises(ValueError, match="weights of another network"):
+    pretraining.learned(parts[0], wider, folder)
+
+
+def learn(stream, network, text, **options):
+  return session.learn(
+    stream,
+    network,
+    recipes.build(text),
+    options=session.Options(**options),
+    epochs=2,
+    batch_size=10,
+    learning_rate=0.1,
+  )
+
+
+def test_a_kept_trunk_learns_the_same(stream, network):
+  text = "lightcl:anchors=8,freeze=0.7"
+  plain = learn(stream, network, text)
+  kept = learn(stream, network, text, trunk_cache="raw")
+  for one, other in zip(plain.records, kept.records, strict=True):
+    np.testing.assert_allclose(one.accuracy, other.accuracy, atol=0.02)
+    np.testing.assert_allclose(one.loss, other.loss, rtol=1e-4)
+  report = kept.summary["trunk_cache"]
+  assert (
+    report["held"]
+    == report["training"]["misses"] + (report["held_out"]["misses"])
+  )
+  assert report["training"]["saved"] > 0
+
+
+def test_memories_hold_codes(stream, network):
+  text = "er:buffer=16,minibatch=4+freeze:until=0.7"
+  plain = learn(stream, network, text).records[-1].memory["bytes"]
+  coded = learn(stream, network, text, trunk_cache="uint8")
+  assert coded.records[-1].memory["bytes"] < plain
+
+
+def test_caches_that_make_no_sense(stream, network):
+  cached = session.Options(trunk_cache="raw")
+  with pytest.raises(ValueError, match="it has no frozen trunk"):
+    session.assemble(
+      stream, network, recipes.er(), base.Training(), options=cached
+    )
+  with pytest.raises(ValueError, match="it has no learned weights"):
+    session.assemble(
+      stream, build(4), recipes.lightcl(), base.Training(), options=cached
+    )
