@@ -30,12 +30,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import app, flags, logging
-import jax
 import numpy as np
 import pandas as pd
 
-from jcl import base, loop, metrics, recipes, session, spec
-from jcl.networks import catalogue, pretrained
+from jcl import base, loop, metrics, pretraining, recipes, session, spec
+from jcl.networks import catalogue
 from jcl.profiling import calibrated, learners
 from jcl.report import selections
 from jcl.streams import scenarios, sources
@@ -115,14 +114,17 @@ def main(argv: list[str]) -> None:
   rows = QUICK_ROWS if _QUICK.value else _ROWS.value
   seeds = min(_SEEDS.value, 2) if _QUICK.value else _SEEDS.value
   folder = Path(_WORKDIR.value or f"runs/elastic_{data}")
-  before, after = _sources(protocol)
+  before, after = pretraining.split(
+    sources.load(protocol.data, _DATA_DIR.value),
+    protocol.base_classes,
+    then=protocol.classes,
+    most=(protocol.base_examples, protocol.examples),
+  )
   tables = []
   for name in networks:
-    params, stats = _pretrained(name, protocol, before, folder / _slug(name))
+    weights = _pretrained(name, protocol, before, folder / _slug(name))
     stream = scenarios.class_incremental(after, tasks=1)
-    network = pretrained.with_weights(
-      _build(name, stream), params, stats, fresh=("head",)
-    )
+    network = pretraining.begun(_build(name, stream), *weights)
     results: dict[str, list[session.Result]] = {}
     for seed in range(seeds):
       for row in rows:
@@ -147,28 +149,6 @@ def main(argv: list[str]) -> None:
   print(text)
 
 
-def _sources(protocol: Protocol) -> tuple[sources.Source, sources.Source]:
-  """Returns the data to begin with and the data to adapt to."""
-  whole = sources.load(protocol.data, _DATA_DIR.value)
-  split = protocol.base_classes
-  after = range(split, split + protocol.classes)
-  return (
-    _part(whole, range(split), protocol.base_examples),
-    _part(whole, after, protocol.examples),
-  )
-
-
-def _part(whole: sources.Source, classes: range, examples: int):
-  """Returns some classes, numbered from 0, with so many examples each."""
-  parts = []
-  for data, most in ((whole.train, examples), (whole.test, None)):
-    rows = np.concatenate(
-      [np.flatnonzero(data.y == label)[:most] for label in classes]
-    )
-    parts += [data.x[rows], data.y[rows] - classes.start]
-  return sources.arrays(*parts, scale=whole.train.scale)
-
-
 def _build(name: str, stream) -> base.Network:
   model, options = spec.parse(NETWORKS.get(name, name))
   return catalogue.build(
@@ -178,32 +158,20 @@ def _build(name: str, stream) -> base.Network:
 
 def _pretrained(name: str, protocol: Protocol, source, folder: Path):
   """Returns weights learned on the base classes, from disk where they are."""
-  kept = folder / "pretrained.npz"
   stream = scenarios.class_incremental(source, tasks=1)
-  network = _build(name, stream)
-  shapes = jax.eval_shape(network.init, jax.random.key(0))
-  leaves, structure = jax.tree.flatten(shapes)
-  if not kept.exists():
-    done = session.learn(
-      stream,
-      network,
-      recipes.finetune(),
-      workdir=folder / "pretrained",
-      options=session.Options(augment=_augment(protocol)),
-      epochs=protocol.base_epochs,
-      batch_size=protocol.batch_size,
-      optimizer="adam",
-      weight_decay=5e-4,
-    )
-    print(f"{name}: {done.average_accuracy:.3f} on the base classes")
-    train = done.state.train
-    learned = jax.tree.leaves((train.params, train.stats))
-    partial = kept.with_suffix(".partial.npz")
-    np.savez(partial, *map(np.asarray, learned))
-    partial.replace(kept)
-  with np.load(kept) as arrays:
-    found = [arrays[f"arr_{i}"] for i in range(len(leaves))]
-  return jax.tree.unflatten(structure, found)
+  weights = pretraining.learned(
+    source,
+    _build(name, stream),
+    folder / "pretrained",
+    session.Options(augment=_augment(protocol)),
+    epochs=protocol.base_epochs,
+    batch_size=protocol.batch_size,
+    optimizer="adam",
+    weight_decay=5e-4,
+  )
+  reached = pretraining.accuracy(folder / "pretrained")
+  print(f"{name}: {reached:.3f} on the base classes")
+  return weights
 
 
 def _augment(protocol: Protocol) -> str:

@@ -34,13 +34,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import app, flags, logging
-import jax
 import numpy as np
 import pandas as pd
 
-from jcl import base, recipes, session, spec, workdir
+from jcl import base, pretraining, recipes, session, spec, workdir
 from jcl.generality import calibrate, follow, measures, probe
-from jcl.networks import catalogue, pretrained
+from jcl.networks import catalogue
 from jcl.report import generality as pictures
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
@@ -106,7 +105,11 @@ def main(argv: list[str]) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   settings = {"data": data, "seed": _SEED.value, **protocol._asdict()}
   workdir.claim(folder, settings)
-  before, after = _sources(data, protocol)
+  before, after = pretraining.split(
+    sources.load(data, _DATA_DIR.value),
+    protocol.base_classes,
+    most=(protocol.examples, protocol.examples),
+  )
   weights = _pretrained(protocol, before, folder)
   streams = {
     "base": scenarios.class_incremental(before, tasks=2),
@@ -136,25 +139,6 @@ def main(argv: list[str]) -> None:
   print(text, end="")
 
 
-def _sources(data: str, protocol: Protocol):
-  """Returns the data to begin with and the data of the stream."""
-  whole, split = sources.load(data, _DATA_DIR.value), protocol.base_classes
-  later = range(split, whole.train.num_classes)
-  return [_part(whole, c, protocol.examples) for c in (range(split), later)]
-
-
-def _part(whole: sources.Source, classes: range, examples: int):
-  """Returns some classes, numbered from 0, with so many examples each."""
-  assert whole.test is not None
-  parts = []
-  for data, most in ((whole.train, examples), (whole.test, None)):
-    rows = np.concatenate(
-      [np.flatnonzero(data.y == label)[:most] for label in classes]
-    )
-    parts += [data.x[rows], data.y[rows] - classes.start]
-  return sources.arrays(*parts, scale=whole.train.scale)
-
-
 def _build(protocol: Protocol, stream) -> base.Network:
   model, options = spec.parse(protocol.network)
   return catalogue.build(
@@ -164,37 +148,24 @@ def _build(protocol: Protocol, stream) -> base.Network:
 
 def _from(weights, protocol: Protocol, stream) -> base.Network:
   """Returns the network that begins with the weights and another head."""
-  network = _build(protocol, stream)
-  return pretrained.with_weights(network, *weights, fresh=(network.units[-1],))
+  return pretraining.begun(_build(protocol, stream), *weights)
 
 
 def _pretrained(protocol: Protocol, source, folder: Path) -> probe.Weights:
   """Returns weights learned on the base classes, from disk where they are."""
-  kept = folder / "pretrained.npz"
   stream = scenarios.class_incremental(source, tasks=1)
-  network = _build(protocol, stream)
-  shapes = jax.eval_shape(network.init, jax.random.key(0))
-  leaves, structure = jax.tree.flatten(shapes)
-  if not kept.exists():
-    done = session.learn(
-      stream,
-      network,
-      recipes.finetune(),
-      seed=_SEED.value,
-      workdir=folder / "pretrained",
-      options=session.Options(augment=protocol.augment),
-      epochs=protocol.base_epochs,
-      **protocol.pretraining,
-    )
-    print(f"{done.average_accuracy:.3f} on the base classes")
-    train = done.state.train
-    learned = jax.tree.leaves((train.params, train.stats))
-    partial = kept.with_suffix(".partial.npz")
-    np.savez(partial, *map(np.asarray, learned))
-    partial.replace(kept)
-  with np.load(kept) as arrays:
-    found = [arrays[f"arr_{i}"] for i in range(len(leaves))]
-  return jax.tree.unflatten(structure, found)
+  weights = pretraining.learned(
+    source,
+    _build(protocol, stream),
+    folder / "pretrained",
+    session.Options(augment=protocol.augment),
+    seed=_SEED.value,
+    epochs=protocol.base_epochs,
+    **protocol.pretraining,
+  )
+  reached = pretraining.accuracy(folder / "pretrained")
+  print(f"{reached:.3f} on the base classes")
+  return weights
 
 
 def _setting(stream, network, method, protocol: Protocol):

@@ -44,9 +44,9 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jcl import base, metrics, recipes, session, spec
+from jcl import base, metrics, pretraining, recipes, session, spec
 from jcl.latents import stream as latents
-from jcl.networks import catalogue, pretrained
+from jcl.networks import catalogue
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
 
@@ -111,12 +111,14 @@ def main(argv: list[str]) -> None:
     protocol = protocol._replace(buffer=_BUFFER.value)
   folder = Path(_WORKDIR.value or f"runs/latents_{protocol.data}")
   seeds = min(_SEEDS.value, 2) if _QUICK.value else _SEEDS.value
-  before, after = _sources(protocol)
-  params, stats = _pretrained(protocol, before, folder)
-  stream = scenarios.class_incremental(after, tasks=protocol.tasks)
-  network = pretrained.with_weights(
-    _build(protocol, stream), params, stats, fresh=("head",)
+  before, after = pretraining.split(
+    sources.load(protocol.data, _DATA_DIR.value),
+    protocol.base_classes,
+    then=protocol.classes,
+    most=(protocol.base_examples, protocol.examples),
   )
+  stream = scenarios.class_incremental(after, tasks=protocol.tasks)
+  network = _pretrained(protocol, before, stream, folder)
   lines = []
   for row in _ROWS.value:
     runs = [
@@ -140,28 +142,6 @@ def main(argv: list[str]) -> None:
   print(text)
 
 
-def _sources(protocol: Protocol) -> tuple[sources.Source, sources.Source]:
-  """Returns the data to begin with and the data of the stream."""
-  whole = sources.load(protocol.data, _DATA_DIR.value)
-  split = protocol.base_classes
-  after = range(split, split + protocol.classes)
-  return (
-    _part(whole, range(split), protocol.base_examples),
-    _part(whole, after, protocol.examples),
-  )
-
-
-def _part(whole: sources.Source, classes: range, examples: int):
-  """Returns some classes, numbered from 0, with so many examples each."""
-  parts = []
-  for data, most in ((whole.train, examples), (whole.test, None)):
-    rows = np.concatenate(
-      [np.flatnonzero(data.y == label)[:most] for label in classes]
-    )
-    parts += [data.x[rows], data.y[rows] - classes.start]
-  return sources.arrays(*parts, scale=whole.train.scale)
-
-
 def _build(protocol: Protocol, stream) -> base.Network:
   model, options = spec.parse(protocol.network)
   return catalogue.build(
@@ -169,36 +149,24 @@ def _build(protocol: Protocol, stream) -> base.Network:
   )
 
 
-def _pretrained(protocol: Protocol, source, folder: Path):
-  """Returns weights learned on the base classes, from disk where they are."""
-  kept = folder / "pretrained.npz"
-  stream = scenarios.class_incremental(source, tasks=1)
-  network = _build(protocol, stream)
-  shapes = jax.eval_shape(network.init, jax.random.key(0))
-  leaves, structure = jax.tree.flatten(shapes)
-  if not kept.exists():
-    done = session.learn(
-      stream,
-      network,
-      recipes.finetune(),
-      workdir=folder / "pretrained",
-      options=session.Options(
-        augment="crop_flip" if protocol.data == "cifar100" else "none"
-      ),
-      epochs=protocol.base_epochs,
-      batch_size=protocol.batch_size,
-      optimizer="adam",
-      weight_decay=5e-4,
-    )
-    print(f"{done.average_accuracy:.3f} on the base classes")
-    train = done.state.train
-    learned = jax.tree.leaves((train.params, train.stats))
-    partial = kept.with_suffix(".partial.npz")
-    np.savez(partial, *map(np.asarray, learned))
-    partial.replace(kept)
-  with np.load(kept) as arrays:
-    found = [arrays[f"arr_{i}"] for i in range(len(leaves))]
-  return jax.tree.unflatten(structure, found)
+def _pretrained(protocol: Protocol, source, stream, folder: Path):
+  """Returns the stream's network, begun with weights of the base classes."""
+  before = scenarios.class_incremental(source, tasks=1)
+  weights = pretraining.learned(
+    source,
+    _build(protocol, before),
+    folder / "pretrained",
+    session.Options(
+      augment="crop_flip" if protocol.data == "cifar100" else "none"
+    ),
+    epochs=protocol.base_epochs,
+    batch_size=protocol.batch_size,
+    optimizer="adam",
+    weight_decay=5e-4,
+  )
+  reached = pretraining.accuracy(folder / "pretrained")
+  print(f"{reached:.3f} on the base classes")
+  return pretraining.begun(_build(protocol, stream), *weights)
 
 
 def _run(

@@ -1,0 +1,397 @@
+"""Does labelling and retraining in turns beat fixed windows under drift?
+
+Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
+Video Analytics", ISCA 2024, say so of streams cut from driving footage. Here
+the streams are dealt out of any labelled images (`jcl.drift.scenarios`), a
+small student and teacher stand in for the published pair, and time passes as
+the modelled array would take for that pair. Systems share rows, first weights,
+learning rate, precision and labels:
+
+  dacapo          labels and retrains in turns; the published drift test
+  dacapo_robust   the same, with a test of proportions
+  spatial         fixed windows, fixed rates
+  active          the same; labels what the student was least certain of
+  ekya            fixed windows; trials choose the configuration, and take time
+  eomu            short windows, key frames, retrains where it got worse
+  frozen          never retrains
+  ceiling, twin   train for nothing; the ceiling picks epochs in hindsight
+
+The score is the geometric mean of accuracy over windows of two segments behind
+the first four. Differences are paired by seed: same images, weights and stream.
+
+  python experiments/drift_scenarios.py --data_dir=~/data
+  python experiments/drift_scenarios.py --data=cifar100 --systems=dacapo,ekya
+  python experiments/drift_scenarios.py --quick
+
+`--segment_seconds` below 60 makes a short ladder: windows and the numbers of
+images shrink with it, in their published proportions. Fewer images make drift
+harder to tell from noise, so false alarms are not comparable between lengths.
+
+Each run is two files; the same command again makes only those that are missing.
+It writes `runs.csv`, `table.csv`, `table.txt` and a picture per scenario.
+"""
+
+from collections.abc import Mapping
+import math
+from pathlib import Path
+import time
+from typing import Any, NamedTuple
+
+from absl import app, flags, logging
+import numpy as np
+import pandas as pd
+
+from jcl import metrics, spec, workdir
+from jcl.cost import systolic
+from jcl.drift import accounting, detection, manifest, scenarios
+from jcl.serving import log, pictures, stage, systems, times, virtual
+from jcl.streams import sources
+
+WARMUP = 4  # windows
+SEGMENTS = 28
+DIFFERENCES = (
+  ("dacapo", "ekya"),
+  ("dacapo", "spatial"),
+  ("dacapo", "frozen"),
+  ("dacapo_robust", "dacapo"),
+)
+
+
+class Protocol(NamedTuple):
+  """Sizes of the study on a data set."""
+
+  data: str
+  cast: stage.Cast
+  fps: int = 30
+  segment_seconds: int = 60
+
+
+PROTOCOLS = {
+  "fashion_mnist": Protocol(
+    "fashion_mnist",
+    stage.Cast(
+      "slim_resnet18:filters=8",
+      "slim_resnet18:filters=16",
+      stills=(8000, 1500),
+      epochs=(4, 4),
+    ),
+  ),
+  "cifar100": Protocol(
+    "cifar100:labels=coarse",
+    stage.Cast(
+      "slim_resnet18:filters=8",
+      "slim_resnet18:filters=20",
+      stills=(12000, 2000),
+      epochs=(8, 12),
+    ),
+  ),
+  "digits": Protocol(
+    "digits",
+    stage.Cast(
+      "mlp:width=64",
+      "mlp:width=400",
+      stills=(4000, 4000),
+      epochs=(8, 8),
+      enlarge=3,
+    ),
+    fps=10,
+    segment_seconds=15,
+  ),
+}
+
+_DATA = flags.DEFINE_enum("data", "fashion_mnist", list(PROTOCOLS), "data set")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
+_SYSTEMS = flags.DEFINE_list("systems", None, "of those above; default all")
+_SCENARIOS = flags.DEFINE_list(
+  "scenarios", list(scenarios.NAMES), f"of {', '.join(scenarios.NAMES)}"
+)
+_SEEDS = flags.DEFINE_integer("seeds", 5, "runs per cell", lower_bound=1)
+_FPS = flags.DEFINE_integer("fps", None, "frames per second", lower_bound=1)
+_SECONDS = flags.DEFINE_integer(
+  "segment_seconds", None, "of a segment", lower_bound=5
+)
+_STUDENT = flags.DEFINE_string("student", None, "network that serves")
+_TEACHER = flags.DEFINE_string("teacher", None, "network that labels")
+_RECIPE = flags.DEFINE_string("recipe", "finetune", "how it is retrained")
+_LABELS = flags.DEFINE_enum(
+  "labels", "teacher", ["teacher", "oracle"], "who labels; oracle: the truth"
+)
+_PRECISION = flags.DEFINE_enum(
+  "precision", "float32", ["float32", "mx", "mx9"], "see serving.teacher"
+)
+_PAIR = flags.DEFINE_enum(
+  "pair", "resnet18", ["resnet18", "resnet34", "vit_b32"], "timed as"
+)
+_MODE = flags.DEFINE_enum("mode", "full", ["full", "compat"], "cost model")
+_WORKDIR = flags.DEFINE_string("workdir", None, "default runs/drift_DATA")
+_QUICK = flags.DEFINE_bool(
+  "quick", False, "the embedded digits, three scenarios, two seeds"
+)
+
+
+def main(argv: list[str]) -> None:
+  if argv[1:]:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)
+  data = "digits" if _QUICK.value else _DATA.value
+  protocol = _protocol(data)
+  texts = _texts(protocol)
+  names = ["none", "S1", "S6"] if _QUICK.value else _SCENARIOS.value
+  folder = Path(_WORKDIR.value or f"runs/drift_{data}")
+  folder.mkdir(parents=True, exist_ok=True)
+  cast = protocol.cast._asdict()
+  settings = {**protocol._asdict(), "cast": cast, **_conditions()}
+  workdir.claim(folder, settings)
+  study = _Study(protocol, folder)
+  rows = []
+  for seed in range(min(2, _SEEDS.value) if _QUICK.value else _SEEDS.value):
+    for name in names:
+      logs = {
+        system: study.run(name, system, text, seed)
+        for system, text in texts.items()
+      }
+      for system, found in logs.items():
+        rows.append(_row(name, system, seed, found, protocol))
+      if not seed:
+        figure = pictures.picture(
+          logs,
+          protocol.fps,
+          span=protocol.segment_seconds * protocol.fps // 2,
+          changes=study.script(name, seed).changes,
+          title=f"{name}: dotted lines are changes, triangles drifts called",
+        )
+        figure.savefig(folder / f"{name}.png", dpi=120)
+  runs = pd.DataFrame(rows)
+  runs.to_csv(folder / "runs.csv", index=False)
+  table = _table(runs)
+  table.to_csv(folder / "table.csv")
+  text = "\n\n".join(
+    [
+      table.to_string(),
+      _differences(runs).to_string(index=False, float_format="%.2f"),
+      _alarms(runs, protocol).to_string(index=False, float_format="%.1f"),
+      _caption(runs, settings),
+    ]
+  )
+  (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
+  print(text)
+
+
+def _protocol(data: str) -> Protocol:
+  protocol = PROTOCOLS[data]
+  cast = protocol.cast._replace(
+    student=_STUDENT.value or protocol.cast.student,
+    teacher=_TEACHER.value or protocol.cast.teacher,
+  )
+  return protocol._replace(
+    cast=cast,
+    fps=_FPS.value or protocol.fps,
+    segment_seconds=_SECONDS.value or protocol.segment_seconds,
+  )
+
+
+def _conditions() -> dict[str, Any]:
+  """What every number has to be read with."""
+  return {
+    "recipe": _RECIPE.value,
+    "labels": _LABELS.value,
+    "precision": _PRECISION.value,
+    "rounding": "rne",
+    "times": times.published(_PAIR.value, mode=_MODE.value).source,
+    "energy": f"modelled: {systolic.POWER_WATTS} W at all times",
+  }
+
+
+def _num_labels(protocol: Protocol) -> int:
+  return max(4, round(108 * protocol.segment_seconds / 60))
+
+
+def _texts(protocol: Protocol) -> dict[str, str]:
+  """The systems, in proportion to the segments' length."""
+  window, num = 2 * protocol.segment_seconds, _num_labels(protocol)
+  short = max(1, round(window / 12))
+  ceiling = f"oracle:window={window},samples={round(6.7 * num)}"
+  texts = {
+    "dacapo": f"dacapo:labels={num}",
+    "dacapo_robust": f"dacapo:labels={num},drift=robust",
+    "spatial": f"dacapo_spatial:window={window}",
+    "active": f"dacapo_spatial:window={window},active=true",
+    "ekya": f"ekya:window={window}",
+    "eomu": f"eomu:window={short},warmup={WARMUP * window}",
+    "frozen": "frozen",
+    "ceiling": ceiling,
+    "twin": f"{ceiling},causal=true",
+  }
+  chosen = _SYSTEMS.value or list(texts)
+  if unknown := set(chosen) - set(texts):
+    raise app.UsageError(f"--systems: no {unknown}; choose from {[*texts]}")
+  return {name: texts[name] for name in chosen}
+
+
+class _Study:
+  """Makes the runs that are missing."""
+
+  def __init__(self, protocol: Protocol, folder: Path):
+    self._protocol, self._folder = protocol, folder
+    name, options = spec.parse(protocol.data)
+    source = sources.load(name, _DATA_DIR.value, **options)
+    cast = protocol.cast._replace(
+      recipe=_RECIPE.value, precision=_PRECISION.value
+    )
+    self._stage = stage.Stage(source, cast, folder / "weights")
+    self._times = times.published(_PAIR.value, mode=_MODE.value)
+
+  def run(self, name: str, system: str, text: str, seed: int) -> log.Log:
+    """Returns a run, from disk where it is finished."""
+    path = self._folder / name / system / f"seed_{seed}"
+    if path.with_suffix(".json").exists():
+      return log.load(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = self._stage.weights(seed)
+    footage = self._stage.footage(self.script(name, seed))
+    oracle = _LABELS.value == "oracle"
+    labeller = None if oracle else self._stage.labeller(seed)
+    start = time.perf_counter()
+    found = virtual.run(
+      systems.build(text, self._times),
+      self._stage.student,
+      weights,
+      footage,
+      infer=self._times.infer,
+      labeller=labeller,
+      seed=seed,
+      about={"scenario": name, **_conditions()},
+    )
+    seconds = time.perf_counter() - start
+    log.save(found, path)
+    window = 2 * self._protocol.segment_seconds * self._protocol.fps
+    print(
+      f"{name} {system} seed {seed}: {100 * found.score(window, WARMUP):.1f} %,"
+      f" {len(found.retrainings)} retrainings, {seconds:.0f} s",
+      flush=True,
+    )
+    return found
+
+  def script(self, name: str, seed: int) -> manifest.Manifest:
+    """Returns what a stream shows."""
+    return self._stage.script(
+      name,
+      seed,
+      fps=self._protocol.fps,
+      segment_seconds=self._protocol.segment_seconds,
+      segments=SEGMENTS,
+    )
+
+
+def _row(
+  name: str, system: str, seed: int, found: log.Log, protocol: Protocol
+) -> dict[str, Any]:
+  segment = protocol.segment_seconds * protocol.fps
+  decisions = found.decisions
+  return {
+    "scenario": name,
+    "system": system,
+    "seed": seed,
+    "score": 100 * found.score(2 * segment, WARMUP),
+    "strict": 100 * found.score(2 * segment, WARMUP, "strict"),
+    "dropped": 100 * found.drop_ratio,
+    "mean": 100 * float(found.correct().mean()),
+    "range": 100 * float(np.ptp(found.accuracies(segment))),
+    "retrainings": len(found.retrainings),
+    "decisions": len(decisions),
+    "drifts": sum(each.drifted for each in decisions),
+    "right labels": 100 * found.label_accuracy,
+  }
+
+
+def _told(values: Any) -> str:
+  """Mean and half-width of the 95 % interval."""
+  mean, half = metrics.confidence_interval(values)
+  return f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}"
+
+
+def _table(runs: pd.DataFrame) -> pd.DataFrame:
+  by_cell = runs.groupby(["system", "scenario"], sort=False)["score"]
+  table = by_cell.apply(_told).unstack("scenario")
+  table["all"] = _overall(runs).apply(_told)
+  order = runs["system"].unique()
+  return table.loc[order, [*runs["scenario"].unique(), "all"]]
+
+
+def _overall(runs: pd.DataFrame) -> pd.Series:
+  """Of each system, the geometric means over scenarios, by seed."""
+  grouped = runs.groupby(["system", "seed"])["score"]
+  means = grouped.apply(accounting.geometric_mean)
+  return means.groupby("system").apply(list)
+
+
+def _differences(runs: pd.DataFrame) -> pd.DataFrame:
+  """Paired differences, by scenario and over all."""
+  lines = []
+  overall = _overall(runs)
+  for ours, theirs in DIFFERENCES:
+    if not {ours, theirs} <= set(overall.index):
+      continue
+    cells = runs.pivot_table(
+      index="seed", columns=["system", "scenario"], values="score"
+    )
+    pairs: Mapping[str, Any] = {
+      name: (cells[ours, name], cells[theirs, name])
+      for name in runs["scenario"].unique()
+    }
+    for name, pair in {
+      **pairs,
+      "all": (overall[ours], overall[theirs]),
+    }.items():
+      mean, half = accounting.paired_interval(*pair)
+      lines.append(
+        {
+          "difference": f"{ours} - {theirs}",
+          "scenario": name,
+          "points": mean,
+          "95% interval": half,
+        }
+      )
+  return pd.DataFrame(lines)
+
+
+def _alarms(runs: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+  """How often drift was called where there is none, in percent of turns."""
+  num, lines = _num_labels(protocol), []
+  calm = runs[(runs["scenario"] == "none") & (runs["decisions"] > 0)]
+  for system, found in calm.groupby("system", sort=False):
+    noise = detection.false_alarms(found["mean"].mean() / 100, num, num)
+    robust = "robust" in str(system)
+    lines.append(
+      {
+        "system": system,
+        "false alarms %": 100
+        * found["drifts"].sum()
+        / found["decisions"].sum(),
+        "independent samples would make %": 100 * noise[robust],
+        "turns": found["decisions"].sum(),
+      }
+    )
+  return pd.DataFrame(lines)
+
+
+def _caption(runs: pd.DataFrame, settings: Mapping[str, Any]) -> str:
+  frozen = runs[runs["system"] == "frozen"]
+  lines = [f"{key}: {value}" for key, value in settings.items()]
+  lines += [
+    f"seeds: {runs['seed'].nunique()}; intervals are 95 %, Student's t",
+    "frames not served count as the last prediction does (stale); dropped: "
+    f"{runs['dropped'].max():.1f} %",
+    f"labels that were right: {runs['right labels'].mean():.1f} %",
+  ]
+  if len(frozen):
+    least = frozen.groupby("scenario", sort=False)["range"].mean().round(1)
+    lines.append(
+      "points between the frozen student's best and worst segment: "
+      + ", ".join(f"{name} {points}" for name, points in least.items())
+    )
+  return "\n".join(lines)
+
+
+if __name__ == "__main__":
+  app.run(main)
