@@ -224,14 +224,14 @@ class _Steps:
           setting.tiers.apply(place.step + num_steps)
         fetched = not removal.waits(setting, place, after[0])
         if fetched:
-          pending = self._fetch(*after, place.step + num_steps)
+          pending = self._fetch(after[0], after[1], place.step + num_steps)
         self._exchange(ids[:num_steps])
         info = jax.tree.map(np.asarray, info)
       if self._gated:
         self._exchange(ids[:num_steps], info.hardness)
       removal.observe(setting, place, ids[:num_steps], info.hardness)
       if not fetched:
-        pending = self._fetch(*after, place.step + num_steps)
+        pending = self._fetch(after[0], after[1], place.step + num_steps)
       place.spent += took.cost
       scalars = self._tally(info, ids, num_steps, took.cost.seconds)
       place.step += num_steps

@@ -123,8 +123,10 @@ def build(text: str) -> base.Method:
     ValueError: for unknown names, options or values.
   """
   parse(text)
-  method, *more = map(_build, _parts(text))
-  for chosen in more:
+  first, *more = _parts(text)
+  method = _build(first)
+  for part in more:
+    chosen = _build(part, method.trunk)
     if chosen.hierarchy is not None:
       if method.hierarchy is not None:
         raise ValueError(f"{text!r}: one memory hierarchy is enough")
@@ -144,9 +146,11 @@ def _parts(text: str) -> list[str]:
   return re.split(rf"\+(?=(?:{behind})\b)", text)
 
 
-def _build(text: str) -> base.Method:
+def _build(text: str, trunk: str | int | float | None = None) -> base.Method:
   name, options = spec.parse(text)
   recipe = spec.choose("recipe", choices(), name)
+  if trunk is not None and "trunk" in spec.keywords(recipe):
+    options = {"trunk": trunk, **options}  # a choice above what is frozen
   preset = options.pop("preset", None)
   spec.check("recipe", name, recipe, options, (*_TRAINING, "preset"))
   if preset is not None:

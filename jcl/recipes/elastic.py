@@ -33,7 +33,7 @@ def elastic(
   menu: int = 0,
   always_train_head: bool = True,
   slots: Literal["reset", "keep", "decay"] = "reset",
-  freeze: str | int | float = 0,
+  trunk: str | int | float = 0,
 ) -> base.Method:
   """Trains the tensors worth most within a share of a full step's time.
 
@@ -57,8 +57,8 @@ def elastic(
     menu: bound on the number of different selections; 0 for none.
     always_train_head: whether the head is in every selection.
     slots: of tensors that leave: "reset", "keep" or "decay".
-    freeze: units that never train: their number, their share of all, or the
-      name of the first one that does.
+    trunk: units that never train: their number, their share of all, or the
+      name of the first that does; by default those of the recipe before "+".
   """
   return _training(
     chosen.elastic(
@@ -76,7 +76,7 @@ def elastic(
       menu=menu,
       always_train_head=always_train_head,
       slots=slots,
-      freeze=freeze,
+      trunk=trunk,
     )
   )
 

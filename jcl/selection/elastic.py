@@ -63,7 +63,7 @@ def elastic(
   menu: int = 0,
   always_train_head: bool = True,
   slots: str = "reset",
-  freeze: str | int | float = 0,
+  trunk: str | int | float = 0,
 ) -> base.Selector:
   """Trains the tensors worth most within a share `rho` of a full step's time.
 
@@ -101,7 +101,7 @@ def elastic(
       classes can be learned. Its time is paid first; the rest is chosen, no
       less exactly, within what remains.
     slots: of the optimiser, for tensors that leave; see `base.Selector`.
-    freeze: units that never train, see `fixed.first_trained`; `rho` remains a
+    trunk: units that never train, see `fixed.first_trained`; `rho` remains a
       share of a step that trains everything.
 
   Raises:
@@ -152,7 +152,7 @@ def elastic(
     granularity,
     menu,
     always_train_head,
-    freeze,
+    trunk,
   )
 
   def init(params):
@@ -188,7 +188,7 @@ def elastic(
     num_probes=num_probes,
     profile=cast(Any, profile),
     slots=cast(Any, slots),
-    candidates=fixed.trunk_left_out(freeze) if freeze else None,
+    candidates=fixed.trunk_left_out(trunk) if trunk else None,
   )
 
 
@@ -216,7 +216,7 @@ class _Settings(NamedTuple):
   granularity: str
   menu: int
   always_train_head: bool
-  freeze: str | int | float
+  trunk: str | int | float
 
 
 def _in_order(scores: base.Array, network: base.Network) -> np.ndarray:
@@ -257,7 +257,7 @@ def _choose(
       f"the profile is of {len(times.arrival)} tensors, network "
       f"{network.name!r} has {len(scores)}: make it from the same network"
     )
-  first = fixed.first_trained(network, settings.freeze)
+  first = fixed.first_trained(network, settings.trunk)
   free = np.flatnonzero(
     [t.unit in network.units[first:] for t in network.tensors]
   )

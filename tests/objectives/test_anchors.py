@@ -1,5 +1,6 @@
 """Feature anchors: which channels, what is held, what it costs, end to end."""
 
+import dataclasses
 import functools
 
 from flax import linen as nn
@@ -327,7 +328,7 @@ def stream():
 def test_frozen_means_frozen(quick_compiles, published):
   net = network()
   params, stats = net.init(jax.random.key(5))
-  net = pretrained.with_weights(net, params, stats, fresh=("head",))
+  net = learned_weights()
   method = recipes.lightcl(
     freeze="mid", anchors=4, ratio=0.5, published=published
   )
@@ -339,6 +340,41 @@ def test_frozen_means_frozen(quick_compiles, published):
   assert all(jax.tree.leaves(same)) != published
   assert done.records[1].costs["probe"].flops > 0
   assert float(done.state.objective.weight.sum()) == 4
+
+
+def learned_weights():
+  net = network()
+  drawn = net.init(jax.random.key(5))
+  return pretrained.with_weights(net, *drawn, fresh=("head",))
+
+
+def train(net, text):
+  method = recipes.build(text)
+  return session.learn(stream(), net, method, epochs=3, batch_size=8)
+
+
+def same(one, other, tolerance):
+  pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+  for first, second in pairs:
+    np.testing.assert_allclose(first, second, atol=tolerance)
+
+
+def test_keeping_the_trunks_output_changes_nothing(quick_compiles):
+  text = "lightcl:freeze=mid,anchors=4,ratio=0.5"
+  net = learned_weights()
+  kept = train(net, text)
+  anew = train(dataclasses.replace(net, blocks=None), text)
+  assert kept.state.objective.held.shape != anew.state.objective.held.shape
+  same(kept.state.train.params, anew.state.train.params, 1e-6)
+
+
+def test_a_selector_that_may_take_all_is_the_static_choice(quick_compiles):
+  text = "lightcl:freeze=mid,anchors=4,ratio=0.5"
+  net = learned_weights()
+  free = "elastic:rho=1.0,metric=weight,granularity=block,norms=batch"
+  one, other = train(net, text), train(net, f"{text}+{free}")
+  assert other.records[0].trained == one.records[0].trained == (10, 14)
+  same(one.state.train.params, other.state.train.params, 1e-6)
 
 
 def test_an_untrained_network_learns_its_first_experience_whole(
