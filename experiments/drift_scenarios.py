@@ -167,7 +167,7 @@ def main(argv: list[str]) -> None:
   table.to_csv(folder / "table.csv")
   text = "\n\n".join(
     [
-      table.to_string(),
+      "score in %\n" + table.to_string(),
       _differences(runs).to_string(index=False, float_format="%.2f"),
       _alarms(runs, protocol).to_string(index=False, float_format="%.1f"),
       _caption(runs, settings),

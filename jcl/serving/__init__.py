@@ -1,0 +1,1 @@
+"""Serving a stream while the model that serves it is retrained."""

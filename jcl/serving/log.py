@@ -1,0 +1,125 @@
+"""What a run over a stream came to, frame by frame and phase by phase."""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+import zipfile
+
+import numpy as np
+
+from jcl.drift import accounting
+
+_ARRAYS = ("predictions", "truth", "served", "versions")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A phase as it went."""
+
+  kind: str
+  first: int  # the frames that arrived in it, from `first` to before `stop`
+  stop: int
+  seconds: float  # that it was planned to last
+  complete: bool  # False: the stream ended in it, and its work was lost
+  note: Mapping[str, float]  # what was decided ahead of it
+  result: Mapping[str, float]  # of its work
+
+  @property
+  def drifted(self) -> bool:
+    """Whether a drift was called ahead of it."""
+    return bool(self.note.get("drift", False))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Log:
+  """A run over a stream of `n` frames."""
+
+  predictions: np.ndarray  # [n] int32 served; -1 before the first one
+  truth: np.ndarray  # [n] int32
+  served: np.ndarray  # [n] bool; other frames got what was served last
+  versions: np.ndarray  # [n] int32 weights that served, in order of training
+  phases: tuple[Entry, ...]
+  about: Mapping[str, Any]  # all that a number needs beside it, for JSON
+
+  def correct(self, policy: accounting.Policy = "stale") -> np.ndarray:
+    """Returns which frames [n] count as right."""
+    return accounting.correct(self.predictions, self.truth, self.served, policy)
+
+  def accuracies(
+    self, frames: int, policy: accounting.Policy = "stale"
+  ) -> np.ndarray:
+    """Returns the accuracy of each window of so many frames, [n / frames]."""
+    return accounting.window_accuracies(self.correct(policy), frames)
+
+  def score(
+    self, frames: int, warmup: int = 4, policy: accounting.Policy = "stale"
+  ) -> float:
+    """Returns the geometric mean of window accuracies after the warm-up."""
+    return accounting.geometric_mean(self.accuracies(frames, policy), warmup)
+
+  @property
+  def drop_ratio(self) -> float:
+    """Share of frames that were not served."""
+    return accounting.drop_ratio(self.served)
+
+  @property
+  def decisions(self) -> tuple[Entry, ...]:
+    """Phases ahead of which it was asked whether the stream drifted."""
+    return tuple(each for each in self.phases if "drift" in each.note)
+
+  @property
+  def retrainings(self) -> tuple[Entry, ...]:
+    """Phases that brought new weights."""
+    return tuple(each for each in self.phases if "trained" in each.result)
+
+  @property
+  def label_accuracy(self) -> float:
+    """Share of labels that were the truth; NaN where none was given."""
+    given = sum(each.result.get("labelled", 0) for each in self.phases)
+    right = sum(each.result.get("right_labels", 0) for each in self.phases)
+    return right / given if given else float("nan")
+
+
+def save(log: Log, path: Path) -> None:
+  """Writes a log as PATH.npz, per frame, and PATH.json; its folder exists.
+
+  A run counts as finished where PATH.json is there: it is written last.
+  """
+  arrays = {name: getattr(log, name) for name in _ARRAYS}
+  np.savez_compressed(f"{path}.npz", allow_pickle=False, **arrays)
+  fields = {
+    "about": log.about,
+    "phases": [dataclasses.asdict(each) for each in log.phases],
+  }
+  partial = Path(f"{path}.json.partial")
+  partial.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+  partial.replace(f"{path}.json")
+
+
+def load(path: Path) -> Log:
+  """Reads a log that `save` wrote.
+
+  Raises:
+    FileNotFoundError: if one of the two files is missing.
+    ValueError: if one of them is damaged.
+  """
+  try:
+    fields = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+    entries = tuple(Entry(**each) for each in fields["phases"])
+    with np.load(f"{path}.npz", allow_pickle=False) as arrays:
+      found = {name: arrays[name] for name in _ARRAYS}
+    return Log(**found, phases=entries, about=fields["about"])
+  except FileNotFoundError:
+    raise
+  except (
+    KeyError,
+    TypeError,
+    OSError,
+    ValueError,
+    zipfile.BadZipFile,
+  ) as error:
+    raise ValueError(
+      f"{path}.json or .npz is damaged ({error}): remove both"
+    ) from error

@@ -1,0 +1,340 @@
+"""The student as functions of weights that are passed in and out.
+
+Its retraining is that of Kim et al., "DaCapo: Accelerating Continuous
+Learning in Autonomous Systems for Video Analytics", ISCA 2024: stochastic
+gradient descent at a rate of 1e-3, momentum 0.9, decay 1e-4, batches of 16,
+with an optimiser that knows nothing of the retraining before. Any method whose
+memory and objective need no whole experiences takes its place, so that part of
+the tensors trains, or old samples are replayed.
+"""
+
+from collections.abc import Iterable, Iterator
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jcl import base
+from jcl.cost import devices as descriptions
+from jcl.cost import ledger as ledger_lib
+from jcl.profiling import learners
+from jcl.recipes import bounds
+from jcl.selection import mask
+from jcl.serving.teacher import Predictor
+from jcl.streams import batching
+from jcl.train import augment as augmentation
+from jcl.train import choosing, slots
+from jcl.train import learner as learner_lib
+from jcl.train import optimizer as optimizers
+from jcl.train import step as step_lib
+
+TRAINING = base.Training(
+  learning_rate=1e-3,
+  batch_size=16,
+  optimizer="sgd",
+  momentum=0.9,
+  weight_decay=1e-4,
+  head="all",
+)
+PRETRAINING = base.Training(
+  learning_rate=2e-3, batch_size=64, optimizer="adam", head="all"
+)
+Weights = base.LearnerState
+
+_PROBING = 3  # of random draws
+
+
+class Student:
+  """A network that serves and is retrained.
+
+  Weights are values: of a `base.LearnerState`, serving reads `train.params` and
+  `train.stats`; memories and the like travel with them. What an instance keeps
+  is its compiled programs, so that one serves any number of runs.
+
+  Args:
+    network: the model; see `teacher.precise`.
+    method: how it is retrained; None: on the samples alone, every tensor.
+    mean: of raw inputs, see `teacher.standardisation`.
+    std: of raw inputs.
+    training: hyper-parameters for what the method leaves open.
+    augment: of what is trained on, see `train.augment.CHOICES`.
+    rows: images predicted at once, at most.
+    carry: keeps the optimiser's state from one retraining to the next.
+    devices: to train on; the first of all by default.
+
+  Raises:
+    ValueError: for a method that needs more than samples in order.
+  """
+
+  def __init__(
+    self,
+    network: base.Network,
+    method: base.Method | None = None,
+    *,
+    mean: np.ndarray,
+    std: np.ndarray,
+    training: base.Training = TRAINING,
+    augment: str = "none",
+    rows: int = 128,
+    carry: bool = False,
+    devices: Iterable[jax.Device] | None = None,
+  ):
+    method = method or bounds.finetune()
+    _check(method)
+    preprocess = step_lib.Preprocess(
+      mean, std, augmentation.build(augment, network.input_shape)
+    )
+    self.network, self.method = network, method
+    self._learner = learner_lib.Learner(
+      network,
+      method,
+      optimizers.complete(method.training.over(training)),
+      preprocess,
+      np.zeros(network.input_shape, np.uint8),
+      ledger_lib.Ledger(descriptions.detect()),
+      devices=list(devices or jax.devices()[:1]),
+    )
+    self._predictor = Predictor(network, preprocess, rows)
+    self._carry = carry
+    every = np.ones(network.num_classes, bool)
+    scope = base.Scope(np.zeros((), np.int32), every, every, every)
+    self._scope = self._learner.put(scope)
+
+  def begin(self, params: base.Params, stats: base.Stats) -> Weights:
+    """Returns weights to begin a run with; nothing is remembered yet."""
+    method = self.method
+    objective = method.objective
+    state = base.LearnerState(
+      base.TrainState(jnp.int32(0), params, stats, {}),
+      method.replay.init(self._learner.example),
+      objective.init(params, stats, *objective.sizes(self.network)),
+      method.selector.init(params),
+    )
+    return self._learner.put(jax.tree.map(jnp.array, state))
+
+  def predict(self, weights: Weights, images: np.ndarray) -> np.ndarray:
+    """Returns logits [n, C] float32 for raw images [n, ...]."""
+    return self._predictor(weights.train.params, weights.train.stats, images)
+
+  def accuracy(
+    self, weights: Weights, images: np.ndarray, labels: np.ndarray
+  ) -> float:
+    """Returns the share of images [n, ...] predicted as labelled [n]."""
+    right = np.argmax(self.predict(weights, images), axis=-1) == labels
+    return float(np.mean(right))
+
+  def retrain(
+    self,
+    weights: Weights,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epochs: int = 1,
+    seed: int = 0,
+  ) -> Weights:
+    """Returns the weights after some epochs; see `passes`."""
+    for passed in self.passes(weights, images, labels, epochs, seed):
+      weights = passed
+    return weights
+
+  def passes(
+    self,
+    weights: Weights,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epochs: int = 1,
+    seed: int = 0,
+  ) -> Iterator[Weights]:
+    """Yields the weights after every epoch of one retraining.
+
+    What trains is chosen once, ahead of the first. The weights given are left
+    as they are, and those yielded are copies.
+
+    Args:
+      weights: to begin with.
+      images: [n, ...] raw.
+      labels: [n] classes.
+      epochs: how many.
+      seed: of order, augmentation and draws.
+
+    Raises:
+      ArithmeticError: where the loss leaves the finite numbers.
+    """
+    learner = self._learner
+    classes = tuple(map(str, range(self.network.num_classes)))
+    labels = np.asarray(labels, np.int32)
+    data = base.Dataset("samples", np.asarray(images), labels, classes)
+    state, selection = self._started(weights, data, seed)
+    objective = self.method.objective
+    state = learner.begin(state, self._scope)
+    program = learner.step_program(selection)
+    most, key = learner.steps_per_dispatch, jax.random.key(seed)
+    for epoch in range(epochs):
+      order = batching.epoch_order(len(labels), seed, 0, epoch)
+      rows = batching.batch_rows(order, learner.stream_rows)
+      losses = []
+      for start in range(0, len(rows), most):
+        part = rows[start : start + most]
+        batches = self._batches(data, part, most)
+        state, info = program.call(
+          key, state, batches, np.int32(len(part)), self._scope
+        )
+        losses.append(info.loss)
+      if not np.isfinite(np.concatenate([np.zeros(1), *losses])).all():
+        raise ArithmeticError(
+          f"the loss of epoch {epoch} is not finite: give a lower learning_rate"
+        )
+      passed = jax.tree.map(jnp.copy, state)
+      if epoch == epochs - 1 and objective.finish is not None:
+        passed = learner.finish(passed, self._scope)
+      if not self._carry:
+        passed = passed._replace(
+          train=passed.train._replace(opt_state={}), parked=()
+        )
+      yield passed
+
+  def _started(self, weights, data, seed):
+    """Returns a state of its own for a retraining, and what trains in it."""
+    learner, method = self._learner, self.method
+    state = jax.tree.map(jnp.copy, weights)
+    old = self._selected(state.train.opt_state)
+    if not state.train.opt_state:
+      blank = choosing.blank(learner, state.train.params)
+      parked = slots.park(
+        method.selector.slots,
+        self.network,
+        learner.optimizer,
+        state.train.params,
+      )
+      state = state._replace(
+        train=state.train._replace(opt_state=blank), parked=learner.put(parked)
+      )
+    generator = np.random.default_rng((seed, _PROBING))
+    probes = []
+    for _ in range(method.selector.num_probes):
+      drawn = generator.permutation(len(data))[: learner.stream_rows]
+      batches = self._batches(data, drawn[None].astype(np.int32), 1)
+      probes.append(jax.tree.map(lambda leaf: leaf[0], batches))
+    times = self._profile if method.selector.profile else None
+    state, chosen = choosing.choose(
+      learner,
+      jax.random.key(seed),
+      state,
+      tuple(probes),
+      self._scope,
+      times,
+      1.0,
+    )
+    return choosing.switch(learner, state, old, chosen), chosen
+
+  def _selected(self, opt_state) -> base.Selection:
+    """The tensors that have slots; all, where none has."""
+    if not opt_state:
+      return mask.everything(self.network)
+    named = map(slots.name, self.network.tensors)
+    return base.Selection(tuple(name in opt_state for name in named))
+
+  def _batches(self, data, rows, most) -> base.Batch:
+    learner = self._learner
+    padded = batching.padded(rows, most, learner.batch_size)
+    return learner.put_batches(
+      learner.with_draws(batching.gather(data, 0, padded))
+    )
+
+  @functools.cached_property
+  def _profile(self) -> Any:
+    learner = self._learner
+    shape = learner.batch_size, *self.network.input_shape
+    data = base.Dataset(
+      "", np.zeros(shape, np.uint8), np.zeros(shape[0], np.int32), ("",)
+    )
+    most = learner.steps_per_dispatch
+    rows = np.resize(np.arange(shape[0], dtype=np.int32), (most, shape[0]))
+    return learners.profile(
+      learner,
+      self.method.selector.profile,
+      self._batches(data, rows, most),
+      self._scope,
+    )
+
+
+def pretrain(
+  network: base.Network,
+  images: np.ndarray,
+  labels: np.ndarray,
+  *,
+  mean: np.ndarray,
+  std: np.ndarray,
+  epochs: int,
+  seed: int,
+  training: base.Training = PRETRAINING,
+) -> tuple[base.Params, base.Stats]:
+  """Trains a network from its first weights, and returns what it learned.
+
+  The last quarter of the epochs has a tenth of the learning rate.
+
+  Args:
+    network: the model.
+    images: [n, ...] raw.
+    labels: [n] classes.
+    mean: of raw inputs.
+    std: of raw inputs.
+    epochs: how many.
+    seed: of first weights and order.
+    training: hyper-parameters.
+
+  Returns:
+    Parameters and running statistics, on the host.
+  """
+  learned = network.init(jax.random.key(seed))
+  late = epochs // 4
+  for part, share in ((epochs - late, 1.0), (late, 0.1)):
+    rate = (training.learning_rate or 0.0) * share
+    student = Student(
+      network,
+      mean=mean,
+      std=std,
+      training=dataclasses.replace(training, learning_rate=rate),
+    )
+    weights = student.begin(*learned)
+    weights = student.retrain(weights, images, labels, part, seed)
+    learned = weights.train.params, weights.train.stats
+  return jax.tree.map(np.asarray, learned)
+
+
+def _check(method: base.Method) -> None:
+  """Refuses what needs whole experiences, or the host's loop."""
+  objective, replay = method.objective, method.replay
+  wrong = {
+    "a memory hierarchy": method.hierarchy is not None,
+    "pruning": method.pruning is not None or method.prune is not None,
+    "weights held at zero": method.sparsity is not None,
+    "examples that leave": method.removal is not None,
+    "columns": method.columns,
+    "new parameters per experience": method.restart,
+    "a training set of its own": method.gather != "current",
+    "a memory that is filled between experiences": (
+      replay.rebuild is not None or replay.when not in ("step", "never")
+    ),
+    "a predictor that reads the memory": method.predictor.reads_memory,
+    "second looks at an experience": any(
+      each is not None
+      for each in (
+        objective.accumulate,
+        objective.review,
+        objective.ahead,
+        objective.behind,
+      )
+    ),
+    f"profile={method.selector.profile} by the clock, which no run repeats": (
+      method.selector.profile not in ("", "analytic")
+    ),
+  }
+  for what, needed in wrong.items():
+    if needed:
+      raise ValueError(
+        f"the recipe needs {what}, which retraining on a stream of frames does "
+        "not have: give one such as finetune, er, freeze or elastic"
+      )

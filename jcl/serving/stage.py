@@ -1,0 +1,146 @@
+"""What runs over drifting streams share: images, networks, first weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from jcl import base, recipes, spec
+from jcl.drift import manifest, rendering, scenarios
+from jcl.networks import catalogue
+from jcl.serving import models, scenes, site, teacher
+from jcl.streams import sources
+
+Role = Literal["student", "teacher"]
+
+
+class Cast(NamedTuple):
+  """Who plays, and what they know ahead of the stream."""
+
+  student: str  # network, such as "slim_resnet18:filters=8"
+  teacher: str
+  stills: tuple[int, int]  # images for the student, per condition for the other
+  epochs: tuple[int, int]  # of training on them
+  classes: int = 9
+  enlarge: int = 1  # times as many pixels along each side
+  recipe: str = "finetune"  # how the student is retrained
+  precision: teacher.Precision = "float32"
+
+
+class Stage:
+  """Makes what many runs need, each thing once.
+
+  For every seed the images are split anew into those that the student learns,
+  those that the teacher learns, and those of the stream. The student learns a
+  clear day, the teacher all conditions.
+
+  Args:
+    source: labelled images.
+    cast: who plays.
+    folder: where learned weights are kept.
+
+  Raises:
+    ValueError: for images, networks or a recipe that do not fit.
+  """
+
+  def __init__(self, source: sources.Source, cast: Cast, folder: Path):
+    self._cast, self._folder = cast, folder
+    self._images, self._labels = scenes.pool(source, cast.classes, cast.enlarge)
+    # The same numbers for all seeds, so that programs are compiled once.
+    mean, std = teacher.standardisation(self._images)
+    self._scale: dict[str, Any] = {"mean": mean, "std": std}
+    self._networks = {
+      "student": self._network(cast.student),
+      "teacher": self._network(cast.teacher),
+    }
+    self.student = models.Student(
+      teacher.precise(self._networks["student"], cast.precision),
+      recipes.build(cast.recipe),
+      **self._scale,
+    )
+    self._rendered: tuple[Any, site.Footage | None] = None, None
+
+  def weights(self, seed: int) -> models.Weights:
+    """Returns the student's weights to begin with."""
+    return self.student.begin(*self.learned("student", seed))
+
+  def labeller(self, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the teacher, from images to classes."""
+    network = teacher.precise(self._networks["teacher"], self._cast.precision)
+    learned = self.learned("teacher", seed)
+    return teacher.Teacher(network, *learned, **self._scale).label
+
+  def script(
+    self,
+    name: str,
+    seed: int,
+    *,
+    fps: int = 30,
+    segment_seconds: int = 60,
+    segments: int = 28,
+  ) -> manifest.Manifest:
+    """Returns what a stream shows; see `scenarios.build`."""
+    return scenarios.build(
+      name,
+      self._labels,
+      self._parts(seed).stream,
+      seed=seed,
+      classes=self._cast.classes,
+      fps=fps,
+      segment_seconds=segment_seconds,
+      segments=segments,
+    )
+
+  def footage(self, script: manifest.Manifest) -> site.Footage:
+    """Returns the frames, rendered; the latest are kept."""
+    key = script.name, script.seed, len(script)
+    kept, footage = self._rendered
+    if footage is None or kept != key:
+      frames = rendering.Frames(self._images, script)[:]
+      footage = site.Footage(frames, script.label, script.fps)
+      self._rendered = key, footage
+    return footage
+
+  def learned(self, role: Role, seed: int) -> tuple[base.Params, base.Stats]:
+    """Returns parameters and statistics, from disk where they are."""
+    network = self._networks[role]
+    kept = self._folder / f"{role}_{seed}.npz"
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    leaves, structure = jax.tree.flatten(shapes)
+    if not kept.exists():
+      kept.parent.mkdir(parents=True, exist_ok=True)
+      partial = kept.with_suffix(".partial.npz")
+      np.savez(partial, *jax.tree.leaves(self._train(role, seed)))
+      partial.replace(kept)
+    with np.load(kept) as arrays:
+      found = [arrays[f"arr_{i}"] for i in range(len(leaves))]
+    return jax.tree.unflatten(structure, found)
+
+  def _train(self, role, seed):
+    is_student, cast = role == "student", self._cast
+    parts = self._parts(seed)
+    stills = scenes.stills(
+      self._labels,
+      parts.pretrain if is_student else parts.teacher,
+      each=cast.stills[not is_student],
+      seed=seed,
+      conditions=scenes.BASE if is_student else scenes.EVERYWHERE,
+    )
+    return models.pretrain(
+      self._networks[role],
+      rendering.Frames(self._images, stills)[:],
+      stills.label,
+      epochs=cast.epochs[not is_student],
+      seed=seed,
+      **self._scale,
+    )
+
+  def _parts(self, seed) -> scenarios.Parts:
+    return scenarios.split(self._labels, seed=seed)
+
+  def _network(self, text) -> base.Network:
+    name, options = spec.parse(text)
+    shape = self._images.shape[1:]
+    return catalogue.build(name, shape, self._cast.classes, **options)

@@ -1,0 +1,235 @@
+"""The driver: who owns which frames, and what nobody may know too early."""
+
+import numpy as np
+import pytest
+import tiny_serving
+
+from jcl.drift import allocation
+from jcl.serving import log, phases, pictures, site, systems, times, virtual
+
+TIMES = tiny_serving.RESNET18
+
+
+def run(system, num=3000, *, student=None, weights=0.8, fps=30, **options):
+  if isinstance(system, str):
+    system = systems.build(system, TIMES)
+  return virtual.run(
+    system,
+    student or tiny_serving.Student(),
+    weights,
+    options.pop("footage", None) or tiny_serving.footage(num, fps),
+    infer=options.pop("infer", TIMES.infer),
+    **options,
+  )
+
+
+def system_of(*given, causal=True):
+  def run_phases(view):
+    del view
+    for phase in given:  # noqa: UP028  an iterator cannot be sent anything
+      yield phase
+
+  return phases.System("made up", run_phases, causal)
+
+
+def labels_of(ids, seconds=1.0):
+  return phases.Phase("label", seconds, phases.Label(lambda view: ids))
+
+
+def retrains(train, seconds=1.0, valid=()):
+  work = phases.Retrain(np.array(train), np.array(valid, int))
+  return phases.Phase("retrain", seconds, work)
+
+
+def test_the_published_timeline():
+  found = run("dacapo:drift=never", 50_400)
+  spans = [(each.kind, each.first, each.stop) for each in found.phases]
+  assert spans[:3] == [
+    ("first_label", 0, 451),
+    ("retrain", 451, 1095),
+    ("label", 1095, 1208),
+  ]
+  expected = allocation.timeline(TIMES.kernels)
+  assert spans == [(e.kind, e.frames.start, e.frames.stop) for e in expected]
+  stops = [stop for _, _, stop in spans]
+  assert [first for _, first, _ in spans] == [0, *stops[:-1]]
+  assert stops[-1] == 50_400
+  assert not found.phases[-1].complete and found.phases[-1].result == {}
+  assert (found.predictions >= 0).all()
+  assert len(found.retrainings) in (66, 67)
+
+
+def test_a_phase_is_served_by_the_weights_at_its_start():
+  student = tiny_serving.Student(gain=0.1)
+  system = system_of(labels_of([0, 1], 1), retrains([0, 1], 2))
+  found = run(system, 150, student=student, weights=0.5)
+  # Frames 30 to 89 are the retraining's own.
+  assert found.versions.tolist() == [0] * 90 + [1] * 60
+  accuracy = found.correct().reshape(-1, 30).mean(axis=1)
+  assert accuracy[-1] > accuracy[0]
+  assert [each.kind for each in found.phases] == ["label", "retrain", "wait"]
+
+
+@pytest.mark.parametrize(
+  "given",
+  [
+    [retrains([0])],  # never labelled
+    [labels_of([5, 6]), retrains([5, 7])],  # one of them was not
+    [labels_of([5]), retrains([5], valid=[6])],
+    [labels_of([40])],  # not there yet
+    [labels_of([-1])],
+    [
+      phases.Phase("look", 1),
+      phases.Phase(
+        "profile", 1, phases.Trials(((np.array([1]), np.array([2])),), 1)
+      ),
+    ],
+  ],
+)
+def test_what_uses_the_future_is_caught(given):
+  with pytest.raises(site.CausalityError):
+    run(system_of(*given))
+
+
+@pytest.mark.parametrize("name", ["pixels", "predictions", "confidence"])
+def test_a_system_cannot_look_at_frames_to_come(name):
+  def look(view):
+    yield phases.Phase("wait", 1)
+    getattr(view, name)(np.arange(view.seen))
+    getattr(view, name)(np.array([view.seen]))
+
+  with pytest.raises(site.CausalityError, match="frames 30 to 30"):
+    run(phases.System("curious", look))
+
+
+def test_labels_that_come_while_training_has_begun_are_too_late():
+  books = site.Site(
+    tiny_serving.Student(),
+    0.5,
+    tiny_serving.footage(100),
+    None,
+    np.ones(100, bool),
+  )
+  books.serve(range(50))
+  books.perform(phases.Label(lambda view: np.arange(10)), 0)
+  work = phases.Retrain(np.arange(10), np.arange(0))
+  with pytest.raises(site.CausalityError, match="from frame 49"):
+    books.perform(work, 49)
+  books.perform(work, 50)
+  books.serve(range(50, 60))
+  books.check()
+  books.versions[-1] = site.Version(born=50, began=49, newest=50)
+  with pytest.raises(site.CausalityError, match="frame 50"):
+    books.check()
+  books.versions[-1] = site.Version(born=70, began=70, newest=0)
+  with pytest.raises(site.CausalityError):
+    books.check()
+  with pytest.raises(site.CausalityError, match="there from frame 70"):
+    books.serve(range(60, 61))
+
+
+def test_frames_that_are_not_served_repeat_what_was():
+  found = run("frozen", 300, infer=1.5 / 30, weights=0.5)
+  assert found.drop_ratio == pytest.approx(0.5)
+  np.testing.assert_array_equal(found.served, np.arange(300) % 2 == 0)
+  np.testing.assert_array_equal(found.predictions[::2], found.predictions[1::2])
+  strict, stale = found.correct("strict"), found.correct()
+  assert not strict[1::2].any() and stale[1::2].any()
+
+
+def test_the_label_source_is_what_trains():
+  found = run("dacapo", labeller=lambda images: np.zeros(len(images), int))
+  share = (tiny_serving.footage(3000).labels == 0).mean()
+  assert found.label_accuracy == pytest.approx(share, abs=0.05)
+  assert found.about["labels"] == "teacher"
+  assert run("dacapo").label_accuracy == 1
+  assert np.isnan(run("frozen").label_accuracy)
+
+
+def test_runs_repeat_themselves():
+  runs = []
+  for _ in range(2):
+    student = tiny_serving.Student(gain=0.01)
+    found = run("dacapo:drift=robust,labels=27", student=student, seed=3)
+    runs.append((found, student.calls))
+  (first, calls), (second, again) = runs
+  np.testing.assert_array_equal(first.correct(), second.correct())
+  assert first.phases == second.phases and calls == again
+  assert len({seed for _, _, seed in calls}) == len(calls)
+
+
+def test_a_log_says_what_it_is_of_and_survives_the_disk(tmp_path):
+  told = []
+  found = run(
+    "dacapo:labels=27",
+    about={"mode": "full"},
+    progress=lambda *done: told.append(done),
+  )
+  assert told[-1] == (3000, 3000) and len(told) == len(found.phases)
+  log.save(found, tmp_path / "run")
+  again = log.load(tmp_path / "run")
+  for name in ("predictions", "truth", "served", "versions"):
+    np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+  assert again.phases == found.phases and again.about == found.about
+  assert again.about == {
+    "system": "dacapo:labels=27",
+    "causal": True,
+    "seed": 0,
+    "fps": 30,
+    "infer_seconds": TIMES.infer,
+    "labels": "oracle",
+    "clock": "virtual",
+    "mode": "full",
+  }
+  assert again.score(300, 2) == found.score(300, 2)
+  (tmp_path / "run.json").write_text('{"phases": []}')
+  with pytest.raises(ValueError, match="damaged"):
+    log.load(tmp_path / "run")
+  with pytest.raises(FileNotFoundError):
+    log.load(tmp_path / "other")
+
+
+def test_bad_input():
+  stuck = system_of(*[phases.Phase("nothing", 0)] * 200)
+  with pytest.raises(ValueError, match="give them seconds"):
+    run(stuck)
+  frames = np.zeros((3, 1, 1, 1), np.uint8)
+  with pytest.raises(ValueError, match="one label per frame|one label per"):
+    site.Footage(frames, np.zeros(2, int))
+  with pytest.raises(ValueError, match="fps=0"):
+    site.Footage(frames, np.zeros(3, int), 0)
+
+
+def test_times_are_those_of_the_published_pair():
+  found = times.published(mode="compat")
+  assert found.infer == 0.022648166
+  assert found.train == 0.993158584
+  assert found.label == 0.034770054
+  assert found.source.endswith("3 + 13 rows")
+  fewer = times.published(mode="compat", more_rows=4)
+  assert fewer.infer < found.infer and fewer.train > found.train
+  with pytest.raises(ValueError, match="more_rows=13"):
+    times.published(more_rows=13)
+  with pytest.raises(ValueError, match="choose from resnet18"):
+    times.published("resnet50")
+  with pytest.raises(ValueError, match="label=0"):
+    times.Times(1, 1, 1, 0)
+  with pytest.raises(ValueError, match="infer=0"):
+    times.Times(0, 1, 1, 1)
+
+
+def test_a_picture_shows_phases_drifts_and_new_weights(tmp_path):
+  logs = {
+    text: run(text, 3000, student=tiny_serving.Student(0.01))
+    for text in ("dacapo:labels=27,threshold=2", "frozen")
+  }
+  drifts = sum(
+    each.drifted for each in logs["dacapo:labels=27,threshold=2"].phases
+  )
+  figure = pictures.picture(logs, 30, span=90, changes=[100, 200], title="two")
+  top, bottom = figure.axes
+  assert len(top.lines) == 2 + 2 and top.get_title() == "two"
+  assert len(bottom.lines[0].get_xdata()) == drifts > 0
+  figure.savefig(tmp_path / "two.png")
+  with pytest.raises(ValueError, match="span=0"):
+    pictures.picture(logs, 30, span=0)
