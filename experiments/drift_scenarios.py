@@ -71,9 +71,9 @@ PROTOCOLS = {
     "fashion_mnist",
     stage.Cast(
       "slim_resnet18:filters=8",
-      "slim_resnet18:filters=16",
-      stills=(8000, 1500),
-      epochs=(4, 4),
+      "slim_resnet18:filters=12",
+      stills=(12000, 1500),
+      epochs=(4, 8),
     ),
   ),
   "cifar100": Protocol(

@@ -181,7 +181,8 @@ class Student:
         state, info = program.call(
           key, state, batches, np.int32(len(part)), self._scope
         )
-        losses.append(info.loss)
+        # Waited for, so that frames in between find the device free.
+        losses.append(jax.block_until_ready(info.loss))
       if not np.isfinite(np.concatenate([np.zeros(1), *losses])).all():
         raise ArithmeticError(
           f"the loss of epoch {epoch} is not finite: give a lower learning_rate"

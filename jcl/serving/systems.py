@@ -31,7 +31,7 @@ def dacapo(
   drift: Drift = "paper",
   threshold: float = detection.THRESHOLD,
   level: float = detection.LEVEL,
-  design: float = 2.0,
+  design: float = 3.0,
   epochs: int = 1,
   compat: bool = False,
 ) -> System:
@@ -54,7 +54,7 @@ def dacapo(
     threshold: for "paper", in percentage points.
     level: for "robust", share of false alarms.
     design: for "robust", see `detection.robust`: frames of one object are right
-      or wrong together.
+      or wrong together, and of twenty in a row about three are labelled.
     epochs: of a retraining.
     compat: draws and strides exactly as published.
 

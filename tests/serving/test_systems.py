@@ -58,7 +58,7 @@ def test_drift_empties_the_buffer_and_labels_more(drift, compat):
   first = extra[0]
   assert first.drifted and first.first >= 3000
   assert first.result["labelled"] == 324
-  assert first.note["acc_label"] < 90 and first.note["acc_valid"] == 100
+  assert first.note["acc_label"] < 90 and first.note["acc_valid"] > 95
   assert ("p" in first.note) == (drift == "robust")
   assert all("drift" in each.note for each in found.decisions)
   kinds = [each.kind for each in found.phases]
