@@ -8,6 +8,9 @@ half the memory or less. Questions, of the same network and pre-training:
   accuracy   class- and task-incremental, of all rows at two image sizes
   steps      time, operations and peak bytes of a step, against plain SGD
 
+In `lightcl` and `finetune:current=True` the classes of an experience compete
+among themselves, as in the paper; `lightcl:beta=0.0` has no anchors.
+
 Rows are recipes; behind a "|" stands how the trunk's output is kept, such as
 `lightcl|raw`, which then is computed once per example.
 
@@ -41,6 +44,7 @@ from jcl.train import gather
 
 ROWS = (
   "finetune",
+  "finetune:current=True",
   "joint",
   "ewc:strength=10",
   "lwf",
@@ -55,6 +59,7 @@ ROWS = (
   "sparcl:buffer=15,minibatch=15,replay=er",
   "freeze",
   "lightcl",
+  "lightcl:beta=0.0",
   "lightcl|raw",
   "lightcl:published=True",
   "lightcl_sparse",

@@ -6,13 +6,14 @@ from jcl.replay import nothing
 from jcl.selection import fixed
 
 
-def finetune() -> base.Method:
+def finetune(*, current: bool = False) -> base.Method:
   """Lower bound: learns each experience as if there were no other.
 
-  Semantics: cross-entropy on the current batch, no memory.
+  Semantics: cross-entropy on the current batch, no memory. With `current` only
+  the experience's own classes compete in it, not all outputs in play.
   """
   return base.Method(
-    objective=supervised.cross_entropy(),
+    objective=supervised.cross_entropy(current),
     replay=nothing.none(),
     selector=fixed.everything(),
     predictor=predictors.logits(),
