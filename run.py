@@ -319,11 +319,9 @@ def _learn() -> int:
     columns: _network(stream, columns)
     for columns in {method.columns for method in methods}
   }
-  if before is not None:  # for the checks ahead of all work
-    networks = {
-      columns: dataclasses.replace(network, pretrained=True)
-      for columns, network in networks.items()
-    }
+  if before is not None and False in networks:
+    # For the checks ahead of all work.
+    networks[False] = dataclasses.replace(networks[False], pretrained=True)
   # Building every kind of run once tells mistakes before any work; each run is
   # built again when its turn comes, since its clock starts then.
   first = {

@@ -262,7 +262,7 @@ class Selector(NamedTuple):
   update: Callable[[Key, Any, Probe], Any]
   choose: Callable[[Any, Network, Any, float], Selection]
   every: int = 0  # epochs between choices; 0: one per experience
-  num_probes: int = 0  # batches that `update` wants; 0: it is not called
+  num_probes: int = 0  # batches of the probe; 0: `update` gets None for it
   profile: Literal["", "analytic", "timed", "calibrated"] = ""
   slots: Literal["drop", "keep", "decay", "reset"] = "drop"
   # Whether a choice trains at once, its compile being waited for.

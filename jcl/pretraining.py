@@ -4,6 +4,7 @@ For streams that no learned weights are at hand for: the first classes are
 learned at once, and the others arrive as a stream.
 """
 
+from collections.abc import Callable
 import os
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,8 @@ def learned(
     options: how to carry it out; None: as runs are by default.
     **training: fields of `base.Training`.
   """
-  kept = Path(folder) / "weights.npz"
-  shapes = jax.eval_shape(network.init, jax.random.key(0))
-  leaves, structure = jax.tree.flatten(shapes)
-  if not kept.exists():
+
+  def learn():
     stream = scenarios.class_incremental(source, tasks=1)
     done = session.learn(
       stream,
@@ -97,17 +96,42 @@ def learned(
       **training,
     )
     train = done.state.train
-    found = jax.tree.leaves((train.params, train.stats))
-    partial = kept.with_suffix(".partial.npz")
-    np.savez(partial, *map(np.asarray, found), accuracy=done.average_accuracy)
-    partial.replace(kept)
-  with np.load(kept) as arrays:
+    return (train.params, train.stats), {"accuracy": done.average_accuracy}
+
+  return kept(Path(folder) / "weights.npz", network, learn)
+
+
+def kept(
+  path: Path,
+  network: base.Network,
+  learn: Callable[[], tuple[tuple[base.Params, base.Stats], dict[str, float]]],
+) -> tuple[base.Params, base.Stats]:
+  """Returns a network's weights from a file, learned first where it is not.
+
+  Args:
+    path: of the file, .npz.
+    network: whose weights they are.
+    learn: returns them, with figures to keep beside them.
+
+  Raises:
+    ValueError: for a file of another network's weights.
+  """
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  leaves, structure = jax.tree.flatten(shapes)
+  if not path.exists():
+    weights, figures = learn()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npz")
+    found = map(np.asarray, jax.tree.leaves(weights))
+    np.savez(partial, *found, **figures)  # type: ignore[arg-type]
+    partial.replace(path)
+  with np.load(path) as arrays:
     names = [f"arr_{i}" for i in range(len(leaves))]
     if [arrays[n].shape for n in names if n in arrays] != [
       leaf.shape for leaf in leaves
     ]:
       raise ValueError(
-        f"{kept} holds weights of another network than {network.name!r}: give "
+        f"{path} holds weights of another network than {network.name!r}: give "
         "another folder, or remove it"
       )
     return jax.tree.unflatten(structure, [arrays[n] for n in names])

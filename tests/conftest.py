@@ -4,6 +4,7 @@ import functools
 import os
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
@@ -23,6 +24,10 @@ for option, value in {
 }.items():
   jax.config.update(option, value)
   os.environ[option.upper()] = str(value)
+
+# A checkout passes or fails the same way each time it is tested.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

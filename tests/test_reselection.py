@@ -183,7 +183,8 @@ def test_probing_leaves_no_trace():
   setting = assemble(num_probes=0)
   turns = iter(script)
   forced = setting.learner.method.selector._replace(
-    choose=lambda *_: base.Selection(next(turns))
+    update=lambda key, state, probe: state,
+    choose=lambda *_: base.Selection(next(turns)),
   )
   setting.learner.method = setting.learner.method._replace(selector=forced)
   other = play(setting).state

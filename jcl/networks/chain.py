@@ -46,10 +46,10 @@ def chain(
   names = tuple(unit for unit, _ in units)
   if not names or len(set(names)) < len(names):
     raise ValueError(f"{name}: unit names must differ, got {list(names)}")
-  inputs = _input_shapes(name, units, tuple(input_shape), num_classes)
+  inputs, sown = _traced(name, units, tuple(input_shape), num_classes)
   blocks = tuple(
-    _block(unit, module, x)
-    for (unit, module), x in zip(units, inputs, strict=True)
+    _block(unit, module, places)
+    for (unit, module), places in zip(units, sown, strict=True)
   )
 
   def init(key):
@@ -86,7 +86,7 @@ def chain(
   )
 
 
-def _block(name: str, module: nn.Module, x) -> base.Block:
+def _block(name: str, module: nn.Module, places) -> base.Block:
   def run(params, stats, x, training, key, more):
     rngs = None if key is None else {"dropout": key}
     x, updated = module.apply(
@@ -106,13 +106,17 @@ def _block(name: str, module: nn.Module, x) -> base.Block:
   def watched(params, stats, x, training, key):
     return run(params, stats, x, training, key, (_PLACES,))
 
-  return base.Block(name, apply, watched, _sown(module, x))
+  return base.Block(name, apply, watched, places)
 
 
-def _input_shapes(name, units, input_shape, num_classes):
-  """Returns what each unit reads, as shapes, and checks what comes out."""
+def _traced(name, units, input_shape, num_classes):
+  """Checks what comes out of the units, as shapes.
+
+  Returns what each unit reads and the names of what it sows, in the order of
+  execution.
+  """
   x = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
-  inputs = []
+  inputs, sown = [], []
   for index, (unit, module) in enumerate(units):
     if index == len(units) - 1 and index > 0 and len(x.shape) != 2:
       raise ValueError(
@@ -120,28 +124,20 @@ def _input_shapes(name, units, input_shape, num_classes):
         f"[B, D], got shape {x.shape}; flatten or pool in it"
       )
     inputs.append(x)
-    x, _ = jax.eval_shape(
-      lambda key, x, module=module: module.init_with_output(key, x, False),
-      jax.random.key(0),
-      x,
-    )
+    names: list[str] = []
+
+    # What leaves a trace has its keys sorted, so names are taken inside.
+    def run(key, x, module=module, names=names):
+      x, variables = module.init_with_output(key, x, False, mutable=True)
+      found = variables.get(_PLACES, {})
+      names.extend(k for k, value in found.items() if isinstance(value, tuple))
+      return x
+
+    x = jax.eval_shape(run, jax.random.key(0), x)
+    sown.append(tuple(names))
     if not isinstance(x, jax.ShapeDtypeStruct):
       raise ValueError(
         f"{name}: unit {unit!r} must return one array, got {type(x).__name__}"
       )
   check.logits(name, x, num_classes)
-  return inputs
-
-
-def _sown(module: nn.Module, x) -> tuple[str, ...]:
-  """Names what a module sows, in the order of execution."""
-  found = jax.eval_shape(
-    lambda key, x: module.init_with_output(
-      key, x, False, mutable=["params", "batch_stats", _PLACES]
-    )[1].get(_PLACES, {}),
-    jax.random.key(0),
-    x,
-  )
-  return tuple(
-    name for name, value in found.items() if isinstance(value, tuple)
-  )
+  return inputs, sown

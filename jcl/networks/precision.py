@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.networks import blocks as blocks_lib
 
 
 def with_precision(
@@ -42,7 +44,9 @@ def with_precision(
   if blocks is not None:
     last = len(blocks) - 1
     blocks = tuple(
-      dataclasses.replace(block, apply=_block(block.apply, index == last))
+      blocks_lib.changed(
+        block, functools.partial(_block, is_last=index == last)
+      )
       for index, block in enumerate(blocks)
     )
   return dataclasses.replace(network, apply=apply, blocks=blocks)
@@ -50,10 +54,11 @@ def with_precision(
 
 def _block(apply_fn: Callable[..., Any], is_last: bool) -> Callable[..., Any]:
   def apply(params, stats, x, training, key):
-    x, updated = apply_fn(
+    x, updated, *seen = apply_fn(
       _to(params, jnp.bfloat16), stats, _half(x), training, key
     )
-    return x.astype(jnp.float32) if is_last else x, _like(updated, stats)
+    x = x.astype(jnp.float32) if is_last else x
+    return x, _like(updated, stats), *_to(seen, jnp.float32)
 
   return apply
 

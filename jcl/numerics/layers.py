@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.networks import blocks as blocks_lib
 from jcl.numerics import mx, products
 
 
@@ -73,8 +74,7 @@ def policy(
       "compute in an MX format; build the network of such layers"
     )
   blocks = network.blocks and tuple(
-    dataclasses.replace(each, apply=block(each.apply))
-    for each in network.blocks
+    blocks_lib.changed(each, block) for each in network.blocks
   )
   return dataclasses.replace(network, apply=apply, blocks=blocks)
 

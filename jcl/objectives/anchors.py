@@ -81,9 +81,8 @@ def anchored(
     layout = _layout(network, settings)
     x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
     params, stats = jax.eval_shape(network.init, jax.random.key(0))
-    wanted = (layout.below, *layout.taps) if layout.below else layout.taps
     out = jax.eval_shape(
-      lambda *args: network.apply(*args, taps=wanted), params, stats, x
+      lambda *args: network.apply(*args, taps=layout.wanted), params, stats, x
     )
     shapes = [out.taps[tap].shape[1:] for tap in layout.taps]
     held = out.taps[layout.below] if layout.below else x
@@ -107,8 +106,7 @@ def anchored(
     layout = _layout(forward.network, settings)
     chosen = memory[0] if source == "old" else batch
     x = jnp.asarray(chosen.x[:count], jnp.float32)
-    wanted = (layout.below, *layout.taps) if layout.below else layout.taps
-    out = forward(params, stats, x, key, taps=wanted)
+    out = forward(params, stats, x, key, taps=layout.wanted)
     state = state._replace(
       held=out.taps[layout.below] if layout.below else x,
       weight=jnp.where(scope.task > 0, chosen.weight[:count], 0.0),
@@ -198,6 +196,10 @@ class _Layout(NamedTuple):
   first: int  # unit from which training begins
   taps: tuple[str, ...]
   below: str | None  # unit whose output is kept instead of inputs
+
+  @property
+  def wanted(self) -> tuple[str, ...]:
+    return (self.below, *self.taps) if self.below else self.taps
 
 
 def _layout(network: base.Network, settings: _Settings) -> _Layout:
@@ -318,12 +320,7 @@ def _check(beta, ratio, count, cap, source, inner) -> None:
       "source='old' takes anchors from a memory, and the loss replays none: "
       "give a buffer, or source='new'"
     )
-  hooks = (inner.track, inner.begin, inner.accumulate, inner.finish)
-  if any(hooks) or inner.init({}, {}) != ():
-    raise ValueError(
-      "inner must remember nothing between steps, such as "
-      "supervised.experience_replay()"
-    )
+  supervised.without_state(inner)
 
 
 def density(state: Any) -> tuple[float, ...]:

@@ -149,12 +149,7 @@ def _kernels(arrays) -> Slices:
 
 
 def _check(inner, ratio, strength, first_loss):
-  hooks = (inner.track, inner.begin, inner.accumulate, inner.finish)
-  if any(hooks) or inner.init({}, {}) != ():
-    raise ValueError(
-      "inner must remember nothing between steps, such as "
-      "supervised.experience_replay(): penalties do not nest"
-    )
+  supervised.without_state(inner)
   if not 0 <= ratio < 1:
     raise ValueError(f"ratio is {ratio}: give a number in [0, 1), such as 0.2")
   if strength is not None and not 0 <= strength < math.inf:

@@ -223,12 +223,7 @@ def _copy(tree):
 
 
 def _check(inner, **factors):
-  hooks = (inner.track, inner.begin, inner.accumulate, inner.finish)
-  if any(hooks) or inner.init({}, {}) != ():
-    raise ValueError(
-      "inner must remember nothing between steps, such as "
-      "supervised.experience_replay(): penalties do not nest"
-    )
+  supervised.without_state(inner)
   for name, value in factors.items():
     if value < 0:
       raise ValueError(f"{name} is {value}: give a number from 0")

@@ -6,6 +6,16 @@ from jcl import base
 from jcl.objectives import batches, losses
 
 
+def without_state(inner: base.Objective) -> None:
+  """Raises ValueError where an objective remembers anything between steps."""
+  hooks = (inner.track, inner.begin, inner.accumulate, inner.finish)
+  if any(hooks) or inner.init({}, {}) != ():
+    raise ValueError(
+      "inner must remember nothing between steps, such as "
+      "supervised.experience_replay(): penalties do not nest"
+    )
+
+
 def cross_entropy(current: bool = False) -> base.Objective:
   """Learns the current batch and nothing else.
 

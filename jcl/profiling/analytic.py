@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from jcl import base
+from jcl.kernels import lowering
 from jcl.profiling import operations
 from jcl.selection import mask, times
 from jcl.train import step
@@ -316,7 +317,7 @@ def measure_rates(rounds: int = 20) -> Rates:
     return sum(map(operations.flops, program.operations)) / run(fn, *args)
 
   def run(fn, *args):
-    return _median(jax.jit(fn).lower(*args).compile(), args, rounds)
+    return _median(lowering.lower(fn, args).compile(), args, rounds)
 
   moved = 3.0 * vector.size * vector.dtype.itemsize
   return Rates(
@@ -325,7 +326,7 @@ def measure_rates(rounds: int = 20) -> Rates:
     ),
     bytes_per_second=moved / run(jnp.add, vector, vector),
     seconds_per_op=run(chain, jnp.ones((8, 8))) / links,
-    expands_groups=jax.default_backend() == "cpu",
+    expands_groups=jax.default_backend() == "cpu" and bool(lowering.why_not()),
     grouped_flops_per_second=rate(convolve, images[:4], kernel[:, :, :1]),
   )
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jcl import base
+from jcl.kernels import lowering
 from jcl.profiling import analytic, calibrated
 from jcl.selection import mask, times
 from jcl.train import step
@@ -219,7 +220,7 @@ def _pull(apply, argnums, grad, *args):
 
 
 def _compiled(fn: Callable[..., Any], *args: Any) -> Callable[[], None]:
-  call = jax.jit(fn).lower(*args).compile()
+  call = lowering.lower(fn, args).compile()
 
   def run():
     jax.block_until_ready(call(*args))

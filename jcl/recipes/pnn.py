@@ -1,11 +1,9 @@
 """Progressive neural networks."""
 
-import numpy as np
-
 from jcl import base
 from jcl.objectives import supervised
 from jcl.recipes import bounds
-from jcl.selection import mask
+from jcl.selection import fixed, mask
 
 
 def pnn() -> base.Method:
@@ -23,30 +21,18 @@ def pnn() -> base.Method:
   """
   return bounds.finetune()._replace(
     objective=supervised.cross_entropy(current=True),
-    selector=_newest_column(),
+    selector=fixed.by_experience(_own_column),
     columns=True,
   )
 
 
-def _newest_column() -> base.Selector:
-  """Trains column t in experience t; the state counts the choices so far."""
-
-  def choose(state, network, times, budget):
-    del times, budget
-    own = f"column_{int(state) - 1}"
-    if own not in network.units:
-      raise ValueError(
-        f"network {network.name!r} has no {own}, which experience "
-        f"{int(state) - 1} is to train: build it with "
-        "progressive.progressive(column, stream.example_shape, "
-        "stream.task_classes), which has a column for every experience"
-      )
-    return mask.select(network, lambda tensor: tensor.unit == own)
-
-  return base.Selector(
-    init=lambda params: np.int32(0),
-    update=lambda key, state, probe: np.int32(state + 1),
-    choose=choose,
-    num_probes=1,  # not looked at, but without one there is no update
-    prompt=True,
-  )
+def _own_column(network: base.Network, experience: int) -> base.Selection:
+  own = f"column_{experience}"
+  if own not in network.units:
+    raise ValueError(
+      f"network {network.name!r} has no {own}, which experience {experience} "
+      "is to train: build it with progressive.progressive(column, "
+      "stream.example_shape, stream.task_classes), which has a column for "
+      "every experience"
+    )
+  return mask.select(network, lambda tensor: tensor.unit == own)

@@ -243,7 +243,9 @@ def _restored(memory: Any) -> Any:
     return [_restored(item) for item in memory]
   if isinstance(memory, dict):
     return {
-      name: _number(item) if name in _DECIDED else _restored(item)
+      name: _number(item)
+      if name in _DECIDED and (item is None or isinstance(item, str))
+      else _restored(item)
       for name, item in memory.items()
     }
   return memory

@@ -52,20 +52,29 @@ def frozen_once_trained(until: str | int | float) -> base.Selector:
   """Freezes as `frozen_prefix`, but not before there is something to keep.
 
   A network without learned weights trains as a whole in its first experience.
-  The state counts the choices so far.
   """
 
-  def choose(state, network, times, budget):
-    del times, budget
-    if int(state) == 1 and not network.pretrained:
+  def choose(network, experience):
+    if experience == 0 and not network.pretrained:
       return mask.everything(network)
     return _from(network, first_trained(network, until))
 
+  return by_experience(choose)
+
+
+def by_experience(
+  choose: Callable[[base.Network, int], base.Selection],
+) -> base.Selector:
+  """Selects anew in each experience, from the network and its number, from 0.
+
+  The state counts the choices so far.
+  """
   return base.Selector(
     init=lambda params: np.int32(0),
     update=lambda key, state, probe: np.int32(state + 1),
-    choose=choose,
-    num_probes=1,  # not looked at, but without one there is no update
+    choose=lambda state, network, times, budget: choose(
+      network, int(state) - 1
+    ),
     prompt=True,
   )
 

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 
-from jcl import base, recipes, spec
+from jcl import base, pretraining, recipes, spec
 from jcl.drift import manifest, rendering, scenarios
 from jcl.networks import catalogue
 from jcl.serving import models, scenes, site, teacher
@@ -105,18 +104,11 @@ class Stage:
 
   def learned(self, role: Role, seed: int) -> tuple[base.Params, base.Stats]:
     """Returns parameters and statistics, from disk where they are."""
-    network = self._networks[role]
-    kept = self._folder / f"{role}_{seed}.npz"
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
-    leaves, structure = jax.tree.flatten(shapes)
-    if not kept.exists():
-      kept.parent.mkdir(parents=True, exist_ok=True)
-      partial = kept.with_suffix(".partial.npz")
-      np.savez(partial, *jax.tree.leaves(self._train(role, seed)))
-      partial.replace(kept)
-    with np.load(kept) as arrays:
-      found = [arrays[f"arr_{i}"] for i in range(len(leaves))]
-    return jax.tree.unflatten(structure, found)
+    return pretraining.kept(
+      self._folder / f"{role}_{seed}.npz",
+      self._networks[role],
+      lambda: (self._train(role, seed), {}),
+    )
 
   def _train(self, role, seed):
     is_student, cast = role == "student", self._cast

@@ -8,10 +8,9 @@ import threading
 import time
 from typing import Any
 
-import jax
-
 from jcl.cost import count
 from jcl.cost import ledger as ledger_lib
+from jcl.kernels import lowering
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +32,12 @@ def compile_program(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Program:
     **jit: options of `jax.jit`.
   """
   start = time.perf_counter()
-  lowered = jax.jit(fn, **jit).lower(*shapes)
+  lowered = lowering.lower(fn, shapes, **jit)
   call = lowered.compile()
   seconds = time.perf_counter() - start
-  return Program(call, count.of_compiled(call), seconds, lowered.out_info)
+  cost = count.of_compiled(call)
+  cost = dataclasses.replace(cost, flops=cost.flops + lowering.flops(call))
+  return Program(call, cost, seconds, lowered.out_info)
 
 
 class Compiler:

@@ -53,11 +53,10 @@ def choose(
   """
   selector = learner.method.selector
   with learner.ledger.timed("probe"):
-    scored = state.selector
+    shown = None
     if selector.num_probes:
       shown = probe(learner, state, batches, scope)
-      scored = selector.update(key, scored, shown)
-      scored = learner.put(scored)
+    scored = learner.put(selector.update(key, state.selector, shown))
     chosen = selector.choose(scored, learner.network, times, budget)
   mask.check(learner.network, chosen)
   return state._replace(selector=scored), chosen

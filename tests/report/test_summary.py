@@ -14,6 +14,7 @@ from jcl.report import summary
 
 NUMBERS = st.floats(allow_subnormal=False)
 COSTS = st.builds(base.Cost, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+SIZES = st.integers() | st.lists(st.integers())
 RECORDS = st.builds(
   base.Record,
   experience=st.integers(0, 9),
@@ -34,7 +35,8 @@ RECORDS = st.builds(
   accuracy=st.tuples(NUMBERS, NUMBERS),
   accuracy_task=st.tuples(NUMBERS, NUMBERS),
   accuracy_class=st.tuples(NUMBERS),
-  memory=st.dictionaries(st.text(), st.integers() | st.lists(st.integers())),
+  memory=st.dictionaries(st.text(), SIZES)
+  | st.dictionaries(st.sampled_from(["seconds", "swap"]), SIZES | NUMBERS),
   costs=st.dictionaries(st.text(), COSTS),
   peak_bytes=st.integers(),
 )

@@ -1,0 +1,142 @@
+"""Programs whose convolutions are kernels of oneDNN, where that is faster.
+
+The programs' own operations stay `jax.lax.conv_general_dilated`, so that
+whatever JAX does with these, such as differentiating, batching and
+rematerialising, is done as ever; it is only when a program is put into terms of
+XLA that its convolutions are.
+"""
+
+from collections.abc import Callable
+import functools
+import hashlib
+import importlib.util
+import platform
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jcl.kernels import bridge, choice, onednn
+from jcl.kernels import problem as problem_lib
+
+try:  # no public interface of JAX takes lowering rules for one program alone
+  from jax._src.interpreters import mlir
+  from jax._src.lax import convolution as lax_convolution
+except ImportError:
+  mlir = lax_convolution = None  # type: ignore[assignment]
+
+_GEOMETRY = (
+  "window_strides",
+  "padding",
+  "lhs_dilation",
+  "rhs_dilation",
+  "dimension_numbers",
+  "feature_group_count",
+  "batch_group_count",
+)
+
+
+@functools.cache
+def why_not() -> str:
+  """Says why programs here are left to XLA; empty where they are not."""
+  if jax.default_backend() != "cpu":
+    return f"it runs on a {jax.default_backend()}"
+  if platform.machine().lower() not in ("x86_64", "amd64"):
+    return f"oneDNN has no kernels for {platform.machine()}"
+  if mlir is None:
+    return f"jax {jax.__version__} keeps lowering rules elsewhere"
+  if importlib.util.find_spec("numba") is None:
+    return "numba is not installed: pip install 'jcl[cpu]'"
+  try:
+    onednn.library()
+  except onednn.Missing as error:
+    return str(error)
+  return ""
+
+
+def lower(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Any:
+  """Returns `jax.jit(fn, **jit).lower(*shapes)`, with the faster kernels.
+
+  Programs for several devices are XLA's alone, which can divide them.
+
+  Args:
+    fn: a pure function.
+    shapes: its arguments, arrays or `jax.ShapeDtypeStruct`s.
+    **jit: options of `jax.jit`.
+  """
+  traced = jax.jit(fn, **jit).trace(*shapes)
+  if why_not() or jax.device_count() > 1:
+    return traced.lower()
+  rules = ((jax.lax.conv_general_dilated_p, _lower),)
+  return traced.lower(
+    _private_parameters=mlir.LoweringParameters(override_lowering_rules=rules)
+  )
+
+
+def flops(compiled: Any) -> float:
+  """Returns operations of a compiled program's kernels, which XLA leaves out.
+
+  As XLA counts them: products with padding are none, and what a loop holds
+  counts once.
+  """
+  if why_not() or not _known:
+    return 0.0
+  numbers = re.findall(
+    rf'custom_call_target="{bridge.TARGET}".*?plan = (-?\d+)',
+    compiled.as_text(),
+  )
+  return sum(_known[int(number)].flops for number in numbers)
+
+
+_known: dict[int, problem_lib.Problem] = {}
+
+
+def number_of(problem: problem_lib.Problem) -> int:
+  """Returns a number, the same in all processes, that stands for a problem."""
+  digest = hashlib.blake2b(repr(problem).encode(), digest_size=8).digest()
+  return int.from_bytes(digest, "little") >> 2 or 1
+
+
+def _planned(shapes, dtypes, params) -> tuple[int, onednn.Plan] | None:
+  if any(dtype != jnp.float32 for dtype in dtypes):
+    return None
+  problem = problem_lib.read(shapes, **{k: params[k] for k in _GEOMETRY})
+  if problem is None or not choice.pays(problem):
+    return None
+  try:
+    plan = onednn.plan(problem, choice.shares(problem))
+  except onednn.Missing:
+    return None
+  number = number_of(problem)
+  bridge.plans().add(number, plan)
+  _known[number] = problem
+  return number, plan
+
+
+def _lower(ctx, lhs, rhs, **params):
+  (left, right), (out,) = ctx.avals_in, ctx.avals_out
+  found = _planned(
+    (left.shape, right.shape, out.shape),
+    (left.dtype, right.dtype, out.dtype),
+    params,
+  )
+  if found is None:
+    return lax_convolution._conv_general_dilated_lower(
+      ctx, lhs, rhs, expand_complex_convolutions=True, **params
+    )
+  number, plan = found
+  mirrored = any(step > 1 for step in params["lhs_dilation"])
+
+  def call(lhs, rhs):
+    if mirrored:
+      rhs = jax.lax.rev(rhs, params["dimension_numbers"].rhs_spec[2:])
+    results = (
+      jax.ShapeDtypeStruct(out.shape, out.dtype),
+      jax.ShapeDtypeStruct((max(plan.scratch, 1),), jnp.uint8),
+    )
+    return jax.ffi.ffi_call(bridge.TARGET, results)(
+      lhs, rhs, plan=jnp.int64.dtype.type(number)
+    )[0]
+
+  return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs)
