@@ -24,6 +24,7 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.generality import follow
 from jcl.hierarchy import limits
+from jcl.kernels import lowering
 from jcl.latents import stream as latent_streams
 from jcl.meters import meter as meters
 from jcl.networks import shrink
@@ -456,7 +457,10 @@ def _cached(latents) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
   import importlib.metadata as metadata
 
-  found = {"python": platform.python_version()}
+  found = {
+    "python": platform.python_version(),
+    "convolutions": lowering.describe(),
+  }
   for name in ("jcl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"):
     with contextlib.suppress(metadata.PackageNotFoundError):
       found[name] = metadata.version(name)

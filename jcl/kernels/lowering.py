@@ -10,6 +10,7 @@ from collections.abc import Callable
 import functools
 import hashlib
 import importlib.util
+import os
 import platform
 import re
 from typing import Any
@@ -26,6 +27,7 @@ try:  # no public interface of JAX takes lowering rules for one program alone
 except ImportError:
   mlir = lax_convolution = None  # type: ignore[assignment]
 
+_CHOICE = "JCL_CONVOLUTIONS"
 _GEOMETRY = (
   "window_strides",
   "padding",
@@ -39,7 +41,15 @@ _GEOMETRY = (
 
 @functools.cache
 def why_not() -> str:
-  """Says why programs here are left to XLA; empty where they are not."""
+  """Says why programs here are left to XLA; empty where they are not.
+
+  The environment's variable `JCL_CONVOLUTIONS=xla` leaves them to it.
+  """
+  asked = os.environ.get(_CHOICE, "auto")
+  if asked not in ("auto", "xla"):
+    raise ValueError(f"{_CHOICE}={asked!r}: write auto or xla")
+  if asked == "xla":
+    return f"{_CHOICE}=xla"
   if jax.default_backend() != "cpu":
     return f"it runs on a {jax.default_backend()}"
   if platform.machine().lower() not in ("x86_64", "amd64"):
@@ -53,6 +63,12 @@ def why_not() -> str:
   except onednn.Missing as error:
     return str(error)
   return ""
+
+
+def describe() -> str:
+  """Says what convolves here, in half a line."""
+  reason = why_not()
+  return f"XLA ({reason})" if reason else onednn.describe()
 
 
 def lower(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Any:

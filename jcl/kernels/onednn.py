@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import ctypes
 import functools
 import math
+import os
 from pathlib import Path
 import site
 import sys
@@ -38,6 +39,7 @@ _ARGUMENT_SCRATCHPAD = 80
 LEFT, RIGHT, OUT, SCRATCH = range(4)  # buffers of a plan
 _ALIGNMENT = 64
 
+_WAITING = "OMP_WAIT_POLICY"
 _Handle = ctypes.c_void_p
 
 
@@ -73,14 +75,29 @@ class Missing(Exception):
 @functools.cache
 def library() -> ctypes.CDLL:
   """Loads the library; Missing where it cannot be."""
+  path, policy = _path(), os.environ.get(_WAITING)
+  # Threads that wait are to sleep: where others want the cores too, one that
+  # spins keeps off the very thread it waits for. Read as the library loads.
+  os.environ.setdefault(_WAITING, "passive")
   try:
-    found = ctypes.CDLL(str(_path()))
+    found = ctypes.CDLL(str(path))
   except OSError as error:  # such as a system without libgomp
     raise Missing(str(error)) from None
-  for name in ("memory_desc_get_size",):
-    getattr(found, f"dnnl_{name}").restype = ctypes.c_size_t
+  finally:
+    if policy is None:
+      del os.environ[_WAITING]
+  found.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
+  found.dnnl_version.restype = ctypes.POINTER(ctypes.c_int * 3)
   found.dnnl_primitive_desc_query_md.restype = _Handle
   return found
+
+
+def describe() -> str:
+  """Says which version there is, and how many threads it has."""
+  found = library()
+  numbers = found.dnnl_version().contents
+  threads = found.omp_get_max_threads()
+  return f"oneDNN {numbers[0]}.{numbers[1]}.{numbers[2]} ({threads} threads)"
 
 
 def engine() -> int:

@@ -20,6 +20,7 @@ import jaxlib
 import numpy as np
 
 from jcl import base
+from jcl.kernels import lowering
 from jcl.selection import times
 
 _FORMAT = 1  # of the files; another number is measured anew
@@ -53,6 +54,7 @@ def key(
     "jax": jax.__version__,
     "jaxlib": jaxlib.__version__,
     "jcl": _version(),
+    "convolutions": lowering.describe(),
     **more,
   }
 
