@@ -10,6 +10,7 @@ experience replay and, beside it, by plain fine-tuning.
   python run.py --estimate            what it would take, without learning
   python run.py --list                every recipe, data set, stream, model
   python run.py report DIR...         rebuilds the report of finished runs
+  python run.py serve dacapo frozen   serves a drifting stream while learning
 
 Choices take options in one notation, `name:option=value,option=value`. The
 fields of the hyper-parameters are options of every recipe, so that runs beside
@@ -236,6 +237,37 @@ _ESTIMATE = flags.DEFINE_bool(
   "estimate", False, "print what the run would take and stop"
 )
 
+_SCENARIOS = flags.DEFINE_list(
+  "scenario", ["S6"], "serve: streams, of none, S1 to S6, ES1 and ES2"
+)
+_TEACHER = flags.DEFINE_string(
+  "teacher", "", "serve: network that labels; default larger than the student"
+)
+_RETRAIN = flags.DEFINE_string(
+  "retrain",
+  "finetune",
+  "serve: recipe of retraining, such as freeze:until=0.5 or elastic:rho=0.5",
+)
+_ORACLE = flags.DEFINE_bool(
+  "oracle", False, "serve: have the truth label instead of the teacher"
+)
+_PAIR = flags.DEFINE_enum(
+  "pair",
+  "resnet18",
+  ["resnet18", "resnet34", "vit_b32"],
+  "serve: published student for whose work, and its teacher's, time passes",
+)
+_FPS = flags.DEFINE_integer(
+  "fps", 30, "serve: frames per second", lower_bound=1
+)
+_SEGMENT_SECONDS = flags.DEFINE_integer(
+  "segment_seconds",
+  60,
+  "serve: of a segment, 28 of which make a stream; "
+  "systems count in seconds and labels, which are to be given with it",
+  lower_bound=5,
+)
+
 # Passes over an experience where neither flag nor recipe names them.
 _EPOCHS_BY_DATA = {"digits": 10}
 
@@ -251,10 +283,12 @@ def main(argv: list[str]) -> int:
   try:
     if argv[1:2] == ["report"]:
       return _report([Path(folder) for folder in argv[2:]])
+    if argv[1:2] == ["serve"]:
+      return _serve(argv[2:] or ["dacapo", "dacapo_spatial", "ekya", "frozen"])
     if argv[1:]:
       raise ValueError(
-        f"unexpected arguments {argv[1:]}: flags begin with --; the one "
-        "command is `report DIR...`"
+        f"unexpected arguments {argv[1:]}: flags begin with --; the commands "
+        "are `report DIR...` and `serve SYSTEM...`"
       )
     if _LIST.value:
       return _list()
@@ -287,6 +321,7 @@ def _fail(message: str, code: int) -> int:
 def _list() -> int:
   from jcl import recipes
   from jcl.networks import catalogue
+  from jcl.serving import systems
   from jcl.streams import scenarios, sources
 
   for title, lines in (
@@ -294,6 +329,7 @@ def _list() -> int:
     ("Data sets (--data)", sources.describe()),
     ("Streams (--stream)", scenarios.describe()),
     ("Models (--model)", catalogue.describe()),
+    ("Systems (serve)", systems.describe()),
   ):
     print(title)
     for name, line in lines.items():
@@ -602,6 +638,13 @@ def _shared() -> dict[str, object]:
     "cache_dir",
     "memory_budget",
     "meter",
+    "scenario",
+    "teacher",
+    "retrain",
+    "oracle",
+    "pair",
+    "fps",
+    "segment_seconds",
   }
   return {k: v for k, v in _flags().items() if k not in own}
 
@@ -623,6 +666,61 @@ def _estimate(settings: dict) -> int:
 
   for text, setting in settings.items():
     print(f"\n{text}\n{estimate.text(estimate.of(setting))}")
+  return 0
+
+
+def _serve(texts: list[str]) -> int:
+  from jcl import workdir
+  from jcl.drift import scenarios
+  from jcl.serving import runs, stage, systems, times
+
+  _keep_programs()
+  seconds = times.published(_PAIR.value, fps=_FPS.value)
+  for text in texts:
+    systems.build(text, seconds)  # a mistake here is told before any work
+  for name in _SCENARIOS.value:
+    scenarios.ladder(name, seed=0, segments=1)
+  source = _source()
+  student = "" if _MODEL.value == "auto" else _MODEL.value
+  cast = stage.cast(source, student, _TEACHER.value)
+  cast = cast._replace(recipe=_RETRAIN.value)
+  about = {
+    "data": _DATA.value,
+    **cast._asdict(),
+    "labels": "oracle" if _ORACLE.value else "teacher",
+    "frames per second": _FPS.value,
+    "seconds of a segment": _SEGMENT_SECONDS.value,
+    "times": seconds.source,
+  }
+  if _WORKDIR.value:
+    folder = Path(_WORKDIR.value).expanduser()
+  else:
+    told = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    folder = Path("runs") / (
+      f"serve-{_slug(_DATA.value)}-{told.hexdigest()[:8]}"
+    )
+  with workdir.explained(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+  with workdir.locked(folder):
+    workdir.claim(folder, about, _RESUME.value)
+    on = stage.Stage(source, cast, folder / "weights")
+    found = []
+    for seed in _seeds():
+      for name in _SCENARIOS.value:
+        script = runs.Script(name, _FPS.value, _SEGMENT_SECONDS.value)
+        for text in texts:
+          path = folder / name / _slug(text) / f"seed_{seed}"
+          found.append(
+            runs.run(
+              on, script, text, seconds, seed, path,
+              oracle=_ORACLE.value, about=about,
+            )
+          )  # fmt: skip
+          score = runs.row(found[-1])["score"]
+          print(f"{name}  {text}  seed {seed}: {score:.1f} %", flush=True)
+    target = runs.write(on, found, folder, about)
+  print(f"\nscore in %\n{runs.table(found).to_string()}")
+  print(f"report: {target}")
   return 0
 
 

@@ -28,26 +28,25 @@ images shrink with it, in their published proportions. Fewer images make drift
 harder to tell from noise, so false alarms are not comparable between lengths.
 
 Each run is two files; the same command again makes only those that are missing.
-It writes `runs.csv`, `table.csv`, `table.txt` and a picture per scenario.
+It writes `runs.csv`, `table.csv`, `table.txt`, a picture per scenario, and a
+page with all of it.
 """
 
 from collections.abc import Mapping
-import math
 from pathlib import Path
 import time
 from typing import Any, NamedTuple
 
 from absl import app, flags, logging
-import numpy as np
 import pandas as pd
 
-from jcl import metrics, spec, workdir
+from jcl import spec, workdir
 from jcl.cost import systolic
-from jcl.drift import accounting, detection, manifest, scenarios
-from jcl.serving import log, pictures, stage, systems, times, virtual
+from jcl.drift import accounting, detection, scenarios
+from jcl.serving import runs as runs_lib
+from jcl.serving import stage, times
 from jcl.streams import sources
 
-WARMUP = 4  # windows
 SEGMENTS = 28
 DIFFERENCES = (
   ("dacapo", "ekya"),
@@ -143,28 +142,14 @@ def main(argv: list[str]) -> None:
   settings = {**protocol._asdict(), "cast": cast, **_conditions()}
   workdir.claim(folder, settings)
   study = _Study(protocol, folder)
-  rows = []
+  found = []
   for seed in range(min(2, _SEEDS.value) if _QUICK.value else _SEEDS.value):
     for name in names:
-      logs = {
-        system: study.run(name, system, text, seed)
-        for system, text in texts.items()
-      }
-      for system, found in logs.items():
-        rows.append(_row(name, system, seed, found, protocol))
-      if not seed:
-        figure = pictures.picture(
-          logs,
-          protocol.fps,
-          span=protocol.segment_seconds * protocol.fps // 2,
-          changes=study.script(name, seed).changes,
-          title=f"{name}: dotted lines are changes, triangles drifts called",
-        )
-        figure.savefig(folder / f"{name}.png", dpi=120)
-  runs = pd.DataFrame(rows)
-  runs.to_csv(folder / "runs.csv", index=False)
-  table = _table(runs)
-  table.to_csv(folder / "table.csv")
+      for system, text in texts.items():
+        found.append(study.run(name, system, text, seed))
+  runs_lib.write(study.stage, found, folder, settings)
+  table = runs_lib.table(found)
+  runs = pd.DataFrame(map(runs_lib.row, found))
   text = "\n\n".join(
     [
       "score in %\n" + table.to_string(),
@@ -217,7 +202,7 @@ def _texts(protocol: Protocol) -> dict[str, str]:
     "spatial": f"dacapo_spatial:window={window}",
     "active": f"dacapo_spatial:window={window},active=true",
     "ekya": f"ekya:window={window}",
-    "eomu": f"eomu:window={short},warmup={WARMUP * window}",
+    "eomu": f"eomu:window={short},warmup={runs_lib.WARMUP * window}",
     "frozen": "frozen",
     "ceiling": ceiling,
     "twin": f"{ceiling},causal=true",
@@ -238,97 +223,42 @@ class _Study:
     cast = protocol.cast._replace(
       recipe=_RECIPE.value, precision=_PRECISION.value
     )
-    self._stage = stage.Stage(source, cast, folder / "weights")
+    self.stage = stage.Stage(source, cast, folder / "weights")
     self._times = times.published(_PAIR.value, mode=_MODE.value)
 
-  def run(self, name: str, system: str, text: str, seed: int) -> log.Log:
+  def run(self, name: str, system: str, text: str, seed: int) -> runs_lib.Run:
     """Returns a run, from disk where it is finished."""
     path = self._folder / name / system / f"seed_{seed}"
-    if path.with_suffix(".json").exists():
-      return log.load(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights = self._stage.weights(seed)
-    footage = self._stage.footage(self.script(name, seed))
-    oracle = _LABELS.value == "oracle"
-    labeller = None if oracle else self._stage.labeller(seed)
+    was_there = path.with_suffix(".json").exists()
     start = time.perf_counter()
-    found = virtual.run(
-      systems.build(text, self._times),
-      self._stage.student,
-      weights,
-      footage,
-      infer=self._times.infer,
-      labeller=labeller,
-      seed=seed,
-      about={"scenario": name, **_conditions()},
+    script = runs_lib.Script(
+      name, self._protocol.fps, self._protocol.segment_seconds, SEGMENTS
     )
-    seconds = time.perf_counter() - start
-    log.save(found, path)
-    window = 2 * self._protocol.segment_seconds * self._protocol.fps
-    print(
-      f"{name} {system} seed {seed}: {100 * found.score(window, WARMUP):.1f} %,"
-      f" {len(found.retrainings)} retrainings, {seconds:.0f} s",
-      flush=True,
-    )
-    return found
-
-  def script(self, name: str, seed: int) -> manifest.Manifest:
-    """Returns what a stream shows."""
-    return self._stage.script(
-      name,
+    found = runs_lib.run(
+      self.stage,
+      script,
+      text,
+      self._times,
       seed,
-      fps=self._protocol.fps,
-      segment_seconds=self._protocol.segment_seconds,
-      segments=SEGMENTS,
+      path,
+      oracle=_LABELS.value == "oracle",
+      about=_conditions(),
     )
-
-
-def _row(
-  name: str, system: str, seed: int, found: log.Log, protocol: Protocol
-) -> dict[str, Any]:
-  segment = protocol.segment_seconds * protocol.fps
-  decisions = found.decisions
-  return {
-    "scenario": name,
-    "system": system,
-    "seed": seed,
-    "score": 100 * found.score(2 * segment, WARMUP),
-    "strict": 100 * found.score(2 * segment, WARMUP, "strict"),
-    "dropped": 100 * found.drop_ratio,
-    "mean": 100 * float(found.correct().mean()),
-    "range": 100 * float(np.ptp(found.accuracies(segment))),
-    "retrainings": len(found.retrainings),
-    "decisions": len(decisions),
-    "drifts": sum(each.drifted for each in decisions),
-    "right labels": 100 * found.label_accuracy,
-  }
-
-
-def _told(values: Any) -> str:
-  """Mean and half-width of the 95 % interval."""
-  mean, half = metrics.confidence_interval(values)
-  return f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}"
-
-
-def _table(runs: pd.DataFrame) -> pd.DataFrame:
-  by_cell = runs.groupby(["system", "scenario"], sort=False)["score"]
-  table = by_cell.apply(_told).unstack("scenario")
-  table["all"] = _overall(runs).apply(_told)
-  order = runs["system"].unique()
-  return table.loc[order, [*runs["scenario"].unique(), "all"]]
-
-
-def _overall(runs: pd.DataFrame) -> pd.Series:
-  """Of each system, the geometric means over scenarios, by seed."""
-  grouped = runs.groupby(["system", "seed"])["score"]
-  means = grouped.apply(accounting.geometric_mean)
-  return means.groupby("system").apply(list)
+    if not was_there:
+      row = runs_lib.row(found)
+      print(
+        f"{name} {system} seed {seed}: {row['score']:.1f} %, "
+        f"{row['retrainings']} retrainings, "
+        f"{time.perf_counter() - start:.0f} s",
+        flush=True,
+      )
+    return found._replace(system=system)
 
 
 def _differences(runs: pd.DataFrame) -> pd.DataFrame:
   """Paired differences, by scenario and over all."""
   lines = []
-  overall = _overall(runs)
+  overall = runs_lib.overall(runs)
   for ours, theirs in DIFFERENCES:
     if not {ours, theirs} <= set(overall.index):
       continue

@@ -1,6 +1,5 @@
 """Small, real pieces that many tests build on."""
 
-import functools
 import os
 from pathlib import Path
 
@@ -11,7 +10,12 @@ import pytest
 from jcl import session
 from jcl.networks import catalogue
 from jcl.streams import scenarios, sources
-from jcl.train import background
+
+# Compiles in half the time, to slower machine code. XLA's own passes, and with
+# them all figures of programs, stay as they are.
+os.environ["XLA_FLAGS"] = " ".join(
+  [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+)
 
 # What one test has compiled, no other compiles again; processes that tests
 # start inherit the variables.
@@ -50,20 +54,6 @@ def network(stream):
   return catalogue.build(
     "mlp", stream.example_shape, stream.num_classes, width=20, depth=1
   )
-
-
-@pytest.fixture
-def quick_compiles(monkeypatch):
-  """Has learners compile in half the time, to slower machine code.
-
-  For tests that compare programs with each other; XLA's own passes, and with
-  them all figures of programs, stay as they are.
-  """
-  options = {"xla_backend_optimization_level": 0}
-  compile_program = functools.partial(
-    background.compile_program, compiler_options=options
-  )
-  monkeypatch.setattr(background, "compile_program", compile_program)
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ def run(name, *arguments):
     env={
       **os.environ,
       "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles faster
     },
   )
 

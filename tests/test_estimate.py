@@ -2,12 +2,9 @@
 
 import dataclasses
 
-import pytest
 import tiny_network
 
 from jcl import base, estimate, recipes, session
-
-pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 
 def test_the_memory_of_an_update_is_taken_apart():

@@ -10,7 +10,6 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
   **os.environ,
   "JAX_PLATFORMS": "cpu",
-  "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles faster
 }
 
 

@@ -11,8 +11,6 @@ from jcl import base, loop, recipes, session
 from jcl.control import limits
 from jcl.streams import batching, scenarios, sources
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 NETWORK = tiny_network.build()
 
 

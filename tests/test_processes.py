@@ -32,7 +32,6 @@ def test_two_processes_learn_as_one(tmp_path):
   environment = {
     **os.environ,
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles faster
     "PYTHONPATH": str(Path(__file__).parent.parent),
   }
   processes = [

@@ -12,8 +12,6 @@ from jcl.cost import count
 from jcl.networks import catalogue
 from jcl.objectives import group_lasso
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 NETWORK = catalogue.build("mlp", (4,), 4, width=16, depth=2)
 
 

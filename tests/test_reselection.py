@@ -14,8 +14,6 @@ from jcl import base, checkpoint, loop, recipes, session
 from jcl.networks import catalogue
 from jcl.selection import times as times_lib
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 NETWORK = catalogue.build("mlp", (4,), 4, width=6, depth=2)
 COUNT = len(NETWORK.tensors)
 TIMES = times_lib.TensorTimes(

@@ -256,3 +256,40 @@ def test_a_trunk_learned_first(call_here, tmp_path):
   done = call_here("--trunk_cache=raw")
   assert done.returncode == 2
   assert "none of er, finetune freezes a trunk" in done.stderr
+
+
+def test_a_stream_is_served_while_it_is_learned(call_here, tmp_path):
+  command = (
+    "serve",
+    "dacapo:labels=9",
+    "frozen",
+    "--segment_seconds=5",
+    "--fps=10",
+    "--oracle",
+    f"--workdir={tmp_path}",
+  )
+  done = call_here(*command)
+  assert done.returncode == 0, done.stderr
+  for name in ("report.html", "S6.png", "runs.csv", "table.csv"):
+    assert (tmp_path / name).stat().st_size > 0
+  page = (tmp_path / "report.html").read_text(encoding="utf-8")
+  assert "dacapo:labels=9" in page and "data:image/png" in page
+  made = (tmp_path / "S6" / "frozen" / "seed_0.json").stat().st_mtime_ns
+  assert call_here(*command).stdout == done.stdout
+  again = (tmp_path / "S6" / "frozen" / "seed_0.json").stat().st_mtime_ns
+  assert again == made
+
+
+@pytest.mark.parametrize(
+  "arguments, told",
+  [
+    (("serve", "dacapoo"), "dacapo"),
+    (("serve", "--scenario=S9"), "none, S1"),
+    (("serve", "--fps=400"), "rows"),
+    (("sereve",), "serve SYSTEM"),
+  ],
+)
+def test_mistakes_of_serving(call_here, arguments, told):
+  done = call_here(*arguments)
+  assert done.returncode == 2
+  assert told in done.stderr

@@ -115,7 +115,7 @@ def test_without_a_path_nothing_is_kept():
 
 
 @pytest.fixture
-def setting(quick_compiles):
+def setting():
   method = recipes.finetune()._replace(selector=fixed.head_only())
   return session.assemble(
     tiny_network.stream(tasks=2),

@@ -139,24 +139,16 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
   pictures, `pictures/*.png`, and `summary.json` with the summaries of all
   runs, which is left as it is where `folder` is itself that of a run.
   """
-  import jinja2
-
   folder = Path(folder)
   comparison = table.formatted(table.comparison(runs))
   paths = pictures.save_all(runs, folder / "pictures")
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  page = environment.get_template("page.html").render(
+  page = rendered(
+    "page.html",
     comparison=comparison,
     groups=table.group(runs),
     energy=table.energy(runs),
     step_memory=_step_memory(runs),
-    pictures=[_picture(_CAPTIONS[n], path) for n, path in paths.items()],
+    pictures=[picture(_CAPTIONS[n], path) for n, path in paths.items()],
     runs=[_details(run) for run in runs],
   )
   target = folder / "report.html"
@@ -186,7 +178,22 @@ def _step_memory(runs: Sequence[summary.Run]) -> dict[str, Any] | None:
   }
 
 
-def _picture(texts: tuple[str, str], path: Path) -> dict[str, str]:
+def rendered(name: str, **values: Any) -> str:
+  """Returns a page of this folder, filled in."""
+  import jinja2
+
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  return environment.get_template(name).render(**values)
+
+
+def picture(texts: tuple[str, str], path: Path) -> dict[str, str]:
+  """Returns title, caption and the picture itself, for a page to hold."""
   title, caption = texts
   data = base64.b64encode(path.read_bytes()).decode()
   return {"title": title, "caption": caption, "data": data}
@@ -195,7 +202,7 @@ def _picture(texts: tuple[str, str], path: Path) -> dict[str, str]:
 def _own_pictures(folder: Path) -> list[dict[str, str]]:
   """Pictures that a run has drawn of itself."""
   paths = {name: folder / f"{name}.png" for name in _OWN}
-  return [_picture(_OWN[n], path) for n, path in paths.items() if path.exists()]
+  return [picture(_OWN[n], path) for n, path in paths.items() if path.exists()]
 
 
 def _details(run: summary.Run) -> dict[str, Any]:

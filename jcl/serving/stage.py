@@ -28,6 +28,31 @@ class Cast(NamedTuple):
   precision: teacher.Precision = "float32"
 
 
+def cast(source: sources.Source, student: str = "", teacher: str = "") -> Cast:
+  """Returns who may play on a set of images; names left empty are chosen.
+
+  Images under 16 pixels a side are enlarged, and perceptrons learn them.
+
+  Raises:
+    ValueError: for other data than images.
+  """
+  if source.train.x.ndim != 4:
+    raise ValueError(
+      f"examples have shape {source.train.x.shape[1:]}: systems serve images, "
+      "[H, W, C]"
+    )
+  side = min(source.train.x.shape[1:3])
+  is_small = side < 16
+  return Cast(
+    student or ("mlp:width=64" if is_small else "slim_resnet18:filters=8"),
+    teacher or ("mlp:width=400" if is_small else "slim_resnet18:filters=16"),
+    stills=(4000, 4000) if is_small else (12000, 2000),
+    epochs=(8, 8) if is_small else (6, 10),
+    classes=min(9, source.train.num_classes),
+    enlarge=-(-24 // side) if is_small else 1,
+  )
+
+
 class Stage:
   """Makes what many runs need, each thing once.
 

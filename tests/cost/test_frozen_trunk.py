@@ -7,7 +7,6 @@ Edge Device", ASP-DAC 2025, train the last stage of a ResNet-18 and its head.
 import jax
 import numpy as np
 import optax
-import pytest
 
 from jcl import base, recipes
 from jcl.cost import devices
@@ -17,8 +16,6 @@ from jcl.selection import fixed, mask
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
-
-pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
 NETWORK = resnet.resnet18((32, 32, 3), 10, filters=8)

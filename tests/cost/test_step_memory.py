@@ -5,7 +5,6 @@ import math
 
 import jax
 import numpy as np
-import pytest
 import tiny_network
 
 from jcl import base, recipes
@@ -16,8 +15,6 @@ from jcl.selection import fixed, mask
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
-
-pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
 EVERYTHING, HEAD = tiny_network.EVERYTHING, tiny_network.HEAD

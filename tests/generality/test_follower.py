@@ -14,8 +14,6 @@ from jcl import base, loop, recipes, session
 from jcl.generality import features, follow, measures
 from jcl.selection import fixed
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 TASKS = 3
 
 

@@ -11,7 +11,6 @@ SCRIPT = Path(__file__).parents[2] / "experiments" / "generality.py"
 ENVIRONMENT = {
   **os.environ,
   "JAX_PLATFORMS": "cpu",
-  "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles faster
 }
 
 

@@ -7,8 +7,6 @@ import tiny_network
 from jcl import base, recipes, session
 from jcl.generality import probe
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 NETWORK = tiny_network.build(inputs=2, num_classes=2)
 
 

@@ -8,8 +8,6 @@ from jcl import base, recipes, session
 from jcl.generality import calibrate, follow, measures
 from jcl.selection import fixed
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 STREAM = tiny_network.stream(tasks=2)
 
 

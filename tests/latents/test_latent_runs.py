@@ -26,7 +26,7 @@ def learn(codec, recipe, budget=None, **options):
   return session.run(setting, None, carried), made
 
 
-def test_tiers_hold_codes(quick_compiles):
+def test_tiers_hold_codes():
   done, made = learn("uint8", "derpp:minibatch=4+carm:em=8,sb=24")
   held = done.records[-1].memory
   assert held["examples"] >= 8
@@ -34,7 +34,7 @@ def test_tiers_hold_codes(quick_compiles):
   assert np.isfinite(done.records[-1].loss)
 
 
-def test_a_memory_holds_codes_within_its_bytes(quick_compiles):
+def test_a_memory_holds_codes_within_its_bytes():
   done, made = learn("pq:4", "er:buffer=500B,minibatch=3", budget="200B")
   items, size = done.state.replay.items, made.cache.codec.bytes_per_example
   assert items.x.dtype == np.uint8 and items.x.nbytes == len(items.y) * size
@@ -49,7 +49,7 @@ def test_a_memory_holds_codes_within_its_bytes(quick_compiles):
   assert report.held == 200 // size and report.bytes_held <= 200
 
 
-def test_tensors_of_the_tail_are_chosen_and_train_in_pieces(quick_compiles):
+def test_tensors_of_the_tail_are_chosen_and_train_in_pieces():
   done, made = learn(
     "raw", "er:buffer=8+elastic:rho=0.98,profile=analytic", executor="pieces"
   )

@@ -54,7 +54,7 @@ def learn(made, recipe):
   return session.run(setting, None, OPTIONS)
 
 
-def test_the_tail_learns_what_the_whole_network_learns(quick_compiles):
+def test_the_tail_learns_what_the_whole_network_learns():
   method = recipes.build("er:buffer=6,minibatch=3")
   frozen = method._replace(selector=fixed.frozen_prefix("middle"))
   whole = session.run(assemble(STREAM, NETWORK, frozen), None, OPTIONS)

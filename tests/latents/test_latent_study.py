@@ -16,7 +16,6 @@ def test_the_study_makes_its_table(tmp_path):
   environment = {
     **os.environ,
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles faster
   }
   done = subprocess.run(
     list(map(str, command)), env=environment, capture_output=True, text=True

@@ -125,7 +125,7 @@ def test_stochastic_rounding_draws_from_the_network_s_key():
     logits(network, training=units)
 
 
-def test_a_run_learns_in_mx9(learn, network, quick_compiles):
+def test_a_run_learns_in_mx9(learn, network):
   plain = learn(recipes.er(buffer=50))
   ours = learn(recipes.er(buffer=50), network=layers.policy(network))
   accuracy = [

@@ -325,7 +325,7 @@ def stream():
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_frozen_means_frozen(quick_compiles, published):
+def test_frozen_means_frozen(published):
   net = network()
   params, stats = net.init(jax.random.key(5))
   net = learned_weights()
@@ -359,7 +359,7 @@ def same(one, other, tolerance):
     np.testing.assert_allclose(first, second, atol=tolerance)
 
 
-def test_keeping_the_trunks_output_changes_nothing(quick_compiles):
+def test_keeping_the_trunks_output_changes_nothing():
   text = "lightcl:freeze=mid,anchors=4,ratio=0.5"
   net = learned_weights()
   kept = train(net, text)
@@ -368,7 +368,7 @@ def test_keeping_the_trunks_output_changes_nothing(quick_compiles):
   same(kept.state.train.params, anew.state.train.params, 1e-6)
 
 
-def test_a_selector_that_may_take_all_is_the_static_choice(quick_compiles):
+def test_a_selector_that_may_take_all_is_the_static_choice():
   text = "lightcl:freeze=mid,anchors=4,ratio=0.5"
   net = learned_weights()
   free = "elastic:rho=1.0,metric=weight,granularity=block,norms=batch"
@@ -377,21 +377,19 @@ def test_a_selector_that_may_take_all_is_the_static_choice(quick_compiles):
   same(one.state.train.params, other.state.train.params, 1e-6)
 
 
-def test_an_untrained_network_learns_its_first_experience_whole(
-  quick_compiles,
-):
+def test_an_untrained_network_learns_its_first_experience_whole():
   method = recipes.lightcl(freeze="mid", anchors=4)
   done = session.learn(stream(), network(), method, epochs=1, batch_size=8)
   assert [r.trained[0] for r in done.records] == [14, 10]
 
 
-def test_anchors_and_batch(quick_compiles):
+def test_anchors_and_batch():
   method = recipes.lightcl(freeze="mid")
   with pytest.raises(ValueError, match="15 examples.*batch_size=8"):
     session.learn(stream(), network(), method, batch_size=8)
 
 
-def test_with_a_memory_anchors_are_replayed_images(quick_compiles):
+def test_with_a_memory_anchors_are_replayed_images():
   method = recipes.lightcl(
     freeze="mid", anchors=4, ratio=0.5, buffer=20, minibatch=8
   )

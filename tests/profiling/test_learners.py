@@ -8,8 +8,6 @@ from jcl.networks import catalogue
 from jcl.profiling import learners
 from jcl.train import gather
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 NETWORK = catalogue.build("mlp", (4,), 4, width=8, depth=2)
 
 

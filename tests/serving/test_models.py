@@ -20,8 +20,6 @@ from jcl.serving import (
 )
 from jcl.streams import sources
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 SHAPE, CLASSES = (8, 8, 1), 4
 SCALE = {"mean": np.float32(128), "std": np.float32(64)}
 

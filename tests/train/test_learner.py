@@ -15,8 +15,6 @@ from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 NETWORK = tiny_network.build()
 DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
 

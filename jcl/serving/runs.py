@@ -1,0 +1,173 @@
+"""Runs of systems over scripted streams: kept on disk, and reported on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jcl import metrics
+from jcl.drift import accounting
+from jcl.report import page
+from jcl.serving import log, pictures, stage, systems, virtual
+from jcl.serving.times import Times
+
+WARMUP = 4  # windows that do not count
+
+
+class Script(NamedTuple):
+  """A scripted stream; see `drift.scenarios`."""
+
+  name: str
+  fps: int = 30
+  segment_seconds: int = 60
+  segments: int = 28
+
+  @property
+  def window(self) -> int:
+    """Returns the frames of two segments, a window of the score."""
+    return 2 * self.segment_seconds * self.fps
+
+
+class Run(NamedTuple):
+  """What a system did on a stream."""
+
+  script: Script
+  system: str
+  seed: int
+  log: log.Log
+
+
+def run(
+  on: stage.Stage,
+  script: Script,
+  system: str,
+  seconds: Times,
+  seed: int,
+  path: Path,
+  *,
+  oracle: bool = False,
+  about: Mapping[str, Any] | None = None,
+) -> Run:
+  """Returns a run, from disk where it is finished.
+
+  Args:
+    on: where networks, weights and images come from.
+    script: the stream.
+    system: its text, such as "dacapo:drift=robust".
+    seconds: of the kernels.
+    seed: of the stream, the weights and all draws.
+    path: of the two files that keep it, without their endings.
+    oracle: whether labels are the truth instead of the teacher's.
+    about: what every number has to be read with.
+  """
+  if path.with_suffix(".json").exists():
+    return Run(script, system, seed, log.load(path))
+  path.parent.mkdir(parents=True, exist_ok=True)
+  found = virtual.run(
+    systems.build(system, seconds),
+    on.student,
+    on.weights(seed),
+    on.footage(on.script(seed=seed, **script._asdict())),
+    infer=seconds.infer,
+    labeller=None if oracle else on.labeller(seed),
+    seed=seed,
+    about={"scenario": script.name, **(about or {})},
+  )
+  log.save(found, path)
+  return Run(script, system, seed, found)
+
+
+def row(run: Run) -> dict[str, Any]:
+  """Returns a run's figures, shares and scores in percent."""
+  script, found = run.script, run.log
+  return {
+    "scenario": script.name,
+    "system": run.system,
+    "seed": run.seed,
+    "score": 100 * found.score(script.window, WARMUP),
+    "strict": 100 * found.score(script.window, WARMUP, "strict"),
+    "dropped": 100 * found.drop_ratio,
+    "mean": 100 * float(found.correct().mean()),
+    "range": 100 * float(np.ptp(found.accuracies(script.window // 2))),
+    "retrainings": len(found.retrainings),
+    "decisions": len(found.decisions),
+    "drifts": sum(each.drifted for each in found.decisions),
+    "right labels": 100 * found.label_accuracy,
+  }
+
+
+def table(runs: list[Run]) -> pd.DataFrame:
+  """Returns scores by system and scenario, means over seeds with intervals."""
+  frame = pd.DataFrame(map(row, runs))
+  by_cell = frame.groupby(["system", "scenario"], sort=False)["score"]
+  found = by_cell.apply(told).unstack("scenario")
+  found["all"] = overall(frame).apply(told)
+  return found.loc[frame["system"].unique(), [*by_scenario(frame), "all"]]
+
+
+def by_scenario(frame: pd.DataFrame) -> list[str]:
+  """Returns the scenarios in the order in which they first come."""
+  return list(frame["scenario"].unique())
+
+
+def overall(frame: pd.DataFrame) -> pd.Series:
+  """Of each system, the geometric means over scenarios, by seed."""
+  grouped = frame.groupby(["system", "seed"])["score"]
+  means = grouped.apply(accounting.geometric_mean)
+  return means.groupby("system").apply(list)
+
+
+def told(values: Any) -> str:
+  """Mean and half-width of the 95 % interval."""
+  mean, half = metrics.confidence_interval(values)
+  return f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.1f}"
+
+
+def write(
+  on: stage.Stage, runs: list[Run], folder: Path, about: Mapping[str, Any]
+) -> Path:
+  """Writes tables, a picture of each scenario and the page over all.
+
+  Pictures show the first seed. Returns the page's path.
+  """
+  frame = pd.DataFrame(map(row, runs))
+  frame.to_csv(folder / "runs.csv", index=False)
+  table(runs).to_csv(folder / "table.csv")
+  first, shown = runs[0].seed, []
+  for name in by_scenario(frame):
+    logs = {
+      each.system: each.log
+      for each in runs
+      if each.seed == first and each.script.name == name
+    }
+    script = next(each.script for each in runs if each.script.name == name)
+    figure = pictures.picture(
+      logs,
+      script.fps,
+      span=script.window // 4,
+      changes=on.script(seed=first, **script._asdict()).changes,
+      title=f"{name}: dotted lines are changes, triangles drifts called",
+    )
+    path = folder / f"{name}.png"
+    figure.savefig(path, dpi=120)
+    caption = (
+      "Above, accuracy while serving. Below, what each system did when: "
+      "triangles are drifts it called, thin lines new weights. Seed "
+      f"{first}."
+    )
+    shown.append(page.picture((f"Scenario {name}", caption), path))
+  means = frame.groupby(["system", "scenario"], sort=False).mean()
+  target = folder / "report.html"
+  target.write_text(
+    page.rendered(
+      "serving.html",
+      scores=table(runs).reset_index(),
+      figures=means.drop(columns="seed").round(1).reset_index(),
+      pictures=shown,
+      about=about,
+    ),
+    encoding="utf-8",
+  )
+  return target

@@ -1,0 +1,69 @@
+"""Tests of runs that are kept on disk, and of what is written about them."""
+
+import numpy as np
+import pytest
+
+from jcl.serving import log, runs, stage
+from jcl.streams import sources
+
+SCRIPT = runs.Script("S1", fps=2, segment_seconds=5, segments=12)
+
+
+def logged(right, seed=0):
+  """A run of which so many of every ten frames were right."""
+  num = SCRIPT.window // 2 * SCRIPT.segments
+  truth = np.zeros(num, np.int32)
+  predictions = (np.arange(num) % 10 >= right).astype(np.int32)
+  entry = log.Entry("label", 0, num, 1.0, True, {"drift": True}, {})
+  return log.Log(
+    predictions, truth, np.ones(num, bool), truth, (entry,), {"seed": seed}
+  )
+
+
+def run(system, right, seed=0):
+  return runs.Run(SCRIPT, system, seed, logged(right))
+
+
+def test_the_table_has_means_and_intervals():
+  table = runs.table([run("a", 7), run("a", 9, seed=1), run("b", 5)])
+  assert table.loc["b", "S1"] == "50.0"
+  # Two values 20 apart: 12.706 times their standard error of 10.
+  assert table.loc["a", "S1"] == "80.0 ± 127.1"
+  assert list(table.columns) == ["S1", "all"]
+
+
+def test_a_row_in_percent():
+  row = runs.row(run("a", 7))
+  assert row["score"] == pytest.approx(70)
+  assert row["drifts"] == row["decisions"] == 1
+  assert row["range"] == row["dropped"] == 0
+
+
+def test_a_finished_run_is_read_and_a_damaged_one_told(tmp_path):
+  path = tmp_path / "seed_0"
+  log.save(logged(7), path)
+  found = runs.run(None, SCRIPT, "a", None, 0, path)
+  assert runs.row(found)["score"] == pytest.approx(70)
+  path.with_suffix(".json").write_text("{")
+  with pytest.raises(ValueError, match="damaged"):
+    runs.run(None, SCRIPT, "a", None, 0, path)
+
+
+def test_who_plays_depends_on_the_images():
+  digits = stage.cast(sources.load("digits"))
+  assert (digits.student, digits.classes, digits.enlarge) == (
+    "mlp:width=64",
+    9,
+    3,
+  )
+  x = np.zeros((20, 32, 32, 3), np.uint8)
+  y = np.arange(20) % 4
+  photographs = stage.cast(sources.arrays(x, y, x, y), teacher="vit")
+  assert photographs.student.startswith("slim_resnet18")
+  assert (photographs.teacher, photographs.classes) == ("vit", 4)
+
+
+def test_streams_are_of_images():
+  x, y = np.zeros((20, 7), np.float32), np.arange(20) % 4
+  with pytest.raises(ValueError, match=r"shape \(7,\): systems serve images"):
+    stage.cast(sources.arrays(x, y, x, y))
