@@ -662,9 +662,10 @@ def _slug(text: str) -> str:
 
 
 def _estimate(settings: dict) -> int:
-  from jcl import estimate
+  from jcl import estimate, recipes, session
 
   for text, setting in settings.items():
+    setting = session.profiled(setting, _options(recipes.build(text)))
     print(f"\n{text}\n{estimate.text(estimate.of(setting))}")
   return 0
 

@@ -1,6 +1,7 @@
 """What a run would take, found before it starts."""
 
 import dataclasses
+import math
 import statistics
 import time
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jcl import loop, tiering
+from jcl import loop, reselection, tiering
 from jcl.cost import count, step_memory
 from jcl.report import table
 from jcl.streams import batching
@@ -22,6 +23,7 @@ class Estimate:
   """A run's needs; seconds and joules leave evaluation out."""
 
   parameters: int
+  trained: int  # of these, at first
   program: count.ProgramCost  # of one update
   memory: step_memory.StepMemory | None  # of it, where the backend tells
   compile_seconds: float
@@ -34,7 +36,12 @@ class Estimate:
 
 
 def of(setting: loop.Setting) -> Estimate:
-  """Compiles the train step and times a few updates on the first batches."""
+  """Compiles the train step and times a few updates on the first batches.
+
+  Methods that select tensors train those of their first choice, for which
+  theirs has to be a setting that `session.profiled` returned; without a profile
+  all tensors train.
+  """
   with tiering.opened(setting, None) as opened:
     return _of(opened)
 
@@ -42,11 +49,8 @@ def of(setting: loop.Setting) -> Estimate:
 def _of(setting: loop.Setting) -> Estimate:
   learner, ledger = setting.learner, setting.ledger
   state, selection = learner.init(setting.key)
-  place = loop.Place(selection=selection)
+  place = loop.Place(selection=selection, control=setting.controller.init())
   scope = loop.scope_of(setting, 0)
-  start = time.perf_counter()
-  program = learner.step_program(selection)
-  compile_seconds = time.perf_counter() - start
   rows = batching.batch_rows(
     np.arange(len(setting.stream.experiences[0].data)), learner.batch_size
   )
@@ -58,6 +62,20 @@ def _of(setting: loop.Setting) -> Estimate:
     source = loop.source_of(setting, 0)
     rows = np.where(rows < len(source), rows, -1)
   batches = learner.put_batches(source.batch(rows))
+  if not learner.method.selector.profile or setting.times is not None:
+    loop.decide(setting, place)
+    state = reselection.choose_if_due(setting, state, place, scope, source)
+  start = time.perf_counter()
+  state, program = reselection.program(setting, state, place)
+  compile_seconds = time.perf_counter() - start
+  assert place.selection is not None
+  trained = [
+    tensor
+    for tensor, trains in zip(
+      learner.network.tensors, place.selection.trainable, strict=True
+    )
+    if trains
+  ]
   times = []
   for _ in range(_TRIALS):
     start = time.perf_counter()
@@ -69,8 +87,9 @@ def _of(setting: loop.Setting) -> Estimate:
   steps = loop.expected_steps(setting, place)
   return Estimate(
     parameters=count.num_parameters(state.train.params),
+    trained=sum(math.prod(tensor.shape) for tensor in trained),
     program=program.cost,
-    memory=step_memory.split(learner, selection),
+    memory=step_memory.split(learner, place.selection),
     compile_seconds=compile_seconds,
     step_seconds=step_seconds,
     steps=steps,
@@ -92,8 +111,11 @@ def text(estimate: Estimate) -> str:
   """Returns the estimate as lines for a terminal."""
   flops = estimate.program.flops
   seconds = estimate.step_seconds
+  trained = f"{estimate.trained:,}"
+  if estimate.trained == estimate.parameters:
+    trained = "all of which"
   rows = {
-    "parameters": f"{estimate.parameters:,}",
+    "parameters": f"{estimate.parameters:,}, {trained} train at first",
     "updates": f"{estimate.steps:,}, {estimate.examples} examples each",
     "operations": (
       f"{_si(flops, 'FLOP')} an update, "

@@ -76,20 +76,25 @@ def scope_of(setting: Setting, index: int) -> base.Scope:
   )
 
 
-def _begin(setting, state, place, scope):
-  """Decides what the experience may cost and prepares the learner for it."""
-  learner, stream = setting.learner, setting.stream
-  method, index = learner.method, place.experience
-  experience = stream.experiences[index]
+def decide(setting: Setting, place: Place) -> None:
+  """Notes what the place's experience may cost."""
+  experiences = setting.stream.experiences
   place.decision, place.control = setting.controller.decide(
     place.control,
     base.Observation(
-      experience=index,
-      num_experiences=len(stream.experiences),
-      num_examples=len(experience.data),
+      experience=place.experience,
+      num_experiences=len(experiences),
+      num_examples=len(experiences[place.experience].data),
       spent=setting.ledger.total(),
     ),
   )
+
+
+def _begin(setting, state, place, scope):
+  """Decides what the experience may cost and prepares the learner for it."""
+  learner = setting.learner
+  method, index = learner.method, place.experience
+  decide(setting, place)
   limit = place.decision.limit
   if jax.process_count() > 1 and min(limit.seconds, limit.joules) < math.inf:
     raise ValueError(

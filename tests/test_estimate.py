@@ -26,3 +26,21 @@ def test_the_memory_of_an_update_is_taken_apart():
   assert "anchors" not in line  # nothing of that kind is held
   unknown = dataclasses.replace(found, memory=None)
   assert "of it" not in estimate.text(unknown)
+
+
+def test_a_method_that_selects_trains_its_first_choice():
+  recipe = recipes.build("elastic:rho=0.8,profile=analytic")
+  setting = session.assemble(
+    tiny_network.stream(tasks=2),
+    tiny_network.build(),
+    recipe,
+    base.Training(epochs=1, batch_size=6),
+    options=session.Options(steps_per_dispatch=1),
+  )
+  full = estimate.of(setting)  # there is no profile
+  found = estimate.of(session.profiled(setting))
+  assert full.trained == full.parameters == found.parameters
+  assert 0 < found.trained < full.trained
+  assert found.program.flops < full.program.flops
+  assert "train at first" in estimate.text(found)
+  assert "all of which train" in estimate.text(full)
