@@ -6,7 +6,7 @@
 
 Every contender is a process of its own, and they train in turns while all
 others wait: round by round, so that whatever slows the machine down meets all
-of them. The table has, for each workload,
+of them. The first step of a turn is not timed. Of each workload the table has
 
   ms a step      median over rounds, and the quartiles
   against jcl    median of the rounds' ratios: 2 is half as fast as jcl
@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 import tqdm
 
+_LEAST = 3  # steps of a turn
 HERE = Path(__file__).parent
 _WORKLOADS = flags.DEFINE_list(
   "workloads", list(contenders.WORKLOADS), "what is trained"
@@ -74,7 +75,7 @@ class Contender:
     self.turn()
     took = self.seconds.pop()
     turns = max(1, round(seconds / took / self._whole))
-    self._steps = turns * self._whole
+    self._steps = max(turns * self._whole, _LEAST)
 
   def turn(self) -> None:
     """Trains for a turn, the others waiting."""

@@ -3,9 +3,10 @@
   python experiments/contenders.py jcl slim_resnet18_32
 
 It prints a line of JSON when it stands ready, then one for each line it reads:
-`N` makes N steps and prints the seconds they took. Data are noise, since only
-time is looked at. All contenders of a workload learn the same architecture with
-plain SGD; those that replay draw as many examples again from a memory of 200.
+`N` makes a step, then N steps, and prints the seconds that these took. Data are
+noise, since only time is looked at. All contenders of a workload learn the same
+architecture with plain SGD; those that replay draw as many examples again from
+a memory of 200.
 """
 
 from collections.abc import Callable
@@ -228,7 +229,7 @@ CONTENDERS: dict[str, Callable[[Workload], Callable[[int], None]]] = {
   "jcl": jcl,
   "jax": jax_plain,
   "torch": torch_eager,
-  "torch, channels last": torch_channels_last,
+  "torch channels last": torch_channels_last,
   "torch.compile": torch_compiled,
   "avalanche": avalanche,
 }
@@ -246,6 +247,7 @@ def main(name: str, workload: str) -> None:
   ready = {"first": time.perf_counter() - started}
   print(json.dumps({**ready, "whole": getattr(run, "whole", 1)}), flush=True)
   for line in sys.stdin:
+    run(1)  # a system may have taken back what lay idle
     started = time.perf_counter()
     run(int(line))
     took = time.perf_counter() - started

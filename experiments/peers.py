@@ -161,9 +161,11 @@ def avalanche(work, data, memory, rate, threads) -> Callable[[int], None]:
   first, second = stream.train_stream
   strategy.train(first)
 
-  def run(steps):
-    del steps
-    strategy.train(second)
+  whole = len(y) // work.batch
 
-  run.whole = len(y) // work.batch
+  def run(steps):
+    for _ in range(-(-steps // whole)):
+      strategy.train(second)
+
+  run.whole = whole
   return run
