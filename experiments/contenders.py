@@ -83,8 +83,8 @@ def jcl(work: Workload) -> Callable[[int], None]:
   program = learner.step_program(place.selection)
   most = learner.steps_per_dispatch
   data = gather.training_set("current", setting.stream, 0, None)
-  count = ROWS // (most * work.batch)
-  rows = np.arange(count * most * work.batch, dtype=np.int32)
+  count = -(-ROWS // (most * work.batch))
+  rows = np.arange(count * most * work.batch, dtype=np.int32) % ROWS
   batches = [
     learner.put_batches(data.batch(each))
     for each in rows.reshape(count, most, work.batch)
