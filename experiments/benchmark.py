@@ -14,7 +14,7 @@ of them. The first step of a turn is not timed. Of each workload the table has
   of peak        that, over what a matrix product of 2048 by 2048 reaches in
                  the same run
   memory         peak of the process, in MB, libraries and data included
-  first step     seconds to it, imports left out, compilation included
+  first step     seconds to it, imports and compilation included
 
 Contenders that are not installed say so in their row: `pip install torch` and
 `pip install avalanche-lib`. All have as many threads as there are cores. Stop

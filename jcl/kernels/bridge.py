@@ -1,7 +1,6 @@
 """Plans of kernels, where the programs that XLA compiles find them."""
 
 import functools
-import threading
 from typing import Any
 
 import jax
@@ -15,14 +14,13 @@ _SLOTS = 1 << 16  # twice as many as there may be plans in a process
 
 
 class Plans:
-  """Plans by number, where compiled code finds them. Safe in threads.
+  """Plans by number, where compiled code finds them.
 
   A number stands for the same problem in every process, so that programs with
   it can be kept on disk.
   """
 
   def __init__(self):
-    self._lock = threading.Lock()
     self._words: dict[int, np.ndarray] = {}
     # Pairs of number and address; an open-addressed table.
     self.table = np.zeros((_SLOTS, 2), np.int64)
@@ -30,23 +28,25 @@ class Plans:
 
   def add(self, number: int, plan: onednn.Plan) -> None:
     """Makes a plan known; one with the number already there stays."""
-    with self._lock:
-      if number in self._words:
-        return
-      if 2 * len(self._words) > _SLOTS:
-        raise MemoryError(f"more than {_SLOTS // 2} shapes of convolutions")
-      words = np.fromiter(onednn.words(plan), np.int64)
-      self._words[number] = words
-      slot = number % _SLOTS
-      while self.table[slot, 0]:
-        slot = (slot + 1) % _SLOTS
-      self.table[slot, 1] = words.ctypes.data
-      self.table[slot, 0] = number  # last, as compiled code looks for it
+    if number in self._words:
+      return
+    if 2 * len(self._words) > _SLOTS:
+      raise MemoryError(f"more than {_SLOTS // 2} shapes of convolutions")
+    words = np.fromiter(onednn.words(plan), np.int64)
+    self._words[number] = words
+    slot = number % _SLOTS
+    while self.table[slot, 0]:
+      slot = (slot + 1) % _SLOTS
+    self.table[slot, 1] = words.ctypes.data
+    self.table[slot, 0] = number  # last, as compiled code looks for it
 
 
 @functools.cache
 def plans() -> Plans:
-  """Returns this process's plans, and has XLA know what carries them out."""
+  """Returns this process's plans, and has XLA know what carries them out.
+
+  One thread at a time may ask for them, and add to them.
+  """
   from jcl.kernels import handler  # imports Numba
 
   made = Plans()

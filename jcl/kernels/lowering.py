@@ -13,6 +13,7 @@ import importlib.util
 import os
 import platform
 import re
+import threading
 from typing import Any
 
 import jax
@@ -106,6 +107,7 @@ def flops(compiled: Any) -> float:
 
 
 _known: dict[int, problem_lib.Problem] = {}
+_making = threading.Lock()  # programs are compiled in several threads
 
 
 def number_of(problem: problem_lib.Problem) -> int:
@@ -120,13 +122,14 @@ def _planned(shapes, dtypes, params) -> tuple[int, onednn.Plan] | None:
   problem = problem_lib.read(shapes, **{k: params[k] for k in _GEOMETRY})
   if problem is None or not choice.pays(problem):
     return None
-  try:
-    plan = onednn.plan(problem, choice.shares(problem))
-  except onednn.Missing:
-    return None
   number = number_of(problem)
-  bridge.plans().add(number, plan)
-  _known[number] = problem
+  with _making:
+    try:
+      plan = onednn.plan(problem, choice.shares(problem))
+    except onednn.Missing:
+      return None
+    bridge.plans().add(number, plan)
+    _known[number] = problem
   return number, plan
 
 

@@ -219,6 +219,32 @@ def test_a_program_from_the_cache_on_disk_runs(tmp_path):
 
 
 @installed
+def test_threads_may_be_the_first_to_compile():
+  code = (
+    "from concurrent import futures\n"
+    "import numpy as np\n"
+    "from jcl.kernels import choice, lowering\n"
+    "choice.pays = lambda problem: True\n"
+    "x = np.ones((1, 1, 8, 8), 'f')\n"
+    "def run(size):\n"
+    "  import jax\n"
+    "  f = lambda x, w: jax.lax.conv(x, w, (1, 1), 'VALID')\n"
+    "  w = np.ones((1, 1, size, size), 'f')\n"
+    "  return float(lowering.lower(f, (x, w)).compile()(x, w)[0, 0, 0, 0])\n"
+    "with futures.ThreadPoolExecutor(6) as pool:\n"
+    "  print(*pool.map(run, range(1, 7)))\n"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout == "1.0 4.0 9.0 16.0 25.0 36.0\n"
+
+
+@installed
 def test_an_unknown_plan_is_an_error_not_a_crash():
   bridge.plans()
 
