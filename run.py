@@ -156,7 +156,7 @@ _EXECUTOR = flags.DEFINE_enum(
   "auto",
   ["auto", "pieces", "whole"],
   "how steps are compiled: one program per choice of tensors, or in pieces "
-  "that serve every choice; auto takes pieces for convolutions on a CPU",
+  "that serve every choice; auto takes pieces where XLA convolves on a CPU",
 )
 _LEAD = flags.DEFINE_integer(
   "lead",

@@ -10,6 +10,7 @@ import numpy as np
 
 from jcl import base
 from jcl.cost import ledger as ledger_lib
+from jcl.kernels import lowering
 from jcl.selection import mask
 from jcl.train import background, executors, pieces, slots
 from jcl.train import evaluate as evaluation
@@ -42,8 +43,8 @@ class Learner:
       one where a CPU would have to convolve inside a loop.
     executor: "whole" compiles the step of each selection as one program,
       "pieces" composes it on the host of parts that serve every selection;
-      "auto" takes pieces where tensors are chosen more than once and a CPU
-      convolves, and whole steps elsewhere.
+      "auto" takes pieces where tensors are chosen more than once and XLA
+      convolves on a CPU, and whole steps elsewhere.
     devices: those to train on, data-parallel; default all.
     sparsity: which weights are held at zero, None for none.
 
@@ -195,6 +196,10 @@ class Learner:
       return self._executor == "pieces"
     worthwhile = self.method.selector.every and self.steps_per_dispatch == 1
     if not worthwhile or self.platform != "cpu" or not self.convolves:
+      return False
+    # Beside kernels of oneDNN, what pieces compute again takes longer than what
+    # a whole step saves in compiling is worth.
+    if not lowering.why_not():
       return False
     try:
       return bool(self._pieces)
