@@ -9,11 +9,10 @@ Names below are those of its interface without the prefix `dnnl_`.
 from collections.abc import Iterator, Sequence
 import ctypes
 import functools
+from importlib import metadata
 import math
 import os
 from pathlib import Path
-import site
-import sys
 from typing import NamedTuple
 
 from jcl.kernels import problem as problem_lib
@@ -165,13 +164,15 @@ def _plan(problem, is_shared: bool) -> Plan:
 
 
 def _path() -> Path:
-  """Finds the shared library, which the package puts beside `python3.X`."""
-  folders = [Path(sys.prefix) / "lib", Path(site.getuserbase()) / "lib"]
-  for folder in folders:
-    path = folder / "libdnnl.so.3"
-    if path.exists():
-      return path
-  raise Missing("no libdnnl.so.3: pip install 'jcl[cpu]'")
+  """Finds the shared library among the package's files."""
+  try:
+    package = metadata.distribution("onednn-cpu-gomp")
+  except metadata.PackageNotFoundError:
+    raise Missing("oneDNN is not installed: pip install 'jcl[cpu]'") from None
+  for file in package.files or ():
+    if file.name == "libdnnl.so.3":
+      return Path(str(package.locate_file(file))).resolve()
+  raise Missing(f"onednn-cpu-gomp {package.version} has no libdnnl.so.3")
 
 
 @functools.cache

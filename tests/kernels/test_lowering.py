@@ -1,5 +1,6 @@
 """Tests of programs whose convolutions are kernels of oneDNN."""
 
+from importlib import metadata
 import math
 import os
 import subprocess
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jcl.kernels import bridge, choice, lowering
+from jcl.kernels import bridge, choice, lowering, onednn
 from jcl.networks import catalogue
 from jcl.train import background
 
@@ -262,3 +263,20 @@ def test_without_the_package_xla_convolves(monkeypatch):
   monkeypatch.setattr(lowering, "why_not", lambda: "it is not installed")
   program = assert_same(convolve, X, W, kernels=0)
   assert lowering.flops(program) == 0
+
+
+def test_kernels_can_be_declined(monkeypatch):
+  monkeypatch.setenv("JCL_CONVOLUTIONS", "xla")
+  assert lowering.why_not.__wrapped__() == "JCL_CONVOLUTIONS=xla"
+  monkeypatch.setenv("JCL_CONVOLUTIONS", "onednn")
+  with pytest.raises(ValueError, match="'onednn': write auto or xla"):
+    lowering.why_not.__wrapped__()
+
+
+def test_what_is_missing_is_told(monkeypatch):
+  def missing(name):
+    raise metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(onednn.metadata, "distribution", missing)
+  with pytest.raises(onednn.Missing, match="pip install"):
+    onednn._path()
