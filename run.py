@@ -379,7 +379,8 @@ def _learn() -> int:
     return _estimate(first)
   _print_meter(first[texts[0]].ledger, meter)
   del first
-  folder = _folder(texts)
+  name = f"{_slug(_DATA.value)}-{_slug(texts[0])}"
+  folder = _folder(name, [_shared(), texts])
   with workdir.explained(folder):
     folder.mkdir(parents=True, exist_ok=True)
   runs = []
@@ -649,12 +650,13 @@ def _shared() -> dict[str, object]:
   return {k: v for k, v in _flags().items() if k not in own}
 
 
-def _folder(texts: list[str]) -> Path:
+def _folder(name: str, settings: object) -> Path:
+  """Returns the work directory: that of the flag, or one by its settings."""
   if _WORKDIR.value:
     return Path(_WORKDIR.value).expanduser()
-  told = json.dumps([_shared(), texts], sort_keys=True)
+  told = json.dumps(settings, sort_keys=True)
   digest = hashlib.sha256(told.encode()).hexdigest()[:8]
-  return Path("runs") / f"{_slug(_DATA.value)}-{_slug(texts[0])}-{digest}"
+  return Path("runs") / f"{name}-{digest}"
 
 
 def _slug(text: str) -> str:
@@ -693,13 +695,7 @@ def _serve(texts: list[str]) -> int:
     "seconds of a segment": _SEGMENT_SECONDS.value,
     "times": seconds.source,
   }
-  if _WORKDIR.value:
-    folder = Path(_WORKDIR.value).expanduser()
-  else:
-    told = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    folder = Path("runs") / (
-      f"serve-{_slug(_DATA.value)}-{told.hexdigest()[:8]}"
-    )
+  folder = _folder(f"serve-{_slug(_DATA.value)}", about)
   with workdir.explained(folder):
     folder.mkdir(parents=True, exist_ok=True)
   with workdir.locked(folder):
@@ -719,8 +715,8 @@ def _serve(texts: list[str]) -> int:
           )  # fmt: skip
           score = runs.row(found[-1])["score"]
           print(f"{name}  {text}  seed {seed}: {score:.1f} %", flush=True)
-    target = runs.write(on, found, folder, about)
-  print(f"\nscore in %\n{runs.table(found).to_string()}")
+    target, frame = runs.write(on, found, folder, about)
+  print(f"\nscore in %\n{runs.table(frame).to_string()}")
   print(f"report: {target}")
   return 0
 

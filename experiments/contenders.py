@@ -215,7 +215,7 @@ def avalanche(work: Workload) -> Callable[[int], None]:
   import peers
 
   if not work.replays:
-    raise ImportError("for workloads that replay")
+    raise ValueError("for workloads that replay")
   return peers.avalanche(work, noise(work), MEMORY, RATE, _cores())
 
 

@@ -147,9 +147,8 @@ def main(argv: list[str]) -> None:
     for name in names:
       for system, text in texts.items():
         found.append(study.run(name, system, text, seed))
-  runs_lib.write(study.stage, found, folder, settings)
-  table = runs_lib.table(found)
-  runs = pd.DataFrame(map(runs_lib.row, found))
+  _, runs = runs_lib.write(study.stage, found, folder, settings)
+  table = runs_lib.table(runs)
   text = "\n\n".join(
     [
       "score in %\n" + table.to_string(),

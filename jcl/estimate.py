@@ -1,7 +1,6 @@
 """What a run would take, found before it starts."""
 
 import dataclasses
-import math
 import statistics
 import time
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from jcl import loop, reselection, tiering
 from jcl.cost import count, step_memory
 from jcl.report import table
+from jcl.selection import mask
 from jcl.streams import batching
 from jcl.train import gather
 
@@ -69,13 +69,6 @@ def _of(setting: loop.Setting) -> Estimate:
   state, program = reselection.program(setting, state, place)
   compile_seconds = time.perf_counter() - start
   assert place.selection is not None
-  trained = [
-    tensor
-    for tensor, trains in zip(
-      learner.network.tensors, place.selection.trainable, strict=True
-    )
-    if trains
-  ]
   times = []
   for _ in range(_TRIALS):
     start = time.perf_counter()
@@ -87,7 +80,7 @@ def _of(setting: loop.Setting) -> Estimate:
   steps = loop.expected_steps(setting, place)
   return Estimate(
     parameters=count.num_parameters(state.train.params),
-    trained=sum(math.prod(tensor.shape) for tensor in trained),
+    trained=mask.trained_parameters(learner.network, place.selection),
     program=program.cost,
     memory=step_memory.split(learner, place.selection),
     compile_seconds=compile_seconds,

@@ -8,6 +8,7 @@ import numpy as np
 from jcl import base
 from jcl.cost import count
 from jcl.progress import Place, Setting
+from jcl.selection import mask
 from jcl.train import evaluate as evaluation
 
 
@@ -33,7 +34,6 @@ def record(
   scores = evaluate(setting, state, scope.head)
   network, chosen = learner.network, place.selection.trainable
   sizes = [math.prod(tensor.shape) for tensor in network.tensors]
-  trained = sum(n for n, yes in zip(sizes, chosen, strict=True) if yes)
   if setting.tiers is None:
     held = _held(state, stream.num_classes)
   else:
@@ -43,7 +43,10 @@ def record(
     classes=stream.experiences[place.experience].classes,
     decision=place.decision,
     trained=(sum(chosen), len(chosen)),
-    parameters=(trained, sum(sizes)),
+    parameters=(
+      mask.trained_parameters(network, place.selection),
+      sum(sizes),
+    ),
     steps=tally.steps,
     examples=int(tally.examples),
     loss=tally.loss / max(tally.steps, 1),

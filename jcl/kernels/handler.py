@@ -34,10 +34,11 @@ _VERSION = 3  # of the metadata, two of four bytes
 _MAKE_ERROR = 6  # of XLA's functions
 _INTERNAL_ERROR = 13
 
-# What the compiled code is given beside the frame, at one address, so that
-# nothing of it holds for one process alone and Numba can keep it on disk.
+# What the compiled code is given beside the frame: addresses, the number of
+# slots and the version. They lie at one address, so that nothing of the code
+# holds for one process alone and Numba can keep it on disk.
 _FIELDS = (
-  "table",  # addresses, from here on, and all but the sizes
+  "table",
   "slots",
   "version",
   "message",

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jcl.kernels import bridge, choice, onednn
 from jcl.kernels import problem as problem_lib
@@ -29,15 +30,6 @@ except ImportError:
   mlir = lax_convolution = None  # type: ignore[assignment]
 
 _CHOICE = "JCL_CONVOLUTIONS"
-_GEOMETRY = (
-  "window_strides",
-  "padding",
-  "lhs_dilation",
-  "rhs_dilation",
-  "dimension_numbers",
-  "feature_group_count",
-  "batch_group_count",
-)
 
 
 @functools.cache
@@ -53,6 +45,8 @@ def why_not() -> str:
     return f"{_CHOICE}=xla"
   if jax.default_backend() != "cpu":
     return f"it runs on a {jax.default_backend()}"
+  if jax.device_count() > 1:
+    return "there are several devices"
   if platform.machine().lower() not in ("x86_64", "amd64"):
     return f"oneDNN has no kernels for {platform.machine()}"
   if mlir is None:
@@ -75,7 +69,8 @@ def describe() -> str:
 def lower(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Any:
   """Returns `jax.jit(fn, **jit).lower(*shapes)`, with the faster kernels.
 
-  Programs for several devices are XLA's alone, which can divide them.
+  Where there are several devices, programs are XLA's alone, which can divide
+  them.
 
   Args:
     fn: a pure function.
@@ -83,7 +78,7 @@ def lower(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Any:
     **jit: options of `jax.jit`.
   """
   traced = jax.jit(fn, **jit).trace(*shapes)
-  if why_not() or jax.device_count() > 1:
+  if why_not():
     return traced.lower()
   rules = ((jax.lax.conv_general_dilated_p, _lower),)
   return traced.lower(
@@ -116,10 +111,13 @@ def number_of(problem: problem_lib.Problem) -> int:
   return int.from_bytes(digest, "little") >> 2 or 1
 
 
-def _planned(shapes, dtypes, params) -> tuple[int, onednn.Plan] | None:
+def _planned(
+  shapes, dtypes, params
+) -> tuple[problem_lib.Problem, onednn.Plan] | None:
   if any(dtype != jnp.float32 for dtype in dtypes):
     return None
-  problem = problem_lib.read(shapes, **{k: params[k] for k in _GEOMETRY})
+  geometry = {name: params[name] for name in problem_lib.PARAMETERS}
+  problem = problem_lib.read(shapes, **geometry)
   if problem is None or not choice.pays(problem):
     return None
   number = number_of(problem)
@@ -130,7 +128,7 @@ def _planned(shapes, dtypes, params) -> tuple[int, onednn.Plan] | None:
       return None
     bridge.plans().add(number, plan)
     _known[number] = problem
-  return number, plan
+  return problem, plan
 
 
 def _lower(ctx, lhs, rhs, **params):
@@ -144,18 +142,17 @@ def _lower(ctx, lhs, rhs, **params):
     return lax_convolution._conv_general_dilated_lower(
       ctx, lhs, rhs, expand_complex_convolutions=True, **params
     )
-  number, plan = found
-  mirrored = any(step > 1 for step in params["lhs_dilation"])
+  problem, plan = found
 
   def call(lhs, rhs):
-    if mirrored:
+    if problem.mirrored:
       rhs = jax.lax.rev(rhs, params["dimension_numbers"].rhs_spec[2:])
     results = (
       jax.ShapeDtypeStruct(out.shape, out.dtype),
       jax.ShapeDtypeStruct((max(plan.scratch, 1),), jnp.uint8),
     )
     return jax.ffi.ffi_call(bridge.TARGET, results)(
-      lhs, rhs, plan=jnp.int64.dtype.type(number)
+      lhs, rhs, plan=np.int64(number_of(problem))
     )[0]
 
   return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from jcl.kernels import problem as problem_lib
 
-FLOAT32 = 3
+_FLOAT32 = 3
 _ANY = 1  # layout that the kernel chooses
 _CPU = 1
 _IN_ORDER = 1
@@ -64,7 +64,6 @@ class Plan(NamedTuple):
   is_shared: bool  # whether all threads work at it
   steps: tuple[Step, ...]
   scratch: int  # bytes of working memory
-  implementation: str  # name of the convolution's kernel
 
 
 class Missing(Exception):
@@ -131,8 +130,7 @@ def plan(problem: problem_lib.Problem, is_shared: bool) -> Plan:
 def _plan(problem, is_shared: bool) -> Plan:
   user = _layouts(problem)
   made = _description(problem, user)
-  implementation = _implementation(made)
-  if implementation.startswith(("ref", "gemm")):
+  if _implementation(made).startswith(("ref", "gemm")):
     raise Missing(f"no kernel of its own for {problem}")
   read, result = _roles(problem.kind)
   steps, offset = [], 0
@@ -160,7 +158,7 @@ def _plan(problem, is_shared: bool) -> Plan:
   steps.append(Step(_primitive(made), tuple(arguments)))
   if after is not None:
     steps.append(after)
-  return Plan(is_shared, tuple(steps), offset, implementation)
+  return Plan(is_shared, tuple(steps), offset)
 
 
 def _path() -> Path:
@@ -304,7 +302,7 @@ def _strided(sizes: Sequence[int], strides: Sequence[int]) -> _Handle:
   made = _Handle()
   _check(
     library().dnnl_memory_desc_create_with_strides(
-      ctypes.byref(made), len(sizes), _integers(sizes), FLOAT32,
+      ctypes.byref(made), len(sizes), _integers(sizes), _FLOAT32,
       _integers(strides),
     )
   )  # fmt: skip
@@ -315,7 +313,7 @@ def _free(sizes: Sequence[int]) -> _Handle:
   made = _Handle()
   _check(
     library().dnnl_memory_desc_create_with_tag(
-      ctypes.byref(made), len(sizes), _integers(sizes), FLOAT32, _ANY
+      ctypes.byref(made), len(sizes), _integers(sizes), _FLOAT32, _ANY
     )
   )
   return made

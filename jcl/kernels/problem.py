@@ -12,6 +12,17 @@ from typing import Any, Literal, NamedTuple
 
 Kind = Literal["forward", "inputs", "weights"]
 
+# What `read` wants of the operation's parameters.
+PARAMETERS = (
+  "window_strides",
+  "padding",
+  "lhs_dilation",
+  "rhs_dilation",
+  "dimension_numbers",
+  "feature_group_count",
+  "batch_group_count",
+)
+
 
 class Operand(NamedTuple):
   """An array, row-major, and which of its axes is which."""
@@ -28,6 +39,12 @@ class Operand(NamedTuple):
   def strides(self) -> tuple[int, ...]:
     """Returns the steps between elements, in elements, in that order."""
     return tuple(math.prod(self.shape[axis + 1 :]) for axis in self.axes)
+
+  @property
+  def swapped(self) -> "Operand":
+    """Returns the operand with its first two axes in each other's role."""
+    first, second, *space = self.axes
+    return self._replace(axes=(second, first, *space))
 
 
 class Problem(NamedTuple):
@@ -46,10 +63,16 @@ class Problem(NamedTuple):
   strides: tuple[int, ...]
   dilations: tuple[int, ...]
   padding: tuple[tuple[int, int], ...]
-  # Whether the array of weights has the groups along its input channels.
-  grouped_by_input: bool = False
-  # Whether the array of weights is mirrored in space.
-  mirrored: bool = False
+
+  @property
+  def grouped_by_input(self) -> bool:
+    """Whether the array of weights has the groups along its input channels."""
+    return self.kind == "inputs"
+
+  @property
+  def mirrored(self) -> bool:
+    """Whether the array of weights is mirrored in space."""
+    return self.kind == "inputs"
 
   @property
   def operands(self) -> tuple[Operand, Operand, Operand]:
@@ -72,12 +95,8 @@ class Problem(NamedTuple):
         for out in range(self.y.sizes[axis])
         for tap in range(self.w.sizes[axis])
       )
-    channels = math.prod(self.y.sizes[:2]) * self._inputs_of_one
-    return 2.0 * taps * channels
-
-  @property
-  def _inputs_of_one(self) -> int:
-    return self.x.sizes[1] // self.groups
+    inputs = self.x.sizes[1] // self.groups  # that one output channel reads
+    return 2.0 * taps * math.prod(self.y.sizes[:2]) * inputs
 
 
 def read(
@@ -113,20 +132,17 @@ def read(
     for shape, axes in zip(shapes, dimension_numbers, strict=True)
   )
   steps, apart = tuple(window_strides), tuple(rhs_dilation)
-  ahead = [low for low, _ in padding]
-  is_strided_gradient = any(step > 1 for step in lhs_dilation)
-  if is_strided_gradient:
+  lows = [low for low, _ in padding]
+  if any(step > 1 for step in lhs_dilation):
     if any(step > 1 for step in steps) or batch_group_count > 1:
       return None
-    spans = [
-      (size - 1) * dilation
-      for size, dilation in zip(right.sizes[2:], apart, strict=True)
+    lows = [
+      (size - 1) * dilation - low
+      for size, dilation, low in zip(right.sizes[2:], apart, lows, strict=True)
     ]
-    lows = [span - low for span, low in zip(spans, ahead, strict=True)]
-    w = right._replace(axes=(right.axes[1], right.axes[0], *right.axes[2:]))
     found = Problem(
-      "inputs", out, w, left, feature_group_count, tuple(lhs_dilation), apart,
-      (), grouped_by_input=True, mirrored=True,
+      "inputs", out, right.swapped, left, feature_group_count,
+      tuple(lhs_dilation), apart, (),
     )  # fmt: skip
   elif math.prod(right.sizes[2:]) > math.prod(out.sizes[2:]) or (
     batch_group_count > 1
@@ -134,15 +150,9 @@ def read(
     if feature_group_count > 1:
       return None
     # What JAX calls batch are the input's channels, and the other way round.
-    swap = [
-      each._replace(axes=(each.axes[1], each.axes[0], *each.axes[2:]))
-      for each in (left, right, out)
-    ]
-    x, y, w = swap
-    lows = ahead
+    x, y, w = (each.swapped for each in (left, right, out))
     found = Problem("weights", x, w, y, batch_group_count, apart, steps, ())
   else:
-    lows = ahead
     found = Problem(
       "forward", left, right, out, feature_group_count, steps, apart, ()
     )

@@ -1,6 +1,7 @@
 """Static selections: which tensors train, and trees cut in two by them."""
 
 from collections.abc import Callable
+import math
 from typing import Any
 
 import jax
@@ -106,6 +107,15 @@ def trained_units(
     if yes
   }
   return tuple(unit for unit in network.units if unit in names)
+
+
+def trained_parameters(network: base.Network, selection: base.Selection) -> int:
+  """Returns the number of scalars in selected tensors."""
+  return sum(
+    math.prod(tensor.shape)
+    for tensor, yes in zip(network.tensors, selection.trainable, strict=True)
+    if yes
+  )
 
 
 def _keys(path) -> tuple[str, ...]:

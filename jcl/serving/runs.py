@@ -98,9 +98,12 @@ def row(run: Run) -> dict[str, Any]:
   }
 
 
-def table(runs: list[Run]) -> pd.DataFrame:
-  """Returns scores by system and scenario, means over seeds with intervals."""
-  frame = pd.DataFrame(map(row, runs))
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+  """Returns scores by system and scenario, means over seeds with intervals.
+
+  Args:
+    frame: a `row` of each run.
+  """
   by_cell = frame.groupby(["system", "scenario"], sort=False)["score"]
   found = by_cell.apply(told).unstack("scenario")
   found["all"] = overall(frame).apply(told)
@@ -127,14 +130,15 @@ def told(values: Any) -> str:
 
 def write(
   on: stage.Stage, runs: list[Run], folder: Path, about: Mapping[str, Any]
-) -> Path:
+) -> tuple[Path, pd.DataFrame]:
   """Writes tables, a picture of each scenario and the page over all.
 
-  Pictures show the first seed. Returns the page's path.
+  Pictures show the first seed. Returns the page's path, and `row` of each run.
   """
   frame = pd.DataFrame(map(row, runs))
   frame.to_csv(folder / "runs.csv", index=False)
-  table(runs).to_csv(folder / "table.csv")
+  scores = table(frame)
+  scores.to_csv(folder / "table.csv")
   first, shown = runs[0].seed, []
   for name in by_scenario(frame):
     logs = {
@@ -163,11 +167,11 @@ def write(
   target.write_text(
     page.rendered(
       "serving.html",
-      scores=table(runs).reset_index(),
-      figures=means.drop(columns="seed").round(1).reset_index(),
+      scores=scores.reset_index(),
+      means=means.drop(columns="seed").round(1).reset_index(),
       pictures=shown,
       about=about,
     ),
     encoding="utf-8",
   )
-  return target
+  return target, frame

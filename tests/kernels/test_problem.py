@@ -6,22 +6,12 @@ import pytest
 
 from jcl.kernels import problem
 
-PARAMETERS = (
-  "window_strides",
-  "padding",
-  "lhs_dilation",
-  "rhs_dilation",
-  "dimension_numbers",
-  "feature_group_count",
-  "batch_group_count",
-)
-
 
 def read(equation):
   variables = (*equation.invars, *equation.outvars)
   return problem.read(
     tuple(variable.aval.shape for variable in variables),
-    **{name: equation.params[name] for name in PARAMETERS},
+    **{name: equation.params[name] for name in problem.PARAMETERS},
   )
 
 

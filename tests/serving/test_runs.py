@@ -1,6 +1,7 @@
 """Tests of runs that are kept on disk, and of what is written about them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from jcl.serving import log, runs, stage
@@ -25,7 +26,8 @@ def run(system, right, seed=0):
 
 
 def test_the_table_has_means_and_intervals():
-  table = runs.table([run("a", 7), run("a", 9, seed=1), run("b", 5)])
+  made = [run("a", 7), run("a", 9, seed=1), run("b", 5)]
+  table = runs.table(pd.DataFrame(map(runs.row, made)))
   assert table.loc["b", "S1"] == "50.0"
   # Two values 20 apart: 12.706 times their standard error of 10.
   assert table.loc["a", "S1"] == "80.0 ± 127.1"
