@@ -36,6 +36,7 @@ import pandas as pd
 from PIL import Image
 
 from jcl import base, loop, metrics, pretraining, recipes, session
+from jcl.cost import step_memory
 from jcl.networks import catalogue, progressive
 from jcl.profiling import calibrated, learners
 from jcl.report import drawing
@@ -228,7 +229,7 @@ def _steps(stream, rows, filters: int) -> list[dict[str, Any]]:
   params, stats = fresh.init(jax.random.key(0))
   network = pretraining.begun(fresh, params, stats)
   protocol = PROTOCOLS["cifar100"]._replace(filters=filters)
-  programs, costs = {}, {}
+  programs, costs, peaks = {}, {}, {}
   for row in dict.fromkeys(("finetune", *rows)):
     if row.startswith(("pnn", "joint")):
       continue  # steps of other networks, or the same as plain SGD's
@@ -246,16 +247,21 @@ def _steps(stream, rows, filters: int) -> list[dict[str, Any]]:
     make = learners.stepper(learner, state, batches, scope)
     programs[row] = make(selection)
     costs[row] = learner.step_program(selection).cost
+    latents = setting.latents
+    trunk = None if latents is None else latents.trunk
+    memory = step_memory.split(learner, selection, trunk=trunk)
+    assert memory is not None
+    peaks[row] = memory.peak
   seconds = calibrated.measure(list(programs.values()), _ROUNDS.value)
-  plain, first = costs["finetune"], seconds[0]
+  plain, first = costs["finetune"].flops, seconds[0]
   return [
     {
       "size": stream.example_shape[0],
       "row": row,
       "step time": taken / first,
-      "operations": costs[row].flops / plain.flops,
-      "peak MiB": costs[row].peak_bytes / 2**20,
-      "peak": costs[row].peak_bytes / plain.peak_bytes,
+      "operations": costs[row].flops / plain,
+      "peak MiB": peaks[row] / 2**20,
+      "peak": peaks[row] / peaks["finetune"],
     }
     for row, taken in zip(programs, seconds, strict=True)
   ]

@@ -29,8 +29,14 @@ for option, value in {
   jax.config.update(option, value)
   os.environ[option.upper()] = str(value)
 
-# A checkout passes or fails the same way each time it is tested.
-hypothesis.settings.register_profile("repeatable", derandomize=True)
+# A checkout passes or fails the same way each time it is tested, however busy
+# the machine is.
+hypothesis.settings.register_profile(
+  "repeatable",
+  derandomize=True,
+  deadline=None,
+  suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("repeatable")
 
 

@@ -12,7 +12,7 @@ from jcl import metrics
 
 MATRIX = np.array([[0.9, 0.1, 0.2], [0.5, 0.8, 0.3], [0.6, 0.4, 0.7]])
 INITIAL = np.array([0.1, 0.2, 0.1])
-QUICK = hypothesis.settings(deadline=None, max_examples=30)
+QUICK = hypothesis.settings(max_examples=30)
 
 SQUARE = st.integers(1, 6).flatmap(
   lambda size: hnp.arrays(

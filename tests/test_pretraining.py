@@ -89,6 +89,9 @@ def test_a_kept_trunk_learns_the_same(stream, network):
     == report["training"]["misses"] + (report["held_out"]["misses"])
   )
   assert report["training"]["saved"] > 0
+  plain, kept = (run.summary["step_memory"] for run in (plain, kept))
+  assert 0 == plain["trunk"] < kept["trunk"] < plain["weights"]
+  assert kept["trunk"] + kept["weights"] == plain["weights"]
 
 
 def test_memories_hold_codes(stream, network):

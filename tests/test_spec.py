@@ -31,7 +31,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from("abc"), VALUES))
 def test_python_literals_come_back(options):
   # 1e999 is how a literal writes infinity.

@@ -26,7 +26,8 @@ class StepMemory:
   has all that is not named, the few numbers of a selector among it.
   """
 
-  weights: int  # parameters and statistics of all units
+  trunk: int  # weights below the cut, where the trunk's outputs are cached
+  weights: int  # parameters and statistics of all units that a step runs
   gradients: int  # of the selected tensors
   slots: int  # of the optimiser, those of tensors that are away included
   replay: int  # the memory, where it is on the device
@@ -37,7 +38,11 @@ class StepMemory:
 
 
 def split(
-  learner: Any, selection: base.Selection, *, exact: bool = True
+  learner: Any,
+  selection: base.Selection,
+  *,
+  exact: bool = True,
+  trunk: Any = None,
 ) -> StepMemory | None:
   """Returns the memory of the train step of `selection`, part by part.
 
@@ -45,12 +50,15 @@ def split(
   not. A whole step's peak is what XLA reports; that of a step in pieces is the
   largest sum, at any of its programs, of that program's outputs and scratch
   and of all arrays alive around it. Both are of one device, on which every
-  part but the batch lies in full.
+  part but the batch lies in full. Where a trunk runs as a program of its own,
+  its weights stay beside the step; should it take more memory than the step,
+  beside the learner's state, its peak is the one told.
 
   Args:
     learner: a `train.learner.Learner`.
     selection: which tensors train.
     exact: that of `step_program`.
+    trunk: a `latents.trunk.Trunk` whose outputs are what is learned from.
 
   Returns:
     None where the backend does not tell the memory of its programs.
@@ -64,6 +72,7 @@ def split(
   if not learner.fed_rows:  # stored with the examples of a memory only
     example = example._replace(extras={})
   parts = {
+    "trunk": 0 if trunk is None else trunk.weight_bytes,
     "weights": count.num_bytes((state.train.params, state.train.stats)),
     "gradients": _selected_bytes(learner.network, selection, state),
     "slots": count.num_bytes((state.train.opt_state, state.parked)),
@@ -71,8 +80,13 @@ def split(
     "objective": count.num_bytes(state.objective),
     "batch": learner.steps_per_dispatch * rows * count.num_bytes(example),
   }
-  kept = max(0, int(peak) - sum(parts.values()))
-  return StepMemory(**parts, kept=kept, peak=int(peak))
+  peak = int(peak) + parts["trunk"]
+  if trunk is not None:
+    state_parts = ("weights", "slots", "replay", "objective")
+    state_bytes = sum(parts[name] for name in state_parts)
+    peak = max(peak, int(trunk.peak_bytes) + state_bytes)
+  kept = max(0, peak - sum(parts.values()))
+  return StepMemory(**parts, kept=kept, peak=peak)
 
 
 def is_compiled(

@@ -70,7 +70,7 @@ class Cache:
         f"budget={budget}: give bytes from 0, such as '64MB', or None for no "
         "limit"
       )
-    self.codec, self._trunk, self._budget = codec, trunk, budget
+    self.codec, self.trunk, self._budget = codec, trunk, budget
     self._room = math.inf
     if budget is not None:
       self._room = budget // codec.bytes_per_example
@@ -93,11 +93,11 @@ class Cache:
   @property
   def row_flops(self) -> float:
     """Operations of the trunk for one example of a full batch."""
-    return self._trunk.flops / self._trunk.rows
+    return self.trunk.flops / self.trunk.rows
 
   def charge_to(self, ledger: ledger_lib.Ledger) -> None:
     """Files the trunk's work in a run's ledger, from its beginning on."""
-    self._trunk.charge_to(ledger)
+    self.trunk.charge_to(ledger)
 
   def report(self) -> Report:
     """Returns what the cache holds and what came of it so far."""
@@ -124,8 +124,8 @@ class Cache:
       codes[~known] = fresh[np.searchsorted(absent, rows[~known])]
       self._keep(view, absent, fresh)
     asked, count = len(np.unique(rows)), len(absent)
-    needed, done = map(self._trunk.batches, (asked, count))
-    flops = self._trunk.flops
+    needed, done = map(self.trunk.batches, (asked, count))
+    flops = self.trunk.flops
     self._counts[view.account] += Counts(
       asked - count, count, done * flops, (needed - done) * flops
     )
@@ -133,7 +133,7 @@ class Cache:
 
   def take(self, view: "View", rows: np.ndarray, z: np.ndarray) -> None:
     """Takes in latents [N, ...] of a view's rows [N], computed elsewhere."""
-    done = self._trunk.batches(len(rows)) * self._trunk.flops
+    done = self.trunk.batches(len(rows)) * self.trunk.flops
     self._counts[view.account] += Counts(misses=len(rows), operations=done)
     self._keep(view, rows, self.codec.encode(z))
 
@@ -152,8 +152,8 @@ class Cache:
 
   def _computed(self, view: "View", rows: np.ndarray) -> np.ndarray:
     parts = []
-    with self._trunk.charged(view.account, len(rows)):
-      for z in self._trunk.latents(np.asarray(view.inputs[rows])):
+    with self.trunk.charged(view.account, len(rows)):
+      for z in self.trunk.latents(np.asarray(view.inputs[rows])):
         parts.append(self.codec.encode(z))
         self._clipped += self.codec.clipped(z)
     return np.concatenate(parts)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.cost import count as counting
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import cut
@@ -56,6 +57,16 @@ class Trunk:
   def flops(self) -> float:
     """Operations of a batch, as XLA counts them."""
     return self._program.cost.flops
+
+  @property
+  def weight_bytes(self) -> int:
+    """Bytes of parameters and statistics."""
+    return counting.num_bytes(self._arrays)
+
+  @property
+  def peak_bytes(self) -> float:
+    """Bytes that the compiled program takes, weights included."""
+    return self._program.cost.peak_bytes
 
   def batches(self, count: int) -> int:
     """Returns how many batches so many inputs take."""

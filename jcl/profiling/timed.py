@@ -49,8 +49,9 @@ def profile(
 
   Returns:
     Times whose `about["closure"]` is the sum of the units' backward times over
-    the whole network's before the former were scaled to the latter;
-    `compile_seconds` is that of the whole gradient.
+    the whole network's before the former were scaled to the latter, None where
+    noise left nothing of the latter; `compile_seconds` is that of the whole
+    gradient.
 
   Raises:
     ValueError: for a network that is no chain, or what `analytic.profile`
@@ -89,7 +90,7 @@ def profile(
     compile_seconds=compile_seconds,
     about={
       **prior.about,
-      "closure": summed / backward if backward > 0 else math.nan,
+      "closure": summed / backward if backward > 0 else None,
       "rounds": rounds,
     },
   )

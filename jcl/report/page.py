@@ -84,8 +84,9 @@ _CAPTIONS = {
   ),
   "step_memory": (
     "What the memory of a training step is made of",
-    "Bytes on the device for one call of the compiled step; the mark is its "
-    "peak. A bar ends beyond the mark where not all parts live at once.",
+    "Bytes on the device for one call of the compiled step, with the weights "
+    "of a frozen trunk that runs ahead of it; the mark is the peak. A bar ends "
+    "beyond the mark where not all parts live at once.",
   ),
 }
 _MEANINGS = {

@@ -20,6 +20,7 @@ _IDENTITY = ("recipe", "stream", "network", "training", "options")
 
 # Parts of a step's memory, as summaries and readers name them.
 STEP_PARTS = {
+  "trunk": "frozen trunk",
   "weights": "weights",
   "gradients": "gradients",
   "slots": "optimiser slots",
@@ -183,7 +184,7 @@ def step_memory(runs: Sequence[summary.Run]) -> "pd.DataFrame":
       told = [run.summary[key] for run in one.runs if run.summary.get(key)]
       if told:
         rows[one.label + ending] = [
-          metrics.macro_average([each[part] for each in told])
+          metrics.macro_average([each.get(part, 0) for each in told])
           for part in columns
         ]
   return pd.DataFrame.from_dict(

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
@@ -119,7 +119,6 @@ def brute_force(table, cutline, policy):
   return winner, kept
 
 
-@settings(deadline=None)
 @given(TABLES, CUTS, POLICIES)
 def test_choices_equal_brute_force(table, cutline, policy):
   found = choice.choose(table, cutline, policy)
@@ -144,7 +143,6 @@ FREE_TABLES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
   st.one_of(TABLES, FREE_TABLES),
   st.lists(st.floats(0, 1), min_size=2, max_size=6),
@@ -225,7 +223,6 @@ def test_the_best_row_that_fits():
   assert choice.best_fit(table, 39) == choice.Choice(None, ())
 
 
-@settings(deadline=None)
 @given(TABLES, st.integers(0, 120), CUTS, POLICIES)
 def test_what_fits_is_chosen_as_if_there_were_nothing_else(
   table, limit, cutline, policy
@@ -256,7 +253,6 @@ def test_scaling_by_hand(em, sb, limit, classes, expected):
   assert choice.scaled(em, sb, limit, classes) == expected
 
 
-@settings(deadline=None)
 @given(
   st.integers(0, 500),
   st.integers(0, 500),
@@ -304,7 +300,6 @@ def test_the_first_task_has_no_memory_to_fill():
   assert (0, 30) in found
 
 
-@settings(deadline=None)
 @given(
   st.integers(0, 3000),
   st.integers(0, 2000),
@@ -360,7 +355,6 @@ def test_halving_by_hand(rows, epochs, least, rounds):
   assert choice.halving(rows, epochs, least) == rounds
 
 
-@settings(deadline=None)
 @given(
   st.lists(st.integers(1, 10_000), min_size=1, max_size=20, unique=True),
   st.integers(1, 16),

@@ -51,7 +51,7 @@ def test_no_budget_is_no_limit():
   assert decision == base.Decision(3, reason="3 epochs for every experience")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
   st.floats(1e-3, 1e6),
   st.lists(st.floats(0, 1), min_size=1, max_size=8),

@@ -194,7 +194,7 @@ days = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(days)
 def test_accounts_add_up_to_the_time_that_passed(day):
   clock = Clock(0.0)
@@ -448,7 +448,7 @@ metered_days = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(metered_days)
 def test_accounts_add_up_to_what_was_measured(day):
   clock = Clock(0.0)

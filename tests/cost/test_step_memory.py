@@ -95,6 +95,21 @@ def test_pieces_tell_their_own_peak():
   assert found.peak <= total(found)
 
 
+def test_a_trunk_beside_the_step_is_counted():
+  class Trunk:
+    weight_bytes, peak_bytes = 1000, 5000
+
+  learner = make(recipes.er(buffer=10, minibatch=4), tiny_network.build())
+  alone = step_memory.split(learner, HEAD)
+  beside = step_memory.split(learner, HEAD, trunk=Trunk())
+  held = alone.weights + alone.slots + alone.replay
+  assert beside.trunk == 1000
+  assert beside.peak == max(alone.peak + 1000, 5000 + held)
+  Trunk.peak_bytes = 10**6
+  larger = step_memory.split(learner, HEAD, trunk=Trunk())
+  assert larger.peak == 10**6 + held == total(larger)
+
+
 def test_a_backend_that_tells_nothing_has_no_split(monkeypatch):
   learner = make(recipes.finetune(), tiny_network.build())
   cost = dataclasses.replace(

@@ -39,7 +39,7 @@ def test_worked_values(m, k, n, fmt, rows, cycles):
 
 
 @given(SIZES, SIZES, SIZES, st.integers(1, 16), st.sampled_from(FORMATS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_closed_form_is_the_sum_over_tiles(m, k, n, rows, fmt):
   assert systolic.gemm_cycles(m, k, n, rows=rows, fmt=fmt) == by_tiles(
     m, k, n, rows, fmt
@@ -47,7 +47,7 @@ def test_the_closed_form_is_the_sum_over_tiles(m, k, n, rows, fmt):
 
 
 @given(SIZES, st.integers(1, 5000), SIZES, st.integers(1, 16))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_orders_of_formats_and_rows(m, k, n, rows):
   took = [systolic.gemm_cycles(m, k, n, rows=rows, fmt=f) for f in FORMATS]
   assert took == sorted(took)

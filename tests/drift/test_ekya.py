@@ -31,7 +31,7 @@ RETRAININGS = st.lists(
 STREAMS = st.builds(
   ekya.Stream, st.sampled_from([0.2, 0.5, 0.7]), INFERENCES, RETRAININGS
 )
-SETTINGS = hypothesis.settings(max_examples=40, deadline=None)
+SETTINGS = hypothesis.settings(max_examples=40)
 
 
 def equal_shares(streams, gpus, seconds):

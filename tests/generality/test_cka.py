@@ -48,7 +48,7 @@ def test_cases_worked_by_hand(x, y, value):
 
 
 @given(st.integers(0, 2**32), st.integers(4, 30), st.integers(1, 8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_it_is_the_formula(seed, rows, channels):
   x, y = draw(seed, rows, channels), draw(seed + 1, rows, 3)
   found = similarity.debiased_cka(x, y, clip=False)
@@ -56,7 +56,7 @@ def test_it_is_the_formula(seed, rows, channels):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_does_not_change_it(seed):
   x, y = draw(seed), draw(seed + 1) + draw(seed)
   generator = np.random.default_rng(seed)

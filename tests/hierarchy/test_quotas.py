@@ -1,6 +1,6 @@
 """Seats per class: small cases, and balance whatever happens to a memory."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
@@ -45,7 +45,6 @@ def poured(counts, size):
   return seats
 
 
-@settings(deadline=None)
 @given(COUNTS, SIZES)
 def test_spread_seats_are_those_poured_one_by_one(counts, size):
   found = quotas.water_fill(counts, size)
@@ -53,7 +52,6 @@ def test_spread_seats_are_those_poured_one_by_one(counts, size):
   assert list(found) == sorted(counts)
 
 
-@settings(deadline=None)
 @given(COUNTS, SIZES)
 def test_dropped_seats_are_fewer_than_the_classes_that_could_share_them(
   counts, size
@@ -123,7 +121,6 @@ def test_every_class_keeps_as_much_and_its_latest():
   assert quotas.shrink(residents, 31) == residents
 
 
-@settings(deadline=None)
 @given(COUNTS, SIZES, REMAINDERS)
 def test_what_stays_is_the_end_of_what_was_there(counts, size, remainder):
   residents = {label: list(range(n)) for label, n in counts.items()}
@@ -170,7 +167,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), STEPS)
 def test_a_memory_stays_balanced_whatever_happens(size, steps):
   residents, stored, ids = {}, {}, iter(range(10_000))
@@ -215,7 +211,6 @@ def test_trimmed_counts_by_hand(counts, size, kept):
   assert list(quotas.trim_counts(counts, size).values()) == kept
 
 
-@settings(deadline=None)
 @given(COUNTS, SIZES)
 def test_trimmed_counts_are_exact_and_proportional(counts, size):
   found = quotas.trim_counts(counts, size)
@@ -237,7 +232,6 @@ def test_a_trial_keeps_a_sample_of_each_class():
   assert quotas.trial_subset(0, 100, 0.5, 0, 2) == quotas.Subset((), (25, 25))
 
 
-@settings(deadline=None)
 @given(
   st.integers(0, 500),
   st.integers(0, 500),

@@ -132,7 +132,7 @@ class Model(stateful.RuleBasedStateMachine):
 def test_any_order_of_calls(backing):
   stateful.run_state_machine_as_test(
     Model,
-    settings=settings(max_examples=25, stateful_step_count=20, deadline=None),
+    settings=settings(max_examples=25, stateful_step_count=20),
   )
 
 

@@ -3,7 +3,7 @@
 import fractions
 import math
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -33,7 +33,6 @@ def test_the_published_count(ratio, n, count):
   assert swaps.swap_count(ratio, n) == count
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(RATIOS, st.integers(0, 40)), max_size=60))
 def test_carried_counts_are_within_a_sample_at_all_times(batches):
   carry, done, wanted = 0.0, 0, fractions.Fraction(0)
@@ -76,7 +75,6 @@ def test_the_ladder(target, ratio, interval):
   assert swaps.ladder(target) == (pytest.approx(ratio), interval)
 
 
-@settings(deadline=None)
 @given(RATIOS)
 def test_the_ladder_meets_its_target(target):
   ratio, interval = swaps.ladder(target)
@@ -90,7 +88,6 @@ def test_average_ratios():
   assert swaps.average_ratio(1.0, -1) == 0.0
 
 
-@settings(deadline=None)
 @given(st.integers(-6, 6).filter(bool), st.integers(1, 5))
 def test_the_epochs_that_swap_make_the_average(interval, times):
   epochs = range(abs(interval) * times)
@@ -118,7 +115,6 @@ def test_a_lag_halves_and_two_calm_epochs_double():
   assert seen[6:] == [0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 1.0]
 
 
-@settings(deadline=None)
 @given(RATIOS, st.lists(st.floats(0.0, 1.0), max_size=30))
 def test_the_target_keeps_its_bounds(start, completions):
   target, calm = start, 0
@@ -159,7 +155,6 @@ def test_masked_classes_do_not_count():
   assert swaps.gate_scores([[3.0], [3.0]], [0, 0], 1).tolist() == [0, 0]
 
 
-@settings(deadline=None)
 @given(
   st.integers(1, 6).flatmap(
     lambda k: st.lists(
@@ -219,7 +214,6 @@ def test_a_balanced_choice_takes_from_every_class():
   assert even.tolist() == [0, 1, 4, 5, 7]
 
 
-@settings(deadline=None)
 @given(
   st.lists(st.integers(0, 3), min_size=1, max_size=30),
   RATIOS,

@@ -61,7 +61,7 @@ def test_the_stages_of_three_experiences(tmp_path):
     assert counts.applied > 2000 and counts.failed == counts.dropped == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
   steps=st.lists(
     st.one_of(

@@ -96,7 +96,7 @@ def convolutions(draw):
 
 
 @installed
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(convolutions())
 def test_results_are_those_of_xla(drawn):
   x, w, options = drawn

@@ -48,7 +48,7 @@ def test_eight_bits_by_hand():
   assert not codec.lossless and codec.table_bytes == 24
 
 
-@hypothesis.settings(deadline=None, max_examples=25)
+@hypothesis.settings(max_examples=25)
 @hypothesis.given(
   st.integers(0, 1000), st.floats(0.01, 100), st.floats(-10, 10)
 )
@@ -126,7 +126,7 @@ def test_latents_of_zeros():
     np.testing.assert_array_equal(there_and_back(codec, z), z)
 
 
-@hypothesis.settings(deadline=None, max_examples=25)
+@hypothesis.settings(max_examples=25)
 @hypothesis.given(
   st.integers(0, 1000), st.integers(1, 9), st.floats(0, 0.8), st.integers(1, 30)
 )

@@ -109,7 +109,7 @@ def test_without_room_every_read_computes(trunk, budget):
   assert report.training.misses == 4 and report.training.saved == 0
 
 
-@hypothesis.settings(deadline=None, max_examples=20)
+@hypothesis.settings(max_examples=20)
 @hypothesis.given(
   st.lists(st.lists(st.integers(0, 10), max_size=9), max_size=6),
   st.integers(0, 12),

@@ -82,7 +82,7 @@ def test_init_is_a_pure_function_of_its_key():
   assert (other["head"]["Dense_0"]["kernel"] != kernel).any()
 
 
-@hypothesis.settings(deadline=None, max_examples=8)
+@hypothesis.settings(max_examples=8)
 @hypothesis.given(st.sets(st.sampled_from(NET.units)))
 def test_statistics_move_only_in_units_that_train(training):
   out = NET.apply(PARAMS, STATS, X, training=tuple(training))

@@ -389,7 +389,7 @@ def test_smaller_network_is_the_one_with_zeros(name):
     close(one.stats, shrink.shrink_slots(network, other.stats, masks))
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
   st.lists(st.booleans(), min_size=5, max_size=5).filter(any),
   st.lists(st.booleans(), min_size=5, max_size=5).filter(any),

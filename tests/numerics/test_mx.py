@@ -77,7 +77,7 @@ def test_a_worked_block(fmt, rounding, expected):
 
 @pytest.mark.parametrize("rounding", ["rne", "trunc"])
 @given(values=VALUES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_bit_is_that_of_exact_arithmetic(rounding, values):
   x = np.array(values, np.float32)
   for fmt in (*FORMATS, 23):

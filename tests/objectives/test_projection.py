@@ -40,7 +40,7 @@ _numbers = st.lists(st.floats(-10, 10, width=32), min_size=4, max_size=4)
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(grads=_numbers, reference=_numbers)
 def test_never_against_the_reference(wrap, grads, reference):
   project = wrap(AGEM.project)

@@ -63,7 +63,7 @@ def _ring_by_hand(labels):
 _labels = st.lists(st.integers(0, 4), min_size=1, max_size=40)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(_labels)
 def test_ring_follows_its_rule(labels):
   state = _run(_RING, labels)
@@ -71,7 +71,7 @@ def test_ring_follows_its_rule(labels):
   assert state.seen == len(labels)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(_labels)
 def test_ring_keeps_the_most_recent_of_each_class(labels):
   state = _run(_RING, labels)
@@ -83,7 +83,7 @@ def test_ring_keeps_the_most_recent_of_each_class(labels):
 
 
 @pytest.mark.parametrize("replay", [_RING, _GREEDY], ids=["ring", "greedy"])
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(labels=_labels, seed=st.integers(0, 1000))
 def test_no_class_is_lost_and_census_is_right(replay, labels, seed):
   state = _run(replay, labels, seed)

@@ -41,7 +41,7 @@ def _parts(state):
   )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
   share=st.floats(0.02, 0.9),
   first=st.integers(0, 2**31 - 1001),
@@ -59,7 +59,7 @@ def test_one_of_ten_in_every_row_of_examples():
   assert set(np.diff(held)) <= {5, 8, 13}  # Fibonacci numbers
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
   labels=st.lists(st.integers(0, 3), min_size=1, max_size=60),
   seed=st.integers(0, 100),

@@ -17,7 +17,7 @@ from jcl.replay import memory, sampling
 _uniform = jax.jit(sampling.uniform, static_argnums=2)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
   seed=st.integers(0, 2**31 - 1),
   allowed=st.lists(st.booleans(), min_size=12, max_size=12),

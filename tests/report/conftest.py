@@ -59,6 +59,7 @@ def records():
 def step_memory():
   """Bytes of a step by part, as a summary holds them."""
   return {
+    "trunk": 200,
     "weights": 400,
     "gradients": 300,
     "slots": 300,

@@ -102,9 +102,9 @@ def test_the_memory_of_a_step_is_shown_where_runs_tell_it(
   folder = write_run(tmp_path / "er", recipe="er", step_memory=step_memory)
   runs = [summary.read_run(each) for each in (tmp_path / "runs" / "c", folder)]
   text = read_page(page.write(runs, tmp_path / "out")).joined
-  assert "Memory of a training step recipe weights gradients" in text
+  assert "Memory of a training step recipe frozen trunk weights" in text
   assert "anchors and references" in text
-  assert "er 400 B 300 B 300 B 50 B 1 kB 20 B 4 kB 6 kB" in text
+  assert "er 200 B 400 B 300 B 300 B 50 B 1 kB 20 B 4 kB 6 kB" in text
   # Not once more, in bare numbers, among the run's circumstances.
   assert "step memory" not in text.lower()
 

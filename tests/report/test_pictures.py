@@ -91,6 +91,7 @@ def test_memory_bars_stack_up_beside_the_peak(runs, step_memory):
   (axis,) = pictures.step_memory(runs).axes
   bars = [bar for stack in axis.containers for bar in stack]
   assert [bar.get_width() for bar in bars] == [
+    200,
     400,
     300,
     300,
@@ -99,7 +100,7 @@ def test_memory_bars_stack_up_beside_the_peak(runs, step_memory):
     20,
     4000,
   ]
-  assert bars[-1].get_x() == 400 + 300 + 300 + 50 + 1000 + 20
+  assert bars[-1].get_x() == 200 + 400 + 300 + 300 + 50 + 1000 + 20
   assert axis.collections[0].get_offsets().tolist() == [[6000, 0]]
 
 

@@ -52,7 +52,7 @@ def with_accuracy(record, rows, index):
   return dataclasses.replace(record, accuracy=row, accuracy_task=row)
 
 
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(RECORDS)
 def test_records_come_back_from_json(record):
   line = json.dumps(summary.to_json(record), allow_nan=False)

@@ -145,8 +145,12 @@ def test_memory_of_steps(read, step_memory):
   assert list(frame.columns) == [*table.STEP_PARTS.values(), "peak"]
   assert frame.loc["er", "activations and scratch"] == 4500
   assert frame.loc["er", "peak"] == 6000
+  assert frame.loc["er", "frozen trunk"] == 200
   assert frame.loc["er, all tensors", "gradients"] == 900
   assert table.step_memory(runs[3:]).empty
+  del step_memory["trunk"]  # as earlier runs have it
+  older = table.step_memory([read("e", recipe="er", step_memory=step_memory)])
+  assert older.loc["er", "frozen trunk"] == 0
 
 
 def test_amounts():

@@ -212,7 +212,7 @@ def test_equal_scores_choose_what_takes_less_and_then_the_shallower():
 # What holds for every network
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
   st.integers(0, 10**6),
   st.floats(0, 1),
@@ -311,7 +311,7 @@ def test_all_that_is_worth_it_trains_where_all_fits(head):
     assert chosen == tuple((scores > 0).tolist())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.randoms(use_true_random=False))
 def test_names_do_not_matter(seed, random):
   """Their sorted order is that of the scores, not that of the tensors."""
@@ -335,7 +335,7 @@ def test_names_do_not_matter(seed, random):
     assert choose(renamed, times, scores, share, **options) == first
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(-20, 20))
 def test_the_scale_of_scores_does_not_matter(seed, power):
   network, times, scores = random_case(seed)
@@ -489,7 +489,7 @@ def test_three_readings_of_the_chain():
     way("other")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6))
 def test_readings_agree_where_they_should(seed):
   network, times, _ = random_case(seed)

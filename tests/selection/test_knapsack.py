@@ -349,7 +349,7 @@ INTEGERS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(INTEGERS)
 def test_value_never_falls_with_the_budget(rows):
   arrays = columns(rows)
@@ -362,7 +362,7 @@ def test_value_never_falls_with_the_budget(rows):
   assert values[-1] == arrays[2].sum()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from(MODES))
 def test_units_do_not_matter(seed, mode):
   arrival, weight_grad, importance, budget = real_instance(seed)
@@ -373,7 +373,7 @@ def test_units_do_not_matter(seed, mode):
   assert second.mask == first.mask
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000))
 def test_what_is_free_is_taken(seed):
   arrival, weight_grad, importance, budget = real_instance(seed)
@@ -628,7 +628,7 @@ def test_shares_where_the_backward_pass_is_twice_the_forward(share, part):
   assert found == pytest.approx(part * 14, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
   st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.floats(0, 1, exclude_min=True)
 )

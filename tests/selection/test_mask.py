@@ -88,7 +88,7 @@ def test_parameters_of_another_network_are_refused_by_path():
     mask.split(other, NETWORK, FIRST)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(selections)
 def test_split_puts_every_leaf_into_one_part(selection):
   trained, frozen = mask.split(PARAMS, NETWORK, selection)
@@ -98,7 +98,7 @@ def test_split_puts_every_leaf_into_one_part(selection):
     assert at(other, tensor) is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(selections)
 def test_merge_undoes_split(selection):
   trained, frozen = mask.split(PARAMS, NETWORK, selection)
@@ -123,7 +123,7 @@ def test_a_mask_is_true_where_a_leaf_trains():
   }
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(selections)
 def test_partial_gradients_are_the_full_ones(selection):
   full = jax.grad(loss)(PARAMS)

@@ -35,7 +35,7 @@ def test_equals_go_by_index():
   assert largest(scores, 6).all() and largest(scores, 6).shape == (2, 3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
   st.lists(
     st.sampled_from([-np.inf, -2.5, -1e-40, -0.0, 0.0, 1e-40, 0.5, np.inf])

@@ -96,7 +96,7 @@ def test_a_flipped_bit_anywhere_costs_its_record_only(tmp_path, keep_index):
   stride = end - offsets[-1]
   content = segments.path_of(tmp_path / "whole", 0).read_bytes()
 
-  @settings(max_examples=60, deadline=None, derandomize=True)
+  @settings(max_examples=60, derandomize=True)
   @given(st.integers(0, len(content) * 8 - 1))
   def flip(bit):
     folder = tmp_path / "flipped"

@@ -18,7 +18,7 @@ def columns(labels, runs=0, offsets=None):
   }
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
   batches=st.lists(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1)), max_size=9),

@@ -10,7 +10,7 @@ X = np.arange(10, dtype=np.uint8).reshape(5, 2)
 DATA = base.Dataset("toy", X, np.int32([0, 1, 2, 3, 4]), tuple("abcde"))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 50), st.integers(0, 5), st.integers(0, 5))
 def test_epoch_order_is_a_permutation_of_its_arguments_only(n, t, epoch):
   order = batching.epoch_order(n, 7, t, epoch)

@@ -82,7 +82,7 @@ def test_class_orders():
   assert len({stream.task_classes for stream in drawn}) > 1
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
   st.sampled_from(["class_incremental", "blurry", "domain_by_group"]),
   st.integers(2, 5),

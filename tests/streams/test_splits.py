@@ -6,7 +6,7 @@ from jcl import base
 from jcl.streams import splits
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
   st.lists(st.integers(0, 4), min_size=1, max_size=60),
   st.floats(0, 0.99),

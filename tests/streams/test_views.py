@@ -53,7 +53,7 @@ def test_permute_keeps_the_channels_of_a_pixel_together():
   assert views.num_positions((4, 5)) == 20
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.permutations(range(12)))
 def test_permute_is_undone_by_its_inverse(order):
   x = np.arange(24).reshape(2, 3, 4)

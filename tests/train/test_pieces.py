@@ -141,7 +141,7 @@ ONE = learner(recipes.finetune(), "pieces")
 OTHER = learner(recipes.finetune(), "whole")
 
 
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=4)
 @given(st.lists(st.booleans(), min_size=COUNT, max_size=COUNT).filter(any))
 def test_any_selection_with_parts_that_serve_and_with_exact_ones(chosen):
   selection = base.Selection(tuple(chosen))

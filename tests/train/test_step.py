@@ -73,7 +73,7 @@ def full_gradient(params, batch, scope=SCOPE):
   return jax.grad(loss)(params)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(MASKS)
 def test_selected_gradients_are_those_of_full_training(chosen):
   selection = base.Selection(tuple(chosen))
