@@ -207,7 +207,7 @@ _ENERGY_BUDGET = flags.DEFINE_string(
   None,
   "joules, counted as --meter says, for each whole run, such as 1500; or a "
   "file that says so, such as 1500J, which may be rewritten while the run goes "
-  "on: it is read again at every experience",
+  "on: it is read again at every epoch",
 )
 _FLOPS_BUDGET = flags.DEFINE_float(
   "flops_budget", None, "floating-point operations for each whole run"

@@ -345,6 +345,9 @@ class Controller(NamedTuple):
 
   init: Callable[[], Any]
   decide: Callable[[Any, Observation], tuple[Decision, Any]]
+  # Decides again at the end of every epoch, from what was decided and what the
+  # experience's training has taken; None leaves it at the decision.
+  revise: Callable[[Decision, Observation, Cost], Decision] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

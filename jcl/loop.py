@@ -78,15 +78,18 @@ def scope_of(setting: Setting, index: int) -> base.Scope:
 
 def decide(setting: Setting, place: Place) -> None:
   """Notes what the place's experience may cost."""
-  experiences = setting.stream.experiences
   place.decision, place.control = setting.controller.decide(
-    place.control,
-    base.Observation(
-      experience=place.experience,
-      num_experiences=len(experiences),
-      num_examples=len(experiences[place.experience].data),
-      spent=setting.ledger.total(),
-    ),
+    place.control, _observed(setting, place)
+  )
+
+
+def _observed(setting: Setting, place: Place) -> base.Observation:
+  experiences = setting.stream.experiences
+  return base.Observation(
+    experience=place.experience,
+    num_experiences=len(experiences),
+    num_examples=len(experiences[place.experience].data),
+    spent=setting.ledger.total(),
   )
 
 
@@ -241,6 +244,10 @@ class _Steps:
       scalars = self._tally(info, ids, num_steps, took.cost.seconds)
       place.step += num_steps
       place.epoch, place.batch = after
+      if not place.batch and setting.controller.revise is not None:
+        place.decision = setting.controller.revise(
+          place.decision, _observed(setting, place), place.spent
+        )
       if setting.tiers is not None and tiering.between(setting, place):
         pending = self._fetch_again()
       yield Event("steps", self.state, place, scalars)

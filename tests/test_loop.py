@@ -131,6 +131,18 @@ def test_a_budget_for_the_run_leaves_later_experiences_their_share():
   assert "left for 2 experiences" in place.records[0].decision.reason
 
 
+def test_a_budget_that_shrinks_stops_at_the_next_epoch():
+  allowed = iter([math.inf, math.inf, 0.0])
+  controller = limits.within(30, base.UNLIMITED, joules=lambda: next(allowed))
+  setting = assemble(controller=controller)
+  state, place = loop.start(setting)
+  for event in loop.run(setting, state, place):
+    if event.kind == "experience":
+      break
+  # Asked at the beginning and behind both epochs.
+  assert place.epoch == 0 and place.records[0].steps == 2 * 4
+
+
 def test_evaluations_come_every_so_many_updates():
   setting = assemble(epochs=2, evaluate_every=3, steps_per_dispatch=2)
   _, _, kinds = play(setting)  # 8 updates per experience, by twos

@@ -28,7 +28,8 @@ def within(
     total: of the whole run; infinite where there is no limit.
     budget: as for `fixed.fixed`.
     joules: returns what the whole run may take, which may change as it goes on;
-      asked at the beginning of every experience. None leaves it to `total`.
+      asked at the beginning of every experience and at the end of every epoch.
+      None leaves it to `total`.
   """
   fixed.check(epochs, budget)
   limits = {
@@ -45,21 +46,32 @@ def within(
   if not limits and joules is None:
     return fixed.fixed(epochs, budget)
 
-  def decide(state, seen):
+  def shared(seen, used):
+    """Returns the experience's limit, and how it came about."""
     now = dict(limits)
     if joules is not None:
       now["joules"] = min(joules(), now.get("joules", math.inf))
     left = seen.num_experiences - seen.experience
     shares, reasons = {}, []
     for name, value in now.items():
-      rest = max(value - getattr(seen.spent, name), 0.0)
+      spent = getattr(seen.spent, name) - getattr(used, name)
+      rest = max(value - spent, 0.0)
       shares[name] = rest / left
       unit = _UNITS[name]
       reasons.append(
         f"{rest:.3g} of {value:.3g} {unit} left for {left} experiences: at "
         f"most {shares[name]:.3g} {unit}"
       )
-    limit = dataclasses.replace(base.UNLIMITED, **shares)
-    return base.Decision(epochs, limit, budget, "; ".join(reasons)), state
+    return dataclasses.replace(base.UNLIMITED, **shares), "; ".join(reasons)
 
-  return base.Controller(init=lambda: (), decide=decide)
+  def decide(state, seen):
+    limit, reason = shared(seen, base.Cost())
+    return base.Decision(epochs, limit, budget, reason), state
+
+  def revise(decision, seen, used):
+    limit, reason = shared(seen, used)
+    return dataclasses.replace(decision, limit=limit, reason=reason)
+
+  return base.Controller(
+    init=lambda: (), decide=decide, revise=None if joules is None else revise
+  )

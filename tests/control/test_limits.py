@@ -41,6 +41,27 @@ def test_every_budget_limits_and_is_named():
   )
 
 
+def test_a_budget_that_changes_is_followed():
+  allowed = [100.0]
+  controller = limits.within(
+    3, total(flops=8.0), joules=lambda: allowed[0], budget=0.5
+  )
+  first = decide(controller, 1, 3, joules=40.0, flops=4.0)
+  assert first.limit == total(joules=30.0, flops=2.0)
+  # Training took 10 J, trials and tests 6 J, and then less is allowed.
+  seen = base.Observation(1, 3, 10, base.Cost(joules=56.0, flops=5.0))
+  used = base.Cost(joules=10.0, flops=1.0)
+  second = controller.revise(first, seen, used)
+  assert second.limit == total(joules=27.0, flops=2.0)
+  assert second.reason.startswith("4 of 8 FLOP left for 2 experiences")
+  assert second.epochs == 3 and second.budget == 0.5
+  allowed[0] = 50.0
+  third = controller.revise(second, seen, used)
+  assert third.limit == total(joules=2.0, flops=2.0)
+  assert "4 of 50 J left for 2 experiences: at most 2 J" in third.reason
+  assert limits.within(3, total(flops=8.0)).revise is None
+
+
 def test_an_overspent_budget_leaves_nothing():
   controller = limits.within(1, total(seconds=5.0))
   assert decide(controller, 1, 3, seconds=7.0).limit.seconds == 0.0
