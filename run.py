@@ -694,6 +694,7 @@ def _serve(texts: list[str]) -> int:
     "frames per second": _FPS.value,
     "seconds of a segment": _SEGMENT_SECONDS.value,
     "times": seconds.source,
+    "updates take": stage.UPDATES,
   }
   folder = _folder(f"serve-{_slug(_DATA.value)}", about)
   with workdir.explained(folder):
@@ -701,6 +702,7 @@ def _serve(texts: list[str]) -> int:
   with workdir.locked(folder):
     workdir.claim(folder, about, _RESUME.value)
     on = stage.Stage(source, cast, folder / "weights")
+    seconds = seconds.training(on.student.training_share)
     found = []
     for seed in _seeds():
       for name in _SCENARIOS.value:

@@ -182,6 +182,7 @@ def _conditions() -> dict[str, Any]:
     "precision": _PRECISION.value,
     "rounding": "rne",
     "times": times.published(_PAIR.value, mode=_MODE.value).source,
+    "updates take": stage.UPDATES,
     "energy": f"modelled: {systolic.POWER_WATTS} W at all times",
   }
 
@@ -223,7 +224,8 @@ class _Study:
       recipe=_RECIPE.value, precision=_PRECISION.value
     )
     self.stage = stage.Stage(source, cast, folder / "weights")
-    self._times = times.published(_PAIR.value, mode=_MODE.value)
+    whole = times.published(_PAIR.value, mode=_MODE.value)
+    self._times = whole.training(self.stage.student.training_share)
 
   def run(self, name: str, system: str, text: str, seed: int) -> runs_lib.Run:
     """Returns a run, from disk where it is finished."""

@@ -54,19 +54,7 @@ def of(
     raise ValueError(f"pass_={pass_!r}: give 'forward' or 'train'")
   if type(batch) is not int or batch < 1:
     raise ValueError(f"batch={batch!r}: give an integer >= 1")
-  params, stats = jax.eval_shape(network.init, jax.random.key(0))
-  x = jax.ShapeDtypeStruct((batch, *network.input_shape), jnp.float32)
-  jaxpr = jax.make_jaxpr(lambda *args: network.apply(*args).logits)(
-    params, stats, x
-  ).jaxpr
-  names = [
-    "/".join(key.key for key in path)
-    for path, _ in jax.tree_util.tree_leaves_with_path(params)
-  ]
-  known = [_Value(name=name) for name in names]
-  known += [_Value()] * (len(jaxpr.invars) - len(known) - 1)
-  trace = _Trace()
-  trace.walk(jaxpr, [*known, _Value(is_data=True)], 1)
+  trace = _traced(network, batch, frozenset())
   gemms = trace.gemms
   transformer = any(gemm.kind == "product" for gemm in gemms)
   if mode == "compat":
@@ -78,6 +66,58 @@ def of(
     if gemms:
       gemms[-1] = gemms[-1]._replace(n=COMPAT_CLASSES)
   return trained(gemms, transformer) if pass_ == "train" else gemms
+
+
+def training_share(network: base.Network, selection: base.Selection) -> float:
+  """Returns what training a part takes of training all, in multiplications.
+
+  Forward passes are whole. Of the gradients, those of the selected tensors
+  count and those that lead to them; the input's of the first layer never does.
+
+  Args:
+    network: the model; nothing is computed or compiled.
+    selection: which of its tensors train.
+
+  Raises:
+    ValueError: as `of`, or for a network without products.
+  """
+
+  def work(selected: Sequence[bool]) -> int:
+    learned = frozenset(
+      "/".join(tensor.path)
+      for tensor, yes in zip(network.tensors, selected, strict=True)
+      if yes
+    )
+    trace = _traced(network, 1, learned)
+    return sum(
+      gemm.m * gemm.k * gemm.n * gemm.times * (1 + gradients)
+      for gemm, gradients in zip(trace.gemms, trace.gradients, strict=True)
+    )
+
+  whole = work([True] * len(network.tensors))
+  if not whole:
+    raise ValueError(f"network {network.name!r} multiplies no matrices")
+  return work(selection.trainable) / whole
+
+
+def _traced(
+  network: base.Network, batch: int, learned: frozenset[str]
+) -> "_Trace":
+  """Walks a network's forward pass, in which some parameters are learned."""
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  x = jax.ShapeDtypeStruct((batch, *network.input_shape), jnp.float32)
+  jaxpr = jax.make_jaxpr(lambda *args: network.apply(*args).logits)(
+    params, stats, x
+  ).jaxpr
+  names = [
+    "/".join(key.key for key in path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+  ]
+  known = [_Value(name=name, is_learned=name in learned) for name in names]
+  known += [_Value()] * (len(jaxpr.invars) - len(known) - 1)
+  trace = _Trace()
+  trace.walk(jaxpr, [*known, _Value(is_data=True)], 1)
+  return trace
 
 
 def trained(gemms: Sequence[Gemm], transformer: bool) -> list[Gemm]:
@@ -113,6 +153,7 @@ class _Value(NamedTuple):
 
   is_data: bool = False  # depends on the input
   name: str = ""  # of the parameter that it is made of
+  is_learned: bool = False  # depends on a parameter that trains
   nearest: frozenset[int] = (
     frozenset()
   )  # products it comes from, no other since
@@ -123,6 +164,9 @@ class _Trace:
 
   def __init__(self):
     self.gemms: list[Gemm] = []
+    self.gradients: list[
+      int
+    ] = []  # of each one's operands, that training needs
     self.attention: set[int] = set()  # dense layers next to a product
 
   def walk(
@@ -175,6 +219,7 @@ class _Trace:
     merged = _Value(
       any(value.is_data for value in operands),
       next((v.name for v in operands if v.name and not v.is_data), ""),
+      any(value.is_learned for value in operands),
       frozenset().union(*(value.nearest for value in operands)),
     )
     return [merged] * len(equation.outvars)
@@ -189,7 +234,12 @@ class _Trace:
     elif "product" in kinds.values():
       self.attention.add(index)
     self.gemms.append(gemm._replace(times=gemm.times * times, name=name))
-    return _Value(is_data=True, nearest=frozenset({index}))
+    self.gradients.append(sum(value.is_learned for value in operands))
+    return _Value(
+      is_data=True,
+      is_learned=any(value.is_learned for value in operands),
+      nearest=frozenset({index}),
+    )
 
 
 def _convolution(equation) -> Gemm:

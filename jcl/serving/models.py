@@ -19,6 +19,7 @@ import numpy as np
 
 from jcl import base
 from jcl.cost import devices as descriptions
+from jcl.cost import gemms
 from jcl.cost import ledger as ledger_lib
 from jcl.profiling import learners
 from jcl.recipes import bounds
@@ -102,6 +103,24 @@ class Student:
     every = np.ones(network.num_classes, bool)
     scope = base.Scope(np.zeros((), np.int32), every, every, every)
     self._scope = self._learner.put(scope)
+
+  @functools.cached_property
+  def training_share(self) -> float:
+    """What an update takes of one that trains everything on new samples alone.
+
+    Counted in multiplications, replayed samples included. A method whose choice
+    changes as it goes on counts as training everything.
+    """
+    learner, selector = self._learner, self.method.selector
+    share = learner.rows_per_step / learner.stream_rows
+    if selector.num_probes or selector.profile:
+      return share
+    params, _ = jax.eval_shape(self.network.init, jax.random.key(0))
+    state, key = selector.init(params), jax.random.key(0)
+    for _ in range(2):  # the first one may train more than those that follow
+      state = selector.update(key, state, None)
+    selection = selector.choose(state, self.network, None, 1.0)
+    return share * gemms.training_share(self.network, selection)
 
   def begin(self, params: base.Params, stats: base.Stats) -> Weights:
     """Returns weights to begin a run with; nothing is remembered yet."""

@@ -1,6 +1,7 @@
 """What runs over drifting streams share: images, networks, first weights."""
 
 from collections.abc import Callable
+import dataclasses
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +14,8 @@ from jcl.serving import models, scenes, site, teacher
 from jcl.streams import sources
 
 Role = Literal["student", "teacher"]
+# What every number has to be read with: see `models.Student.training_share`.
+UPDATES = "their share of the multiplications of training everything"
 
 
 class Cast(NamedTuple):
@@ -79,8 +82,10 @@ class Stage:
       "student": self._network(cast.student),
       "teacher": self._network(cast.teacher),
     }
+    # It begins with learned weights, given by `weights`.
+    student = dataclasses.replace(self._networks["student"], pretrained=True)
     self.student = models.Student(
-      teacher.precise(self._networks["student"], cast.precision),
+      teacher.precise(student, cast.precision),
       recipes.build(cast.recipe),
       **self._scale,
     )

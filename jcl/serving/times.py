@@ -35,6 +35,14 @@ class Times:
       raise ValueError(f"batch={self.batch}: give 1 or more")
     self.kernels  # noqa: B018  checks the others
 
+  def training(self, share: float) -> "Times":
+    """Returns those of updates that take a share of this one's work.
+
+    Args:
+      share: above 0, and above 1 with replay; `models.Student.training_share`.
+    """
+    return dataclasses.replace(self, train=self.train * share)
+
   @property
   def kernels(self) -> allocation.Kernels:
     """Those that take turns on the rows that do not serve."""

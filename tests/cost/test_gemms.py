@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jcl import base
 from jcl.cost import gemms, pairs, systolic
 from jcl.networks import catalogue, linen, resnet
+from jcl.selection import mask
 
 VIT = catalogue.build(
   "vit", (8, 8, 3), 5, patch=4, width=8, depth=2, heads=2, expansion=3
@@ -174,3 +176,34 @@ def test_bad_options(options, message):
 def test_bad_names(name, options, message):
   with pytest.raises(ValueError, match=message):
     pairs.published(name, **options)
+
+
+def test_what_training_a_part_takes():
+  # 6 -> 3 -> 3 -> 2: 18, 9 and 6 multiplications forward, and as many for each
+  # gradient: of the weights that train, and of what depends on such weights.
+  network = catalogue.build("mlp", (6,), 2, width=3, depth=2)
+  whole = 18 * 2 + 9 * 3 + 6 * 3
+
+  def share(*units):
+    chosen = [tensor.unit in units for tensor in network.tensors]
+    return gemms.training_share(network, base.Selection(tuple(chosen)))
+
+  first, second, head = network.units
+  assert share(first, second, head) == 1
+  assert share(head) == (18 + 9 + 6 * 2) / whole
+  assert share(second, head) == (18 + 9 * 2 + 6 * 3) / whole
+  assert share(first) == (18 * 2 + 9 * 2 + 6 * 2) / whole
+  assert share() == (18 + 9 + 6) / whole
+
+
+def test_attention_passes_gradients_on_to_both_of_its_operands():
+  everything = mask.everything(VIT)
+  assert gemms.training_share(VIT, everything) == 1
+  head = base.Selection(
+    tuple(tensor.unit == VIT.units[-1] for tensor in VIT.tensors)
+  )
+  first = base.Selection(
+    tuple(tensor.unit == VIT.units[0] for tensor in VIT.tensors)
+  )
+  least = gemms.training_share(VIT, head)
+  assert 1 / 3 < least < 0.4 < gemms.training_share(VIT, first) < 0.8

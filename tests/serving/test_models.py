@@ -54,6 +54,20 @@ def same(first, second):
   return all(np.array_equal(a, b) for a, b in pairs)
 
 
+def test_updates_take_their_share_of_the_work(plain):
+  assert plain.training_share == 1
+  # 64 -> 12 -> 4: the first layer goes forward only.
+  first, head = 64 * 12, 12 * 4
+  part = (first + 2 * head) / (2 * first + 3 * head)
+  assert student_of("finetune+freeze:until=1").training_share == part
+  assert student_of("head_only").training_share == part
+  replaying = student_of("er:buffer=32,minibatch=8+freeze:until=1")
+  assert replaying.training_share == pytest.approx(part * (16 + 8) / 16)
+  assert student_of("elastic:rho=0.9").training_share == 1
+  half = times.Times(0.01, 1.0, 0.5, 0.2).training(part)
+  assert half == times.Times(0.01, part, 0.5, 0.2)
+
+
 def test_retraining_returns_other_weights_and_repeats_itself(plain):
   weights = plain.begin(*PARAMS)
   before = jax.tree.map(np.asarray, weights)
