@@ -259,7 +259,7 @@ class Selector(NamedTuple):
   """
 
   init: Callable[[Params], Any]
-  update: Callable[[Key, Any, Probe], Any]
+  update: Callable[[Key, Any, Probe | None], Any]
   choose: Callable[[Any, Network, Any, float], Selection]
   every: int = 0  # epochs between choices; 0: one per experience
   num_probes: int = 0  # batches of the probe; 0: `update` gets None for it
