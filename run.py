@@ -257,6 +257,12 @@ _PAIR = flags.DEFINE_enum(
   ["resnet18", "resnet34", "vit_b32"],
   "serve: published student for whose work, and its teacher's, time passes",
 )
+_LIVE = flags.DEFINE_bool(
+  "live",
+  False,
+  "serve: on the wall clock, a thread answering frames as they come; it takes as "
+  "long as the stream, 28 segments",
+)
 _FPS = flags.DEFINE_integer(
   "fps", 30, "serve: frames per second", lower_bound=1
 )
@@ -644,6 +650,7 @@ def _shared() -> dict[str, object]:
     "retrain",
     "oracle",
     "pair",
+    "live",
     "fps",
     "segment_seconds",
   }
@@ -673,7 +680,7 @@ def _estimate(settings: dict) -> int:
 
 
 def _serve(texts: list[str]) -> int:
-  from jcl import workdir
+  from jcl import console, workdir
   from jcl.drift import scenarios
   from jcl.serving import runs, stage, systems, times
 
@@ -691,6 +698,7 @@ def _serve(texts: list[str]) -> int:
     "data": _DATA.value,
     **cast._asdict(),
     "labels": "oracle" if _ORACLE.value else "teacher",
+    "clock": "the wall's" if _LIVE.value else "virtual",
     "frames per second": _FPS.value,
     "seconds of a segment": _SEGMENT_SECONDS.value,
     "times": seconds.source,
@@ -709,12 +717,16 @@ def _serve(texts: list[str]) -> int:
         script = runs.Script(name, _FPS.value, _SEGMENT_SECONDS.value)
         for text in texts:
           path = folder / name / _slug(text) / f"seed_{seed}"
-          found.append(
-            runs.run(
-              on, script, text, seconds, seed, path,
-              oracle=_ORACLE.value, about=about,
-            )
-          )  # fmt: skip
+          make = runs.run
+          with console.counted(f"{name} {text}", "frame", _LIVE.value) as count:
+            if _LIVE.value:
+              make = functools.partial(runs.run_live, progress=count)
+            found.append(
+              make(
+                on, script, text, seconds, seed, path,
+                oracle=_ORACLE.value, about=about,
+              )
+            )  # fmt: skip
           score = runs.row(found[-1])["score"]
           print(f"{name}  {text}  seed {seed}: {score:.1f} %", flush=True)
     target, frame = runs.write(on, found, folder, about)

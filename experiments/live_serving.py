@@ -35,14 +35,12 @@ second and held at 15, `apart` 85 and 78 and held at neither. It takes about
 three minutes a way.
 """
 
-from collections.abc import Callable
 import dataclasses
 import json
 import os
 from pathlib import Path
 import subprocess
 import sys
-import time
 
 from absl import app, flags
 import jax
@@ -51,8 +49,7 @@ import pandas as pd
 
 from jcl import spec
 from jcl.networks import catalogue
-from jcl.serving import live, models, scenes, site, systems, teacher
-from jcl.serving.times import Times
+from jcl.serving import live, models, scenes, site, stopwatch, systems, teacher
 from jcl.streams import sources
 
 _DATA = flags.DEFINE_string("data", "fashion_mnist", "data set of images")
@@ -131,7 +128,7 @@ def rows_of(way: str) -> list[dict]:
     source = sources.load(*_loaded(_DATA.value))
     images, labels = scenes.pool(source, source.train.num_classes)
     student, weights, label = _models(images, labels, training)
-    times = measured(student, weights, label, images, labels)
+    times = stopwatch.times(student, weights, images, labels, label)
     for fps in sorted(map(int, _RATES.value), reverse=True):
       found = _trial(
         fps, student, weights, label, images, labels, times, serving
@@ -181,36 +178,6 @@ def _models(images, labels, device):
   )
   tutor = teacher.Teacher(large, *more, mean=mean, std=std, rows=_BATCH.value)
   return student, student.begin(*known), tutor.label
-
-
-def measured(student, weights, label, images, labels) -> Times:
-  """Returns the seconds of the kernels where nothing else runs."""
-  batch, steps = _BATCH.value, 8
-  some = slice(0, batch)
-
-  def train():
-    jax.block_until_ready(
-      student.retrain(weights, images[: steps * batch], labels[: steps * batch])
-    )
-
-  return Times(
-    infer=_median(lambda: student.predict(weights, images[:1])),
-    train=_median(train) / steps,
-    valid=_median(lambda: student.predict(weights, images[some])),
-    label=_median(lambda: label(images[some])) / batch,
-    batch=batch,
-    source="measured",
-  )
-
-
-def _median(call: Callable[[], object], rounds: int = 5) -> float:
-  call()  # compiles
-  found = []
-  for _ in range(rounds):
-    start = time.perf_counter()
-    call()
-    found.append(time.perf_counter() - start)
-  return float(np.median(found))
 
 
 def _trial(fps, student, weights, label, images, labels, times, serving):

@@ -1,6 +1,6 @@
 """What a person at the terminal sees and presses: progress and signals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import signal
 import sys
@@ -34,6 +34,26 @@ def signals() -> Iterator[list[int]]:
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def counted(
+  title: str, unit: str, shown: bool = True
+) -> Iterator[Callable[[int, int], None]]:
+  """Shows a bar, moved by calls with what is done and what there is in all.
+
+  It is quiet where standard error is no terminal.
+  """
+  import tqdm
+
+  quiet = not (shown and sys.stderr.isatty())
+  with tqdm.tqdm(desc=title, unit=unit, disable=quiet) as bar:
+
+    def move(done: int, total: int) -> None:
+      bar.total = total
+      bar.update(done - bar.n)
+
+    yield move
 
 
 class Progress:

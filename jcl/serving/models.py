@@ -104,6 +104,11 @@ class Student:
     scope = base.Scope(np.zeros((), np.int32), every, every, every)
     self._scope = self._learner.put(scope)
 
+  @property
+  def batch_size(self) -> int:
+    """New samples of an update."""
+    return self._learner.stream_rows
+
   @functools.cached_property
   def training_share(self) -> float:
     """What an update takes of one that trains everything on new samples alone.

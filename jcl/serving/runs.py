@@ -1,6 +1,8 @@
 """Runs of systems over scripted streams: kept on disk, and reported on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ import pandas as pd
 from jcl import metrics
 from jcl.drift import accounting
 from jcl.report import page
-from jcl.serving import log, pictures, stage, systems, virtual
+from jcl.serving import live, log, pictures, stage, stopwatch, systems, virtual
 from jcl.serving.times import Times
 
 WARMUP = 4  # windows that do not count
@@ -79,6 +81,87 @@ def run(
   return Run(script, system, seed, found)
 
 
+def run_live(
+  on: stage.Stage,
+  script: Script,
+  system: str,
+  seconds: Times,
+  seed: int,
+  path: Path,
+  *,
+  oracle: bool = False,
+  about: Mapping[str, Any] | None = None,
+  progress: Callable[[int, int], None] | None = None,
+) -> Run:
+  """Returns a run on the wall clock, from disk where it is finished.
+
+  Phases last as long as planned, and longer where this machine is slower. What
+  its kernels take is measured first, while nothing else runs.
+
+  Args:
+    on: as for `run`, with all that follow.
+    script: likewise; the run takes as long as this stream.
+    system: likewise.
+    seconds: that phases are planned by.
+    seed: likewise.
+    path: likewise.
+    oracle: likewise.
+    about: likewise.
+    progress: called with frames done and frames in all after every phase.
+
+  Raises:
+    ValueError: for a system that looks ahead.
+  """
+  if path.with_suffix(".json").exists():
+    return Run(script, system, seed, log.load(path))
+  planned = systems.build(system, seconds)
+  if not planned.causal:
+    raise ValueError(
+      f"{system!r} looks at frames to come, which a wall clock does not have: "
+      "leave it out, or serve in virtual time"
+    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  labeller = None if oracle else on.labeller(seed)
+  weights = on.weights(seed)
+  footage = on.footage(on.script(seed=seed, **script._asdict()))
+  some = slice(0, len(footage), max(1, len(footage) // 256))
+  kernels = stopwatch.times(
+    on.student, weights, footage.frames[some], footage.labels[some], labeller
+  )
+  made = live.run(
+    planned,
+    on.student,
+    weights,
+    footage,
+    labeller=labeller,
+    seed=seed,
+    checked=True,
+    about={"scenario": script.name, **(about or {})},
+    progress=progress,
+  )
+  told = {**made.log.about, "milliseconds": _milliseconds(made, kernels)}
+  found = dataclasses.replace(made.log, about=told)
+  log.save(found, path)
+  return Run(script, system, seed, found)
+
+
+def _milliseconds(made: live.Result, kernels: Times) -> dict[str, float | None]:
+  """Returns how late answers were, and what the machine took; None: no such."""
+  overall, retraining = made.summary(), made.summary("retrain")
+  found = {
+    "p50 ms": overall.p50,
+    "p99 ms": overall.p99,
+    "p99 ms, retraining": retraining.p99,
+    "update ms": kernels.train,
+    "label ms": kernels.label,
+    "phases late, ms": sum(span.late for span in made.spans),
+  }
+  return {
+    name: 1e3 * value if math.isfinite(value) else None
+    for name, value in found.items()
+  }
+
+
 def row(run: Run) -> dict[str, Any]:
   """Returns a run's figures, shares and scores in percent."""
   script, found = run.script, run.log
@@ -95,6 +178,7 @@ def row(run: Run) -> dict[str, Any]:
     "decisions": len(found.decisions),
     "drifts": sum(each.drifted for each in found.decisions),
     "right labels": 100 * found.label_accuracy,
+    **found.about.get("milliseconds", {}),
   }
 
 

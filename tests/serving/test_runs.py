@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jcl.serving import log, runs, stage
+from jcl.serving import log, runs, stage, times
 from jcl.streams import sources
 
 SCRIPT = runs.Script("S1", fps=2, segment_seconds=5, segments=12)
@@ -69,3 +69,29 @@ def test_streams_are_of_images():
   x, y = np.zeros((20, 7), np.float32), np.arange(20) % 4
   with pytest.raises(ValueError, match=r"shape \(7,\): systems serve images"):
     stage.cast(sources.arrays(x, y, x, y))
+
+
+def test_a_run_on_the_wall_clock_tells_what_it_took(tmp_path):
+  on = stage.Stage(
+    sources.load("digits"),
+    stage.Cast("mlp:width=8,depth=1", "mlp:width=8,depth=1", (50, 50), (1, 1)),
+    tmp_path,
+  )
+  script = runs.Script("S1", fps=10, segment_seconds=1, segments=10)
+  counted = []
+  made = runs.run_live(
+    *(on, script, "dacapo:labels=4", times.Times(0.01, 0.05, 0.02, 0.05), 0),
+    tmp_path / "seed_0",
+    progress=lambda done, total: counted.append((done, total)),
+  )
+  row = runs.row(made)
+  assert made.log.about["clock"] == "live" and counted[-1] == (100, 100)
+  assert 0 < row["p50 ms"] <= row["p99 ms"] < 5000
+  assert row["update ms"] > 0 and row["label ms"] > 0
+  again = runs.run_live(on, script, "", None, 0, tmp_path / "seed_0")
+  assert runs.row(again) == {**row, "system": ""}
+  with pytest.raises(ValueError, match="'oracle' looks at frames to come"):
+    runs.run_live(
+      *(on, script, "oracle", times.Times(0.01, 0.05, 0.02, 0.05), 0),
+      tmp_path / "seed_1",
+    )
