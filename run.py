@@ -260,8 +260,8 @@ _PAIR = flags.DEFINE_enum(
 _LIVE = flags.DEFINE_bool(
   "live",
   False,
-  "serve: on the wall clock, a thread answering frames as they come; it takes as "
-  "long as the stream, 28 segments",
+  "serve: on the wall clock, a thread answering frames as they come; it takes "
+  "as long as the stream, 28 segments",
 )
 _FPS = flags.DEFINE_integer(
   "fps", 30, "serve: frames per second", lower_bound=1
