@@ -1,13 +1,46 @@
 """Steps compiled whole, one program for every selection."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
+import jax
 import optax
 
 from jcl import base
+from jcl.selection import mask
 from jcl.train import background
 from jcl.train import step as step_lib
+
+# Trained numbers from which on a CPU's step is put in the order that takes the
+# least memory. XLA's own order leaves many gradients waiting for the update: a
+# third of the step's memory where most of a ResNet-18 of 64 filters is frozen.
+# Of networks a tenth as large it is a few percent, and steps are 5 to 9 %
+# slower.
+MANY = 4_000_000
+_LEAST_MEMORY = {
+  "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+}
+
+
+def compiler_options(
+  network: base.Network, selection: base.Selection
+) -> dict[str, str]:
+  """Returns what XLA is told of a step on the default device."""
+  many = mask.trained_parameters(network, selection) >= MANY
+  if not many or jax.default_backend() != "cpu" or not _has_orders():
+    return {}
+  return dict(_LEAST_MEMORY)
+
+
+@functools.cache
+def _has_orders() -> bool:
+  """Whether this XLA knows the option; earlier ones refuse it."""
+  try:
+    jax.jit(lambda x: x, compiler_options=_LEAST_MEMORY)(0.0)
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
 
 
 class Whole:
@@ -66,4 +99,5 @@ class Whole:
       # What a step returns, the next one takes: the same on every device.
       out_shardings=self._out_shardings,
       donate_argnums=(1,),
+      compiler_options=compiler_options(self._parts[0], selection),
     )
