@@ -131,6 +131,7 @@ SHARED = Protocol._fields[:8]
 _DATA = flags.DEFINE_list("data", ["cifar100", "dsads"], f"of {[*PROTOCOLS]}")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
 _PARTS = flags.DEFINE_list("parts", list(PARTS), f"of {PARTS}")
+_ONLY = flags.DEFINE_list("only", None, "rows to make, such as miro,half,20 %")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "runs per row", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/memory_hierarchy", "folder")
 _QUICK = flags.DEFINE_bool(
@@ -161,7 +162,12 @@ def main(argv: list[str]) -> None:
   for name in ["digits"] if _QUICK.value else _DATA.value:
     protocol = PROTOCOLS[name]
     learned = _stream(protocol)
-    rows = [row for row in _rows(protocol) if row.part in _PARTS.value]
+    rows = [
+      row
+      for row in _rows(protocol)
+      if row.part in _PARTS.value
+      and (not _ONLY.value or row.name in _ONLY.value)
+    ]
     for seed in range(1 if _QUICK.value else _SEEDS.value):
       for row in rows:
         run = _made(row, seed, protocol, learned, folder / name)
@@ -355,7 +361,7 @@ def _held_against(table: pd.DataFrame) -> list[str]:
   lines = []
   for name, data in table.groupby("data", sort=False):
     parts = {part: rows for part, rows in data.groupby("part")}
-    if "swap" in parts:
+    if {"0 %", "100 %"} <= set(data["name"]):
       swap = parts["swap"].set_index("name")["accuracy"]
       full = swap["100 %"]
       lines.append(
@@ -363,7 +369,7 @@ def _held_against(table: pd.DataFrame) -> list[str]:
         f"+10 or more), least exchange within {NEAR:g} points of it "
         f"{_knee(swap)} (aim: 20 % or less)"
       )
-    if "controller" in parts:
+    if {"miro", "half", "default"} <= set(data["name"]):
       lines += [f"{name}: {line}" for line in _compared(parts["controller"])]
   return lines
 
@@ -408,7 +414,7 @@ def _pictures(runs: pd.DataFrame, protocol: Protocol, folder: Path) -> None:
   if parts.keys() & {"frontier", "controller"}:
     figure = _frontier_picture(parts, protocol)
     figure.savefig(folder / f"frontier-{protocol.data}.png", dpi=120)
-  if "controller" in parts:
+  if "miro" in set(runs["name"]):
     mine = parts["controller"].query("name == 'miro' and seed == 0")
     most = mine.loc[mine["budget"].idxmax()]
     figure = hierarchy.timeline(summary.read_run(most["folder"]))
@@ -422,11 +428,13 @@ def _swap_picture(runs: pd.DataFrame, protocol: Protocol) -> Any:
   rows = [row for row in runs["name"].unique() if row.endswith("%")]
   places = np.arange(len(rows))
   drawing.line(axis, places, grid[rows].to_numpy(), 0, "exchanged")
-  knee = rows.index(_knee(grid.mean()))
-  label = f"within {NEAR:g} points of full exchange"
-  axis.axvline(knee, color="0.6", linestyle=":", label=label)
-  top = grid["storage_only"].mean()
-  axis.axhline(top, color="0.3", linestyle="--", label="storage_only")
+  if "100 %" in grid:
+    knee = rows.index(_knee(grid.mean()))
+    label = f"within {NEAR:g} points of full exchange"
+    axis.axvline(knee, color="0.6", linestyle=":", label=label)
+  if "storage_only" in grid:
+    top = grid["storage_only"].mean()
+    axis.axhline(top, color="0.3", linestyle="--", label="storage_only")
   axis.set_xticks(places, rows)
   axis.set(
     xlabel="of what is replayed, exchanged",
