@@ -247,12 +247,13 @@ def write(
     )
     shown.append(page.picture((f"Scenario {name}", caption), path))
   means = frame.groupby(["system", "scenario"], sort=False).mean()
+  means = means.drop(columns="seed").round(1).astype(object)
   target = folder / "report.html"
   target.write_text(
     page.rendered(
       "serving.html",
       scores=scores.reset_index(),
-      means=means.drop(columns="seed").round(1).reset_index(),
+      means=means.where(means.notna(), "").reset_index(),
       pictures=shown,
       about=about,
     ),
