@@ -14,6 +14,8 @@ learning rate, precision and labels:
   ekya            fixed windows; trials choose the configuration, and take time
   eomu            short windows, key frames, retrains where it got worse
   frozen          never retrains
+  no_drift_rule   as dacapo, but never asks for a drift
+  no_more_labels  as dacapo, but labels no more behind one
   ceiling, twin   train for nothing; the ceiling picks epochs in hindsight
 
 The score is the geometric mean of accuracy over windows of two segments behind
@@ -53,6 +55,8 @@ DIFFERENCES = (
   ("dacapo", "spatial"),
   ("dacapo", "frozen"),
   ("dacapo_robust", "dacapo"),
+  ("dacapo", "no_drift_rule"),
+  ("dacapo", "no_more_labels"),
 )
 
 
@@ -121,6 +125,9 @@ _PRECISION = flags.DEFINE_enum(
 _PAIR = flags.DEFINE_enum(
   "pair", "resnet18", ["resnet18", "resnet34", "vit_b32"], "timed as"
 )
+_MORE_ROWS = flags.DEFINE_integer(
+  "more_rows", 0, "that serve beyond those needed", lower_bound=0
+)
 _MODE = flags.DEFINE_enum("mode", "full", ["full", "compat"], "cost model")
 _WORKDIR = flags.DEFINE_string("workdir", None, "default runs/drift_DATA")
 _QUICK = flags.DEFINE_bool(
@@ -181,10 +188,16 @@ def _conditions() -> dict[str, Any]:
     "labels": _LABELS.value,
     "precision": _PRECISION.value,
     "rounding": "rne",
-    "times": times.published(_PAIR.value, mode=_MODE.value).source,
+    "times": _times().source,
     "updates take": stage.UPDATES,
     "energy": f"modelled: {systolic.POWER_WATTS} W at all times",
   }
+
+
+def _times() -> times.Times:
+  return times.published(
+    _PAIR.value, mode=_MODE.value, more_rows=_MORE_ROWS.value
+  )
 
 
 def _num_labels(protocol: Protocol) -> int:
@@ -204,6 +217,8 @@ def _texts(protocol: Protocol) -> dict[str, str]:
     "ekya": f"ekya:window={window}",
     "eomu": f"eomu:window={short},warmup={runs_lib.WARMUP * window}",
     "frozen": "frozen",
+    "no_drift_rule": f"dacapo:labels={num},drift=never",
+    "no_more_labels": f"dacapo:labels={num},first=1",
     "ceiling": ceiling,
     "twin": f"{ceiling},causal=true",
   }
@@ -224,8 +239,7 @@ class _Study:
       recipe=_RECIPE.value, precision=_PRECISION.value
     )
     self.stage = stage.Stage(source, cast, folder / "weights")
-    whole = times.published(_PAIR.value, mode=_MODE.value)
-    self._times = whole.training(self.stage.student.training_share)
+    self._times = _times().training(self.stage.student.training_share)
 
   def run(self, name: str, system: str, text: str, seed: int) -> runs_lib.Run:
     """Returns a run, from disk where it is finished."""
