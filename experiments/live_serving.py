@@ -20,19 +20,18 @@ else runs; "late" is the time that retrainings took beyond that. Checksums are
 compared before and after each swap of the weights. Rows are of frames that
 arrived while retraining, labelling or neither ran.
 
-Found on two processor cores that other programs kept busy (load 4 to 7), slim
-ResNet-18 of 8 filters, 28x28 pixels, batches of 16 at 21 to 32 ms a step, 12
-seconds a trial; 99 % of the frames, in ms, idle / while retraining:
+Found on two processor cores with the extra `cpu`, slim ResNet-18 of 8 filters,
+28x28 pixels, batches of 16 at 11 to 14 ms a step, 15 seconds a trial; 99 % of
+the frames, in ms, idle / while retraining:
 
-           30 a second    15 a second    8 a second    holds at
-  queued   21 / 46        7 / 76         22 / 21       8
-  waited   18 / 74        14 / 27        15 / 20       15
-  apart    8 / 11         9 / 12         7 / 20        30
+           60 a second    30 a second    holds at
+  queued   3.6 / 6.8                     60; 4.9 / 6.4 and 0.1 % lost at 120
+  waited   4.1 / 7.7      2.7 / 6.5      30; at 60, 0.4 % were lost
+  apart    2.6 / 7.2                     60
 
-One run each; other load moves every number. With batches of 4 (15 ms a step)
-under a load of 6 to 8, `waited` had 34 and 64 while retraining at 30 and 15 a
-second and held at 15, `apart` 85 and 78 and held at neither. It takes about
-three minutes a way.
+One run each. Other load moves every number: on cores that other programs kept
+busy (load 4 to 7), and with XLA's convolutions, `queued` held at 8, `waited` at
+15 and `apart` at 30. It takes about a minute a way.
 """
 
 import dataclasses
