@@ -164,9 +164,7 @@ class _Trace:
 
   def __init__(self):
     self.gemms: list[Gemm] = []
-    self.gradients: list[
-      int
-    ] = []  # of each one's operands, that training needs
+    self.gradients: list[int] = []  # that training needs, of each
     self.attention: set[int] = set()  # dense layers next to a product
 
   def walk(
@@ -201,8 +199,13 @@ class _Trace:
     if name == "scan":
       start = equation.params["num_consts"]
       carried = range(start, start + equation.params["num_carry"])
+      # Of what is carried, all but the first round's comes from within.
+      within = {
+        "is_data": True,
+        "is_learned": any(value.is_learned for value in operands),
+      }
       operands = [
-        value._replace(is_data=True) if index in carried else value
+        value._replace(**within) if index in carried else value
         for index, value in enumerate(operands)
       ]
       return self.walk(inner[0], operands, times * equation.params["length"])
