@@ -207,6 +207,7 @@ class Objective(NamedTuple):
   ahead: Callable[..., tuple[Any, Stats]] | None = None
   behind: Callable[..., tuple[Any, Stats]] | None = None
   least_rows: int = 0  # examples that a batch of the stream has to hold
+  least_replayed: int = 0  # likewise a draw of the memory
 
 
 class Replay(NamedTuple):

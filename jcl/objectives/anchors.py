@@ -178,6 +178,7 @@ def anchored(
     ahead=ahead,
     behind=behind,
     least_rows=count if source == "new" else 0,
+    least_replayed=count if source == "old" else 0,
   )
 
 

@@ -105,7 +105,13 @@ def check_batch(
       f"the recipe takes {method.objective.least_rows} examples of a batch as "
       f"anchors, but batch_size={size}: give a larger batch or fewer anchors"
     )
-  replayed = method.replay.num_samples if method.objective.num_draws else 0
+  replayed, least = method.replay.num_samples, method.objective.least_replayed
+  if replayed < least:
+    raise ValueError(
+      f"the recipe takes {least} replayed examples as anchors, but an update "
+      f"has minibatch={replayed}: give {least} or more, or fewer anchors"
+    )
+  replayed = replayed if method.objective.num_draws else 0
   if replayed % accumulate:
     raise ValueError(
       f"accumulate={accumulate} must also divide the {replayed} replayed "

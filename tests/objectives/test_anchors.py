@@ -14,6 +14,7 @@ from jcl.networks import chain, layers, pretrained
 from jcl.objectives import anchors, supervised
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
+from jcl.train import executors
 from jcl.train import step as step_lib
 
 CLASSES, CHANNELS, COUNT = 4, 6, 3
@@ -387,6 +388,14 @@ def test_anchors_and_batch():
   method = recipes.lightcl(freeze="mid")
   with pytest.raises(ValueError, match="15 examples.*batch_size=8"):
     session.learn(stream(), network(), method, batch_size=8)
+
+
+def test_a_draw_holds_the_anchors():
+  method = recipes.lightcl(freeze="mid", buffer=20)
+  with pytest.raises(ValueError, match="15 replayed.*minibatch=10: give 15"):
+    executors.check_batch(base.Training(batch_size=20), method, 1)
+  enough = recipes.lightcl(freeze="mid", buffer=20, minibatch=15)
+  assert executors.check_batch(base.Training(batch_size=20), enough, 1) == 20
 
 
 def test_with_a_memory_anchors_are_replayed_images():
