@@ -234,6 +234,7 @@ def step_memory(runs: Sequence[summary.Run]) -> "Figure":
       left=left,
       label=part,
       color=drawing.colour(index),
+      hatch=drawing.hatch(index),
       edgecolor="white",
     )
     left = left + width
