@@ -717,14 +717,12 @@ def _serve(texts: list[str]) -> int:
         script = runs.Script(name, _FPS.value, _SEGMENT_SECONDS.value)
         for text in texts:
           path = folder / name / _slug(text) / f"seed_{seed}"
-          make = runs.run
           with console.counted(f"{name} {text}", "frame", _LIVE.value) as count:
-            if _LIVE.value:
-              make = functools.partial(runs.run_live, progress=count)
             found.append(
-              make(
+              runs.run(
                 on, script, text, seconds, seed, path,
                 oracle=_ORACLE.value, about=about,
+                live=_LIVE.value, progress=count,
               )
             )  # fmt: skip
           score = runs.row(found[-1])["score"]

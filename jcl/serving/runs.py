@@ -12,7 +12,8 @@ import pandas as pd
 from jcl import metrics
 from jcl.drift import accounting
 from jcl.report import page
-from jcl.serving import live, log, pictures, stage, stopwatch, systems, virtual
+from jcl.serving import live as live_lib
+from jcl.serving import log, pictures, stage, stopwatch, systems, virtual
 from jcl.serving.times import Times
 
 WARMUP = 4  # windows that do not count
@@ -51,101 +52,78 @@ def run(
   *,
   oracle: bool = False,
   about: Mapping[str, Any] | None = None,
+  live: bool = False,
+  progress: Callable[[int, int], None] | None = None,
 ) -> Run:
   """Returns a run, from disk where it is finished.
+
+  On the wall clock it takes as long as the stream. Phases last as long as
+  planned, and longer where this machine is slower; what its kernels take is
+  measured first, while nothing else runs.
 
   Args:
     on: where networks, weights and images come from.
     script: the stream.
     system: its text, such as "dacapo:drift=robust".
-    seconds: of the kernels.
+    seconds: of the kernels; on the wall clock, phases are planned by them.
     seed: of the stream, the weights and all draws.
     path: of the two files that keep it, without their endings.
     oracle: whether labels are the truth instead of the teacher's.
     about: what every number has to be read with.
-  """
-  if path.with_suffix(".json").exists():
-    return Run(script, system, seed, log.load(path))
-  path.parent.mkdir(parents=True, exist_ok=True)
-  found = virtual.run(
-    systems.build(system, seconds),
-    on.student,
-    on.weights(seed),
-    on.footage(on.script(seed=seed, **script._asdict())),
-    infer=seconds.infer,
-    labeller=None if oracle else on.labeller(seed),
-    seed=seed,
-    about={"scenario": script.name, **(about or {})},
-  )
-  log.save(found, path)
-  return Run(script, system, seed, found)
-
-
-def run_live(
-  on: stage.Stage,
-  script: Script,
-  system: str,
-  seconds: Times,
-  seed: int,
-  path: Path,
-  *,
-  oracle: bool = False,
-  about: Mapping[str, Any] | None = None,
-  progress: Callable[[int, int], None] | None = None,
-) -> Run:
-  """Returns a run on the wall clock, from disk where it is finished.
-
-  Phases last as long as planned, and longer where this machine is slower. What
-  its kernels take is measured first, while nothing else runs.
-
-  Args:
-    on: as for `run`, with all that follow.
-    script: likewise; the run takes as long as this stream.
-    system: likewise.
-    seconds: that phases are planned by.
-    seed: likewise.
-    path: likewise.
-    oracle: likewise.
-    about: likewise.
-    progress: called with frames done and frames in all after every phase.
+    live: on the wall clock instead of in virtual time.
+    progress: called, if live, with frames done and frames in all after every
+      phase.
 
   Raises:
-    ValueError: for a system that looks ahead.
+    ValueError: for a system that looks ahead, if live.
   """
   if path.with_suffix(".json").exists():
     return Run(script, system, seed, log.load(path))
   planned = systems.build(system, seconds)
-  if not planned.causal:
+  if live and not planned.causal:
     raise ValueError(
       f"{system!r} looks at frames to come, which a wall clock does not have: "
       "leave it out, or serve in virtual time"
     )
   path.parent.mkdir(parents=True, exist_ok=True)
-  labeller = None if oracle else on.labeller(seed)
   weights = on.weights(seed)
   footage = on.footage(on.script(seed=seed, **script._asdict()))
-  some = slice(0, len(footage), max(1, len(footage) // 256))
-  kernels = stopwatch.times(
-    on.student, weights, footage.frames[some], footage.labels[some], labeller
-  )
-  made = live.run(
-    planned,
-    on.student,
-    weights,
-    footage,
-    labeller=labeller,
-    seed=seed,
-    checked=True,
-    about={"scenario": script.name, **(about or {})},
-    progress=progress,
-  )
-  told = {**made.log.about, "milliseconds": _milliseconds(made, kernels)}
-  found = dataclasses.replace(made.log, about=told)
+  parts = planned, on.student, weights, footage
+  options: dict[str, Any] = {
+    "labeller": None if oracle else on.labeller(seed),
+    "seed": seed,
+    "about": {"scenario": script.name, **(about or {})},
+  }
+  if live:
+    found = _live(*parts, progress=progress, **options)
+  else:
+    found = virtual.run(*parts, infer=seconds.infer, **options)
   log.save(found, path)
   return Run(script, system, seed, found)
 
 
-def _milliseconds(made: live.Result, kernels: Times) -> dict[str, float | None]:
+def _live(system, student, weights, footage, *, labeller, **options) -> log.Log:
+  """Returns the log of a run on the wall clock, with what it took."""
+  some = slice(0, len(footage), max(1, len(footage) // 256))
+  kernels = stopwatch.times(
+    student, weights, footage.frames[some], footage.labels[some], labeller
+  )
+  made = live_lib.run(
+    system,
+    student,
+    weights,
+    footage,
+    labeller=labeller,
+    checked=True,
+    **options,
+  )
+  told = {**made.log.about, "milliseconds": _milliseconds(made, kernels)}
+  return dataclasses.replace(made.log, about=told)
+
+
+def _milliseconds(
+  made: live_lib.Result, kernels: Times
+) -> dict[str, float | None]:
   """Returns how late answers were, and what the machine took; None: no such."""
   overall, retraining = made.summary(), made.summary("retrain")
   found = {

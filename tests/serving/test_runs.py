@@ -79,19 +79,21 @@ def test_a_run_on_the_wall_clock_tells_what_it_took(tmp_path):
   )
   script = runs.Script("S1", fps=10, segment_seconds=1, segments=10)
   counted = []
-  made = runs.run_live(
+  made = runs.run(
     *(on, script, "dacapo:labels=4", times.Times(0.01, 0.05, 0.02, 0.05), 0),
     tmp_path / "seed_0",
+    live=True,
     progress=lambda done, total: counted.append((done, total)),
   )
   row = runs.row(made)
   assert made.log.about["clock"] == "live" and counted[-1] == (100, 100)
   assert 0 < row["p50 ms"] <= row["p99 ms"] < 5000
   assert row["update ms"] > 0 and row["label ms"] > 0
-  again = runs.run_live(on, script, "", None, 0, tmp_path / "seed_0")
+  again = runs.run(on, script, "", None, 0, tmp_path / "seed_0", live=True)
   assert runs.row(again) == {**row, "system": ""}
   with pytest.raises(ValueError, match="'oracle' looks at frames to come"):
-    runs.run_live(
+    runs.run(
       *(on, script, "oracle", times.Times(0.01, 0.05, 0.02, 0.05), 0),
       tmp_path / "seed_1",
+      live=True,
     )
