@@ -251,9 +251,7 @@ def _steps(stream, rows, filters: int) -> list[dict[str, Any]]:
     make = learners.stepper(learner, state, batches, scope)
     programs[row] = make(selection)
     costs[row] = learner.step_program(selection).cost
-    latents = setting.latents
-    trunk = None if latents is None else latents.trunk
-    memory = step_memory.split(learner, selection, trunk=trunk)
+    memory = step_memory.split(learner, selection, trunk=setting.trunk)
     assert memory is not None
     peaks[row] = memory.peak
   seconds = calibrated.measure(list(programs.values()), _ROUNDS.value)

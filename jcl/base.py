@@ -385,17 +385,40 @@ class Plan:
   """
 
   policy: Literal[
-    "utility", "accuracy", "energy", "log", "largest", "half", "random"
+    "utility",
+    "accuracy",
+    "energy",
+    "log",
+    "enough",
+    "largest",
+    "half",
+    "random",
   ] = "utility"
-  cutline: float = 0.5  # share of the sizes, best accuracy first
+  # Share of the sizes, best accuracy first; for "enough", the share of the best
+  # one's gain that another one may lack.
+  cutline: float = 0.5
   share: float = 0.05  # of the examples, in trials
   epochs: int = 5  # of a trial
   warmup: int = 10  # epochs on the new classes that all trials begin with
   start: int = 1  # first experience with trials; before it sizes are fixed
-  held_out: int = 20  # stored examples of a class that judge trials
+  held_out: int = 20  # stored examples of a class that judge
+  # What they tell: the share of right answers, or the geometric mean of the
+  # probabilities that these were given.
+  judge: Literal["accuracy", "likelihood"] = "accuracy"
   halving: bool = False  # sizes that fall behind are dropped on the way
   grid: tuple[tuple[int, int], ...] = ()  # sizes to try; (): by the budget
   most: int = 14  # sizes to try, where the budget decides them
+  # Share of the experience before, in examples trained on, that trials may
+  # take; 0: whatever they take.
+  overhead: float = 0.0
+  # Looks without an improvement after which an experience ends, of ten that its
+  # epochs have; 0: it never ends early.
+  patience: int = 0
+
+  @property
+  def tries(self) -> bool:
+    """Whether sizes are tried, and not set by a rule alone."""
+    return self.policy not in ("largest", "half", "random")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,6 @@ def _of(setting: loop.Setting) -> Estimate:
   state, program = reselection.program(setting, state, place)
   compile_seconds = time.perf_counter() - start
   assert place.selection is not None
-  trunk = None if setting.latents is None else setting.latents.trunk
   times = []
   for _ in range(_TRIALS):
     start = time.perf_counter()
@@ -83,7 +82,7 @@ def _of(setting: loop.Setting) -> Estimate:
     parameters=count.num_parameters(state.train.params),
     trained=mask.trained_parameters(learner.network, place.selection),
     program=program.cost,
-    memory=step_memory.split(learner, place.selection, trunk=trunk),
+    memory=step_memory.split(learner, place.selection, trunk=setting.trunk),
     compile_seconds=compile_seconds,
     step_seconds=step_seconds,
     steps=steps,

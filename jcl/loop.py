@@ -248,7 +248,9 @@ class _Steps:
         place.decision = setting.controller.revise(
           place.decision, _observed(setting, place), place.spent
         )
-      if setting.tiers is not None and tiering.between(setting, place):
+      if setting.tiers is not None and tiering.between(
+        setting, self.state, place, self.scope
+      ):
         pending = self._fetch_again()
       yield Event("steps", self.state, place, scalars)
       if self._evaluation_due():

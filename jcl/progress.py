@@ -75,6 +75,11 @@ class Setting:
   lead: int = 0  # updates between a choice and its training, while it compiles
 
   @property
+  def trunk(self) -> Any:
+    """The frozen part whose outputs are what is learned from, or None."""
+    return None if self.latents is None else self.latents.trunk
+
+  @property
   def key(self) -> base.Key:
     return jax.random.key(self.seed)
 

@@ -18,8 +18,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jcl import base, trials
-from jcl.control import choice
+from jcl import base, judging, sizing
 from jcl.hierarchy import archive as archive_lib
 from jcl.hierarchy import limits
 from jcl.hierarchy import tiers as tiers_lib
@@ -107,21 +106,22 @@ def begin(
   with setting.ledger.timed("data"):
     tiers.store(index, data)
   tiers.fit_staging()
-  tiers.table = []
-  em, sb = map(tiers.in_examples, (hierarchy.em, hierarchy.sb))
-  tiers.wanted = em, 0 if hierarchy.trains == "memory" else sb
+  tiers.table, tiers.looks = [], []
+  if plan is None or not plan.tries or index <= plan.start:
+    em, sb = map(tiers.in_examples, (hierarchy.em, hierarchy.sb))
+    tiers.wanted = em, 0 if hierarchy.trains == "memory" else sb
   kind, reason = "fixed", "sizes as given"
   more: dict[str, Any] = {}
   if hierarchy.trains == "store":
     return
   if plan is not None and index >= plan.start and tiers.earlier():
-    kind, reason, more = _planned(setting, state, place, scope)
+    kind, reason, more = sizing.planned(setting, state, place, scope)
   room = tiers.room
-  if index and room < _classes(setting, place):
+  if index and room < sizing.classes_seen(setting, place):
     em, sb = 0, 0
-    kind, reason = "paused", f"{_allowed(tiers)} are allowed"
+    kind, reason = "paused", f"{sizing.allowed(tiers)} are allowed"
   else:
-    em, sb = _fitting(setting, place, room, *tiers.wanted)
+    em, sb = sizing.fitting(setting, place, room, *tiers.wanted)
   with setting.ledger.timed("data"):
     if hierarchy.trains == "memory":
       tiers.arrange(min(em, len(tiers.em)), 0)
@@ -131,77 +131,6 @@ def begin(
     else:
       tiers.arrange(em, sb, data)
   note(setting, place, kind, reason, **more)
-
-
-def _planned(setting, state, place, scope) -> tuple[str, str, dict[str, Any]]:
-  """Chooses sizes for an experience; returns what a decision says of it."""
-  tiers = setting.tiers
-  plan = tiers.hierarchy.plan
-  seen = sum(len(ids) for ids in tiers.earlier().values())
-  fresh = sum(len(ids) for ids in tiers.fresh().values())
-  room = tiers.room
-  total = int(min(room, sum(tiers.wanted) if math.isinf(room) else room))
-  current = choice.clamp_grid([tiers.wanted], seen, fresh)[0]
-  sizes = choice.clamp_grid(plan.grid, seen, fresh) or choice.candidates(
-    total, seen, fresh, current, plan.most
-  )
-  if plan.policy in ("largest", "half", "random"):
-    half = choice.clamp_grid([(total // 2, total // 2)], seen, fresh)[0]
-    tiers.wanted = half if plan.policy == "half" else _of(tiers, sizes)
-    return plan.policy, f"the rule {plan.policy!r} asks for no trials", {}
-  sizes = [pair for pair in sizes if sum(pair) <= room]
-  if not sizes:
-    return "kept", "no candidate fits the memory allowed", {}
-  # The trials' own examples need room beside the memory, which can be read
-  # again.
-  most = math.ceil(plan.share * max(map(sum, sizes))) + len(tiers.earlier())
-  if len(tiers.em) + most > room:
-    tiers.arrange(max(int(room) - most, 0), 0)
-  if not any(len(ids) for ids in tiers.archive.held_out.values()):
-    return "kept", "too few examples of a class to set any aside as judges", {}
-  outcome = trials.run(setting, state, place, scope, sizes)
-  tiers.table = [dataclasses.asdict(row) for row in outcome.table]
-  tried = sum(row.accuracy is not None for row in outcome.table)
-  # Of all candidates, of which those that fell behind have no accuracy.
-  cutline = min(1.0, plan.cutline * len(sizes) / max(tried, 1))
-  affordable = _affordable(setting, place, outcome.table)
-  found = choice.choose(affordable, cutline, plan.policy)
-  took: dict[str, Any] = {
-    "seconds": outcome.spent.seconds,
-    "joules": outcome.spent.joules,
-    "step_joules": outcome.step_joules,
-    "candidates": tiers.table,
-  }
-  took["kept"] = list(found.kept)
-  if found.index is None:
-    return "kept", "no candidate can be used", took
-  row = outcome.table[found.index]
-  tiers.wanted = row.em, row.sb
-  reason = (
-    f"{plan.policy} among the {len(found.kept)} best of {len(sizes)} tried: "
-    f"{row.accuracy:.1f} % in the trial, {row.energy:.3g} J predicted"
-  )
-  return "chosen", reason, {**took, "predicted": row.energy}
-
-
-def _of(tiers, sizes: list[choice.Sizes]) -> choice.Sizes:
-  """Returns the largest sizes, or any, as the policy says."""
-  if tiers.hierarchy.plan.policy == "largest":
-    return max(sizes, key=lambda pair: (sum(pair), pair))
-  generator = np.random.default_rng((tiers.seed, 12, tiers.experience))
-  return sizes[int(generator.integers(len(sizes)))]
-
-
-def _affordable(setting, place, table) -> tuple[choice.Row, ...]:
-  """Takes the accuracy of rows that what is left of the joules cannot pay."""
-  assert place.decision is not None
-  left = place.decision.limit.joules
-  if all(row.energy > left for row in table):
-    return table  # training ends where they are spent
-  return tuple(
-    row if row.energy <= left else dataclasses.replace(row, accuracy=None)
-    for row in table
-  )
 
 
 def after_steps(
@@ -233,24 +162,27 @@ def starved(setting: Setting, place: Place) -> bool:
   tiers.fit_staging()
   room = tiers.room
   waits = tiers.sizes == (0, 0) and tiers.wanted != (0, 0)
-  if room < _classes(setting, place):
+  if room < sizing.classes_seen(setting, place):
     if not waits:
       tiers.arrange(0, 0)
-      note(setting, place, "paused", f"{_allowed(tiers)} are allowed")
+      note(setting, place, "paused", f"{sizing.allowed(tiers)} are allowed")
     time.sleep(_WAIT)
     return True
   if waits:
     data = setting.stream.experiences[place.experience].data
-    tiers.arrange(*_fitting(setting, place, room, *tiers.wanted), data)
-    note(setting, place, "resumed", f"{_allowed(tiers)} are allowed")
+    tiers.arrange(*sizing.fitting(setting, place, room, *tiers.wanted), data)
+    note(setting, place, "resumed", f"{sizing.allowed(tiers)} are allowed")
   return False
 
 
-def between(setting: Setting, place: Place) -> bool:
-  """Follows what the host allows.
+def between(
+  setting: Setting, state: base.LearnerState, place: Place, scope: base.Scope
+) -> bool:
+  """Follows what the host allows, and ends what brings nothing more.
 
   Returns:
-    Whether an epoch begins that goes through other examples than planned.
+    Whether an epoch begins that goes through other examples than planned, or
+    none, as the experience has ended.
   """
   tiers = setting.tiers
   changed = False
@@ -258,23 +190,31 @@ def between(setting: Setting, place: Place) -> bool:
     return False
   tiers.fit_staging()
   room = tiers.room  # asked once, as it may change at any time
-  if room < _classes(setting, place):
+  if room < sizing.classes_seen(setting, place):
     return False  # training pauses
   if tiers.nbytes > tiers.limit():
-    em, sb = _fitting(setting, place, room, *tiers.sizes)
+    em, sb = sizing.fitting(setting, place, room, *tiers.sizes)
     tiers.arrange(em, sb)
-    note(setting, place, "shrunk", f"{_allowed(tiers)} are allowed")
+    note(setting, place, "shrunk", f"{sizing.allowed(tiers)} are allowed")
     changed = True
   if place.batch:
     return False
+  if judging.exhausted(setting, state, place, scope):
+    assert place.decision is not None
+    planned = place.decision.epochs
+    place.decision = dataclasses.replace(place.decision, epochs=place.epoch)
+    best, _ = max(tiers.looks)
+    reason = f"{best:.1f} % of what is set aside are right, for a while now"
+    note(setting, place, "ended", f"{reason}; {planned} epochs were planned")
+    return True
   if reason := tiers.exchanges.end_epoch():
     note(setting, place, "swap", reason)
-  wanted = _fitting(setting, place, room, *tiers.wanted)
+  wanted = sizing.fitting(setting, place, room, *tiers.wanted)
   if sum(wanted) > sum(tiers.sizes):
     data = setting.stream.experiences[place.experience].data
     whole = tiers.hierarchy.trains != "memory"
     tiers.arrange(*wanted, data if whole else None)
-    note(setting, place, "grown", f"{_allowed(tiers)} are allowed")
+    note(setting, place, "grown", f"{sizing.allowed(tiers)} are allowed")
     changed = True
   return tiers.begin_epoch() or changed
 
@@ -343,40 +283,3 @@ def note(
     *tiers.sizes,
     reason,
   )
-
-
-def _fitting(setting, place, room: float, em: int, sb: int) -> choice.Sizes:
-  """Returns the best sizes within what there is room for, at most these.
-
-  Raises:
-    ValueError: where an example of every class does not fit.
-  """
-  tiers = setting.tiers
-  if em + sb <= room:
-    return em, sb
-  room = int(room)
-  rows = [choice.Row(**row) for row in tiers.table]
-  plan = tiers.hierarchy.plan
-  if rows and plan is not None:
-    found = choice.best_fit(rows, room, plan.cutline, plan.policy)
-    if found.index is not None:
-      return rows[found.index].em, rows[found.index].sb
-  classes = _classes(setting, place)
-  if room >= classes and sb and not tiers.earlier():
-    return 0, min(sb, room)  # nothing could fill a memory yet
-  scaled = choice.scaled(em, sb, room, classes)
-  if scaled is None:
-    raise ValueError(
-      f"{_allowed(tiers)} are allowed for the memory hierarchy, which holds "
-      f"{room} examples of {tiers.row_bytes} bytes: fewer than the {classes} "
-      "classes seen; allow more with --memory_budget"
-    )
-  return scaled
-
-
-def _classes(setting, place) -> int:
-  return int(setting.stream.classes_seen(place.experience).sum())
-
-
-def _allowed(tiers) -> str:
-  return f"{tiers.limit() / 2**20:.3g} MiB"

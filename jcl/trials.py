@@ -10,21 +10,26 @@ in model, memory or random keys.
 
 from collections.abc import Sequence
 import dataclasses
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base
+from jcl import base, judging
 from jcl.control import choice
 from jcl.hierarchy import quotas, ram, sources
 from jcl.hierarchy import tiers as tiers_lib
 from jcl.progress import Place, Setting
+from jcl.selection import mask
 from jcl.streams import batching
 from jcl.train import choosing
 
 _PURPOSE = 11  # of random draws
+_LEAST_UPDATES = (
+  8  # of the largest candidate, where trials may take just so much
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,33 @@ class Outcome:
 
   table: tuple[choice.Row, ...]
   step_joules: float  # of one update
+  read_joules: float  # of an example's exchange, where updates have none
   spent: base.Cost  # on all of it
+
+
+def share_within(
+  setting: Setting, place: Place, sizes: Sequence[choice.Sizes]
+) -> float:
+  """Returns what share of the examples trials may train on, by their plan.
+
+  Less than it asks for where they would take more of what the experience before
+  was trained with than it allows: 0 where so little is left for them that the
+  largest candidate would make less than 8 updates.
+  """
+  tiers = setting.tiers
+  plan = tiers.hierarchy.plan
+  if not plan.overhead or not place.records:
+    return plan.share
+  largest = max(sizes, key=sum)
+  judges = sum(len(ids) for ids in tiers.archive.held_out.values())
+  whole = choice.profile_cost(
+    sizes, 1.0, plan.epochs, plan.warmup, *largest, judges
+  )
+  # A pass forward is a third of one with both gradients.
+  left = plan.overhead * place.records[-1].examples - whole.evaluation / 3
+  share = min(plan.share, max(left, 0.0) / (whole.trials + whole.warmup))
+  batches = math.ceil(share * sum(largest) / setting.learner.stream_rows)
+  return share if plan.epochs * batches >= _LEAST_UPDATES else 0.0
 
 
 def run(
@@ -42,6 +73,7 @@ def run(
   place: Place,
   scope: base.Scope,
   sizes: Sequence[choice.Sizes],
+  share: float,
 ) -> Outcome:
   """Tries sizes of memory and stream buffer; the state is only read.
 
@@ -51,6 +83,7 @@ def run(
     place: where the run stands; its decision says how long training is.
     scope: what is known of the classes.
     sizes: (em, sb) of each candidate, in examples.
+    share: of the examples, that a candidate is trained on.
 
   Returns:
     A row for each candidate, in their order; the accuracy of one that was not
@@ -62,20 +95,39 @@ def run(
   assert place.decision is not None
   before = setting.ledger.total()
   trainer = _Trainer(setting, place, scope)
-  judges = _judges(tiers, setting.stream)
+  with setting.ledger.timed("data"):
+    aside = judging.set_aside(setting)
+
+  def judged(reached: base.LearnerState) -> judging.Verdict:
+    return judging.judged(setting, reached, aside, scope)
+
+  reading, read = base.Cost(), 0
+
+  def examples(pair: choice.Sizes) -> _Examples:
+    nonlocal reading, read
+    with setting.ledger.timed("data") as took:
+      found = _Examples(setting, *pair, share)
+    reading, read = reading + took.cost, read + found.count
+    return found
+
   start = state
-  largest = max(sizes, key=lambda pair: pair[0] + pair[1])
-  with _Examples(setting, *largest, plan.share, 0) as source:
+  largest = max(sizes, key=sum)
+  with examples(largest) as source:
     if plan.warmup:
-      start = trainer.train(trainer.copy(state), source, plan.warmup, 0)
+      start = trainer.train(trainer.fresh(state), source, plan.warmup, 0)
     else:
-      trainer.train(trainer.copy(state), source, 1, 0)  # for what a step takes
+      trainer.train(trainer.fresh(state), source, 1, 0)  # for what a step takes
   joules = trainer.joules / max(trainer.steps, 1)
+  latest = _latest(setting, place)
+  if latest is not None:
+    joules = latest.joules
+  first = judged(start)
   kept = max(1, int(plan.cutline * len(sizes) + 1e-9))
   rounds = [(plan.epochs, len(sizes))]
   if plan.halving:
     rounds = choice.halving(len(sizes), plan.epochs, kept)
   states: dict[int, Any] = dict.fromkeys(range(len(sizes)))
+  verdicts: dict[int, judging.Verdict] = {}
   scores: dict[int, float] = {}
   done = 0
   for epochs, count in rounds:
@@ -83,11 +135,17 @@ def run(
     states = {i: states[i] for i in sorted(best)}
     scores = {}
     for i, reached in states.items():
-      with _Examples(setting, *sizes[i], plan.share, i) as source:
-        begun = trainer.copy(start) if reached is None else reached
+      with examples(sizes[i]) as source:
+        # With the warm-up's optimiser: Adam's first steps without a past go
+        # far astray, and the fewer a candidate made the better it would look.
+        begun = reached
+        if begun is None:
+          again = jax.tree.map(jnp.copy, start)
+          begun = again if plan.warmup else trainer.fresh(start)
         trained = trainer.train(begun, source, epochs - done, done)
       states[i] = trained
-      scores[i] = _accuracy(setting, trained, judges, scope)
+      verdicts[i] = judged(trained)
+      scores[i] = verdicts[i].score(plan.judge)
     done = epochs
   epochs, batch = place.decision.epochs, setting.learner.stream_rows
   table = tuple(
@@ -96,14 +154,48 @@ def run(
       sb,
       scores.get(i),
       choice.joules(em, sb, epochs, batch, joules, 0.0, 0.0, 0.0),
+      first.score(plan.judge),
+      verdicts[i].noise(first, plan.judge),
     )
     for i, (em, sb) in enumerate(sizes)
   )
-  return Outcome(table, joules, setting.ledger.total() - before)
+  exchanged = latest is not None and latest.exchanges > 0
+  return Outcome(
+    table,
+    joules,
+    0.0 if exchanged else reading.joules / max(read, 1),
+    setting.ledger.total() - before,
+  )
+
+
+class _Updates(NamedTuple):
+  """What the experience before was trained with."""
+
+  joules: float  # of an update, with what was exchanged meanwhile
+  exchanges: int
+
+
+def _latest(setting: Setting, place: Place) -> _Updates | None:
+  """Returns what updates took, where those to come train the same tensors.
+
+  That is more to go by than the few of a warm-up, and has all that a run does
+  beside them.
+  """
+  if not place.records or not place.records[-1].steps:
+    return None
+  *_, last = place.records
+  assert place.selection is not None
+  network = setting.learner.network
+  if last.parameters[0] != mask.trained_parameters(network, place.selection):
+    return None
+  joules = sum(last.costs[name].joules for name in ("train", "replay"))
+  counts = [r.memory["exchanges"]["applied"] for r in place.records[-2:]]
+  before = counts[0] if len(counts) > 1 else 0
+  return _Updates(joules / last.steps, counts[-1] - before)
 
 
 class _Trainer:
-  """Trains copies of a state by the run's own steps, with a fresh optimiser."""
+  """Trains copies of a state by the run's own steps."""
 
   def __init__(self, setting: Setting, place: Place, scope: base.Scope):
     self._setting, self._scope = setting, scope
@@ -112,8 +204,8 @@ class _Trainer:
     self._key = setting.key_for(_PURPOSE, place.experience)
     self.steps, self.joules = 0, 0.0
 
-  def copy(self, state: base.LearnerState) -> base.LearnerState:
-    """Returns a state of its own, whose optimiser knows nothing."""
+  def fresh(self, state: base.LearnerState) -> base.LearnerState:
+    """Returns a copy of a state, whose optimiser knows nothing."""
     copied = jax.tree.map(jnp.copy, state)
     blank = choosing.blank(self._setting.learner, copied.train.params)
     slots = {name: blank[name] for name in copied.train.opt_state}
@@ -157,24 +249,25 @@ class _Trainer:
 class _Examples:
   """A share of what a candidate would train on, in memory of its own.
 
-  The old examples are drawn from the store anew for each candidate: with
-  swapping, a memory of any size goes through all of them.
+  They are drawn from the store, as with exchanges a memory of any size goes
+  through all of it. A larger candidate has those of a smaller one, and more: so
+  there is less chance in how they compare.
   """
 
-  def __init__(
-    self, setting: Setting, em: int, sb: int, share: float, number: int
-  ):
+  def __init__(self, setting: Setting, em: int, sb: int, share: float):
     tiers, method = setting.tiers, setting.learner.method
     earlier, fresh = tiers.earlier(), tiers.fresh()
     subset = quotas.trial_subset(em, sb, share, len(earlier), len(fresh))
-    generator = np.random.default_rng(
-      (tiers.seed, _PURPOSE, tiers.experience, number)
-    )
+    generator = np.random.default_rng((tiers.seed, _PURPOSE, tiers.experience))
     self._tiers: tiers_lib.Tiers = tiers
     self._draws = method.objective.num_draws if method.replay.fed else 0
     self._size = method.replay.num_samples
     self._memory = self._drawn(earlier, subset.em, generator, "trial-memory")
     self._stream = self._drawn(fresh, subset.sb, generator, "trial-stream")
+
+  @property
+  def count(self) -> int:
+    return self._memory.count + self._stream.count
 
   def __enter__(self) -> sources.Source:
     through = self._tiers.hierarchy.trains in ("both", "memory")
@@ -198,20 +291,3 @@ class _Examples:
     held = ram.Ram(rows.dtype, len(rows), name)
     held.append(rows)
     return held
-
-
-def _judges(tiers: tiers_lib.Tiers, stream) -> base.Dataset:
-  """Returns the examples that were set aside of the classes seen."""
-  aside = tiers.archive.held_out
-  ids = np.concatenate([*aside.values(), np.zeros(0, np.int64)])
-  rows = tiers.archive.intact(ids)
-  return base.Dataset("set aside", rows["x"], rows["y"], stream.class_names)
-
-
-def _accuracy(setting, state, judges: base.Dataset, scope) -> float:
-  """Returns the share of right answers among all classes seen, in percent."""
-  everything = tuple(range(setting.stream.num_classes))
-  scores = setting.learner.evaluate(
-    state, [judges], [everything], np.asarray(scope.head)
-  )
-  return 100 * scores.accuracy[0]

@@ -244,8 +244,6 @@ class Folder:
   def _note_step_memory(self) -> None:
     """Takes down what the latest update's program needs, compiling nothing."""
     place, learner = self._place, self._setting.learner
-    latents = self._setting.latents
-    trunk = None if latents is None else latents.trunk
     if place.pruned:  # the learner's network is the one before it shrank
       self._step_memory = {}
       return
@@ -262,7 +260,9 @@ class Folder:
       if key not in self._split:
         if not step_memory.is_compiled(learner, selection, exact=exact):
           continue
-        found = step_memory.split(learner, selection, exact=exact, trunk=trunk)
+        found = step_memory.split(
+          learner, selection, exact=exact, trunk=self._setting.trunk
+        )
         self._split[key] = None if found is None else summary.encode(found)
       if self._split[key] is not None:
         self._step_memory[name] = self._split[key]

@@ -73,6 +73,7 @@ MIRO = (
     "icarl+" + CARM.format(swap=1),
     "gdumb+" + CARM.format(swap=1),
     MIRO.format(swap=1),
+    MIRO.format(swap=1).replace("=accuracy", "=enough,patience=1"),
     "carm:em=8,sb=12,gate=hard,balanced=true,keep=reservoir",
     "storage_only",
   ],

@@ -9,7 +9,7 @@ import pytest
 import tiny_hierarchy
 import tiny_network
 
-from jcl import base, loop, recipes, session, tiering, trials
+from jcl import base, judging, loop, recipes, session, tiering, trials
 
 MIRO = (
   "miro:em=20,sb=40,warmup=1,trial_epochs={epochs},share=0.5,held_out=4,"
@@ -18,12 +18,12 @@ MIRO = (
 GRID = "20x40/10x20/30x10"
 
 
-def assemble(text, per_class=60):
+def assemble(text, per_class=60, tasks=2, epochs=2):
   return session.assemble(
-    tiny_network.stream(tasks=2, per_class=per_class),
+    tiny_network.stream(tasks=tasks, per_class=per_class),
     tiny_network.build(),
     recipes.build(text),
-    base.Training(epochs=2, batch_size=20, learning_rate=0.1),
+    base.Training(epochs=epochs, batch_size=20, learning_rate=0.1),
     options=session.Options(steps_per_dispatch=2, progress=False),
   )
 
@@ -46,7 +46,7 @@ def observed(setting, folder, monkeypatch):
     place = json.dumps(tiers.state())
     return [part.tobytes() for part in (*rows, *leaves)], place
 
-  def spying(setting, state, place, scope, sizes):
+  def spying(setting, state, place, scope, sizes, share):
     before = look(setting.tiers, state), copy.deepcopy(place)
 
     def sealed():
@@ -54,7 +54,7 @@ def observed(setting, folder, monkeypatch):
 
     with monkeypatch.context() as patch:
       patch.setattr(held_out, "open", sealed)
-      outcome = run(setting, state, place, scope, sizes)
+      outcome = run(setting, state, place, scope, sizes, share)
     assert (look(setting.tiers, state), place) == before
     seen.append((outcome, list(sizes)))
     return outcome
@@ -81,10 +81,79 @@ def test_trials_leave_everything_as_it_was(tmp_path, monkeypatch):
   assert outcome.spent.seconds > 0 and outcome.spent.joules > 0
   [decision] = [d for d in tiers.decisions if d["kind"] == "chosen"]
   assert (decision["em"], decision["sb"]) in sizes
-  assert decision["predicted"] in joules
+  index = sizes.index((decision["em"], decision["sb"]))
+  # What was trained before exchanged nothing: that is added.
+  exchanged = 2 * decision["em"] * outcome.read_joules
+  assert outcome.read_joules > 0
+  assert decision["predicted"] == pytest.approx(joules[index] + exchanged)
+  [first, _] = place.records
+  spent = first.costs["train"].joules + first.costs["replay"].joules
+  assert outcome.step_joules == pytest.approx(spent / first.steps)
   assert len(decision["candidates"]) == 3
   aside = np.concatenate(list(tiers.archive.held_out.values()))
   assert len(aside) == 16 and not set(aside.tolist()) & set(tiers.em.slots)
+
+
+def test_what_was_exchanged_before_is_part_of_an_update(tmp_path, monkeypatch):
+  text = MIRO.format(epochs=1, grid=GRID, halving="false")
+  setting = assemble(text, tasks=3, epochs=8)
+  [first, second], _, place = observed(setting, tmp_path, monkeypatch)
+  assert place.records[1].memory["exchanges"]["applied"] > 0
+  assert first[0].read_joules > 0 and second[0].read_joules == 0
+
+
+def test_trials_start_where_the_warm_up_ended(tmp_path, monkeypatch):
+  text = MIRO.format(epochs=1, grid=GRID, halving="false")
+  text += ",judge=likelihood,policy=enough"
+  [(outcome, _)], _, _ = observed(assemble(text), tmp_path, monkeypatch)
+  starts = {row.start for row in outcome.table}
+  assert len(starts) == 1 and 0 < starts.pop() < 100
+  assert all(0 < row.noise < 100 for row in outcome.table)
+  assert len({row.accuracy for row in outcome.table}) > 1
+
+
+@pytest.mark.parametrize(
+  ("overhead", "share"),
+  [
+    (0.0, 0.5),
+    # Of 800 examples that were trained on, 16 go to judging three candidates;
+    # eight epochs of all examples and a warm-up would take 1460.
+    (0.5, (0.5 * 800 - 16) / 1460),
+    (0.02, 0.0),
+  ],
+)
+def test_trials_take_no_more_than_they_may(
+  overhead, share, tmp_path, monkeypatch
+):
+  text = MIRO.format(epochs=8, grid="20x80/10x20/30x10", halving="false")
+  text += f",overhead={overhead}"
+  setting = assemble(text, per_class=120, epochs=20)
+  shares = []
+  within = trials.share_within
+
+  def seen(*given):
+    shares.append(within(*given))
+    return shares[-1]
+
+  monkeypatch.setattr(trials, "share_within", seen)
+  outcomes, tiers, place = observed(setting, tmp_path, monkeypatch)
+  assert shares == pytest.approx([share])
+  assert bool(outcomes) == bool(share)
+  if not share:
+    assert tiers.decisions[-1]["kind"] == "kept"
+    assert "2 % of training" in tiers.decisions[-1]["reason"]
+
+
+def test_where_no_size_gains_the_latest_stay(tmp_path, monkeypatch):
+  def indifferent(*_):
+    return judging.Verdict(np.ones(4, bool), np.zeros(4, np.float32))
+
+  monkeypatch.setattr(judging, "judged", indifferent)
+  text = MIRO.format(epochs=1, grid=GRID, halving="false") + ",policy=enough"
+  setting = assemble(text, tasks=3)
+  _, tiers, _ = observed(setting, tmp_path, monkeypatch)
+  assert [d["kind"] for d in tiers.decisions] == ["fixed", "kept", "kept"]
+  assert (tiers.decisions[-1]["em"], tiers.decisions[-1]["sb"]) == (20, 40)
 
 
 def test_the_same_run_makes_the_same_choice(tmp_path, monkeypatch):
@@ -111,7 +180,7 @@ def test_without_examples_to_judge_sizes_stay(tmp_path, monkeypatch):
 def test_rules_without_trials(policy, tmp_path, monkeypatch):
   text = MIRO.format(epochs=1, grid=GRID, halving="true") + f",policy={policy}"
   seen, tiers, _ = observed(assemble(text), tmp_path, monkeypatch)
-  assert not seen
+  assert not seen and not tiers.archive.held_out  # all examples may train
   decision = tiers.decisions[-1]
   pair = decision["em"], decision["sb"]
   assert decision["kind"] == policy

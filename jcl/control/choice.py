@@ -12,13 +12,13 @@ import dataclasses
 import math
 from typing import Literal
 
-Policy = Literal["utility", "accuracy", "energy", "log"]
+Policy = Literal["utility", "accuracy", "energy", "log", "enough"]
 Sizes = tuple[int, int]  # (em, sb)
 
 # Keeps what is a whole number but for its rounding, 0.29 * 100, from the floor.
 _ROUNDING = 1e-9
 
-_POLICIES = ("utility", "accuracy", "energy", "log")
+_POLICIES = ("utility", "accuracy", "energy", "log", "enough")
 _COEFFS = (0.6, 0.4)
 
 _PARTS = (8, 4, 2, 1)  # of the budget, that candidates fill
@@ -38,6 +38,8 @@ class Row:
   # In any one unit for the whole table; em + sb where it is not given, as an
   # epoch takes energy in proportion to its samples.
   energy: float = None  # type: ignore[assignment]
+  start: float = 0.0  # accuracy before the trial, percent
+  noise: float = 0.0  # of the difference between both, percent
 
   def __post_init__(self):
     for name in ("em", "sb"):
@@ -90,12 +92,18 @@ def choose(
     "log": highest a * exp(accuracy / accuracy_m) + b * (1 - ln(energy /
       energy_m)), where row m is at place floor(k / 2), from 0, of the k kept
       ones; floor(cutline * all rows) are kept here, used or not.
+    "enough": lowest energy. Kept are, however many, the rows whose accuracy
+      grew in the trial by (1 - cutline) of what the best row's did, or more.
+      Where accuracy over energy favours what is small, whatever is lost, this
+      bounds the loss. Rows that grew by no more than their noise are left out;
+      none is chosen where all did.
 
   Args:
     table: the rows. One without an accuracy, or whose accuracy or energy is not
       finite or whose energy is not above 0, cannot be used.
     cutline: share of the rows that is kept, in [0, 1]. The paper found 0.2 to
-      0.5 to work best.
+      0.5 to work best. For "enough", the share of the best gain that may be
+      missed.
     policy: how to choose among the kept rows.
     coeffs: (a, b) of "log".
 
@@ -118,15 +126,23 @@ def choose(
   }
   if not accuracy:
     return Choice(None, ())
-  count = len(table) if policy == "log" else len(accuracy)
   ranked = sorted(accuracy, key=lambda i: (-accuracy[i], energy[i], i))
-  kept = ranked[: max(1, math.floor(cutline * count + _ROUNDING))]
+  if policy == "enough":
+    gains = {i: accuracy[i] - table[i].start for i in ranked}
+    sure = [i for i in ranked if gains[i] > table[i].noise]
+    if not sure:
+      return Choice(None, ())
+    least = (1 - cutline) * max(gains[i] for i in sure) - _ROUNDING
+    kept = [i for i in sure if gains[i] >= least]
+  else:
+    count = len(table) if policy == "log" else len(accuracy)
+    kept = ranked[: max(1, math.floor(cutline * count + _ROUNDING))]
   median = kept[len(kept) // 2]
 
   def score(i):
     if policy == "accuracy":
       return accuracy[i]
-    if policy == "energy":
+    if policy in ("energy", "enough"):
       return -energy[i]
     if policy == "utility":
       return accuracy[i] / energy[i]
@@ -220,6 +236,8 @@ def candidates(
   task_size: int,
   current: Sizes,
   most: int = 14,
+  least: Sizes = (0, 1),
+  least_total: int = 1,
 ) -> list[Sizes]:
   """Returns configurations to try, from what the memory can hold.
 
@@ -234,6 +252,10 @@ def candidates(
     task_size: samples of the task.
     current: (em, sb) in use, which is a candidate too where it fits.
     most: how many to return at most.
+    least: (em, sb) below which a candidate is none: it would have no example of
+      some class.
+    least_total: `em + sb` below which it is none either: epochs of a batch or
+      two train little, whatever is in them.
 
   Returns:
     (em, sb) of each candidate, none of them empty but the `em` of a first task;
@@ -255,7 +277,9 @@ def candidates(
   fits = [
     (em, sb)
     for em, sb in clamp_grid([*grid, in_use], seen, task_size)
-    if em + sb <= budget_samples and sb > 0 and (em > 0 or seen == 0)
+    if least_total <= em + sb <= budget_samples
+    and (em > 0 or seen == 0)
+    and (em >= least[0] and sb >= max(least[1], 1))
   ]
   others = [sizes for sizes in fits if sizes != in_use]
   room = most - (in_use in fits)

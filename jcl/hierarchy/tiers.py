@@ -60,6 +60,8 @@ class Tiers:
     self.sizes = (0, 0)  # given to memory and buffer
     self.wanted = (0, 0)  # chosen for the experience
     self.table: list[dict[str, Any]] = []  # of trials, of the experience
+    # (accuracy, likelihood) that was judged at ends of its epochs
+    self.looks: list[tuple[float, float]] = []
     self.decisions: list[dict[str, Any]] = []
     self.em = episodic.Episodic(archive.row_type)
     self.sb = ram.Ram(archive.row_type, 0, "stream-buffer")
@@ -133,8 +135,9 @@ class Tiers:
     self._ids = self.archive.add(experience, data)
     if experience == 0:
       self._first = int(self._ids[0])
-    if self.hierarchy.plan is not None:
-      self.archive.hold_out(self.hierarchy.plan.held_out, self.seed)
+    plan = self.hierarchy.plan
+    if plan is not None and (plan.tries or plan.patience):
+      self.archive.hold_out(plan.held_out, self.seed)
 
   def arrange(self, em: int, sb: int, data: base.Dataset | None = None) -> None:
     """Gives the memory `em` seats and the buffer `sb`.
@@ -404,6 +407,7 @@ class Tiers:
       "sizes": list(self.sizes),
       "wanted": list(self.wanted),
       "table": self.table,
+      "looks": self.looks,
       "first": self._first,
       "decisions": self.decisions,
       "memory": self.em.state(),
@@ -433,6 +437,7 @@ class Tiers:
     self.sizes = (state["sizes"][0], state["sizes"][1])
     self.wanted = (state["wanted"][0], state["wanted"][1])
     self.table, self.decisions = state["table"], list(state["decisions"])
+    self.looks = [(accuracy, other) for accuracy, other in state["looks"]]
     # The host may allow less by now.
     held = len(state["memory"]["ids"]) + len(state["buffer"])
     room = int(min(self.room, held))

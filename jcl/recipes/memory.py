@@ -16,8 +16,16 @@ from jcl.replay import nothing
 Gate = Literal["random", "hard", "late"]
 Keep = Literal["ring", "greedy", "herding", "reservoir"]
 Loss = Literal["softmax", "sigmoid"]
+Judge = Literal["accuracy", "likelihood"]
 Policy = Literal[
-  "utility", "accuracy", "energy", "log", "largest", "half", "random"
+  "utility",
+  "accuracy",
+  "energy",
+  "log",
+  "enough",
+  "largest",
+  "half",
+  "random",
 ]
 Remainder = Literal["spread", "drop"]
 
@@ -97,9 +105,12 @@ def miro(
   warmup: int = 10,
   start: int = 1,
   held_out: int = 20,
+  judge: Judge = "accuracy",
   halving: bool = False,
   grid: str = "",
   most: int = 14,
+  overhead: float = 0.0,
+  patience: int = 0,
   loss: Loss = "softmax",
 ) -> base.Method:
   """Chooses the sizes of memory and stream buffer by short trials.
@@ -115,19 +126,28 @@ def miro(
     sb: stream buffer until then.
     swap: as in `carm`.
     gate: as in `carm`.
-    policy: "utility" (accuracy over energy), "accuracy", "energy" or "log" by
-      trials; "largest", "half" (both the same) or "random" without.
+    policy: "utility" (accuracy over energy), "accuracy", "energy", "log" or
+      "enough" by trials, see `control.choice.choose`; "largest", "half" (both
+      the same) or "random" without.
     cutline: share of the candidates, best accuracy first, to choose among: what
-      trades accuracy for energy.
+      trades accuracy for energy. For "enough", the share of the best one's gain
+      that the cheapest may miss.
     share: of the examples that a trial trains on.
     trial_epochs: epochs of a trial.
     warmup: epochs that all trials begin with.
     start: first experience with a choice, counted from 0.
-    held_out: examples of a class that are set aside to judge trials.
+    held_out: examples of a class that are set aside to judge, at most a tenth.
+    judge: by the "accuracy" on these, or by the "likelihood": the geometric
+      mean of the probabilities of right answers, which a few examples tell
+      better.
     halving: whether candidates that fall behind are dropped on the way; after
       an epoch or two of a small share, that is by chance.
     grid: candidates such as "500x1000/200x500"; "": from the memory allowed.
     most: how many candidates that gives, at most.
+    overhead: what trials may take of what the experience before was trained
+      with; they get a smaller `share` where they would take more. 0: any.
+    patience: ends an experience after so many looks, of ten in its epochs, that
+      found the examples set aside no better judged; 0: all epochs are made.
     loss: as in `carm`.
   """
   for name, value, least in (
@@ -136,13 +156,17 @@ def miro(
     ("start", start, 1),
     ("held_out", held_out, 1),
     ("most", most, 1),
+    ("patience", patience, 0),
   ):
     if value < least:
       raise ValueError(f"{name}={value}: give {least} or more")
   for name, part in (("cutline", cutline), ("share", share)):
     if not 0 < part <= 1:
       raise ValueError(f"{name}={part}: give a share, above 0 and at most 1")
+  if not 0 <= overhead < 1:
+    raise ValueError(f"overhead={overhead}: give a share such as 0.05, or 0")
   _check("policy", policy, Policy)
+  _check("judge", judge, Judge)
   plan = base.Plan(
     policy,
     cutline,
@@ -151,9 +175,12 @@ def miro(
     warmup,
     start,
     held_out,
+    judge,
     halving,
     _grid(grid),
     most,
+    overhead,
+    patience,
   )
   return _method(base.Hierarchy(em, sb, swap, gate, plan=plan), loss)
 

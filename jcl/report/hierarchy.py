@@ -116,7 +116,7 @@ def timeline(run: summary.Run) -> "Figure":
 
 
 def trials(run: summary.Run) -> "Figure":
-  """Predicted energy against trial accuracy of candidates, by experience.
+  """Predicted energy against what trials showed of candidates, by experience.
 
   Raises:
     ValueError: where the run tried no sizes.
@@ -132,13 +132,18 @@ def trials(run: summary.Run) -> "Figure":
     drawing.tidy(axis, "both")
     axis.set_xlabel(f"predicted joules ({table.joules_source([run])})")
   for axis in axes[::3]:
-    axis.set_ylabel("trial accuracy (%)")
+    axis.set_ylabel(_shown(tried[0][1]))
   shown = [found[state] for state in _LOOKS if state in found]
   if shown:
     figure.legend(
       handles=shown, loc="outside lower center", ncols=4, frameon=False
     )
   return figure
+
+
+def _shown(decision: Decision) -> str:
+  """What the trials before a decision were judged by."""
+  return f"trial {decision.get('judge', 'accuracy')} (%)"
 
 
 def _title(record: base.Record, decision: Decision) -> str:
@@ -221,7 +226,9 @@ def _cost_table(run: summary.Run) -> Iterator[Table]:
     mine = _tried_in(record)
     took += sum(each["joules"] for each in mine)
     for each in mine:
-      predicted, actual = each.get("predicted", math.nan), _training(record)
+      made, actual = record.decision.epochs, _training(record)
+      planned = each.get("epochs", made)
+      predicted = each.get("predicted", math.nan) * made / max(planned, 1)
       rows.append(
         (
           str(record.experience + 1),
@@ -239,7 +246,8 @@ def _cost_table(run: summary.Run) -> Iterator[Table]:
       "What choosing by trials took",
       "The share is that of all trials up to then in all that the run had "
       "spent at the end of the experience, with compiling, evaluation and "
-      "idling. Training is the accounts train and replay of the experience.",
+      "idling. Training is the accounts train and replay of the experience, "
+      "predicted for the epochs that were made in the end.",
       (
         "experience",
         "seconds of trials",
@@ -297,7 +305,7 @@ def _candidate_table(
     (
       "memory",
       "stream buffer",
-      "trial accuracy (%)",
+      _shown(decision),
       f"predicted joules ({table.joules_source([run])})",
       "outcome",
     ),

@@ -37,10 +37,10 @@ _OWN = {
   ),
   "trials": (
     "What trials of sizes showed",
-    "Each mark is a size of memory and stream buffer, by its accuracy in a "
-    "short trial and the energy that training with it was predicted to take. "
-    "Those not tried to the end have no accuracy and are left out. Titles give "
-    "the sizes that came of it, memory + stream buffer.",
+    "Each mark is a size of memory and stream buffer, by how it was judged in "
+    "a short trial and the energy that training with it was predicted to take. "
+    "Those not tried to the end are left out. Titles give the sizes that came "
+    "of it, memory + stream buffer.",
   ),
 }
 _CAPTIONS = {

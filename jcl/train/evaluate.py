@@ -43,6 +43,27 @@ def build_evaluate(
   return evaluate
 
 
+def build_judge(
+  network: base.Network, preprocess: step_lib.Preprocess
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  """Returns `judge(params, stats, x, y, head)`.
+
+  It gives, of every example, whether the largest of the outputs in `head` [C]
+  is the right one, [B] bool, and the logarithm of the probability that their
+  softmax gives to the right one, [B] float32.
+  """
+  apply = apply_fn(network, preprocess)
+
+  def judge(params, stats, x, y, head):
+    outputs = jnp.asarray(apply(params, stats, x).logits, jnp.float32)
+    outputs = jnp.where(head, outputs, jnp.finfo(outputs.dtype).min)
+    logs = jax.nn.log_softmax(outputs)
+    of_right = jnp.take_along_axis(logs, y[:, None], axis=-1)[:, 0]
+    return jnp.argmax(outputs, axis=-1) == y, of_right
+
+  return judge
+
+
 def apply_fn(network: base.Network, preprocess: step_lib.Preprocess):
   """Returns `apply(params, stats, x, taps=())` in evaluation mode.
 

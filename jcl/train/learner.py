@@ -439,6 +439,38 @@ class Learner:
       found.append(np.asarray(result)[: EVALUATION_BATCH - missing])
     return np.concatenate(found)
 
+  def judge(self, state, data, head) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how the outputs of a network fit some examples.
+
+    A method's predictor is left out: what it reads, such as exemplars of the
+    current classes, may be complete only when an experience has ended.
+
+    Args:
+      state: with the weights.
+      data: the examples, N of them.
+      head: [C] bool, the outputs that take part.
+
+    Returns:
+      Whether the largest output is the right one, [N] bool, and the logarithm
+      of the probability that the right one is given, [N] float32.
+    """
+    build = evaluation.build_judge(self.network, self.preprocess)
+    # Powers of two, so that few sizes are compiled.
+    size = min(EVALUATION_BATCH, 1 << max(len(data) - 1, 0).bit_length())
+    right, logs = [np.zeros(0, bool)], [np.zeros(0, np.float32)]
+    for start in range(0, len(data), size):
+      rows = np.arange(start, min(start + size, len(data)))
+      padded = np.resize(rows, size)
+      x, y = data.x[padded], data.y[padded].astype(np.int32)
+      train = state.train
+      results = self.run(
+        *("probe", "judge", build),
+        *(train.params, train.stats, *self.put((x, y, head))),
+      )
+      for found, part in zip((right, logs), results, strict=True):
+        found.append(np.asarray(part)[: len(rows)])
+    return np.concatenate(right), np.concatenate(logs)
+
   def evaluate(
     self, state, test_sets, task_classes, head, memory=None
   ) -> evaluation.Scores:

@@ -72,6 +72,23 @@ def test_the_log_policy_counts_all_rows():
   assert len(choice.choose(table, 1.0, "log").kept) == 2
 
 
+def test_enough_is_the_cheapest_that_gains_nearly_as_much():
+  def row(accuracy, energy, noise=1.0):
+    return Row(1, 1, accuracy, energy, start=40.0, noise=noise)
+
+  table = [row(45, 1), row(58, 4), row(60, 8), row(59, 2, noise=30.0)]
+  for slack, index, kept in [
+    (0.0, 2, (2,)),
+    (0.05, 2, (2,)),  # 58 is 18 of 20 points
+    (0.1, 1, (2, 1)),
+    (0.8, 0, (2, 1, 0)),
+  ]:
+    assert choice.choose(table, slack, "enough") == choice.Choice(index, kept)
+  lost = [row(40.9, 1), row(30, 2), Row(1, 1, start=40.0)]
+  assert choice.choose(lost, 0.5, "enough") == choice.Choice(None, ())
+  assert choice.choose([row(41.1, 1)], 0.0, "enough").index == 0
+
+
 def usable(row):
   return (
     row.accuracy is not None and math.isfinite(row.accuracy) and row.energy > 0
@@ -179,7 +196,9 @@ def test_ties_go_to_the_lower_energy_and_then_to_the_lower_index(policy):
   assert choice.choose(table, 0.5, policy).index == 0
 
 
-@pytest.mark.parametrize("policy", ["utility", "accuracy", "energy", "log"])
+@pytest.mark.parametrize(
+  "policy", ["utility", "accuracy", "energy", "log", "enough"]
+)
 def test_rows_without_numbers_are_not_chosen(policy):
   bad = [
     Row(1, 1),
@@ -191,7 +210,7 @@ def test_rows_without_numbers_are_not_chosen(policy):
   ]
   assert choice.choose(bad, 1.0, policy) == choice.Choice(None, ())
   assert choice.choose([], 1.0, policy) == choice.Choice(None, ())
-  assert choice.choose([*bad, Row(9, 9, 0.0)], 1.0, policy).index == 6
+  assert choice.choose([*bad, Row(9, 9, 1.0)], 1.0, policy).index == 6
 
 
 def test_a_median_without_accuracy_is_no_fault():
@@ -292,6 +311,16 @@ def test_candidates_by_hand():
   fewer = choice.candidates(80, 1000, 1000, current=(40, 40))
   assert len(fewer) == 14 and (40, 40) in fewer
   assert [sizes for sizes in found if sizes in fewer] == fewer
+
+
+def test_candidates_have_an_example_of_every_class():
+  found = choice.candidates(80, 1000, 1000, (7, 7), most=20, least=(8, 5))
+  assert (7, 7) not in found and (9, 1) not in found
+  assert (72, 8) in found and (60, 20) in found
+  assert all(em >= 8 and sb >= 5 for em, sb in found)
+  assert not choice.candidates(10, 1000, 1000, (7, 7), least=(8, 5))
+  found = choice.candidates(80, 1000, 1000, (7, 7), 20, least_total=40)
+  assert {sum(pair) for pair in found} == {40, 80}
 
 
 def test_the_first_task_has_no_memory_to_fill():
