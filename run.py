@@ -682,12 +682,13 @@ def _estimate(settings: dict) -> int:
 def _serve(texts: list[str]) -> int:
   from jcl import console, workdir
   from jcl.drift import scenarios
-  from jcl.serving import runs, stage, systems, times
+  from jcl.serving import runs, stage, times
 
   _keep_programs()
   seconds = times.published(_PAIR.value, fps=_FPS.value)
   for text in texts:
-    systems.build(text, seconds)  # a mistake here is told before any work
+    # A mistake here is told before any work.
+    runs.build(text, seconds, _LIVE.value)
   for name in _SCENARIOS.value:
     scenarios.ladder(name, seed=0, segments=1)
   source = _source()

@@ -42,6 +42,21 @@ class Run(NamedTuple):
   log: log.Log
 
 
+def build(text: str, seconds: Times, live: bool = False) -> systems.System:
+  """Returns the system that a text describes.
+
+  Raises:
+    ValueError: as `systems.build`; for one that looks ahead, if live.
+  """
+  found = systems.build(text, seconds)
+  if live and not found.causal:
+    raise ValueError(
+      f"{text!r} looks at frames to come, which a wall clock does not have: "
+      "leave it out, or serve in virtual time"
+    )
+  return found
+
+
 def run(
   on: stage.Stage,
   script: Script,
@@ -75,20 +90,15 @@ def run(
       phase.
 
   Raises:
-    ValueError: for a system that looks ahead, if live.
+    ValueError: as `build`.
   """
   if path.with_suffix(".json").exists():
     return Run(script, system, seed, log.load(path))
-  planned = systems.build(system, seconds)
-  if live and not planned.causal:
-    raise ValueError(
-      f"{system!r} looks at frames to come, which a wall clock does not have: "
-      "leave it out, or serve in virtual time"
-    )
+  built = build(system, seconds, live)
   path.parent.mkdir(parents=True, exist_ok=True)
   weights = on.weights(seed)
   footage = on.footage(on.script(seed=seed, **script._asdict()))
-  parts = planned, on.student, weights, footage
+  parts = built, on.student, weights, footage
   options: dict[str, Any] = {
     "labeller": None if oracle else on.labeller(seed),
     "seed": seed,
