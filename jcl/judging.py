@@ -14,6 +14,7 @@ from jcl import base
 from jcl.progress import Place, Setting
 
 LOOKS = 10  # in the epochs of an experience
+_BLOCK = 64  # examples
 _STEP = 1.0  # percent: likelihood creeps up long after nothing else changes
 
 
@@ -53,11 +54,16 @@ def _standard_error(values: np.ndarray) -> float:
   return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
-def set_aside(setting: Setting) -> base.Dataset:
-  """Reads the examples that were set aside of the classes seen so far."""
+def set_aside(setting: Setting, part: slice = slice(None)) -> base.Dataset:
+  """Reads the examples that were set aside of the classes seen so far.
+
+  Args:
+    setting: of the run.
+    part: of them, in the order of classes.
+  """
   archive = setting.tiers.archive
   ids = np.concatenate([*archive.held_out.values(), np.zeros(0, np.int64)])
-  rows = archive.intact(ids)
+  rows = archive.intact(ids[part])
   names = setting.stream.class_names
   return base.Dataset("set aside", rows["x"], rows["y"], names)
 
@@ -87,13 +93,22 @@ def exhausted(
     return False
   if LOOKS * done // epochs == LOOKS * (done - 1) // epochs:
     return False
-  with setting.ledger.timed("data"):
-    aside = set_aside(setting)
-  if not len(aside):
+  found = _looked(setting, state, scope)
+  if not len(found.right):
     return False
-  found = judged(setting, state, aside, scope)
   tiers.looks.append((found.score("accuracy"), found.score("likelihood")))
-  return may_end(tiers.looks, plan.patience, len(aside))
+  return may_end(tiers.looks, plan.patience, len(found.right))
+
+
+def _looked(setting, state, scope) -> Verdict:
+  """Judges by all examples set aside, of which a few are in memory at once."""
+  held = setting.tiers.archive.held_out.values()
+  parts = [Verdict(np.zeros(0, bool), np.zeros(0, np.float32))]
+  for first in range(0, sum(map(len, held)), _BLOCK):
+    with setting.ledger.timed("data"):
+      aside = set_aside(setting, slice(first, first + _BLOCK))
+    parts.append(judged(setting, state, aside, scope))
+  return Verdict(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def may_end(

@@ -39,15 +39,16 @@ def planned(
   if not plan.tries:
     tiers.wanted = _ruled(tiers, sizes)
     return plan.policy, f"the rule {plan.policy!r} asks for no trials", {}
-  if not any(len(ids) for ids in tiers.archive.held_out.values()):
+  judges = sum(map(len, tiers.archive.held_out.values()))
+  if not judges:
     return "kept", "too few examples of a class to set any aside as judges", {}
   share = trials.share_within(setting, place, sizes)
   if not share:
     part = f"{100 * plan.overhead:g} %"
     return "kept", f"trials within {part} of training would tell nothing", {}
-  # The trials' own examples need room beside the memory, which can be read
-  # again.
-  most = math.ceil(share * max(map(sum, sizes))) + len(tiers.earlier())
+  # The trials' own examples and their judges need room beside the memory, which
+  # can be read again.
+  most = math.ceil(share * max(map(sum, sizes))) + len(tiers.earlier()) + judges
   if len(tiers.em) + most > tiers.room:
     tiers.arrange(max(int(tiers.room) - most, 0), 0)
   outcome = trials.run(setting, state, place, scope, sizes, share)

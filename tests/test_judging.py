@@ -71,7 +71,7 @@ def test_an_experience_ends_where_going_on_brings_nothing(
   policy, patience, tmp_path, monkeypatch
 ):
   tiny_hierarchy.read_at_once(monkeypatch)
-  accuracies = iter([50, 60, 60, 55] + 3 * [70] + 40 * [80])
+  accuracies = iter([50, 60, 60, 56] + 3 * [70] + 40 * [80])
   judged = judging.judged
 
   def told(*given):
