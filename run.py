@@ -179,8 +179,8 @@ _CHECKPOINT_SECONDS = flags.DEFINE_float(
 _MEMORY_BUDGET = flags.DEFINE_string(
   "memory_budget",
   None,
-  "bytes for the memory hierarchy of recipes that have one (carm, miro), such "
-  "as 64MiB; or a file that says so, which may be rewritten while the run goes "
+  "bytes for the memory hierarchy of recipes that have one (carm, frugal), "
+  "such as 64MiB; or a file that says so, which may be rewritten while the run goes "
   "on; or auto: half of what the machine has left, and what its cgroup allows",
 )
 _TRUNK_CACHE = flags.DEFINE_string(

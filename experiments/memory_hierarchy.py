@@ -17,12 +17,12 @@ or more above none, and a fifth within 2 points of it; the controller takes less
 energy than the default at equal accuracy, and is more accurate than half and
 half with equal memory.
 
-Rows of the controller, each with the same memory allowed. `miro` takes the
+Rows of the controller, each with the same memory allowed. `frugal` takes the
 cheapest sizes that gain 95 % of what the best ones do in short trials, and ends
-an experience when examples set aside are right no more often than before. The
-same trials choose by `utility`, which is the paper's accuracy over energy, by
-`accuracy`, or by `energy`, and all epochs are made. Without trials there are
-the `largest` sizes that fit, `half` and half, the same that ends as `miro` does
+an experience when examples set aside are judged no better. The same trials
+choose by accuracy over energy, as the paper has it (`miro`), by `accuracy`, or
+by `energy`, and all epochs are made. Without trials there are the `largest`
+sizes that fit, `half` and half, the same that ends as `frugal` does
 (`patient`), and `random` ones; the `default` sizes of the first part,
 scaled down where they do not fit; and, with the second part, the `oracle`: the
 fixed sizes found most accurate afterwards, of those that fit.
@@ -68,8 +68,8 @@ from jcl.streams import scenarios, sources, stream
 
 # Beside the protocol's trials, where there are any.
 CHOICES = {
-  "miro": "policy=enough,cutline=0.05,patience=3",
-  "utility": "policy=utility,cutline=0.3",
+  "frugal": "policy=enough,cutline=0.05,patience=3",
+  "miro": "policy=utility,cutline=0.3",
   "accuracy": "policy=accuracy,cutline=0.3",
   "energy": "policy=energy,cutline=0.3",
 }
@@ -139,7 +139,7 @@ PROTOCOLS = {
     budgets=(108,),
     trials="share=0.5,trial_epochs=2,warmup=1,grid=54x54/80x28/12x96",
     swaps=(0, 100),
-    choices=("miro", "half"),
+    choices=("frugal", "half"),
   ),
 }
 # What a run depends on beside its recipe, which its options are part of.
@@ -148,7 +148,9 @@ SHARED = Protocol._fields[:8]
 _DATA = flags.DEFINE_list("data", ["cifar100", "dsads"], f"of {[*PROTOCOLS]}")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
 _PARTS = flags.DEFINE_list("parts", list(PARTS), f"of {PARTS}")
-_ONLY = flags.DEFINE_list("only", None, "rows to make, such as miro,half,20 %")
+_ONLY = flags.DEFINE_list(
+  "only", None, "rows to make, such as frugal,half,20 %"
+)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "runs per row", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/memory_hierarchy", "folder")
 _QUICK = flags.DEFINE_bool(
@@ -379,7 +381,7 @@ def _held_against(table: pd.DataFrame) -> list[str]:
         f"+10 or more), least exchange within {NEAR:g} points of it "
         f"{_knee(swap)} (aim: 20 % or less)"
       )
-    if {"miro", "half", "default"} <= set(data["name"]):
+    if {"frugal", "half", "default"} <= set(data["name"]):
       lines += [f"{name}: {line}" for line in _compared(parts["controller"])]
   return lines
 
@@ -394,16 +396,18 @@ def _knee(swap: pd.Series) -> str:
 def _compared(data: pd.DataFrame) -> list[str]:
   """Compares the controller with two fixed rules."""
   rows = data.set_index(["name", "budget"])[MEANS].sort_index()
-  miro, half, default = (rows.loc[name] for name in ("miro", "half", "default"))
-  gain = miro["accuracy"] - half["accuracy"]
+  frugal, half, default = (
+    rows.loc[name] for name in ("frugal", "half", "default")
+  )
+  gain = frugal["accuracy"] - half["accuracy"]
   lines = [
-    f"miro of {budget:g} examples, to half and half: {gain[budget]:+.1f} "
-    f"points (aim: above 0), {_shares(miro.loc[budget], half.loc[budget])}"
-    for budget in miro.index
+    f"frugal of {budget:g} examples, to half and half: {gain[budget]:+.1f} "
+    f"points (aim: above 0), {_shares(frugal.loc[budget], half.loc[budget])}"
+    for budget in frugal.index
   ]
   best = default.loc[default.index.max()]
-  equal = miro[miro["accuracy"] >= best["accuracy"] - EQUAL]
-  what = f"miro no less accurate than the default of {best.name:g} examples"
+  equal = frugal[frugal["accuracy"] >= best["accuracy"] - EQUAL]
+  what = f"frugal no less accurate than the default of {best.name:g} examples"
   if not len(equal):
     return [*lines, f"{what}: at no size"]
   least = equal.loc[equal["gigaflop"].idxmin()]
@@ -424,8 +428,8 @@ def _pictures(runs: pd.DataFrame, protocol: Protocol, folder: Path) -> None:
   if parts.keys() & {"frontier", "controller"}:
     figure = _frontier_picture(parts, protocol)
     figure.savefig(folder / f"frontier-{protocol.data}.png", dpi=120)
-  if "miro" in set(runs["name"]):
-    mine = parts["controller"].query("name == 'miro' and seed == 0")
+  if "frugal" in set(runs["name"]):
+    mine = parts["controller"].query("name == 'frugal' and seed == 0")
     most = mine.loc[mine["budget"].idxmax()]
     figure = hierarchy.timeline(summary.read_run(most["folder"]))
     figure.savefig(folder / f"decisions-{protocol.data}.png", dpi=120)
@@ -473,7 +477,7 @@ def _frontier_picture(
     points = _means(parts["controller"])
     for index, name in enumerate(parts["controller"]["name"].unique()):
       mine = points.loc[name].sort_index()
-      look = {"marker": "*", "ms": 12} if name == "miro" else {"marker": "o"}
+      look = {"marker": "*", "ms": 12} if name == "frugal" else {"marker": "o"}
       axis.plot(
         *mine.to_numpy().T,
         linestyle=":",

@@ -156,7 +156,7 @@ def test_the_study_of_the_memory_hierarchy_makes_tables_and_pictures(tmp_path):
     (row["part"], row["name"]): float(row["accuracy"]) for row in rows
   }
   assert {name for part, name in accuracy if part == "controller"} == {
-    "miro",
+    "frugal",
     "half",
     "default",
     "oracle",
@@ -164,9 +164,9 @@ def test_the_study_of_the_memory_hierarchy_makes_tables_and_pictures(tmp_path):
   full = accuracy["swap", "100 %"]
   assert accuracy["swap", "0 %"] < full < accuracy["swap", "storage_only"]
   trials = {row["name"]: float(row["trials"]) for row in rows}
-  assert trials["miro"] > 0 and trials["half"] == 0
+  assert trials["frugal"] > 0 and trials["half"] == 0
   text = (tmp_path / "table.txt").read_text()
-  assert "joules: modelled (" in text and "miro of 108 examples" in text
+  assert "joules: modelled (" in text and "frugal of 108 examples" in text
   for name in ("swap", "frontier", "decisions"):
     assert (tmp_path / f"{name}-digits.png").exists()
   finished = sorted(tmp_path.glob("digits/*/*/records.jsonl"))

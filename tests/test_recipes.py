@@ -15,7 +15,7 @@ NAMES = recipes.__all__
 # In so small a network, the head alone takes most of a full step's time.
 OPTIONS = dict.fromkeys(("elastic", "grad_norm", "magnitude"), {"rho": 0.9})
 # With exchanges, a run repeats itself where the disk keeps up with it.
-OPTIONS |= dict.fromkeys(("carm", "miro"), {"swap": 0.0})
+OPTIONS |= dict.fromkeys(("carm", "frugal", "miro"), {"swap": 0.0})
 # No more anchors than a batch of ten holds.
 OPTIONS |= dict.fromkeys(("lightcl", "lightcl_sparse"), {"anchors": 8})
 OPTIONS["sparcl"] = {"minibatch": 10}

@@ -20,6 +20,7 @@ _ROUNDING = 1e-9
 
 _POLICIES = ("utility", "accuracy", "energy", "log", "enough")
 _COEFFS = (0.6, 0.4)
+_SURE = 2.0  # standard errors that a gain must exceed
 
 _PARTS = (8, 4, 2, 1)  # of the budget, that candidates fill
 _STREAM_PERCENT = (10, 25, 50, 75)  # of a candidate, that its stream buffer has
@@ -39,7 +40,7 @@ class Row:
   # epoch takes energy in proportion to its samples.
   energy: float = None  # type: ignore[assignment]
   start: float = 0.0  # accuracy before the trial, percent
-  noise: float = 0.0  # of the difference between both, percent
+  noise: float = 0.0  # standard error of what it gained since then, percent
 
   def __post_init__(self):
     for name in ("em", "sb"):
@@ -95,8 +96,8 @@ def choose(
     "enough": lowest energy. Kept are, however many, the rows whose accuracy
       grew in the trial by (1 - cutline) of what the best row's did, or more.
       Where accuracy over energy favours what is small, whatever is lost, this
-      bounds the loss. Rows that grew by no more than their noise are left out;
-      none is chosen where all did.
+      bounds the loss. Rows that grew by no more than twice their noise are left
+      out; none is chosen where all are.
 
   Args:
     table: the rows. One without an accuracy, or whose accuracy or energy is not
@@ -129,7 +130,7 @@ def choose(
   ranked = sorted(accuracy, key=lambda i: (-accuracy[i], energy[i], i))
   if policy == "enough":
     gains = {i: accuracy[i] - table[i].start for i in ranked}
-    sure = [i for i in ranked if gains[i] > table[i].noise]
+    sure = [i for i in ranked if gains[i] > _SURE * table[i].noise]
     if not sure:
       return Choice(None, ())
     least = (1 - cutline) * max(gains[i] for i in sure) - _ROUNDING

@@ -29,7 +29,14 @@ from jcl.recipes.gdumb import gdumb
 from jcl.recipes.icarl import icarl
 from jcl.recipes.lightcl import lightcl
 from jcl.recipes.lwf import lwf
-from jcl.recipes.memory import carm, miro, over, ram_only, storage_only
+from jcl.recipes.memory import (
+  carm,
+  frugal,
+  miro,
+  over,
+  ram_only,
+  storage_only,
+)
 from jcl.recipes.pnn import pnn
 from jcl.recipes.si import si
 from jcl.recipes.sparse import lightcl_sparse, sparcl
@@ -48,6 +55,7 @@ __all__ = [
   "fdr",
   "finetune",
   "freeze",
+  "frugal",
   "full",
   "gdumb",
   "grad_norm",
@@ -79,7 +87,7 @@ SELECTIONS = (
 )
 
 # Recipes of a memory hierarchy: behind a "+", they hold another's memory.
-HIERARCHIES = ("carm", "miro", "ram_only")
+HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 
 _TRAINING = tuple(field.name for field in dataclasses.fields(base.Training))
 

@@ -185,6 +185,64 @@ def miro(
   return _method(base.Hierarchy(em, sb, swap, gate, plan=plan), loss)
 
 
+def frugal(
+  *,
+  em: int | str = 500,
+  sb: int | str = 1000,
+  swap: float = 1.0,
+  slack: float = 0.05,
+  share: float = 0.3,
+  trial_epochs: int = 4,
+  warmup: int = 4,
+  held_out: int = 20,
+  judge: Judge = "likelihood",
+  most: int = 6,
+  overhead: float = 0.05,
+  patience: int = 3,
+  loss: Loss = "softmax",
+) -> base.Method:
+  """Chooses sizes as `miro` does, but pays for no more than brings something.
+
+  Departures from the paper: of the sizes that gain nearly as much in trials as
+  the best ones the cheapest are taken, where accuracy over energy would take
+  ever smaller ones; where no trial gains more than may be chance, or trials
+  would take too much, sizes stay; and an experience ends when examples that are
+  set aside are judged no better any more.
+
+  Args:
+    em: episodic memory until the first choice, as in `carm`.
+    sb: stream buffer until then.
+    swap: as in `carm`.
+    slack: share of the best sizes' gain that cheaper ones may miss.
+    share: of the examples that a trial trains on, at most.
+    trial_epochs: epochs of a trial.
+    warmup: epochs that all trials begin with.
+    held_out: examples of a class that are set aside to judge, at most a tenth.
+    judge: as in `miro`; "accuracy" where hundreds judge.
+    most: how many sizes to try.
+    overhead: what trials may take of what the experience before took.
+    patience: looks, of ten in the epochs of an experience, that may bring
+      nothing better before it ends; 0: all epochs are made.
+    loss: as in `carm`.
+  """
+  return miro(
+    em=em,
+    sb=sb,
+    swap=swap,
+    policy="enough",
+    cutline=slack,
+    share=share,
+    trial_epochs=trial_epochs,
+    warmup=warmup,
+    held_out=held_out,
+    judge=judge,
+    most=most,
+    overhead=overhead,
+    patience=patience,
+    loss=loss,
+  )
+
+
 def over(method: base.Method, tiers: base.Method) -> base.Method:
   """Puts a method's memory on the hierarchy of another one.
 

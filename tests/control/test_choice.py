@@ -84,9 +84,9 @@ def test_enough_is_the_cheapest_that_gains_nearly_as_much():
     (0.8, 0, (2, 1, 0)),
   ]:
     assert choice.choose(table, slack, "enough") == choice.Choice(index, kept)
-  lost = [row(40.9, 1), row(30, 2), Row(1, 1, start=40.0)]
+  lost = [row(41.9, 1), row(30, 2), Row(1, 1, start=40.0)]
   assert choice.choose(lost, 0.5, "enough") == choice.Choice(None, ())
-  assert choice.choose([row(41.1, 1)], 0.0, "enough").index == 0
+  assert choice.choose([row(42.1, 1)], 0.0, "enough").index == 0
 
 
 def usable(row):
