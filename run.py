@@ -180,8 +180,9 @@ _MEMORY_BUDGET = flags.DEFINE_string(
   "memory_budget",
   None,
   "bytes for the memory hierarchy of recipes that have one (carm, frugal), "
-  "such as 64MiB; or a file that says so, which may be rewritten while the run goes "
-  "on; or auto: half of what the machine has left, and what its cgroup allows",
+  "such as 64MiB; or a file that says so, which may be rewritten while the run "
+  "goes on; or auto: half of what the machine has left, and what its cgroup "
+  "allows",
 )
 _TRUNK_CACHE = flags.DEFINE_string(
   "trunk_cache",
