@@ -204,8 +204,11 @@ def between(
     planned = place.decision.epochs
     place.decision = dataclasses.replace(place.decision, epochs=place.epoch)
     best, _ = max(tiers.looks)
-    reason = f"{best:.1f} % of what is set aside are right, for a while now"
-    note(setting, place, "ended", f"{reason}; {planned} epochs were planned")
+    reason = (
+      f"ends after {place.epoch} of {planned} epochs: {best:.1f} % of what is "
+      "set aside are right, and it gets no better"
+    )
+    note(setting, place, "ended", reason)
     return True
   if reason := tiers.exchanges.end_epoch():
     note(setting, place, "swap", reason)

@@ -112,7 +112,7 @@ def test_an_experience_ends_where_going_on_brings_nothing(
   assert last == ([8, 6] if patience else [20, 20])
   if patience:
     [reason] = [d["reason"] for d in decisions if d["epoch"] == 8]
-    assert "60.0 %" in reason and "20 epochs" in reason
+    assert "60.0 %" in reason and "8 of 20 epochs" in reason
     assert place.records[0].decision.epochs == 8
 
 

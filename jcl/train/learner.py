@@ -20,6 +20,7 @@ from jcl.train import step as step_lib
 MAX_STEPS_PER_DISPATCH = 32
 _TIERED_STEPS = 8
 EVALUATION_BATCH = 500
+JUDGED_BATCH = 64
 EXECUTORS = ("auto", "pieces", "whole")
 
 Program = background.Program
@@ -455,8 +456,7 @@ class Learner:
       of the probability that the right one is given, [N] float32.
     """
     build = evaluation.build_judge(self.network, self.preprocess)
-    # Powers of two, so that few sizes are compiled.
-    size = min(EVALUATION_BATCH, 1 << max(len(data) - 1, 0).bit_length())
+    size = JUDGED_BATCH  # throughout, for one program
     right, logs = [np.zeros(0, bool)], [np.zeros(0, np.float32)]
     for start in range(0, len(data), size):
       rows = np.arange(start, min(start + size, len(data)))
