@@ -172,7 +172,7 @@ def _chosen(
   exchanged = place.decision.epochs * row.em * tiers.exchanges.progress.target
   predicted = row.energy + exchanged * outcome.read_joules
   reason = (
-    f"{plan.policy} among the {len(found.kept)} best of {count} tried: "
+    f"by {plan.policy!r} from the best {len(found.kept)} of {count} tried: "
     f"{plan.judge} {row.accuracy:.1f} % in the trial, {predicted:.3g} J "
     "predicted"
   )
