@@ -4,8 +4,9 @@ Ma et al., "Cost-effective On-device Continual Learning over Memory Hierarchy
 with Miro", MobiCom 2023: from one checkpoint that has seen the new classes for
 a few epochs, every candidate trains on a share of its examples and is judged.
 Departures: examples set aside in the store judge, instead of the test set;
-candidates that fall behind may be dropped on the way; and nothing of it is left
-in model, memory or random keys.
+candidates begin with the optimiser of the checkpoint and share examples as far
+as they have the same number; those that fall behind may be dropped on the way;
+and nothing of it is left in model, memory or random keys.
 """
 
 from collections.abc import Sequence
@@ -27,9 +28,8 @@ from jcl.streams import batching
 from jcl.train import choosing
 
 _PURPOSE = 11  # of random draws
-_LEAST_UPDATES = (
-  8  # of the largest candidate, where trials may take just so much
-)
+# Of the largest candidate, where trials may take just so much.
+_LEAST_UPDATES = 8
 
 
 @dataclasses.dataclass(frozen=True)
