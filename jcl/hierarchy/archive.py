@@ -66,9 +66,10 @@ class Archive:
   def add(self, experience: int, data: base.Dataset) -> np.ndarray:
     """Stores an experience's examples and returns their ids, [N] int64.
 
-    Those that an earlier process has stored already are not stored again.
+    Those that an earlier process has stored already are not stored again; nor
+    are those that were and are lost.
     """
-    found = [self._ids_of(self._store, experience)]
+    found = [_with_lost(*self._ids_of(self._store, experience), len(data))]
     for x, labels in self._blocks(data, len(found[0])):
       found.append(
         self._store.append(x, labels, task=experience, run=self._run)
@@ -84,8 +85,8 @@ class Archive:
   ) -> None:
     """Stores what goes beside an experience's examples, in their order."""
     assert self._extras is not None
-    done = len(self._ids_of(self._extras, experience))
-    for x, labels in self._blocks(data, done):
+    done = _with_lost(*self._ids_of(self._extras, experience), len(data))
+    for x, labels in self._blocks(data, len(done)):
       found = extras(x)
       first, *others = self.extra_names
       self._extras.append(
@@ -166,10 +167,12 @@ class Archive:
   def _read_extras(self, experience, mine, rows) -> None:
     assert self._extras is not None
     if experience not in self._beside:
-      self._beside[experience] = (
-        self._ids_of(self._store, experience),
-        self._ids_of(self._extras, experience),
-      )
+      both = [
+        self._ids_of(held, experience) for held in (self._store, self._extras)
+      ]
+      most = max(len(_with_lost(*each)) for each in both)
+      ids, beside = (_with_lost(*each, most) for each in both)
+      self._beside[experience] = ids, beside
     ids, beside = self._beside[experience]
     if len(beside) < len(ids):
       return  # of the present experience, not known yet
@@ -184,7 +187,40 @@ class Archive:
     for name in others:
       rows[name][mine] = found.extras[name]
 
-  def _ids_of(self, store: store_lib.Store, experience: int) -> np.ndarray:
+  def _ids_of(
+    self, store: store_lib.Store, experience: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ids of an experience, and those that are lost, of any."""
     if self._run not in store.runs:
-      return np.zeros(0, np.int64)
-    return store.ids_of_task(experience, self._run)
+      return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return store.ids_of_task(experience, self._run), store.lost()
+
+
+def _with_lost(
+  ids: np.ndarray, lost: np.ndarray, most: int | None = None
+) -> np.ndarray:
+  """Returns an experience's ids with those of its examples that are lost.
+
+  Examples are known by their place among the others, which must not move when
+  some are lost. Nothing says whose a lost one was, but an experience is stored
+  at once: what is lost between two of its ids is taken to be its own, and
+  behind and before them what makes up the number of examples.
+
+  Args:
+    ids: [N] int64 that are there, rising.
+    lost: [M] int64 that are not, rising.
+    most: examples of the experience; None: as many as are found.
+  """
+  if not len(ids) or not len(lost):
+    return ids
+  gone = set(lost.tolist())
+  first, last = int(ids[0]), int(ids[-1])
+  inside = lost[(lost > first) & (lost < last)]
+  missing = 0 if most is None else most - len(ids) - len(inside)
+  around: list[int] = []
+  for start, step in ((last + 1, 1), (first - 1, -1)):
+    at = start
+    while missing > len(around) and at in gone:
+      around.append(at)
+      at += step
+  return np.sort(np.concatenate([ids, inside, np.array(around, np.int64)]))

@@ -178,12 +178,16 @@ def intact(
   Returns:
     What was read, and [N] bool, of which ids.
   """
-  try:
-    return read(ids), np.ones(len(ids), bool)
-  except DamageError as error:
-    logging.warning("%s", error)
-    good = ~np.isin(ids, error.ids)
-    return read(ids[good]), good
+  good = np.ones(len(ids), bool)
+  while True:  # damage here may hide damage elsewhere
+    try:
+      return read(ids[good]), good
+    except DamageError as error:
+      logging.warning("%s", error)
+      found = good & np.isin(ids, error.ids)
+      if not found.any():
+        raise
+      good &= ~found
 
 
 def decode(records: np.ndarray) -> Records:

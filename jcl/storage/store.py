@@ -174,6 +174,10 @@ class Store:
     )
     return np.flatnonzero(found & (columns["offset"][:count] > 0))
 
+  def lost(self) -> np.ndarray:
+    """Returns the int64 ids of examples that are gone, of any run, [N]."""
+    return self.contents.index.lost()
+
   def labels_of(self, ids: Any) -> np.ndarray:
     """Returns [N] int32 positions in `classes`, without reading the disk."""
     ids = self._checked(ids)

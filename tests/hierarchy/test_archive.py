@@ -158,6 +158,49 @@ def test_damage_is_told_by_id_and_left_out(which, stored, beside, caplog):
   assert "damaged" in caplog.text
 
 
+@pytest.mark.parametrize("which", ["stored", "beside"])
+@pytest.mark.parametrize("lost", [[2], [0], [4], [5], [4, 5], [0, 2, 9]])
+def test_what_is_lost_moves_nothing(which, lost, tmp_path):
+  data = tiny.data([0, 1, 0, 1, 0]), tiny.data([2, 3, 2, 3, 2], first=5)
+
+  def opened(name, **options):
+    return store.Store.open(tmp_path / name, **options)
+
+  with opened("stored") as stored, opened("beside") as beside:
+    archive = build(stored, beside=beside)
+    for i in (0, 1):
+      archive.add(i, data[i])
+      archive.add_extras(i, data[i], logits_of)
+    for place in lost:
+      flip({"stored": stored, "beside": beside}[which], place)
+  again = {name: {"rebuild": name == which} for name in ("stored", "beside")}
+  with (
+    opened("stored", **again["stored"]) as stored,
+    opened("beside", **again["beside"]) as beside,
+  ):
+    archive = build(stored, beside=beside)
+    for i in (0, 1):
+      start = 5 * i
+      assert archive.add(i, data[i]).tolist() == list(range(start, start + 5))
+      archive.add_extras(i, data[i], logits_of)
+    assert len(stored) == 10 - len(lost) * (which == "stored")
+    assert len(beside) == 10 - len(lost) * (which == "beside")
+    rows = archive.intact(np.arange(10))
+    assert rows["id"].tolist() == sorted(set(range(10)) - set(lost))
+    assert tiny.numbers(rows["x"]).tolist() == rows["id"].tolist()
+    assert rows["logits"][:, 0].tolist() == rows["id"].tolist()
+
+
+def test_what_was_not_stored_is_told_from_what_is_lost(tmp_path):
+  data = tiny.data([0, 1, 0, 1, 0])
+  with store.Store.open(tmp_path) as stored:
+    build(stored).add(0, tiny.data([0, 1, 0]))  # it was killed here
+    flip(stored, 1)
+  with store.Store.open(tmp_path, rebuild=True) as stored:
+    assert build(stored).add(0, data).tolist() == [0, 1, 2, 3, 4]
+    assert len(stored) == 4
+
+
 def test_extras_need_a_store(stored):
   with pytest.raises(ValueError, match="logits.*give a store"):
     archive_lib.Archive(
