@@ -168,8 +168,10 @@ def _chosen(
   row = outcome.table[found.index]
   tiers.wanted = row.em, row.sb
   # Exchanges are left out of the table, as what reading takes differs from run
-  # to run and choices would with it.
-  exchanged = place.decision.epochs * row.em * tiers.exchanges.progress.target
+  # to run and choices would with it. There are none where all is in memory.
+  exchanged = 0.0
+  if row.em < sum(map(len, tiers.earlier().values())):
+    exchanged = place.decision.epochs * row.em * tiers.exchanges.progress.target
   predicted = row.energy + exchanged * outcome.read_joules
   reason = (
     f"by {plan.policy!r} from the best {len(found.kept)} of {count} tried: "
