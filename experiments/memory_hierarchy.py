@@ -477,7 +477,9 @@ def _frontier_picture(
     points = _means(parts["controller"])
     for index, name in enumerate(parts["controller"]["name"].unique()):
       mine = points.loc[name].sort_index()
-      look = {"marker": "*", "ms": 12} if name == "frugal" else {"marker": "o"}
+      # Colours repeat after seven, shapes do not before eight.
+      look = {"marker": "osD^vPXp"[index % 8]}
+      look = {"marker": "*", "ms": 12} if name == "frugal" else look
       axis.plot(
         *mine.to_numpy().T,
         linestyle=":",
