@@ -245,8 +245,8 @@ def _rows(protocol: Protocol) -> list[Row]:
   for budget in protocol.budgets:
     named = {}
     for name in protocol.choices:
-      tried = f"{protocol.trials},{CHOICES[name]}" if name in CHOICES else ""
-      named[name] = f"miro:{sizes},{tried or RULES[name]}"
+      how = RULES.get(name) or f"{protocol.trials},{CHOICES[name]}"
+      named[name] = f"miro:{sizes},{how}"
     named["default"] = f"carm:{sizes},swap=1"
     rows += [Row("controller", *pair, budget) for pair in named.items()]
   return rows
@@ -477,15 +477,13 @@ def _frontier_picture(
     points = _means(parts["controller"])
     for index, name in enumerate(parts["controller"]["name"].unique()):
       mine = points.loc[name].sort_index()
-      # Colours repeat after seven, shapes do not before eight.
-      look = {"marker": "osD^vPXp"[index % 8]}
-      look = {"marker": "*", "ms": 12} if name == "frugal" else look
       axis.plot(
         *mine.to_numpy().T,
         linestyle=":",
         color=drawing.colour(index),
+        marker=drawing.marker(index),
+        markersize=12 if name == "frugal" else None,
         label=name,
-        **look,
       )
   source = parts[next(iter(parts))]["joules_source"].iloc[0]
   axis.set(

@@ -375,6 +375,23 @@ class Training:
     return dataclasses.replace(fallback, **mine)
 
 
+# What a memory hierarchy may be asked for; see `Plan` and `Hierarchy`.
+Policy = Literal[
+  "utility",
+  "accuracy",
+  "energy",
+  "log",
+  "enough",
+  "largest",
+  "half",
+  "random",
+]
+Judge = Literal["accuracy", "likelihood"]
+Gate = Literal["random", "hard", "late"]
+Keep = Literal["ring", "greedy", "herding", "reservoir"]
+Remainder = Literal["spread", "drop"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """How the sizes of a memory hierarchy are chosen while a run goes on.
@@ -384,16 +401,7 @@ class Plan:
   data; of the `cutline` best by accuracy, the one most worth its energy.
   """
 
-  policy: Literal[
-    "utility",
-    "accuracy",
-    "energy",
-    "log",
-    "enough",
-    "largest",
-    "half",
-    "random",
-  ] = "utility"
+  policy: Policy = "utility"
   # Share of the sizes, best accuracy first; for "enough", the share of the best
   # one's gain that another one may lack.
   cutline: float = 0.5
@@ -404,7 +412,7 @@ class Plan:
   held_out: int = 20  # stored examples of a class that judge
   # What they tell: the share of right answers, or the geometric mean of the
   # probabilities that these were given.
-  judge: Literal["accuracy", "likelihood"] = "accuracy"
+  judge: Judge = "accuracy"
   halving: bool = False  # sizes that fall behind are dropped on the way
   grid: tuple[tuple[int, int], ...] = ()  # sizes to try; (): by the budget
   most: int = 14  # sizes to try, where the budget decides them
@@ -433,10 +441,10 @@ class Hierarchy:
   sb: int | str  # of the stream buffer: examples of the present experience
   swap: float = 1.0  # share of replayed examples that is exchanged
   # Which leave: any, or the easy ones; "late": those after half the epochs.
-  gate: Literal["random", "hard", "late"] = "random"
+  gate: Gate = "random"
   balanced: bool = False  # the same share of every class leaves
-  keep: Literal["ring", "greedy", "herding", "reservoir"] = "ring"
-  remainder: Literal["spread", "drop"] = "spread"
+  keep: Keep = "ring"
+  remainder: Remainder = "spread"
   # What an epoch goes through: both sizes, one of them (the other is drawn
   # from by the objective, or not at all), or all that is stored.
   trains: Literal["both", "memory", "stream", "store"] = "both"

@@ -62,8 +62,7 @@ def set_aside(setting: Setting, part: slice = slice(None)) -> base.Dataset:
     part: of them, in the order of classes.
   """
   archive = setting.tiers.archive
-  ids = np.concatenate([*archive.held_out.values(), np.zeros(0, np.int64)])
-  rows = archive.intact(ids[part])
+  rows = archive.intact(archive.aside[part])
   names = setting.stream.class_names
   return base.Dataset("set aside", rows["x"], rows["y"], names)
 
@@ -102,9 +101,8 @@ def exhausted(
 
 def _looked(setting, state, scope) -> Verdict:
   """Judges by all examples set aside, of which a few are in memory at once."""
-  held = setting.tiers.archive.held_out.values()
   parts = [Verdict(np.zeros(0, bool), np.zeros(0, np.float32))]
-  for first in range(0, sum(map(len, held)), _BLOCK):
+  for first in range(0, len(setting.tiers.archive.aside), _BLOCK):
     with setting.ledger.timed("data"):
       aside = set_aside(setting, slice(first, first + _BLOCK))
     parts.append(judged(setting, state, aside, scope))

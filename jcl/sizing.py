@@ -39,7 +39,7 @@ def planned(
   if not plan.tries:
     tiers.wanted = _ruled(tiers, sizes)
     return plan.policy, f"the rule {plan.policy!r} asks for no trials", {}
-  judges = sum(map(len, tiers.archive.held_out.values()))
+  judges = len(tiers.archive.aside)
   if not judges:
     return "kept", "too few examples of a class to set any aside as judges", {}
   share = trials.share_within(setting, place, sizes)

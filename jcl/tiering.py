@@ -107,6 +107,7 @@ def begin(
     tiers.store(index, data)
   tiers.fit_staging()
   tiers.table, tiers.looks = [], []
+  # From the second choice on, sizes stay as they were where it finds no better.
   if plan is None or not plan.tries or index <= plan.start:
     em, sb = map(tiers.in_examples, (hierarchy.em, hierarchy.sb))
     tiers.wanted = em, 0 if hierarchy.trains == "memory" else sb

@@ -56,7 +56,7 @@ def share_within(
   if not plan.overhead or not place.records:
     return plan.share
   largest = max(sizes, key=sum)
-  judges = sum(len(ids) for ids in tiers.archive.held_out.values())
+  judges = len(tiers.archive.aside)
   whole = choice.profile_cost(
     sizes, 1.0, plan.epochs, plan.warmup, *largest, judges
   )
@@ -110,15 +110,13 @@ def run(
     reading, read = reading + took.cost, read + found.count
     return found
 
-  start = state
-  largest = max(sizes, key=sum)
-  with examples(largest) as source:
-    if plan.warmup:
-      start = trainer.train(trainer.fresh(state), source, plan.warmup, 0)
-    else:
-      trainer.train(trainer.fresh(state), source, 1, 0)  # for what a step takes
+  start, latest = trainer.fresh(state), _latest(setting, place)
+  if plan.warmup or latest is None:
+    with examples(max(sizes, key=sum)) as source:
+      # Without a warm-up for what an update takes alone.
+      warm = trainer.train(_copied(start), source, plan.warmup or 1, 0)
+    start = warm if plan.warmup else start
   joules = trainer.joules / max(trainer.steps, 1)
-  latest = _latest(setting, place)
   if latest is not None:
     joules = latest.joules
   first = judged(start)
@@ -138,10 +136,7 @@ def run(
       with examples(sizes[i]) as source:
         # With the warm-up's optimiser: Adam's first steps without a past go
         # far astray, and the fewer a candidate made the better it would look.
-        begun = reached
-        if begun is None:
-          again = jax.tree.map(jnp.copy, start)
-          begun = again if plan.warmup else trainer.fresh(start)
+        begun = _copied(start) if reached is None else reached
         trained = trainer.train(begun, source, epochs - done, done)
       states[i] = trained
       verdicts[i] = judged(trained)
@@ -194,6 +189,11 @@ def _latest(setting: Setting, place: Place) -> _Updates | None:
   return _Updates(joules / last.steps, counts[-1] - before)
 
 
+def _copied(state: base.LearnerState) -> base.LearnerState:
+  """Returns a state of its own, as updates take the memory of theirs."""
+  return jax.tree.map(jnp.copy, state)
+
+
 class _Trainer:
   """Trains copies of a state by the run's own steps."""
 
@@ -206,7 +206,7 @@ class _Trainer:
 
   def fresh(self, state: base.LearnerState) -> base.LearnerState:
     """Returns a copy of a state, whose optimiser knows nothing."""
-    copied = jax.tree.map(jnp.copy, state)
+    copied = _copied(state)
     blank = choosing.blank(self._setting.learner, copied.train.params)
     slots = {name: blank[name] for name in copied.train.opt_state}
     return copied._replace(train=copied.train._replace(opt_state=slots))

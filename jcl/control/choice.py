@@ -10,6 +10,7 @@ sizes are in samples: `em` of the episodic memory, which holds old samples, and
 from collections.abc import Iterable, Sequence
 import dataclasses
 import math
+import typing
 from typing import Literal
 
 Policy = Literal["utility", "accuracy", "energy", "log", "enough"]
@@ -18,7 +19,6 @@ Sizes = tuple[int, int]  # (em, sb)
 # Keeps what is a whole number but for its rounding, 0.29 * 100, from the floor.
 _ROUNDING = 1e-9
 
-_POLICIES = ("utility", "accuracy", "energy", "log", "enough")
 _COEFFS = (0.6, 0.4)
 _SURE = 2.0  # standard errors that a gain must exceed
 
@@ -115,8 +115,9 @@ def choose(
     raise ValueError(
       f"cutline={cutline} is no share of the rows: give 0 to 1, such as 0.5"
     )
-  if policy not in _POLICIES:
-    raise ValueError(f"policy={policy!r}: give one of {', '.join(_POLICIES)}")
+  policies = typing.get_args(Policy)
+  if policy not in policies:
+    raise ValueError(f"policy={policy!r}: give one of {', '.join(policies)}")
   energy = [row.energy for row in table]
   accuracy = {
     i: row.accuracy
@@ -280,7 +281,8 @@ def candidates(
     for em, sb in clamp_grid([*grid, in_use], seen, task_size)
     if least_total <= em + sb <= budget_samples
     and (em > 0 or seen == 0)
-    and (em >= least[0] and sb >= max(least[1], 1))
+    and em >= least[0]
+    and sb >= max(least[1], 1)
   ]
   others = [sizes for sizes in fits if sizes != in_use]
   room = most - (in_use in fits)

@@ -60,6 +60,11 @@ class Archive:
     self._beside: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
   @property
+  def aside(self) -> np.ndarray:
+    """Ids that only judge, class after class, [N] int64."""
+    return np.concatenate([*self.held_out.values(), np.zeros(0, np.int64)])
+
+  @property
   def num_classes(self) -> int:
     return len(self._names)
 

@@ -309,8 +309,7 @@ class Tiers:
     ids, labels = self.sb.field("id"), self.sb.field("y")
     inputs = self._inputs()
     if not len(ids):
-      aside = np.concatenate([self._ids[:0], *self.archive.held_out.values()])
-      rest = np.flatnonzero(~np.isin(self._ids, aside))
+      rest = np.flatnonzero(~np.isin(self._ids, self.archive.aside))
       ids, labels = self._ids[rest], np.asarray(data.y)[rest]
       blocks = np.split(rest, range(_BLOCK, len(rest), _BLOCK))
       inputs = (np.asarray(data.x[block]) for block in blocks)

@@ -13,21 +13,7 @@ from jcl.objectives import supervised
 from jcl.recipes import bounds
 from jcl.replay import nothing
 
-Gate = Literal["random", "hard", "late"]
-Keep = Literal["ring", "greedy", "herding", "reservoir"]
 Loss = Literal["softmax", "sigmoid"]
-Judge = Literal["accuracy", "likelihood"]
-Policy = Literal[
-  "utility",
-  "accuracy",
-  "energy",
-  "log",
-  "enough",
-  "largest",
-  "half",
-  "random",
-]
-Remainder = Literal["spread", "drop"]
 
 
 def carm(
@@ -35,10 +21,10 @@ def carm(
   em: int | str = 500,
   sb: int | str = 1000,
   swap: float = 1.0,
-  gate: Gate = "random",
+  gate: base.Gate = "random",
   balanced: bool = False,
-  keep: Keep = "ring",
-  remainder: Remainder = "spread",
+  keep: base.Keep = "ring",
+  remainder: base.Remainder = "spread",
   loss: Loss = "softmax",
 ) -> base.Method:
   """Replays from a small memory whose examples are exchanged on the way.
@@ -73,7 +59,7 @@ def ram_only(
   *,
   em: int | str = 500,
   sb: int | str = 1000,
-  keep: Keep = "ring",
+  keep: base.Keep = "ring",
   loss: Loss = "softmax",
 ) -> base.Method:
   """Replays from memory alone: `carm` without exchanges.
@@ -97,15 +83,15 @@ def miro(
   em: int | str = 500,
   sb: int | str = 1000,
   swap: float = 1.0,
-  gate: Gate = "random",
-  policy: Policy = "utility",
+  gate: base.Gate = "random",
+  policy: base.Policy = "utility",
   cutline: float = 0.5,
   share: float = 0.05,
   trial_epochs: int = 5,
   warmup: int = 10,
   start: int = 1,
   held_out: int = 20,
-  judge: Judge = "accuracy",
+  judge: base.Judge = "accuracy",
   halving: bool = False,
   grid: str = "",
   most: int = 14,
@@ -165,8 +151,8 @@ def miro(
       raise ValueError(f"{name}={part}: give a share, above 0 and at most 1")
   if not 0 <= overhead < 1:
     raise ValueError(f"overhead={overhead}: give a share such as 0.05, or 0")
-  _check("policy", policy, Policy)
-  _check("judge", judge, Judge)
+  _check("policy", policy, base.Policy)
+  _check("judge", judge, base.Judge)
   plan = base.Plan(
     policy,
     cutline,
@@ -190,12 +176,12 @@ def frugal(
   em: int | str = 500,
   sb: int | str = 1000,
   swap: float = 1.0,
-  slack: float = 0.05,
+  cutline: float = 0.05,
   share: float = 0.3,
   trial_epochs: int = 4,
   warmup: int = 4,
   held_out: int = 20,
-  judge: Judge = "likelihood",
+  judge: base.Judge = "likelihood",
   most: int = 6,
   overhead: float = 0.05,
   patience: int = 3,
@@ -213,7 +199,7 @@ def frugal(
     em: episodic memory until the first choice, as in `carm`.
     sb: stream buffer until then.
     swap: as in `carm`.
-    slack: share of the best sizes' gain that cheaper ones may miss.
+    cutline: share of the best sizes' gain that cheaper ones may miss.
     share: of the examples that a trial trains on, at most.
     trial_epochs: epochs of a trial.
     warmup: epochs that all trials begin with.
@@ -230,7 +216,7 @@ def frugal(
     sb=sb,
     swap=swap,
     policy="enough",
-    cutline=slack,
+    cutline=cutline,
     share=share,
     trial_epochs=trial_epochs,
     warmup=warmup,
@@ -298,9 +284,9 @@ def _method(hierarchy: base.Hierarchy, loss: str) -> base.Method:
       raise ValueError(
         f"{name}={size}: give {least} or more examples, or bytes such as 2MB"
       )
-  _check("gate", hierarchy.gate, Gate)
-  _check("keep", hierarchy.keep, Keep)
-  _check("remainder", hierarchy.remainder, Remainder)
+  _check("gate", hierarchy.gate, base.Gate)
+  _check("keep", hierarchy.keep, base.Keep)
+  _check("remainder", hierarchy.remainder, base.Remainder)
   losses = {
     "softmax": supervised.cross_entropy,
     "sigmoid": supervised.binary_cross_entropy,

@@ -39,6 +39,11 @@ def colour(index: int) -> str:
   return _COLOURS[index % len(_COLOURS)]
 
 
+def marker(index: int) -> str:
+  """The mark of the recipe at `index`; they repeat after eight."""
+  return _MARKERS[index % len(_MARKERS)]
+
+
 def hatch(index: int) -> str:
   """What tells apart bars of one colour."""
   return _HATCHES[index // len(_COLOURS) % len(_HATCHES)]
@@ -91,7 +96,7 @@ def line(
     mean,
     color=colour(index),
     linestyle=_LINES[index // len(_COLOURS) % len(_LINES)],
-    marker=_MARKERS[index % len(_MARKERS)] if few else None,
+    marker=marker(index) if few else None,
     markersize=4,
     linewidth=1.5,
     label=wrapped(label, _LEGEND),

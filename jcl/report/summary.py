@@ -58,8 +58,14 @@ STEP_MEMORY = ("step_memory", "step_memory_full")
 # Numbers among what a memory hierarchy decided. The accuracy of a candidate is
 # none of them: null says there that it was not tried.
 _DECIDED = (
-  *("swap", "seconds", "joules", "step_joules", "energy", "predicted"),
-  *("start", "noise"),
+  "swap",
+  "seconds",
+  "joules",
+  "step_joules",
+  "energy",
+  "predicted",
+  "start",
+  "noise",
 )
 
 # What each scenario holds beside its matrix.

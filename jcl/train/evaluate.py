@@ -1,6 +1,6 @@
 """Accuracy on held-out data, class- and task-incremental in one pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -82,6 +82,16 @@ def apply_fn(network: base.Network, preprocess: step_lib.Preprocess):
   return apply
 
 
+def in_batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+  """Yields rows of batches of one size, for one program, and how many count.
+
+  Those behind them, in the last batch, repeat its first ones.
+  """
+  for start in range(0, count, size):
+    rows = np.arange(start, min(start + size, count))
+    yield np.resize(rows, size), len(rows)
+
+
 def over_test_sets(
   evaluate_fn: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple],
   test_sets: Sequence[base.Dataset],
@@ -100,13 +110,11 @@ def over_test_sets(
     allowed = np.zeros(num_classes, bool)
     allowed[list(classes)] = True
     results = []
-    for start in range(0, len(data), batch_size):
-      rows = np.arange(start, min(start + batch_size, len(data)))
-      padded = np.resize(rows, batch_size)
+    for rows, used in in_batches(len(data), batch_size):
       right = evaluate_fn(
-        np.asarray(data.x[padded]), data.y[padded].astype(np.int32), allowed
+        np.asarray(data.x[rows]), data.y[rows].astype(np.int32), allowed
       )
-      results.append([np.asarray(r)[: len(rows)] for r in right])
+      results.append([np.asarray(r)[:used] for r in right])
     if not results:
       by_set.append(float("nan"))
       by_set_task.append(float("nan"))

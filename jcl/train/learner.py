@@ -430,14 +430,11 @@ class Learner:
       return out.logits if kind == "logits" else out.taps[kind]
 
     train, found = state.train, []
-    for start in range(0, len(x), EVALUATION_BATCH):
-      part = x[start : start + EVALUATION_BATCH]
-      missing = EVALUATION_BATCH - len(part)
-      part = np.pad(part, ((0, missing), *((0, 0),) * (part.ndim - 1)))
+    for rows, used in evaluation.in_batches(len(x), EVALUATION_BATCH):
       result = self.run(
-        "probe", kind, build, train.params, train.stats, self.put(part)
+        "probe", kind, build, train.params, train.stats, self.put(x[rows])
       )
-      found.append(np.asarray(result)[: EVALUATION_BATCH - missing])
+      found.append(np.asarray(result)[:used])
     return np.concatenate(found)
 
   def judge(self, state, data, head) -> tuple[np.ndarray, np.ndarray]:
@@ -456,19 +453,15 @@ class Learner:
       of the probability that the right one is given, [N] float32.
     """
     build = evaluation.build_judge(self.network, self.preprocess)
-    size = JUDGED_BATCH  # throughout, for one program
+    train = state.train
     right, logs = [np.zeros(0, bool)], [np.zeros(0, np.float32)]
-    for start in range(0, len(data), size):
-      rows = np.arange(start, min(start + size, len(data)))
-      padded = np.resize(rows, size)
-      x, y = data.x[padded], data.y[padded].astype(np.int32)
-      train = state.train
+    for rows, used in evaluation.in_batches(len(data), JUDGED_BATCH):
+      given = self.put((data.x[rows], data.y[rows].astype(np.int32), head))
       results = self.run(
-        *("probe", "judge", build),
-        *(train.params, train.stats, *self.put((x, y, head))),
+        "probe", "judge", build, train.params, train.stats, *given
       )
       for found, part in zip((right, logs), results, strict=True):
-        found.append(np.asarray(part)[: len(rows)])
+        found.append(np.asarray(part)[:used])
     return np.concatenate(right), np.concatenate(logs)
 
   def evaluate(
