@@ -527,6 +527,8 @@ class Dataset:
   class_names: tuple[str, ...]  # [C]
   scale: float = 255.0  # raw value that stands for one (uint8 only)
   group: np.ndarray | None = None  # [N] int32 domain: subject, device, month
+  # What reading left out or converted, a line each, for the user to see.
+  notes: tuple[str, ...] = ()
 
   @property
   def num_classes(self) -> int:

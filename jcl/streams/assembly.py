@@ -125,4 +125,5 @@ def assemble(
     mean=mean,
     std=std,
     ordered=ordered,
+    notes=tuple(dict.fromkeys((*source.train.notes, *test.notes))),
   )

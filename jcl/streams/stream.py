@@ -68,6 +68,7 @@ class Stream:
   mean: np.ndarray  # float32, broadcasts to one example
   std: np.ndarray  # float32, broadcasts to one example, positive
   ordered: bool = False  # in time order: examples are never shuffled
+  notes: tuple[str, ...] = ()  # what reading the data left out or converted
 
   @property
   def num_classes(self) -> int:
