@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+MOST_BYTES = 16 << 30  # of a file's decoded content that readers take
 
 
 def first_existing(paths: Iterable[Path]) -> Path | None:
@@ -28,8 +31,51 @@ def missing(
 
 
 def damaged(path: Path, reason: object) -> ValueError:
-  """The error to raise where a file is truncated or not what it should be."""
+  """The error to raise where a published file is not what it should be."""
   return ValueError(
-    f"{path} is damaged or not in the expected format ({reason}); delete it "
-    "and fetch it again"
+    f"{path} is damaged or not in the expected format ({brief(reason)}); "
+    "delete it and fetch it again"
   )
+
+
+def unreadable(path: Path, reason: object) -> ValueError:
+  """The error to raise where a file of the user's own cannot be read."""
+  if isinstance(reason, OSError) and reason.strerror:
+    reason = reason.strerror
+  return ValueError(
+    f"{path} is damaged or not in the expected format ({brief(reason)})"
+  )
+
+
+def too_large(path: Path, size: int) -> ValueError:
+  """The error to raise where decoded content is above `MOST_BYTES`."""
+  return ValueError(
+    f"{path} would decode to {size / 2**30:.3g} GiB; at most "
+    f"{MOST_BYTES >> 30} GiB are read from one file: split it"
+  )
+
+
+def text(path: Path) -> str:
+  """A published text file in UTF-8; ValueError where it is none."""
+  try:
+    return path.read_text(encoding="utf-8")
+  except (OSError, UnicodeDecodeError) as error:
+    raise damaged(path, error) from error
+
+
+def brief(value: object, most: int = 200) -> str:
+  """The value on one line of at most that many letters, for a message.
+
+  An exception without words is called by its name.
+  """
+  if isinstance(value, BaseException) and not str(value):
+    value = type(value).__name__
+  words = " ".join(str(value).split())
+  return words if len(words) <= most else f"{words[: most - 3]}..."
+
+
+def listed(values: Iterable[Any], most: int = 10) -> str:
+  """Values with commas, the first few of many, for a message."""
+  values = [brief(value, 40) for value in values]
+  rest = len(values) - most
+  return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,90 +1,33 @@
 """Folders of image files, decoded when they are read."""
 
+from collections import Counter
 from collections.abc import Sequence
-from concurrent import futures
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import NamedTuple
+import unicodedata
 
 import numpy as np
 
 from jcl import base
-from jcl.streams import files
+from jcl.streams import files, images
 
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+Color = images.Color
+Images = images.Images
+to_array = images.to_array
 
-Color = Literal["rgb", "grey"]
-
-
-class Images:
-  """Image files that behave like one array [N, height, width, channels] uint8.
-
-  Indexing by an integer array decodes the images asked for, on a few threads.
-  """
-
-  dtype = np.dtype(np.uint8)
-
-  def __init__(
-    self, paths: Sequence[Path], size: int | None = None, color: Color = "rgb"
-  ):
-    """Looks at the first image for the shape.
-
-    Args:
-      paths: of the N files, at least one.
-      size: height and width in pixels to resize to; None keeps the files'
-        own, which must then agree.
-      color: channels of the result, three or one.
-    """
-    if size is not None and size < 1:
-      raise ValueError(f"size={size}: write the edge length in pixels")
-    if color not in ("rgb", "grey"):
-      raise ValueError(f"color={color!r}: write color=rgb or color=grey")
-    self._paths = np.asarray(paths, dtype=object)
-    self._size = size
-    self._color: Color = color
-    self.shape = (len(paths), *self._decode(paths[0]).shape)
-
-  def __len__(self) -> int:
-    return self.shape[0]
-
-  def __getitem__(self, index: Any) -> np.ndarray:
-    chosen = self._paths[index]
-    if isinstance(chosen, Path):
-      return self._read(chosen)
-    pixels = np.empty((len(chosen), *self.shape[1:]), np.uint8)
-    with futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-      for i, image in enumerate(pool.map(self._read, chosen)):
-        pixels[i] = image
-    return pixels
-
-  def _read(self, path: Path) -> np.ndarray:
-    pixels = self._decode(path)
-    if pixels.shape != self.shape[1:]:
-      raise ValueError(
-        f"{path} is {pixels.shape[0]} by {pixels.shape[1]} pixels, the first "
-        f"image {self.shape[1]} by {self.shape[2]}; write size=... to resize"
-      )
-    return pixels
-
-  def _decode(self, path: Path) -> np.ndarray:
-    from PIL import Image
-
-    try:
-      with Image.open(path) as image:
-        return to_array(image, self._size, self._color)
-    except (OSError, SyntaxError) as error:  # PIL's answers to damaged files
-      raise files.damaged(path, error) from error
+# What systems leave in folders beside names that begin with a dot.
+_FOREIGN = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "desktop.ini"}
 
 
-def to_array(image: Any, size: int | None, color: Color) -> np.ndarray:
-  """A PIL image as [height, width, channels] uint8."""
-  from PIL import Image
+class _Part(NamedTuple):
+  """The images below train/ or test/, in order, and what was left out."""
 
-  image = image.convert("RGB" if color == "rgb" else "L")
-  if size is not None and image.size != (size, size):
-    image = image.resize((size, size), Image.Resampling.BILINEAR)
-  pixels = np.asarray(image)
-  return pixels if color == "rgb" else pixels[..., None]
+  paths: list[Path]
+  classes: list[str]  # of each image
+  groups: list[str]  # of each image, "" where there is no such level
+  empty: list[str]  # class folders without images
+  other: Counter[str]  # files that are no images, by suffix
 
 
 def image_folder(
@@ -93,37 +36,160 @@ def image_folder(
   path: str = ".",
   size: int | None = None,
   color: Color = "rgb",
+  range: str = "data",
+  group: bool = False,
 ) -> tuple[base.Dataset, base.Dataset | None]:
-  """Any images as PATH/train/CLASS/*.png|jpg, with test/ or val/ if any."""
+  """Any images as PATH/train/CLASS/*.png|jpg|..., with test/ or val/ if any.
+
+  Every format that Pillow decodes is read, in folders below a class folder
+  too; hidden files are passed over. Images are turned as their EXIF data tell,
+  white shows through where they are transparent, and of several frames or
+  pages the first is read.
+
+  Args:
+    data_dir: the folder that `path` is below.
+    path: of the folder that holds train/.
+    size: height and width in pixels to resize to; None keeps the files' own,
+      which must then agree.
+    color: "rgb" or "grey".
+    range: of images of more than 8 bits a value: LOW-HIGH are the values that
+      become 0 and 255; "data" takes the least and the greatest value of the
+      training images, for the test images too.
+    group: whether a level of groups (subjects, places, times) is above the
+      classes: PATH/train/GROUP/CLASS/*. Groups are numbered by name.
+  """
   root = data_dir / path
   train = root / "train"
   if not train.is_dir():
     raise files.missing(
       "image_folder",
-      [train / "CLASS" / "*.png"],
+      [train / ("GROUP/CLASS/*.png" if group else "CLASS/*.png")],
       "wherever you found the images; each class has a folder of its own",
       "--data_dir to the folder that holds train/",
     )
-  class_names = tuple(sorted(p.name for p in train.iterdir() if p.is_dir()))
+  first = _part(train, group)
   held_out = files.first_existing((root / "test", root / "val"))
+  parts = {train: first}
+  if held_out is not None:
+    parts[held_out] = _part(held_out, group)
+  for folder, part in parts.items():
+    if not part.paths:
+      raise _no_images(folder, part, group)
+  class_names = tuple(sorted(set(first.classes)))
+  group_names = sorted(
+    {name for part in parts.values() for name in part.groups}
+  )
 
-  def dataset(folder: Path) -> base.Dataset:
-    unknown = sorted(
-      p.name
-      for p in folder.iterdir()
-      if p.is_dir() and p.name not in class_names
-    )
+  def dataset(folder: Path, values: str | images.Range) -> base.Dataset:
+    part = parts[folder]
+    unknown = sorted(set(part.classes) - set(class_names))
     if unknown:
-      raise ValueError(f"{folder} has classes that {train} has not: {unknown}")
-    labelled = [
-      (image, label)
-      for label, name in enumerate(class_names)
-      for image in _image_paths(folder / name)
-    ]
-    name = root.resolve().name
-    return _dataset(name, folder, labelled, class_names, size, color)
+      raise ValueError(
+        f"{folder} has classes that {train} has not: {files.listed(unknown)}"
+      )
+    x = Images(part.paths, size, color, values)
+    codes = np.searchsorted(group_names, part.groups).astype(np.int32)
+    notes = (*_left_out(part), *x.notes)
+    return base.Dataset(
+      root.resolve().name,
+      x,
+      np.searchsorted(class_names, part.classes).astype(np.int32),
+      class_names,
+      group=codes if group else None,
+      notes=tuple(f"{folder.name}/: {note}" for note in notes),
+    )
 
-  return dataset(train), None if held_out is None else dataset(held_out)
+  data = dataset(train, range)
+  if held_out is None:
+    return data, None
+  return data, dataset(held_out, data.x.range or range)
+
+
+def _part(folder: Path, group: bool) -> _Part:
+  part = _Part([], [], [], [], Counter())
+  shelves = _subfolders(folder) if group else [folder]
+  for shelf in shelves:
+    for place in _subfolders(shelf):
+      found, other = _image_paths(place)
+      # Systems write accented letters as one character or as two.
+      name = unicodedata.normalize("NFC", place.name)
+      part.paths.extend(found)
+      part.classes.extend([name] * len(found))
+      part.groups.extend([shelf.name if group else ""] * len(found))
+      part.other.update(other)
+      if not found:
+        part.empty.append(name)
+  for place in dict.fromkeys((folder, *shelves)):
+    loose = [p.suffix for p in _visible(place) if p.is_file()]
+    part.other.update(s.lower() or "without a suffix" for s in loose)
+  return part
+
+
+def _subfolders(folder: Path) -> list[Path]:
+  return sorted(p for p in _visible(folder) if p.is_dir())
+
+
+def _visible(folder: Path) -> list[Path]:
+  try:
+    return [p for p in folder.iterdir() if not _is_foreign(p.name)]
+  except OSError as error:
+    raise files.unreadable(folder, error) from error
+
+
+def _is_foreign(name: str) -> bool:
+  return name.startswith(".") or name in _FOREIGN
+
+
+def _image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
+  """The images below a folder, sorted, and the other files by suffix."""
+
+  def stop(error: OSError):
+    raise files.unreadable(Path(error.filename), error) from error
+
+  found, other, seen = [], Counter[str](), set()
+  for place, below, names in os.walk(folder, onerror=stop, followlinks=True):
+    real = os.path.realpath(place)  # links may lead round in a circle
+    if real in seen:
+      below.clear()
+      continue
+    seen.add(real)
+    below[:] = sorted(name for name in below if not _is_foreign(name))
+    for path in (Path(place, n) for n in names if not _is_foreign(n)):
+      suffix = path.suffix.lower()
+      if suffix in images.suffixes():
+        found.append(path)
+      else:
+        other[suffix or "without a suffix"] += 1
+  return sorted(found), other
+
+
+def _left_out(part: _Part) -> list[str]:
+  notes = []
+  empty = sorted(set(part.empty) - set(part.classes))
+  if empty:
+    notes.append(
+      f"class folders without images are left out: {files.listed(empty)}"
+    )
+  if part.other:
+    notes.append(
+      f"{part.other.total()} files were left out, as they are no images or in "
+      f"no class folder: {_counted(part.other)}"
+    )
+  return notes
+
+
+def _counted(suffixes: Counter[str]) -> str:
+  ranked = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
+  return files.listed([f"{n} {suffix}" for suffix, n in ranked])
+
+
+def _no_images(folder: Path, part: _Part, group: bool) -> ValueError:
+  layout = "GROUP/CLASS/" if group else "CLASS/"
+  beside = f"; it holds {_counted(part.other)}" if part.other else ""
+  return ValueError(
+    f"{folder} holds no images as {layout}NAME.png, .jpg or another format "
+    f"that Pillow reads{beside}"
+  )
 
 
 def tiny_imagenet(
@@ -145,14 +211,14 @@ def tiny_imagenet(
       "--data_dir to the folder that holds the unpacked archive",
     )
   root = index.parent
-  identifiers = index.read_text().split()
+  identifiers = files.text(index).split()
   words = root / "words.txt"
   names = dict(_rows(words)) if words.exists() else {}
   class_names = tuple(names.get(i, i).split(",")[0] for i in identifiers)
   train = [
     (image, label)
     for label, identifier in enumerate(identifiers)
-    for image in _image_paths(root / "train" / identifier / "images")
+    for image in _image_paths(root / "train" / identifier / "images")[0]
   ]
   annotations = root / "val" / "val_annotations.txt"
   label_of = {identifier: i for i, identifier in enumerate(identifiers)}
@@ -162,40 +228,21 @@ def tiny_imagenet(
       raise files.damaged(annotations, f"{identifier} is not in {index}")
     test.append((root / "val" / "images" / image, label_of[identifier]))
 
-  def dataset(part: str, labelled: list[tuple[Path, int]]) -> base.Dataset:
-    return _dataset(
-      "tiny_imagenet", root / part, labelled, class_names, size, "rgb"
-    )
+  def dataset(part: str, labelled: Sequence[tuple[Path, int]]) -> base.Dataset:
+    if not labelled:
+      raise ValueError(f"{root / part} holds no images")
+    x = Images([path for path, _ in labelled], size)
+    y = np.array([label for _, label in labelled], np.int32)
+    return base.Dataset("tiny_imagenet", x, y, class_names)
 
   return dataset("train", train), dataset("val", test)
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
   """The first two columns of a file whose columns tabs separate."""
+  lines = files.text(path).splitlines()
+  rows = [line.split("\t") for line in lines if line.strip()]
   try:
-    lines = path.read_text().splitlines()
-    rows = [line.split("\t") for line in lines if line.strip()]
     return [(row[0], row[1]) for row in rows]
-  except (OSError, UnicodeDecodeError, IndexError) as error:
+  except IndexError as error:
     raise files.damaged(path, error) from error
-
-
-def _image_paths(folder: Path) -> list[Path]:
-  if not folder.is_dir():
-    return []
-  return sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
-
-
-def _dataset(
-  name: str,
-  folder: Path,
-  labelled: Sequence[tuple[Path, int]],
-  class_names: tuple[str, ...],
-  size: int | None,
-  color: Color,
-) -> base.Dataset:
-  if not labelled:
-    raise ValueError(f"{folder} holds no images ({', '.join(_SUFFIXES)})")
-  x = Images([path for path, _ in labelled], size, color)
-  y = np.array([label for _, label in labelled], np.int32)
-  return base.Dataset(name, x, y, class_names)
