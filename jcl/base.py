@@ -527,6 +527,8 @@ class Dataset:
   class_names: tuple[str, ...]  # [C]
   scale: float = 255.0  # raw value that stands for one (uint8 only)
   group: np.ndarray | None = None  # [N] int32 domain: subject, device, month
+  # Of groups numbered from 0; () where their numbers say all.
+  group_names: tuple[str, ...] = ()
   # What reading left out or converted, a line each, for the user to see.
   notes: tuple[str, ...] = ()
 
@@ -546,6 +548,7 @@ class Experience:
   classes: tuple[int, ...]  # those that occur in it, sorted
   data: Dataset
   source_index: np.ndarray  # [N] int32 positions in the source's training set
+  name: str = ""  # of its group or data set, where it is one
 
 
 @dataclasses.dataclass(frozen=True)

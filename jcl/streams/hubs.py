@@ -1,12 +1,13 @@
 """Sets that come through another library."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jcl import base
-from jcl.streams import files, folders, splits, validation
+from jcl.streams import files, folders, labelling, splits
 
 
 def digits(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
@@ -105,7 +106,7 @@ def huggingface(
       "--download",
     ) from error
 
-  def dataset(rows: Any) -> base.Dataset:
+  def read(rows: Any) -> _Part:
     for column in (image_column, label_column):
       if column not in rows.features:
         raise ValueError(
@@ -114,16 +115,15 @@ def huggingface(
         )
     x = _Column(rows, image_column, size, color)
     y = np.asarray(rows[label_column][:])
-    class_names = getattr(rows.features[label_column], "names", None)
-    return base.Dataset(
-      name, x, y, tuple(class_names or validation.class_numbers(y))
-    )
+    return x, y, getattr(rows.features[label_column], "names", None)
 
   if "train" not in parts:
     raise ValueError(f"{name} has no split 'train', only {sorted(parts)}")
   held_out = next((p for p in ("test", "validation") if p in parts), None)
-  train = dataset(parts["train"])
-  return train, None if held_out is None else dataset(parts[held_out])
+  train = read(parts["train"])
+  return _datasets(
+    name, train, None if held_out is None else read(parts[held_out])
+  )
 
 
 def tfds(
@@ -152,16 +152,36 @@ def tfds(
     )
   info = builder.info
 
-  def dataset(part: str) -> base.Dataset:
+  def read(part: str) -> _Part:
     x, y = tensorflow_datasets.as_numpy(
       builder.as_dataset(split=part, batch_size=-1, as_supervised=True)
     )
     label = info.features[info.supervised_keys[1]]
-    names = getattr(label, "names", None)
-    return base.Dataset(name, x, y, tuple(names or validation.class_numbers(y)))
+    return x, y, getattr(label, "names", None)
 
   held_out = next((p for p in ("test", "validation") if p in info.splits), None)
-  return dataset("train"), None if held_out is None else dataset(held_out)
+  train = read("train")
+  return _datasets(name, train, None if held_out is None else read(held_out))
+
+
+# Inputs [N, ...], labels [N], and the names of the classes if there are any.
+_Part = tuple[Any, Any, Sequence[str] | None]
+
+
+def _datasets(
+  name: str, train: _Part, test: _Part | None
+) -> tuple[base.Dataset, base.Dataset | None]:
+  """Training and test data, their labels numbered where classes lack names."""
+  parts = [train] if test is None else [train, test]
+  labels = [y for _, y, _ in parts]
+  numbered: tuple[str, ...] = ()
+  if any(not names for *_, names in parts):
+    labels, numbered = labelling.number(name, *labels)
+  datasets = [
+    base.Dataset(name, x, y, numbered or tuple(names or ()))
+    for (x, _, names), y in zip(parts, labels, strict=True)
+  ]
+  return datasets[0], datasets[1] if len(datasets) > 1 else None
 
 
 def _extra(extra: str, module: str, error: ImportError) -> ImportError:

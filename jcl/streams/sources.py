@@ -1,12 +1,23 @@
 """Data sets by name, as their publishers split them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jcl import base, spec
-from jcl.streams import cifar, folders, hubs, idx, sensors, tables, validation
+import numpy as np
+
+from jcl import base, spec, wording
+from jcl.streams import (
+  cifar,
+  folders,
+  hubs,
+  idx,
+  labelling,
+  sensors,
+  tables,
+  validation,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,18 +32,49 @@ class Source:
     object.__setattr__(self, "train", train)
     if test is None:
       return
-    test = validation.check(test)
+    test = validation.check(test, f"{test.name} (test set)")
     object.__setattr__(self, "test", test)
-    for what, first, second in (
-      ("example shape", train.x.shape[1:], test.x.shape[1:]),
-      ("dtype", train.x.dtype, test.x.dtype),
-      ("class names", train.class_names, test.class_names),
-    ):
-      if first != second:
-        raise ValueError(
-          f"{train.name}: training and test data must agree in {what}; they "
-          f"have {first} and {second}"
-        )
+    agree("training and test data", train, test)
+
+
+def agree(
+  what: str,
+  first: base.Dataset,
+  second: base.Dataset,
+  *,
+  same_classes: bool = True,
+) -> None:
+  """ValueError unless two checked data sets can be read as one.
+
+  Args:
+    what: they are, for the message.
+    first: data set.
+    second: data set.
+    same_classes: whether their classes must be the same, in the same order.
+  """
+  for aspect, one, other in (
+    ("example shape", first.x.shape[1:], second.x.shape[1:]),
+    ("dtype", first.x.dtype, second.x.dtype),
+    ("scale", first.scale, second.scale),
+  ):
+    if one != other and (aspect != "scale" or first.x.dtype == np.uint8):
+      raise ValueError(
+        f"{first.name}: {what} must agree in {aspect}; they have {one} and "
+        f"{other}"
+      )
+  if same_classes and first.class_names != second.class_names:
+    names = first.class_names, second.class_names
+    only, also = (
+      [name for name in one if name not in other]
+      for one, other in (names, names[::-1])
+    )
+    raise ValueError(
+      f"{first.name}: {what} must agree in class names; "
+      f"only the first have {wording.some(only)}, only the second "
+      f"{wording.some(also)}"
+      if only or also
+      else f"{first.name}: {what} must name classes in the same order"
+    )
 
 
 def arrays(
@@ -41,34 +83,63 @@ def arrays(
   x_test: Any = None,
   y_test: Any = None,
   *,
+  group: Any = None,
+  group_test: Any = None,
   name: str = "arrays",
-  class_names: tuple[str, ...] | None = None,
+  class_names: Sequence[str] | None = None,
   scale: float | None = None,
 ) -> Source:
-  """A source of one's own arrays.
+  """A source of one's own arrays, tensors, lists or columns of a table.
+
+  Labels may be integers, whole floats, truth values or text, [N] or [N, 1].
+  Those that occur, in training or test data, are numbered in sorted order and
+  become the names of the classes.
 
   Args:
     x_train: [N, ...] uint8 or floating, or a reader with `shape`, `dtype` and
       indexing by an integer array.
-    y_train: [N] class numbers from 0.
+    y_train: [N] labels.
     x_test: of the test set; None to hold out a part of the training data.
     y_test: of the test set.
+    group: [N] integers or text, such as the subject, device or task of each
+      training example, for `domain_by_group` and for `tasks="group"`.
+    group_test: of the test set, likewise.
     name: for reports.
-    class_names: [C]; the numbers themselves by default.
+    class_names: [C], which labels are then positions in, or names of.
     scale: raw value that stands for one where x is uint8, 255 by default.
   """
+  test = f"{name} (test set)"
   if (x_test is None) != (y_test is None):
     raise ValueError("give both x_test and y_test, or neither")
-  y_train = validation.labels(name, y_train)
-  if y_test is not None:
-    y_test = validation.labels(name, y_test)
+  if group_test is not None and (x_test is None or group is None):
+    raise ValueError(
+      "group_test is of the test set and goes with group; give "
+      + ("x_test and y_test" if x_test is None else "group, of training data")
+    )
   if class_names is None:
-    class_names = validation.class_numbers(y_train, y_test)
+    labels, class_names = validation.number(name, y_train, y_test)
+  else:
+    class_names = tuple(map(str, class_names))
+    labels = [labelling.indices(name, y_train, class_names)]
+    if y_test is not None:
+      labels.append(labelling.indices(test, y_test, class_names))
+  groups, group_names = labelling.number(name, group, group_test, what="group")
   scale = 255.0 if scale is None else scale
-  train = base.Dataset(name, x_train, y_train, class_names, scale)
-  if y_test is None:
-    return Source(train, None)
-  return Source(train, base.Dataset(name, x_test, y_test, class_names, scale))
+
+  def dataset(x: Any, part: int) -> base.Dataset:
+    return base.Dataset(
+      name,
+      x,
+      labels[part],
+      class_names,
+      scale,
+      groups[part] if part < len(groups) else None,
+      group_names,
+    )
+
+  return Source(
+    dataset(x_train, 0), None if x_test is None else dataset(x_test, 1)
+  )
 
 
 # Each takes the folder and its own options, and returns the two data sets.

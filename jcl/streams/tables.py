@@ -1,13 +1,17 @@
 """Sets in general-purpose table formats: delimited text and NumPy archives."""
 
+import lzma
 from pathlib import Path
+import struct
+import tokenize
+from typing import Any
 import zipfile
 import zlib
 
 import numpy as np
 
-from jcl import base
-from jcl.streams import files, splits, validation
+from jcl import base, wording
+from jcl.streams import files, labelling, splits
 
 _LEAST = 5  # rows of which the held-out share is a whole one
 
@@ -111,10 +115,19 @@ def _encode(path: Path, column) -> tuple[np.ndarray, tuple[str, ...]]:
   return codes.astype(np.int32), tuple(str(value) for value in values)
 
 
+# Keys of an archive: those of the training set and those of the test set.
+_WHOLE = ("x", "y", "group")
+_TRAIN = ("x_train", "y_train", "group_train")
+_TEST = ("x_test", "y_test", "group_test")
+
+
 def npz(
   data_dir: Path, *, path: str
 ) -> tuple[base.Dataset, base.Dataset | None]:
   """Any NumPy archive of x_train, y_train[, x_test, y_test], or of x, y.
+
+  Groups of the examples, integers or text, are group_train and group_test, or
+  group. Labels that occur are numbered, as by `arrays`.
 
   Args:
     path: of the file, absolute or below `data_dir`.
@@ -127,24 +140,98 @@ def npz(
       "wherever you found the archive",
       "path= to the file, absolute or below --data_dir",
     )
-  try:
-    with np.load(file, allow_pickle=False) as archive:
-      arrays = {key: archive[key] for key in archive.files}
-  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise files.damaged(file, error) from error
-  pairs = [("x", "y")] if "x" in arrays else [("x_train", "y_train")]
-  if "x_test" in arrays:
-    pairs.append(("x_test", "y_test"))
-  for key in (key for pair in pairs for key in pair):
+  arrays = _archive(file)
+  keys = [_WHOLE if "x" in arrays or "y" in arrays else _TRAIN]
+  if any(key in arrays for key in _TEST):
+    keys.append(_TEST)
+  used = [key for part in keys for key in part]
+  needed = [key for part in keys for key in part[:2]]
+  if len(keys) > 1 and keys[0][2] in arrays and _TEST[2] not in arrays:
+    needed.append(_TEST[2])
+  named = f"it has {wording.some(sorted(arrays))}; name its arrays {_KEYS}"
+  for key in needed:
     if key not in arrays:
+      raise ValueError(f"{file} has no {key}: {named}")
+  for key in sorted(arrays):
+    if key not in used:
       raise ValueError(
-        f"{file} has no {key}, only {sorted(arrays)}; name its arrays x_train, "
-        "y_train, x_test and y_test, or x and y"
+        f"{file} has {wording.short(key)}, which is not read beside "
+        f"{wording.some(needed)}: {named}, and leave out others"
       )
-  labels = [validation.labels(file.stem, arrays[y]) for _, y in pairs]
-  class_names = validation.class_numbers(*labels)
+  if _TEST[2] in arrays and keys[0][2] not in arrays:
+    raise ValueError(f"{file} has group_test but no {keys[0][2]}: {named}")
+  x, y, group = (
+    [arrays.get(part[i]) for part in keys] for i in range(len(_WHOLE))
+  )
+  labels, class_names = labelling.number(file.stem, *y)
+  groups, group_names = labelling.number(file.stem, *group, what="group")
   datasets = [
-    base.Dataset(file.stem, arrays[x], y, class_names)
-    for (x, _), y in zip(pairs, labels, strict=True)
+    base.Dataset(
+      file.stem,
+      x[i],
+      labels[i],
+      class_names,
+      group=groups[i] if groups else None,
+      group_names=group_names,
+    )
+    for i in range(len(keys))
   ]
   return datasets[0], datasets[1] if len(datasets) > 1 else None
+
+
+_KEYS = (
+  "x_train and y_train, with x_test and y_test if any, or x and y, and of "
+  "groups group_train and group_test, or group"
+)
+
+
+def _archive(file: Path) -> dict[str, np.ndarray]:
+  """All arrays of an archive. ValueError where it cannot be read."""
+  try:
+    archive = np.load(file, allow_pickle=False)
+    if isinstance(archive, np.ndarray):
+      raise ValueError("one array, not an archive of several by name")
+    with archive:
+      return {key: _member(file, archive, key) for key in archive.files}
+  except _Held as error:
+    raise ValueError(str(error)) from None
+  except (*_ZIP_ERRORS, ValueError, MemoryError) as error:
+    raise files.damaged(file, error) from error
+
+
+_ZIP_ERRORS = (
+  EOFError,
+  KeyError,
+  NotImplementedError,  # a compression that Python lacks
+  OSError,
+  OverflowError,
+  RuntimeError,  # a password
+  lzma.LZMAError,
+  struct.error,
+  tokenize.TokenError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
+
+
+class _Held(ValueError):
+  """An array that was saved as Python objects."""
+
+
+def _member(file: Path, archive: Any, key: str) -> np.ndarray:
+  try:
+    return archive[key]
+  except ValueError as error:
+    if "allow_pickle" not in str(error):
+      raise
+    advice = (
+      "x as np.stack makes of examples of one shape"
+      if key.startswith("x")
+      else f"{key[:1]}.astype(str) of text, .astype(int) of numbers"
+      if key.startswith("y")
+      else "text by .astype(str), numbers by .astype(int)"
+    )
+    raise _Held(
+      f"{file}: {key} holds Python objects, which are not read, as that could "
+      f"run code; save {advice} instead, as in np.savez(path, {key}=...)"
+    ) from error

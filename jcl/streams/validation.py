@@ -1,94 +1,89 @@
 """What every data set must satisfy before a stream is made of it."""
 
+from collections.abc import Iterator, Sequence
 import dataclasses
 from typing import Any
 
 import numpy as np
 
-from jcl import base
+from jcl import base, wording
+from jcl.streams import labelling
+from jcl.streams.labelling import labels as labels
+from jcl.streams.labelling import number as number
 
 _ROWS = 4096  # looked at together, to keep the peak of memory low
 
 
-def check(dataset: base.Dataset) -> base.Dataset:
+def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
   """The data set with int32 labels and uint8 or float32 inputs.
 
   Inputs that are decoded on demand are judged by their shape and dtype only.
+
+  Args:
+    dataset: as it was read.
+    name: for messages; the data set's own by default.
 
   Raises:
     ValueError: where labels are not whole numbers in range, where inputs are
       of another kind or not finite, or where lengths differ; it names the
       offending value and what to write instead.
   """
-  name = dataset.name
+  name = name or dataset.name
   x = _inputs(name, dataset.x)
-  y = labels(name, dataset.y)
-  if len(y) == 0:
+  if 0 in (x.shape[0], np.size(dataset.y)):
     raise ValueError(f"{name} is empty; give at least one example")
+  class_names = _names(name, dataset.class_names)
+  y = labelling.indices(name, dataset.y, class_names)
   if x.shape[0] != len(y):
     raise ValueError(f"{name} has {x.shape[0]} inputs but {len(y)} labels")
-  if not dataset.class_names:
-    raise ValueError(f"{name} has no classes; give class_names")
-  wrong = np.flatnonzero((y < 0) | (y >= dataset.num_classes))
-  if wrong.size:
-    raise ValueError(
-      f"{name} has label {y[wrong[0]]} in row {wrong[0]}, outside 0 to "
-      f"{dataset.num_classes - 1}; number the classes from 0, as "
-      "np.unique(y, return_inverse=True)[1] does"
-    )
   if not (np.isfinite(dataset.scale) and dataset.scale > 0):
     raise ValueError(f"{name} has scale {dataset.scale}; write a positive one")
   return dataclasses.replace(
     dataset,
     x=x,
     y=y.astype(np.int32),
-    class_names=tuple(dataset.class_names),
-    group=_group(name, dataset.group, len(y)),
+    class_names=class_names,
+    group=_group(name, dataset, len(y)),
+    # Once, as a checked data set may be checked again.
+    notes=tuple(
+      dict.fromkeys((*dataset.notes, *_doubtful(name, y, class_names)))
+    ),
   )
 
 
-def labels(name: str, values: Any) -> np.ndarray:
-  """Labels [N] as integers; whole floats will do. ValueError for others."""
-  y = np.asarray(values)
-  if y.ndim != 1:
-    raise ValueError(
-      f"{name} has labels of shape {y.shape}; give one class number each, "
-      "np.argmax(y, axis=-1) for one-hot rows"
-    )
-  if y.size == 0 or y.dtype == bool:
-    return y.astype(np.int64)
-  if np.issubdtype(y.dtype, np.floating):
-    wrong = np.flatnonzero(y != np.round(y))  # NaN differs from itself
-    if wrong.size:
+def _names(name: str, class_names: Sequence[Any]) -> tuple[str, ...]:
+  named = labelling.names(class_names)
+  if not named:
+    raise ValueError(f"{name} has no classes; give class_names")
+  place: dict[str, int] = {}
+  for i, each in enumerate(named):
+    if not each.strip():
+      raise ValueError(f"{name}: class {i} has no name; give it one")
+    if each in place:
       raise ValueError(
-        f"{name} has label {y[wrong[0]]} in row {wrong[0]}, which is no whole "
-        "number; labels are class numbers from 0"
+        f"{name}: classes {place[each]} and {i} are both called "
+        f"{wording.short(each)}; give each a name of its own"
       )
-    return y.astype(np.int64)
-  if not np.issubdtype(y.dtype, np.integer):
-    raise ValueError(
-      f"{name} has labels of dtype {y.dtype}; number the classes from 0, as "
-      "np.unique(y, return_inverse=True)[1] does"
+    place[each] = i
+  return named
+
+
+def _doubtful(
+  name: str, y: np.ndarray, class_names: tuple[str, ...]
+) -> Iterator[str]:
+  """A note about labels that may have been meant otherwise."""
+  if class_names[0] == "-1" and len(class_names) > 2:
+    count = wording.count(int((y == 0).sum()), "example")
+    yield (
+      f"{name}: label -1 is a class like others ({count}); leave these rows "
+      "out if it says that they have none"
     )
-  return y.astype(np.int64)
-
-
-def class_numbers(*label_sets: np.ndarray | None) -> tuple[str, ...]:
-  """Names for classes without names: the numbers up to the highest label."""
-  highest = max(int(np.max(y, initial=-1)) for y in label_sets if y is not None)
-  return tuple(str(label) for label in range(highest + 1))
 
 
 def _inputs(name: str, values: Any) -> Any:
-  x = values
-  # Arrays of any library speak DLPack, readers that decode on demand do not.
-  if not hasattr(values, "dtype") or hasattr(values, "__dlpack__"):
-    try:
-      x = np.asarray(values)
-    except ValueError as error:  # NumPy's answer to rows of unequal length
-      raise ValueError(f"{name} has ragged inputs; {_STACK}") from error
+  x = _readable(name, values)
   if x.dtype == object:
-    raise ValueError(f"{name} has ragged or object inputs; {_STACK}")
+    raise ValueError(f"{name} has {_objects(values, x)}")
   if len(x.shape) < 2:
     raise ValueError(
       f"{name} has inputs of shape {tuple(x.shape)}; the first axis counts "
@@ -100,10 +95,7 @@ def _inputs(name: str, values: Any) -> Any:
     return x
   # By name, as bfloat16 is no kind of NumPy's own.
   if "float" not in x.dtype.name:
-    raise ValueError(
-      f"{name} has inputs of dtype {x.dtype}; write x.astype(np.uint8) for "
-      "pixels, or x.astype(np.float32) for measurements"
-    )
+    raise ValueError(f"{name} has inputs of dtype {x.dtype}; {_advice(x)}")
   if not isinstance(x, np.ndarray):
     if x.dtype != np.float32:
       raise ValueError(
@@ -114,6 +106,84 @@ def _inputs(name: str, values: Any) -> Any:
     x = x.astype(np.float32, copy=False)
   _check_finite(name, x)
   return x
+
+
+def _readable(name: str, values: Any) -> Any:
+  """An array, or a reader that decodes on demand."""
+  if hasattr(values, "tocsr"):
+    raise ValueError(f"{name} has sparse inputs; write x.toarray()")
+  if np.ma.isMaskedArray(values):
+    hidden = np.ma.getmaskarray(values)
+    if hidden.any():
+      raise ValueError(
+        f"{name} has {int(hidden.sum())} masked values, the first in row "
+        f"{int(np.argwhere(hidden)[0][0])}; remove these rows or write "
+        "x.filled(...)"
+      )
+  # Arrays of any library speak DLPack, readers that decode on demand do not.
+  if hasattr(values, "dtype") and not hasattr(values, "__dlpack__"):
+    return values
+  try:
+    return np.asarray(values)
+  except ValueError as error:  # NumPy's answer to rows of unequal length
+    raise ValueError(f"{name} has ragged inputs; {_STACK}") from error
+  except (TypeError, RuntimeError) as error:  # tensors elsewhere, with gradient
+    raise ValueError(
+      f"{name} has inputs that NumPy cannot read "
+      f"({wording.short(str(error), 90)}); of a tensor write "
+      "x.detach().cpu().numpy()"
+    ) from error
+
+
+def _objects(values: Any, x: np.ndarray) -> str:
+  """Says what inputs that are Python objects are, and what can be done."""
+  dtypes = getattr(values, "dtypes", None)  # of a table's columns
+  if dtypes is not None and hasattr(values, "columns"):
+    wrong = [
+      column
+      for column, dtype in zip(values.columns, dtypes, strict=True)
+      if getattr(dtype, "kind", "O") not in "biuf"
+    ]
+    if wrong:
+      return (
+        f"columns that are not numeric: {wording.some(wrong)}; drop them or "
+        "encode them, as pandas.get_dummies does"
+      )
+    return "columns of several kinds; write x.astype(np.float32)"
+  first = x.reshape(-1)[0] if x.size else None
+  if np.isscalar(first) and not isinstance(first, str | bytes):
+    return (
+      f"object inputs, the first {wording.short(first)}; if all are numbers, "
+      "write x.astype(np.float32)"
+    )
+  if isinstance(first, str | bytes):
+    return (
+      f"text for inputs, the first {wording.short(first)}; encode it as "
+      "numbers, such as embeddings or counts of words"
+    )
+  return f"ragged or object inputs; {_STACK}"
+
+
+def _advice(x: Any) -> str:
+  """Says what inputs of another dtype can be made of."""
+  kind = np.dtype(x.dtype).kind
+  if kind == "b":
+    return "write x.astype(np.float32)"
+  if kind == "c":
+    return "write np.stack([x.real, x.imag], axis=-1), or np.abs(x)"
+  if kind not in "iu":
+    return "write x.astype(np.float32) if they are numbers"
+  pixels = "write x.astype(np.uint8) for pixels from 0 to 255"
+  if isinstance(x, np.ndarray) and (x.min() < 0 or x.max() > 255):
+    pixels = (
+      f"they reach from {x.min()} to {x.max()}: scale pixels to 0 to 255 and "
+      "write .astype(np.uint8)"
+    )
+  return (
+    f"{pixels}, or write x.astype(np.float32) for measurements. Token ids are "
+    "learned as float32 with normalize=none by a network of one's own that "
+    "begins with an embedding of x.astype(int), or as counts of words"
+  )
 
 
 _STACK = "bring all examples to one shape and stack them with np.stack"
@@ -134,13 +204,17 @@ def _check_finite(name: str, x: np.ndarray) -> None:
     )
 
 
-def _group(name: str, group: Any, num_examples: int) -> np.ndarray | None:
-  if group is None:
+def _group(
+  name: str, dataset: base.Dataset, num_examples: int
+) -> np.ndarray | None:
+  if dataset.group is None:
     return None
-  group = np.asarray(group)
+  group = np.asarray(dataset.group)
   if group.shape != (num_examples,) or group.dtype.kind not in "iu":
     raise ValueError(
       f"{name} has groups of shape {group.shape} and dtype {group.dtype}; give "
       f"one integer for each of the {num_examples} examples"
     )
+  if dataset.group_names:
+    labelling.indices(name, group, dataset.group_names, "group")
   return group.astype(np.int32)

@@ -76,7 +76,7 @@ def test_huggingface_numbers_without_names(hub, tmp_path):
   rows = Rows({"values": [[1.0, 2.0], [3.0, 4.0]], "label": [0, 2]})
   hub["table"] = {"train": rows}
   train, test = hubs.huggingface(tmp_path, name="table", image_column="values")
-  assert test is None and train.class_names == ("0", "1", "2")
+  assert test is None and train.class_names == ("0", "2")
   assert train.x.dtype == np.float32
   assert train.x[np.array([1])].tolist() == [[3.0, 4.0]]
 

@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from jcl import base
 from jcl.streams import sources
 
 
@@ -19,6 +22,70 @@ def test_arrays_scale_and_names():
   source = sources.arrays(x, [0, 1], scale=16, class_names=("no", "yes"))
   assert source.train.scale == 16 and source.train.class_names == ("no", "yes")
   assert sources.arrays(x, [0, 1]).train.scale == 255.0
+
+
+def test_arrays_number_labels_and_groups():
+  x = np.zeros((3, 2))
+  source = sources.arrays(
+    x, [[9], [4], [9]], x, [4, 9, 7], group=list("bab"), group_test=list("cab")
+  )
+  train, test = source.train, source.test
+  assert train.class_names == test.class_names == ("4", "7", "9")
+  assert train.y.tolist() == [2, 0, 2] and test.y.tolist() == [0, 2, 1]
+  assert train.group_names == test.group_names == ("a", "b", "c")
+  assert train.group.tolist() == [1, 0, 1] and test.group.tolist() == [2, 0, 1]
+  assert (
+    sources.arrays(x, [0, 1, 0], x, [0, 1, 0], group=[4, 4, 9]).test.group
+    is None
+  )
+
+
+def test_names_given_say_what_labels_mean():
+  x = np.zeros((2, 1))
+  for labels in ([0, 2], ["a", "c"]):
+    source = sources.arrays(x, labels, x, [1, 1], class_names=["a", "b", "c"])
+    assert source.train.y.tolist() == [0, 2] and source.test.y.tolist() == [
+      1,
+      1,
+    ]
+    assert source.train.class_names == ("a", "b", "c")
+  with pytest.raises(
+    ValueError, match="arrays .test set. has label 3 in row 1"
+  ):
+    sources.arrays(x, [0, 1], x, [0, 3], class_names=["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    ({"group": [1, 2]}, r"groups of shape \(2,\)"),
+    ({"group": [1, 2.5, 3]}, "group 2.5 in row 1, which is no whole number"),
+    ({"group": ["a", None, "b"]}, r"no group in row 1 \(None\)"),
+    ({"group": np.zeros((3, 2))}, r"groups of shape \(3, 2\); give one group"),
+    ({"group_test": [1, 2, 3]}, "goes with group; give x_test and y_test"),
+  ],
+)
+def test_groups_that_do_not_fit(options, message):
+  with pytest.raises(ValueError, match=message):
+    sources.arrays(np.zeros((3, 2)), [0, 1, 0], **options)
+
+
+def test_many_class_names_that_differ_make_a_short_message():
+  train, test = (
+    base.Dataset("toy", np.zeros((1, 2)), np.zeros(1, int), names)
+    for names in (
+      tuple(map(str, range(10**4))),
+      tuple(map(str, range(5, 10**5))),
+    )
+  )
+  with pytest.raises(
+    ValueError, match="only the first have '0', '1'"
+  ) as raised:
+    sources.Source(train, test)
+  assert len(str(raised.value)) < 400
+  test = dataclasses.replace(train, class_names=train.class_names[::-1])
+  with pytest.raises(ValueError, match="name classes in the same order"):
+    sources.Source(train, test)
 
 
 @pytest.mark.parametrize(

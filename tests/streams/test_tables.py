@@ -104,21 +104,71 @@ def test_npz(tmp_path):
     tmp_path / "two.npz", x_train=x, y_train=y, x_test=x[:1], y_test=y[1:2] + 3
   )
   train, test = tables.npz(tmp_path, path="two.npz")
-  assert test.y.tolist() == [4] and train.num_classes == 5
+  assert test.y.tolist() == [3]
+  assert train.class_names == test.class_names == ("0", "1", "2", "4")
+
+
+def test_npz_numbers_labels_and_groups(tmp_path):
+  x = np.zeros((4, 2), np.float32)
+  np.savez(
+    tmp_path / "own.npz",
+    x_train=x,
+    y_train=np.array([[731001], [400123], [400123], [731001]]),
+    group_train=np.array(["wood", "sea", "sea", "wood"]),
+    x_test=x[:2],
+    y_test=np.array([[400123], [400987]]),
+    group_test=np.array(["air", "wood"]),
+  )
+  train, test = tables.npz(tmp_path, path="own.npz")
+  assert train.class_names == test.class_names == ("400123", "400987", "731001")
+  assert train.y.tolist() == [2, 0, 0, 2] and test.y.tolist() == [0, 1]
+  assert train.group_names == test.group_names == ("air", "sea", "wood")
+  assert train.group.tolist() == [2, 1, 1, 2] and test.group.tolist() == [0, 2]
+  np.savez(tmp_path / "whole.npz", x=x, y=np.arange(4), group=[7, 7, 2, 2])
+  train, test = tables.npz(tmp_path, path="whole.npz")
+  assert test is None and train.group.tolist() == [1, 1, 0, 0]
+  assert train.group_names == ("2", "7")
 
 
 @pytest.mark.parametrize(
   "arrays, message",
   [
-    ({"images": [1]}, r"no x_train, only \['images'\]"),
-    ({"x": [[1.0]]}, "no y, only"),
-    ({"x": np.array([{}, {}]), "y": [0, 1]}, "bad.npz is damaged.*Object"),
+    ({"images": [1]}, "no x_train: it has 'images'; name its arrays x_train"),
+    ({"x": [[1.0]]}, "no y: it has 'x'"),
+    ({"y_train": [1]}, "no x_train"),
+    ({"x": [[1.0]], "y": [1], "id": [1]}, "'id', which is not read beside 'x'"),
+    ({"x": [[1.0]], "y": [1], "x_train": [[1.0]]}, "'x_train', which is not"),
+    ({"x": [[1.0]], "y": [1], "group_train": [1]}, "'group_train', which is"),
+    ({"x": [[1.0]], "y": [1], "y_test": [1]}, "no x_test"),
+    (
+      {"x": [[1.0]], "y": [1], "group": [1], "x_test": [[1.0]], "y_test": [1]},
+      "no group_test",
+    ),
+    (
+      {
+        "x": [[1.0]],
+        "y": [1],
+        "x_test": [[1.0]],
+        "y_test": [1],
+        "group_test": [1],
+      },
+      "group_test but no group:",
+    ),
+    ({"x": np.array([{}, {}]), "y": [0, 1]}, "x holds Python obj.*np.stack"),
+    ({"x": [[0.0]], "y": np.array(["a"], object)}, r"y holds .*astype\(str\)"),
   ],
 )
 def test_npz_complains(tmp_path, arrays, message):
   np.savez(tmp_path / "bad.npz", **arrays)
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(ValueError, match=message) as raised:
     tables.npz(tmp_path, path="bad.npz")
+  assert len(str(raised.value)) < 600
+
+
+def test_an_array_is_no_archive(tmp_path):
+  np.save(tmp_path / "one.npy", np.zeros(3))
+  with pytest.raises(ValueError, match="one array, not an archive"):
+    tables.npz(tmp_path, path="one.npy")
 
 
 def test_npz_damage_is_named(tmp_path):

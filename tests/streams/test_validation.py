@@ -2,7 +2,9 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
 from jcl import base
 from jcl.streams import validation
@@ -45,29 +47,66 @@ def test_a_class_may_have_one_example_or_none():
   "changes, message",
   [
     ({"y": [0, 1.5, 1]}, "label 1.5 in row 1, which is no whole"),
-    ({"y": [0, np.nan, 1]}, "label nan in row 1"),
+    ({"y": [0, np.nan, 1]}, r"no label in row 1 \(nan\); leave such rows"),
     ({"y": [0, 1, 2]}, "label 2 in row 2, outside 0 to 1"),
     ({"y": [0, -1, 1]}, "label -1 in row 1, outside"),
-    ({"y": ["a", "b", "a"]}, "dtype <U1; number the classes .*np.unique"),
-    ({"y": [[0, 1]] * 3}, r"shape \(3, 2\); .*np.argmax"),
+    ({"y": ["a", "c", "a"]}, "label 'c' in row 1, none of its names, 'a', 'b'"),
+    ({"y": [[0, 1]] * 3}, r"one-hot labels of shape \(3, 2\); write np.argmax"),
     ({"y": [0, 1]}, "3 inputs but 2 labels"),
     ({"x": np.zeros((0, 2)), "y": []}, "toy is empty"),
     ({"x": np.zeros(3)}, r"shape \(3,\).*write x\[:, None\]"),
     ({"x": np.zeros((3, 0))}, "no values"),
     ({"x": np.zeros((3, 2), int)}, r"int64; write x.astype\(np.uint8\)"),
-    ({"x": np.zeros((3, 2), bool)}, "dtype bool; write"),
-    ({"x": np.zeros((3, 2), complex)}, "dtype complex128; write"),
+    (
+      {"x": np.full((3, 2), 256)},
+      r"reach from 256 to 256: scale .*x.astype\(np.float32\).*Token ids",
+    ),
+    ({"x": np.zeros((3, 2), bool)}, r"bool; write x.astype\(np.float32\)"),
+    ({"x": np.zeros((3, 2), complex)}, r"complex128; write np.stack\(\[x.real"),
+    ({"x": np.zeros((3, 2), "M8[s]")}, r"datetime64\[s\]; write"),
+    ({"x": sparse.csr_array((3, 2))}, r"sparse inputs; write x.toarray\(\)"),
+    (
+      {"x": np.ma.masked_equal([[1.0, 2], [0, 3], [0, 0]], 0)},
+      r"3 masked values, the first in row 1; .*x.filled\(...\)",
+    ),
+    ({"x": np.array([["a"], ["b"], ["c"]])}, "dtype <U1; write"),
+    ({"x": np.array([["a"], ["b"], ["c"]], object)}, "text for inputs.*'a'"),
+    ({"x": np.ones((3, 1), object)}, r"object inputs, the first 1; if all"),
+    (
+      {"x": pd.DataFrame({"a": [1, 2, 3], "city": list("xyz")})},
+      "columns that are not numeric: 'city'; drop",
+    ),
+    (
+      {"x": pd.DataFrame({"a": [1, 2, 3], "b": [True, True, False]})},
+      r"columns of several kinds; write x.astype\(np.float32\)",
+    ),
     ({"x": [[1, 2], [3], [4]]}, "ragged inputs; .*np.stack"),
     ({"x": np.array([[1], "a", None], object)[:, None]}, "object inputs"),
     ({"scale": 0.0}, "scale 0.0; write a positive"),
     ({"class_names": ()}, "has no classes"),
+    ({"class_names": ("a", " ")}, "class 1 has no name"),
+    ({"class_names": ("a", "b", "a")}, "classes 0 and 2 are both called 'a'"),
+    ({"group": [0, 1, 2], "group_names": ("k", "l")}, "group 2 in row 2, outs"),
     ({"group": [1, 2]}, r"groups of shape \(2,\)"),
     ({"group": [0.5, 1, 2]}, "dtype float64; give one integer"),
   ],
 )
 def test_refusals_say_what_to_write(changes, message):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(ValueError, match=message) as raised:
     validation.check(dataset(**changes))
+  assert len(str(raised.value)) < 600
+
+
+def test_the_label_that_often_stands_for_none_is_told_of():
+  for names, count in (
+    (("-1", "0", "1"), 1),
+    (("-1", "1"), 0),
+    (("0", "1"), 0),
+  ):
+    once = validation.check(dataset(y=[0, 1, 1], class_names=names))
+    twice = validation.check(once)
+    assert len(once.notes) == len(twice.notes) == count
+    assert all("label -1 is a class like others (1 ex" in n for n in once.notes)
 
 
 def test_values_that_are_not_finite_are_counted():
