@@ -18,6 +18,7 @@ EVERYWHERE = tuple(
     get_args(manifest.Weather),
   )
 )  # what the teacher knows
+PARTS = 3  # that the images of a class are dealt out to
 
 
 def pool(
@@ -37,24 +38,52 @@ def pool(
   Raises:
     ValueError: for other data than images, or more classes than there are.
   """
-  if not 2 <= classes <= source.train.num_classes:
-    raise ValueError(f"classes={classes}: give 2 to {source.train.num_classes}")
+  check(source, classes)
   found: list[list[np.ndarray]] = [[], []]
   for data in (source.train, source.test):
     if data is None:
       continue
     rows = np.flatnonzero(data.y < classes)
     images = np.asarray(data.x[rows])
-    if images.ndim != 4 or images.dtype != np.uint8:
-      raise ValueError(
-        f"{data.name} has examples {images.shape[1:]} {images.dtype}: give "
-        "images [height, width, channels] uint8"
-      )
     if data.scale != 255:
       images = np.round(255 / data.scale * images).clip(0, 255).astype(np.uint8)
     found[0].append(images.repeat(enlarge, axis=1).repeat(enlarge, axis=2))
     found[1].append(data.y[rows].astype(np.int32))
   return np.concatenate(found[0]), np.concatenate(found[1])
+
+
+def check(source: sources.Source, classes: int = 9) -> None:
+  """ValueError for what no stream of frames can be made of, before any work.
+
+  Args:
+    source: labelled data, with a test set or without.
+    classes: how many of the first ones are wanted.
+  """
+  data = source.train
+  shape, dtype = tuple(data.x.shape[1:]), np.dtype(data.x.dtype)
+  if len(shape) != 3 or shape[2] not in (1, 3) or dtype != np.uint8:
+    raise ValueError(
+      f"{data.name} has examples of shape {shape} and dtype {dtype}: systems "
+      "serve images, [height, width, 1 or 3 channels] of dtype uint8; "
+      "x[..., None] gives grey ones their channel"
+    )
+  if not 2 <= classes <= data.num_classes:
+    raise ValueError(
+      f"classes={classes}: give 2 to the number of classes of {data.name}, "
+      f"{data.num_classes}"
+    )
+  counts = sum(
+    np.bincount(each.y, minlength=data.num_classes)
+    for each in (data, source.test)
+    if each is not None
+  )
+  few = np.flatnonzero(counts[:classes] < PARTS)
+  if len(few):
+    raise ValueError(
+      f"class {data.class_names[few[0]]!r} of {data.name} has "
+      f"{counts[few[0]]} images: every class needs {PARTS}, one for the "
+      "student, one for the teacher and one for the stream"
+    )
 
 
 def stills(

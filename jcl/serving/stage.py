@@ -37,13 +37,10 @@ def cast(source: sources.Source, student: str = "", teacher: str = "") -> Cast:
   Images under 16 pixels a side are enlarged, and perceptrons learn them.
 
   Raises:
-    ValueError: for other data than images.
+    ValueError: for other data than images, or too few of a class.
   """
-  if source.train.x.ndim != 4:
-    raise ValueError(
-      f"examples have shape {source.train.x.shape[1:]}: systems serve images, "
-      "[H, W, C]"
-    )
+  classes = min(9, source.train.num_classes)
+  scenes.check(source, classes)
   side = min(source.train.x.shape[1:3])
   is_small = side < 16
   return Cast(
@@ -51,7 +48,7 @@ def cast(source: sources.Source, student: str = "", teacher: str = "") -> Cast:
     teacher or ("mlp:width=400" if is_small else "slim_resnet18:filters=16"),
     stills=(4000, 4000) if is_small else (12000, 2000),
     epochs=(8, 8) if is_small else (6, 10),
-    classes=min(9, source.train.num_classes),
+    classes=classes,
     enlarge=-(-24 // side) if is_small else 1,
   )
 

@@ -222,7 +222,7 @@ def test_images_of_all_scales_are_pooled():
   assert images[0, 3, 0, 0] == round(255 * int(x[0, 1, 0, 0]) / 16)
   with pytest.raises(ValueError, match="classes=4"):
     scenes.pool(whole, 4)
-  with pytest.raises(ValueError, match="give images"):
+  with pytest.raises(ValueError, match="serve images"):
     scenes.pool(sources.arrays(X[:, 0], Y), 2)
 
 
