@@ -275,6 +275,8 @@ _SEGMENT_SECONDS = flags.DEFINE_integer(
   lower_bound=5,
 )
 
+_NOTES = 5  # lines on what reading changed that are printed
+
 # Passes over an experience where neither flag nor recipe names them.
 _EPOCHS_BY_DATA = {"digits": 10}
 
@@ -363,6 +365,7 @@ def _learn() -> int:
   source = _source()
   before, source = _split(source)
   stream = _stream(source, _seeds()[0])
+  _print_notes(stream.notes)
   methods = [recipes.build(text) for text in texts]
   if _TRUNK_CACHE.value and not any(m.trunk is not None for m in methods):
     raise ValueError(
@@ -433,6 +436,14 @@ def _source():
   if _DOWNLOAD.value:
     options["download"] = True
   return sources.load(name, _DATA_DIR.value, **options)
+
+
+def _print_notes(notes) -> None:
+  """Prints what reading the data left out or converted, in a few lines."""
+  for note in notes[:_NOTES]:
+    print(f"data: {note}")
+  if len(notes) > _NOTES:
+    print(f"data: and {len(notes) - _NOTES} more such notes, in the report")
 
 
 def _stream(source, seed: int):

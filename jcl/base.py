@@ -582,3 +582,4 @@ class Record:
   costs: dict[str, Cost]  # by account, this experience only
   peak_bytes: int  # of this process so far
   choices: tuple[Choice, ...] = ()  # of what trained in it, in order
+  class_names: tuple[str, ...] = ()  # of `classes`, in their order

@@ -38,9 +38,10 @@ def record(
     held = _held(state, stream.num_classes)
   else:
     held = setting.tiers.summary(place.experience)
+  classes = stream.experiences[place.experience].classes
   return base.Record(
     experience=place.experience,
-    classes=stream.experiences[place.experience].classes,
+    classes=classes,
     decision=place.decision,
     trained=(sum(chosen), len(chosen)),
     parameters=(
@@ -58,6 +59,7 @@ def record(
     costs=setting.ledger.drain(),
     peak_bytes=count.peak_rss_bytes(),
     choices=tuple(place.choices),
+    class_names=tuple(stream.class_names[each] for each in classes),
   )
 
 

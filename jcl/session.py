@@ -306,7 +306,7 @@ def run(
       folder.write_generality(follower.units, follower.records)
     network = pruning.rebuilt(setting, place).learner.network
     return Result(
-      folder.summarise(), tuple(place.records), state, folder.path, network
+      folder.finish(), tuple(place.records), state, folder.path, network
     )
 
 
@@ -429,6 +429,8 @@ def _about(setting, options, context) -> dict[str, Any]:
       "name": learner.network.name,
       "tensors": len(learner.network.tensors),
     },
+    "class_names": list(stream.class_names),
+    "notes": list(stream.notes),
     "num_experiences": len(stream.experiences),
     "training": training,
     "options": carried,

@@ -27,7 +27,13 @@ from jcl.selection import mask
 from jcl.selection import times as times_lib
 
 # Parts of a run's description that may differ when it is taken up again.
-_MAY_DIFFER = ("trunk_cache", "environment", "joules_source")
+_MAY_DIFFER = (
+  "trunk_cache",
+  "environment",
+  "joules_source",
+  "class_names",
+  "notes",
+)
 
 
 CURVE_POINTS = 100  # of a run, about: dispatches between them are averaged
@@ -104,7 +110,10 @@ class Folder:
     """Brings the files in line with where the run stands."""
     self._setting, self._place = setting, place
     self._begun = place.step  # by this process
-    self._step_memory = self._noted_step_memory()
+    self._noted = self._read_summary()
+    self._step_memory = {
+      k: self._noted[k] for k in summary.STEP_MEMORY if k in self._noted
+    }
     with setting.stream.held_out.open() as test_sets:
       self._test_sizes = [len(data) for data in test_sets]
     if self._stretch is None:
@@ -112,7 +121,7 @@ class Folder:
       self._stretch = Stretch(max(1, steps // CURVE_POINTS))
     if self.path is None or not self._writes:
       return
-    with explained(self.path):
+    with explained(self.path), setting.ledger.timed("write"):
       curve = self.path / "curve.jsonl"
       if curve.exists():
         # What lies beyond will be logged again.
@@ -198,14 +207,16 @@ class Folder:
     elif scalars := self._stretch.add(place.step, event.scalars, end=end):
       point = _point(place, scalars)
       self._curve.append(point)
-    with explained(self.path):
+    if not point and not end:
+      return
+    with explained(self.path), self._setting.ledger.timed("write"):
       if point:
         with open(self.path / "curve.jsonl", "a", encoding="utf-8") as file:
           file.write(json.dumps(summary.encode(point)) + "\n")
         shown = ("loss", "online_accuracy", "steps_per_second")
         numbers = {f"train/{k}": v for k, v in point.items() if k in shown}
         self._events.scalars(place.step, numbers)
-      if event.kind == "experience":
+      if end:
         self._write_records()
         self._events.record(place.records[-1], place.step)
 
@@ -230,6 +241,7 @@ class Folder:
       test_sizes=self._test_sizes,
       anytime=[point for point in self._curve if "accuracy" in point],
       context={**self._about, **self._step_memory},
+      closing=self._closing(),
     )
     if self.path is not None and self._writes:
       text = json.dumps(found, indent=2)
@@ -240,6 +252,21 @@ class Folder:
         figure = selections.picture(choices, network.tensors)
         figure.savefig(self.path / "selections.png", dpi=120)
     return found
+
+  def finish(self) -> dict[str, Any]:
+    """Waits for what is being written; returns the summary of the whole run."""
+    if self.path is not None and self._checkpoints is not None:
+      with explained(self.path), self._setting.ledger.timed("checkpoint"):
+        self._checkpoints.wait()
+    with explained(self.path or Path()), self._setting.ledger.timed("write"):
+      return self.summarise()
+
+  def _closing(self) -> Mapping[str, base.Cost]:
+    """Returns what was spent since the last record was made."""
+    done = self._noted.get("experiences") == len(self._place.records)
+    if done and self._place.step == self._begun and "closing" in self._noted:
+      return self._noted["closing"]  # of a run that had ended before
+    return self._setting.ledger.pending()
 
   def _note_step_memory(self) -> None:
     """Takes down what the latest update's program needs, compiling nothing."""
@@ -267,14 +294,14 @@ class Folder:
       if self._split[key] is not None:
         self._step_memory[name] = self._split[key]
 
-  def _noted_step_memory(self) -> dict[str, Any]:
-    """Returns what a run told of it before it stopped."""
+  def _read_summary(self) -> dict[str, Any]:
+    """Returns what a run told before it stopped, as far as it is whole."""
     path = None if self.path is None else self.path / "summary.json"
     if path is None or not path.exists():
       return {}
-    with contextlib.suppress(json.JSONDecodeError):  # it is written anew
+    with contextlib.suppress(ValueError):  # it is written anew
       noted = json.loads(path.read_text(encoding="utf-8"))
-      return {k: noted[k] for k in summary.STEP_MEMORY if k in noted}
+      return noted if isinstance(noted, dict) else {}
     return {}
 
   def _draw(self, path: Path) -> None:

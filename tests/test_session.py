@@ -15,6 +15,7 @@ import tiny_network
 from jcl import base, recipes, session, workdir
 from jcl.report import summary
 from jcl.selection import fixed
+from jcl.streams import scenarios, sources
 
 OPTIONS = session.Options(
   steps_per_dispatch=2, evaluate_every=3, checkpoint_seconds=0.0
@@ -226,6 +227,31 @@ def test_costs_survive_a_stop(setting, tmp_path, monkeypatch):
     spent = record.costs["train"]
     assert spent.seconds > 0 and math.isfinite(spent.seconds)
   assert result.records[0].costs["checkpoint"].seconds > 0
+
+
+def test_writing_has_an_account_and_classes_have_names(tmp_path):
+  source = tiny_network.source()
+  names = ("phone box", "猫", "b", "d")
+  train = dataclasses.replace(
+    source.train, class_names=names, notes=("2 rows were left out",)
+  )
+  test = dataclasses.replace(source.test, class_names=names)
+  stream = scenarios.class_incremental(sources.Source(train, test), tasks=2)
+  network = tiny_network.build()
+  told = session.learn(stream, network, METHOD, workdir=tmp_path, epochs=1)
+  first, second = told.records
+  assert first.class_names == names[:2] and second.class_names == names[2:]
+  assert first.costs["write"].seconds > 0  # a summary ahead of all work
+  assert second.costs["write"].seconds > 0
+  assert told.summary["closing"]["write"]["seconds"] > 0
+  assert told.summary["class_names"] == list(names)
+  assert told.summary["notes"] == ["2 rows were left out"]
+  kept = summary.read_run(tmp_path)
+  assert kept.records[1].class_names == names[2:]
+  assert kept.summary["class_names"] == list(names)
+  again = session.learn(stream, network, METHOD, workdir=tmp_path, epochs=1)
+  assert again.summary["closing"] == told.summary["closing"]
+  assert again.summary["total"] == told.summary["total"]
 
 
 def test_evaluations_on_the_way_count_without_a_folder_too(

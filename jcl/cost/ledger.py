@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from jcl import base
 from jcl.cost import devices
 
+# "checkpoint" is what saving the state takes, "write" all other files of a run.
 ACCOUNTS = (
   "train",
   "replay",
@@ -18,6 +19,7 @@ ACCOUNTS = (
   "compile",
   "data",
   "checkpoint",
+  "write",
   "idle",
 )
 
@@ -233,10 +235,14 @@ class Ledger:
 
   def drain(self) -> dict[str, base.Cost]:
     """Returns what each account took since the last call; unused ones too."""
-    totals = self.totals()
-    news = {name: total - self._drained[name] for name, total in totals.items()}
-    self._drained = totals
+    news = self.pending()
+    self._drained = dict(self._totals)
     return news
+
+  def pending(self) -> dict[str, base.Cost]:
+    """Returns what each account took since `drain` was called last."""
+    totals = self.totals()
+    return {name: each - self._drained[name] for name, each in totals.items()}
 
   def state(self) -> dict[str, Any]:
     """Returns the accounts and where joules came from, ready for JSON."""

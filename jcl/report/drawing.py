@@ -1,6 +1,7 @@
 """What the charts share: colours, panels, lines with bands, legends."""
 
 from collections.abc import Sequence
+import functools
 import math
 import textwrap
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from jcl import metrics
+from jcl.report import table
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
@@ -172,6 +174,36 @@ def integers(axis: Any) -> None:
   from matplotlib import ticker
 
   axis.set_major_locator(ticker.MaxNLocator(10, integer=True, min_n_ticks=1))
+
+
+def named(axis: "Axes", x: np.ndarray, names: Sequence[str]) -> None:
+  """Names as ticks of the x axis at `x` [N], numbers where they do not fit.
+
+  They fit where there are few of them. A name that the font has no letters for
+  stays a number.
+  """
+  told = [table.short(name, 14) for name in names]
+  if len(told) != len(x) or len(told) > 20 or told == [str(i) for i in x]:
+    integers(axis.xaxis)
+    return
+  known = _letters()
+  labels = [
+    name if known.issuperset(map(ord, name)) else str(i)
+    for i, name in zip(x, told, strict=True)
+  ]
+  # A dollar sign is none of mathematics here.
+  axis.set_xticks(
+    x, labels, rotation=60, ha="right", fontsize=7, parse_math=False
+  )
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+  """Characters that the font of the charts has."""
+  from matplotlib import font_manager
+
+  path = font_manager.findfont(font_manager.FontProperties())
+  return frozenset(font_manager.get_font(path).get_charmap())
 
 
 def say(axis: "Axes", message: str) -> None:

@@ -111,7 +111,15 @@ _MEANINGS = {
   "anytime_average": "accuracy on seen test sets, averaged over steps",
 }
 # Shown in places of their own, so not again among a run's other context.
-_PLACED = {"recipe", "seed", "num_experiences", *summary.STEP_MEMORY}
+_PLACED = {
+  "recipe",
+  "seed",
+  "num_experiences",
+  "class_names",
+  "notes",
+  *summary.STEP_MEMORY,
+}
+_NAMES = 60  # characters that names of classes may take in a table's cell
 _TABULATED = {"decisions", "exchanges"}  # of a memory, likewise
 
 
@@ -151,9 +159,11 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
     step_memory=_step_memory(runs),
     pictures=[picture(_CAPTIONS[n], path) for n, path in paths.items()],
     runs=[_details(run) for run in runs],
+    notes=_notes(runs),
   )
   target = folder / "report.html"
-  target.write_text(page, encoding="utf-8")
+  # Names may come from files whose own are no text.
+  target.write_text(page, encoding="utf-8", errors="backslashreplace")
   if not summary.is_run(folder):
     everything = [
       {"folder": os.path.relpath(run.folder, folder), **run.summary}
@@ -163,6 +173,12 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
       json.dumps({"runs": everything}, indent=1), encoding="utf-8"
     )
   return target
+
+
+def _notes(runs: Sequence[summary.Run]) -> list[str]:
+  """What reading the data left out or converted, each line once."""
+  told = (note for run in runs for note in run.summary.get("notes") or ())
+  return list(dict.fromkeys(told))
 
 
 def _step_memory(runs: Sequence[summary.Run]) -> dict[str, Any] | None:
@@ -230,6 +246,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
       "steps": f"{facts['steps']:,}",
       "examples shown": f"{facts['examples']:,}",
       "peak memory of the process": _si(facts["peak_bytes"], "B"),
+      "time spent writing files": _si(table.writing(facts), "s"),
       "accuracy per joule": _number(facts["accuracy_per_joule"]),
       "online accuracy": _share(facts["online_accuracy"]),
       "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
@@ -253,7 +270,12 @@ def _details(run: summary.Run) -> dict[str, Any]:
     "memory": _mapping(
       {k: v for k, v in facts["memory"].items() if k not in _TABULATED}
     ),
-    "classes": [_share(value) for value in facts["accuracy_class"]],
+    "classes": [
+      (name, _share(value))
+      for name, value in zip(
+        table.class_names(facts), facts["accuracy_class"], strict=True
+      )
+    ],
     "matrices": {
       scenario.replace("_", "-"): [
         [_share(value) for value in row] for row in facts[scenario]["matrix"]
@@ -267,7 +289,7 @@ def _decision(record: base.Record) -> dict[str, str]:
   decision = record.decision
   return {
     "experience": str(record.experience + 1),
-    "classes": _span(record.classes),
+    "classes": _classes(record),
     "epochs": str(decision.epochs),
     "limit": _limit(decision.limit),
     "budget": table.amount(decision.budget),
@@ -277,6 +299,15 @@ def _decision(record: base.Record) -> dict[str, str]:
     "loss": table.amount(record.loss),
     "reason": decision.reason or "–",
   }
+
+
+def _classes(record: base.Record) -> str:
+  """Names of an experience's classes, or their numbers where that is long."""
+  names = ", ".join(record.class_names)
+  numbers = tuple(map(str, record.classes))
+  if record.class_names in ((), numbers) or len(names) > _NAMES:
+    return _span(record.classes)
+  return names
 
 
 def _span(classes: Sequence[int]) -> str:

@@ -139,6 +139,7 @@ def memory_per_class(runs: Sequence[summary.Run]) -> "Figure":
     ylabel="examples kept",
     first=0,
     empty="no memory recorded",
+    names_fn=lambda run: table.class_names(run.summary),
   )
 
 
@@ -369,8 +370,9 @@ def _bars(
   ylabel: str,
   first: int,
   empty: str,
+  names_fn: Callable[[summary.Run], Sequence[str]] = lambda run: (),
 ) -> "Figure":
-  """One panel of bars per recipe, numbered from `first`."""
+  """One panel of bars per recipe, named or numbered from `first`."""
   groups = table.group(runs)
   figure, axes = drawing.panels(
     [group.label for group in groups], 2.9, 2.1, sharey=True
@@ -390,7 +392,7 @@ def _bars(
         x, mean, yerr=half_width, fmt="none", ecolor="0.3", capsize=2
       )
     axis.axhline(0, color="0.3", linewidth=0.8)
-    drawing.integers(axis.xaxis)
+    drawing.named(axis, x, names_fn(group.runs[0]))
   for axis in axes[::3]:
     axis.set_ylabel(ylabel)
   return figure

@@ -44,6 +44,7 @@ COMPUTED = (
   "macro_class_accuracy",
   "costs",
   "total",
+  "closing",
   "accuracy_per_joule",
   "steps",
   "examples",
@@ -105,6 +106,7 @@ def summarise(
   test_sizes: Sequence[int] | None,
   anytime: Sequence[Mapping[str, Any]],
   context: Mapping[str, Any],
+  closing: Mapping[str, base.Cost] | None = None,
 ) -> dict[str, Any]:
   """Summary of a run, finished or not, ready for `json.dump`.
 
@@ -126,7 +128,10 @@ def summarise(
       "partly measured (name)" or "modelled (how)"; see `cost.ledger.Ledger`).
       Runs that agree in "recipe", "stream", "network", "training" and "options"
       are averaged as seeds of one another; "device", "git_revision" and
-      "versions" under "environment" are compared.
+      "versions" under "environment" are compared. "class_names" [C] and
+      "notes", on what reading the data changed, are shown.
+    closing: what each account took since the last record was made, which no
+      record holds: above all the writing of it. "total" is without it.
   """
   context = {k: v() if callable(v) else v for k, v in context.items()}
   clash = sorted(set(context) & set(COMPUTED))
@@ -161,6 +166,7 @@ def summarise(
     ),
     "costs": _costs_by_account(records),
     "total": total,
+    "closing": closing or {},
     "steps": sum(record.steps for record in records),
     "examples": sum(record.examples for record in records),
     "memory": last.memory if last else {},
@@ -240,6 +246,7 @@ def from_json(value: Mapping[str, Any]) -> base.Record:
       costs={name: _cost(cost) for name, cost in value["costs"].items()},
       peak_bytes=value["peak_bytes"],
       choices=tuple(map(choice_from_json, value.get("choices", ()))),
+      class_names=tuple(value.get("class_names", ())),
     )
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(

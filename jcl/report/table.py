@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Parts of a summary in which runs agree that are seeds of one another.
 _IDENTITY = ("recipe", "stream", "network", "training", "options")
 
+# Accounts of writing files.
+WRITING = ("checkpoint", "write")
+
 # Parts of a step's memory, as summaries and readers name them.
 STEP_PARTS = {
   "trunk": "frozen trunk",
@@ -161,9 +164,34 @@ def quantities(
     ],
     "forgetting": lambda s: s["class_incremental"]["forgetting_from_maximum"],
     "seconds": lambda s: s["total"]["seconds"],
+    "seconds of writing": writing,
     f"joules ({joules_source(runs)})": lambda s: s["total"]["joules"],
     "memory bytes": lambda s: s["memory"].get("bytes"),
   }
+
+
+def class_names(told: Mapping[str, Any]) -> list[str]:
+  """Names of a run's classes, shortened; their numbers where it tells none."""
+  names = told.get("class_names") or ()
+  return [
+    short(str(names[i]), 40) if i < len(names) else str(i)
+    for i in range(len(told["accuracy_class"]))
+  ]
+
+
+def short(text: str, width: int) -> str:
+  """A text in one line of `width` characters at most."""
+  text = " ".join(text.split())
+  return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def writing(told: Mapping[str, Any]) -> float:
+  """Seconds in which a run wrote files: checkpoints, records and all else."""
+  return sum(
+    _float(told.get(part, {}).get(account, {"seconds": 0.0})["seconds"])
+    for part in ("costs", "closing")
+    for account in WRITING
+  )
 
 
 def step_memory(runs: Sequence[summary.Run]) -> "pd.DataFrame":

@@ -128,6 +128,15 @@ def test_drain_returns_what_came_since_the_last_drain(book, clock):
   assert book.total().seconds == 3.5
 
 
+def test_what_is_pending_stays_to_be_drained(book, clock):
+  with book.timed("write"):
+    clock.wait(1.0)
+  assert seconds(book.pending()) == seconds(book.pending()) == {"write": 1.0}
+  clock.wait(0.5)
+  assert seconds(book.drain()) == {"write": 1.0, "idle": 0.5}
+  assert seconds(book.pending()) == {}
+
+
 def test_idle_waits_for_the_end_of_an_open_block(book, clock):
   with book.timed("checkpoint"):
     clock.wait(1.0)

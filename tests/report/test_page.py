@@ -56,6 +56,28 @@ def test_the_page_stands_alone(report):
   assert not re.search(r"https?://|<script|<link|@import", markup)
 
 
+def test_classes_and_what_reading_changed_are_told_by_name(write_run, tmp_path):
+  names = ["phone box", "猫", "<i>", "d" * 99, "\udce9", "f"]
+  folder = write_run(
+    tmp_path / "a", class_names=names, notes=["3 files were left out (.txt)"]
+  )
+  lines = (folder / "records.jsonl").read_text().splitlines()
+  first = json.loads(lines[0]) | {"class_names": names[:2]}
+  second = json.loads(lines[1]) | {"class_names": names[2:4]}  # long: numbers
+  (folder / "records.jsonl").write_text(
+    "".join(json.dumps(each) + "\n" for each in (first, second))
+    + "\n".join(lines[2:])
+  )
+  report = page.write([summary.read_run(folder)], tmp_path / "report")
+  text = read_page(report).joined
+  assert "Data: 3 files were left out (.txt)" in text
+  accuracies = summary.read_run(folder).summary["accuracy_class"]
+  assert f"phone box {accuracies[0]:.3f}" in text
+  assert "phone box, 猫 2 " in text  # of the first experience, and its epochs
+  assert "2, 3 2 " in text and "4, 5 2 " in text
+  assert "d" * 41 not in text and "\\udce9" in text and "<i>" in text
+
+
 def test_the_page_says_what_matters(report):
   text = read_page(report).joined
   for part in (

@@ -31,6 +31,19 @@ def test_lines_are_means_over_seeds(runs):
   assert len(colours) == 2
 
 
+def test_bars_bear_the_names_of_classes(write_run, tmp_path):
+  names = ["phone box", "$5 $6", "猫", "x" * 30, "4", "f"]
+  run = summary.read_run(write_run(tmp_path / "a", class_names=names))
+  figure = pictures.memory_per_class([run])
+  shown = [each.get_text() for each in figure.axes[0].get_xticklabels()]
+  # Letters that the font lacks would be boxes.
+  assert shown == ["phone box", "$5 $6", "2", "x" * 13 + "…", "4", "f"]
+  figure.savefig(tmp_path / "drawn.png")
+  many = drawing.new_figure(3, 3).subplots()
+  drawing.named(many, np.arange(21), [f"class {i}" for i in range(21)])
+  assert len(many.get_xticks()) < 21
+
+
 def test_time_includes_the_ends_of_experiences(runs):
   figure = pictures.accuracy_over_time(runs)
   line = figure.axes[0].lines[0]

@@ -69,6 +69,19 @@ def test_unfinished_runs_stay_out_of_means_of_finished_ones(read):
   assert alone.runs == (broken,) and alone.label == "replay [1 of 3]"
 
 
+def test_writing_counts_checkpoints_records_and_what_came_after(read):
+  cost = {"seconds": 1.0, "joules": 0.0, "flops": 0.0, "bytes": 0.0}
+  run = read("a")
+  told = {
+    "costs": {"checkpoint": cost, "write": cost, "train": cost},
+    "closing": {"write": {**cost, "seconds": 0.5}, "idle": cost},
+  }
+  assert table.writing(told) == 2.5
+  del told["closing"], told["costs"]["write"]  # of an earlier version
+  assert table.writing(told) == 1.0
+  assert table.comparison([run])["seconds of writing", "mean"].iloc[0] == 0.0
+
+
 def test_streams_are_never_averaged_together(read):
   runs = [read("a", stream="first"), read("b", stream={"name": "second"})]
   assert [group.label for group in table.group(runs)] == [
