@@ -72,11 +72,8 @@ def check(source: sources.Source, classes: int = 9) -> None:
       f"classes={classes}: give 2 to the number of classes of {data.name}, "
       f"{data.num_classes}"
     )
-  counts = sum(
-    np.bincount(each.y, minlength=data.num_classes)
-    for each in (data, source.test)
-    if each is not None
-  )
+  labels = [each.y for each in (data, source.test) if each is not None]
+  counts = np.bincount(np.concatenate(labels), minlength=data.num_classes)
   few = np.flatnonzero(counts[:classes] < PARTS)
   if len(few):
     raise ValueError(
