@@ -51,7 +51,7 @@ def away(policy, choices, training=None):
   opt_state = jax.tree.map(lambda leaf: leaf + 8, blank)
   parked = slots.park(policy, NETWORK, optimizer, weights)
   fades = slots.decays(training)
-  step, old = 0, ALL
+  step, old = 3, ALL
   for new in (HEAD,) * choices + (ALL,):
     opt_state, parked = slots.switch(
       policy, NETWORK, old, new, opt_state, blank, parked, step, fades
@@ -59,6 +59,7 @@ def away(policy, choices, training=None):
     step, old = step + 5, new
   structure = jax.tree.structure(optimizer.init(weights))
   assert jax.tree.structure(opt_state) == structure
+  assert not parked or not parked.away.any()  # all train again
   return opt_state
 
 
@@ -76,6 +77,30 @@ def test_policies():
   assert values(away("reset", 2)[KERNEL]) == {0}
   for policy in ("drop", "keep", "decay", "reset"):
     assert values(away(policy, 2)["head/kernel"]) == {8}
+
+
+def test_when_a_tensor_left_and_how_many_choices_ago():
+  optimizer = slots.per_tensor(optax.sgd(0.1, momentum=0.5))
+  blank = optimizer.init(params())
+  parked = slots.park("keep", NETWORK, optimizer, params())
+  assert not parked.left.any() and not parked.away.any()
+  opt_state, old = blank, ALL
+  for step, away_for in ((3, 1), (5, 2), (9, 3)):
+    opt_state, parked = slots.switch(
+      "keep", NETWORK, old, HEAD, opt_state, blank, parked, step, {}
+    )
+    old = HEAD
+    assert parked.left.tolist() == [3] * 4 + [0] * 2
+    assert parked.away.tolist() == [away_for] * 4 + [0] * 2
+
+
+def test_what_fades_by_how_much():
+  assert slots.decays(base.Training(momentum=0.25)) == {
+    "trace": 0.25,
+    "mu": 0.9,
+    "nu": 0.999,
+  }
+  assert slots.decays(base.Training())["trace"] == 0
 
 
 def test_decay_is_what_updates_without_gradient_would_do():

@@ -341,6 +341,172 @@ def test_right_answers_are_counted_before_the_update_and_without_pads():
   assert float(info.examples) == 4
 
 
+def test_hardness_rises_from_right_and_sure_to_wrong_and_sure():
+  batch = tiny_network.batch(5)._replace(y=np.array([0, 2, 0, 2, 1], np.int32))
+  head = np.array([True, True, True, False])
+  sure, unsure = [9e4, 0, 0, 9e5], [1.0, 0.0, 1.0, 9.0]
+  logits = jnp.array([sure, unsure, [0, 0, 0, 7], sure, unsure], jnp.float32)
+  info = step_lib.summarise(
+    jnp.float32(0.5), logits, batch, SCOPE._replace(head=head)
+  )
+  p = np.exp([1.0, 0.0, 1.0]) / np.exp([1.0, 0.0, 1.0]).sum()
+  half = -0.5 * (p * np.log(p)).sum() / np.log(3)
+  # The first of equals is the answer: 0, so the second row is wrong.
+  expected = [0, 1 - half, 0.5, 1, 1 - half]
+  np.testing.assert_allclose(info.hardness, expected, rtol=1e-6)
+  assert float(info.correct) == 2 and float(info.loss) == 0.5
+
+
+def test_hardness_of_one_and_of_two_classes():
+  batch = tiny_network.batch(1)._replace(y=np.zeros(1, np.int32))
+  logits = jnp.array([[2.0, 1.0, 0.0, 0.0]])
+  found = []
+  for head in ([1, 0, 0, 0], [1, 1, 0, 0]):
+    scope = SCOPE._replace(head=np.array(head, bool))
+    info = step_lib.summarise(jnp.float32(0), logits, batch, scope)
+    found.append(float(info.hardness[0]))
+  p = np.exp([1.0, 0.0]) / np.exp([1.0, 0.0]).sum()
+  half = -0.5 * (p * np.log2(p)).sum()
+  assert found == [0, pytest.approx(half, rel=1e-6)]
+
+
+def test_parts_of_a_batch_that_weighs_nothing_leave_all_as_it_is():
+  optimizer = optax.sgd(0.1)
+  state = start(optimizer)
+  batch = tiny_network.batch(4, weight=(0, 0, 0, 0))
+  after, info = build(optimizer, accumulate=2)(KEY, state, batch, SCOPE)
+  assert tiny_network.same_bits(after.train.params, state.train.params)
+  assert float(info.loss) == 0
+
+
+def test_parts_have_their_own_keys_and_hand_statistics_on():
+  drawn = []
+
+  def loss(forward, params, stats, batch, memory, scope, state, key):
+    out = forward(params, stats, batch.x, key)
+    drawn.append(jax.random.key_data(key).tolist())
+    return jnp.mean(out.logits), base.Aux(
+      out.stats, out.logits, {"rows": batch.x}, {"part": jnp.sum(batch.ids)}
+    )
+
+  method = FINETUNE._replace(objective=base.Objective(loss))
+  optimizer = optax.sgd(0.1)
+  step = step_lib.build_step(
+    NETWORK, method, optimizer, tiny_network.EVERYTHING, PLAIN, 3
+  )
+  after, _ = step(KEY, start(optimizer), tiny_network.batch(6), SCOPE)
+  assert len({tuple(key) for key in drawn}) == 3
+  assert int(after.train.stats["first"]["calls"]) == 3
+
+
+def test_rows_that_a_host_adds_are_the_draws():
+  fed = recipes.er(buffer=8, minibatch=2)
+  plain = fed._replace(
+    objective=fed.objective._replace(num_draws=2),
+    replay=fed.replay._replace(fed=True),
+  )
+  preprocess = dataclasses.replace(PLAIN, augment=lambda key, x: x + 1)
+  batch = tiny_network.batch(7)._replace(extras={"logits": np.ones((7, 4))})
+  shown = step_lib.show(plain, preprocess, KEY, (), batch, SCOPE)
+  assert shown.stream.ids.tolist() == [0, 1, 2]
+  assert shown.stream.extras == {}
+  assert [part.ids.tolist() for part in shown.memory] == [[3, 4], [5, 6]]
+  assert [len(part.y) for part in shown.batches] == [3, 2, 2]
+  for part, seen in zip(
+    (shown.stream, *shown.memory), shown.batches, strict=True
+  ):
+    np.testing.assert_array_equal(part.x + 1, seen.x)
+    np.testing.assert_array_equal(part.y, seen.y)
+
+
+def test_draws_and_augmentations_have_their_own_keys():
+  method = recipes.er(buffer=8, minibatch=3)
+  method = method._replace(objective=method.objective._replace(num_draws=2))
+  keys = []
+
+  def noted(key, x):
+    keys.append(jax.random.key_data(key).tolist())
+    return x
+
+  example = jax.tree.map(lambda leaf: leaf[0], tiny_network.batch())
+  kept = method.replay.add(
+    jax.random.key(0), method.replay.init(example), tiny_network.batch(8)
+  )
+  shown = step_lib.show(
+    method,
+    dataclasses.replace(PLAIN, augment=noted),
+    KEY,
+    kept,
+    tiny_network.batch(),
+    SCOPE,
+  )
+  first, second = (part.ids.tolist() for part in shown.memory)
+  assert first != second
+  assert len({tuple(key) for key in keys}) == 3
+  others = {
+    tuple(jax.random.key_data(key).tolist())
+    for key in (shown.loss_key, shown.keep_key)
+  }
+  assert len(others) == 2
+
+
+@pytest.mark.parametrize(
+  ("norms", "expected"),
+  [
+    ("batch", ("second", "head")),
+    ("frozen", ("head",)),  # the only one without statistics
+    ("moving", ("first", "second", "head")),
+  ],
+)
+def test_units_in_training_mode(norms, expected):
+  selection = base.Selection((False, False, True, False, False, True))
+  assert step_lib.modes(NETWORK, selection, norms) == expected
+  forward = step_lib.forward_of(NETWORK, PLAIN, selection, norms)
+  assert forward.training == expected
+  assert forward.trained == ("second", "head")
+
+
+def test_the_gradient_of_every_tensor_is_that_of_what_may_be_chosen():
+  method = FINETUNE
+  params, stats = NETWORK.init(jax.random.key(1))
+  state, batch = start(optax.sgd(0.1)), tiny_network.batch()
+  gradient = step_lib.build_gradient(NETWORK, method, PLAIN)
+  close(
+    gradient(KEY, params, state, batch, SCOPE), full_gradient(params, batch)
+  )
+  only = method._replace(
+    selector=method.selector._replace(candidates=lambda _: tiny_network.HEAD)
+  )
+  found = step_lib.build_gradient(NETWORK, only, PLAIN)(
+    KEY, params, state, batch, SCOPE
+  )
+  expected = full_gradient(params, batch)
+  close(found["head"], expected["head"])
+  assert not any(leaf.any() for leaf in tiny_network.leaves(found["first"]))
+
+
+def test_what_a_loss_reads_is_alike_for_all_selections():
+  state = start(optax.adam(0.1))._replace(selector=(1,), parked=(2,))
+  read = step_lib.readable(state)
+  assert read.train.opt_state == read.selector == read.parked == ()
+  assert read.train.params is state.train.params
+  assert read.replay is state.replay
+
+
+def test_a_glimpse_shows_the_first_batch_and_keeps_what_the_hook_returns():
+  def hook(forward, params, stats, now, past, scope, noted, key):
+    return (now.ids, len(past)), {"seen": forward.network.name}
+
+  forward = step_lib.Forward(NETWORK, PLAIN)
+  glimpse = step_lib.build_glimpse(hook, FINETUNE, forward)
+  batches = stacked(2)._replace(ids=np.array([[5] * 6, [9] * 6]))
+  state = start(optax.sgd(0.1))
+  after = glimpse(KEY, state, batches, SCOPE)
+  assert after.objective[0].tolist() == [5] * 6 and after.objective[1] == 0
+  assert after.train.stats == {"seen": "tiny"}
+  assert after.train.params is state.train.params
+
+
 def test_convolutions_are_found_inside_calls():
   kernel = jnp.ones((3, 3, 1, 1))
 

@@ -1,0 +1,284 @@
+"""Which single changes of the code its own tests notice.
+
+  pip install -e ".[test,mutation]"
+  python experiments/mutation.py --sample=80 --seed=0
+  python experiments/mutation.py --modules=jcl/train/slots.py,jcl/replay
+  python experiments/mutation.py --modules=jcl/train/slots.py:127 --sample=0
+
+Cosmic Ray makes the changes: another operator, comparison or constant, a
+condition turned round, a loop left out. A place in the code is drawn first and
+one of its changes then, so that an operator with eleven substitutes weighs no
+more than a constant with two; annotations are left alone. Each change is made
+in a copy of the checkout, and the tests that mirror its module run on it until
+one fails. They have three times what they took unchanged, and ten seconds.
+
+Changes that no test can notice are named in `EQUIVALENT`: they are not drawn.
+Printed are the changes that nothing noticed, then a table by part.
+"""
+
+import ast
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+import os
+from pathlib import Path
+import random
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+
+from absl import app, flags, logging
+
+_MODULES = flags.DEFINE_list(
+  "modules", [], "files, with :LINE one line of them, or folders; none: all"
+)
+_SAMPLE = flags.DEFINE_integer(
+  "sample", 80, "places to change; 0: every change"
+)
+_SEED = flags.DEFINE_integer("seed", 0, "of the draw")
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = (
+  "control cost drift generality hierarchy latents networks numerics "
+  "objectives profiling replay selection sparsity storage streams train "
+  "serving checkpoint judging loop metrics predictors removal reselection "
+  "scoring sizing spec tiering trials"
+).split()
+# Tests of modules that no test file is named after: paths below tests/, without
+# test_ and suffix.
+MIRRORS = {
+  "cost/pairs": "cost/gemms",
+  "drift/manifest": "drift/drift_scenarios",
+  "generality/features": "generality/follower",
+  "generality/follow": "generality/follower",
+  "generality/similarity": "generality/cka",
+  "generality/calibrate": "generality/prefix_calibration",
+  "latents/trunk": "latents/latent_cache",
+  "networks/adapter": "networks/linen networks/nnx",
+  "networks/blocks": "networks/architectures",
+  "networks/catalogue": "networks/architectures",
+  "networks/channels": "networks/shrink",
+  "networks/check": "networks/linen networks/nnx",
+  "networks/conv1d": "networks/architectures",
+  "networks/flow": "networks/shrink",
+  "networks/layers": "networks/architectures",
+  "networks/mlp": "networks/architectures",
+  "networks/mobilenet": "networks/architectures",
+  "networks/resnet": "networks/architectures",
+  "networks/vit": "networks/architectures",
+  "numerics/layers": "numerics/mx_networks",
+  "objectives/batches": "objectives/supervised",
+  "objectives/teacher": "objectives/functional",
+  "replay/nothing": "replay/memory",
+  "selection/chain": "selection/elastic",
+  "selection/menu": "selection/elastic",
+  "sparsity/data": "sparsity/forgetting",
+  "sparsity/masked": "sparsity/held_weights",
+  "storage/check": "storage/damage",
+  "storage/contents": "storage/samples_on_disk storage/damage",
+  "storage/names": "storage/samples_on_disk storage/damage",
+  "storage/records": "storage/samples_on_disk storage/damage",
+  "storage/segments": "storage/samples_on_disk storage/damage",
+  "storage/store": "storage/samples_on_disk storage/damage",
+  "storage/writer": "storage/samples_on_disk storage/damage",
+  "streams/assembly": "streams/folders streams/idx streams/sensors",
+  "streams/files": "streams/folders streams/idx",
+  "train/blocks": "train/pieces",
+  "train/calls": "train/pieces",
+  "train/choosing": "train/learner",
+  "train/composed": "train/pieces",
+  "train/executors": "train/learner",
+  "train/footprint": "train/learner",
+  "train/plan": "train/learner",
+  "serving/pictures": "serving/virtual",
+  "serving/log": "serving/runs serving/virtual",
+  "serving/phases": "serving/virtual serving/live",
+  "serving/rivals": "serving/systems serving/models",
+  "serving/scenes": "serving/models",
+  "serving/site": "serving/virtual serving/models",
+  "serving/stage": "serving/models serving/runs",
+  "serving/stopwatch": "serving/live",
+  "serving/teacher": "serving/models",
+  "serving/times": "serving/systems serving/runs",
+  "serving/windows": "serving/virtual serving/live",
+  "sizing": "memory_recipes",
+  "scoring": "loop",
+}
+# By module, changed lines as they read after a change that changes nothing.
+EQUIVALENT: dict[str, set[str]] = {}
+
+
+def main(argv: list[str]) -> None:
+  if argv[1:]:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)
+  with tempfile.TemporaryDirectory() as folder:
+    copy = Path(folder) / "jcl"
+    _copy(copy)
+    os.chdir(copy)
+    report(run(draw(changes(_MODULES.value), _SAMPLE.value, _SEED.value)))
+
+
+def tests_of(module: Path) -> list[Path]:
+  """Returns the test files that mirror a module; paths from the root."""
+  inside = module.relative_to("jcl").with_suffix("")
+  if mirrors := MIRRORS.get(inside.as_posix()):
+    names = [Path("tests", name) for name in mirrors.split()]
+    return [path.with_name(f"test_{path.name}.py") for path in names]
+  folder = ROOT / "tests" / inside.parent
+  exact = folder / f"test_{inside.name}.py"
+  found = [exact] if exact.exists() else folder.glob(f"test_*{inside.name}*.py")
+  return sorted(path.relative_to(ROOT) for path in found)
+
+
+def modules(wanted: Sequence[str] = ()) -> dict[Path, int | None]:
+  """Returns files below the root by what is wanted, and the line if one is."""
+  found: dict[Path, int | None] = {}
+  for name in wanted or [f"jcl/{part}" for part in CORE]:
+    name, _, line = name.partition(":")
+    path = Path(name)
+    if (ROOT / path).is_dir():
+      inside = sorted((ROOT / path).rglob("*.py"))
+      found |= {
+        file.relative_to(ROOT): None for file in inside if file.stem[0] != "_"
+      }
+    else:
+      found[path.with_suffix(".py")] = int(line) if line else None
+  return found
+
+
+def _copy(to: Path) -> None:
+  """Copies what tests need; programs that they compiled are shared."""
+  ignored = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "runs")
+  shutil.copytree(ROOT, to, ignore=ignored)
+  compiled = ROOT / ".pytest_cache" / "compiled"
+  compiled.mkdir(parents=True, exist_ok=True)
+  (to / ".pytest_cache").mkdir()
+  (to / ".pytest_cache" / "compiled").symlink_to(compiled.resolve())
+
+
+def changes(wanted: Sequence[str]) -> list:
+  """Lists all changes of what is wanted, as Cosmic Ray's specifications."""
+  return [
+    change
+    for path, line in sorted(modules(wanted).items())
+    for change in _changes(path)
+    if line in (None, change.start_pos[0])
+  ]
+
+
+def _changes(path: Path) -> Iterator:
+  from cosmic_ray import plugins
+  from cosmic_ray.ast import ast_nodes, get_ast_from_path
+  from cosmic_ray.work_item import MutationSpec
+
+  nodes = [
+    node
+    for node in ast_nodes(get_ast_from_path(path))
+    if node.type not in ("name", "newline", "string")  # nothing changes them
+  ]
+  annotations = list(_annotations(path))
+  for name in plugins.operator_names():
+    kind = plugins.get_operator(name)
+    if kind.arguments():
+      continue
+    positions = [at for node in nodes for at in kind().mutation_positions(node)]
+    for occurrence, (start, end) in enumerate(positions):
+      if not any(first <= start < last for first, last in annotations):
+        yield MutationSpec(path, name, occurrence, start, end)
+
+
+def _annotations(path: Path) -> Iterator[tuple]:
+  """Yields where annotations begin and end, as (line, column)."""
+  for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for field in ("annotation", "returns"):
+      if (note := getattr(node, field, None)) is not None:
+        yield (
+          (note.lineno, note.col_offset),
+          (note.end_lineno, note.end_col_offset),
+        )
+
+
+def draw(found: list, sample: int, seed: int) -> Iterator:
+  """Draws changes one place at a time, 0: every change of every place.
+
+  What is not Python any more, or named in `EQUIVALENT`, is passed over.
+  """
+  places = defaultdict(list)
+  for change in found:
+    places[change.module_path, change.start_pos].append(change)
+  generator, taken = random.Random(seed), 0
+  for place in generator.sample(sorted(places), len(places)):
+    options = generator.sample(places[place], len(places[place]))
+    for change in filter(_counts, options):
+      yield change
+      taken += 1
+      if taken == sample:
+        return
+      if sample:
+        break
+
+
+def _counts(change) -> bool:
+  from cosmic_ray.mutating import mutate_code
+  from cosmic_ray.plugins import get_operator
+
+  before = change.module_path.read_text(encoding="utf-8")
+  operator = get_operator(change.operator_name)(**change.operator_args)
+  after = mutate_code(before, operator, change.occurrence)
+  try:
+    ast.parse(after)
+  except SyntaxError:
+    return False
+  line = after.splitlines()[change.start_pos[0] - 1].strip()
+  return line not in EQUIVALENT.get(change.module_path.as_posix(), ())
+
+
+def run(drawn: Iterable) -> Iterator[tuple[Path, bool]]:
+  """Tries changes, prints what is not noticed, and yields what was noticed."""
+  from cosmic_ray.mutating import mutate_and_test
+  from cosmic_ray.testing import run_tests
+  from cosmic_ray.work_item import TestOutcome
+
+  limits: dict[str, float] = {}
+  for change in drawn:
+    tests = tests_of(change.module_path)
+    if not tests:
+      raise SystemExit(f"{change.module_path}: no tests mirror it")
+    command = shlex.join(
+      [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider"]
+      + [str(path) for path in tests]
+    )
+    if command not in limits:
+      start = time.monotonic()
+      outcome, output = run_tests(command, 3600)
+      if outcome is not TestOutcome.SURVIVED:
+        raise SystemExit(f"{command}\nfails unchanged:\n{output[-2000:]}")
+      limits[command] = 10 + 3 * (time.monotonic() - start)
+    result = mutate_and_test([change], command, limits[command])
+    if result.test_outcome is TestOutcome.INCOMPETENT:
+      raise SystemExit(result.output)
+    if not result.is_killed:
+      where = f"{change.module_path}:{change.start_pos[0]}"
+      kept = [line for line in result.diff.splitlines() if line[:1] in "+-"]
+      print(where, *kept[3:], sep="\n", flush=True)
+    yield change.module_path, result.is_killed
+
+
+def report(results: Iterable[tuple[Path, bool]]) -> None:
+  """Prints how many changes were noticed, by part."""
+  tried, noticed = Counter(), Counter()
+  for module, killed in results:
+    for part in (module.with_suffix("").parts[1], "all"):
+      tried[part] += 1
+      noticed[part] += killed
+  for part in sorted(tried, key=lambda part: (part == "all", part)):
+    share = noticed[part] / tried[part]
+    print(
+      f"{part:12} {noticed[part]:4} of {tried[part]:4} noticed {share:5.0%}"
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)
