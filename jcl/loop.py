@@ -176,7 +176,7 @@ def _rows(setting, source, index, epoch, place=None) -> np.ndarray:
     setting.seed,
     index,
     epoch,
-    ordered=setting.stream.ordered,
+    ordered=setting.stream.ordered and source.own,
   )
   if place is not None:
     order = removal.remaining(setting, place, order, epoch)

@@ -227,6 +227,8 @@ class _Trainer:
         (self._setting.seed, _PURPOSE, self._experience, epoch)
       )
       order = generator.permutation(len(source)).astype(np.int32)
+      if self._setting.stream.ordered and source.own:
+        order = np.sort(order)  # as training will show them
       rows = batching.batch_rows(order, learner.stream_rows)
       for start in range(0, len(rows), most):
         part = rows[start : start + most]
@@ -263,7 +265,9 @@ class _Examples:
     self._draws = method.objective.num_draws if method.replay.fed else 0
     self._size = method.replay.num_samples
     self._memory = self._drawn(earlier, subset.em, generator, "trial-memory")
-    self._stream = self._drawn(fresh, subset.sb, generator, "trial-stream")
+    self._stream = self._drawn(
+      fresh, subset.sb, generator, "trial-stream", setting.stream.ordered
+    )
 
   @property
   def count(self) -> int:
@@ -280,14 +284,13 @@ class _Examples:
     self._memory.close()
     self._stream.close()
 
-  def _drawn(self, pools, counts, generator, name) -> ram.Ram:
+  def _drawn(self, pools, counts, generator, name, ordered=False) -> ram.Ram:
     ids = [
       generator.permutation(pool)[:count]
       for pool, count in zip(pools.values(), counts, strict=True)
     ]
-    rows = self._tiers.archive.intact(
-      np.concatenate([*ids, np.zeros(0, np.int64)])
-    )
+    chosen = np.concatenate([*ids, np.zeros(0, np.int64)])
+    rows = self._tiers.archive.intact(np.sort(chosen) if ordered else chosen)
     held = ram.Ram(rows.dtype, len(rows), name)
     held.append(rows)
     return held

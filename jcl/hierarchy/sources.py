@@ -31,6 +31,8 @@ class Source:
     seeds: decide draws, together with the rows of a batch.
     draws: how often a step draws from the memory.
     size: examples of a draw.
+    own: whether rows are the stream buffer's alone, which holds examples of
+      one experience in the order in which they came.
   """
 
   def __init__(
@@ -42,7 +44,9 @@ class Source:
     seeds: tuple[int, ...],
     draws: int = 0,
     size: int = 0,
+    own: bool = False,
   ):
+    self.own = own
     self._memory, self._stream, self._spans = memory, stream, spans
     self._compose, self._seeds = compose, seeds
     self._draws, self._size = draws, size
@@ -85,6 +89,8 @@ class Stored:
     read: ids -> rows; ids that cannot be read are missing.
     compose: makes the batch.
   """
+
+  own = False  # examples of all experiences
 
   def __init__(
     self,

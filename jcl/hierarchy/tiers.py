@@ -230,8 +230,9 @@ class Tiers:
   ) -> sources.Source:
     """Returns a source of other slots than the run's own; see `Source`."""
     seeds = self.seed, 7, self.experience
+    own = self.hierarchy.trains == "stream"
     return sources.Source(
-      memory, stream, spans, self.compose, seeds, draws, size
+      memory, stream, spans, self.compose, seeds, draws, size, own
     )
 
   def trained(

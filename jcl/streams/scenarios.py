@@ -264,8 +264,9 @@ def time_ordered(
   The test set is cut in the same proportions, so a source should hold out rows
   all along its time, as `csv` and `gas_drift` do. Where there is no test set,
   the last fifth of each stretch is held out; `holdout` takes the last rows of
-  each stretch too, not a random draw, as neighbours in time are alike. Within
-  an experience the examples keep their order.
+  each stretch too, not a random draw, as neighbours in time are alike. What an
+  experience brings is shown in its order; sets that span experiences, those of
+  `joint` and of recipes over a memory, are shuffled.
 
   Args:
     source: of the data.

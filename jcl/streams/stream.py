@@ -67,7 +67,9 @@ class Stream:
   task_classes: tuple[tuple[int, ...], ...]
   mean: np.ndarray  # float32, broadcasts to one example
   std: np.ndarray  # float32, broadcasts to one example, positive
-  ordered: bool = False  # in time order: examples are never shuffled
+  # In time order: what an experience brings is shown in that order. Sets that
+  # span experiences, all so far or a memory, are shuffled nonetheless.
+  ordered: bool = False
   notes: tuple[str, ...] = ()  # what reading the data left out or converted
 
   @property

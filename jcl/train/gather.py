@@ -14,9 +14,22 @@ class Experiences:
   """The examples of one experience of a stream, or of several in a row.
 
   `batch(rows)` returns host batches for `rows` [K, B], where -1 pads.
+
+  Args:
+    stream: of the run.
+    indices: of the experiences.
+    own: whether these are shown as what an experience brings, so that a stream
+      in time order has their order kept; a set of all so far is shuffled.
   """
 
-  def __init__(self, stream: stream_lib.Stream, indices: Sequence[int]):
+  def __init__(
+    self,
+    stream: stream_lib.Stream,
+    indices: Sequence[int],
+    *,
+    own: bool = True,
+  ):
+    self.own = own
     self._stream, self._indices = stream, tuple(indices)
     sizes = [len(stream.experiences[i].data) for i in self._indices]
     self._starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -51,6 +64,8 @@ class Experiences:
 class Memory:
   """The filled slots of an episodic memory, as a training set."""
 
+  own = False  # examples of any experience, in no order
+
   def __init__(self, items: base.Batch):
     filled = np.flatnonzero(np.asarray(items.weight) > 0)
     self._items = jax.tree.map(lambda leaf: np.asarray(leaf)[filled], items)
@@ -84,7 +99,7 @@ def training_set(
   if name == "current":
     return Experiences(stream, [index])
   if name == "seen":
-    return Experiences(stream, range(index + 1))
+    return Experiences(stream, range(index + 1), own=False)
   if name == "memory" and memory is not None:
     return Memory(memory)
   raise ValueError(
