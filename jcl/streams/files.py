@@ -1,8 +1,13 @@
 """Finds the files of a data set and says what is missing."""
 
+import bz2
 from collections.abc import Iterable, Sequence
+import gzip
+import lzma
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+import zipfile
+import zlib
 
 MOST_BYTES = 16 << 30  # of a file's decoded content that readers take
 
@@ -61,6 +66,62 @@ def text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
   except (OSError, UnicodeDecodeError) as error:
     raise damaged(path, error) from error
+
+
+def content(path: Path) -> bytes:
+  """The bytes of a file, decompressed where it ends in .gz, .bz2, .xz or .zip.
+
+  Raises:
+    ValueError: where it is damaged, cannot be read, or decodes to more than
+      `MOST_BYTES`.
+  """
+  if path.is_dir():
+    raise ValueError(f"{path} is a folder; give a file")
+  try:
+    if path.suffix.lower() == ".zip":
+      return _only_member(path)
+    openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    opener: Any = openers.get(path.suffix.lower(), open)
+    with opener(path, "rb") as file:
+      return up_to_limit(path, file)
+  except (
+    OSError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,  # a compression that the library has not
+    RuntimeError,  # an archive with a password
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as error:
+    raise unreadable(path, error) from error
+
+
+def up_to_limit(path: Path, file: IO[bytes]) -> bytes:
+  """All that a file still holds; ValueError above `MOST_BYTES`."""
+  parts, size = [], 0
+  while part := file.read(1 << 20):
+    parts.append(part)
+    size += len(part)
+    if size > MOST_BYTES:
+      raise too_large(path, size)
+  return b"".join(parts)
+
+
+def _only_member(path: Path) -> bytes:
+  with zipfile.ZipFile(path) as archive:
+    members = [
+      m
+      for m in archive.infolist()
+      if not m.is_dir() and not m.filename.startswith("__MACOSX/")
+    ]
+    if len(members) != 1:
+      raise ValueError(
+        f"{path} holds {len(members)} files "
+        f"({listed([m.filename for m in members], 5)}); unpack it and give one"
+      )
+    with archive.open(members[0]) as file:
+      return up_to_limit(path, file)
 
 
 def brief(value: object, most: int = 200) -> str:

@@ -96,6 +96,7 @@ def image_folder(
       np.searchsorted(class_names, part.classes).astype(np.int32),
       class_names,
       group=codes if group else None,
+      group_names=tuple(group_names) if group else (),
       notes=tuple(f"{folder.name}/: {note}" for note in notes),
     )
 

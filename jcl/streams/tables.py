@@ -11,29 +11,58 @@ import zlib
 import numpy as np
 
 from jcl import base, wording
-from jcl.streams import files, labelling, splits
+from jcl.streams import delimited, files, labelling, splits
 
 _LEAST = 5  # rows of which the held-out share is a whole one
 
 
 def csv(
-  data_dir: Path, *, path: str, label: str | None = None
+  data_dir: Path,
+  *,
+  path: str,
+  label: str | int | None = None,
+  group: str | int | None = None,
+  index: str | int | bool | None = None,
+  header: bool | None = None,
+  sep: str | None = None,
+  decimal: str | None = None,
+  encoding: str | None = None,
+  na: Any = None,
+  missing: str = "refuse",
 ) -> tuple[base.Dataset, base.Dataset]:
-  """Any table with a header, rows in time order: features and one label.
+  """Any table, rows in time order: numeric features and one label.
 
   The last 20% of every tenth of the rows are the test set, so that every part
   of the time has held-out rows (of every five rows where there are fewer than
   fifty).
 
   Args:
-    path: of the file, plain or compressed, absolute or below `data_dir`.
+    data_dir: the folder that `path` is below.
+    path: of the file, plain or compressed (.gz, .bz2, .xz or .zip), absolute
+      or below `data_dir`.
     label: column of the class, the last one by default; every other column is
-      a numeric feature.
+      a numeric feature. Columns have the names of the header, or numbers from
+      0 without one.
+    group: column of the group: subject, device, month.
+    index: column of the rows' names or numbers, which is left out. By default
+      a first column without a name, as pandas and R write it; true takes the
+      first column, false none.
+    header: whether the first line names the columns.
+    sep: comma, semicolon, tab, pipe, space, or another character.
+    decimal: point or comma.
+    encoding: of the text, UTF-8 by default, or what a mark at the beginning
+      of the file tells.
+    na: texts that mean a missing value, beside an empty field, NA, NaN and
+      the like; false takes an empty field alone for one.
+    missing: "refuse" rows that lack values, or "drop" them.
   """
+  options = delimited.Options(
+    label, group, index, header, sep, decimal, encoding, na, missing
+  )
   return _table(
     Path(path).name.split(".")[0],
     data_dir / path,
-    label,
+    options,
     "wherever you found the table",
     "path= to the file, absolute or below --data_dir",
   )
@@ -50,69 +79,48 @@ def electricity(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
   return _table(
     "electricity",
     found or data_dir / "electricity" / "elec.csv.gz",
-    "class",
+    delimited.Options(label="class"),
     "Harries, 'Splice-2 comparative evaluation: electricity pricing', 1999",
     "--data_dir to the folder that holds electricity/",
   )
 
 
 def _table(
-  name: str, path: Path, label: str | None, published: str, remedy: str
+  name: str,
+  path: Path,
+  options: delimited.Options,
+  published: str,
+  remedy: str,
 ) -> tuple[base.Dataset, base.Dataset]:
-  import pandas as pd
-
   if not path.exists():
     raise files.missing(name, [path], published, remedy)
-  try:
-    frame = pd.read_csv(path)
-  except (ValueError, EOFError, OSError, zlib.error) as error:
-    raise files.damaged(path, error) from error
-  label = frame.columns[-1] if label is None else label
-  if label not in frame:
+  table = delimited.read(path, options)
+  if len(table.y) < _LEAST:
     raise ValueError(
-      f"{path} has no column {label!r}; write label= and one of "
-      f"{', '.join(frame.columns)}"
+      f"{path} has {len(table.y)} rows, too few to hold some out; it takes "
+      f"{_LEAST}"
     )
-  features = frame.drop(columns=label)
-  for column in features.select_dtypes(exclude=["number", "bool"]):
-    first = features[column].dropna().iloc[:1].tolist()
+  if len(table.class_names) == 1:
+    column = "the last column" if options.label is None else options.label
     raise ValueError(
-      f"{path}: column {column!r} is not numeric (it holds {first}); leave it "
-      "out of the file or encode it as numbers"
+      f"{path}: the label ({column}) is always {table.class_names[0]}; write "
+      "label= and the column of the class"
     )
-  if features.shape[1] == 0:
-    raise ValueError(f"{path} has no column beside the label {label!r}")
-  y, class_names = _encode(path, frame[label])
-  x = features.to_numpy(np.float32)
-  if len(y) < _LEAST:
-    raise ValueError(
-      f"{path} has {len(y)} rows, too few to hold some out; it takes {_LEAST}"
+  parts = min(10, len(table.y) // _LEAST)
+  held_out = splits.last(len(table.y), splits.TEST_SHARE, parts)
+
+  def dataset(rows: np.ndarray) -> base.Dataset:
+    return base.Dataset(
+      name,
+      table.x[rows],
+      table.y[rows],
+      table.class_names,
+      group=None if table.group is None else table.group[rows],
+      group_names=table.group_names,
+      notes=table.notes,
     )
-  held_out = splits.last(len(y), splits.TEST_SHARE, min(10, len(y) // _LEAST))
-  return (
-    base.Dataset(name, x[~held_out], y[~held_out], class_names),
-    base.Dataset(name, x[held_out], y[held_out], class_names),
-  )
 
-
-def _encode(path: Path, column) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Labels of any kind as integers, and their names in sorted order."""
-  import pandas as pd
-
-  if column.isna().any():
-    row = int(column.isna().to_numpy().argmax())
-    raise ValueError(f"{path}: the label is missing in row {row}")
-  if pd.api.types.is_float_dtype(column):
-    whole = column == column.round()
-    if not whole.all():
-      raise ValueError(
-        f"{path}: the label column {column.name!r} holds "
-        f"{column[~whole].iloc[0]}, which is no class; write label= and the "
-        "column of the class"
-      )
-    column = column.astype(np.int64)
-  codes, values = pd.factorize(column, sort=True)
-  return codes.astype(np.int32), tuple(str(value) for value in values)
+  return dataset(~held_out), dataset(held_out)
 
 
 # Keys of an archive: those of the training set and those of the test set.
@@ -196,7 +204,7 @@ def _archive(file: Path) -> dict[str, np.ndarray]:
   except _Held as error:
     raise ValueError(str(error)) from None
   except (*_ZIP_ERRORS, ValueError, MemoryError) as error:
-    raise files.damaged(file, error) from error
+    raise files.unreadable(file, error) from error
 
 
 _ZIP_ERRORS = (

@@ -114,6 +114,7 @@ def test_groups_are_a_level_above_the_classes(tmp_path):
   assert train.y.tolist() == [0, 1, 1] and train.group.tolist() == [0, 0, 1]
   assert train.x[np.arange(3)][:, 0, 0, 0].tolist() == [1, 2, 0]
   assert test.y.tolist() == [0] and test.group.tolist() == [2]
+  assert train.group_names == test.group_names == ("day", "night", "rain")
 
 
 def test_one_range_for_training_and_test_images(tmp_path):

@@ -1,0 +1,361 @@
+"""Tables of delimited text: features, labels and groups of every record.
+
+Errors name the line of the file, the column and the value as it stands there.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import io
+import itertools
+from pathlib import Path
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jcl.streams import dialects, files
+
+Column = str | int  # a name, or the number that names it
+
+_EXACT = 1 << 24  # whole numbers up to this are exact in float32
+_WORDS = {"true": 1.0, "false": 0.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How a table is to be read; None where that is recognised."""
+
+  label: Column | None = None  # the last column
+  group: Column | None = None  # no groups
+  index: Column | bool | None = None  # a first column without a name
+  header: bool | None = None
+  sep: str | None = None
+  decimal: str | None = None
+  encoding: str | None = None
+  na: Any = None  # texts that mean a missing value, beside the usual ones
+  missing: str = "refuse"  # or "drop"
+
+
+class Table(NamedTuple):
+  """`n` records in the order of the file."""
+
+  x: np.ndarray  # [n, f] float32
+  y: np.ndarray  # [n] int32
+  class_names: tuple[str, ...]
+  group: np.ndarray | None  # [n] int32
+  group_names: tuple[str, ...]  # by number, in sorted order
+  notes: tuple[str, ...]  # what was recognised or left out, a line each
+
+
+class _Source(NamedTuple):
+  """A table as it stands in its file."""
+
+  path: Path
+  data: bytes  # in UTF-8
+  dialect: dialects.Dialect
+
+  def cell(self, row: int, column: int) -> tuple[int, str]:
+    """The line and the text of a field of the record `row`."""
+    found = dialects.records(self.data, self.dialect.sep)
+    start = row + self.dialect.header
+    line, fields = next(itertools.islice(found, start, None))
+    return line, fields[column]
+
+  def error(self, row: int, column: int, reason: str) -> ValueError:
+    """An error about one field; `reason` follows "holds VALUE, ..."."""
+    line, text = self.cell(row, column)
+    return ValueError(
+      f"{self.path}: line {line}, column {self.dialect.names[column]!r} holds "
+      f"{files.brief(text, 60)!r}, {reason}"
+    )
+
+
+def read(path: Path, options: Options) -> Table:
+  """Reads a table, plain or compressed.
+
+  Raises:
+    ValueError: where it is damaged, is written in a way that is unsure, or
+      lacks values.
+  """
+  if options.missing not in ("refuse", "drop"):
+    raise ValueError(
+      f"missing={options.missing!r}: write missing=refuse or missing=drop"
+    )
+  data = dialects.to_utf8(path, files.content(path), options.encoding)
+  dialect = dialects.recognise(
+    path,
+    data,
+    sep=options.sep,
+    decimal=options.decimal,
+    header=options.header,
+  )
+  if not dialect.num_records:
+    raise ValueError(f"{path} has no rows below its header")
+  source = _Source(path, data, dialect)
+  frame = _parse(source, options.na)
+  notes = _dialect_notes(dialect)
+  dropped = _index(source, frame, options.index)
+  if dropped:
+    names = [dialect.names[j] or "without a name" for j in dropped]
+    notes.append(
+      f"the rows' names or numbers, column {files.listed(names)}, are left out "
+      "(index=false reads them)"
+    )
+  left = [j for j in frame.columns if j not in dropped]
+  label = (
+    left[-1] if options.label is None else _find(source, "label", options.label)
+  )
+  group = (
+    None if options.group is None else _find(source, "group", options.group)
+  )
+  if label in dropped or group in dropped or group == label:
+    raise ValueError(
+      f"{path}: label=, group= and index= must name different columns"
+    )
+  features = [j for j in left if j not in (label, group)]
+  if not features:
+    raise ValueError(
+      f"{path} has no column beside the label {dialect.names[label]!r}"
+    )
+  for j in features:
+    frame[j] = _numbers(source, frame[j])
+  used = [j for j in (*features, label, group) if j is not None]
+  kept = _present(source, frame[used], options.missing, notes)
+  y, class_names = _encode(source, frame[label], label, kept)
+  with np.errstate(over="ignore"):  # what overflows is an error below
+    x = frame[features].to_numpy(np.float32)
+  _check_range(source, x, features, kept)
+  notes += _feature_notes(source, frame, features)
+  codes, group_names = None, ()
+  if group is not None:
+    codes, group_names = _encode(source, frame[group], group, kept, "group")
+  return Table(x[kept], y, class_names, codes, group_names, tuple(notes))
+
+
+def _parse(source: _Source, na: Any) -> Any:
+  """The table as a frame whose columns are numbered."""
+  import pandas as pd
+
+  dialect = source.dialect
+  width = len(dialect.names)
+  try:
+    with np.errstate(all="ignore"):
+      frame = pd.read_csv(
+        io.BytesIO(source.data),
+        sep=dialect.sep,
+        decimal=dialect.decimal,
+        header=0 if dialect.header else None,
+        names=range(width + dialect.padded),
+        usecols=range(width),
+        index_col=False,
+        keep_default_na=na is not False,
+        na_values=_texts(na),
+        low_memory=False,
+      )
+  except (ValueError, OverflowError, MemoryError) as error:
+    raise files.unreadable(source.path, error) from error
+  if len(frame) != dialect.num_records:
+    raise files.unreadable(
+      source.path,
+      f"{dialect.num_records} records or {len(frame)}, as quotes are read",
+    )
+  return frame
+
+
+def _texts(na: Any) -> list[str]:
+  """Texts that mean a missing value, of an option that may be a list."""
+  if na is None or isinstance(na, bool):
+    return [""]
+  if isinstance(na, str) and na[:1] == "[" and na[-1:] == "]":
+    na = [text.strip() for text in na[1:-1].split(",")]
+  return ["", *map(str, na if isinstance(na, list | tuple) else [na])]
+
+
+def _index(
+  source: _Source, frame: Any, wanted: Column | bool | None
+) -> list[int]:
+  """Columns of the rows' names or numbers."""
+  import pandas as pd
+
+  if wanted is False:
+    return []
+  if wanted is True:
+    return [0]
+  if wanted is not None:
+    return [_find(source, "index", wanted)]
+  found = []
+  for j in frame.columns[:-2]:
+    if not re.fullmatch(r"(Unnamed: [\d.]+)?", source.dialect.names[j]):
+      break
+    numeric = pd.api.types.is_numeric_dtype(frame[j])
+    if numeric and not (
+      pd.api.types.is_integer_dtype(frame[j]) and frame[j].is_unique
+    ):
+      raise ValueError(
+        f"{source.path}: column {j} has no name and does not number the rows; "
+        "write index=true to leave it out or index=false to read it"
+      )
+    found.append(j)
+  return found
+
+
+def _find(source: _Source, option: str, wanted: Column) -> int:
+  """The column that is meant by a name, a number or its text."""
+  names = source.dialect.names
+  text = str(wanted).strip()
+  found = [j for j, name in enumerate(names) if name == text]
+  if not found and isinstance(wanted, bool):
+    found = [j for j, n in enumerate(names) if n.lower() == text.lower()]
+  if not found and isinstance(wanted, int | float):
+    found = [j for j, name in enumerate(names) if _value(name) == wanted]
+  if len(found) > 1:
+    raise ValueError(
+      f"{source.path} has {len(found)} columns that are called {text!r}; "
+      "rename one"
+    )
+  if not found:
+    raise ValueError(
+      f"{source.path} has no column {files.brief(text, 40)!r}; write {option}= "
+      f"and one of {files.listed(names, 20)}"
+    )
+  return found[0]
+
+
+def _value(name: str) -> float | None:
+  try:
+    return float(name)
+  except ValueError:
+    return None
+
+
+def _numbers(source: _Source, column: Any) -> Any:
+  """A column of numbers or truth values, or the error that shows another."""
+  import pandas as pd
+
+  kinds = pd.api.types
+  if kinds.is_numeric_dtype(column) or kinds.is_bool_dtype(column):
+    return column
+  texts = column.astype(object)
+  if source.dialect.decimal == ",":
+    texts = texts.map(lambda t: t.replace(",", "."), na_action="ignore")
+  texts = texts.map(lambda t: _WORDS.get(str(t).lower(), t), na_action="ignore")
+  numbers = pd.to_numeric(texts, errors="coerce")
+  wrong = (numbers.isna() & column.notna()).to_numpy()
+  if not wrong.any():
+    return numbers.astype(np.float64)
+  row = int(wrong.argmax())
+  if 2 * wrong.sum() > column.notna().sum():
+    line, text = source.cell(row, column.name)
+    name = source.dialect.names[column.name]
+    raise ValueError(
+      f"{source.path}: column {name!r} is not numeric (line {line} holds "
+      f"{files.brief(text, 60)!r}); leave it out of the file, encode it as "
+      f"numbers, or write label={name} if it is the class"
+    )
+  text = source.cell(row, column.name)[1].strip()
+  if re.fullmatch(r"[+-]?[\d.]*,\d+", text):
+    remedy = "write it without commas of thousands, or decimal=comma"
+  else:
+    remedy = f"mend it, or write na={text} if it means a missing value"
+  raise source.error(row, column.name, f"which is no number; {remedy}")
+
+
+def _present(
+  source: _Source, frame: Any, missing: str, notes: list[str]
+) -> np.ndarray:
+  """Marks the rows [n] that lack nothing, which all must unless dropped."""
+  lacking = frame.isna().to_numpy()
+  rows = lacking.any(axis=1)
+  if not rows.any():
+    return ~rows
+  row = int(rows.argmax())
+  column = min(frame.columns[lacking[row]])
+  count, examples = int(lacking.sum()), int(rows.sum())
+  if missing == "drop":
+    line, _ = source.cell(row, column)
+    notes.append(
+      f"{examples} of {len(rows)} rows are left out, as they lack values, the "
+      f"first in line {line}"
+    )
+    return ~rows
+  text = source.cell(row, column)[1].strip()
+  others = "" if count == 1 else f", the first of {count} in {examples} rows"
+  raise source.error(
+    row,
+    column,
+    f"which stands for a missing value{others}; fill it, or write missing=drop "
+    "to leave such rows out"
+    + (", na=false to read words" if text in dialects.MISSING else ""),
+  )
+
+
+def _encode(
+  source: _Source, column: Any, j: int, kept: np.ndarray, what: str = "label"
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Values of any kind as integers, and their names in sorted order."""
+  import pandas as pd
+
+  if pd.api.types.is_float_dtype(column):
+    values = column.to_numpy()
+    wrong = kept & ~((values == np.round(values)) & (np.abs(values) < 2.0**53))
+    if wrong.any():
+      raise source.error(
+        int(wrong.argmax()),
+        j,
+        "which is no class" if what == "label" else "which is no whole number",
+      )
+    column = column[kept].astype(np.int64)
+  else:
+    column = column[kept]
+  codes, values = pd.factorize(column, sort=True)
+  return codes.astype(np.int32), tuple(str(value) for value in values)
+
+
+def _check_range(
+  source: _Source, x: np.ndarray, features: Sequence[int], kept: np.ndarray
+) -> None:
+  wrong = ~np.isfinite(x) & kept[:, None]
+  if wrong.any():
+    row, column = divmod(int(wrong.argmax()), x.shape[1])
+    raise source.error(
+      row, features[column], "which is infinite in 32 bits; mend it"
+    )
+
+
+def _dialect_notes(dialect: dialects.Dialect) -> list[str]:
+  notes = []
+  if not dialect.header:
+    notes.append(
+      f"no header: columns are called 0 to {len(dialect.names) - 1} "
+      "(header=true takes the first line for one)"
+    )
+  if dialect.decimal == ",":
+    notes.append("numbers are read with a decimal comma")
+  return notes
+
+
+def _feature_notes(
+  source: _Source, frame: Any, features: Sequence[int]
+) -> list[str]:
+  notes = []
+  whole = [j for j in features if frame[j].dtype.kind in "iu"]
+  names = source.dialect.names
+  counters = [
+    names[j]
+    for j in whole
+    if len(frame) > 9 and (frame[j].diff()[1:] == 1).all()
+  ]
+  if counters:
+    notes.append(
+      f"features that count the rows: {files.listed(counters)} (index=NAME "
+      "leaves one out)"
+    )
+  large = [
+    names[j] for j in whole if abs(frame[j].astype(float)).max() > _EXACT
+  ]
+  if large:
+    notes.append(
+      f"whole numbers above {_EXACT:,} are rounded to 32 bits: "
+      f"{files.listed(large)}"
+    )
+  return notes

@@ -1,0 +1,297 @@
+"""How a table of delimited text is written: told, or recognised where safe.
+
+What cannot be told apart for sure is an error that names the option to give.
+"""
+
+from collections.abc import Iterator, Sequence
+import csv
+import io
+import itertools
+from pathlib import Path
+import re
+from typing import NamedTuple
+
+from jcl.streams import files
+
+SEPARATORS = {
+  "comma": ",",
+  "semicolon": ";",
+  "tab": "\t",
+  "\\t": "\t",
+  "pipe": "|",
+  "space": " ",
+}
+DECIMALS = {"point": ".", "comma": ","}
+# What stands for a missing value unless `na` says otherwise, as in pandas.
+MISSING = frozenset(
+  "#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,"
+  "NULL,NaN,None,n/a,nan,null".split(",")
+)
+_UNSURE = MISSING | {"", "?", "-", "--", ".", "*"}  # tells nothing of a header
+_SAMPLE = 1000  # records looked at
+_NUMBER = re.compile(
+  r"\s*[+-]?(?:(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?|inf|infinity|nan)\s*"
+  r"|\s*(?:true|false)\s*",
+  re.I,
+)
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")
+_BOMS = (
+  (b"\xef\xbb\xbf", "utf-8-sig"),
+  (b"\xff\xfe\0\0", "utf-32"),
+  (b"\0\0\xfe\xff", "utf-32"),
+  (b"\xff\xfe", "utf-16"),
+  (b"\xfe\xff", "utf-16"),
+)
+
+Record = tuple[int, list[str]]  # line on which it begins, from 1; its fields
+
+
+class Dialect(NamedTuple):
+  """How a table is written."""
+
+  sep: str
+  decimal: str
+  header: bool
+  names: tuple[str, ...]  # of the columns; numbers from 0 without a header
+  padded: bool  # every record ends in a separator that ends no field
+  num_records: int  # without the header
+
+
+def to_utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
+  """Text in UTF-8 without a mark at its beginning.
+
+  Args:
+    path: for messages.
+    content: the bytes of the file.
+    encoding: that it is in; None for UTF-8, or what a mark at the beginning
+      tells.
+
+  Raises:
+    ValueError: where the bytes are no text in that encoding; it names a line.
+  """
+  marked = next((name for mark, name in _BOMS if content.startswith(mark)), "")
+  given = str(encoding) if encoding is not None else marked or "utf-8"
+  try:
+    b"".decode(given)
+    text = content.decode(given)
+  except UnicodeDecodeError as error:
+    line = content.count(b"\n", 0, error.start) + 1
+    found = content[max(0, error.start - 8) : error.end + 8]
+    raise ValueError(
+      f"{path}: line {line} is not in the encoding {given} (it holds {found!r})"
+      "; write encoding=latin-1, encoding=utf-16 or the one it is in"
+    ) from error
+  except (LookupError, ValueError) as error:
+    raise ValueError(
+      f"encoding={files.brief(given, 40)} is not known; write encoding=utf-8, "
+      "encoding=latin-1 or another that Python knows"
+    ) from error
+  text = text.removeprefix("\ufeff")
+  if "\0" in text:
+    line = text.count("\n", 0, text.index("\0")) + 1
+    raise ValueError(
+      f"{path}: line {line} holds a NUL character, so this is no table of text,"
+      " or one in another encoding, such as encoding=utf-16"
+    )
+  return text.encode("utf-8", "replace")
+
+
+def records(data: bytes, sep: str) -> Iterator[Record]:
+  """The records of a table in UTF-8 that are not blank, with their lines."""
+  with io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="") as text:
+    reader = csv.reader(text, delimiter=sep)
+    line = 1
+    for fields in reader:
+      if len(fields) > 1 or (fields and fields[0].strip()):
+        yield line, fields
+      line = reader.line_num + 1
+
+
+def recognise(
+  path: Path,
+  data: bytes,
+  *,
+  sep: str | None,
+  decimal: str | None,
+  header: bool | None,
+) -> Dialect:
+  """How the table `data` in UTF-8 is written; what is not None is given.
+
+  Raises:
+    ValueError: where records differ in length or a choice is unsure; it names
+      the line and the option.
+  """
+  if header not in (None, True, False):
+    raise ValueError(f"header={header!r}: write header=true or header=false")
+  if not data.strip():
+    raise ValueError(f"{path} is empty")
+  try:
+    sep = _separator(path, data, sep)
+    first, *sample = itertools.islice(records(data, sep), _SAMPLE)
+    num_records, width, padded = _shape(path, data, sep)
+  except csv.Error as error:
+    raise files.unreadable(path, error) from error
+  first_fields = first[1]
+  if padded and len(first_fields) > width:
+    first_fields = first_fields[:width]
+  rows = [fields[:width] for _, fields in sample]
+  point = _decimal(path, sep, decimal, [first_fields, *rows])
+  if len(first_fields) == width - 1 and rows:
+    # As R writes them: the column of the rows' names has none itself.
+    first_fields, header = ["", *first_fields], True
+  if header is None:
+    header = _has_header(first_fields, rows)
+  if header is None:
+    raise ValueError(
+      f"{path}: line {first[0]} ({files.listed(first_fields, 5)}) may be a "
+      "header or an example; write header=true or header=false"
+    )
+  names = first_fields if header else map(str, range(width))
+  return Dialect(
+    sep,
+    point,
+    header,
+    tuple(name.strip() for name in names),
+    padded,
+    num_records - header,
+  )
+
+
+def _shape(path: Path, data: bytes, sep: str) -> tuple[int, int, bool]:
+  """Records in all, their fields, and whether separators trail."""
+  total, width, first, padded = 0, 0, 0, True
+  for line, fields in records(data, sep):
+    total += 1
+    if total == 1:
+      first, width = len(fields), len(fields)
+      first_padded = not fields[-1].strip()
+      continue
+    if total == 2 and abs(len(fields) - first) == 1:
+      width = len(fields)  # a header without a name for the rows' names
+    if len(fields) != width:
+      raise ValueError(
+        f"{path}: line {line} has {len(fields)} fields, the lines before "
+        f"{width} (separated by {_spelt(sep)}); mend the line, or write sep="
+      )
+    padded = padded and not fields[-1].strip()
+  if total == 1:
+    return total, width, False
+  if first == width + 1 and first_padded:  # only the header is padded
+    return total, width, True
+  if first > width:
+    raise ValueError(
+      f"{path}: the first line has {first} fields, the others {width} "
+      f"(separated by {_spelt(sep)}); mend it, or write sep="
+    )
+  padded = padded and (first < width or first_padded)
+  return total, width - padded, padded
+
+
+def _separator(path: Path, data: bytes, given: str | None) -> str:
+  if given is not None:
+    sep = SEPARATORS.get(str(given), str(given))
+    if len(sep) != 1 or sep in '"\r\n':
+      raise ValueError(
+        f"sep={files.brief(given, 40)!r}: write one character, or comma, "
+        "semicolon, tab, pipe or space"
+      )
+    return sep
+  scores, widest = {}, (1, ",")
+  for sep in dict.fromkeys(SEPARATORS.values()):
+    sample = [f for _, f in itertools.islice(records(data, sep), _SAMPLE)]
+    widths = {len(fields) for fields in sample[1:]} or {len(sample[0])}
+    widest = max(widest, (max(widths), sep), key=lambda pair: pair[0])
+    width = widths.pop()
+    if widths or width < 2 or abs(width - len(sample[0])) > 1:
+      continue
+    fields = [f for row in sample[1:] or sample for f in row if f.strip()]
+    scores[sep] = sum(map(_is_number, fields)) / max(len(fields), 1)
+  if not scores:
+    if widest[0] == 1:
+      raise ValueError(
+        f"{path} has no column beside the label, or is not separated by comma, "
+        "semicolon, tab, pipe or space; write sep= and the character"
+      )
+    return widest[1]  # whose line of another length is an error
+  best = max(scores.values())
+  found = [sep for sep, score in scores.items() if score == best]
+  if len(found) > 1:
+    raise ValueError(
+      f"{path} may be separated by {' or '.join(map(_spelt, found))}; write "
+      "sep= and which"
+    )
+  return found[0]
+
+
+def _spelt(sep: str) -> str:
+  return next((name for name, s in SEPARATORS.items() if s == sep), repr(sep))
+
+
+def _is_number(field: str) -> bool:
+  return _NUMBER.fullmatch(field) is not None
+
+
+def _decimal(
+  path: Path, sep: str, given: str | None, rows: Sequence[Sequence[str]]
+) -> str:
+  if given is not None:
+    decimal = DECIMALS.get(str(given), str(given))
+    if decimal not in DECIMALS.values():
+      raise ValueError(
+        f"decimal={files.brief(given, 40)!r}: write decimal=point or "
+        "decimal=comma"
+      )
+    return decimal
+  numbers = [f for row in rows for f in row if _is_number(f)]
+  commas = [field for field in numbers if "," in field]
+  if sep == "," or not commas or any("." in field for field in numbers):
+    return "."
+  if all(map(_THOUSANDS.fullmatch, commas)):
+    raise ValueError(
+      f"{path}: {commas[0].strip()!r} may have a decimal comma or be in "
+      "thousands; write decimal=comma, or take the commas of thousands out"
+    )
+  return ","
+
+
+def _has_header(
+  first: Sequence[str], rows: Sequence[Sequence[str]]
+) -> bool | None:
+  """Whether the first record names columns; None where that is unsure."""
+  if not rows:
+    return not any(map(_is_number, first))
+  columns = [[f.strip() for f in column] for column in zip(*rows, strict=True)]
+  tells = [f.strip() not in _UNSURE for f in first]
+  number = [_is_number(f) for f in first]
+  numeric = [
+    2 * sum(map(_is_number, c)) >= max(1, sum(f not in _UNSURE for f in c))
+    for c in columns
+  ]
+  kinds = list(zip(tells, number, numeric, strict=True))
+  if any(told and not n and numbers for told, n, numbers in kinds):
+    return True  # words above numbers
+  values = [f.strip() for f, n in zip(first, number, strict=True) if n]
+  counted = _counts(values)
+  words = [j for j, (told, n, _) in enumerate(kinds) if told and not n]
+  if words:  # only above words
+    if not values or counted:
+      return True
+    recurs = any(first[j].strip() in columns[j] for j in words)
+    return False if recurs else None
+  if not counted:
+    return False
+  if not first[0].strip() and len(values) == len(first) - 1:
+    return True if _counts(columns[0]) else None
+  # Numbers 0, 1, 2 ... as pandas names columns, or an example of these?
+  if any(all(re.search("[.,e]", f) for f in c) for c in columns):
+    return True
+  return None
+
+
+def _counts(values: Sequence[str]) -> bool:
+  """Whether the texts are 0, 1, 2 ... or 1, 2, 3 ..."""
+  wanted = range(len(values))
+  return len(values) > 0 and list(values) in (
+    [str(i) for i in wanted],
+    [str(i + 1) for i in wanted],
+  )

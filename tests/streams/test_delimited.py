@@ -1,0 +1,318 @@
+import bz2
+import gzip
+import lzma
+import zipfile
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pandas as pd
+import pytest
+
+from jcl.streams import delimited, files
+
+
+def read(tmp_path, text, name="t.csv", **options):
+  path = tmp_path / name
+  path.write_bytes(text.encode() if isinstance(text, str) else text)
+  return delimited.read(path, delimited.Options(**options))
+
+
+def complaint(tmp_path, text, **options):
+  with pytest.raises(ValueError) as caught:
+    read(tmp_path, text, **options)
+  message = str(caught.value)
+  assert len(message) < 400 and message.count("\n") < 5
+  assert "fetch" not in message and str(tmp_path) in message
+  return message
+
+
+@pytest.fixture
+def frame():
+  rng = np.random.default_rng(0)
+  y = rng.integers(0, 4, 60)
+  x = (rng.normal(size=(60, 3)) + y[:, None]).round(3)
+  return pd.DataFrame(x, columns=list("xyz")).assign(label=y)
+
+
+@pytest.mark.parametrize(
+  "written",
+  [
+    {},
+    {"sep": ";"},
+    {"sep": ";", "decimal": ","},
+    {"sep": "\t"},
+    {"sep": "\t", "decimal": ","},
+    {"sep": "|"},
+    {"sep": " "},
+    {"index": True},
+    {"header": False},
+    {"header": False, "sep": ";", "decimal": ","},
+    {"encoding": "utf-8-sig"},
+    {"encoding": "utf-16"},
+    {"quoting": 1},
+    {"lineterminator": "\r\n"},
+    {"lineterminator": "\r"},
+    {"index": True, "sep": ";", "decimal": ","},
+  ],
+)
+def test_dialects_are_recognised(tmp_path, frame, written):
+  frame.to_csv(tmp_path / "t.csv", **{"index": False, **written})
+  table = delimited.read(tmp_path / "t.csv", delimited.Options())
+  np.testing.assert_array_equal(
+    table.x, frame[list("xyz")].to_numpy(np.float32)
+  )
+  assert table.y.tolist() == frame["label"].tolist()
+  assert table.class_names == ("0", "1", "2", "3")
+
+
+def test_what_was_recognised_is_told(tmp_path, frame):
+  def notes(**written):
+    frame.to_csv(tmp_path / "t.csv", **written)
+    return delimited.read(tmp_path / "t.csv", delimited.Options()).notes
+
+  assert (
+    "column without a name, are left out (index=false reads them)" in notes()[0]
+  )
+  assert "columns are called 0 to 3" in notes(index=False, header=False)[0]
+  assert "decimal comma" in notes(index=False, sep=";", decimal=",")[0]
+  assert notes(index=False) == ()
+
+
+def test_a_shuffled_index_is_recognised_and_another_is_told(tmp_path, frame):
+  frame.sample(frac=1, random_state=0).to_csv(tmp_path / "t.csv")
+  table = delimited.read(tmp_path / "t.csv", delimited.Options())
+  assert table.x.shape == (60, 3)
+  message = complaint(tmp_path, ",x,label\n5,1,0\n5,2,1\n3,4,0\n")
+  assert "index=true" in message and "index=false" in message
+  table = read(tmp_path, ",x,label\n5,1,0\n5,2,1\n3,4,0\n", index=False)
+  assert table.x.shape == (3, 2)
+
+
+def test_an_index_by_name_and_names_of_rows(tmp_path):
+  text = "id,x,label\nb,1,0\na,2,1\n"
+  assert read(tmp_path, text, index="id").x.tolist() == [[1], [2]]
+  assert read(tmp_path, text, index=True).x.tolist() == [[1], [2]]
+  written_by_r = "x,label\nMazda,1,0\nFiat,2,1\n"
+  table = read(tmp_path, written_by_r)
+  assert table.x.tolist() == [[1], [2]] and "index=false" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "x,label,\n1,0,\n2,1,\n",
+    "x,label,\n1,0\n2,1\n",
+    "x,label\n1,0,\n2,1,\n",
+  ],
+)
+def test_separators_at_the_ends_of_lines(tmp_path, text):
+  table = read(tmp_path, text)
+  assert table.x.tolist() == [[1], [2]] and table.y.tolist() == [0, 1]
+
+
+def test_no_example_is_taken_for_a_header(tmp_path):
+  iris = "5.1,3.5,setosa\n4.9,3.0,setosa\n7.0,3.2,versicolor\n"
+  table = read(tmp_path, iris)
+  assert len(table.x) == 3 and table.class_names == ("setosa", "versicolor")
+  message = complaint(tmp_path, iris.replace("5.1,3.5,setosa", "5.1,3.5,odd"))
+  assert "line 1 (5.1, 3.5, odd)" in message and "header=false" in message
+  assert len(read(tmp_path, "?,2,0\n3,4,1\n", missing="drop", na="?").x) == 1
+  message = complaint(tmp_path, "0,1,2\n3,4,5\n6,7,8\n")
+  assert "header=true" in message
+  assert len(read(tmp_path, "0,1,2\n3,4,5\n6,7,8\n", header=False).x) == 3
+  assert len(read(tmp_path, "0,1,2\n3,4,5\n6,7,8\n", header=True).x) == 2
+
+
+def test_columns_that_numbers_name(tmp_path):
+  text = "0,1,2\n0.5,1.5,7\n2.5,3.5,8\n"
+  for label in (2, "2", 2.0):
+    table = read(tmp_path, text, label=label)
+    assert table.x.tolist() == [[0.5, 1.5], [2.5, 3.5]]
+  assert read(tmp_path, text, label=2, header=False).x.shape == (3, 2)
+  message = complaint(tmp_path, text, label=3)
+  assert "no column '3'; write label= and one of 0, 1, 2" in message
+  text = "a,true\n1,0\n2,1\n"
+  assert read(tmp_path, text, label=True).x.tolist() == [[1], [2]]
+
+
+def test_columns_of_one_name(tmp_path):
+  table = read(tmp_path, "a,a,label\n1,2,0\n3,4,1\n")
+  assert table.x.tolist() == [[1, 2], [3, 4]]
+  message = complaint(tmp_path, "a,a,label\n1,2,0\n3,4,1\n", label="a")
+  assert "2 columns that are called 'a'" in message
+
+
+def test_groups(tmp_path):
+  text = "who,x,label\nbo,1,0\nal,2,1\nbo,3,1\n"
+  table = read(tmp_path, text, group="who")
+  assert table.group.tolist() == [1, 0, 1] and table.x.shape == (3, 1)
+  assert table.group_names == ("al", "bo")
+  assert "different columns" in complaint(tmp_path, text, group="label")
+  message = complaint(tmp_path, text.replace("al", ""), group="who")
+  assert "line 3, column 'who' holds ''" in message
+
+
+@pytest.mark.parametrize("word", ["", "NA", "nan", "null"])
+def test_missing_values_are_shown_where_they_are(tmp_path, word):
+  text = (
+    'temp,"hum\nidity",label\n1,2,a\n\n3,4,"b\nc"\n' + f"5,{word},a\n6,,a\n"
+  )
+  message = complaint(tmp_path, text)
+  assert f"line 7, column 'hum\\nidity' holds {word!r}, which stands" in message
+  assert "the first of 2 in 2 rows" in message
+  table = read(tmp_path, text, missing="drop")
+  assert table.x.tolist() == [[1, 2], [3, 4]] and table.y.tolist() == [0, 1]
+  assert (
+    "2 of 4 rows are left out, as they lack values, the first in line 7"
+    in (table.notes[-1])
+  )
+
+
+def test_other_words_for_missing_values(tmp_path):
+  text = "temp,hum,label\n1,2,0\n3,?,1\n5,6,0\n7,8,1\n"
+  message = complaint(tmp_path, text)
+  assert "line 3, column 'hum' holds '?', which is no number" in message
+  assert "na=?" in message
+  for na in ("?", ["?", "-"], "[?, -]"):
+    message = complaint(tmp_path, text, na=na)
+    assert "line 3, column 'hum' holds '?', which stands for a miss" in message
+    assert len(read(tmp_path, text, na=na, missing="drop").x) == 3
+  text = text.replace("?", "-999")
+  assert "'-999'" in complaint(tmp_path, text, na=-999)
+
+
+def test_classes_may_be_called_none(tmp_path):
+  text = "x,label\n1,None\n2,walk\n"
+  assert "na=false" in complaint(tmp_path, text)
+  assert read(tmp_path, text, na=False).class_names == ("None", "walk")
+
+
+@pytest.mark.parametrize(
+  "column, value",
+  [("date", "2020-01-01"), ("size", '"1,234"'), ("text", "word")],
+)
+def test_values_that_are_no_numbers_are_shown(tmp_path, column, value):
+  text = f"{column},x,label\n1,2,0\n3,4,1\n{value},5,1\n"
+  shown = value.replace('"', "'") if '"' in value else repr(value)
+  message = complaint(tmp_path, text)
+  assert f"line 4, column {column!r} holds {shown}, which is no numb" in message
+
+
+def test_truth_values_and_huge_numbers(tmp_path):
+  text = "a,b,label\nTrue,123456789012345678901234567890,0\nFalse,2,1\n"
+  table = read(tmp_path, text)
+  assert table.x.tolist() == [
+    [1, np.float32(123456789012345678901234567890)],
+    [0, 2],
+  ]
+  message = complaint(tmp_path, text.replace("False", ""))
+  assert "line 3, column 'a' holds '', which stands for a miss" in message
+  text = "time,label\n1700000000,0\n1700000001,1\n"
+  assert "above 16,777,216 are rounded" in read(tmp_path, text).notes[-1]
+  message = complaint(tmp_path, "x,label\n1,0\n1e39,1\n")
+  assert "line 3, column 'x' holds '1e39', which is infinite" in message
+  assert "'inf'" in complaint(tmp_path, "x,label\n1,0\ninf,1\n")
+
+
+def test_features_that_count_the_rows_are_told(tmp_path):
+  rows = "".join(f"{i},{i % 3},{i % 2}\n" for i in range(20))
+  table = read(tmp_path, "id,x,label\n" + rows)
+  assert table.x.shape == (20, 2) and "count the rows: id" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+  "text, message",
+  [
+    ("", "is empty"),
+    (" \n\n", "is empty"),
+    ("a,b,label\n", "no rows below its header"),
+    ("label\n1\n2\n", "no column beside the label"),
+    ("a,b\n1,2\n1,2,3,4\n", "line 3 has 4 fields, the lines before 2"),
+    ("a,b\n1,2\n\n1\n3,4\n", "line 4 has 1 fields, the lines before 2"),
+    ("a,b\n1,2\x00\n", "line 2 holds a NUL"),
+    ("x;label\n1,234;0\n5,678;1\n", "decimal=comma"),
+  ],
+)
+def test_tables_that_cannot_be_read(tmp_path, text, message):
+  assert message in complaint(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+  "option",
+  [
+    {"sep": "=="},
+    {"decimal": "x"},
+    {"header": "maybe"},
+    {"encoding": "klingon"},
+    {"encoding": "zip"},
+    {"missing": "guess"},
+  ],
+)
+def test_options_of_a_wrong_kind(tmp_path, option):
+  with pytest.raises(ValueError, match=f"{next(iter(option))}="):
+    read(tmp_path, "x,label\n1,0\n2,1\n", **option)
+
+
+def test_other_encodings_are_told_and_read(tmp_path):
+  text = "x,label\n1,b\n2,\u00fcber\n".encode("latin-1")
+  message = complaint(tmp_path, text)
+  assert "line 3 is not in the encoding utf-8" in message
+  assert "encoding=latin-1" in message
+  names = read(tmp_path, text, encoding="latin-1").class_names
+  assert names == ("b", "\u00fcber")
+
+
+def test_compressed_tables(tmp_path):
+  text = b"x,label\n1,0\n2,1\n"
+  for name, pack in (
+    ("t.csv.gz", gzip.compress),
+    ("t.csv.bz2", bz2.compress),
+    ("t.csv.xz", lzma.compress),
+  ):
+    assert read(tmp_path, pack(text), name).x.tolist() == [[1], [2]]
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+      read(tmp_path, pack(text)[:-9], name)
+  with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+    archive.writestr("t.csv", text)
+  options = delimited.Options()
+  assert delimited.read(tmp_path / "t.zip", options).y.tolist() == [0, 1]
+  with zipfile.ZipFile(tmp_path / "t.zip", "a") as archive:
+    archive.writestr("u.csv", text)
+  with pytest.raises(ValueError, match="2 files .t.csv, u.csv."):
+    delimited.read(tmp_path / "t.zip", options)
+  with pytest.raises(ValueError, match="is a folder"):
+    delimited.read(tmp_path, options)
+
+
+def test_content_above_the_limit_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, "MOST_BYTES", 1000)
+  with pytest.raises(ValueError, match="t.csv.gz would decode to"):
+    read(tmp_path, gzip.compress(b"1,0\n" * 999), "t.csv.gz")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+  values=st.lists(
+    st.tuples(st.floats(-99, 99, width=32), st.integers(0, 3)),
+    min_size=2,
+    max_size=8,
+  ),
+  sep=st.sampled_from(",;\t|"),
+  header=st.booleans(),
+  index=st.booleans(),
+)
+def test_no_value_is_lost_or_changed(
+  tmp_path_factory, values, sep, header, index
+):
+  path = tmp_path_factory.mktemp("t") / "t.csv"
+  frame = pd.DataFrame(values, columns=["x", "label"])
+  frame.to_csv(path, sep=sep, header=header, index=index and header)
+  try:
+    table = delimited.read(path, delimited.Options())
+  except ValueError as error:
+    assert "write " in str(error)
+    return
+  assert table.x.tolist() == [[np.float32(x)] for x, _ in values]
+  names = [table.class_names[i] for i in table.y]
+  assert names == [str(y) for _, y in values]
