@@ -126,10 +126,11 @@ def read(path: Path, options: Options) -> Table:
     x = frame[features].to_numpy(np.float32)
   _check_range(source, x, features, kept)
   notes += _feature_notes(source, frame, features)
-  codes, group_names = None, ()
-  if group is not None:
-    codes, group_names = _encode(source, frame[group], group, kept, "group")
-  return Table(x[kept], y, class_names, codes, group_names, tuple(notes))
+  table = Table(x[kept], y, class_names, None, (), tuple(notes))
+  if group is None:
+    return table
+  codes, names = _encode(source, frame[group], group, kept, "group")
+  return table._replace(group=codes, group_names=names)
 
 
 def _parse(source: _Source, na: Any) -> Any:
