@@ -129,8 +129,8 @@ def read(path: Path, options: Options) -> Table:
   table = Table(x[kept], y, class_names, None, (), tuple(notes))
   if group is None:
     return table
-  codes, names = _encode(source, frame[group], group, kept, "group")
-  return table._replace(group=codes, group_names=names)
+  codes, values = _encode(source, frame[group], group, kept, "group")
+  return table._replace(group=codes, group_names=values)
 
 
 def _parse(source: _Source, na: Any) -> Any:
