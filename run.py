@@ -432,10 +432,9 @@ def _seeds() -> list[int]:
 def _source():
   from jcl.streams import sources
 
-  name, options = spec.parse(_DATA.value)
-  if _DOWNLOAD.value:
-    options["download"] = True
-  return sources.load(name, _DATA_DIR.value, **options)
+  name, options = spec.read(_DATA.value)
+  download = {"download": True} if _DOWNLOAD.value else {}
+  return sources.load(name, _DATA_DIR.value, **{**options, **download})
 
 
 def _print_notes(notes) -> None:
@@ -449,8 +448,8 @@ def _print_notes(notes) -> None:
 def _stream(source, seed: int):
   from jcl.streams import scenarios
 
-  name, options = spec.parse(_STREAM.value)
-  return scenarios.build(name, source, seed=seed, **options)
+  name, options = spec.read(_STREAM.value)
+  return scenarios.build(name, source, **{"seed": seed, **options})
 
 
 def _split(source):
@@ -490,9 +489,7 @@ def _build(shape):
   """Returns what makes the model for inputs of this shape."""
   from jcl.networks import catalogue
 
-  model, options = spec.parse(_MODEL.value)
-  if model == "auto":
-    model = catalogue.suggest(shape)
+  model, options = catalogue.read(_MODEL.value, shape)
   return functools.partial(catalogue.build, model, **options)
 
 

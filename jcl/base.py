@@ -16,6 +16,8 @@ import jax
 import numpy as np
 import optax
 
+from jcl import kinds
+
 Array = jax.Array | np.ndarray
 Key = jax.Array
 # A nested dict of arrays whose top-level keys are the network's units.
@@ -355,13 +357,15 @@ class Controller(NamedTuple):
 class Training:
   """Hyper-parameters of the updates; None leaves the choice to the run."""
 
-  learning_rate: float | None = None
-  batch_size: int | None = None
-  epochs: int | None = None
+  learning_rate: kinds.Positive | None = None
+  batch_size: kinds.Count | None = None
+  epochs: kinds.Count | None = None
   optimizer: Literal["sgd", "adam", "adamw"] | None = None
-  momentum: float | None = None
-  weight_decay: float | None = None
-  clip: float | None = None  # bound on each gradient entry's magnitude
+  momentum: kinds.ShareBelowOne | None = None
+  weight_decay: kinds.NonNegative | None = None
+  clip: kinds.NonNegative | None = (
+    None  # bound on each gradient entry's magnitude
+  )
   # Outputs in play: "seen" masks classes that have not arrived, "all" none.
   head: Literal["seen", "all"] | None = None
   # Normalisers of trained units: "batch" uses and updates batch statistics,

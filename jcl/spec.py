@@ -1,21 +1,19 @@
 """The one notation for choices with options: `name:key=value,key=value`."""
 
-import ast
 from collections.abc import Callable, Iterable, Mapping
 import difflib
+import functools
 import inspect
-import re
-from typing import Any
+import textwrap
+import typing
+from typing import Any, ParamSpec, TypeVar
 
-_BYTES = {
-  "B": 1,
-  "KB": 10**3,
-  "MB": 10**6,
-  "GB": 10**9,
-  "KIB": 2**10,
-  "MIB": 2**20,
-  "GIB": 2**30,
-}
+from jcl import kinds
+
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
+
+parse_size = kinds.parse_size
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -28,19 +26,31 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
   Raises:
     ValueError: where an option has no "=" or appears twice.
   """
+  name, options = read(text)
+  return name, {key: kinds.literal(value) for key, value in options.items()}
+
+
+def read(text: str) -> tuple[str, dict[str, kinds.Text]]:
+  """Returns what `parse` does, values as they are written.
+
+  `call` and `check` read them as the function annotates its options, so that a
+  path or a name may look like a number.
+  """
   name, _, rest = text.strip().partition(":")
-  options: dict[str, Any] = {}
+  options: dict[str, kinds.Text] = {}
   for part in _split(rest):
     key, equals, value = part.partition("=")
     key = key.strip()
     if not equals or not key:
       raise ValueError(
-        f"{text!r}: option {part!r} should read key=value, as in "
-        "name:key=value,other=value"
+        f"{kinds.shown(text)}: option {kinds.shown(part)} should read "
+        "key=value, as in name:key=value,other=value"
       )
     if key in options:
-      raise ValueError(f"{text!r}: option {key!r} is given twice")
-    options[key] = _value(value.strip())
+      raise ValueError(
+        f"{kinds.shown(text)}: option {kinds.shown(key)} is given twice"
+      )
+    options[key] = kinds.Text(value.strip())
   return name.strip(), options
 
 
@@ -60,30 +70,6 @@ def _split(text: str) -> list[str]:
   return [part for part in parts if part.strip()]
 
 
-def _value(text: str) -> Any:
-  if text in ("true", "false"):
-    return text == "true"
-  try:
-    return ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    return text
-
-
-def parse_size(text: str) -> int:
-  """Returns the bytes of a size such as "2MB" (10**6) or "512KiB" (2**10).
-
-  Raises:
-    ValueError: where the text is no number, or its unit is missing or unknown.
-  """
-  match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?i?B)", text.strip(), re.I)
-  if match is None or match[2].upper() not in _BYTES:
-    raise ValueError(
-      f"{text!r} is no size in bytes: write a number and one of B, kB, MB, "
-      'GB, KiB, MiB, GiB, such as "2MB" or "512KiB"'
-    )
-  return int(float(match[1]) * _BYTES[match[2].upper()])
-
-
 def call(
   kind: str,
   choices: Mapping[str, Callable[..., Any]],
@@ -92,17 +78,16 @@ def call(
   *args: Any,
   **options: Any,
 ) -> Any:
-  """Returns `choices[name](*args, **options)`, after a look at the names.
+  """Returns `choices[name](*args, **options)`, after a look at the options.
 
   Options are the keyword-only parameters of the function.
 
   Raises:
-    ValueError: where the name or an option is unknown, or a required option
-      is missing; the message lists the choices, and the closest.
+    ValueError: where the name or an option is unknown, a required option is
+      missing, or a value is not what the function's annotation takes.
   """
   function = choose(kind, choices, name)
-  check(kind, name, function, options)
-  return function(*args, **options)
+  return function(*args, **check(kind, name, function, options))
 
 
 def choose(
@@ -110,7 +95,9 @@ def choose(
 ) -> Callable[..., Any]:
   """Returns the choice called `name`; see `call`."""
   if name not in choices:
-    raise ValueError(f"no {kind} is called {name!r}{_hint(name, choices)}")
+    raise ValueError(
+      f"no {kind} is called {kinds.shown(name)}{_hint(name, choices)}"
+    )
   return choices[name]
 
 
@@ -119,19 +106,87 @@ def check(
   name: str,
   function: Callable[..., Any],
   options: Mapping[str, Any],
-  also: Iterable[str] = (),
-) -> None:
-  """Checks options against a function's, and those in `also`; see `call`."""
-  accepted = keywords(function)
-  known = [*accepted, *also]
+  also: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """Returns options as a function takes them; see `call`.
+
+  Args:
+    kind: of choice, for messages.
+    name: of the choice.
+    function: whose keyword-only parameters the options are.
+    options: as given, in text (`read`) or in Python values.
+    also: annotations of further options, by name.
+  """
+  accepted, hints = keywords(function), {**_hints(function), **(also or {})}
+  known = [*accepted, *(also or {})]
   for option in options:
     if option not in known:
       raise ValueError(
-        f"{kind} {name!r} has no option {option!r}{_hint(option, known)}"
+        f"{kind} {name!r} has no option {kinds.shown(option)}"
+        f"{_hint(option, known)}"
       )
+  found = {
+    option: value(
+      f"{kind} {name!r}: {option}", given, hints.get(option, Any), accepted
+    )
+    for option, given in options.items()
+  }
   for option, default in accepted.items():
     if default is inspect.Parameter.empty and option not in options:
       raise ValueError(f"{kind} {name!r} needs the option {option}=...")
+  return found
+
+
+def value(
+  title: str, given: Any, hint: Any, defaults: Mapping[str, Any] | None = None
+) -> Any:
+  """Returns a value as the annotation `hint` has it.
+
+  Args:
+    title: of the value in a message; its last word is the option's name.
+    given: the value, in text (`kinds.Text`) or as Python has it.
+    hint: the annotation; see `kinds.read`.
+    defaults: by the option's name, for an example.
+
+  Raises:
+    ValueError: where it is of another kind; the message says what to give.
+  """
+  try:
+    return kinds.read(given, hint)
+  except kinds.Unfit as unfit:
+    option = title.split()[-1]
+    reason = f" ({unfit})" if str(unfit) else ""
+    example = _example((defaults or {}).get(option), hint)
+    raise ValueError(
+      f"{title}={kinds.shown(given)}: give {kinds.words(hint)}{reason}"
+      + (f", such as {option}={example}" if example else "")
+    ) from None
+
+
+def checked(kind: str) -> Callable[..., Any]:
+  """Returns a decorator that checks options as `call` does, at every call."""
+
+  def decorate(function: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    @functools.wraps(function)
+    def checking(*args: _Given.args, **given: _Given.kwargs) -> _Made:
+      own = inspect.signature(function).parameters
+      options = {
+        key: value
+        for key, value in given.items()
+        if key not in own or own[key].kind is inspect.Parameter.KEYWORD_ONLY
+      }
+      name = function.__name__
+      found = check(kind, name, function, options)
+      return function(*args, **{**given, **found})
+
+    return checking
+
+  return decorate
+
+
+def fields(kind: type) -> dict[str, Any]:
+  """Returns the annotations of a dataclass's fields."""
+  return typing.get_type_hints(kind, include_extras=True)
 
 
 def keywords(function: Callable[..., Any]) -> dict[str, Any]:
@@ -156,7 +211,30 @@ def describe(choices: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
   return lines
 
 
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+  plain = inspect.unwrap(function)
+  if not getattr(plain, "__annotations__", None):
+    return {}
+  return typing.get_type_hints(plain, include_extras=True)
+
+
+def _example(default: Any, hint: Any) -> str:
+  """Returns a value that fits, as a user writes it, or nothing."""
+  candidates = [True, 10, 0.5, [0, 1]]
+  if default not in (None, "", (), inspect.Parameter.empty):
+    candidates.insert(0, default)
+  for found in candidates:
+    try:
+      kinds.read(found, hint)
+    except kinds.Unfit:
+      continue
+    text = str(found).replace(" ", "")
+    return text.lower() if isinstance(found, bool) else text
+  return ""
+
+
 def _hint(name: str, choices: Iterable[str]) -> str:
-  close = difflib.get_close_matches(name, list(choices), n=1)
+  close = difflib.get_close_matches(name[:100], list(choices), n=1)
   guess = f"; did you mean {close[0]!r}?" if close else ";"
-  return f"{guess} choose from {', '.join(sorted(choices)) or 'none'}"
+  listed = ", ".join(sorted(choices)) or "none"
+  return f"{guess} choose from {textwrap.shorten(listed, 400)}"

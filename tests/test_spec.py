@@ -98,7 +98,7 @@ def test_calls_look_at_the_names_first():
     spec.call("sum", CHOICES, "add", 1, two=2, tree=4)
   with pytest.raises(ValueError, match="'add' needs the option two="):
     spec.call("sum", CHOICES, "add", 1)
-  spec.check("sum", "add", add, {"two": 2, "extra": 1}, also=("extra",))
+  spec.check("sum", "add", add, {"two": 2, "extra": 1}, also={"extra": int})
 
 
 def test_a_line_about_each_choice():

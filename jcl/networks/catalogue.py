@@ -36,17 +36,50 @@ def build(
   return spec.call("model", MODELS, name, input_shape, num_classes, **options)
 
 
+def read(
+  text: str, input_shape: tuple[int, ...], convolutional: bool = False
+) -> tuple[str, dict[str, Any]]:
+  """Returns name and options of a model such as "mlp:width=400".
+
+  Args:
+    text: in the notation of `spec.read`; "auto" is what `suggest` returns.
+    input_shape: see `suggest`.
+    convolutional: see `suggest`.
+
+  Raises:
+    ValueError: for unknown names, options or values.
+  """
+  name, options = spec.read(text)
+  if name == "auto":
+    name = suggest(input_shape, convolutional)
+  function = spec.choose("model", MODELS, name)
+  return name, spec.check("model", name, function, options)
+
+
 def describe() -> dict[str, str]:
   """Returns one line about each network, by name."""
   return spec.describe(MODELS)
 
 
-def suggest(input_shape: tuple[int, ...]) -> str:
+def suggest(input_shape: tuple[int, ...], convolutional: bool = False) -> str:
   """Returns a model that fits inputs of this shape and is quick to train.
 
   A slim ResNet-18 for colour images, a 1-D convolutional network for series,
   an MLP for everything else.
+
+  Args:
+    input_shape: of one example.
+    convolutional: whether it has to convolve: then a slim ResNet-18 for grey
+      images too.
+
+  Raises:
+    ValueError: where it has to and the inputs are vectors.
   """
-  if len(input_shape) == 3 and input_shape[-1] > 1:
+  if convolutional and len(input_shape) < 2:
+    raise ValueError(
+      f"inputs of shape {input_shape} are vectors, and the recipe needs a "
+      "network that convolves: give images or series, or another recipe"
+    )
+  if len(input_shape) == 3 and (input_shape[-1] > 1 or convolutional):
     return "slim_resnet18"
   return "conv1d" if len(input_shape) == 2 else "mlp"

@@ -2,7 +2,7 @@
 
 from flax import linen as nn
 
-from jcl import base
+from jcl import base, kinds
 from jcl.networks import chain, check, layers
 
 
@@ -22,9 +22,9 @@ def conv1d(
   input_shape: tuple[int, ...],
   num_classes: int,
   *,
-  width: int = 64,
-  depth: int = 3,
-  kernel: int = 5,
+  width: kinds.Count = 64,
+  depth: kinds.Layers = 3,
+  kernel: kinds.Count = 5,
 ) -> base.Network:
   """Convolutional network for series.
 

@@ -2,7 +2,7 @@
 
 from flax import linen as nn
 
-from jcl import base
+from jcl import base, kinds
 from jcl.networks import chain, check
 
 
@@ -26,8 +26,8 @@ def mlp(
   input_shape: tuple[int, ...],
   num_classes: int,
   *,
-  width: int = 100,
-  depth: int = 2,
+  width: kinds.Count = 100,
+  depth: kinds.Layers = 2,
 ) -> base.Network:
   """Fully connected ReLU network for inputs of any shape.
 

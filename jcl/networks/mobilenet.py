@@ -6,7 +6,7 @@ Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR
 
 from flax import linen as nn
 
-from jcl import base
+from jcl import base, kinds
 from jcl.networks import chain, check, layers
 
 # Expansion, output channels, number of blocks and stride of the first: the
@@ -79,7 +79,7 @@ class _Last(nn.Module):
 
 
 def mobilenet(
-  input_shape: tuple[int, ...], num_classes: int, *, width: float = 1.0
+  input_shape: tuple[int, ...], num_classes: int, *, width: kinds.Width = 1.0
 ) -> base.Network:
   """MobileNetV2, for images of any size.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 
-from jcl import base
+from jcl import base, kinds
 from jcl.networks import chain, check, layers
 
 
@@ -111,7 +111,7 @@ def _resnet(
 
 
 def resnet18(
-  input_shape: tuple[int, ...], num_classes: int, *, filters: int = 64
+  input_shape: tuple[int, ...], num_classes: int, *, filters: kinds.Count = 64
 ) -> base.Network:
   """ResNet-18 for small images: 3x3 first convolution, no max-pooling.
 
@@ -124,7 +124,7 @@ def resnet18(
 
 
 def slim_resnet18(
-  input_shape: tuple[int, ...], num_classes: int, *, filters: int = 20
+  input_shape: tuple[int, ...], num_classes: int, *, filters: kinds.Count = 20
 ) -> base.Network:
   """ResNet-18 with about a third of the filters.
 
@@ -136,7 +136,7 @@ def slim_resnet18(
 
 
 def resnet32(
-  input_shape: tuple[int, ...], num_classes: int, *, filters: int = 16
+  input_shape: tuple[int, ...], num_classes: int, *, filters: kinds.Count = 16
 ) -> base.Network:
   """ResNet-32 for small images: three stages of five blocks.
 
@@ -146,7 +146,7 @@ def resnet32(
 
 
 def resnet50(
-  input_shape: tuple[int, ...], num_classes: int, *, filters: int = 64
+  input_shape: tuple[int, ...], num_classes: int, *, filters: kinds.Count = 64
 ) -> base.Network:
   """ResNet-50 for large images: 7x7 first convolution, max-pooling.
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jcl import base
+from jcl import base, kinds
 from jcl.networks import chain, check, layers
 
 
@@ -42,7 +42,7 @@ class _Block(nn.Module):
   """Self-attention and MLP, each normalised first (eq. 2 and 3)."""
 
   heads: int
-  expansion: int
+  expansion: kinds.Count
   dropout: float
   exact: bool  # GELU by the error function instead of a tanh
 
@@ -88,13 +88,13 @@ def vit(
   input_shape: tuple[int, ...],
   num_classes: int,
   *,
-  patch: int = 4,
-  width: int = 192,
-  depth: int = 6,
-  heads: int = 3,
-  expansion: int = 4,
+  patch: kinds.Count = 4,
+  width: kinds.Count = 192,
+  depth: kinds.Layers = 6,
+  heads: kinds.Count = 3,
+  expansion: kinds.Count = 4,
   pooling: Literal["token", "mean"] = "token",
-  dropout: float = 0.0,
+  dropout: kinds.ShareBelowOne = 0.0,
   gelu: Literal["tanh", "exact"] = "tanh",
 ) -> base.Network:
   """Vision transformer, sized for small images.

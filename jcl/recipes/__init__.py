@@ -1,7 +1,6 @@
 """Methods from the literature, each a short composition of parts."""
 
 from collections.abc import Callable
-import dataclasses
 import re
 from typing import Any
 
@@ -89,7 +88,12 @@ SELECTIONS = (
 # Recipes of a memory hierarchy: behind a "+", they hold another's memory.
 HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 
-_TRAINING = tuple(field.name for field in dataclasses.fields(base.Training))
+# Options of every recipe, beside its own.
+_TRAINING = spec.fields(base.Training)
+
+# A wrong value is told by the recipe's name and the option's, however called.
+for _name in __all__:
+  globals()[_name] = spec.checked("recipe")(globals()[_name])
 
 
 def choices() -> dict[str, Callable[..., base.Method]]:
@@ -155,12 +159,13 @@ def _parts(text: str) -> list[str]:
 
 
 def _build(text: str, trunk: str | int | float | None = None) -> base.Method:
-  name, options = spec.parse(text)
+  name, given = spec.read(text)
   recipe = spec.choose("recipe", choices(), name)
+  also = {**_TRAINING, "preset": str}
+  options = spec.check("recipe", name, recipe, given, also)
   if trunk is not None and "trunk" in spec.keywords(recipe):
     options = {"trunk": trunk, **options}  # a choice above what is frozen
   preset = options.pop("preset", None)
-  spec.check("recipe", name, recipe, options, (*_TRAINING, "preset"))
   if preset is not None:
     buffer = options.get("buffer", spec.keywords(recipe).get("buffer", 0))
     options = {**presets.options(preset, name, buffer), **options}

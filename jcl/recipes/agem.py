@@ -1,12 +1,14 @@
 """Averaged gradient episodic memory."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import projection
 from jcl.recipes import bounds
 from jcl.replay import reservoir
 
 
-def agem(*, buffer: int | str = 200, minibatch: int = 128) -> base.Method:
+def agem(
+  *, buffer: kinds.Size = 200, minibatch: kinds.Count = 128
+) -> base.Method:
   """Removes from each gradient what would raise the loss on the memory.
 
   Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019, eq. 11.

@@ -1,6 +1,6 @@
 """Bias correction."""
 
-from jcl import base, predictors
+from jcl import base, kinds, predictors
 from jcl.objectives import bias
 from jcl.recipes import bounds
 from jcl.replay import balanced
@@ -9,10 +9,10 @@ from jcl.replay import held_out as held_out_lib
 
 def bic(
   *,
-  buffer: int | str = 200,
-  minibatch: int = 10,
-  temperature: float = 2.0,
-  held_out: float = 0.1,
+  buffer: kinds.Size = 200,
+  minibatch: kinds.Count = 10,
+  temperature: kinds.Positive = 2.0,
+  held_out: kinds.InnerShare = 0.1,
 ) -> base.Method:
   """Corrects the preference for new classes on held-out examples.
 

@@ -1,15 +1,15 @@
 """Dark experience replay."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import logit_replay
 from jcl.recipes.er import er
 
 
 def der(
   *,
-  buffer: int | str = 200,
-  minibatch: int = 10,
-  alpha: float = 0.3,
+  buffer: kinds.Size = 200,
+  minibatch: kinds.Count = 10,
+  alpha: kinds.NonNegative = 0.3,
 ) -> base.Method:
   """Holds replayed examples' logits near what they were when stored.
 
@@ -27,10 +27,10 @@ def der(
 
 def derpp(
   *,
-  buffer: int | str = 200,
-  minibatch: int = 10,
-  alpha: float = 0.3,
-  beta: float = 0.5,
+  buffer: kinds.Size = 200,
+  minibatch: kinds.Count = 10,
+  alpha: kinds.NonNegative = 0.3,
+  beta: kinds.NonNegative = 0.5,
 ) -> base.Method:
   """Dark experience replay with the replayed labels as well.
 

@@ -8,7 +8,7 @@ statistics of normalisers as they are, as in fine-tuning of a trained network;
 
 from typing import Literal
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import group_lasso
 from jcl.recipes import bounds
 from jcl.selection import elastic as chosen
@@ -19,21 +19,21 @@ Profile = Literal["analytic", "timed", "calibrated"]
 
 def elastic(
   *,
-  rho: float = 0.533,
-  interval: int = 3,
+  rho: kinds.PositiveShare = 0.533,
+  interval: kinds.Count = 3,
   profile: Profile = "analytic",
   metric: Literal["update", "gradient", "weight"] = "update",
   point: Literal["after", "before"] = "after",
   step: Literal["optimizer", "sgd"] = "optimizer",
-  probes: int = 1,
+  probes: kinds.Count = 1,
   fresh_pair: bool = False,
   cost_model: Literal["arrival", "inclusive", "exclusive"] = "arrival",
   mode: Literal["exact", "reference", "greedy", "brute"] = "exact",
   granularity: Literal["tensor", "block"] = "tensor",
-  menu: int = 0,
+  menu: kinds.Natural = 0,
   always_train_head: bool = True,
   slots: Literal["reset", "keep", "decay"] = "reset",
-  trunk: str | int | float = 0,
+  trunk: kinds.Units = 0,
 ) -> base.Method:
   """Trains the tensors worth most within a share of a full step's time.
 
@@ -82,7 +82,10 @@ def elastic(
 
 
 def magnitude(
-  *, rho: float = 0.533, interval: int = 3, profile: Profile = "analytic"
+  *,
+  rho: kinds.PositiveShare = 0.533,
+  interval: kinds.Count = 3,
+  profile: Profile = "analytic",
 ) -> base.Method:
   """Trains the tensors of largest weights within a share of the time.
 
@@ -92,7 +95,10 @@ def magnitude(
 
 
 def grad_norm(
-  *, rho: float = 0.533, interval: int = 3, profile: Profile = "analytic"
+  *,
+  rho: kinds.PositiveShare = 0.533,
+  interval: kinds.Count = 3,
+  profile: Profile = "analytic",
 ) -> base.Method:
   """Trains the tensors of largest gradients within a share of the time.
 
@@ -114,7 +120,7 @@ def head_only() -> base.Method:
   return _training(fixed.head_only())
 
 
-def freeze(*, until: str | int | float = 0.7) -> base.Method:
+def freeze(*, until: kinds.Units = 0.7) -> base.Method:
   """Trains the units behind a frozen trunk.
 
   Args:
@@ -135,9 +141,9 @@ def bn_bias() -> base.Method:
 
 def pruning(
   *,
-  ratio: float = 0.2,
-  interval: int = 3,
-  threshold: float = 1e-3,
+  ratio: kinds.ShareBelowOne = 0.2,
+  interval: kinds.Count = 3,
+  threshold: kinds.NonNegative = 1e-3,
 ) -> base.Method:
   """Trains every tensor of a network that loses its weakest channels.
 
@@ -151,10 +157,6 @@ def pruning(
     interval: epochs between looks at the channels.
     threshold: magnitude that a channel's weights must reach to stay.
   """
-  if not isinstance(interval, int) or interval < 1:
-    raise ValueError(f"interval={interval}: give 1 epoch or more")
-  if not threshold >= 0:
-    raise ValueError(f"threshold={threshold}: give 0 or more, such as 1e-3")
   return full()._replace(
     objective=group_lasso.group_lasso(ratio=ratio),
     pruning=base.Pruning(interval, threshold),

@@ -1,6 +1,6 @@
 """Experience replay."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import supervised
 from jcl.recipes import bounds
 from jcl.replay import reservoir
@@ -8,8 +8,8 @@ from jcl.replay import reservoir
 
 def er(
   *,
-  buffer: int | str = 200,
-  minibatch: int = 10,
+  buffer: kinds.Size = 200,
+  minibatch: kinds.Count = 10,
   one_loss: bool = True,
   replay_current: bool = True,
 ) -> base.Method:

@@ -1,11 +1,13 @@
 """Experience replay with asymmetric cross-entropy."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import asymmetric
 from jcl.recipes.er import er
 
 
-def er_ace(*, buffer: int | str = 200, minibatch: int = 10) -> base.Method:
+def er_ace(
+  *, buffer: kinds.Size = 200, minibatch: kinds.Count = 10
+) -> base.Method:
   """Replays with a stream loss that leaves old classes' outputs alone.
 
   Caccia et al., "New Insights on Reducing Abrupt Representation Change in

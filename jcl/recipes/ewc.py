@@ -1,11 +1,13 @@
 """Elastic weight consolidation, online form."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import regularisers
 from jcl.recipes import bounds
 
 
-def ewc(*, strength: float = 10.0, decay: float = 1.0) -> base.Method:
+def ewc(
+  *, strength: kinds.NonNegative = 10.0, decay: kinds.Share = 1.0
+) -> base.Method:
   """Holds parameters that earlier experiences found important.
 
   Schwarz et al., "Progress & Compress", ICML 2018, section 3.2 (gamma is

@@ -1,6 +1,6 @@
 """Regularisation in function space."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import functional
 from jcl.recipes import bounds
 from jcl.replay import reservoir
@@ -8,9 +8,9 @@ from jcl.replay import reservoir
 
 def fdr(
   *,
-  buffer: int | str = 200,
-  minibatch: int = 10,
-  alpha: float = 1.0,
+  buffer: kinds.Size = 200,
+  minibatch: kinds.Count = 10,
+  alpha: kinds.NonNegative = 1.0,
 ) -> base.Method:
   """Holds predictions for stored examples where each experience left them.
 

@@ -1,11 +1,11 @@
 """Greedy sampler and dumb learner."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.recipes import bounds
 from jcl.replay import balanced
 
 
-def gdumb(*, buffer: int | str = 200) -> base.Method:
+def gdumb(*, buffer: kinds.Size = 200) -> base.Method:
   """Keeps a balanced memory and learns from nothing else, from scratch.
 
   Prabhu et al., "GDumb: A Simple Approach that Questions Our Progress in

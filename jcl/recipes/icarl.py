@@ -1,12 +1,14 @@
 """Incremental classifier and representation learning."""
 
-from jcl import base, predictors
+from jcl import base, kinds, predictors
 from jcl.objectives import icarl as icarl_objective
 from jcl.recipes import bounds
 from jcl.replay import herding
 
 
-def icarl(*, buffer: int | str = 200, minibatch: int = 10) -> base.Method:
+def icarl(
+  *, buffer: kinds.Size = 200, minibatch: kinds.Count = 10
+) -> base.Method:
   """Learns features with distillation, classifies by the nearest mean.
 
   Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",

@@ -1,6 +1,6 @@
 """A frozen trunk and a few anchored feature maps."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import anchors as anchored
 from jcl.objectives import supervised
 from jcl.recipes import bounds
@@ -10,14 +10,14 @@ from jcl.selection import fixed
 
 def lightcl(
   *,
-  freeze: str | int | float = 0.7,
-  beta: float = 2e-4,
-  ratio: float = 0.15,
-  anchors: int = 15,
-  cap: float = 0.5,
+  freeze: kinds.Units = 0.7,
+  beta: kinds.NonNegative = 2e-4,
+  ratio: kinds.Share = 0.15,
+  anchors: kinds.Count = 15,
+  cap: kinds.PositiveShare = 0.5,
   taps: str = "",
-  buffer: int | str = 0,
-  minibatch: int = 10,
+  buffer: kinds.SizeOrNone = 0,
+  minibatch: kinds.Count = 10,
   published: bool = False,
 ) -> base.Method:
   """Trains the last units, and holds a few of their feature maps in place.

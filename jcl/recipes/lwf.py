@@ -1,11 +1,13 @@
 """Learning without forgetting."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import regularisers
 from jcl.recipes import bounds
 
 
-def lwf(*, strength: float = 1.0, temperature: float = 2.0) -> base.Method:
+def lwf(
+  *, strength: kinds.NonNegative = 1.0, temperature: kinds.Positive = 2.0
+) -> base.Method:
   """Holds old outputs on new data near those of the previous network.
 
   Li and Hoiem, "Learning without Forgetting", ECCV 2016, eq. 2 and 3.

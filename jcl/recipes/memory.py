@@ -5,10 +5,9 @@ examples together, and a place for another recipe's memory:
 "derpp:minibatch=32+carm:em=500,sb=1000".
 """
 
-import typing
-from typing import Any, Literal
+from typing import Literal
 
-from jcl import base, spec
+from jcl import base, kinds
 from jcl.objectives import supervised
 from jcl.recipes import bounds
 from jcl.replay import nothing
@@ -18,9 +17,9 @@ Loss = Literal["softmax", "sigmoid"]
 
 def carm(
   *,
-  em: int | str = 500,
-  sb: int | str = 1000,
-  swap: float = 1.0,
+  em: kinds.Size = 500,
+  sb: kinds.SizeOrNone = 1000,
+  swap: kinds.Share = 1.0,
   gate: base.Gate = "random",
   balanced: bool = False,
   keep: base.Keep = "ring",
@@ -57,8 +56,8 @@ def carm(
 
 def ram_only(
   *,
-  em: int | str = 500,
-  sb: int | str = 1000,
+  em: kinds.Size = 500,
+  sb: kinds.SizeOrNone = 1000,
   keep: base.Keep = "ring",
   loss: Loss = "softmax",
 ) -> base.Method:
@@ -80,23 +79,23 @@ def storage_only(*, loss: Loss = "softmax") -> base.Method:
 
 def miro(
   *,
-  em: int | str = 500,
-  sb: int | str = 1000,
-  swap: float = 1.0,
+  em: kinds.Size = 500,
+  sb: kinds.SizeOrNone = 1000,
+  swap: kinds.Share = 1.0,
   gate: base.Gate = "random",
   policy: base.Policy = "utility",
-  cutline: float = 0.5,
-  share: float = 0.05,
-  trial_epochs: int = 5,
-  warmup: int = 10,
-  start: int = 1,
-  held_out: int = 20,
+  cutline: kinds.PositiveShare = 0.5,
+  share: kinds.PositiveShare = 0.05,
+  trial_epochs: kinds.Count = 5,
+  warmup: kinds.Natural = 10,
+  start: kinds.Count = 1,
+  held_out: kinds.Count = 20,
   judge: base.Judge = "accuracy",
   halving: bool = False,
   grid: str = "",
-  most: int = 14,
-  overhead: float = 0.0,
-  patience: int = 0,
+  most: kinds.Count = 14,
+  overhead: kinds.ShareBelowOne = 0.0,
+  patience: kinds.Natural = 0,
   loss: Loss = "softmax",
 ) -> base.Method:
   """Chooses the sizes of memory and stream buffer by short trials.
@@ -136,23 +135,6 @@ def miro(
       found the examples set aside no better judged; 0: all epochs are made.
     loss: as in `carm`.
   """
-  for name, value, least in (
-    ("trial_epochs", trial_epochs, 1),
-    ("warmup", warmup, 0),
-    ("start", start, 1),
-    ("held_out", held_out, 1),
-    ("most", most, 1),
-    ("patience", patience, 0),
-  ):
-    if value < least:
-      raise ValueError(f"{name}={value}: give {least} or more")
-  for name, part in (("cutline", cutline), ("share", share)):
-    if not 0 < part <= 1:
-      raise ValueError(f"{name}={part}: give a share, above 0 and at most 1")
-  if not 0 <= overhead < 1:
-    raise ValueError(f"overhead={overhead}: give a share such as 0.05, or 0")
-  _check("policy", policy, base.Policy)
-  _check("judge", judge, base.Judge)
   plan = base.Plan(
     policy,
     cutline,
@@ -173,18 +155,18 @@ def miro(
 
 def frugal(
   *,
-  em: int | str = 500,
-  sb: int | str = 1000,
-  swap: float = 1.0,
-  cutline: float = 0.05,
-  share: float = 0.3,
-  trial_epochs: int = 4,
-  warmup: int = 4,
-  held_out: int = 20,
+  em: kinds.Size = 500,
+  sb: kinds.SizeOrNone = 1000,
+  swap: kinds.Share = 1.0,
+  cutline: kinds.PositiveShare = 0.05,
+  share: kinds.PositiveShare = 0.3,
+  trial_epochs: kinds.Count = 4,
+  warmup: kinds.Natural = 4,
+  held_out: kinds.Count = 20,
   judge: base.Judge = "likelihood",
-  most: int = 6,
-  overhead: float = 0.05,
-  patience: int = 3,
+  most: kinds.Count = 6,
+  overhead: kinds.ShareBelowOne = 0.05,
+  patience: kinds.Natural = 3,
   loss: Loss = "softmax",
 ) -> base.Method:
   """Chooses sizes as `miro` does, but pays for no more than brings something.
@@ -275,33 +257,13 @@ def over(method: base.Method, tiers: base.Method) -> base.Method:
 
 
 def _method(hierarchy: base.Hierarchy, loss: str) -> base.Method:
-  if not 0 <= hierarchy.swap <= 1:
-    raise ValueError(f"swap={hierarchy.swap}: give a share from 0 to 1")
-  for name, size in (("em", hierarchy.em), ("sb", hierarchy.sb)):
-    least = int(name == "em" and hierarchy.trains != "store")
-    found = size if isinstance(size, int) else spec.parse_size(size)
-    if found < least:
-      raise ValueError(
-        f"{name}={size}: give {least} or more examples, or bytes such as 2MB"
-      )
-  _check("gate", hierarchy.gate, base.Gate)
-  _check("keep", hierarchy.keep, base.Keep)
-  _check("remainder", hierarchy.remainder, base.Remainder)
   losses = {
     "softmax": supervised.cross_entropy,
     "sigmoid": supervised.binary_cross_entropy,
   }
-  if loss not in losses:
-    raise ValueError(f"loss={loss!r}: choose from {', '.join(losses)}")
   return bounds.finetune()._replace(
     objective=losses[loss](), hierarchy=hierarchy
   )
-
-
-def _check(name: str, value: str, kind: Any) -> None:
-  choices = typing.get_args(kind)
-  if value not in choices:
-    raise ValueError(f"{name}={value!r}: choose from {', '.join(choices)}")
 
 
 def _grid(text: str) -> tuple[tuple[int, int], ...]:
@@ -313,6 +275,6 @@ def _grid(text: str) -> tuple[tuple[int, int], ...]:
     return sizes
   except ValueError:
     raise ValueError(
-      f"grid={text!r}: write sizes as memory x stream buffer, such as "
-      "500x1000/200x500"
+      f"grid={kinds.shown(text)}: write sizes as memory x stream buffer, such "
+      "as 500x1000/200x500"
     ) from None

@@ -9,6 +9,8 @@ Options not in the table keep the recipe's defaults.
 
 from typing import Any
 
+from jcl import kinds
+
 _MNIST: dict[tuple[str, int], dict[str, Any]] = {
   ("finetune", 0): {"learning_rate": 0.03},
   ("joint", 0): {"learning_rate": 0.03},
@@ -59,7 +61,8 @@ def options(preset: str, recipe: str, buffer: Any) -> dict[str, Any]:
   """
   if preset not in PRESETS:
     raise ValueError(
-      f"preset {preset!r} is not known: choose from {', '.join(PRESETS)}"
+      f"preset {kinds.shown(preset)} is not known: choose from "
+      f"{', '.join(PRESETS)}"
     )
   table, protocol = PRESETS[preset]
   for key in ((recipe, buffer), (recipe, 0)):

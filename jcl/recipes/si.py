@@ -1,11 +1,13 @@
 """Synaptic intelligence."""
 
-from jcl import base
+from jcl import base, kinds
 from jcl.objectives import regularisers
 from jcl.recipes import bounds
 
 
-def si(*, strength: float = 1.0, damping: float = 0.1) -> base.Method:
+def si(
+  *, strength: kinds.NonNegative = 1.0, damping: kinds.Positive = 0.1
+) -> base.Method:
   """Holds parameters by how much they lowered the loss along the way.
 
   Zenke et al., "Continual Learning Through Synaptic Intelligence", ICML 2017,

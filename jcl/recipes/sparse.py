@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+from typing import Annotated, Literal
 
-from jcl import base
+from jcl import base, kinds
 from jcl.recipes.der import derpp
 from jcl.recipes.er import er
 from jcl.recipes.lightcl import lightcl
@@ -13,14 +14,14 @@ from jcl.train import slots
 
 def lightcl_sparse(
   *,
-  last: float = 0.8,
-  before: float = 0.7,
-  others: float = 0.2,
+  last: kinds.ShareBelowOne = 0.8,
+  before: kinds.ShareBelowOne = 0.7,
+  others: kinds.ShareBelowOne = 0.2,
   masks: bool = False,
-  freeze: str | int | float = 0.7,
-  beta: float = 2e-4,
-  ratio: float = 0.15,
-  anchors: int = 15,
+  freeze: kinds.Units = 0.7,
+  beta: kinds.NonNegative = 2e-4,
+  ratio: kinds.Share = 0.15,
+  anchors: kinds.Count = 15,
 ) -> base.Method:
   """LightCL on a network that has lost most of its filters.
 
@@ -67,14 +68,14 @@ def _as_published(shares, network, params, updates, epochs) -> base.Sparsity:
 
 def sparcl(
   *,
-  sparsity: float = 0.75,
-  buffer: int | str = 500,
-  minibatch: int = 32,
-  replay: str = "derpp",
-  gradients: float = 0.8,
-  change: int = 5,
-  removed: float = 0.3,
-  until: int = 20,
+  sparsity: Annotated[float, kinds.Range(0.01, 0.99, below=True)] = 0.75,
+  buffer: kinds.Size = 500,
+  minibatch: kinds.Count = 32,
+  replay: Literal["derpp", "er"] = "derpp",
+  gradients: kinds.ShareBelowOne = 0.8,
+  change: kinds.Count = 5,
+  removed: kinds.Share = 0.3,
+  until: kinds.Natural = 20,
 ) -> base.Method:
   """Replay with sparse weights, sparse gradients and ever fewer examples.
 
@@ -94,10 +95,6 @@ def sparcl(
     removed: share of an experience's examples that leaves in all.
     until: last epoch ahead of which some leave.
   """
-  if replay not in ("derpp", "er"):
-    raise ValueError(f"replay={replay!r}: give derpp or er")
-  if not (isinstance(change, int) and change >= 1):
-    raise ValueError(f"change={change!r}: give 1 epoch or more")
   method = er(buffer=buffer, minibatch=minibatch)
   if replay == "derpp":
     method = derpp(buffer=buffer, minibatch=minibatch, alpha=0.1, beta=0.5)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from jcl import kinds
 from jcl.drift import allocation, microprofile, sampling
 from jcl.drift import ekya as scheduler
 from jcl.drift import eomu as policy
@@ -31,12 +32,12 @@ _SPREAD = 0.25
 def ekya(
   seconds: times.Times,
   *,
-  window: int = 120,
-  rate: float = 0.0,
-  fractions: Sequence[float] = (0.23, 0.616, 1.0),
-  epochs: Sequence[int] = (2, 3, 4, 5, 6, 7, 8, 9, 10),
-  share: float = 0.1,
-  trial_epochs: int = 5,
+  window: kinds.Count = 120,
+  rate: kinds.Share = 0.0,
+  fractions: Sequence[kinds.PositiveShare] = (0.23, 0.616, 1.0),
+  epochs: Sequence[kinds.Count] = (2, 3, 4, 5, 6, 7, 8, 9, 10),
+  share: kinds.PositiveShare = 0.1,
+  trial_epochs: kinds.Count = 5,
   by: Literal["accuracy", "estimate"] = "accuracy",
 ) -> System:
   """Tries configurations on a part of each window's labels, takes the best.
@@ -161,10 +162,10 @@ def ekya(
 def eomu(
   seconds: times.Times,
   *,
-  window: int = 10,
-  rate: float = 0.19,
-  warmup: float = 480,
-  start: int = 15,
+  window: kinds.Count = 10,
+  rate: kinds.PositiveShare = 0.19,
+  warmup: kinds.NonNegative = 480,
+  start: kinds.Count = 15,
 ) -> System:
   """Labels frames that differ from the one before, retrains if it got worse.
 
@@ -239,9 +240,9 @@ def eomu(
 def oracle(
   seconds: times.Times,
   *,
-  window: int = 120,
-  samples: int = 720,
-  epochs: int = 10,
+  window: kinds.Count = 120,
+  samples: kinds.Count = 720,
+  epochs: kinds.Count = 10,
   causal: bool = False,
 ) -> System:
   """Trains on each window for nothing, and keeps the epoch best on the next.

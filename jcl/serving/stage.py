@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jcl import base, pretraining, recipes, spec
+from jcl import base, pretraining, recipes
 from jcl.drift import manifest, rendering, scenarios
 from jcl.networks import catalogue
 from jcl.serving import models, scenes, site, teacher
@@ -160,6 +160,6 @@ class Stage:
     return scenarios.split(self._labels, seed=seed)
 
   def _network(self, text) -> base.Network:
-    name, options = spec.parse(text)
     shape = self._images.shape[1:]
+    name, options = catalogue.read(text, shape)
     return catalogue.build(name, shape, self._cast.classes, **options)

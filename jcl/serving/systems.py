@@ -10,11 +10,11 @@ from collections.abc import Callable
 import dataclasses
 from fractions import Fraction
 import itertools
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from jcl import spec
+from jcl import kinds, spec
 from jcl.drift import allocation, buffer, detection, sampling
 from jcl.serving import rivals, times
 from jcl.serving.phases import Label, Phase, Retrain, System
@@ -26,13 +26,13 @@ Drift = Literal["paper", "robust", "never"]
 def dacapo(
   seconds: times.Times,
   *,
-  labels: int = buffer.NUM_LABEL,
-  first: int = 4,
+  labels: kinds.Count = buffer.NUM_LABEL,
+  first: kinds.Count = 4,
   drift: Drift = "paper",
-  threshold: float = detection.THRESHOLD,
-  level: float = detection.LEVEL,
-  design: float = 3.0,
-  epochs: int = 1,
+  threshold: kinds.NonNegative = detection.THRESHOLD,
+  level: kinds.InnerShare = detection.LEVEL,
+  design: Annotated[float, kinds.Range(1)] = 3.0,
+  epochs: kinds.Count = 1,
   compat: bool = False,
 ) -> System:
   """Retrains and labels in turns; where drift is seen, forgets and labels more.
@@ -142,9 +142,9 @@ def dacapo(
 def dacapo_spatial(
   seconds: times.Times,
   *,
-  window: int = 120,
-  rate: float = 0.0,
-  epochs: int = 2,
+  window: kinds.Count = 120,
+  rate: kinds.Share = 0.0,
+  epochs: kinds.Count = 2,
   active: bool = False,
   compat: bool = False,
 ) -> System:
@@ -195,7 +195,7 @@ def dacapo_spatial(
   return System("dacapo_spatial", run)
 
 
-def frozen(seconds: times.Times, *, window: int = 10) -> System:
+def frozen(seconds: times.Times, *, window: kinds.Count = 10) -> System:
   """Serves with the weights it begins with, for ever.
 
   Args:
@@ -235,7 +235,7 @@ def build(text: str, seconds: times.Times) -> System:
   Raises:
     ValueError: for unknown names, options or values.
   """
-  name, options = spec.parse(text)
+  name, options = spec.read(text)
   system = spec.call("system", choices(), name, seconds, **options)
   return dataclasses.replace(system, name=text)
 

@@ -9,7 +9,7 @@ import unicodedata
 
 import numpy as np
 
-from jcl import base
+from jcl import base, kinds
 from jcl.streams import files, images
 
 Color = images.Color
@@ -34,7 +34,7 @@ def image_folder(
   data_dir: Path,
   *,
   path: str = ".",
-  size: int | None = None,
+  size: kinds.Pixels | None = None,
   color: Color = "rgb",
   range: str = "data",
   group: bool = False,
@@ -194,7 +194,7 @@ def _no_images(folder: Path, part: _Part, group: bool) -> ValueError:
 
 
 def tiny_imagenet(
-  data_dir: Path, *, size: int = 64
+  data_dir: Path, *, size: kinds.Pixels = 64
 ) -> tuple[base.Dataset, base.Dataset]:
   """Small photographs: 64x64 colour, 200 classes, 100,000 + 10,000 examples.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base
+from jcl import base, kinds
 from jcl.streams import files, folders, labelling, splits
 
 
@@ -73,7 +73,7 @@ def huggingface(
   name: str,
   image_column: str = "image",
   label_column: str = "label",
-  size: int | None = None,
+  size: kinds.Pixels | None = None,
   color: folders.Color = "rgb",
   download: bool = False,
 ) -> tuple[base.Dataset, base.Dataset | None]:

@@ -14,21 +14,22 @@ online setting, is no split of its own: it is one epoch per experience.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from jcl import spec
+from jcl import kinds, spec
 from jcl.streams import assembly, sources, splits, stream, views
 
 
+@spec.checked("stream")
 def class_incremental(
   source: sources.Source,
   *,
   tasks: int = 5,
-  seed: int = 0,
+  seed: kinds.Seed = 0,
   order: assembly.Order = "natural",
-  holdout: float = 0.0,
+  holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
   """New classes in each experience, told apart from all others.
@@ -48,13 +49,14 @@ def class_incremental(
   return _split_classes("class", source, tasks, seed, order, holdout, normalize)
 
 
+@spec.checked("stream")
 def task_incremental(
   source: sources.Source,
   *,
   tasks: int = 5,
-  seed: int = 0,
+  seed: kinds.Seed = 0,
   order: assembly.Order = "natural",
-  holdout: float = 0.0,
+  holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
   """New classes in each experience, told apart from those of their own.
@@ -88,14 +90,15 @@ def _split_classes(
   )
 
 
+@spec.checked("stream")
 def blurry(
   source: sources.Source,
   *,
   tasks: int = 5,
-  blur: float = 0.1,
-  seed: int = 0,
+  blur: kinds.ShareBelowOne = 0.1,
+  seed: kinds.Seed = 0,
   order: assembly.Order = "natural",
-  holdout: float = 0.0,
+  holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
   """Each class has a main experience; a share of it comes in the others.
@@ -144,12 +147,13 @@ def blurry(
   )
 
 
+@spec.checked("stream")
 def permuted(
   source: sources.Source,
   *,
-  tasks: int = 5,
-  seed: int = 0,
-  holdout: float = 0.0,
+  tasks: kinds.Parts = 5,
+  seed: kinds.Seed = 0,
+  holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
   """All classes in each experience, pixels in another order each time.
@@ -166,13 +170,14 @@ def permuted(
   return _repeat("permuted", source, transforms, seed, holdout, normalize)
 
 
+@spec.checked("stream")
 def rotated(
   source: sources.Source,
   *,
-  tasks: int = 5,
-  max_degrees: float = 180.0,
-  seed: int = 0,
-  holdout: float = 0.0,
+  tasks: kinds.Parts = 5,
+  max_degrees: Annotated[float, kinds.Range(-360, 360)] = 180.0,
+  seed: kinds.Seed = 0,
+  holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
   """All classes in each experience, images turned further each time.
@@ -216,11 +221,12 @@ def _repeat(
   )
 
 
+@spec.checked("stream")
 def domain_by_group(
   source: sources.Source,
   *,
-  seed: int = 0,
-  holdout: float = 0.0,
+  seed: kinds.Seed = 0,
+  holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
   """One experience per group of the source: subject, device, batch in time.
@@ -252,11 +258,12 @@ def domain_by_group(
   )
 
 
+@spec.checked("stream")
 def time_ordered(
   source: sources.Source,
   *,
-  parts: int = 10,
-  holdout: float = 0.0,
+  parts: kinds.Parts = 10,
+  holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
   """Contiguous stretches of a source whose rows are in time order.
@@ -310,7 +317,7 @@ SCENARIOS: dict[str, Callable[..., stream.Stream]] = {
 
 
 def build(
-  name: str, source: sources.Source, /, *, seed: int = 0, **options: Any
+  name: str, source: sources.Source, /, *, seed: Any = 0, **options: Any
 ) -> stream.Stream:
   """The stream that the scenario `name` makes of a source.
 

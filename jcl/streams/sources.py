@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base, spec, wording
+from jcl import base, kinds, spec, wording
 from jcl.streams import (
   cifar,
   folders,
@@ -175,7 +175,15 @@ def load(name: str, data_dir: str | Path = ".", /, **options: Any) -> Source:
     ValueError: where the name, an option or the content is wrong.
   """
   folder = Path(data_dir).expanduser()
-  return Source(*spec.call("data set", READERS, name, folder, **options))
+  try:
+    return Source(*spec.call("data set", READERS, name, folder, **options))
+  except FileNotFoundError:
+    raise
+  except OSError as error:
+    place = f": {kinds.shown(error.filename)}" if error.filename else ""
+    raise ValueError(
+      f"data set {name!r} cannot be read: {error.strerror or error}{place}"
+    ) from error
 
 
 def describe() -> dict[str, str]:
