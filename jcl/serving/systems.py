@@ -29,7 +29,7 @@ def dacapo(
   labels: kinds.Count = buffer.NUM_LABEL,
   first: kinds.Count = 4,
   drift: Drift = "paper",
-  threshold: kinds.NonNegative = detection.THRESHOLD,
+  threshold: float = detection.THRESHOLD,
   level: kinds.InnerShare = detection.LEVEL,
   design: Annotated[float, kinds.Range(1)] = 3.0,
   epochs: kinds.Count = 1,

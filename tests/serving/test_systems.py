@@ -242,7 +242,7 @@ def test_frozen_serves_with_what_it_has():
     ("dacopa", "did you mean 'dacapo'"),
     ("dacapo_spatial:window=0", "window=0"),
     ("ekya:share=0", "share=0"),
-    ("ekya:by=chance", "by='chance'"),
+    ("ekya:by=chance", "by=chance"),
     ("eomu:start=0", "start=0"),
     ("oracle:epochs=0", "epochs=0"),
   ],
