@@ -7,9 +7,9 @@ A network of residual blocks takes those of torchvision (`conv1.weight`,
 With them, outputs in evaluation mode are those of the original: paddings,
 strides and the epsilons of normalisers (1e-5 of batches, 1e-6 of layers) are
 the same. In training mode a running variance here counts the biased variance
-of a batch, there the unbiased one. timm's transformers have the exact GELU:
-build the network with `vit:gelu=exact`. The weights expect inputs normalised
-as in their own training.
+of a batch, there the unbiased one, as it does here with `variance=unbiased`.
+timm's transformers have the exact GELU: build the network with
+`vit:gelu=exact`. The weights expect inputs normalised as in their own training.
 """
 
 from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.networks import adapter
+from jcl.networks import adapter, variances
 
 
 def from_nnx(
@@ -75,6 +75,7 @@ def from_nnx(
       for unit in params.keys() - training:
         for _, module in nnx.iter_modules(getattr(copy, unit)):
           module.eval()
+    variances.prepare(copy)
     recorded: dict[str, jax.Array] = {}
     for part, child in vars(copy).items():
       if isinstance(child, nnx.Module) and callable(child):

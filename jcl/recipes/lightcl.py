@@ -7,6 +7,8 @@ from jcl.recipes import bounds
 from jcl.recipes.er import er
 from jcl.selection import fixed
 
+_PUBLISHED = base.Training(norms="moving", variance="unbiased")
+
 
 def lightcl(
   *,
@@ -46,7 +48,7 @@ def lightcl(
     minibatch: replayed examples of an update, where there is a memory.
     published: does as the authors' program: anchors' drift as a plain sum over
       all logits, one channel more per map, and running statistics that move
-      throughout the network.
+      throughout the network, variances unbiased.
   """
 
   def begins(network: base.Network) -> int:
@@ -72,7 +74,7 @@ def lightcl(
     objective=objective,
     selector=fixed.frozen_once_trained(freeze),
     trunk=freeze,
-    training=base.Training(norms="moving" if published else None).over(
+    training=(_PUBLISHED if published else base.Training()).over(
       method.training
     ),
   )

@@ -11,6 +11,7 @@ import numpy as np
 from jcl import base
 from jcl.cost import ledger as ledger_lib
 from jcl.kernels import lowering
+from jcl.networks import variances
 from jcl.selection import mask
 from jcl.train import background, executors, pieces, slots
 from jcl.train import evaluate as evaluation
@@ -82,6 +83,8 @@ class Learner:
       devices=devices,
       sparsity=sparsity,
     )
+    if training.variance == "unbiased":
+      network = variances.unbiased(network)
     self.network, self.method, self.training = network, method, training
     self.preprocess, self.ledger = preprocess, ledger
     self.accumulate_parts = accumulate

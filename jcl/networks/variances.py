@@ -1,0 +1,171 @@
+"""Running variances as PyTorch keeps them.
+
+Flax averages the variance of a batch as it is, which on average is (n-1)/n of
+the variance of what the batch was drawn from, for n values of a channel: batch
+times height times width. PyTorch averages n/(n-1) times it, and normalises by
+the former, as Flax does.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import contextvars
+import dataclasses
+import math
+import re
+from typing import Any
+
+from flax import linen as nn
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.networks import blocks as blocks_lib
+
+# How modules call a running variance, at any depth of the statistics.
+_VARIANCE = re.compile(r"(.*_)?var(iance)?")
+
+# What an enclosing call has corrected so far, by module; None outside of one.
+# NNX, unlike Linen, has no interceptors that would tell.
+_corrected: contextvars.ContextVar[dict[Any, Any] | None] = (
+  contextvars.ContextVar("corrected", default=None)
+)
+
+
+def unbiased(network: base.Network) -> base.Network:
+  """Returns the network with n/(n-1) times the variance in running ones.
+
+  All else stays, outputs included, and so does the variance of a single value,
+  for which PyTorch has an error instead. Twice is as good as once.
+
+  Args:
+    network: whose running variances are those of Linen's or NNX's `BatchNorm`,
+      or of classes derived from these.
+
+  Raises:
+    ValueError: where it has others that move in training.
+  """
+
+  def change(inner: Callable[..., Any]) -> Callable[..., Any]:
+    def apply(*args, **options):
+      with _correcting():
+        return inner(*args, **options)
+
+    return apply
+
+  _check(network)
+  blocks = network.blocks and tuple(
+    blocks_lib.changed(block, change) for block in network.blocks
+  )
+  return dataclasses.replace(
+    network, apply=change(network.apply), blocks=blocks
+  )
+
+
+def prepare(model: nnx.Module) -> None:
+  """Has an NNX model's normalisers correct, where an enclosing call does."""
+  if _corrected.get() is None:
+    return
+  for _, module in nnx.iter_modules(model):
+    if isinstance(module, nnx.BatchNorm):
+      module.__class__ = _of_nnx(type(module))
+
+
+def _check(network: base.Network) -> None:
+  """Raises ValueError unless all running variances are of known modules."""
+  moved: list[str] = []
+  known: dict[Any, Any] = {}
+
+  def apply(key, x):
+    params, stats = network.init(key)
+    with _correcting() as found:
+      out = network.apply(params, stats, x, training=network.units, key=key)
+    known.update(found)
+    before = jax.tree_util.tree_leaves_with_path(stats)
+    for (path, old), new in zip(
+      before, jax.tree.leaves(out.stats), strict=True
+    ):
+      keys = [str(key.key) for key in path]
+      if any(map(_VARIANCE.fullmatch, keys)) and new is not old:
+        moved.append("/".join(keys))
+
+  x = jax.ShapeDtypeStruct((2, *network.input_shape), jnp.float32)
+  jax.eval_shape(apply, jax.random.key(0), x)
+  if len(moved) > len(known):
+    raise ValueError(
+      f"network {network.name!r} keeps {len(moved)} running variances, such as "
+      f"{moved[0]!r}, but {len(known)} layers of flax.linen.BatchNorm or "
+      "flax.nnx.BatchNorm: variance=unbiased (which published=True asks for) "
+      "knows no other normalisers; leave it out, or use these"
+    )
+
+
+@contextlib.contextmanager
+def _correcting() -> Iterator[dict[Any, Any]]:
+  outer = _corrected.get()
+  if outer is not None:
+    yield outer
+    return
+  found: dict[Any, Any] = {}
+  token = _corrected.set(found)
+  try:
+    with nn.intercept_methods(_in_linen):
+      yield found
+  finally:
+    _corrected.reset(token)
+
+
+def _note(key, holder) -> None:
+  found = _corrected.get()
+  if found is not None:
+    found[key] = holder  # kept, as its identity is part of the key
+
+
+def _in_linen(next_fn, args, kwargs, context):
+  module, at = context.module, ("batch_stats", "var")
+  before: Any
+  after: Any
+  if not (
+    isinstance(module, nn.BatchNorm)
+    and context.method_name == "__call__"
+    and module.has_variable(*at)
+  ):
+    return next_fn(*args, **kwargs)
+  before = module.get_variable(*at)
+  output = next_fn(*args, **kwargs)
+  after = module.get_variable(*at)
+  if after is not before:
+    count = _count(module.axis, *args, **kwargs)
+    module.put_variable(*at, _correct(before, after, module.momentum, count))
+    root = module.scope and module.scope.root
+    _note((id(root), module.path), root)
+  return output
+
+
+def _of_nnx(plain: type) -> type:
+  class Corrected(plain):
+    def __call__(self, *args, **kwargs):
+      before = self.var.get_value()
+      output = super().__call__(*args, **kwargs)
+      after = self.var.get_value()
+      if after is not before:
+        count = _count(self.axis, *args, **kwargs)
+        self.var.set_value(_correct(before, after, self.momentum, count))
+        _note(id(self), self)
+      return output
+
+  return Corrected
+
+
+def _count(axis, x, *_, mask=None, **__):
+  """Returns how many values of each channel a normaliser averages."""
+  channels = {i % x.ndim for i in ((axis,) if isinstance(axis, int) else axis)}
+  averaged = tuple(i for i in range(x.ndim) if i not in channels)
+  if mask is None:
+    return math.prod(x.shape[i] for i in averaged)
+  return jnp.sum(jnp.broadcast_to(mask, x.shape).astype(bool), averaged)
+
+
+def _correct(before, after, momentum: float, count):
+  # The batch's part of `after` is what `momentum` times `before` leaves of it.
+  return after + (after - momentum * before) / jnp.maximum(count - 1, 1)
