@@ -69,7 +69,8 @@ def anchored(
       from the first draw of the memory that `inner` replays.
     published: does as the authors' program: the plain sum, over all logits, of
       one channel more and all that tie with it, without `cap`, kept as inputs;
-      passes over the anchors move the statistics of normalisers.
+      passes over the anchors move the statistics of normalisers, from the
+      second experience on.
 
   Raises:
     ValueError: for an argument out of range.
@@ -118,7 +119,7 @@ def anchored(
       ),
       logits=out.logits,
     )
-    return state, out.stats if published else stats
+    return state, _moved(stats, out.stats, scope) if published else stats
 
   def behind(forward, params, stats, batch, memory, scope, state, key):
     del memory, scope
@@ -165,7 +166,7 @@ def anchored(
     key, drift_key = jax.random.split(key)
     held, moved = drift(forward, params, stats, scope, state, drift_key)
     if published:
-      stats = moved
+      stats = _moved(stats, moved, scope)
     value, aux = inner.loss(
       forward, params, stats, batch, memory, scope, (), key
     )
@@ -179,6 +180,13 @@ def anchored(
     behind=behind,
     least_rows=count if source == "new" else 0,
     least_replayed=count if source == "old" else 0,
+  )
+
+
+def _moved(before, after, scope):
+  """Returns statistics after a pass, which the first experience has none of."""
+  return jax.tree.map(
+    lambda old, new: jnp.where(scope.task > 0, new, old), before, after
   )
 
 

@@ -175,6 +175,30 @@ def test_first_experience_has_no_anchors():
   assert float(drift(objective, call, moved, stats, state)) == 0
 
 
+def test_only_later_experiences_pass_over_anchors():
+  """Statistics move by the batch alone, then by the anchors ahead of it."""
+  objective, state, params, stats, call = begun(published=True)
+  rest = state, jax.random.key(2)
+
+  def norm(stats):
+    return stats["low"]["batch_stats"]["norm"]["mean"]
+
+  def shown(x, stats):
+    return norm(call(params, stats, x).stats), call(params, stats, x).stats
+
+  for task, x in ((0, None), (1, batch().x[:COUNT])):
+    noted = objective.ahead(
+      call, params, stats, batch(), (), scope(task), *rest
+    )[1]
+    aux = objective.loss(call, params, stats, batch(), (), scope(task), *rest)[
+      1
+    ]
+    expected, passed = (norm(stats), stats) if x is None else shown(x, stats)
+    np.testing.assert_allclose(norm(noted), expected, rtol=1e-5)
+    expected, _ = shown(batch().x, passed)
+    np.testing.assert_allclose(norm(aux.stats), expected, rtol=1e-5)
+
+
 def test_trunk_output_is_held_instead_of_inputs():
   _, state, params, stats, _ = begun()
   out = network().apply(params, stats, batch().x, taps=("low",))
