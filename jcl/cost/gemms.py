@@ -125,17 +125,18 @@ def trained(gemms: Sequence[Gemm], transformer: bool) -> list[Gemm]:
 
   The input's gradient sums over the outputs, also for the first layer. The
   weights' is [Cout, rows] x [rows, Cin kh kw] in convolutional networks, their
-  head included, and for the dense layers of transformers [in, rows] x [rows,
-  out]. A product of activations has the gradients of its two operands.
+  head included, and [in, rows] x [rows, out] in transformers, their patch
+  embedding included. A product of activations has the gradients of its two
+  operands.
 
   Args:
     gemms: forward, as from `of`.
-    transformer: whether dense layers count as those of transformers.
+    transformer: whether layers count as those of transformers.
   """
   found = []
   for gemm in gemms:
     m, k, n = gemm.m, gemm.k, gemm.n
-    if gemm.kind == "product" or (gemm.kind == "linear" and transformer):
+    if gemm.kind == "product" or transformer:
       second = k, m, n
     else:
       second = n, m, k

@@ -36,6 +36,38 @@ def test_published_times(name, pass_, batch, fmt, rows, expected):
   assert round(seconds(name, pass_, batch, fmt, rows), 9) == expected
 
 
+@pytest.mark.parametrize(
+  "pair, rows, first, train, valid, label",
+  [
+    (0, 13, 15.02, 20.86, 0.60, 3.76),
+    (1, 12, 31.14, 43.44, 1.29, 7.79),
+    (2, 12, 15.10, 35.72, 0.97, 3.78),
+  ],
+)
+def test_published_durations(pair, rows, first, train, valid, label):
+  """432 and 108 frames labelled, 324 trained on, 108 validated on."""
+  student, teacher = pairs.PAIRS[pair]
+  frame = seconds(teacher, "forward", 1, "mx6", rows)
+  assert (round(432 * frame, 2), round(108 * frame, 2)) == (first, label)
+  batch = seconds(student, "forward", 16, "mx6", rows)
+  assert round(7 * batch, 2) == valid
+  found = 21 * seconds(student, "train", 16, "mx9", rows)
+  if student == "resnet34":  # published below its own rule
+    assert found == pytest.approx(1.025 * train, rel=1e-3)
+  else:
+    assert round(found, 2) == train
+
+
+def test_the_patch_embedding_of_a_transformer_in_training():
+  """[in, rows] x [rows, out], as all layers of transformers."""
+  found = pairs.published("vit_b32", pass_="train")[:3]
+  assert [gemm[:3] for gemm in found] == [
+    (49, 3072, 768),
+    (49, 768, 3072),
+    (3072, 49, 768),
+  ]
+
+
 def test_rows_of_the_published_pairs_at_30_frames_per_second():
   rows = []
   for student, _ in pairs.PAIRS:
@@ -93,7 +125,7 @@ def test_gradients_of_each_kind():
   by_name = {}
   for gemm in found:
     by_name.setdefault(gemm.name.partition(" (")[0], []).append(gemm[:3])
-  assert by_name["embed/patch/kernel"] == [(4, 48, 8), (4, 8, 48), (8, 4, 48)]
+  assert by_name["embed/patch/kernel"] == [(4, 48, 8), (4, 8, 48), (48, 4, 8)]
   dense = by_name["block_0/mlp_0/kernel"]
   assert dense == [(5, 8, 24), (5, 24, 8), (8, 5, 24)]
   products = by_name[""]
