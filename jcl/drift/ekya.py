@@ -199,7 +199,10 @@ def thief(
       published listing, takes `delta` again as long as it pays; where a
       retraining needs several to end in the window at all, it takes none.
       "every" tries all multiples and, last, all that the victim has, and keeps
-      the best; for one stream this finds the best of all.
+      the best; for one stream this finds the best of all. Thieves and victims
+      take turns as listed there, the jobs that serve ahead of those that
+      retrain, each in the order of the streams; with "every", as in the public
+      program, those that retrain go first.
 
   Returns:
     Shares of 0 or more and of sum `gpus`, never worse than equal ones.
@@ -215,9 +218,11 @@ def thief(
       raise ValueError(f"{name}={value}: give more than 0")
   if not streams:
     raise ValueError("streams is empty: give at least one")
-  jobs = [i for i, stream in enumerate(streams) if stream.retrainings]
-  num_train = len(jobs)
-  jobs += range(len(streams))  # retraining jobs, then those that serve
+  serving = [(i, "serve") for i in range(len(streams))]
+  retraining = [(i, "train") for i, s in enumerate(streams) if s.retrainings]
+  jobs = serving + retraining
+  if steals == "every":
+    jobs = retraining + serving
   step = allocation.exact(delta)
 
   @functools.cache
@@ -225,11 +230,13 @@ def thief(
     return pick(streams[stream], serve, train, seconds, least)
 
   def plan(shares):
-    train = dict(zip(jobs[:num_train], shares[:num_train], strict=True))
-    given = tuple(train.get(i, Fraction(0)) for i in range(len(streams)))
-    serve = tuple(shares[num_train:])
-    choices = map(choose, range(len(streams)), serve, given)
-    return Plan(serve, given, tuple(choices))
+    given = dict(zip(jobs, shares, strict=True))
+    serve, train = (
+      tuple(given.get((i, what), Fraction(0)) for i in range(len(streams)))
+      for what in ("serve", "train")
+    )
+    choices = map(choose, range(len(streams)), serve, train)
+    return Plan(serve, train, tuple(choices))
 
   best = [allocation.exact(gpus) / len(jobs)] * len(jobs)
   found = plan(best)

@@ -121,6 +121,61 @@ def test_the_published_listing_stops_where_one_step_does_not_pay():
   assert patient.accuracy == pytest.approx(0.9 - 0.4 * 70 / 90)
 
 
+def listing(streams, gpus, seconds, delta):
+  """The published listing: all jobs that serve, then all that retrain."""
+  names = [f"serve {i}" for i in range(len(streams))]
+  names += [f"train {i}" for i, each in enumerate(streams) if each.retrainings]
+  best = dict.fromkeys(names, Fraction(gpus) / len(names))
+
+  def worth(shares):
+    return sum(
+      ekya.pick(
+        each, shares[f"serve {i}"], shares.get(f"train {i}", 0), seconds
+      ).accuracy
+      for i, each in enumerate(streams)
+    ) / len(streams)
+
+  for taker in names:
+    for victim in names:
+      while taker != victim and best[victim] >= delta:
+        after = dict(best)
+        after[taker] += delta
+        after[victim] -= delta
+        if worth(after) <= worth(best) + 1e-12:
+          break
+        best = after
+  return best
+
+
+@SETTINGS
+@hypothesis.given(
+  st.lists(STREAMS, min_size=1, max_size=3), st.sampled_from([0.5, 1, 2])
+)
+def test_shares_are_those_of_the_published_listing(streams, gpus):
+  tenth = Fraction(1, 10)
+  plan = ekya.thief(streams, gpus, 100, delta=tenth, steals="until_worse")
+  best = listing(streams, gpus, 100, tenth)
+  for i in range(len(streams)):
+    assert plan.serve[i] == best[f"serve {i}"]
+    assert plan.train[i] == best.get(f"train {i}", 0)
+
+
+def test_what_serves_steals_first_in_the_published_listing():
+  """A second tenth goes to serving, which pays less than retraining would."""
+  stream = ekya.Stream(
+    0.5,
+    (ekya.Inference(0.2, 0.9), ekya.Inference(0.6, 1.0)),
+    (ekya.Retraining(0.9, 30),),
+  )
+  plan = ekya.thief(
+    [stream], 1, 100, delta=Fraction(1, 10), steals="until_worse"
+  )
+  assert (plan.serve, plan.train) == ((Fraction(6, 10),), (Fraction(4, 10),))
+  assert plan.accuracy == pytest.approx(0.6)
+  other = ekya.pick(stream, 0.4, 0.6, 100)
+  assert other.accuracy == pytest.approx(0.9 * 0.7)
+
+
 def test_what_is_left_below_a_step_is_stolen_last():
   streams = [
     ekya.Stream(0.5, (ekya.Inference(0, 1.0),), (ekya.Retraining(0.9, 50),)),
