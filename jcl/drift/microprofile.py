@@ -100,7 +100,8 @@ def extrapolate_published(
   `most` times the curve, at most 1, scales the end; the curve is fitted again,
   and a last time to four of its points, both ends and the measurement. The
   first two fits have more unknowns than points: another solver may answer up to
-  0.04 differently.
+  0.04 differently. As these curves never fall, they would make gains of losses:
+  there, as in `extrapolate`, what was measured is what is predicted.
 
   Args:
     start: accuracy at epoch 0.
@@ -117,6 +118,8 @@ def extrapolate_published(
     ValueError: as `extrapolate`.
   """
   _check(start, measured, epoch, end, most)
+  if measured < start:
+    return np.full(np.shape(epochs), min(measured, most))
   seed = _fit([0, end], [start, most])
   hoped = most * _curve(np.array(epoch), seed)
   reached = most * min(1.0, measured / max(float(hoped), 1e-9))

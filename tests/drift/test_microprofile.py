@@ -61,6 +61,20 @@ def test_the_published_fits_are_near_the_closed_form(start, measured):
   np.testing.assert_array_equal(published, again)
 
 
+@hypothesis.given(SHARE, SHARE, st.floats(0.5, 30))
+def test_the_published_fits_make_no_gain_of_a_loss(one, other, epoch):
+  measured, start = sorted((one, other))
+  hypothesis.assume(measured < start)
+  found = microprofile.extrapolate_published(start, measured, epoch, EPOCHS)
+  np.testing.assert_array_equal(found, np.full(6, min(measured, 0.95)))
+
+
+@pytest.mark.parametrize("measured", [0.3, 0.301])
+def test_the_published_fits_hope_on_where_nothing_is_lost(measured):
+  start, end = microprofile.extrapolate_published(0.3, measured, 5, [0, 30])
+  assert start == pytest.approx(0.3, abs=0.01) and 0.35 < end < 0.45
+
+
 def test_a_measured_curve_of_the_family_is_found_again():
   curve = lambda x: 1 - 1 / (0.6 * x + 2)  # noqa: E731
   assert curve(30) == pytest.approx(0.95)
