@@ -9,7 +9,8 @@ ids of samples, oldest first; a class that has been seen keeps its key while it
 holds nothing, since it has a share in the seats. Classes of results are in
 rising order. What a division of the seats leaves over goes, with a `remainder`
 of "spread", one seat each to the classes of lowest index that can fill it;
-with "drop", as published, it stays empty.
+with "drop", as published, it stays empty: of a ring always, of what is shared
+out by `water_fill` where that leaves all classes equally full.
 """
 
 import bisect
@@ -45,7 +46,8 @@ def water_fill(
   Args:
     counts: samples that each class has.
     size: seats to share out.
-    remainder: what happens to fewer seats than there are classes to share them.
+    remainder: what happens to fewer seats than there are classes to share them;
+      "drop" leaves them empty only where all classes have got as many.
 
   Returns:
     Seats per class; they differ by one at most among the classes that have more
@@ -242,7 +244,7 @@ def _fill(
     - 1
   ]
   seats = at(level)
-  if remainder == "spread":
+  if remainder == "spread" or len(set(seats.values())) > 1:
     spare = size - sum(seats.values())
     able = [label for label in seats if held[label] <= level < most[label]]
     for label in able[:spare]:

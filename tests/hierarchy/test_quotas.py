@@ -23,7 +23,10 @@ def sizes(residents):
   [
     ({0: 10, 1: 10, 2: 10}, 15, [5, 5, 5], [5, 5, 5]),
     ({0: 10, 1: 10, 2: 10}, 17, [6, 6, 5], [5, 5, 5]),
-    ({0: 2, 1: 10, 2: 10}, 15, [2, 7, 6], [2, 6, 6]),
+    ({0: 2, 1: 10, 2: 10}, 15, [2, 7, 6], [2, 7, 6]),
+    ({0: 0, 1: 10, 2: 10}, 5, [0, 3, 2], [0, 3, 2]),
+    ({0: 2, 1: 10, 2: 10}, 8, [2, 3, 3], [2, 3, 3]),
+    ({0: 2, 1: 10, 2: 10}, 7, [2, 3, 2], [2, 2, 2]),  # all have two
     ({0: 5, 1: 3}, 7, [4, 3], [4, 3]),  # one class at the top: no remainder
     ({0: 3, 1: 0, 2: 4}, 100, [3, 0, 4], [3, 0, 4]),
     ({2: 5, 0: 5, 1: 5}, 2, [1, 1, 0], [0, 0, 0]),
@@ -53,15 +56,16 @@ def test_spread_seats_are_those_poured_one_by_one(counts, size):
 
 
 @given(COUNTS, SIZES)
-def test_dropped_seats_are_fewer_than_the_classes_that_could_share_them(
-  counts, size
-):
+def test_seats_are_dropped_where_all_classes_are_equally_full(counts, size):
   drop = quotas.water_fill(counts, size, "drop")
   spread = quotas.water_fill(counts, size)
-  lost = {label for label in counts if drop[label] < spread[label]}
-  assert all(drop[label] == spread[label] - 1 for label in lost)
-  full = {n for label, n in drop.items() if n < counts[label]}
-  assert len(full) <= 1  # all classes that are cut have as many
+  able = [label for label in counts if drop[label] < counts[label]]
+  if drop != spread:
+    (level,) = set(drop.values())
+    assert level == min(spread.values())
+    assert 0 < size - sum(drop.values()) < len(able)
+  elif able and sum(drop.values()) < size:
+    raise AssertionError("seats are empty that a class could fill")
 
 
 # The ring
@@ -121,6 +125,17 @@ def test_every_class_keeps_as_much_and_its_latest():
   assert quotas.shrink(residents, 31) == residents
 
 
+def test_seats_stay_empty_where_all_classes_are_equally_full():
+  residents = {0: [1, 2], 1: [3, 4, 5, 6], 2: [7, 8, 9, 10]}
+  for size, expected in (
+    (9, {0: [1, 2], 1: [3, 4, 5, 6], 2: [8, 9, 10]}),
+    (7, {0: [1, 2], 1: [5, 6], 2: [9, 10]}),
+    (5, {0: [2], 1: [6], 2: [10]}),
+    (2, {0: [], 1: [], 2: []}),
+  ):
+    assert quotas.shrink(residents, size, "drop") == expected
+
+
 @given(COUNTS, SIZES, REMAINDERS)
 def test_what_stays_is_the_end_of_what_was_there(counts, size, remainder):
   residents = {label: list(range(n)) for label, n in counts.items()}
@@ -151,6 +166,9 @@ def test_a_dropped_remainder_is_not_topped_up():
   stored = dict.fromkeys(range(7), 9)
   supply = quotas.top_up({}, stored, 20, "drop")
   assert supply == dict.fromkeys(range(7), 2)
+  # A class that is short of samples leaves its seats to the others.
+  supply = quotas.top_up({0: 1}, {**stored, 0: 1}, 20, "drop")
+  assert supply == {0: 0, 1: 4, **dict.fromkeys(range(2, 7), 3)}
 
 
 STEPS = st.lists(
