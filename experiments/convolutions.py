@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 import tqdm
 
-from jcl import spec
+from jcl import jaxprs, spec
 from jcl.kernels import lowering
 from jcl.networks import catalogue
 from jcl.profiling import operations
@@ -94,7 +94,7 @@ def convolutions(text: str) -> Iterator[Shape]:
   traced = jax.make_jaxpr(
     lambda params, stats, x: network.apply(params, stats, x).logits
   )(*shapes, x)
-  for each in operations.flatten(traced.jaxpr).operations:
+  for each in operations.flatten(traced).operations:
     if each.name == "conv_general_dilated":
       yield Shape(
         each.takes[0].shape,
@@ -210,7 +210,7 @@ def _timed(programs, args, rounds) -> dict[str, float]:
 
 
 def _flops(fn, args) -> float:
-  program = operations.flatten(jax.make_jaxpr(fn)(*args).jaxpr)
+  program = operations.flatten(jaxprs.trace(fn, *args))
   return max(map(operations.flops, program.operations))
 
 

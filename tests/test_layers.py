@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 # pairs below.
 ROWS = (
   ("kinds",),
-  ("base", "spec", "wording"),
+  ("base", "spec", "wording", "jaxprs"),
   (
     "networks",
     "objectives",
@@ -60,6 +60,16 @@ BARRED = {
     for part in (*PURE, "train.step", "train.augment")
   },
 }
+
+# What JAX changes between its versions is read in these modules alone.
+JAXPRS, RULES = "jcl/jaxprs.py", "jcl/kernels/rules.py"
+# Its own parts that go beyond arrays and transformations.
+INNER = {
+  JAXPRS: {"jax.extend.core"},
+  RULES: {"jax._src.interpreters.mlir", "jax._src.lax.convolution"},
+}
+# What a jaxpr and its equations are read by.
+FORM = {"call_jaxpr", "constvars", "eqns", "invars", "jaxpr", "outvars"}
 
 
 def modules():
@@ -134,6 +144,99 @@ def test_modules_keep_to_their_means(name):
       and node.func.id in ("open", "print")
     ]
     assert not opened, f"{name} opens files or prints in lines {opened}"
+
+
+def sources():
+  """All that is not a test, by its path from the root."""
+  paths = [*PACKAGE.rglob("*.py"), ROOT / "run.py"]
+  paths += (ROOT / "experiments").glob("*.py")
+  for path in sorted(paths):
+    if path.exists():
+      tree = ast.parse(path.read_text(encoding="utf-8"))
+      yield path.relative_to(ROOT).as_posix(), tree
+
+
+SOURCES = dict(sources())
+JAX = ("chex", "flax", "jax", "jaxlib", "optax", "orbax")
+
+
+def dotted(node) -> str:
+  """The name that an expression such as jax.core.Tracer spells, else ""."""
+  if isinstance(node, ast.Name):
+    return node.id
+  if isinstance(node, ast.Attribute):
+    before = dotted(node.value)
+    return before and f"{before}.{node.attr}"
+  return ""
+
+
+def inner_names(tree):
+  """Yields names of JAX that it keeps private, or that are of its insides."""
+  outside = set(JAX)
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import | ast.ImportFrom):
+      module = getattr(node, "module", None)
+      for alias in node.names:
+        name = f"{module}.{alias.name}" if module else alias.name
+        if name.split(".")[0] in JAX:
+          outside.add(alias.asname or alias.name.split(".")[0])
+          yield name
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Attribute):
+      name = dotted(node)
+      if name.split(".")[0] in outside:
+        yield name
+    elif isinstance(node, ast.keyword) and (node.arg or "").startswith("_"):
+      yield f"jax({node.arg}=)"
+
+
+def is_inner(name: str) -> bool:
+  parts = name.replace("(", ".").split(".")
+  private = [p for p in parts if p.startswith("_") and not p.endswith("__")]
+  return bool(private) or parts[1:2] in (
+    ["core"],
+    ["extend"],
+    ["interpreters"],
+    ["lib"],
+  )
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_insides_of_jax_are_read_in_two_modules(name):
+  found = {each for each in inner_names(SOURCES[name]) if is_inner(each)}
+  if name in INNER:
+    imported = {each for each in imports(SOURCES[name]) if is_inner(each)}
+    assert imported == INNER[name]
+  else:
+    assert not found
+  if name != JAXPRS:
+    read = {
+      node.attr
+      for node in ast.walk(SOURCES[name])
+      if isinstance(node, ast.Attribute)
+    } & FORM
+    texts = {
+      node.value
+      for node in ast.walk(SOURCES[name])
+      if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    } & FORM
+    assert not read | texts, "jcl.jaxprs reads the form of programs"
+
+
+@pytest.mark.parametrize(
+  "line, name",
+  [
+    ("from jax._src import core", "jax._src.core"),
+    ("from jax.extend import core", "jax.extend.core"),
+    ("import jax\njax.core.Tracer", "jax.core.Tracer"),
+    ("from jax import lax\nlax._conv", "lax._conv"),
+    ("import jax.numpy as jnp\njnp._where", "jnp._where"),
+    ("from flax.core import _x", "flax.core._x"),
+    ("f(_private_parameters=1)", "jax(_private_parameters=)"),
+  ],
+)
+def test_the_insides_of_jax_are_recognised(line, name):
+  assert name in filter(is_inner, inner_names(ast.parse(line)))
 
 
 def test_importing_jcl_is_light():

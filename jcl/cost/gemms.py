@@ -6,15 +6,14 @@ training two more products of each. Pooling, normalisers, activations, softmax
 and weight updates are free.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
-from jax.extend import core
 import jax.numpy as jnp
 
-from jcl import base
+from jcl import base, jaxprs
 from jcl.cost import systolic
 
 Gemm = systolic.Gemm
@@ -106,17 +105,17 @@ def _traced(
   """Walks a network's forward pass, in which some parameters are learned."""
   params, stats = jax.eval_shape(network.init, jax.random.key(0))
   x = jax.ShapeDtypeStruct((batch, *network.input_shape), jnp.float32)
-  jaxpr = jax.make_jaxpr(lambda *args: network.apply(*args).logits)(
-    params, stats, x
-  ).jaxpr
+  program = jaxprs.trace(
+    lambda *args: network.apply(*args).logits, params, stats, x
+  )
   names = [
     "/".join(key.key for key in path)
     for path, _ in jax.tree_util.tree_leaves_with_path(params)
   ]
   known = [_Value(name=name, is_learned=name in learned) for name in names]
-  known += [_Value()] * (len(jaxpr.invars) - len(known) - 1)
+  known += [_Value()] * (jaxprs.num_inputs(program) - len(known) - 1)
   trace = _Trace()
-  trace.walk(jaxpr, [*known, _Value(is_data=True)], 1)
+  trace.walk(program, [*known, _Value(is_data=True)], 1)
   return trace
 
 
@@ -161,7 +160,7 @@ class _Value(NamedTuple):
 
 
 class _Trace:
-  """Walks a jaxpr and gathers its products."""
+  """Walks a program and gathers its products."""
 
   def __init__(self):
     self.gemms: list[Gemm] = []
@@ -169,52 +168,39 @@ class _Trace:
     self.attention: set[int] = set()  # dense layers next to a product
 
   def walk(
-    self, jaxpr: core.Jaxpr, inputs: Sequence[_Value], times: int
+    self, program: jaxprs.Program, inputs: Sequence[_Value], times: int
   ) -> list[_Value]:
-    """Returns what is known of the outputs of a jaxpr that runs `times`."""
-    known: dict[Any, _Value] = dict(zip(jaxpr.invars, inputs, strict=True))
-
-    def read(atom) -> _Value:
-      if isinstance(atom, core.Literal):
-        return _Value()
-      return known.get(atom, _Value())  # a constant
-
-    for equation in jaxpr.eqns:
-      operands = [read(atom) for atom in equation.invars]
-      known.update(
-        zip(
-          equation.outvars,
-          self._results(equation, operands, times),
-          strict=True,
-        )
-      )
-    return [read(atom) for atom in jaxpr.outvars]
+    """Returns what is known of the outputs of a program that runs `times`."""
+    return jaxprs.follow(
+      program,
+      inputs,
+      lambda equation, operands: self._results(equation, operands, times),
+      lambda _: _Value(),
+    )
 
   def _results(self, equation, operands, times) -> list[_Value]:
-    name = equation.primitive.name
+    name = equation.name
     if name == "conv_general_dilated":
       return [self._add(_convolution(equation), operands, times)]
     if name == "dot_general":
       return [self._add(_product(equation, operands), operands, times)]
-    inner = list(_inner(equation.params))
-    if name == "scan":
-      start = equation.params["num_consts"]
-      carried = range(start, start + equation.params["num_carry"])
+    if loop := jaxprs.loop(equation):
       # Of what is carried, all but the first round's comes from within.
       within = {
         "is_data": True,
         "is_learned": any(value.is_learned for value in operands),
       }
       operands = [
-        value._replace(**within) if index in carried else value
+        value._replace(**within) if index in loop.carried else value
         for index, value in enumerate(operands)
       ]
-      return self.walk(inner[0], operands, times * equation.params["length"])
-    if len(inner) == 1 and name != "while":
-      return self.walk(inner[0], operands, times)
+      return self.walk(loop.body, operands, times * loop.length)
+    if called := jaxprs.called(equation):
+      return self.walk(called, operands, times)
     before = len(self.gemms)
-    for jaxpr in inner:
-      self.walk(jaxpr, [_Value()] * len(jaxpr.invars), times)
+    for program in jaxprs.programs(equation):
+      unknown = [_Value()] * jaxprs.num_inputs(program)
+      self.walk(program, unknown, times)
     if len(self.gemms) > before:
       raise ValueError(
         f"{self.gemms[-1].name or 'a product'} is within a {name}: how often "
@@ -226,7 +212,7 @@ class _Trace:
       any(value.is_learned for value in operands),
       frozenset().union(*(value.nearest for value in operands)),
     )
-    return [merged] * len(equation.outvars)
+    return [merged] * len(equation.gives)
 
   def _add(self, gemm, operands, times) -> _Value:
     index = len(self.gemms)
@@ -248,8 +234,8 @@ class _Trace:
 
 def _convolution(equation) -> Gemm:
   numbers = equation.params["dimension_numbers"]
-  kernel = equation.invars[1].aval.shape
-  out = equation.outvars[0].aval.shape
+  kernel = equation.takes[1].shape
+  out = equation.gives[0].shape
   channels = out[numbers.out_spec[1]]
   groups = equation.params["feature_group_count"]
   terms = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
@@ -260,7 +246,7 @@ def _convolution(equation) -> Gemm:
 
 def _product(equation, operands) -> Gemm:
   (summed, _), (batch, _) = equation.params["dimension_numbers"]
-  left, right = (atom.aval.shape for atom in equation.invars)
+  left, right = (aval.shape for aval in equation.takes)
   k = math.prod(left[axis] for axis in summed)
   times = math.prod(left[axis] for axis in batch)
   m = math.prod(left) // (k * times)
@@ -269,12 +255,3 @@ def _product(equation, operands) -> Gemm:
   if is_data == [False, True]:  # weights on the left
     m, n = n, m
   return Gemm(m, k, n, times, kind="product" if all(is_data) else "linear")
-
-
-def _inner(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
-  for value in params.values():
-    for each in value if isinstance(value, (tuple, list)) else (value,):
-      if isinstance(each, core.ClosedJaxpr):
-        yield each.jaxpr
-      elif isinstance(each, core.Jaxpr):
-        yield each

@@ -8,14 +8,14 @@ count what convolutions wider than a pixel put out, once, and nothing that
 normalisers, rectifiers or shortcuts keep. `step_memory` has what a step takes.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jcl import base
+from jcl import base, jaxprs
 
 _MIB = 2**20
 _FLOAT = 4  # bytes
@@ -50,10 +50,14 @@ def layers(network: base.Network) -> tuple[Layer, ...]:
   """
   params, stats = jax.eval_shape(network.init, jax.random.key(0))
   x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
-  jaxpr = jax.make_jaxpr(lambda *args: network.apply(*args).logits)(
-    params, stats, x
+  program = jaxprs.trace(
+    lambda *args: network.apply(*args).logits, params, stats, x
   )
-  found = [_layer(equation) for equation in _products(jaxpr.jaxpr)]
+  found = [
+    _layer(equation)
+    for equation in jaxprs.equations(program)
+    if equation.name in ("conv_general_dilated", "dot_general")
+  ]
   kernels = [t for t in network.tensors if t.kind == "kernel"]
   used = [shape for shape, _ in found]
   if used != [tensor.shape for tensor in kernels]:
@@ -204,21 +208,10 @@ def _row(name: str, rows: dict[str, tuple[int, int]]) -> tuple[int, int]:
   return rows[name]
 
 
-def _products(jaxpr: Any) -> Iterator[Any]:
-  """Yields convolutions and matrix products in order, calls included."""
-  for equation in jaxpr.eqns:
-    if equation.primitive.name in ("conv_general_dilated", "dot_general"):
-      yield equation
-    for value in equation.params.values():
-      inner = getattr(value, "jaxpr", value)
-      if hasattr(inner, "eqns"):
-        yield from _products(inner)
-
-
-def _layer(equation: Any) -> tuple[tuple[int, ...], Layer]:
-  kernel = equation.invars[1].aval.shape
-  outputs = math.prod(equation.outvars[0].aval.shape)
-  if equation.primitive.name == "dot_general":
+def _layer(equation: jaxprs.Equation) -> tuple[tuple[int, ...], Layer]:
+  kernel = equation.takes[1].shape
+  outputs = math.prod(equation.gives[0].shape)
+  if equation.name == "dot_general":
     (_, contracted), _ = equation.params["dimension_numbers"]
     terms = math.prod(kernel[axis] for axis in contracted)
     return kernel, Layer("", 1, outputs, terms * outputs)

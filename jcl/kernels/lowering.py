@@ -20,14 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl.kernels import bridge, choice, onednn
+from jcl.kernels import bridge, choice, onednn, rules
 from jcl.kernels import problem as problem_lib
-
-try:  # no public interface of JAX takes lowering rules for one program alone
-  from jax._src.interpreters import mlir
-  from jax._src.lax import convolution as lax_convolution
-except ImportError:
-  mlir = lax_convolution = None  # type: ignore[assignment]
 
 _CHOICE = "JCL_CONVOLUTIONS"
 
@@ -49,8 +43,8 @@ def why_not() -> str:
     return "there are several devices"
   if platform.machine().lower() not in ("x86_64", "amd64"):
     return f"oneDNN has no kernels for {platform.machine()}"
-  if mlir is None:
-    return f"jax {jax.__version__} keeps lowering rules elsewhere"
+  if rules.why_not():
+    return rules.why_not()
   if importlib.util.find_spec("numba") is None:
     return "numba is not installed: pip install 'jcl[cpu]'"
   try:
@@ -80,10 +74,7 @@ def lower(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Any:
   traced = jax.jit(fn, **jit).trace(*shapes)
   if why_not():
     return traced.lower()
-  rules = ((jax.lax.conv_general_dilated_p, _lower),)
-  return traced.lower(
-    _private_parameters=mlir.LoweringParameters(override_lowering_rules=rules)
-  )
+  return rules.lower(traced, _lower)
 
 
 def flops(compiled: Any) -> float:
@@ -139,9 +130,7 @@ def _lower(ctx, lhs, rhs, **params):
     params,
   )
   if found is None:
-    return lax_convolution._conv_general_dilated_lower(
-      ctx, lhs, rhs, expand_complex_convolutions=True, **params
-    )
+    return rules.by_jax(ctx, lhs, rhs, **params)
   problem, plan = found
 
   def call(lhs, rhs):
@@ -155,4 +144,4 @@ def _lower(ctx, lhs, rhs, **params):
       lhs, rhs, plan=np.int64(number_of(problem))
     )[0]
 
-  return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs)
+  return rules.by_function(call, ctx, lhs, rhs)

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jcl import base
+from jcl import base, jaxprs
 from jcl.networks import flow
 
 Path = tuple[str, ...]
@@ -89,8 +89,8 @@ def groups(
     for leaf in jax.tree.leaves((params, stats))
   ]
   data = [flow.Value(axes.new(v.shape, fixed=True)) for v in (x, key)]
-  jaxpr = jax.make_jaxpr(both_modes)(params, stats, x, key)
-  quiet, busy, *updated = flow.walk(axes, jaxpr, [*inputs, *data])
+  program = jaxprs.trace(both_modes, params, stats, x, key)
+  quiet, busy, *updated = flow.walk(axes, program, [*inputs, *data])
   axes.fix(*quiet.axes, *busy.axes)
   before_update = inputs[len(inputs) - len(updated) :]
   for before, after in zip(before_update, updated, strict=True):

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import itertools
 from typing import Any, NamedTuple
 
-from jax.extend import core
-import jax.numpy as jnp
+from jcl import jaxprs
 
 
 class Value(NamedTuple):
@@ -69,19 +68,6 @@ class Axes:
         self.roles.setdefault(value.axes[position], role)
 
 
-_CALLS = frozenset(
-  {
-    "checkpoint",
-    "closed_call",
-    "core_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "jit",
-    "pjit",
-    "remat",
-    "remat2",
-  }
-)
 _ELEMENTWISE = frozenset(
   """abs add add_any and atan2 bitcast_convert_type cbrt ceil clamp
   convert_element_type copy copy_p cos cosh div eq erf erf_inv erfc exp exp2
@@ -105,52 +91,42 @@ _WINDOWS = frozenset(
 
 
 def walk(
-  axes: Axes, closed: core.ClosedJaxpr, inputs: Sequence[Value]
+  axes: Axes, program: jaxprs.Program, inputs: Sequence[Value]
 ) -> list[Value]:
-  """Follows axes through a jaxpr, uniting and fixing them on the way.
+  """Follows axes through a program, uniting and fixing them on the way.
 
   Args:
     axes: those of the inputs; gains those of all values.
-    closed: the program.
+    program: as `jaxprs.trace` returns it.
     inputs: what is known of its arguments.
 
   Returns:
     What is known of its results.
   """
-  jaxpr = getattr(closed, "jaxpr", closed)
-  known = dict(zip(jaxpr.invars, inputs, strict=True))
-  for constant in jaxpr.constvars:
-    known[constant] = _fixed(axes, constant.aval.shape)
-
-  def read(atom):
-    if isinstance(atom, core.Literal):
-      return _fixed(axes, jnp.shape(atom.val))
-    return known[atom]
-
-  for equation in jaxpr.eqns:
-    operands = [read(atom) for atom in equation.invars]
-    results = _equation(axes, equation, operands)
-    known.update(zip(equation.outvars, results, strict=True))
-  return [read(atom) for atom in jaxpr.outvars]
+  return jaxprs.follow(
+    program,
+    inputs,
+    lambda equation, operands: _results(axes, equation, operands),
+    lambda aval: _fixed(axes, aval.shape),
+  )
 
 
-def _equation(axes, equation, operands) -> list[Value]:
-  name = equation.primitive.name
-  shapes = [var.aval.shape for var in equation.outvars]
-  if name in _CALLS:
-    body = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    return walk(axes, body, operands)
+def _results(axes, equation: jaxprs.Equation, operands) -> list[Value]:
+  name, params = equation.name, equation.params
+  shapes = [aval.shape for aval in equation.gives]
+  if called := jaxprs.called(equation):
+    return walk(axes, called, operands)
   if name in _ELEMENTWISE and _aligned(operands, shapes[0]):
     return [_elementwise(axes, name, operands, shapes[0])]
   if name in _REDUCTIONS:
-    return [_without(axes, operands[0], equation.params["axes"])]
+    return [_without(axes, operands[0], params["axes"])]
   if name in _SCANS:
-    axes.fix(operands[0].axes[equation.params["axis"]])
+    axes.fix(operands[0].axes[params["axis"]])
     return [operands[0]._replace(stored=False)]
   if name in _WINDOWS:
-    return [_window(axes, equation.params, operands[0], shapes[0])]
+    return [_window(axes, params, operands[0], shapes[0])]
   if name in _RULES:
-    return [_RULES[name](axes, equation.params, operands, shapes[0])]
+    return [_RULES[name](axes, params, operands, shapes[0])]
   for operand in operands:
     axes.fix(*operand.axes)
   return [_fixed(axes, shape) for shape in shapes]

@@ -10,9 +10,8 @@ from typing import Any, Literal, NamedTuple
 import warnings
 
 import jax
-from jax.extend import core
 
-from jcl import base
+from jcl import base, jaxprs
 
 Path = tuple[str, ...]
 Kind = Literal["kernel", "bias", "scale", "shift", "other"]
@@ -50,11 +49,11 @@ def execution_order(
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   paths = [_names(path) for path, _ in leaves]
-  jaxpr = jax.make_jaxpr(fn)(params, *args).jaxpr
-  num_data = len(jaxpr.invars) - len(paths)
+  program = jaxprs.trace(fn, params, *args)
+  num_data = jaxprs.num_inputs(program) - len(paths)
   inputs = [_Value(False, (index,)) for index in range(len(paths))]
   used: list[int] = []
-  for value in _walk(jaxpr, inputs + [_DATA] * num_data, used):
+  for value in _walk(program, inputs + [_DATA] * num_data, used):
     used += value.sources
   order = dict.fromkeys(used)
   unused = [path for index, path in enumerate(paths) if index not in order]
@@ -146,66 +145,41 @@ def _meet(values: Iterable[_Value], used: list[int]) -> _Value:
 
 
 def _walk(
-  jaxpr: core.Jaxpr, inputs: Sequence[_Value], used: list[int]
+  program: jaxprs.Program, inputs: Sequence[_Value], used: list[int]
 ) -> list[_Value]:
-  """Follows values through a jaxpr, appending parameters as they are used."""
-  known: dict[core.Var, _Value] = dict.fromkeys(jaxpr.constvars, _CONSTANT)
-  known.update(zip(jaxpr.invars, inputs, strict=True))
-
-  def read(atom):
-    return _CONSTANT if isinstance(atom, core.Literal) else known[atom]
-
-  for equation in jaxpr.eqns:
-    operands = [read(atom) for atom in equation.invars]
-    known.update(
-      zip(equation.outvars, _equation(equation, operands, used), strict=True)
-    )
-  return [read(atom) for atom in jaxpr.outvars]
+  """Follows values through a program, appending parameters as they are used."""
+  return jaxprs.follow(
+    program,
+    inputs,
+    lambda equation, operands: _results(equation, operands, used),
+    lambda _: _CONSTANT,
+  )
 
 
-def _equation(equation, operands, used) -> list[_Value]:
-  if equation.primitive.name == "cond":
+def _results(
+  equation: jaxprs.Equation, operands: list[_Value], used: list[int]
+) -> list[_Value]:
+  """What remains (a while loop, a kernel) counts as one operation."""
+  if equation.name == "cond":
     index, *rest = operands
     branches = [
-      _walk(branch.jaxpr, rest, used) for branch in equation.params["branches"]
+      _walk(branch, rest, used) for branch in jaxprs.programs(equation)
     ]
     return [
       _meet((index, *choices), used) for choices in zip(*branches, strict=True)
     ]
-  inner = _called(equation)
-  if inner is None:
-    return [_meet(operands, used)] * len(equation.outvars)
-  if equation.primitive.name == "scan":
-    operands = _fixed_point(equation, inner, operands)
-  return _walk(inner, operands, used)
+  if loop := jaxprs.loop(equation):
+    return _walk(loop.body, _fixed_point(loop, operands), used)
+  if called := jaxprs.called(equation):
+    return _walk(called, operands, used)
+  return [_meet(operands, used)] * len(equation.gives)
 
 
-def _called(equation) -> core.Jaxpr | None:
-  """The jaxpr an equation runs on exactly its own operands, if it does.
-
-  So do jit, remat, custom derivatives and scan. What remains (a while loop, a
-  hand-written kernel) counts as one operation.
-  """
-  found = []
-  for parameter in equation.params.values():
-    if isinstance(parameter, core.ClosedJaxpr):
-      found.append(parameter.jaxpr)
-    elif isinstance(parameter, core.Jaxpr):
-      found.append(parameter)
-  if len(found) != 1:
-    return None
-  fits = len(found[0].invars) == len(equation.invars) and len(
-    found[0].outvars
-  ) == len(equation.outvars)
-  return found[0] if fits else None
-
-
-def _fixed_point(equation, body, operands) -> list[_Value]:
+def _fixed_point(loop: jaxprs.Loop, operands: list[_Value]) -> list[_Value]:
   """Lets what a scan carries from one turn to the next settle."""
-  start = equation.params["num_consts"]
-  stop = start + equation.params["num_carry"]
+  start, stop = loop.carried.start, loop.carried.stop
   while True:
-    carried = _walk(body, operands, [])[: stop - start]
+    carried = _walk(loop.body, operands, [])[: stop - start]
     settled = [
       _Value(True, pair[0].sources) if joined.data else joined
       for pair in zip(operands[start:stop], carried, strict=True)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base
+from jcl import base, jaxprs
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import channels
 
@@ -180,7 +180,7 @@ def zero(network: base.Network, tree: Any, masks: Masks) -> Any:
 
 def _take(leaf, axis, mask):
   stay = np.flatnonzero(mask)
-  if isinstance(leaf, jax.core.Tracer):
+  if jaxprs.is_traced(leaf):
     return jnp.take(leaf, stay, axis=axis)
   # On the host: a program for each new shape would cost more than the copy.
   return jnp.asarray(np.take(np.asarray(leaf), stay, axis=axis))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jcl import base
+from jcl import base, jaxprs
 from jcl.kernels import lowering
 from jcl.profiling import operations
 from jcl.selection import mask, times
@@ -192,10 +192,8 @@ def _trace(network, params, stats, shape, norms) -> _Traced:
     jax.eval_shape(lambda: jax.random.key(0)),
     jax.ShapeDtypeStruct(shape[:1], jnp.int32),
   )
-  jaxpr = jax.make_jaxpr(program)(
-    leaves, jax.ShapeDtypeStruct(shape, jnp.float32), rest
-  )
-  flat = operations.flatten(jaxpr.jaxpr)
+  x = jax.ShapeDtypeStruct(shape, jnp.float32)
+  flat = operations.flatten(jaxprs.trace(program, leaves, x, rest))
   loss, input_grad, *others = flat.outputs
   count = len(leaves)
   return _Traced(
@@ -277,8 +275,8 @@ def _updates(
     if key not in found:
       like = jax.ShapeDtypeStruct(key[0], jnp.result_type(leaf))
       slots = jax.eval_shape(lambda p: optimizer.init([p]), like)
-      jaxpr = jax.make_jaxpr(update)(like, slots, like)
-      found[key] = math.fsum(cost(operations.flatten(jaxpr.jaxpr)))
+      program = jaxprs.trace(update, like, slots, like)
+      found[key] = math.fsum(cost(operations.flatten(program)))
     results.append(found[key])
   return results
 
@@ -313,7 +311,7 @@ def measure_rates(rounds: int = 20) -> Rates:
     return x
 
   def rate(fn, *args):
-    program = operations.flatten(jax.make_jaxpr(fn)(*args).jaxpr)
+    program = operations.flatten(jaxprs.trace(fn, *args))
     return sum(map(operations.flops, program.operations)) / run(fn, *args)
 
   def run(fn, *args):

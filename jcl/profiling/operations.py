@@ -8,13 +8,15 @@ moving data.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
+import itertools
 import math
 from typing import Any, NamedTuple
 
-from jax.extend import core
 import numpy as np
+
+from jcl import jaxprs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +50,10 @@ class Rates:
 
 
 class Operation(NamedTuple):
-  """An equation of a jaxpr whose calls have been written out."""
+  """An equation of a program whose calls have been written out."""
 
   name: str
-  params: dict[str, Any]
+  params: Mapping[str, Any]
   inputs: tuple[int | None, ...]  # variables; None for a literal
   outputs: tuple[int, ...]
   takes: tuple[Any, ...]  # shapes and dtypes of the inputs
@@ -66,76 +68,29 @@ class Program(NamedTuple):
   outputs: tuple[int | None, ...]  # None for a literal
 
 
-# Not written out: what they hold runs many times, or not always.
-_WHOLE = ("scan", "while", "cond", "pallas_call")
-
-
-def flatten(jaxpr: core.Jaxpr) -> Program:
-  """Writes out the calls (jit, remat, custom derivatives) of a jaxpr."""
+def flatten(program: jaxprs.Program) -> Program:
+  """Writes out the calls (jit, remat, custom derivatives) of a program."""
   operations: list[Operation] = []
-  count = 0
+  numbers = itertools.count()
 
-  def fresh() -> int:
-    nonlocal count
-    count += 1
-    return count - 1
-
-  def walk(inner, inputs):
-    known: dict[core.Var, int | None] = dict(
-      zip(inner.invars, inputs, strict=True)
+  def results(equation: jaxprs.Equation, operands):
+    if called := jaxprs.called(equation):
+      return walk(called, operands)
+    outputs = tuple(next(numbers) for _ in equation.gives)
+    name, params, takes, gives = equation
+    operations.append(
+      Operation(name, params, tuple(operands), outputs, takes, gives)
     )
-    known |= {variable: fresh() for variable in inner.constvars}
+    return outputs
 
-    def read(atom):
-      return None if isinstance(atom, core.Literal) else known[atom]
+  def walk(inner, inputs) -> list[int | None]:
+    return jaxprs.follow(
+      inner, inputs, results, lambda _: next(numbers), lambda _: None
+    )
 
-    for equation in inner.eqns:
-      operands = [read(atom) for atom in equation.invars]
-      called = _called(equation)
-      if called is None:
-        results = [fresh() for _ in equation.outvars]
-        operations.append(
-          Operation(
-            equation.primitive.name,
-            equation.params,
-            tuple(operands),
-            tuple(results),
-            tuple(atom.aval for atom in equation.invars),
-            tuple(variable.aval for variable in equation.outvars),
-          )
-        )
-      else:
-        results = walk(called, operands)
-      known.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in inner.outvars]
-
-  inputs = tuple(fresh() for _ in jaxpr.invars)
-  outputs = tuple(walk(jaxpr, inputs))
+  inputs = tuple(next(numbers) for _ in range(jaxprs.num_inputs(program)))
+  outputs = tuple(walk(program, inputs))
   return Program(tuple(operations), inputs, outputs)
-
-
-def _called(equation) -> core.Jaxpr | None:
-  """The jaxpr that an equation runs once, on exactly its own operands."""
-  if equation.primitive.name in _WHOLE:
-    return None
-  found = _inner(equation.params)
-  if len(found) != 1:
-    return None
-  fits = len(found[0].invars) == len(equation.invars) and len(
-    found[0].outvars
-  ) == len(equation.outvars)
-  return found[0] if fits else None
-
-
-def _inner(params: dict[str, Any]) -> list[core.Jaxpr]:
-  found = []
-  for value in params.values():
-    for each in value if isinstance(value, (tuple, list)) else (value,):
-      if isinstance(each, core.ClosedJaxpr):
-        found.append(each.jaxpr)
-      elif isinstance(each, core.Jaxpr):
-        found.append(each)
-  return found
 
 
 # By the name of their primitive. What is in none of these groups is arithmetic
@@ -208,7 +163,7 @@ _PRODUCTS = {"conv_general_dilated", "dot_general", "ragged_dot_general"}
 _ALONE = {
   *_PRODUCTS,
   *_SCANS,
-  *_WHOLE,
+  *jaxprs.LOOPS,
   "concatenate",
   "dynamic_update_slice",
   "gather",
@@ -232,7 +187,7 @@ def flops(operation: Operation, expands_groups: bool = False) -> float:
   branches of a choice the dearest counts.
   """
   name = operation.name
-  if name in _WHOLE:
+  if name in jaxprs.LOOPS:
     return _nested(
       operation,
       lambda program: sum(
@@ -276,7 +231,7 @@ def seconds(program: Program, rates: Rates) -> list[float]:
 def _seconds(operation: Operation, stored: set[int], rates: Rates) -> float:
   if operation.name in _VIEWS:
     return 0.0
-  if operation.name in _WHOLE:
+  if operation.name in jaxprs.LOOPS:
     return _nested(operation, lambda program: sum(seconds(program, rates)))
   moved = 0
   for variables, avals in (
@@ -320,10 +275,14 @@ def _stored(program: Program) -> set[int]:
 
 
 def _nested(operation: Operation, cost: Callable[[Program], float]) -> float:
-  costs = [cost(flatten(jaxpr)) for jaxpr in _inner(operation.params)]
+  equation = jaxprs.Equation(
+    operation.name, operation.params, operation.takes, operation.gives
+  )
+  costs = [cost(flatten(each)) for each in jaxprs.programs(equation)]
   if operation.name == "cond":
     return max(costs)
-  return sum(costs) * operation.params.get("length", 1)
+  loop = jaxprs.loop(equation)
+  return sum(costs) * (loop.length if loop else 1)
 
 
 def _convolution(

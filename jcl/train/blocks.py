@@ -12,9 +12,8 @@ import hashlib
 from typing import Any
 
 import jax
-from jax.extend import core
 
-from jcl import base
+from jcl import base, jaxprs
 
 # What is cheap to compute again from these is not kept for the backward pass.
 _KEPT = ("conv_general_dilated", "dot_general", "reduce_window_max")
@@ -102,9 +101,8 @@ def shapes_of(
 def signature(block: base.Block, shapes: Shapes, training: bool) -> str:
   """Returns a text that two blocks share if they compute the same."""
   leaves, run = _flat(block, shapes, training)
-  traced = jax.make_jaxpr(run)(*leaves)
   structure = jax.tree.structure((shapes.params, shapes.stats))
-  text = f"{structure}\n{traced.in_avals}\n{traced}"
+  text = f"{structure}\n{jaxprs.signature(jaxprs.trace(run, *leaves))}"
   return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -187,23 +185,5 @@ def _flat(block, shapes: Shapes, training):
 
 def _part(fn, shapes) -> Part:
   """Traces a function and leaves out results that are arguments."""
-  closed = jax.make_jaxpr(fn)(*shapes)
-  jaxpr = closed.jaxpr
-  given = {var: index for index, var in enumerate(jaxpr.invars)}
-  returned: dict[Any, int] = {}
-  sources = []
-  for var in jaxpr.outvars:
-    if isinstance(var, core.Literal):  # unhashable, and small
-      returned[len(returned), "literal"] = len(returned)
-      sources.append(("out", len(returned) - 1))
-    elif var in given:
-      sources.append(("in", given[var]))
-    else:
-      sources.append(("out", returned.setdefault(var, len(returned))))
-  outvars: list[Any] = [None] * len(returned)
-  for var, (place, index) in zip(jaxpr.outvars, sources, strict=True):
-    if place == "out":
-      outvars[index] = var
-  shorter = jaxpr.replace(outvars=outvars)
-  run = core.jaxpr_as_fun(core.ClosedJaxpr(shorter, closed.consts))
-  return Part(run, tuple(shapes), tuple(sources))
+  run, sources = jaxprs.own_results(jaxprs.trace(fn, *shapes))
+  return Part(run, tuple(shapes), sources)

@@ -10,10 +10,9 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend import core
 import jax.numpy as jnp
 
-from jcl import base
+from jcl import base, jaxprs
 from jcl.train import step
 
 
@@ -207,12 +206,15 @@ def depends(fn: Callable[..., Any], first: Any, *others: Any) -> bool:
   Arguments may be arrays or shapes. Calls inside `fn` count as one operation
   that reads all of their arguments.
   """
-  jaxpr = jax.make_jaxpr(fn)(first, *others).jaxpr
-  needed = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)}
-  for equation in reversed(jaxpr.eqns):
-    if needed & set(equation.outvars):
-      needed |= {v for v in equation.invars if not isinstance(v, core.Literal)}
-  return bool(needed & set(jaxpr.invars[: len(jax.tree.leaves(first))]))
+  program = jaxprs.trace(fn, first, *others)
+  count = len(jax.tree.leaves(first))
+  answers = jaxprs.follow(
+    program,
+    [index < count for index in range(jaxprs.num_inputs(program))],
+    lambda equation, reads: [any(reads)] * len(equation.gives),
+    lambda _: False,
+  )
+  return any(answers)
 
 
 def _same(one, other) -> bool:

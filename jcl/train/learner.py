@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base
+from jcl import base, jaxprs
 from jcl.cost import ledger as ledger_lib
 from jcl.kernels import lowering
 from jcl.networks import variances
@@ -224,14 +224,15 @@ class Learner:
   def convolves(self) -> bool:
     """Whether the network has a convolution."""
     x = jnp.zeros((1, *np.shape(self.example.x)), self.example.x.dtype)
-    jaxpr = jax.make_jaxpr(
+    program = jaxprs.trace(
       lambda key: (
         self.network.apply(
           *self.network.init(key), self.preprocess.normalise(x)
         ).logits
-      )
-    )(jax.random.key(0))
-    return step_lib.has_convolution(jaxpr.jaxpr)
+      ),
+      jax.random.key(0),
+    )
+    return step_lib.has_convolution(program)
 
   def step_program(
     self, selection: base.Selection, *, exact: bool = True

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jcl import base
+from jcl import base, jaxprs
 from jcl.selection import mask
 from jcl.train import augment as augmentation
 
@@ -397,21 +397,14 @@ def build_program(step: Step, max_steps: int):
   return program
 
 
-def has_convolution(jaxpr) -> bool:
-  """Tells whether a closed jaxpr convolves anywhere, calls included.
+def has_convolution(program: jaxprs.Program) -> bool:
+  """Tells whether a program convolves anywhere, calls included.
 
   XLA's CPU backend runs convolutions inside a loop or branch with a slow,
   generic kernel (about 17 times the time of the same step outside, jax 0.10),
   so steps that convolve are dispatched one by one there.
   """
-  for equation in jaxpr.eqns:
-    if equation.primitive.name == "conv_general_dilated":
-      return True
-    for value in equation.params.values():
-      for inner in jax.tree.leaves(
-        value, is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")
-      ):
-        inner = getattr(inner, "jaxpr", inner)
-        if hasattr(inner, "eqns") and has_convolution(inner):
-          return True
-  return False
+  return any(
+    equation.name == "conv_general_dilated"
+    for equation in jaxprs.equations(program)
+  )

@@ -1,0 +1,229 @@
+"""Programs as JAX writes them down, read in this one place.
+
+What a jaxpr looks like changes from version to version of JAX; the rest of jcl
+reads the records below. This module takes public names alone: `jax.make_jaxpr`,
+`jax.core.Tracer` and `jax.extend.core`. Those that JAX keeps private are in
+`jcl.kernels.rules`. Forms that differ, and how they are read:
+
+- A program with its constants is a `ClosedJaxpr` that holds a `Jaxpr` until jax
+  0.10; from 0.11 on both are one type. It is told by what it has.
+- Which of a scan's operands are constants and which are carried is said by
+  `num_consts` and `num_carry` until 0.10, by the trees `ft_in` and `ft_out`
+  from 0.11 on. The shapes outside and inside its body say so in all versions.
+- What `jax.checkpoint` holds has no constants of its own until 0.10.
+- Calls change their names (pjit, jit; remat, remat2, checkpoint) and where they
+  hold their program (jaxpr, call_jaxpr, fun_jaxpr). They are told by holding
+  one program that takes and gives what they do.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+from jax.extend import core
+
+Program = Any  # a jaxpr, with or without its constants
+Value = TypeVar("Value")
+
+# Equations whose program runs many times, or not always, by the names of their
+# primitives; all versions share these.
+LOOPS = frozenset({"cond", "pallas_call", "scan", "while"})
+
+
+class Equation(NamedTuple):
+  """One operation of a program, apart from the values it is applied to."""
+
+  name: str  # of its primitive
+  params: Mapping[str, Any]  # as the primitive takes them
+  takes: tuple[Any, ...]  # shapes and dtypes of the operands
+  gives: tuple[Any, ...]  # of the results
+
+
+class Loop(NamedTuple):
+  """A scan: operands are constants, then carried values, then slices."""
+
+  body: Program  # of one turn; results are carried values, then slices
+  carried: range  # positions among the operands
+  length: int  # turns
+
+
+def trace(fn: Callable[..., Any], *args: Any) -> Program:
+  """Returns the program of a function, which is traced and never run.
+
+  Args:
+    fn: a pure function of pytrees.
+    *args: its arguments, arrays or `jax.ShapeDtypeStruct`s.
+  """
+  return jax.make_jaxpr(fn)(*args)
+
+
+def is_traced(value: Any) -> bool:
+  """Tells whether a value stands for an array while a function is traced."""
+  return isinstance(value, jax.core.Tracer)
+
+
+def num_inputs(program: Program) -> int:
+  """Returns how many arrays a program takes, its constants left out."""
+  return len(_opened(program).invars)
+
+
+def follow(
+  program: Program,
+  inputs: Sequence[Value],
+  results: Callable[[Equation, list[Value]], Sequence[Value]],
+  constant: Callable[[Any], Value],
+  literal: Callable[[Any], Value] | None = None,
+) -> list[Value]:
+  """Carries what is known of a program's inputs through to its outputs.
+
+  Args:
+    program: to go through, in the order in which it runs.
+    inputs: what is known of its arguments, one each.
+    results: from an equation and what is known of its operands to what is
+      known of its results.
+    constant: from shape and dtype to what is known of a constant array; called
+      once for each.
+    literal: the same for numbers that are written into an equation, once for
+      each place; None takes `constant`.
+
+  Returns:
+    What is known of the outputs, one each.
+  """
+  jaxpr, literal = _opened(program), literal or constant
+  known = {variable: constant(variable.aval) for variable in jaxpr.constvars}
+  known.update(zip(jaxpr.invars, inputs, strict=True))
+
+  def read(atom):
+    if isinstance(atom, core.Literal):
+      return literal(atom.aval)
+    return known[atom]
+
+  for each in jaxpr.eqns:
+    found = results(read_equation(each), [read(atom) for atom in each.invars])
+    known.update(zip(each.outvars, found, strict=True))
+  return [read(atom) for atom in jaxpr.outvars]
+
+
+def read_equation(equation: Any) -> Equation:
+  """Returns an equation of a jaxpr as a record."""
+  return Equation(
+    equation.primitive.name,
+    equation.params,
+    tuple(atom.aval for atom in equation.invars),
+    tuple(variable.aval for variable in equation.outvars),
+  )
+
+
+def equations(program: Program) -> Iterator[Equation]:
+  """Yields all equations in order, each followed by those that it holds."""
+  for each in _opened(program).eqns:
+    equation = read_equation(each)
+    yield equation
+    for inner in programs(equation):
+      yield from equations(inner)
+
+
+def programs(equation: Equation) -> list[Program]:
+  """Returns the programs that an equation holds: a body, or branches."""
+  found = []
+  for value in equation.params.values():
+    for each in value if isinstance(value, (tuple, list)) else (value,):
+      if _is_program(each):
+        found.append(each)
+  return found
+
+
+def called(equation: Equation) -> Program | None:
+  """Returns the program that an equation runs once, on its own operands.
+
+  So do jit, remat and custom derivatives. None for all others, such as loops,
+  choices, and reductions by a function of two numbers.
+  """
+  found = programs(equation)
+  if len(found) != 1 or equation.name in LOOPS:
+    return None
+  jaxpr = _opened(found[0])
+  fits = _shapes(equation.takes) == _shapes(v.aval for v in jaxpr.invars) and (
+    _shapes(equation.gives) == _shapes(v.aval for v in jaxpr.outvars)
+  )
+  return found[0] if fits else None
+
+
+def loop(equation: Equation) -> Loop | None:
+  """Returns what a scan repeats; None for other equations.
+
+  An operand that is cut into slices, one a turn, has an axis more outside than
+  inside the body, and so has a result that is put together from them.
+  """
+  if equation.name != "scan":
+    return None
+  (body,) = programs(equation)
+  jaxpr = _opened(body)
+  sliced = _longer(equation.takes, [v.aval for v in jaxpr.invars])
+  stacked = _longer(equation.gives, [v.aval for v in jaxpr.outvars])
+  stop = len(equation.takes) - sliced
+  carried = len(equation.gives) - stacked
+  return Loop(body, range(stop - carried, stop), equation.params["length"])
+
+
+def own_results(
+  program: Program,
+) -> tuple[Callable[..., list[jax.Array]], tuple[tuple[str, int], ...]]:
+  """Leaves out results that are arguments, and results that come twice.
+
+  Args:
+    program: with its constants, as `trace` returns it.
+
+  Returns:
+    A function of the program's arguments that returns a list of the results
+    that remain, and where each result of the program comes from: ("out", j)
+    the j-th of that list, or ("in", j) the j-th argument.
+  """
+  jaxpr = _opened(program)
+  given = {variable: index for index, variable in enumerate(jaxpr.invars)}
+  returned: dict[Any, int] = {}
+  sources = []
+  for atom in jaxpr.outvars:
+    if isinstance(atom, core.Literal):  # unhashable, and small
+      returned[len(returned), "literal"] = len(returned)
+      sources.append(("out", len(returned) - 1))
+    elif atom in given:
+      sources.append(("in", given[atom]))
+    else:
+      sources.append(("out", returned.setdefault(atom, len(returned))))
+  outvars: list[Any] = [None] * len(returned)
+  for atom, (place, index) in zip(jaxpr.outvars, sources, strict=True):
+    if place == "out":
+      outvars[index] = atom
+  shorter = core.ClosedJaxpr(jaxpr.replace(outvars=outvars), program.consts)
+  return core.jaxpr_as_fun(shorter), tuple(sources)
+
+
+def signature(program: Program) -> str:
+  """Returns a text that two programs share if they compute the same.
+
+  Args:
+    program: with its constants, as `trace` returns it.
+  """
+  return f"{program.in_avals}\n{program}"
+
+
+def _is_program(value: Any) -> bool:
+  jaxpr = getattr(value, "jaxpr", value)
+  return hasattr(jaxpr, "eqns") and hasattr(jaxpr, "invars")
+
+
+def _opened(program: Program) -> Any:
+  return getattr(program, "jaxpr", program)
+
+
+def _shapes(avals) -> list[tuple[int, ...] | None]:
+  return [getattr(aval, "shape", None) for aval in avals]
+
+
+def _longer(outside, inside) -> int:
+  """Counts values that have an axis more outside than inside."""
+  return sum(
+    len(getattr(whole, "shape", ())) > len(getattr(part, "shape", ()))
+    for whole, part in zip(outside, inside, strict=True)
+  )

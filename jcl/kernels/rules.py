@@ -1,0 +1,78 @@
+"""Rules that put one program's operations into terms of XLA in another way.
+
+JAX has no public interface for that. All that jcl takes of its private names is
+in this module:
+
+- `jax._src.interpreters.mlir`: `LoweringParameters`, `lower_fun`;
+- `jax._src.lax.convolution._conv_general_dilated_lower`, JAX's own rule;
+- the argument `_private_parameters` of `jax.stages.Traced.lower`.
+
+`why_not` tries them, so that a version of JAX that moves one of them leaves
+programs to XLA.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+try:
+  from jax._src.interpreters import mlir
+  from jax._src.lax import convolution as _convolution
+except ImportError:
+  mlir = _convolution = None  # type: ignore[assignment]
+
+Rule = Callable[..., Any]  # of a context, two operands and the parameters
+
+
+@functools.cache
+def why_not() -> str:
+  """Says why convolutions take no other rule; empty where they do."""
+  told = f"jax {jax.__version__} keeps lowering rules elsewhere"
+  if mlir is None:
+    return told
+  shapes = [jax.ShapeDtypeStruct((1, 1, 1), jnp.float32)] * 2
+  taken = []
+
+  def rule(ctx, lhs, rhs, **params):
+    del params
+    taken.append(True)
+    return by_function(lambda a, b: a * b, ctx, lhs, rhs)
+
+  def fn(lhs, rhs):
+    return jax.lax.conv_general_dilated(lhs, rhs, (1,), "VALID")
+
+  try:
+    for each in (rule, by_jax):
+      lower(jax.jit(fn).trace(*shapes), each)
+  except Exception:  # whatever has become of names that nobody promised
+    return told
+  return "" if taken else told
+
+
+def lower(traced: Any, rule: Rule) -> Any:
+  """Returns `traced.lower()`, with its convolutions written by `rule`.
+
+  Args:
+    traced: what `jax.jit(...).trace` returns.
+    rule: called with a context, two operands and the parameters of a
+      convolution; returns what `by_jax` or `by_function` do.
+  """
+  rules = ((jax.lax.conv_general_dilated_p, rule),)
+  return traced.lower(
+    _private_parameters=mlir.LoweringParameters(override_lowering_rules=rules)
+  )
+
+
+def by_jax(ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
+  """Writes a convolution as JAX does."""
+  return _convolution._conv_general_dilated_lower(
+    ctx, lhs, rhs, expand_complex_convolutions=True, **params
+  )
+
+
+def by_function(fn: Callable[..., Any], ctx: Any, *operands: Any) -> Any:
+  """Writes an operation as a function of its operands is written."""
+  return mlir.lower_fun(fn, multiple_results=False)(ctx, *operands)
