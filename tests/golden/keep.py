@@ -1,0 +1,40 @@
+"""Keeps what runs come to on this machine.
+
+  python tests/golden/keep.py [--anew] [NAME ...]
+
+Without names, of all runs. `--anew` forgets what other machines and versions
+came to: for a change that means to change results.
+"""
+
+from pathlib import Path
+import sys
+import tempfile
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import conftest  # noqa: E402, F401  sets the options of XLA, as in tests
+import kept  # noqa: E402
+import runs  # noqa: E402
+
+SEEDS = (0, 1)
+
+
+def main(arguments: list[str]) -> None:
+  anew = "--anew" in arguments
+  chosen = [each for each in arguments if not each.startswith("--")]
+  for seed in SEEDS:
+    with tempfile.TemporaryDirectory() as folder:
+      for name, run in runs.RUNS.items():
+        if not chosen or name in chosen:
+          parts = runs.learned(run, seed, Path(folder) / name)
+          kept.keep(name, seed, parts, anew)
+          print(name, seed, flush=True)
+      for name in runs.SYSTEMS:
+        if not chosen or name in chosen:
+          parts = runs.served(name, seed, Path(folder) / "serving" / name)
+          kept.keep(f"serve_{name}", seed, parts, anew)
+          print("serve", name, seed, flush=True)
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])
