@@ -500,7 +500,7 @@ def _network(stream, columns: bool) -> base.Network:
   build = _build(stream.example_shape)
   if columns:
     network = progressive.progressive(
-      build, stream.example_shape, stream.task_classes
+      build, stream.example_shape, stream.task_classes, stream.num_classes
     )
   else:
     network = build(stream.example_shape, stream.num_classes)

@@ -31,8 +31,7 @@ def start(setting: Setting) -> tuple[base.LearnerState, Place]:
   learner, stream = setting.learner, setting.stream
   state, selection = learner.init(setting.key_for(0))
   place = Place(selection=selection, control=setting.controller.init())
-  everything = np.ones(stream.num_classes, bool)
-  scores = scoring.evaluate(setting, state, everything)
+  scores = scoring.evaluate(setting, state, stream.classes_trained)
   place.initial = (scores.accuracy, scores.accuracy_task)
   return state, place
 
@@ -70,7 +69,7 @@ def scope_of(setting: Setting, index: int) -> base.Scope:
   current[list(stream.experiences[index].classes)] = True
   seen = stream.classes_seen(index)
   everything = setting.learner.training.head == "all"
-  head = np.ones_like(seen) if everything else seen
+  head = stream.classes_trained if everything else seen
   return setting.learner.put(
     base.Scope(np.asarray(index, np.int32), current, seen, head)
   )

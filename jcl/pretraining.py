@@ -4,7 +4,8 @@ For streams that no learned weights are at hand for: the first classes are
 learned at once, and the others arrive as a stream.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from jcl import base, session
 from jcl.networks import pretrained
 from jcl.recipes import bounds
-from jcl.streams import scenarios, sources
+from jcl.streams import assembly, scenarios, sources, views
 
 
 def split(
@@ -27,6 +28,9 @@ def split(
 ) -> tuple[sources.Source, sources.Source]:
   """Cuts a source into its first classes and those after them.
 
+  Classes without training examples are in neither. Where there is no test set,
+  each part loses a fifth of its training data to one, as in a stream.
+
   Args:
     source: of images or other examples.
     classes: number of those to learn at once, numbered from 0.
@@ -36,11 +40,15 @@ def split(
   Raises:
     ValueError: unless each part has two classes.
   """
-  count = source.train.num_classes
+  train, test = source.train, source.test
+  present = np.unique(train.y).tolist()
+  count = len(present)
   if not 2 <= classes <= count - 2:
+    upto = f"give 2 to {count - 2}" if count >= 4 else "four are needed"
+    kind = " with training examples" * (count < train.num_classes)
     raise ValueError(
-      f"{classes} classes to begin with, of {count}: give 2 to {count - 2}, so "
-      "that two at least are left"
+      f"{classes} classes to begin with, of {count}{kind}: {upto}, so that "
+      "two at least are left"
     )
   end = count if then is None else classes + then
   if not classes + 2 <= end <= count:
@@ -48,20 +56,38 @@ def split(
       f"{then} classes to follow {classes}, of {count}: give 2 to "
       f"{count - classes}"
     )
+  if test is None:
+    rows, test = assembly.hold_out(source, 0.0, seed=0)
+    train = views.take(train, rows)
+  trained = np.isin(np.arange(train.num_classes), present)
+  notes = assembly.untrained(train.class_names, trained, test.y)
+  train = dataclasses.replace(train, notes=(*train.notes, *notes))
   return (
-    _part(source, range(classes), most[0]),
-    _part(source, range(classes, end), most[1]),
+    _part(train, test, present[:classes], most[0]),
+    _part(train, test, present[classes:end], most[1]),
   )
 
 
-def _part(source, classes: range, most: int | None) -> sources.Source:
-  parts = []
-  for data, limit in ((source.train, most), (source.test, None)):
-    rows = np.concatenate(
-      [np.flatnonzero(data.y == label)[:limit] for label in classes]
+def _part(
+  train: base.Dataset,
+  test: base.Dataset,
+  classes: Sequence[int],
+  most: int | None,
+) -> sources.Source:
+  """The source of some classes, numbered from 0 in the order given."""
+
+  def of(data: base.Dataset, limit: int | None) -> base.Dataset:
+    found = [np.flatnonzero(data.y == label)[:limit] for label in classes]
+    rows = np.concatenate(found)
+    return dataclasses.replace(
+      data,
+      x=data.x[rows],
+      y=np.repeat(np.arange(len(classes)), [len(each) for each in found]),
+      class_names=tuple(data.class_names[label] for label in classes),
+      group=None if data.group is None else data.group[rows],
     )
-    parts += [data.x[rows], data.y[rows] - classes.start]
-  return sources.arrays(*parts, scale=source.train.scale)
+
+  return sources.Source(of(train, most), of(test, None))
 
 
 def learned(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base
+from jcl import base, wording
 from jcl.networks import check, order
 
 
@@ -40,6 +40,7 @@ def progressive(
   column: Callable[[tuple[int, ...], int], base.Network],
   input_shape: tuple[int, ...],
   classes: Sequence[Sequence[int]],
+  num_classes: int | None = None,
 ) -> base.Network:
   """Builds a network of one column per experience, with laterals.
 
@@ -64,7 +65,9 @@ def progressive(
       affordable.
     input_shape: of one example, without the batch axis.
     classes: those of each column, in the order of the experiences, such as
-      `stream.task_classes`. Together they are 0 to C - 1, each once.
+      `stream.task_classes`, each once.
+    num_classes: C, such as `stream.num_classes`; None: as many as are listed.
+      The logit of a class that no column owns is 0.
 
   Raises:
     ValueError: where the classes are not dealt out like this, or the network
@@ -72,11 +75,13 @@ def progressive(
   """
   owned = [[int(label) for label in own] for own in classes]
   listed = [label for own in owned for label in own]
-  dealt = sorted(listed) == list(range(len(listed)))
-  if not owned or not all(owned) or not dealt:
+  every = set(range(len(listed) if num_classes is None else num_classes))
+  num_classes = len(every)
+  once = len(set(listed)) == len(listed) and set(listed) <= every
+  if not owned or not all(owned) or not once:
     raise ValueError(
-      f"progressive: columns own classes {owned}; give each column one at "
-      "least, and each class from 0 on to one column, such as "
+      f"progressive: columns own classes {wording.some(owned)}; give each "
+      "column one at least, and each class from 0 on to one column, such as "
       "stream.task_classes of a task-incremental stream"
     )
   members = [column(tuple(input_shape), len(own)) for own in owned]
@@ -88,7 +93,8 @@ def progressive(
     )
   name = f"progressive_{members[0].name}"
   names = tuple(f"column_{index}" for index in range(len(members)))
-  place = np.argsort(listed)  # of each class among the joined outputs
+  # Of each class among the joined outputs, those without a column behind.
+  place = np.argsort([*listed, *sorted(every - set(listed))])
 
   def run(index, params, stats, x, earlier, training, key):
     """Returns what each unit of a column puts out, and its statistics."""
@@ -144,7 +150,7 @@ def progressive(
         stats[own] = updated
       earlier.append(outputs)
     joined = jnp.concatenate([outputs[-1] for outputs in earlier], axis=-1)
-    missing = len(listed) - joined.shape[-1]
+    missing = num_classes - joined.shape[-1]
     logits = jnp.pad(joined, ((0, 0), (0, missing)))[:, place]
     tapped = {tap: earlier[names.index(tap)][-1] for tap in taps}
     return base.Output(logits, stats, tapped)
@@ -163,7 +169,7 @@ def progressive(
     init,
     apply,
     tuple(input_shape),
-    len(listed),
+    num_classes,
     features=None,
   )
 

@@ -1,14 +1,13 @@
 """What all scenarios share: holding out, dealing classes, building a stream."""
 
 from collections.abc import Sequence
+import dataclasses
 from typing import Literal
 
 import numpy as np
 
-from jcl import base
+from jcl import base, wording
 from jcl.streams import sources, splits, stream, views
-
-Order = Literal["natural", "random"] | Sequence[int]
 
 
 def cut(
@@ -22,8 +21,12 @@ def cut(
 
 def check_count(option: str, count: int) -> None:
   """ValueError unless at least one experience is asked for."""
-  if count < 1:
-    raise ValueError(f"{option}={count}: write 1 or more")
+  whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+  if not whole or count < 1:
+    raise ValueError(
+      f"{option}={wording.short(count)}: write 1 or more, a number of "
+      "experiences"
+    )
 
 
 def check_holdout(holdout: float) -> None:
@@ -49,34 +52,6 @@ def hold_out(
   return rows, test
 
 
-def class_groups(
-  num_classes: int, tasks: int, order: Order, seed: int
-) -> list[tuple[int, ...]]:
-  """The classes of each task, the remainder spread over the first tasks."""
-  if not 1 <= tasks <= num_classes:
-    raise ValueError(
-      f"tasks={tasks}: write 1 to {num_classes}, the number of classes"
-    )
-  if isinstance(order, str):
-    if order not in ("natural", "random"):
-      raise ValueError(
-        f"order={order!r}: write natural, random or a list of the classes"
-      )
-    classes = np.arange(num_classes)
-    if order == "random":
-      classes = np.random.default_rng((seed, num_classes)).permutation(classes)
-  else:
-    classes = np.asarray(order)
-    if sorted(classes.tolist()) != list(range(num_classes)):
-      raise ValueError(
-        f"order={list(order)} must hold each class from 0 to {num_classes - 1} "
-        "once"
-      )
-  return [
-    tuple(sorted(group.tolist())) for group in np.array_split(classes, tasks)
-  ]
-
-
 def assemble(
   name: str,
   scenario: Literal["class", "task", "domain"],
@@ -89,15 +64,35 @@ def assemble(
   transforms: Sequence[views.Transform | None] | None = None,
   normalize: stream.Normalization | None,
   ordered: bool = False,
+  names: Sequence[str] | None = None,
 ) -> stream.Stream:
   """Builds a stream of T parts, each with its test rows and transform.
+
+  Classes of which no part has a training example take no part: no evaluation
+  chooses among them, and test examples of them are left out. A note says so.
 
   Raises:
     ValueError: where an experience would have nothing to learn or be tested on.
   """
-  num_classes = source.train.num_classes
+  train = source.train
   transforms = transforms or [None] * len(parts)
-  task_classes = task_classes or [tuple(range(num_classes))] * len(parts)
+  names = names or [""] * len(parts)
+  brought = [tuple(np.unique(train.y[rows]).tolist()) for rows in parts]
+  trained = np.zeros(train.num_classes, bool)
+  trained[list(set().union(*brought))] = True
+  known = trained[test.y]
+  notes = [
+    *train.notes,
+    *test.notes,
+    *untrained(train.class_names, trained, test.y),
+  ]
+  if not known.all():
+    test_parts = [rows[known[rows]] for rows in test_parts]
+  everything = tuple(np.flatnonzero(trained).tolist())
+  task_classes = [
+    tuple(label for label in among if trained[label])
+    for among in task_classes or [everything] * len(parts)
+  ]
   experiences, held_out = [], []
   for index, transform in enumerate(transforms):
     for what, rows in (
@@ -105,25 +100,120 @@ def assemble(
       ("held-out", test_parts[index]),
     ):
       if not len(rows):
+        among = [train.class_names[label] for label in task_classes[index]]
         raise ValueError(
-          f"experience {index} of {name} on {source.train.name} would have no "
-          f"{what} examples (its classes: {list(task_classes[index])}); use "
-          "fewer experiences or another split"
+          f"experience {index} of {name} on {train.name} would have no {what} "
+          f"examples ({_called(names[index])}its classes: "
+          f"{wording.some(among)}); use fewer experiences or another split"
         )
-    data = views.take(source.train, parts[index], transform)
-    classes = tuple(np.unique(data.y).tolist())
-    experiences.append(base.Experience(index, classes, data, parts[index]))
+    data = views.take(train, parts[index], transform)
+    experiences.append(
+      base.Experience(index, brought[index], data, parts[index], names[index])
+    )
     held_out.append(views.take(test, test_parts[index], transform))
   mean, std = stream.statistics(experiences[0].data, normalize)
   return stream.Stream(
-    name=f"{name}-{source.train.name}",
+    name=f"{name}-{train.name}",
     scenario=scenario,
-    class_names=source.train.class_names,
+    class_names=train.class_names,
     experiences=tuple(experiences),
     held_out=stream.Sealed(held_out),
     task_classes=tuple(task_classes),
     mean=mean,
     std=std,
     ordered=ordered,
-    notes=tuple(dict.fromkeys((*source.train.notes, *test.notes))),
+    notes=tuple(dict.fromkeys(notes)),
   )
+
+
+def untrained(
+  class_names: Sequence[str], trained: np.ndarray, tested: np.ndarray
+) -> list[str]:
+  """A note on classes that nothing is learned of, where there are any.
+
+  Args:
+    class_names: [C].
+    trained: [C] bool, classes of which some experience has examples.
+    tested: [N] classes of the test examples.
+  """
+  if trained.all():
+    return []
+  lost = int((~trained[tested]).sum())
+  left = np.flatnonzero(~trained).tolist()
+  take = "takes" if len(left) == 1 else "take"
+  tests = wording.count(lost, "test example")
+  return [
+    f"{wording.count(len(left), 'class', 'classes')} without training examples "
+    f"in the stream {take} no part: "
+    f"{wording.some([class_names[label] for label in left])}"
+    + (f"; {tests} left out" if lost else "")
+  ]
+
+
+def by_group(
+  name: str,
+  scenario: Literal["class", "task", "domain"],
+  source: sources.Source,
+  holdout: float,
+  seed: int,
+  normalize: stream.Normalization | None,
+) -> stream.Stream:
+  """One experience for each group, whatever classes it has.
+
+  Raises:
+    ValueError: where training or test data lack groups.
+  """
+  train = source.train
+  if train.group is None:
+    raise ValueError(
+      f"{train.name} has no groups; give one for each example: group= of "
+      "jcl.arrays, the keys group_train and group_test of an archive, a column "
+      "that csv:group= names, or a level of folders with "
+      "image_folder:group=true; or write another scenario, such as time_ordered"
+    )
+  rows, test = hold_out(source, holdout, seed)
+  if test.group is None:
+    raise ValueError(
+      f"the test set of {train.name} has no groups; give it some, as "
+      "group_test= of jcl.arrays or the key group_test of an archive, or write "
+      "holdout=0.2 to hold out training data instead"
+    )
+  group = train.group[rows]
+  values = np.unique(group).tolist()
+  lost = ~np.isin(test.group, values)
+  if lost.any():
+    strange = np.unique(test.group[lost]).tolist()
+    note = (
+      f"{wording.count(int(lost.sum()), 'test example')} left out, of "
+      f"{wording.count(len(strange), 'group')} without training examples: "
+      f"{wording.some([_group_name(train, value) for value in strange])}"
+    )
+    test = dataclasses.replace(test, notes=(*test.notes, note))
+  parts = [rows[group == value] for value in values]
+  test_parts = [np.flatnonzero(test.group == value) for value in values]
+  among = None
+  if scenario != "domain":
+    among = [
+      tuple(np.union1d(train.y[part], test.y[test_part]).tolist())
+      for part, test_part in zip(parts, test_parts, strict=True)
+    ]
+  return assemble(
+    name,
+    scenario,
+    source,
+    parts,
+    test,
+    test_parts,
+    task_classes=among,
+    normalize=normalize,
+    names=[_group_name(train, value) for value in values],
+  )
+
+
+def _group_name(dataset: base.Dataset, value: int) -> str:
+  names = dataset.group_names
+  return names[value] if names else str(value)
+
+
+def _called(name: str) -> str:
+  return f"group {wording.short(name)}, " if name else ""

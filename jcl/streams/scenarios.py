@@ -18,17 +18,27 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from jcl import kinds, spec
-from jcl.streams import assembly, sources, splits, stream, views
+from jcl import base, kinds, spec, wording
+from jcl.streams import (
+  assembly,
+  dealing,
+  joining,
+  sources,
+  splits,
+  stream,
+  views,
+)
+
+Sources = sources.Source | Sequence[sources.Source]
 
 
 @spec.checked("stream")
 def class_incremental(
-  source: sources.Source,
+  source: Sources,
   *,
-  tasks: int = 5,
+  tasks: dealing.Tasks = dealing.AUTO,
   seed: kinds.Seed = 0,
-  order: assembly.Order = "natural",
+  order: dealing.Order = "natural",
   holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
@@ -38,9 +48,15 @@ def class_incremental(
   2022.
 
   Args:
-    source: of the data.
+    source: of the data; or a list of sources, each of which is an experience,
+      their classes being joined by name.
     tasks: number of experiences; where it does not divide the classes, the
-      first experiences get one class more.
+      first experiences get one class more. Or how many classes each brings:
+      [4, 1, 1], or "50+10x5" for 50 and then five times 10. Or the classes of
+      each, by label, such as [[0, 1], [2, 3], [0, 4]]: examples of a class that
+      comes back are cut into equal stretches, one for each time. Or "group":
+      the groups of the data are the experiences, whatever classes they have.
+      "auto" is 5, or the number of classes where there are fewer.
     seed: of the order and of `holdout`.
     order: of the classes: "natural", "random", or all of them in a list.
     holdout: see the module.
@@ -51,11 +67,11 @@ def class_incremental(
 
 @spec.checked("stream")
 def task_incremental(
-  source: sources.Source,
+  source: Sources,
   *,
-  tasks: int = 5,
+  tasks: dealing.Tasks = dealing.AUTO,
   seed: kinds.Seed = 0,
-  order: assembly.Order = "natural",
+  order: dealing.Order = "natural",
   holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
@@ -68,21 +84,35 @@ def task_incremental(
 
 def _split_classes(
   scenario: Literal["class", "task"],
-  source: sources.Source,
-  tasks: int,
+  source: Sources,
+  tasks: dealing.Tasks,
   seed: int,
-  order: assembly.Order,
+  order: dealing.Order,
   holdout: float,
   normalize: stream.Normalization | None,
 ) -> stream.Stream:
-  rows, test = assembly.hold_out(source, holdout, seed)
-  groups = assembly.class_groups(source.train.num_classes, tasks, order, seed)
-  labels = source.train.y[rows]
+  name = f"{scenario}_incremental"
+  if not isinstance(source, sources.Source):
+    if not isinstance(tasks, str) or tasks not in (dealing.AUTO, dealing.GROUP):
+      raise ValueError(
+        f"tasks={wording.short(tasks)} beside a list of sources, each of which "
+        "is an experience: leave tasks out"
+      )
+    source, tasks = joining.join(source), dealing.GROUP
+  if isinstance(tasks, str) and tasks == dealing.GROUP:
+    if order != "natural":
+      raise ValueError(
+        f"order={wording.short(order)} beside tasks=group, whose experiences "
+        "come in the order of the groups: leave order out"
+      )
+    return assembly.by_group(name, scenario, source, holdout, seed, normalize)
+  rows, test, groups = _dealt(source, tasks, seed, order, holdout)
+  parts = dealing.rows(source.train.y[rows], groups)
   return assembly.assemble(
-    f"{scenario}_incremental",
+    name,
     scenario,
     source,
-    [rows[np.isin(labels, group)] for group in groups],
+    [rows[part] for part in parts],
     test,
     [np.flatnonzero(np.isin(test.y, group)) for group in groups],
     task_classes=groups,
@@ -90,14 +120,29 @@ def _split_classes(
   )
 
 
+def _dealt(
+  source: sources.Source,
+  tasks: dealing.Tasks,
+  seed: int,
+  order: dealing.Order,
+  holdout: float,
+) -> tuple[np.ndarray, base.Dataset, list[tuple[int, ...]]]:
+  """Rows to learn from, what judges, and the classes of each experience."""
+  rows, test = assembly.hold_out(source, holdout, seed)
+  train = source.train
+  present = np.unique(train.y).tolist()
+  groups = dealing.classes(train.class_names, present, tasks, order, seed)
+  return rows, test, groups
+
+
 @spec.checked("stream")
 def blurry(
   source: sources.Source,
   *,
-  tasks: int = 5,
+  tasks: dealing.Tasks = dealing.AUTO,
   blur: kinds.ShareBelowOne = 0.1,
   seed: kinds.Seed = 0,
-  order: assembly.Order = "natural",
+  order: dealing.Order = "natural",
   holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
@@ -109,7 +154,8 @@ def blurry(
 
   Args:
     source: of the data.
-    tasks: number of experiences, two or more.
+    tasks: number of experiences, two or more; or their sizes or classes, as
+      for `class_incremental`.
     blur: share in [0, 1) of each class that is dealt to the other experiences
       uniformly at random.
     seed: of the order, the dealing and `holdout`.
@@ -119,13 +165,19 @@ def blurry(
   """
   if not 0 <= blur < 1:
     raise ValueError(f"blur={blur}: write a share from 0 to below 1")
+  rows, test, groups = _dealt(source, tasks, seed, order, holdout)
+  tasks = len(groups)
   if tasks < 2:
     raise ValueError(f"tasks={tasks}: a blurry stream needs 2 or more")
-  rows, test = assembly.hold_out(source, holdout, seed)
-  groups = assembly.class_groups(source.train.num_classes, tasks, order, seed)
-  main = np.empty(source.train.num_classes, int)
+  main = np.full(source.train.num_classes, -1)
   for task, group in enumerate(groups):
+    if (main[list(group)] >= 0).any():
+      raise ValueError(
+        f"tasks: a class has two main experiences, {wording.short(task)} and "
+        "one before it; list each class once"
+      )
     main[list(group)] = task
+  rows = rows[main[source.train.y[rows]] >= 0]
   labels = source.train.y[rows]
   home = main[labels]
   rng = np.random.default_rng((seed, tasks))
@@ -223,7 +275,7 @@ def _repeat(
 
 @spec.checked("stream")
 def domain_by_group(
-  source: sources.Source,
+  source: Sources,
   *,
   seed: kinds.Seed = 0,
   holdout: kinds.ShareBelowOne = 0.0,
@@ -231,30 +283,13 @@ def domain_by_group(
 ) -> stream.Stream:
   """One experience per group of the source: subject, device, batch in time.
 
-  Groups come in the order of their numbers, each tested on its own rows.
+  Groups come in the order of their numbers or names, each tested on its own
+  rows. Of a list of sources each is a group.
   """
-  if source.train.group is None:
-    raise ValueError(
-      f"{source.train.name} has no groups; write another scenario, such as "
-      "time_ordered"
-    )
-  rows, test = assembly.hold_out(source, holdout, seed)
-  group = source.train.group[rows]
-  test_group = test.group
-  if test_group is None:
-    raise ValueError(
-      f"the test set of {source.train.name} has no groups; give it some, or "
-      "write holdout=0.2 to hold out training data instead"
-    )
-  values = np.unique(group)
-  return assembly.assemble(
-    "domain_by_group",
-    "domain",
-    source,
-    [rows[group == value] for value in values],
-    test,
-    [np.flatnonzero(test_group == value) for value in values],
-    normalize=normalize,
+  if not isinstance(source, sources.Source):
+    source = joining.join(source)
+  return assembly.by_group(
+    "domain_by_group", "domain", source, holdout, seed, normalize
   )
 
 

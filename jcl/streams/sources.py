@@ -34,7 +34,7 @@ class Source:
       return
     test = validation.check(test, f"{test.name} (test set)")
     object.__setattr__(self, "test", test)
-    agree("training and test data", train, test)
+    agree(f"{train.name}: training and test data", train, test)
 
 
 def agree(
@@ -59,22 +59,21 @@ def agree(
   ):
     if one != other and (aspect != "scale" or first.x.dtype == np.uint8):
       raise ValueError(
-        f"{first.name}: {what} must agree in {aspect}; they have {one} and "
-        f"{other}"
+        f"{what} must agree in {aspect}; they have {one} and {other}"
       )
-  if same_classes and first.class_names != second.class_names:
-    names = first.class_names, second.class_names
-    only, also = (
-      [name for name in one if name not in other]
-      for one, other in (names, names[::-1])
-    )
-    raise ValueError(
-      f"{first.name}: {what} must agree in class names; "
-      f"only the first have {wording.some(only)}, only the second "
-      f"{wording.some(also)}"
-      if only or also
-      else f"{first.name}: {what} must name classes in the same order"
-    )
+  if not same_classes or first.class_names == second.class_names:
+    return
+  names = first.class_names, second.class_names
+  only, also = (
+    wording.some(sorted(set(one) - set(other)))
+    for one, other in (names, names[::-1])
+  )
+  if only == also == wording.some([]):
+    raise ValueError(f"{what} must name the classes in the same order")
+  raise ValueError(
+    f"{what} must agree in class names; only the first have {only}, only the "
+    f"second {also}"
+  )
 
 
 def arrays(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
+import functools
 from typing import Literal
 
 import numpy as np
@@ -90,6 +91,11 @@ class Stream:
     for past in self.experiences[: experience + 1]:
       seen[list(past.classes)] = True
     return seen
+
+  @functools.cached_property
+  def classes_trained(self) -> np.ndarray:
+    """Classes that some experience has examples of, as [C] bool."""
+    return self.classes_seen(len(self.experiences) - 1)
 
   def first_id(self, experience: int) -> int:
     """Position of the experience's first example in the whole stream."""

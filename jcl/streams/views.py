@@ -1,6 +1,6 @@
 """Rows of a data set, changed when they are read instead of ahead of time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from typing import Any
@@ -39,6 +39,34 @@ class View:
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
     del copy  # reading makes a new array in any case
     return np.asarray(self[np.arange(len(self))], dtype)
+
+
+class Joined:
+  """Several indexables `x`, one behind the other, read on demand.
+
+  They agree in the shape of an example and in dtype.
+  """
+
+  def __init__(self, parts: Sequence[Any]):
+    self._parts = parts
+    self._starts = np.cumsum([0, *(part.shape[0] for part in parts)])
+    self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+    self.dtype = np.dtype(parts[0].dtype)
+
+  def __len__(self) -> int:
+    return self.shape[0]
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    chosen = np.arange(len(self))[index]
+    rows = np.atleast_1d(chosen)
+    values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+    for part, start, stop in zip(
+      self._parts, self._starts[:-1], self._starts[1:], strict=True
+    ):
+      inside = (rows >= start) & (rows < stop)
+      if inside.any():
+        values[inside] = part[rows[inside] - start]
+    return values if np.ndim(chosen) else values[0]
 
 
 def take(

@@ -205,7 +205,7 @@ def test_domain_by_group():
     zip(stream.experiences, held_out(stream), strict=True), start=1
   ):
     assert set(experience.data.group) == set(test.group) == {value}
-  with pytest.raises(ValueError, match="has no groups; write another"):
+  with pytest.raises(ValueError, match="has no groups; give one for each"):
     scenarios.domain_by_group(make())
 
 
@@ -259,7 +259,7 @@ def test_statistics_come_from_the_first_experience_alone():
     ("class_incremental", {"tasks": 6}, "tasks=6: write 1 to 5, the number"),
     ("class_incremental", {"tasks": 0}, "tasks=0: write 1 to 5"),
     ("class_incremental", {"order": "alphabetic"}, "natural, random or"),
-    ("class_incremental", {"order": [0, 1, 1, 2, 3]}, "each class from 0 to 4"),
+    ("class_incremental", {"order": [0, 1, 1, 2, 3]}, "each class once"),
     (
       "class_incremental",
       {"holdout": 1.0},
@@ -281,12 +281,169 @@ def test_refusals_say_what_to_write(name, options, message):
     scenarios.build(name, make(), **options)
 
 
-def test_a_class_without_training_examples_is_named():
-  source = sources.arrays(
-    np.zeros((2, 1)), [0, 0], np.zeros((2, 1)), [0, 1], class_names=("a", "b")
+def gappy():
+  """Four names; "b" and "d" never train, "b" has two of four test examples."""
+  x = np.arange(8, dtype=np.float32)[:, None]
+  return sources.arrays(
+    x[:4], [0, 0, 2, 2], x[4:], [0, 1, 1, 2], class_names=("a", "b", "c", "d")
   )
-  with pytest.raises(ValueError, match="experience 1 .* no training examples"):
+
+
+def test_a_class_without_training_examples_takes_no_part():
+  note = (
+    "2 classes without training examples in the stream take no part: 'b', 'd'; "
+    "2 test examples left out"
+  )
+  for name, options, among in (
+    ("class_incremental", {"tasks": 2}, ((0,), (2,))),
+    ("class_incremental", {}, ((0,), (2,))),
+    ("task_incremental", {"tasks": 1}, ((0, 2),)),
+    ("class_incremental", {"tasks": [1, 1], "order": "random"}, None),
+    ("blurry", {"tasks": 2, "blur": 0.5}, ((0,), (2,))),
+    ("permuted", {"tasks": 2}, ((0, 2), (0, 2))),
+    ("time_ordered", {"parts": 1}, ((0, 2),)),
+  ):
+    stream = scenarios.build(name, gappy(), **options)
+    assert stream.notes == (note,), name
+    assert stream.num_classes == 4
+    assert stream.classes_trained.tolist() == [True, False, True, False]
+    assert among is None or stream.task_classes == among
+    assert not any({1, 3} & set(t.y.tolist()) for t in held_out(stream))
+  with pytest.raises(
+    ValueError, match="write 1 to 2, the number of classes wi"
+  ):
+    scenarios.class_incremental(gappy(), tasks=3)
+
+
+def test_gaps_in_the_labels_change_nothing():
+  rng = np.random.default_rng(0)
+  x, y = rng.normal(size=(60, 2)), np.arange(60) % 6
+  plain, gaps = (
+    scenarios.class_incremental(
+      sources.arrays(x, np.array(labels)[y]), tasks=4, order="random", seed=3
+    )
+    for labels in (range(6), (1, 2, 4, 400123, 731001, 10**12))
+  )
+  assert plain.task_classes == gaps.task_classes and gaps.notes == ()
+  for one, other in zip(plain.experiences, gaps.experiences, strict=True):
+    np.testing.assert_array_equal(one.source_index, other.source_index)
+    np.testing.assert_array_equal(one.data.y, other.data.y)
+
+
+def test_all_classes_train_and_there_is_nothing_to_note():
+  assert scenarios.class_incremental(make(), tasks=2).notes == ()
+
+
+def test_many_classes_make_a_short_message():
+  y = np.arange(5000)
+  source = sources.arrays(np.zeros((5000, 1)), y)
+  with pytest.raises(ValueError, match=r"no held-out .*\(2500 in all\)") as one:
     scenarios.class_incremental(source, tasks=2)
+  with pytest.raises(
+    ValueError, match=r"each class once: .*5000 in all"
+  ) as two:
+    scenarios.class_incremental(source, tasks=2, order=list(range(4999)))
+  x = np.zeros((5000, 1))
+  names = tuple(map(str, range(5000)))
+  source = sources.arrays(x, np.zeros(5000, int), x, y, class_names=names)
+  (note,) = scenarios.class_incremental(source, tasks=1).notes
+  assert "(4999 in all); 4999 test examples left out" in note
+  assert max(map(len, (str(one.value), str(two.value), note))) < 400
+
+
+def test_sizes_of_experiences():
+  source = make(per_class=(20,) * 8)
+  for tasks in ([4, 1, 1, 2], "4+1x2+2", (4, 1, 1, 2), np.array([4, 1, 1, 2])):
+    stream = scenarios.class_incremental(source, tasks=tasks)
+    assert stream.task_classes == ((0, 1, 2, 3), (4,), (5,), (6, 7))
+    assert [e.classes for e in stream.experiences] == list(stream.task_classes)
+  assert [
+    len(e.classes)
+    for e in scenarios.blurry(source, tasks="6+2", blur=0).experiences
+  ] == [6, 2]
+
+
+def test_classes_that_come_back():
+  source = make(per_class=(20, 20, 20, 21, 20))
+  stream = scenarios.class_incremental(source, tasks=[[0, 3], [1, 3], [3, 2]])
+  assert stream.task_classes == ((0, 3), (1, 3), (2, 3))
+  counts = [np.bincount(e.data.y, minlength=5) for e in stream.experiences]
+  assert np.array(counts)[:, 3].tolist() == [7, 7, 7]
+  rows = np.concatenate([numbers(e.data) for e in stream.experiences])
+  assert len(set(rows)) == len(rows) == 81
+  assert [sorted(set(t.y)) for t in held_out(stream)] == [
+    [0, 3],
+    [1, 3],
+    [2, 3],
+  ]
+  (note,) = stream.notes
+  assert note == (
+    "1 class without training examples in the stream takes no part: '4'; "
+    "4 test examples left out"
+  )
+
+
+def test_own_tasks():
+  x = np.arange(12, dtype=np.float32)[:, None]
+  task = ["late"] * 4 + ["early"] * 4 + ["late"] * 4
+  y = np.array(list("ababcdcdacac"))
+  source = sources.arrays(x, y, x, y, group=task, group_test=task)
+  for name in ("class_incremental", "task_incremental"):
+    stream = scenarios.build(name, source, tasks="group")
+    assert [e.name for e in stream.experiences] == ["early", "late"]
+    assert [e.classes for e in stream.experiences] == [(2, 3), (0, 1, 2)]
+    assert stream.task_classes == ((2, 3), (0, 1, 2))
+    assert f"{stream.scenario}_incremental" == name
+  domain = scenarios.domain_by_group(source)
+  assert domain.task_classes == ((0, 1, 2, 3),) * 2
+  assert [e.name for e in domain.experiences] == ["early", "late"]
+  alone = scenarios.class_incremental(
+    sources.arrays(np.tile(x, (3, 1)), np.tile(y, 3), group=task * 3),
+    tasks="group",
+    holdout=0.25,
+  )
+  assert [e.name for e in alone.experiences] == ["early", "late"]
+  with pytest.raises(
+    ValueError, match="arrays has no groups; give one for eac"
+  ):
+    scenarios.class_incremental(sources.arrays(x, y), tasks="group")
+  with pytest.raises(ValueError, match="order='random' beside tasks=group"):
+    scenarios.class_incremental(source, tasks="group", order="random")
+
+
+def test_test_examples_of_groups_that_never_train_are_counted():
+  x = np.zeros((4, 1))
+  source = sources.arrays(
+    x, [0, 1] * 2, x, [0, 1] * 2, group=list("aabb"), group_test=list("abcd")
+  )
+  (note,) = scenarios.domain_by_group(source).notes
+  assert note == (
+    "2 test examples left out, of 2 groups without training examples: 'c', 'd'"
+  )
+  source = sources.arrays(
+    x, [0, 1] * 2, x, [0, 1] * 2, group=list("aabb"), group_test=list("bbbb")
+  )
+  with pytest.raises(
+    ValueError, match=r"no held-out examples \(group 'a', its"
+  ):
+    scenarios.domain_by_group(source)
+
+
+def test_a_data_set_for_each_experience():
+  x = np.arange(20, dtype=np.float32)[:, None]
+  first = sources.arrays(x, list("ab") * 10, name="first")
+  second = sources.arrays(x + 100, list("bc") * 10, name="second")
+  for build in (scenarios.class_incremental, scenarios.domain_by_group):
+    stream = build([first, second])
+    assert stream.class_names == ("a", "b", "c")
+    assert [e.name for e in stream.experiences] == ["first", "second"]
+    assert [e.classes for e in stream.experiences] == [(0, 1), (1, 2)]
+    assert (numbers(stream.experiences[0].data) < 100).all()
+    assert (numbers(stream.experiences[1].data) >= 100).all()
+    assert [len(t) for t in held_out(stream)] == [4, 4]
+  assert stream.name == "domain_by_group-first-and-1-more"
+  with pytest.raises(ValueError, match="tasks=3 beside a list of sources"):
+    scenarios.class_incremental([first, second], tasks=3)
 
 
 def test_every_scenario_is_described():

@@ -84,7 +84,7 @@ def test_many_class_names_that_differ_make_a_short_message():
     sources.Source(train, test)
   assert len(str(raised.value)) < 400
   test = dataclasses.replace(train, class_names=train.class_names[::-1])
-  with pytest.raises(ValueError, match="name classes in the same order"):
+  with pytest.raises(ValueError, match="name the classes in the same"):
     sources.Source(train, test)
 
 
