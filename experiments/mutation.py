@@ -82,7 +82,7 @@ MIRRORS = {
   "storage/segments": "storage/samples_on_disk storage/damage",
   "storage/store": "storage/samples_on_disk storage/damage",
   "storage/writer": "storage/samples_on_disk storage/damage",
-  "streams/assembly": "streams/folders streams/idx streams/sensors",
+  "streams/assembly": "streams/scenarios",
   "streams/files": "streams/folders streams/idx",
   "train/blocks": "train/pieces",
   "train/calls": "train/pieces",
@@ -121,14 +121,19 @@ def main(argv: list[str]) -> None:
 
 
 def tests_of(module: Path) -> list[Path]:
-  """Returns the test files that mirror a module; paths from the root."""
+  """Returns the test files that mirror a module; paths from the root.
+
+  They are those of its name, or all of its folder where none has it.
+  """
   inside = module.relative_to("jcl").with_suffix("")
   if mirrors := MIRRORS.get(inside.as_posix()):
     names = [Path("tests", name) for name in mirrors.split()]
     return [path.with_name(f"test_{path.name}.py") for path in names]
   folder = ROOT / "tests" / inside.parent
   exact = folder / f"test_{inside.name}.py"
-  found = [exact] if exact.exists() else folder.glob(f"test_*{inside.name}*.py")
+  found = [exact] if exact.exists() else []
+  found = found or list(folder.glob(f"test_*{inside.name}*.py"))
+  found = found or list(folder.glob("test_*.py"))
   return sorted(path.relative_to(ROOT) for path in found)
 
 

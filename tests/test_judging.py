@@ -1,6 +1,8 @@
 """What examples set aside say: scores, their noise, and when to end."""
 
+import contextlib
 import math
+import types
 
 import numpy as np
 import pytest
@@ -36,6 +38,72 @@ def test_noise_is_that_of_paired_differences():
   right = verdict([1, 1, 1, 1], [1, 1, 0, 0]), verdict([1] * 4, [1, 1, 1, 0])
   assert right[1].noise(right[0], "accuracy") == pytest.approx(25)
   assert verdict([0.5]).noise(verdict([0.4]), "likelihood") == math.inf
+
+
+def test_two_examples_have_a_noise_and_one_has_none():
+  before, after = verdict([0.5, 0.5]), verdict([0.5, 0.25])
+  spread = math.log(2) / math.sqrt(2) / math.sqrt(2)
+  assert after.noise(before, "likelihood") == pytest.approx(
+    after.score("likelihood") * spread, rel=1e-5
+  )
+  one = verdict([0.5], [True])
+  assert one.noise(verdict([0.5], [False]), "accuracy") == math.inf
+
+
+def ended(epochs, done, patience=1, batch=0, examples=5):
+  plan = types.SimpleNamespace(patience=patience)
+  tiers = types.SimpleNamespace(
+    looks=[(40.0, 40.0)], hierarchy=types.SimpleNamespace(plan=plan)
+  )
+  place = types.SimpleNamespace(
+    epoch=done, decision=types.SimpleNamespace(epochs=epochs)
+  )
+  setting = types.SimpleNamespace(tiers=tiers)
+  found = judging.exhausted(setting, None, place, None)
+  return found, len(tiers.looks) - 1
+
+
+def test_which_epochs_are_looked_at(monkeypatch):
+  monkeypatch.setattr(
+    judging, "_looked", lambda *_: verdict([0.1] * 9, [1] * 3 + [0] * 6)
+  )
+  for epochs, looks in (
+    (24, [3, 5, 8, 10, 12, 15, 17, 20, 22]),
+    (10, list(range(1, 10))),
+    (3, [1, 2]),
+    (1, []),
+  ):
+    found = [d for d in range(epochs + 2) if ended(epochs, d)[1]]
+    assert found == looks
+  assert ended(10, 3) == (True, 1)  # 40 stays the best; 33 is within 16 of it
+  assert ended(10, 3, patience=2) == (False, 1)
+  assert ended(10, 3, patience=0) == (False, 0)
+  monkeypatch.setattr(judging, "_looked", lambda *_: verdict([]))
+  assert ended(10, 3) == (False, 0)
+
+
+def test_all_that_is_set_aside_is_read_a_few_at_a_time(monkeypatch):
+  sizes = []
+
+  def set_aside(setting, part):
+    sizes.append(part)
+    return np.arange(150)[part]
+
+  def judged(setting, state, aside, scope):
+    return judging.Verdict(aside % 2 == 0, aside.astype(np.float32))
+
+  monkeypatch.setattr(judging, "set_aside", set_aside)
+  monkeypatch.setattr(judging, "judged", judged)
+  archive = types.SimpleNamespace(aside=np.arange(150))
+  setting = types.SimpleNamespace(
+    tiers=types.SimpleNamespace(archive=archive),
+    ledger=types.SimpleNamespace(timed=lambda _: contextlib.nullcontext()),
+  )
+  found = judging._looked(setting, None, None)
+  assert found.logs.tolist() == list(range(150)) and len(found.right) == 150
+  assert [part.stop - part.start for part in sizes] == [64] * 3
+  archive.aside = np.arange(0)
+  assert len(judging._looked(setting, None, None).right) == 0
 
 
 def test_a_learner_judges_as_its_network_answers():

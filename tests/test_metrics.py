@@ -193,3 +193,20 @@ def test_confidence_interval_by_students_t():
 def test_bad_input_is_named(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_bounds_of_what_is_allowed():
+  assert metrics.micro_average([0.2, 0.4], [0, 3]) == pytest.approx(0.4)
+  assert metrics.accuracy_per_joule(0.0, 2.0) == 0
+  assert metrics.anytime_average([1, 3], [0.2, 0.6]) == pytest.approx(0.4)
+  assert metrics.worst_case_accuracy(MATRIX[:2], [2, 2]) == pytest.approx(
+    0.3 / 3 + 2 / 3 * (0.5 + 0.1) / 2
+  )
+  _, half = metrics.confidence_interval([1.0, 2.0])
+  assert half == pytest.approx(12.7062 / 2, rel=1e-5)  # t(0.975, 1)
+  for level in (0, 1):
+    with pytest.raises(ValueError, match="level"):
+      metrics.confidence_interval([1.0, 2.0], level=level)
+  for course in ([-1, 0, 1], [0, 0, 3]):
+    with pytest.raises(ValueError, match="must lie in"):
+      metrics.worst_case_accuracy(MATRIX, course)

@@ -61,6 +61,8 @@ def test_nearest_mean_by_hand(wrap):
   half = np.sqrt(0.5)
   np.testing.assert_allclose(fitted.mean[0], [half, half], rtol=1e-6)
   np.testing.assert_array_equal(fitted.known, [True, False, True, False])
+  assert np.isfinite(fitted.mean).all()
+  assert predictor.reads_memory and not predictors.logits().reads_memory
   scores = wrap(
     lambda x, fitted: predictor.scores(_apply, PARAMS, {}, x, fitted)
   )(np.array([[0.0, 7.0]], np.float32), fitted)

@@ -1,6 +1,8 @@
 """Runs over a memory hierarchy: what they hold, limits, damage, streams."""
 
+import contextlib
 import math
+import types
 
 import numpy as np
 import pytest
@@ -231,3 +233,199 @@ def test_a_method_without_a_hierarchy_gets_none():
   setting = assemble("er:buffer=10")
   with tiering.opened(setting, None) as running:
     assert running is setting
+
+
+class Recorder:
+  """Stands for tiers: notes what is asked of them."""
+
+  def __init__(self, trains="both", **values):
+    self.hierarchy = types.SimpleNamespace(
+      trains=trains, plan=None, em=20, keep="ring"
+    )
+    self.sizes, self.wanted, self.room = (20, 30), (20, 30), 100
+    self.nbytes, self.allowed = 50, 50
+    self.exchanges = types.SimpleNamespace(
+      progress=types.SimpleNamespace(target=0.5), end_epoch=lambda: ""
+    )
+    self.archive = types.SimpleNamespace(extra_names=())
+    self.begins, self.decisions, self.calls = False, [], []
+    vars(self).update(values)
+
+  def limit(self):
+    return self.allowed
+
+  def fit_staging(self):
+    pass
+
+  def in_examples(self, size):
+    return size
+
+  def begin_epoch(self):
+    return self.begins
+
+  def __getattr__(self, name):
+    return lambda *given: self.calls.append((name, *given))
+
+
+def standing(tiers, /, **place):
+  """A setting and a place of two experiences' data, "first" and "second"."""
+  experiences = [types.SimpleNamespace(data=d) for d in ("first", "second")]
+  setting = types.SimpleNamespace(
+    tiers=tiers,
+    learner=None,
+    stream=types.SimpleNamespace(experiences=experiences),
+    ledger=types.SimpleNamespace(timed=lambda _: contextlib.nullcontext()),
+  )
+  values = {"experience": 1, "epoch": 2, "step": 9, "batch": 0} | place
+  return setting, types.SimpleNamespace(**values)
+
+
+@pytest.fixture
+def four_classes(monkeypatch):
+  monkeypatch.setattr(tiering.sizing, "classes_seen", lambda *_: 4)
+  monkeypatch.setattr(
+    tiering.sizing, "fitting", lambda setting, place, room, em, sb: (em, sb)
+  )
+  monkeypatch.setattr(tiering.judging, "exhausted", lambda *_: False)
+
+
+@pytest.mark.parametrize(("epochs", "part"), [(4, 0.5), (0, 2.0), (1, 2.0)])
+def test_steps_of_a_dispatch_are_told_one_by_one(epochs, part):
+  tiers = Recorder()
+  setting, place = standing(
+    tiers, decision=types.SimpleNamespace(epochs=epochs)
+  )
+  tiering.after_steps(setting, place, 10, [[1, 2], [3, -1]], ["a", "b"])
+  assert tiers.calls == [
+    ("trained", 10, part, 2, [1, 2], "a"),
+    ("trained", 11, part, 2, [3, -1], "b"),
+  ]
+
+
+def test_what_was_held_is_held_again():
+  for index, data in ((-1, "first"), (0, "first"), (1, "second")):
+    tiers = Recorder()
+    saved = {"experience": index}
+    tiering.restore(*standing(tiers, tiers=saved))
+    assert tiers.calls == [("restore", saved, data)]
+  tiers = Recorder()
+  tiering.restore(*standing(tiers, tiers=None))
+  tiering.restore(*standing(None, tiers={"experience": 1}))
+  assert not tiers.calls
+
+
+def test_training_waits_below_one_example_of_each_class(four_classes):
+  tiers = Recorder(room=3)
+  assert tiering.starved(*standing(tiers))
+  assert tiers.calls == [("arrange", 0, 0)] and kinds(tiers) == ["paused"]
+  tiers = Recorder(room=3, sizes=(0, 0))
+  assert tiering.starved(*standing(tiers))
+  assert not tiers.calls and not tiers.decisions  # it waits already
+  tiers = Recorder(room=4)
+  assert not tiering.starved(*standing(tiers))
+  assert not tiers.calls and not tiers.decisions
+  tiers = Recorder(room=4, sizes=(0, 0))
+  assert not tiering.starved(*standing(tiers))
+  assert tiers.calls == [("arrange", 20, 30, "second")]
+  assert kinds(tiers) == ["resumed"]
+  tiers = Recorder(room=4, sizes=(0, 0), wanted=(0, 0))
+  assert not tiering.starved(*standing(tiers)) and not tiers.calls
+  assert not tiering.starved(*standing(Recorder("store", room=0)))
+
+
+@pytest.mark.parametrize(
+  ("values", "place", "calls", "found", "returns"),
+  [
+    ({}, {}, [], [], False),
+    ({"begins": True}, {}, [], [], True),
+    ({"begins": True}, {"batch": 1}, [], [], False),
+    ({"nbytes": 51}, {}, [("arrange", 20, 30)], ["shrunk"], True),
+    ({"nbytes": 51}, {"batch": 1}, [("arrange", 20, 30)], ["shrunk"], False),
+    ({"nbytes": 51, "room": 3}, {}, [], [], False),
+    ({"nbytes": 51, "room": 4}, {}, [("arrange", 20, 30)], ["shrunk"], True),
+    (
+      {"sizes": (20, 29)},
+      {},
+      [("arrange", 20, 30, "second")],
+      ["grown"],
+      True,
+    ),
+    ({"sizes": (21, 30)}, {}, [], [], False),
+    ({"sizes": (20, 29)}, {"batch": 1}, [], [], False),
+    (
+      {"sizes": (19, 30), "trains": "memory"},
+      {},
+      [("arrange", 20, 30, None)],
+      ["grown"],
+      True,
+    ),
+    ({"trains": "store", "nbytes": 51, "begins": True}, {}, [], [], False),
+  ],
+)
+def test_what_happens_between_dispatches(
+  four_classes, values, place, calls, found, returns
+):
+  tiers = Recorder(**values)
+  setting, here = standing(tiers, **place)
+  assert tiering.between(setting, None, here, None) is returns
+  assert tiers.calls == calls and kinds(tiers) == found
+
+
+@pytest.mark.parametrize(
+  ("plan", "wanted", "sizes", "room", "size"),
+  [
+    (None, (7, 0), (9, 0), 100, 20),
+    (None, (7, 0), (9, 0), 19, 19),
+    ("plan", (0, 5), (9, 0), 100, 20),
+    ("plan", (7, 0), (9, 0), 100, 9),
+    ("plan", (11, 0), (9, 0), math.inf, 11),
+    ("plan", (1, 0), (0, 0), 100, 1),
+  ],
+)
+def test_how_much_memory_an_experience_leaves_behind(
+  plan, wanted, sizes, room, size
+):
+  tiers = Recorder(wanted=wanted, sizes=sizes, room=room)
+  tiers.hierarchy.plan = plan
+  setting, place = standing(tiers)
+  tiering.end(setting, None, place)
+  assert tiers.calls == [("end", "second", size, None, None)]
+
+
+def test_of_each_class_the_most_valuable_are_the_last():
+  features = np.array(
+    [[2.0, 0.0], [9.0, 9.0], [0.0, 5.0], [3.0, 3.0], [9.0, 9.0]]
+  )
+  labels = np.array([0, 1, 0, 0, 1])
+  learner = types.SimpleNamespace(outputs=lambda state, x, kind: features[x])
+  blocks = [np.array([0, 1]), np.array([2, 3, 4])]
+  found = tiering._herded(learner, None, labels, blocks)
+  assert found[:3].tolist() == [2, 0, 3]  # as herding chooses, backwards
+  assert sorted(found[3:].tolist()) == [1, 4]
+
+
+@pytest.mark.parametrize("em", [4, 3])
+def test_tiers_have_room_for_dispatches_and_for_every_class(
+  em, tmp_path, monkeypatch
+):
+  given = []
+  real = tiering.tiers_lib.Tiers
+
+  def noted(*args, **options):
+    given.append(options)
+    return real(*args, **options)
+
+  monkeypatch.setattr(tiering.tiers_lib, "Tiers", noted)
+  setting = assemble(f"er:minibatch=5+carm:em={em},sb=30")
+  if em == 3:
+    with (
+      pytest.raises(ValueError, match="em=3 makes 3 seats .* for 4 classes"),
+      tiering.opened(setting, tmp_path),
+    ):
+      pass
+    return
+  with tiering.opened(setting, tmp_path) as running:
+    assert running.tiers.limit() == math.inf
+  [options] = given
+  # Updates of 30 and 5 examples, one of them a dispatch.
+  assert (options["lag"], options["staged"]) == (4, 8 * 35)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 
 from flax import linen as nn
 import jax
@@ -278,6 +279,71 @@ def test_more_of_the_same_anchors(published, factor):
   np.testing.assert_allclose(
     drift(objective, call, moved, stats, twice), factor * once, rtol=1e-5
   )
+
+
+def test_a_drift_by_hand_at_the_usual_size_and_at_others():
+  """Fifteen anchors and maps of 16 places weigh as in the plain sum."""
+  objective, state, params, stats, call = begun()
+  call = step_lib.Forward(call.network, call.preprocess, (), call.trained)
+  taps = ("mid/map", "top/map")
+  out = call(params, stats, state.held, taps=taps, start="mid")
+  state = state._replace(
+    maps=(out.taps[taps[0]] + 1.0, out.taps[taps[1]] + 2.0),
+    logits=out.logits + jnp.array([3.0, 4.0, 9.0, 9.0]),
+    masks=(jnp.ones(CHANNELS, bool),) * 2,
+    weight=jnp.array([1.0, 0.0, 1.0]),
+  )
+  # Two anchors count; maps have 4 places; classes 0 and 1 are earlier ones.
+  mid, top, logits = 4 * CHANNELS * 1.0, 4 * CHANNELS * 4.0, 9.0 + 16.0
+  expected = 15 / 2 * 2 * (16 / 4 * (mid + top) + logits)
+  found = drift(objective, call, params, stats, state)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_few_slots_take_the_most_active_and_hold_them_in_order():
+  mask = jnp.array([False, False, True, False, False])
+  maps = jnp.array([[5.0, 1.0, 0.0, 7.0, 3.0]])
+  settings = anchors._Settings(0.6, 1, begins, (), False)
+  grown = anchors._grown(mask, maps, np.ones(1), settings, 3)
+  assert grown.tolist() == [True, False, True, True, False]
+  assert anchors._grown(mask, maps, np.ones(1), settings, 5).sum() == 4
+  full = anchors._grown(grown, 9 * maps, np.ones(1), settings, 3)
+  assert full.tolist() == grown.tolist()
+  held = anchors._held(maps, grown, 3)
+  np.testing.assert_array_equal(held, [[5, 0, 7]])
+  np.testing.assert_array_equal(anchors._held(maps, mask, 3), [[0, 0, 0]])
+  np.testing.assert_array_equal(
+    anchors._held(maps, grown, 5), [[5, 0, 0, 7, 0]]
+  )
+  assert [anchors._slots(n, 0.5) for n in (1, 4, 5)] == [1, 2, 3]
+  assert anchors._slots(4, 0.1) == 1
+
+
+def test_places_of_the_units_that_train_or_their_outputs():
+  net = network()
+  assert anchors.default_taps(net, 1) == ("mid/map", "top/map")
+  bare = dataclasses.replace(net, places=())
+  assert anchors.default_taps(bare, 1) == ("mid", "top")
+  assert anchors.default_taps(bare, 0) == ("low", "mid", "top")
+
+
+def test_what_is_assumed_and_the_bounds_of_what_is_allowed():
+  defaults = {
+    name: parameter.default
+    for name, parameter in inspect.signature(
+      anchors.anchored
+    ).parameters.items()
+  }
+  assert (defaults["beta"], defaults["ratio"]) == (2e-4, 0.15)
+  assert (defaults["count"], defaults["cap"]) == (15, 0.5)
+  assert defaults["published"] is False
+  for options in ({"beta": 0.0}, {"ratio": 0.0}, {"count": 1}, {"cap": 1.0}):
+    objective = anchors.anchored(begins=begins, **options)
+    assert objective.least_rows == options.get("count", 15)
+    assert objective.least_replayed == 0
+  replay = supervised.experience_replay()
+  old = anchors.anchored(begins=begins, source="old", inner=replay)
+  assert (old.least_rows, old.least_replayed) == (0, 15)
 
 
 def test_only_current_classes_compete():

@@ -1,5 +1,7 @@
 """Distillation, and the layer that corrects what it prefers."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import linear_case
@@ -252,6 +254,13 @@ def test_review_needs_examples_of_both_sides(present):
   state = _review(MEMORY._replace(weight=weight))
   np.testing.assert_array_equal(state.scale, SCALE)
   np.testing.assert_array_equal(state.shift, SHIFT)
+
+
+def test_what_is_assumed():
+  parameters = inspect.signature(bias.bias_correction).parameters
+  assert parameters["temperature"].default == 2
+  assert parameters["decay"].default == 0.1
+  assert OBJECTIVE.num_draws == 1
 
 
 def test_many_held_out_examples_are_read_in_parts():

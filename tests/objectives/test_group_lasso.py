@@ -1,5 +1,7 @@
 """Group lasso: its penalty, its coefficient, and what it does to channels."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import linear_case
@@ -35,6 +37,7 @@ def test_slices_of_convolutions_and_normalisers():
     "depthwise": {"kernel": jnp.ones((3, 3, 1, 4))},
     "norm": {"scale": jnp.ones(4), "bias": jnp.ones(4)},
   }
+  params["vector"] = {"kernel": jnp.ones(7)}  # of no channels
   expected = 4 * np.sqrt(18) + 2 * np.sqrt(36) + 4 * 3
   np.testing.assert_allclose(group_lasso.penalty(params), expected, rtol=1e-6)
 
@@ -86,6 +89,26 @@ def test_given_coefficient_and_given_loss():
   np.testing.assert_allclose(
     state.coefficient * _norms(KERNEL, 0), 3.0, rtol=1e-5
   )
+
+
+def test_one_class_counts_as_two():
+  objective = group_lasso.group_lasso(OUTPUTS, ratio=0.5)
+  scope = linear_case.scope(head=(2,))
+  state = objective.begin(objective.init(PARAMS, STATS), PARAMS, STATS, scope)
+  np.testing.assert_allclose(
+    state.coefficient * _norms(KERNEL, 0), np.log(2), rtol=1e-5
+  )
+
+
+def test_the_least_that_is_allowed_and_what_is_assumed():
+  objective = group_lasso.group_lasso(ratio=0, strength=0)
+  assert objective.init(PARAMS, STATS).coefficient == 0
+  assert group_lasso.group_lasso().init(PARAMS, STATS).coefficient == 0
+  for build in (group_lasso.group_lasso, group_lasso.coefficient):
+    assert inspect.signature(build).parameters["ratio"].default == 0.2
+  for name in ("strength", "first_loss"):
+    with pytest.raises(ValueError, match=f"{name} is inf"):
+      group_lasso.group_lasso(**{name: np.inf})
 
 
 def test_nothing_to_penalise():

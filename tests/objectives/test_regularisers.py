@@ -1,5 +1,7 @@
 """Penalties: what they remember, and what they ask for."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import linear_case
@@ -61,6 +63,58 @@ def test_fisher_is_the_mean_of_squared_example_gradients(wrap):
   np.testing.assert_allclose(
     again.fisher["body"]["kernel"], 1.5 * kernel, rtol=1e-4
   )
+
+
+def test_fisher_of_one_example_and_of_none():
+  objective = regularisers.ewc_online(1.0, decay=0.25)
+  state = objective.init(OTHER, STATS)
+  state = objective.finish(state, OTHER, STATS, SCOPE)
+  assert all((leaf == 0).all() for leaf in jax.tree.leaves(state.fisher))
+  one = linear_case.batch([2])
+  state = _close(objective, state, PARAMS, one)
+  kernel, _ = _fisher(PARAMS, one)
+  np.testing.assert_allclose(state.fisher["body"]["kernel"], kernel, rtol=1e-4)
+  half = linear_case.batch([2], weight=[0.5])  # no less than one counts
+  again = _close(objective, state, PARAMS, half)
+  np.testing.assert_allclose(
+    again.fisher["body"]["kernel"], (0.25 + 0.5) * kernel, rtol=1e-4
+  )
+
+
+def test_examples_have_their_own_keys():
+  keys = []
+
+  def noted(params, stats, x, key=None, evaluate=False):
+    jax.debug.callback(
+      lambda data: keys.append(data.tolist()), jax.random.key_data(key)
+    )
+    return linear_case.forward(params, stats, x)
+
+  objective = regularisers.ewc_online(1.0)
+  objective.accumulate(
+    noted,
+    PARAMS,
+    STATS,
+    NOW,
+    SCOPE,
+    objective.init(PARAMS, STATS),
+    jax.random.key(0),
+  )
+  jax.effects_barrier()
+  assert len(set(map(tuple, keys))) == 3
+
+
+def test_what_is_assumed():
+  def default(build, name):
+    return inspect.signature(build).parameters[name].default
+
+  assert default(regularisers.ewc_online, "decay") == 1
+  assert default(regularisers.synaptic_intelligence, "damping") == 0.1
+  assert default(regularisers.lwf, "strength") == 1
+  assert default(regularisers.lwf, "temperature") == 2
+  regularisers.ewc_online(0, decay=0)  # the least that is allowed
+  regularisers.synaptic_intelligence(0)
+  regularisers.lwf(0)
 
 
 def test_ewc_penalty():

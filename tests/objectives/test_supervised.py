@@ -1,5 +1,8 @@
 """Cross-entropy with and without replay."""
 
+import inspect
+
+import jax
 import linear_case
 import numpy as np
 import pytest
@@ -23,6 +26,62 @@ def test_cross_entropy_of_the_stream():
   assert aux.stats["calls"] == 1
 
 
+def test_cross_entropy_among_the_current_classes():
+  value, aux = linear_case.call(
+    supervised.cross_entropy(current=True), PARAMS, NOW, (), SCOPE
+  )
+  expected = linear_case.nll(LOGITS, NOW.y, (2, 3))
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  np.testing.assert_allclose(aux.logits, LOGITS, rtol=1e-5)
+
+
+def test_sigmoids_of_the_stream():
+  weighted = NOW._replace(weight=np.array([1, 0, 3], np.float32))
+  value, aux = linear_case.call(
+    supervised.binary_cross_entropy(), PARAMS, weighted, (), SCOPE
+  )
+  p, target = linear_case.sigmoid(LOGITS), np.eye(5)[NOW.y]
+  terms = -target * np.log(p) - (1 - target) * np.log(1 - p)
+  rows = terms[:, :4].mean(axis=1)
+  np.testing.assert_allclose(value, (rows[0] + 3 * rows[2]) / 4, rtol=1e-5)
+  assert aux.stats["calls"] == 1 and aux.logits.shape == (3, 5)
+  assert supervised.binary_cross_entropy().num_draws == 0
+
+
+@pytest.mark.parametrize("hook", ["track", "begin", "accumulate", "finish"])
+def test_what_remembers_is_no_inner_objective(hook):
+  plain = supervised.experience_replay()
+  supervised.without_state(plain)
+  for remembers in (
+    plain._replace(**{hook: lambda *args: ()}),
+    plain._replace(init=lambda params, stats: (0,)),
+  ):
+    with pytest.raises(ValueError, match="remember nothing"):
+      supervised.without_state(remembers)
+
+
+def test_two_means_have_their_own_keys_and_one_mean_the_keys_own():
+  keys = []
+
+  def noted(params, stats, x, key=None, evaluate=False):
+    keys.append(jax.random.key_data(key).tolist())
+    return linear_case.forward(params, stats, x)
+
+  key = jax.random.key(3)
+  for one_loss in (False, True):
+    supervised.experience_replay(one_loss=one_loss).loss(
+      noted, PARAMS, linear_case.STATS, NOW, (OLD,), SCOPE, (), key
+    )
+  first, second, whole = keys
+  assert first != second and whole == jax.random.key_data(key).tolist()
+
+
+def test_one_mean_unless_told_otherwise():
+  parameters = inspect.signature(supervised.experience_replay).parameters
+  assert parameters["one_loss"].default is True
+  assert supervised.experience_replay().num_draws == 1
+
+
 @pytest.mark.parametrize("one_loss", [True, False])
 def test_experience_replay(one_loss):
   objective = supervised.experience_replay(one_loss=one_loss)
@@ -32,6 +91,10 @@ def test_experience_replay(one_loss):
   expected = (3 * new + 2 * old) / 5 if one_loss else new + old
   np.testing.assert_allclose(value, expected, rtol=1e-5)
   assert aux.stats["calls"] == (1 if one_loss else 2)
+  np.testing.assert_allclose(aux.logits, LOGITS, rtol=1e-5)
+  if not one_loss:
+    found = [aux.info[part] for part in ("stream", "replay")]
+    np.testing.assert_allclose(found, [new, old], rtol=1e-5)
 
 
 @pytest.mark.parametrize("one_loss", [True, False])

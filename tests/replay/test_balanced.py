@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import small_stream
 
-from jcl.replay import balanced
+from jcl.replay import balanced, herding, memory, reservoir
 
 CAPACITY, BATCH = 7, 8
 _RING = balanced.ring(CAPACITY, 2)
@@ -140,6 +140,40 @@ def test_padding_is_not_offered():
   state = _run(_RING, padded, weight=weight)
   assert 3 not in _counts(state) and state.seen == 10
   assert _counts(state) == _counts(_run(_RING, labels))
+
+
+@pytest.mark.parametrize(
+  "make", [balanced.ring, balanced.greedy, herding.herding, reservoir.reservoir]
+)
+def test_the_current_experience_is_drawn_unless_told_otherwise(make):
+  scope = small_stream.scope(task=0)
+  for options, count in (({}, 2), ({"current": False}, 0)):
+    replay = make(4, 3, **options)
+    assert (replay.capacity, replay.num_samples) == (4, 3)
+    state = replay.init(small_stream.EXAMPLE)
+    items = memory.write(
+      state.items, small_stream.batch([1, 2]), np.array([0, 1])
+    )
+    state = state._replace(items=items)
+    rows = replay.sample(jax.random.key(0), state, scope)
+    assert np.asarray(rows.weight).sum() == count
+
+
+def test_which_slot_makes_room():
+  room = np.array([False, True, True, False, True])
+  order = np.array([0, 7, 3, 1, 9], np.int32)
+  assert balanced._oldest(room, order, None) == 2
+  # Rounding may lift the chance to 1.
+  chances = (0.0, 0.33, 0.34, 0.66, 0.67, 1.0)
+  found = [
+    int(balanced._at_random(room, order, np.float32(c))) for c in chances
+  ]
+  assert found == [1, 1, 2, 2, 4, 4]
+
+
+def test_one_slot_and_no_draws_are_allowed():
+  for make in (balanced.ring, herding.herding, reservoir.reservoir):
+    assert make(1, 0).init(small_stream.EXAMPLE).items.y.shape == (1,)
 
 
 def test_when_they_are_offered():

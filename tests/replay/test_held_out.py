@@ -53,6 +53,28 @@ def test_any_run_of_examples_has_its_share(share, first, count):
   assert abs(num_held - share * count) <= 4
 
 
+def test_the_rule_by_whole_numbers():
+  ids = np.array([*range(40), *range(2**31 - 40, 2**31)], np.int64)
+  for share in (0.1, 0.25):
+    expected = [
+      i * 2654435769 % 2**32 < int(share * 2**32) for i in ids.tolist()
+    ]
+    found = held_out.by_number(share)(ids.astype(np.int32))
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+  ("slots", "share", "drawn"), [(12, 0.01, 11), (2, 0.5, 1), (12, 0.3, 8)]
+)
+def test_how_many_slots_are_drawn_from(slots, share, drawn):
+  replay = held_out.held_out(reservoir.reservoir, slots, 5, share)
+  state = replay.init(small_stream.EXAMPLE)
+  batch = small_stream.batch(np.zeros(200))
+  state = replay.add(jax.random.key(0), state, batch)
+  held = np.asarray(held_out.by_number(share)(state.items.ids))
+  assert held.tolist() == [False] * drawn + [True] * (slots - drawn)
+
+
 def test_one_of_ten_in_every_row_of_examples():
   held = np.flatnonzero(held_out.by_number(0.1)(np.arange(5000)))
   assert abs(len(held) - 500) <= 1

@@ -37,6 +37,7 @@ def test_each_choice_is_the_best_next_one():
 def test_no_more_exemplars_than_examples():
   assert herding.herd(np.ones((2, 3)), 5).tolist() == [0, 1]
   assert herding.herd(np.zeros((2, 3)), 0).tolist() == []
+  assert herding.herd(np.zeros((2, 3)), 2).tolist() == [0, 1]
 
 
 def _experience(labels, first, task, seed=0):
@@ -111,3 +112,24 @@ def test_what_rebuild_cannot_work_with():
   with pytest.raises(ValueError, match="pass the features"):
     replay.rebuild(state, small_stream.batch([0]))
   assert replay.when == "never"
+
+
+def test_short_features_count_as_much_as_long_ones():
+  directions = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+  scaled = directions * np.array([[1e-9], [1.0], [1e3]])
+  assert (
+    herding.herd(scaled, 3).tolist() == herding.herd(directions, 3).tolist()
+  )
+
+
+def test_shares_of_a_quota():
+  assert herding._shares(5, 3) == [2, 2, 1]
+  assert herding._shares(2, 3) == [1, 1, 0]
+  assert herding._shares(6, 3) == [2, 2, 2]
+
+
+def test_as_many_slots_as_classes_are_enough():
+  replay = herding.herding(3, 1)
+  state = replay.init(small_stream.EXAMPLE)
+  state = replay.rebuild(state, _experience([0, 1, 2], first=0, task=0))
+  assert _ids_by_class(state) == {0: [0], 1: [1], 2: [2]}

@@ -77,6 +77,7 @@ def test_budgets_in_samples_and_bytes():
   # Two bytes of input, three int32 and a float32.
   assert memory.num_bytes(memory.empty(5, small_stream.EXAMPLE)) == 5 * 18
   for budget, slots in {
+    1: 1,
     7: 7,
     "18B": 1,
     "1kB": 55,

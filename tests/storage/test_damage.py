@@ -227,6 +227,175 @@ def test_a_missing_segment_costs_its_records_only(tmp_path, which, keep_index):
     assert len(store) == 151 and not store.notes
 
 
+def test_index_files_account_for_all_and_spare_the_scan(tmp_path, monkeypatch):
+  bounds = several(tmp_path)
+  for number in range(3):
+    part = index_lib.peek(tmp_path, number)
+    assert part.number == number
+    assert (part.first_id, part.count) == (
+      bounds[number],
+      bounds[number + 1] - bounds[number],
+    )
+    size = segments.path_of(tmp_path, number).stat().st_size
+    assert part.covered == size
+  with monkeypatch.context() as patched:
+    patched.setattr(segments, "scan", None)
+    with Store.open(tmp_path, segment_bytes=4096) as store:
+      assert readable(store) == list(range(150)) and not store.notes
+      held = store.contents.segments
+      assert [s.next_id for s in held] == bounds[1:]
+      assert all(s.sound and s.covered == s.end for s in held)
+
+
+def test_index_files_that_are_missing_are_written_but_for_the_open_one(
+  tmp_path,
+):
+  several(tmp_path)
+  paths = [index_lib.path_of(tmp_path, number) for number in range(3)]
+  contents = [path.read_bytes() for path in paths]
+  for path in paths:
+    path.unlink()
+  with Store.open(tmp_path, segment_bytes=4096):
+    assert [path.exists() for path in paths] == [True, True, False]
+  assert [path.read_bytes() for path in paths] == contents
+
+
+@pytest.mark.parametrize("foreign", ["store", "number"])
+def test_an_index_file_of_something_else_is_no_use(tmp_path, foreign):
+  several(tmp_path / "mine")
+  several(tmp_path / "other")
+  source = tmp_path / ("other" if foreign == "store" else "mine")
+  shutil.copy(
+    index_lib.path_of(source, 1 if foreign == "store" else 0),
+    index_lib.path_of(tmp_path / "mine", 1),
+  )
+  with Store.open(tmp_path / "mine", segment_bytes=4096) as store:
+    assert readable(store) == list(range(150)) and not store.notes
+
+
+def test_what_is_damaged_is_told_in_bytes_and_kept(tmp_path):
+  fill(tmp_path)
+  offsets, end = starts(tmp_path)
+  stride = end - offsets[-1]
+  path = segments.path_of(tmp_path, 0)
+  content = bytearray(path.read_bytes())
+  for i in (4, 5, 8, COUNT - 1):
+    content[offsets[i] + 40] ^= 255
+  path.write_bytes(content)
+  with Store.open(tmp_path, rebuild=True) as store:
+    # Each batch of four begins with a definition, but only the first needs it.
+    assert store.notes == (
+      f"{path.name}: {3 * stride} bytes are damaged",
+      f"{path.name}: its last {stride} bytes are damaged",
+      "4 examples are lost",
+    )
+    assert store.lost().tolist() == [4, 5, 8, COUNT - 1]
+    assert not store.contents.segments[0].sound
+    assert store.contents.segments[0].end == offsets[-1]
+  assert path.read_bytes() == content
+
+
+def test_what_lies_behind_a_segment_that_is_not_the_last_is_damage(tmp_path):
+  several(tmp_path)
+  path = segments.path_of(tmp_path, 0)
+  with open(path, "ab") as file:
+    file.write(b"?" * 9)
+  size = path.stat().st_size
+  with Store.open(tmp_path, segment_bytes=4096) as store:
+    assert store.notes == (f"{path.name}: its last 9 bytes are damaged",)
+    assert readable(store) == list(range(150))
+  assert path.stat().st_size == size
+
+
+@pytest.mark.parametrize("extra", [0, 1, -1])
+def test_a_tail_cut_at_the_end_of_a_record(tmp_path, extra):
+  fill(tmp_path)
+  offsets, end = starts(tmp_path)
+  path = segments.path_of(tmp_path, 0)
+  with open(path, "r+b") as file:
+    file.truncate(offsets[9] + extra)
+  missing = end - offsets[9] - extra
+  with Store.open(tmp_path, mode="r") as store:
+    first = 8 if extra < 0 else 9
+    assert store.lost().tolist() == list(range(first, COUNT))
+    assert (
+      store.notes[0] == f"{path.name}: its last {missing} bytes are missing"
+    )
+
+
+def test_ids_stay_where_a_header_and_all_before_it_are_gone(tmp_path):
+  bounds = several(tmp_path)
+  segments.path_of(tmp_path, 0).unlink()
+  index_lib.path_of(tmp_path, 0).unlink()
+  path = segments.path_of(tmp_path, 1)
+  content = bytearray(path.read_bytes())
+  content[segments.PREFIX.size + 2] ^= 1
+  path.write_bytes(content)
+  with Store.open(tmp_path, segment_bytes=4096) as store:
+    assert f"{path.name}: its header is damaged" in store.notes
+    assert readable(store) == list(range(bounds[1], 150))
+
+
+def test_a_record_that_is_there_twice_counts_once(tmp_path):
+  fill(tmp_path)
+  offsets, end = starts(tmp_path)
+  path = segments.path_of(tmp_path, 0)
+  content = path.read_bytes()
+  seed = segments.seed_of(index_lib.peek(tmp_path, 0).store)
+  path.write_bytes(content + content[offsets[-1] :])
+  with open(path, "rb") as file:
+    found = segments.scan(file.fileno(), offsets[0], seed, 0)
+    assert found.heads["id"].tolist() == list(range(COUNT))
+    assert found.offsets.tolist() == offsets
+    assert (found.end, found.damaged) == (end, [])
+    later = segments.scan(file.fileno(), offsets[0], seed, 5)
+    assert later.heads["id"].tolist() == list(range(5, COUNT))
+
+
+@pytest.mark.parametrize("window", [8, 48, 2**22])
+def test_a_scan_finds_the_same_whatever_it_reads_at_a_time(
+  tmp_path, monkeypatch, window
+):
+  fill(tmp_path)
+  offsets, _ = starts(tmp_path)
+  seed = segments.seed_of(index_lib.peek(tmp_path, 0).store)
+  path = segments.path_of(tmp_path, 0)
+  content = bytearray(path.read_bytes())
+  content[offsets[2] + 1] ^= 1
+  content[offsets[5] : offsets[5] + 36] = b"..jclR" * 6
+  content[offsets[8] + 40] ^= 1
+  path.write_bytes(content)
+  monkeypatch.setattr(segments, "_WINDOW", window)
+  with open(path, "rb") as file:
+    header = segments.read_header(file.fileno())
+    found = segments.scan(file.fileno(), header.end, seed, 0)
+  kept = [i for i in range(COUNT) if i not in (2, 5, 8)]
+  assert found.heads["id"].tolist() == kept
+  assert found.offsets.tolist() == [offsets[i] for i in kept]
+  assert found.damaged == [(offsets[i], offsets[i + 1]) for i in (2, 5, 8)]
+
+
+def test_reading_tells_good_from_damaged_examples(tmp_path):
+  fill(tmp_path)
+  offsets, _ = starts(tmp_path)
+  path = segments.path_of(tmp_path, 0)
+  content = bytearray(path.read_bytes())
+  content[offsets[3] + 40] ^= 1
+  path.write_bytes(content)
+  with Store.open(tmp_path) as store:
+    store.contents.index.lose(np.array([6]))  # told of before damage is
+    ids = np.array([6, 3, 1, 3, 2])
+    found, good = records.intact(store.read, ids)
+    assert good.tolist() == [False, False, True, False, True]
+    assert found.ids.tolist() == [1, 2]
+
+  def fail(ids):
+    raise records.DamageError("elsewhere", [99])
+
+  with pytest.raises(records.DamageError, match="elsewhere"):
+    records.intact(fail, np.array([1]))
+
+
 def test_segments_of_another_store_are_left_out(tmp_path):
   bounds = several(tmp_path / "mine")
   with Store.open(tmp_path / "other", segment_bytes=4096) as other:

@@ -55,7 +55,48 @@ def test_it_takes_at_most_40_bytes_a_record():
   index.reserve(n)
   index.extend(np.arange(n), columns(np.arange(n) % 10))
   assert index.ids_of(3).tolist() == list(range(3, n, 10))
-  assert index.bytes / n <= 40
+  assert index.bytes == 24 * n
+
+
+def test_room_grows_by_half():
+  index = index_lib.Index()
+  assert index.bytes == 0
+  index.extend(np.arange(1), columns([0]))
+  assert index.bytes == 20 * 1024
+  index.extend(np.arange(1, 1024), columns(np.zeros(1023)))
+  assert index.bytes == 20 * 1024
+  index.lose_until(1025)
+  assert index.bytes == 20 * 1536 and index.lost().tolist() == [1024]
+  index.lose_until(1000)  # behind that already
+  assert index.count == 1025
+  index.reserve(5000)
+  index.reserve(4000)
+  assert index.bytes == 20 * 5000
+  assert index.columns["task"][:1025].tolist() == [-3] * 1024 + [0]
+
+
+def test_a_short_rest_is_searched_and_a_long_one_grouped(monkeypatch):
+  monkeypatch.setattr(index_lib, "_CHUNK", 4)
+  index = index_lib.Index()
+  index.extend(np.arange(24), columns(np.zeros(24)))
+  assert len(index.ids_of(0)) == 24
+  groups = index._groups
+  index.extend(np.arange(24, 30), columns(np.zeros(6)))
+  assert index.ids_of(0).tolist() == list(range(30))
+  assert index._groups is groups  # a quarter more
+  index.extend(np.arange(30, 31), columns(np.zeros(1)))
+  assert index.ids_of(0).tolist() == list(range(31))
+  assert index._groups.count == 31
+
+
+@pytest.mark.parametrize("large", [2**16 - 1, 2**16, 70_000])
+def test_numbers_of_classes_beyond_sixteen_bits(large):
+  index = index_lib.Index()
+  index.extend(np.arange(4), columns([large, 0, large % 2**16, large]))
+  wanted = [0, 2, 3] if large < 2**16 else [0, 3]
+  assert index.ids_of(large).tolist() == wanted
+  assert index.ids_of(large + 1).tolist() == []
+  assert index.counts(large + 1)[large] == len(wanted)
 
 
 def part_of(index, first_id=0, tables=None):

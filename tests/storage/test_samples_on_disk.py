@@ -1,7 +1,10 @@
+import errno
 import os
+from pathlib import Path
 import subprocess
 import sys
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -139,6 +142,142 @@ def test_a_closed_store_says_so(folder):
     store.read([0])
   with pytest.raises(records.StoreError, match="closed"):
     store.append(images(1), ["a"])
+
+
+def test_what_lies_on_disk_byte_by_byte():
+  """Stores that exist must stay readable."""
+  assert (
+    segments.framed(b"jclstore", {"a": 1})
+    == bytes.fromhex("6a636c73746f726501000000037b9e410c000000")
+    + b'{"a": 1}    '
+  )
+  layout = records.Layout(("|u1", (3,)), (("w", "<f4", ()),))
+  assert layout.dtype.itemsize == 48 and layout.length == 12
+  columns = {"label": 5, "run": 6, "layout": 7, "task": -8}
+  batch = records.encode(
+    layout,
+    np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
+    {"w": np.array([1.0, 2.0], np.float32)},
+    columns,
+  )
+  batch["id"] = [9, 10]
+  records.seal(batch, 11)
+  first = batch[:1].tobytes()
+  words = [0x526C636A, 12, 9, 0, 7, 5, 6, 2**32 - 8]
+  content = b"".join(word.to_bytes(4, "little") for word in words)
+  content += bytes([1, 2, 3, 0, 0, 0, 0, 0]) + np.float32(1).tobytes()
+  assert first[:-4] == content
+  for record in (first, batch[1:].tobytes()):
+    assert int.from_bytes(record[-4:], "little") == zlib.crc32(record[:-4], 11)
+    assert zlib.crc32(record, 11) == records.RESIDUE
+  text = b'{"runs": [0, ["a"]]}'
+  words = [0x526C636A, len(text), 3, 0, 2**32 - 1, 0, 0, 0]
+  content = b"".join(word.to_bytes(4, "little") for word in words) + text
+  content = content.ljust(52, b"\0")
+  assert records.definition({"runs": (0, ["a"])}, 3, 11) == (
+    content + zlib.crc32(content, 11).to_bytes(4, "little")
+  )
+
+
+def test_sizes_on_disk():
+  assert [records.stride(n) for n in (0, 4, 5, 12, 13)] == [40, 40, 48, 48, 56]
+  for length in range(9):
+    framed = segments.framed(b"jclstore", {"a": "x" * length})
+    text = 9 + length  # {"a": ""}
+    assert len(framed) == -(-(20 + text) // 8) * 8
+  large = np.broadcast_to(np.uint8(0), (2, 2**31 - 64))
+  assert records.layout_of(large, {}).x == ("|u1", (2**31 - 64,))
+  with pytest.raises(ValueError, match=f"takes {2**31 - 63} bytes, more than"):
+    records.layout_of(np.broadcast_to(np.uint8(0), (2, 2**31 - 63)), {})
+  extra = {"w": np.zeros(2, np.uint8)}
+  records.layout_of(large[:, :-9], extra)
+  with pytest.raises(ValueError, match=f"takes {2**31 - 71} bytes"):
+    records.layout_of(large[:, :-8], extra)
+
+
+def test_failures_say_what_to_do():
+  full = records.failure("open", Path("here"), OSError(errno.ENOSPC, "no"))
+  assert str(full) == "cannot open here: the disk is full: free some space"
+  odd = records.failure("open", Path("here"), OSError("odd"))
+  assert str(odd) == "cannot open here: odd"
+
+
+def test_long_lists_are_shortened(folder):
+  with Store.open(folder) as store:
+    store.append(images(8), range(8))
+    with pytest.raises(ValueError, match="'6', '7'$"):
+      store.ids_of("x")
+    store.append(images(1), [8])
+    with pytest.raises(ValueError, match="'6', '7', ...$"):
+      store.ids_of("x")
+    with pytest.raises(ValueError, match=r"ids \[9, 10, 11, 12, 13\] were"):
+      store.read(range(20))
+    store.contents.index.lose(np.arange(9))
+    with pytest.raises(records.DamageError, match="8 examples .*: 0, .*, 7; `"):
+      store.read(range(8))
+    with pytest.raises(records.DamageError, match="9 .*, 7, ...; `") as told:
+      store.read(range(9))
+    assert told.value.ids == tuple(range(9))
+
+
+def test_ids_of_a_task_and_the_sizes_that_a_task_may_have(folder):
+  most = 2**31 - 1
+  with Store.open(folder, run="a") as store:
+    store.append(images(4), ["x"] * 4, task=[0, most, 0, -most])
+    store.append(images(2), ["x"] * 2, run="b")
+    assert store.ids_of_task(0, "a").tolist() == [0, 2]
+    assert store.ids_of_task(0, "b").tolist() == [4, 5]
+    assert store.ids_of_task(-most, "a").tolist() == [3]
+    assert store.read([1]).tasks.tolist() == [most]
+    store.contents.index.lose(np.array([2]))
+    assert store.ids_of_task(0, "a").tolist() == [0]
+    for task in (2**31, -(2**31)):
+      with pytest.raises(ValueError, match="32 bits"):
+        store.append(images(1), ["x"], task=task)
+
+
+@pytest.mark.parametrize("size", [2**14 - 56, 2**14 - 48, 2**14])
+def test_records_around_the_size_that_is_read_another_way(folder, size):
+  x = images(20, shape=(size,))
+  with Store.open(folder, segment_bytes=2**17) as store:
+    store.append(x, ["a"] * 20)
+    found = store.read(range(19, -1, -1))
+    np.testing.assert_array_equal(found.x, x[::-1])
+    assert len(store.contents.segments) > 2
+
+
+def test_bounds_of_the_size_of_a_segment(folder):
+  for size in (4095, 2**31 + 1):
+    with pytest.raises(ValueError, match=f"segment_bytes={size}: write 4096"):
+      Store.open(folder, segment_bytes=size)
+  Store.open(folder, segment_bytes=4096).close()
+  Store.open(folder, segment_bytes=2**31).close()
+
+
+def test_an_example_larger_than_a_segment_has_one_of_its_own(folder):
+  x = images(2, shape=(5000,))
+  with Store.open(folder, segment_bytes=4096) as store:
+    store.append(x, ["a", "b"])
+    assert [s.first_id for s in store.contents.segments] == [0, 1]
+    np.testing.assert_array_equal(store.read([0, 1]).x, x)
+
+
+def test_a_flush_saves_the_index_of_what_would_take_long_to_scan(
+  folder, monkeypatch
+):
+  path = folder / "00000000.index"
+  with Store.open(folder) as store:
+    store.append(images(3), ["a"] * 3)
+    segment = store.contents.segments[-1]
+    monkeypatch.setattr(writer, "INDEX_BYTES", segment.end)
+    store.flush()
+    assert not path.exists()
+    monkeypatch.setattr(writer, "INDEX_BYTES", segment.end - 1)
+    store.flush()
+    assert path.exists() and segment.covered == segment.end
+    path.unlink()
+    store.flush()  # nothing is new
+    assert not path.exists()
 
 
 def test_threads_read_while_another_adds(folder):

@@ -66,6 +66,7 @@ def test_gather_by_hand(lazy):
 
 def test_gather_leaves_the_data_set_alone():
   batch = batching.gather(DATA, 0, np.array([[0, 1]]))
+  assert batch.ids.tolist() == [[0, 1]]
   batch.x[:] = 99
   assert DATA.x.max() == 9
 
@@ -75,3 +76,13 @@ def test_an_epoch_in_batches_shows_every_example_once():
   batch = batching.gather(DATA, 0, rows)
   shown = batch.ids[batch.weight > 0]
   assert sorted(shown.tolist()) == list(range(5))
+
+
+def test_padded_on_two_sides():
+  rows = np.array([[1, 2], [3, 0]], np.int32)
+  assert batching.padded(rows, 3, 4).tolist() == [
+    [1, 2, -1, -1],
+    [3, 0, -1, -1],
+    [-1] * 4,
+  ]
+  assert batching.padded(rows, 2, 2).tolist() == rows.tolist()

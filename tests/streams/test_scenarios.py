@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from jcl.streams import scenarios, sources
+from jcl import spec
+from jcl.streams import scenarios, sources, splits
 
 
 def make(per_class=(20,) * 5, test_per_class=4, groups=0, shape=(3, 3, 1)):
@@ -450,3 +451,66 @@ def test_every_scenario_is_described():
   described = scenarios.describe()
   assert set(described) == set(scenarios.SCENARIOS)
   assert all(len(line) > 20 for line in described.values())
+
+
+def test_what_is_assumed():
+  assumed = {
+    name: spec.keywords(function)
+    for name, function in scenarios.SCENARIOS.items()
+  }
+  for options in assumed.values():
+    assert options.pop("holdout") == 0 and options.pop("normalize") is None
+    assert options.pop("seed", 0) == 0 and options.pop("order", "natural")
+  assert assumed == {
+    "blurry": {"tasks": "auto", "blur": 0.1},
+    "class_incremental": {"tasks": "auto"},
+    "domain_by_group": {},
+    "permuted": {"tasks": 5},
+    "rotated": {"tasks": 5, "max_degrees": 180},
+    "task_incremental": {"tasks": "auto"},
+    "time_ordered": {"parts": 10},
+  }
+
+
+def test_the_fifth_that_stands_for_a_test_set_is_one_fixed_draw():
+  source = make(test_per_class=0)
+  expected = np.flatnonzero(splits.stratified(source.train.y, 0.2, 0))
+  for seed in (0, 3):
+    tested = held_out(scenarios.permuted(source, seed=seed, tasks=1))[0]
+    assert numbers(tested).tolist() == expected.tolist()
+
+
+def test_the_least_and_the_most_that_may_be_asked_for():
+  assert len(scenarios.class_incremental(make(), tasks=1).experiences) == 1
+  assert len(scenarios.class_incremental(make(), tasks=5).experiences) == 5
+  assert len(scenarios.permuted(make(), tasks=1).experiences) == 1
+  assert len(scenarios.rotated(make(), tasks=1).experiences) == 1
+  assert len(scenarios.time_ordered(make(), parts=1).experiences) == 1
+
+
+def test_names_and_sources_of_streams():
+  for name in scenarios.SCENARIOS:
+    stream = scenarios.build(name, make(groups=2))
+    assert stream.name == f"{name}-arrays"
+    assert stream.ordered == (name == "time_ordered")
+    kind = name.partition("_")[0]
+    wanted = {"class": "class", "task": "task", "blurry": "class"}
+    assert stream.scenario == wanted.get(kind, "domain")
+
+
+def test_each_group_of_another_size_is_tested_on_its_own_rows():
+  source = make()
+  source = sources.Source(
+    dataclasses.replace(source.train, group=np.arange(100) % 7 % 3),
+    dataclasses.replace(source.test, group=np.arange(20) % 5 % 3),
+  )
+  stream = scenarios.domain_by_group(source)
+  for value, (experience, test) in enumerate(
+    zip(stream.experiences, held_out(stream), strict=True)
+  ):
+    mine = np.flatnonzero(source.train.group == value)
+    assert experience.index == value
+    np.testing.assert_array_equal(experience.source_index, mine)
+    np.testing.assert_array_equal(
+      numbers(test) - 10_000, np.flatnonzero(source.test.group == value)
+    )

@@ -59,3 +59,12 @@ def test_mistakes_are_told():
   with pytest.raises(ValueError, match=r"\(64,\): use augment='none'"):
     augment.build("flip", (64,))
   assert augment.build("none", (64,)) is augment.none
+
+
+def test_the_usual_crop_moves_by_four_pixels_at_most():
+  x = np.zeros((400, 9, 9, 1), np.uint8)
+  x[:, 4, 4] = 1
+  y = np.asarray(augment.build("crop", (9, 9, 1))(KEY, x))
+  assert (y.sum(axis=(1, 2, 3)) == 1).all()
+  _, rows, columns, _ = np.nonzero(y)
+  assert set(rows) == set(columns) == set(range(9))

@@ -1,4 +1,6 @@
+from concurrent import futures
 import threading
+import types
 
 import jax.numpy as jnp
 import pytest
@@ -41,6 +43,38 @@ def test_what_the_thread_made_is_not_made_again(compiler):
   assert compiler.ahead_seconds >= 0
 
 
+def test_what_the_thread_was_asked_for_is_not_asked_twice(
+  compiler, monkeypatch
+):
+  clock = iter([2.0, 5.5])
+  monkeypatch.setattr(background.time, "perf_counter", lambda: next(clock))
+  built, done = [], threading.Event()
+  compiler.ahead("a", lambda: built.append(0) or done.wait(10))
+  compiler.ahead("a", lambda: built.append(1))
+  done.set()
+  found = compiler._found["a"]
+  assert found.result(10) and built == [0]
+  assert compiler.ahead_seconds == 3.5
+  assert not compiler.in_thread
+
+
+def test_the_thread_makes_nothing_once_the_process_ends(compiler, monkeypatch):
+  ended = types.SimpleNamespace(is_alive=lambda: False)
+  monkeypatch.setattr(background.threading, "main_thread", lambda: ended)
+  built = []
+  compiler.ahead("a", lambda: built.append(0))
+  with pytest.raises(futures.CancelledError):
+    compiler._found["a"].result(10)
+  assert not built
+
+
+def test_many_programs_are_kept():
+  made = background.Compiler(ledger_lib.Ledger(DEVICE))
+  for key in range(513):
+    made.get(key, lambda: 0)
+  assert list(made) == list(range(1, 513))
+
+
 def test_what_the_thread_has_not_begun_is_made_here(compiler):
   hold, begun = threading.Event(), threading.Event()
   compiler.ahead("slow", lambda: begun.set() or hold.wait(10))
@@ -79,3 +113,12 @@ def test_a_program_knows_its_cost_and_its_results():
   )
   assert program.cost.flops >= 2 * 8**3 and program.seconds > 0
   assert [leaf.shape for leaf in program.out] == [(8, 8), (8, 8)]
+
+
+def test_what_kernels_of_others_compute_is_added(monkeypatch):
+  clock = iter([1.0, 3.25])
+  monkeypatch.setattr(background.time, "perf_counter", lambda: next(clock))
+  monkeypatch.setattr(background.lowering, "flops", lambda call: 1000.0)
+  program = background.compile_program(lambda x: x + 1, [jnp.ones(8)])
+  own = background.count.of_compiled(program.call).flops
+  assert program.cost.flops == own + 1000 and program.seconds == 2.25

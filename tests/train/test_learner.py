@@ -10,7 +10,7 @@ from jcl import base, recipes, session
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.selection import fixed
-from jcl.train import choosing
+from jcl.train import choosing, executors
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -192,3 +192,74 @@ def test_a_recipe_that_needs_features_says_so():
   network = dataclasses.replace(NETWORK, features=None)
   with pytest.raises(ValueError, match="give `features`"):
     make(recipes.icarl(), network=network)
+
+
+def test_bounds_of_a_batch():
+  def check(method=None, accumulate=1, **changes):
+    training = dataclasses.replace(optimizers.DEFAULTS, **changes)
+    method = method or recipes.finetune()
+    return executors.check_batch(training, method, accumulate)
+
+  assert check(batch_size=1) == 1
+  assert check(batch_size=6, accumulate=6) == 6
+  with pytest.raises(ValueError, match="batch_size=None must be at least 1"):
+    check(batch_size=None)
+  rows = recipes.finetune()
+  needy = rows._replace(
+    objective=rows.objective._replace(least_rows=5, least_replayed=0)
+  )
+  assert check(needy, batch_size=5) == 5
+  with pytest.raises(ValueError, match="takes 5 examples .* batch_size=4"):
+    check(needy, batch_size=4)
+  replay = recipes.er(buffer=10, minibatch=4)
+  needy = replay._replace(objective=replay.objective._replace(least_replayed=5))
+  with pytest.raises(ValueError, match="5 replayed .* minibatch=4"):
+    check(needy)
+  # Without draws the memory's size of a draw is of no matter.
+  replay = replay._replace(objective=rows.objective)
+  assert check(replay, accumulate=5) == 10
+
+
+def test_pieces_refuse_what_they_cannot_do():
+  learner = make(recipes.finetune(), executor="pieces", accumulate=2)
+  with pytest.raises(ValueError, match="on one device and in one part"):
+    learner.step_program(tiny_network.EVERYTHING)
+  with pytest.raises(ValueError, match="executor='fast': choose from auto"):
+    make(executor="fast")
+
+
+def test_a_memory_of_exemplars_holds_one_of_each_class():
+  assert make(recipes.icarl(buffer=4)).memory_slots == 4
+  with pytest.raises(ValueError, match="memory of 3 examples.*buffer=4"):
+    make(recipes.icarl(buffer=3))
+
+
+def test_rows_of_an_update_and_those_that_a_host_adds():
+  learner = make(recipes.er(buffer=10, minibatch=4), accumulate=2)
+  assert (learner.stream_rows, learner.batch_size) == (10, 10)
+  assert (learner.rows_per_step, learner.fed_rows) == (14, 0)
+  method = recipes.build("derpp:minibatch=4+carm:em=20,sb=30")
+  fed = make(method)
+  assert (fed.rows_per_step, fed.fed_rows) == (18, 8)
+  assert fed.steps_per_dispatch == 8  # exchanges come between dispatches
+  batch = tiny_network.batch(10)
+  stacked = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), batch)
+  whole = fed.with_draws(stacked)
+  assert whole.x.shape == (2, 18, 4) and whole.ids.shape == (2, 18)
+  np.testing.assert_array_equal(whole.x[:, :10], stacked.x)
+  assert not whole.x[:, 10:].any() and not whole.weight[:, 10:].any()
+  assert whole.extras["logits"].shape == (2, 18, 4)
+  assert not whole.extras["logits"].any()
+  assert learner.with_draws(stacked) is stacked
+  odd = make(
+    recipes.finetune(),
+    training=dataclasses.replace(optimizers.DEFAULTS, batch_size=9),
+    accumulate=3,
+  )
+  assert (odd.batch_size, odd.replay_share) == (9, 0)
+
+
+def test_weights_and_switches_that_nothing_changes():
+  learner = make(recipes.finetune())
+  state, everything = learner.init(jax.random.key(0))
+  assert choosing.switch(learner, state, everything, everything) is state

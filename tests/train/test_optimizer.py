@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -52,7 +53,7 @@ def test_defaults_fill_what_is_open():
   assert filled.epochs == 3 and filled.optimizer == "sgd"
   assert None not in dataclasses.astuple(filled)
   adam = optimizers.complete(base.Training(optimizer="adam"))
-  assert adam.learning_rate < filled.learning_rate
+  assert adam.learning_rate == 1e-3
   own = base.Training(optimizer="adam", learning_rate=0.5)
   assert optimizers.complete(own).learning_rate == 0.5
 
@@ -72,3 +73,20 @@ def test_mistakes_are_told(changes, message):
   training = dataclasses.replace(optimizers.DEFAULTS, **changes)
   with pytest.raises(ValueError, match=message):
     optimizers.build(training)
+
+
+def test_what_is_assumed_is_allowed():
+  assert optimizers.DEFAULTS == base.Training(
+    learning_rate=0.03,
+    batch_size=10,
+    epochs=1,
+    optimizer="sgd",
+    momentum=0.0,
+    weight_decay=0.0,
+    clip=0.0,
+    head="seen",
+    norms="batch",
+  )
+  # No momentum and no bound, so that there is nothing to remember.
+  state = optimizers.build(optimizers.DEFAULTS).init(PARAMS)
+  assert not jax.tree.leaves(state)

@@ -10,11 +10,11 @@ import pytest
 import tiny_network
 
 from jcl import base, recipes
-from jcl.cost import devices
+from jcl.cost import count, devices
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import chain, layers
 from jcl.selection import mask
-from jcl.train import calls, choosing
+from jcl.train import background, calls, choosing, footprint, plan
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -227,7 +227,33 @@ def test_losses_that_need_the_network_whole_say_so():
     out = forward(params, stats, shifted, key)
     return out.logits.sum(), base.Aux(out.stats, out.logits, {}, {})
 
-  for loss, message in ((deep, "outputs of pool"), (twice, "depends on")):
+  def asks(**options):
+    def loss(forward, params, stats, batch, memory, scope, state, key):
+      out = forward(params, stats, batch.x, key, **options)
+      return out.logits.sum(), base.Aux(out.stats, out.logits, {}, {})
+
+    return loss
+
+  def computed(forward, params, stats, batch, memory, scope, state, key):
+    stats = jax.tree.map(lambda leaf: leaf + 1, stats)
+    out = forward(params, stats, batch.x, key)
+    return out.logits.sum(), base.Aux(out.stats, out.logits, {}, {})
+
+  def alone(forward, params, stats, batch, memory, scope, state, key):
+    return jnp.sum(batch.x), base.Aux(stats, batch.x, {}, {})
+
+  def units(forward, params, stats, batch, memory, scope, state, key):
+    return jnp.float32(len(forward.trained)), base.Aux(stats, 0, {}, {})
+
+  for loss, message in (
+    (deep, "outputs of pool"),
+    (twice, "depends on"),
+    (asks(evaluate=True), "for evaluation mode"),
+    (asks(start="pool"), "for a part from pool"),
+    (computed, "computes statistics"),
+    (units, "which units train"),
+    (alone, "does not call the network"),
+  ):
     method = recipes.finetune()
     method = method._replace(objective=base.Objective(loss))
     with pytest.raises(calls.NotApartError, match=message):
@@ -247,3 +273,76 @@ def test_networks_that_are_no_chain_say_so():
   )
   with pytest.raises(ValueError, match="not a plain chain"):
     one.step_program(tiny_network.EVERYTHING)
+
+
+def test_what_is_computed_from_what():
+  x, y = jnp.ones(3), jnp.ones(3)
+  assert calls.depends(lambda a, b: a + b, x, y)
+  assert calls.depends(lambda a, b: (b, jnp.sin(b) * a), x, y)
+  assert not calls.depends(lambda a, b: b * 2, x, y)
+  assert not calls.depends(lambda a, b: 1.0, x, y)
+  assert not calls.depends(lambda a, b: b, {"one": x, "two": x}, y)
+  assert calls.depends(lambda a, b: a["two"], {"one": x, "two": x}, y)
+  pair = {"one": x, "two": y}
+  assert calls._same(pair, dict(pair))
+  assert not calls._same(pair, {"one": x, "two": jnp.copy(y)})
+  assert not calls._same(pair, {"one": x})
+
+
+def test_what_every_block_does():
+  network = tiny_network.build()
+  second = base.Selection((False, False, True, False, False, False))
+  assert plan.uses(network, second, "batch", True) == (
+    plan.Use(False, False),
+    plan.Use(True, True, (1,), ("second/kernel",), False),
+    plan.Use(False, True, (), (), True),
+  )
+  # Parts for all tensors of a block serve; of one the gradient is dropped.
+  assert plan.uses(network, second, "batch", False) == (
+    plan.Use(False, False),
+    plan.Use(True, True, (0, 1), (None, "second/kernel"), False),
+    plan.Use(False, True, (), (), True),
+  )
+  both = base.Selection((True, False, False, False, False, True))
+  assert plan.uses(network, both, "frozen", True) == (
+    plan.Use(False, True, (1,), ("first/kernel",), False),
+    plan.Use(False, True, (), (), True),
+    plan.Use(True, True, (0,), ("head/bias",), True),
+  )
+
+
+def test_bytes_and_operations_of_a_composition():
+  def program(flops, moved, out, alias, temp, shape):
+    cost = count.ProgramCost(
+      flops=flops,
+      bytes_accessed=moved,
+      argument_bytes=0.0,
+      output_bytes=out,
+      alias_bytes=alias,
+      temp_bytes=temp,
+    )
+    return background.Program(None, cost, out=shape)
+
+  meter = footprint.Meter()
+  given = meter.tokens(jax.ShapeDtypeStruct((2, 3), jnp.float32))
+  assert meter.live == 24
+  made = jax.ShapeDtypeStruct((5,), jnp.int16)
+  first = meter.run(program(5.0, 7.0, 40.0, 8.0, 100.0, made), given)
+  assert meter.live == 34  # at most 24 + 132
+  second = meter.run(program(2.0, 3.0, 10.0, 0.0, 130.0, made), first)
+  del first
+  assert meter.live == 34  # at most 34 + 140
+  third = meter.run(program(1.0, 1.0, 10.0, 0.0, 0.0, made), second)
+  assert meter.live == 44
+  assert meter.cost() == count.ProgramCost(
+    flops=8.0,
+    bytes_accessed=11.0,
+    argument_bytes=24.0,
+    output_bytes=24.0,
+    alias_bytes=24.0,
+    temp_bytes=174.0 - 24.0,
+  )
+  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 3))
+  assert footprint._bytes(keys) == 24
+  del given, second, third
+  assert meter.live == 0

@@ -10,7 +10,10 @@ from jcl.train import whole
 def test_large_parts_are_ordered_for_memory(monkeypatch):
   network = tiny_network.build()
   everything, head = mask.everything(network), tiny_network.HEAD
+  assert whole.MANY == 4_000_000
   assert whole.compiler_options(network, everything) == {}
+  monkeypatch.setattr(whole, "MANY", 148)
+  assert whole.compiler_options(network, everything)
   monkeypatch.setattr(whole, "MANY", 37)  # 4 -> 8 -> 8 -> 4: 148, head 36
   assert whole.compiler_options(network, head) == {}
   assert whole.compiler_options(network, everything)
