@@ -16,7 +16,7 @@ import numpy as np
 from jcl import base, session
 from jcl.networks import pretrained
 from jcl.recipes import bounds
-from jcl.streams import assembly, scenarios, sources, views
+from jcl.streams import archives, assembly, scenarios, sources, views
 
 
 def split(
@@ -151,22 +151,21 @@ def kept(
     found = map(np.asarray, jax.tree.leaves(weights))
     np.savez(partial, *found, **figures)  # type: ignore[arg-type]
     partial.replace(path)
-  with np.load(path) as arrays:
-    names = [f"arr_{i}" for i in range(len(leaves))]
-    if [arrays[n].shape for n in names if n in arrays] != [
-      leaf.shape for leaf in leaves
-    ]:
-      raise ValueError(
-        f"{path} holds weights of another network than {network.name!r}: give "
-        "another folder, or remove it"
-      )
-    return jax.tree.unflatten(structure, [arrays[n] for n in names])
+  arrays = archives.arrays(path)
+  names = [f"arr_{i}" for i in range(len(leaves))]
+  if [arrays[n].shape for n in names if n in arrays] != [
+    leaf.shape for leaf in leaves
+  ]:
+    raise ValueError(
+      f"{path} holds weights of another network than {network.name!r}: give "
+      "another folder, or remove it"
+    )
+  return jax.tree.unflatten(structure, [arrays[n] for n in names])
 
 
 def accuracy(folder: str | os.PathLike[str]) -> float:
   """Returns the share of test examples that `learned` got right."""
-  with np.load(Path(folder) / "weights.npz") as arrays:
-    return float(arrays["accuracy"])
+  return float(archives.arrays(Path(folder) / "weights.npz")["accuracy"])
 
 
 def begun(

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl.streams import folders
+from jcl.streams import files, folders
 
 _FRAME = "frame"
 _NEEDED = ("file", "category")
@@ -79,18 +79,18 @@ def read(
   _check_order(path, entries)
   found = tuple(categories or sorted({entry["category"] for entry in entries}))
   index = {name: i for i, name in enumerate(found)}
-  labels, files = [], []
+  labels, paths = [], []
   for i, entry in enumerate(entries):
     if entry["category"] not in index:
       known = ", ".join(found)
       raise _wrong(path, i, entry, f"is of no known category; known: {known}")
     file = image_dir / entry["file"]
-    if not file.is_file():
+    if not _is_file(file):
       raise _wrong(path, i, entry, f"names a file that is not in {image_dir}")
     labels.append(index[entry["category"]])
-    files.append(file)
+    paths.append(file)
   return FrameList(
-    x=folders.Images(files, size),
+    x=folders.Images(paths, size),
     y=np.array(labels, np.int32),
     categories=found,
     attributes={
@@ -106,10 +106,12 @@ def _entries(path: Path) -> list[dict[str, str]]:
     raise ValueError(f"{path}: give a list that ends in .json or .csv")
   try:
     if path.suffix == ".csv":
-      with path.open(newline="", encoding="utf-8") as file:
+      with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file, restkey="more", restval=""))
-    listed = json.loads(path.read_text(encoding="utf-8"))
-  except (csv.Error, UnicodeDecodeError, json.JSONDecodeError) as error:
+    listed = json.loads(path.read_text(encoding="utf-8-sig"))
+  except FileNotFoundError:
+    raise
+  except (csv.Error, OSError, RecursionError, ValueError) as error:
     raise ValueError(f"{path} is damaged ({error}); write it anew") from error
   if not isinstance(listed, list):
     raise ValueError(f"{path} holds no list: write [{{...}}, {{...}}]")
@@ -141,5 +143,14 @@ def _check_order(path: Path, entries: list[dict[str, str]]) -> None:
     last = frame
 
 
+def _is_file(path: Path) -> bool:
+  try:
+    return path.is_file()
+  except (OSError, ValueError):  # a name that no file can have
+    return False
+
+
 def _wrong(path: Path, i: int, entry: Any, reason: str) -> ValueError:
-  return ValueError(f"{path}: entry {i}, {entry}, {reason}")
+  return ValueError(
+    f"{path}: entry {i}, {files.brief(entry)}, {files.brief(reason)}"
+  )

@@ -9,9 +9,10 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any, Literal
-import zipfile
 
 import numpy as np
+
+from jcl.streams import archives
 
 Mix = Literal["A", "B"]
 Light = Literal["day", "night"]
@@ -183,8 +184,8 @@ def load(path: Path) -> Manifest:
       raise ValueError(f"its format is not {_FORMAT}")
     fields["strengths"] = Strengths(**fields["strengths"])
     fields["segments"] = tuple(Attributes(**e) for e in fields["segments"])
-    with np.load(f"{path}.npz", allow_pickle=False) as arrays:
-      fields |= {name: arrays[name] for name in ARRAYS}
+    arrays = archives.arrays(Path(f"{path}.npz"))
+    fields |= {name: arrays[name] for name in ARRAYS}
     return Manifest(**fields)
   except FileNotFoundError:
     raise
@@ -195,7 +196,7 @@ def load(path: Path) -> Manifest:
     OSError,
     TypeError,
     ValueError,
-    zipfile.BadZipFile,
+    RecursionError,
   ) as error:
     raise ValueError(
       f"{path}.json or .npz is damaged ({error}); write it anew"

@@ -5,11 +5,11 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any
-import zipfile
 
 import numpy as np
 
 from jcl.drift import accounting
+from jcl.streams import archives
 
 _ARRAYS = ("predictions", "truth", "served", "versions")
 
@@ -108,8 +108,8 @@ def load(path: Path) -> Log:
   try:
     fields = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
     entries = tuple(Entry(**each) for each in fields["phases"])
-    with np.load(f"{path}.npz", allow_pickle=False) as arrays:
-      found = {name: arrays[name] for name in _ARRAYS}
+    arrays = archives.arrays(Path(f"{path}.npz"))
+    found = {name: arrays[name] for name in _ARRAYS}
     return Log(**found, phases=entries, about=fields["about"])
   except FileNotFoundError:
     raise
@@ -118,7 +118,7 @@ def load(path: Path) -> Log:
     TypeError,
     OSError,
     ValueError,
-    zipfile.BadZipFile,
+    RecursionError,
   ) as error:
     raise ValueError(
       f"{path}.json or .npz is damaged ({error}): remove both"

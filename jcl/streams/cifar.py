@@ -5,10 +5,8 @@ versions are read from their folder or straight from the archive.
 """
 
 from collections.abc import Callable, Sequence
-import io
 import lzma
 from pathlib import Path
-import pickle
 import tarfile
 from typing import Any, Literal, NamedTuple
 import zlib
@@ -17,19 +15,10 @@ import numpy as np
 
 from jcl import base
 from jcl.streams import download as downloads
-from jcl.streams import files
+from jcl.streams import files, pickles
 
 _PIXELS = 3 * 32 * 32
-
-# All that a pickled NumPy array refers to, across the versions of both.
-_ADMITTED = {
-  ("_codecs", "encode"),
-  ("numpy", "dtype"),
-  ("numpy", "ndarray"),
-  ("numpy._core.multiarray", "_reconstruct"),
-  ("numpy._core.multiarray", "scalar"),
-  ("numpy._core.numeric", "_frombuffer"),
-}
+_MOST_BYTES = 1 << 30  # of a member; the largest has 184 MB
 
 
 class _Version(NamedTuple):
@@ -119,9 +108,9 @@ def _load(
   contents = _contents(place, (*version.train, version.test, version.names))
   meta = contents[version.names]
   if version.parse is _parse_pickle:
-    class_names = tuple(_unpickle(place / version.names, meta)[names_key])
+    class_names = _pickled_names(place / version.names, meta, names_key)
   else:
-    class_names = tuple(meta.decode().split())
+    class_names = tuple(meta.decode(errors="replace").split())
   if len(class_names) != num_classes:
     raise files.damaged(
       place / version.names, f"{len(class_names)} names, not {num_classes}"
@@ -135,6 +124,8 @@ def _load(
     planes = np.concatenate([pixels for pixels, _ in parts])
     x = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     y = np.concatenate([labels for _, labels in parts])
+    if not np.isin(y, np.arange(num_classes)).all():
+      raise files.damaged(place, f"labels outside 0 to {num_classes - 1}")
     return base.Dataset(name, np.ascontiguousarray(x), y, class_names)
 
   return dataset(version.train), dataset((version.test,))
@@ -162,13 +153,21 @@ def _find(
   )
 
 
+def _member(path: Path) -> bytes:
+  try:
+    with path.open("rb") as file:
+      return files.up_to(path, file, _MOST_BYTES)
+  except OSError as error:
+    raise files.damaged(path, error) from error
+
+
 def _contents(place: Path, names: Sequence[str]) -> dict[str, bytes]:
   """The files `names` of a folder or a tar archive, read whole."""
   if place.is_dir():
     absent = [place / name for name in names if not (place / name).exists()]
     if absent:
       raise ValueError(f"{place} is incomplete: {absent[0]} does not exist")
-    return {name: (place / name).read_bytes() for name in names}
+    return {name: _member(place / name) for name in names}
   found = {}
   try:
     with tarfile.open(place) as archive:
@@ -176,32 +175,35 @@ def _contents(place: Path, names: Sequence[str]) -> dict[str, bytes]:
         file = archive.extractfile(member)
         name = Path(member.name).name
         if file is not None and name in names:
-          found[name] = file.read()
-  except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as e:
-    raise files.damaged(place, e) from e
+          found[name] = files.up_to(place, file, _MOST_BYTES)
+  except (
+    tarfile.TarError,
+    EOFError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    ValueError,
+    lzma.LZMAError,
+    zlib.error,
+  ) as error:
+    raise files.damaged(place, error) from error
   if len(found) < len(names):
     raise files.damaged(place, f"no {sorted(set(names) - set(found))} in it")
   return found
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-  """Reads containers, strings, numbers and NumPy arrays, and runs no code."""
-
-  def find_class(self, module: str, name: str) -> Any:
-    module = module.replace("numpy.core", "numpy._core")
-    if (module, name) not in _ADMITTED:
-      raise pickle.UnpicklingError(f"it refers to {module}.{name}")
-    return super().find_class(module, name)
-
-
 def _unpickle(path: Path, content: bytes) -> dict[str, Any]:
   try:
-    value = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
-  except Exception as error:  # a damaged pickle may raise almost anything
+    return pickles.load(content)
+  except ValueError as error:
     raise files.damaged(path, error) from error
-  if not isinstance(value, dict):
-    raise files.damaged(path, f"a {type(value).__name__} instead of a dict")
-  return value
+
+
+def _pickled_names(path: Path, content: bytes, key: str) -> tuple[str, ...]:
+  names = _unpickle(path, content).get(key)
+  if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+    raise files.damaged(path, f"no names under {key!r}")
+  return tuple(names)
 
 
 def _parse_pickle(
@@ -210,11 +212,19 @@ def _parse_pickle(
   record = _unpickle(path, content)
   for key in ("data", label_key):
     if key not in record:
-      raise files.damaged(path, f"no {key!r}, only {sorted(record)}")
-  pixels = np.asarray(record["data"])
+      raise files.damaged(path, f"no {key!r}, only {files.listed(record)}")
+  pixels, labels = record["data"], record[label_key]
+  if not isinstance(pixels, np.ndarray):
+    raise files.damaged(path, f"data is a {type(pixels).__name__}")
   if pixels.dtype != np.uint8 or pixels.shape[1:] != (_PIXELS,):
     raise files.damaged(path, f"data is {pixels.dtype} {pixels.shape}")
-  return pixels, np.asarray(record[label_key])
+  if isinstance(labels, list) and all(
+    type(label) is int and 0 <= label < 256 for label in labels
+  ):
+    labels = np.array(labels, np.int64)
+  if not isinstance(labels, np.ndarray) or labels.shape != pixels.shape[:1]:
+    raise files.damaged(path, f"{label_key} are not {len(pixels)} numbers")
+  return pixels, labels
 
 
 def _binary_parser(label_keys: tuple[str, ...]):

@@ -52,11 +52,12 @@ def unreadable(path: Path, reason: object) -> ValueError:
   )
 
 
-def too_large(path: Path, size: int) -> ValueError:
-  """The error to raise where decoded content is above `MOST_BYTES`."""
+def too_large(path: Path, size: int, most: int | None = None) -> ValueError:
+  """The error to raise where content is above `most` bytes."""
+  most = MOST_BYTES if most is None else most
   return ValueError(
-    f"{path} would decode to {size / 2**30:.3g} GiB; at most "
-    f"{MOST_BYTES >> 30} GiB are read from one file: split it"
+    f"{path} has {size:,} bytes or more, decoded; at most {most:,} are read "
+    "from one file"
   )
 
 
@@ -83,7 +84,7 @@ def content(path: Path) -> bytes:
     openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
     opener: Any = openers.get(path.suffix.lower(), open)
     with opener(path, "rb") as file:
-      return up_to_limit(path, file)
+      return up_to(path, file)
   except (
     OSError,
     EOFError,
@@ -97,14 +98,28 @@ def content(path: Path) -> bytes:
     raise unreadable(path, error) from error
 
 
-def up_to_limit(path: Path, file: IO[bytes]) -> bytes:
-  """All that a file still holds; ValueError above `MOST_BYTES`."""
-  parts, size = [], 0
-  while part := file.read(1 << 20):
+def up_to(path: Path, file: IO[bytes], most: int | None = None) -> bytes:
+  """All that a file still holds; ValueError above `most` bytes.
+
+  Args:
+    path: for messages.
+    file: open for reading.
+    most: `MOST_BYTES` by default.
+  """
+  most = MOST_BYTES if most is None else most
+  found = first(file, most + 1)
+  if len(found) > most:
+    raise too_large(path, len(found), most)
+  return found
+
+
+def first(file: IO[bytes], count: int) -> bytes:
+  """The next `count` bytes of a file, fewer where it ends."""
+  parts = []
+  # In pieces: a call for many bytes takes as much memory before any is read.
+  while count and (part := file.read(min(count, 1 << 20))):
     parts.append(part)
-    size += len(part)
-    if size > MOST_BYTES:
-      raise too_large(path, size)
+    count -= len(part)
   return b"".join(parts)
 
 
@@ -121,7 +136,7 @@ def _only_member(path: Path) -> bytes:
         f"({listed([m.filename for m in members], 5)}); unpack it and give one"
       )
     with archive.open(members[0]) as file:
-      return up_to_limit(path, file)
+      return up_to(path, file)
 
 
 def brief(value: object, most: int = 200) -> str:

@@ -9,6 +9,7 @@ import gzip
 import math
 from pathlib import Path
 import struct
+from typing import IO, Any
 import zlib
 
 import numpy as np
@@ -18,6 +19,7 @@ from jcl.streams import download as downloads
 from jcl.streams import files
 
 _BYTES = 0x08  # the header's type code for unsigned bytes
+_MOST_AXES = 8
 
 _FASHION_CLASSES = (
   "T-shirt/top",
@@ -106,24 +108,32 @@ def read(path: Path) -> np.ndarray:
   """Reads an IDX file of unsigned bytes, plain or compressed by gzip.
 
   Raises:
-    ValueError: where the file is truncated or of another format.
+    ValueError: where the file is truncated or of another format, or declares
+      more than `files.MOST_BYTES`.
   """
+  opener: Any = gzip.open if path.suffix == ".gz" else open
   try:
-    if path.suffix == ".gz":
-      with gzip.open(path) as file:
-        content = file.read()
-    else:
-      content = path.read_bytes()
-  except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    with opener(path, "rb") as file:
+      return _read(path, file)
+  except (EOFError, MemoryError, OSError, zlib.error) as error:
     raise files.damaged(path, error) from error
-  if len(content) < 4 or content[:3] != bytes((0, 0, _BYTES)):
+
+
+def _read(path: Path, file: IO[bytes]) -> np.ndarray:
+  head = file.read(4)
+  if len(head) < 4 or head[:3] != bytes((0, 0, _BYTES)):
     raise files.damaged(path, "no IDX header of unsigned bytes")
-  start = 4 + 4 * content[3]
-  if len(content) < start:
+  num_axes = head[3]
+  lengths = file.read(4 * num_axes)
+  if len(lengths) < 4 * num_axes:
     raise files.damaged(path, "truncated header")
-  shape = struct.unpack_from(f">{content[3]}I", content, 4)
-  if len(content) - start != math.prod(shape):
-    raise files.damaged(
-      path, f"{len(content) - start} values instead of {math.prod(shape)}"
-    )
-  return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+  shape = struct.unpack(f">{num_axes}I", lengths)
+  declared = math.prod(shape)
+  if declared > files.MOST_BYTES:
+    raise files.too_large(path, declared)
+  if num_axes > _MOST_AXES:
+    raise files.damaged(path, f"{num_axes} axes")
+  content = files.first(file, declared + 1)
+  if len(content) != declared:
+    raise files.damaged(path, f"{len(content)} values instead of {declared}")
+  return np.frombuffer(content, np.uint8).reshape(shape)

@@ -3,6 +3,7 @@
 from pathlib import Path
 import re
 from typing import Literal
+import warnings
 
 import numpy as np
 
@@ -89,8 +90,9 @@ def dsads(
 
 def _segment(path: Path) -> np.ndarray:
   try:
-    values = np.loadtxt(path, np.float32, delimiter=",", ndmin=2)
-  except ValueError as error:
+    with warnings.catch_warnings(action="ignore"):  # of an empty file
+      values = np.loadtxt(path, np.float32, delimiter=",", ndmin=2)
+  except (ValueError, OSError) as error:
     raise files.damaged(path, error) from error
   if values.shape != _SEGMENT:
     raise files.damaged(path, f"shape {values.shape} instead of {_SEGMENT}")
@@ -146,7 +148,7 @@ def gas_drift(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
 
 def _gas_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
   # Dropping the feature numbers turns the published form into the plain one.
-  text = re.sub(r"[ \t]+\d+:", ",", path.read_text().replace(";", ","))
+  text = re.sub(r"[ \t]+\d+:", ",", files.text(path).replace(";", ","))
   code = {name: i for i, name in enumerate(_GASES)}
   code |= {str(i + 1): i for i in range(len(_GASES))}
   try:
@@ -154,7 +156,9 @@ def _gas_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     labels = np.array([code[row[0].strip()] for row in rows], np.int32)
     values = np.array([row[2:] for row in rows], np.float32)
   except KeyError as error:
-    raise files.damaged(path, f"no gas is called {error}") from error
+    raise files.damaged(
+      path, f"no gas is called {files.brief(error, 40)}"
+    ) from error
   except ValueError as error:
     raise files.damaged(path, error) from error
   if values.ndim != 2 or values.shape[1] != _GAS_FEATURES:
