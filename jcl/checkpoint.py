@@ -59,8 +59,14 @@ def place_to_json(place: loop.Place) -> dict[str, Any]:
 
 
 def place_from_json(fields: Mapping[str, Any]) -> loop.Place:
-  """Inverse of `place_to_json`."""
-  fields = dict(fields)
+  """Inverse of `place_to_json`; ValueError for anything else."""
+  try:
+    return _place(dict(fields))
+  except (AttributeError, KeyError, OverflowError, TypeError) as error:
+    raise ValueError(f"not the place of a run ({error!r})") from error
+
+
+def _place(fields: dict[str, Any]) -> loop.Place:
   fields["records"] = [summary.from_json(r) for r in fields["records"]]
   for name in ("selection", "following"):
     if fields[name] is not None:
@@ -158,6 +164,8 @@ class Checkpoints:
     for number in sorted(self._manager.all_steps(), reverse=True):
       try:
         arrays, host = self._read(number)
+        place = place_from_json(host["place"])
+        ledger, curve = dict(host["ledger"]), dict(host["curve"])
       except CheckpointError:
         raise
       except Exception as error:  # Whatever a damaged file makes Orbax raise.
@@ -168,10 +176,9 @@ class Checkpoints:
         )
         self._manager.delete(number)
         continue
-      place = place_from_json(host["place"])
       template = template_fn(place)
       state = _assemble(template, arrays, host["arrays"])
-      return Snapshot(state, place, host["ledger"], host["curve"])
+      return Snapshot(state, place, ledger, curve)
     return None
 
   def _read(self, number: int):

@@ -361,7 +361,13 @@ def claim(path: Path, config: Mapping[str, Any], resume: bool = True) -> None:
   """
   file, mine = path / "config.json", summary.encode(config)
   if resume and file.exists():
-    theirs = json.loads(file.read_text(encoding="utf-8"))
+    try:
+      theirs = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+      raise WorkdirError(
+        f"{file} is damaged ({error}): give another --workdir, or --noresume "
+        "to start over"
+      ) from error
     if differences := list(_differences(theirs, mine)):
       raise WorkdirError(
         f"{path} was made with other settings: {'; '.join(differences)}. Give "

@@ -423,7 +423,7 @@ def _check_point(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_lines(path: Path, decode_fn: Callable[[Any], Any]) -> list[Any]:
   found = []
-  lines = path.read_text(encoding="utf-8").split("\n")
+  lines = _text(path).split("\n")
   for number, line in enumerate(lines, start=1):
     if not line.strip():
       continue
@@ -437,9 +437,16 @@ def _read_lines(path: Path, decode_fn: Callable[[Any], Any]) -> list[Any]:
         )
         continue
       raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
       raise ValueError(f"{path}, line {number}: {error}") from error
   return found
+
+
+def _text(path: Path) -> str:
+  try:
+    return path.read_text(encoding="utf-8")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path} is no text in UTF-8: {error}") from error
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
@@ -447,8 +454,8 @@ def _read_summary(folder: Path) -> dict[str, Any]:
   if not path.is_file():
     return {}
   try:
-    value = json.loads(path.read_text(encoding="utf-8"))
-  except json.JSONDecodeError as error:
+    value = json.loads(_text(path))
+  except (json.JSONDecodeError, RecursionError) as error:
     raise ValueError(
       f"{path} is no JSON: {error}; without it the records alone are read"
     ) from error

@@ -7,6 +7,7 @@ it is missing, damaged or behind.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import os
 from pathlib import Path
 import zlib
 
@@ -184,6 +185,17 @@ class Part:
   tables: Mapping[str, Sequence[str]]  # all names defined by then
 
 
+_PART = {
+  "store": str,
+  "number": int,
+  "first_id": int,
+  "count": int,
+  "covered": int,
+  "tables": dict,
+  "crc": int,
+}
+
+
 def path_of(folder: Path, number: int) -> Path:
   return folder / f"{number:08d}{SUFFIX}"
 
@@ -205,12 +217,17 @@ def peek(folder: Path, number: int) -> Part | None:
   try:
     with open(path_of(folder, number), "rb") as file:
       found = segments.unframed(MAGIC, file.fileno())
+      size = os.fstat(file.fileno()).st_size
   except OSError:
     return None
-  if found is None:
+  if found is None or not segments.fits(found[0], _PART):
     return None
-  found[0].pop("crc")
-  return Part(**found[0])
+  about, end = found
+  about.pop("crc")
+  part = Part(**about)
+  held = size - end == part.count * sum(c.itemsize for c in COLUMNS.values())
+  whole = held and segments.is_possible(part.first_id, part.number)
+  return part if whole else None
 
 
 def load(folder: Path, part: Part, index: Index) -> bool:

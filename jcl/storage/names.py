@@ -9,6 +9,24 @@ from jcl.storage import records
 TABLES = {"classes": "label", "runs": "run", "layouts": "layout"}
 # A number whose definition is lost has this ahead of it for a name.
 LOST = "lost:"
+_MOST = 1 << 24  # names of a table: a larger number is damage
+
+
+def are_tables(value: Any) -> bool:
+  """Whether a value from JSON is what `Names.learn` takes."""
+  return isinstance(value, dict) and all(
+    table in TABLES and _are_names(given) for table, given in value.items()
+  )
+
+
+def _are_names(given: Any) -> bool:
+  if not isinstance(given, list):
+    return False
+  if len(given) == 2 and type(given[0]) is int:
+    start, given = given
+    if not (0 <= start < _MOST and isinstance(given, list)):
+      return False
+  return all(isinstance(name, str) for name in given)
 
 
 class Names:
@@ -57,7 +75,12 @@ class Names:
           "the shapes of these examples are lost with the segment that "
           "defined them"
         )
-      self._layouts[number] = records.Layout.from_json(known[number])
+      try:
+        self._layouts[number] = records.Layout.from_json(known[number])
+      except ValueError as error:
+        raise records.DamageError(
+          f"the shapes of these examples are damaged ({error})"
+        ) from error
     return self._layouts[number]
 
   def strides(self) -> list[int]:

@@ -68,12 +68,26 @@ class Layout:
 
   @classmethod
   def from_json(cls, text: str) -> "Layout":
-    fields = json.loads(text)
-    kind, shape = fields["x"]
-    return cls(
-      (kind, tuple(shape)),
-      tuple((name, k, tuple(s)) for name, k, s in fields["extras"]),
-    )
+    """Inverse of `to_json`; ValueError for anything else."""
+    try:
+      fields = json.loads(text)
+      kind, shape = fields["x"]
+      layout = cls(
+        (kind, tuple(shape)),
+        tuple((name, k, tuple(s)) for name, k, s in fields["extras"]),
+      )
+      if not 0 < layout.dtype.itemsize <= LARGEST + 64:
+        raise ValueError(f"{layout.dtype.itemsize} bytes")
+    except (
+      AttributeError,
+      KeyError,
+      MemoryError,
+      OverflowError,
+      RecursionError,
+      TypeError,
+    ) as error:
+      raise ValueError(f"{error!r}") from error
+    return layout
 
   @functools.cached_property
   def dtype(self) -> np.dtype:

@@ -20,7 +20,7 @@ import zlib
 
 import numpy as np
 
-from jcl.storage import records
+from jcl.storage import names, records
 
 MAGIC = b"jclstore"
 VERSION = 1
@@ -110,7 +110,32 @@ def unframed(magic: bytes, fd: int) -> tuple[dict[str, Any], int] | None:
       f"the store is of format {version} and this jcl reads {VERSION}: "
       "use the version of jcl that wrote it"
     )
-  return json.loads(text), PREFIX.size + length
+  try:
+    about = json.loads(text)
+  except (ValueError, RecursionError):
+    return None
+  return (about, PREFIX.size + length) if isinstance(about, dict) else None
+
+
+_HEADER = {"store": str, "number": int, "first_id": int, "tables": dict}
+_MOST_RECORDS = 2**31 // records.stride(0)  # of a segment
+
+
+def fits(about: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
+  """Whether a description has these fields, with values that may be."""
+  return (
+    about.keys() == kinds.keys()
+    and all(
+      type(about[name]) is kind and (kind is not int or about[name] >= 0)
+      for name, kind in kinds.items()
+    )
+    and names.are_tables(about["tables"])
+  )
+
+
+def is_possible(record_id: int, number: int) -> bool:
+  """Whether segments before number `number` can have given so many ids."""
+  return record_id <= number * _MOST_RECORDS
 
 
 def create(
@@ -137,7 +162,10 @@ def create(
 def read_header(fd: int) -> Header | None:
   """Returns a segment's header, or None where it is damaged or foreign."""
   found = unframed(MAGIC, fd)
-  return None if found is None else Header(**found[0], end=found[1])
+  if found is None or not fits(found[0], _HEADER):
+    return None
+  header = Header(**found[0], end=found[1])
+  return header if is_possible(header.first_id, header.number) else None
 
 
 @dataclasses.dataclass
@@ -190,6 +218,15 @@ class _Window:
     return -1
 
 
+def _table(text: bytes) -> dict[str, Any] | None:
+  """What a definition record holds, None where that defines nothing."""
+  try:
+    table = json.loads(text)
+  except (ValueError, RecursionError):
+    return None
+  return table if names.are_tables(table) else None
+
+
 def scan(fd: int, start: int, seed: int, next_id: int) -> Scan:
   """Finds the intact records from `start`, a multiple of 8, to the end.
 
@@ -217,15 +254,19 @@ def scan(fd: int, start: int, seed: int, next_id: int) -> Scan:
       if at < 0:
         break
       continue
-    if at > end:
-      damaged.append((end, at))
     if layout == records.DEFINITION:
-      tables.append(json.loads(bytes(record[head_size : head_size + length])))
+      table = _table(bytes(record[head_size : head_size + length]))
+      if table is None:
+        at += stride  # as damaged as one whose checksum does not hold
+        continue
+      tables.append(table)
       next_id = record_id
     else:
       heads += record[:head_size]
       offsets.append(at)
       next_id = record_id + 1
+    if at > end:
+      damaged.append((end, at))
     at = end = at + stride
   return Scan(
     heads=np.frombuffer(heads, HEAD),

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+import sys
 import zipfile
 
 import numpy as np
@@ -22,7 +23,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
   try:
     check(path)
     with np.load(path, allow_pickle=False) as archive:
-      return {key: archive[key] for key in archive.files}
+      return {key: legible(archive[key]) for key in archive.files}
   except FileNotFoundError:
     raise
   except Exception as error:  # a damaged archive may raise almost anything
@@ -48,6 +49,17 @@ def check(path: Path) -> None:
       if member.filename.endswith(".npy"):
         with archive.open(member) as file:
           _check_array(member, file)
+
+
+def legible(array: np.ndarray) -> np.ndarray:
+  """The array; ValueError where its text holds what is no character."""
+  if array.dtype.kind == "U" and array.size:
+    codes = np.ascontiguousarray(array).view(np.uint32)
+    if array.dtype.byteorder == (">" if sys.byteorder == "little" else "<"):
+      codes = codes.byteswap()
+    if codes.max() > sys.maxunicode:
+      raise ValueError("text that is none")
+  return array
 
 
 def _check_array(member: zipfile.ZipInfo, file) -> None:

@@ -209,7 +209,7 @@ class _Held(ValueError):
 
 def _member(file: Path, archive: Any, key: str) -> np.ndarray:
   try:
-    return archive[key]
+    return archives.legible(archive[key])
   except ValueError as error:
     if "allow_pickle" not in str(error):
       raise
