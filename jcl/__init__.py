@@ -8,6 +8,7 @@ print(result.average_accuracy)
 
 from jcl import base, metrics, recipes
 from jcl.base import Method, Network, Objective, Predictor, Replay, Selector
+from jcl.inference.files import load as load_model
 from jcl.networks.catalogue import build as build_network
 from jcl.networks.linen import from_linen
 from jcl.networks.nnx import from_nnx
@@ -44,6 +45,7 @@ __all__ = [
   "from_nnx",
   "learn",
   "load",
+  "load_model",
   "metrics",
   "permuted",
   "recipes",

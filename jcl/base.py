@@ -104,6 +104,9 @@ class Network:
   places: tuple[str, ...] = ()  # taps within units, "unit/name", in order
   pretrained: bool = False  # whether `init` gives learned weights
   offset: int = 0  # units that were cut off ahead of the first one here
+  # How to build it again, as `networks.origin.build` reads it; JSON-ready. None
+  # where only the program that made it can.
+  origin: dict[str, Any] | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,13 +285,15 @@ class Predictor(NamedTuple):
   from the memory (a `Batch` [M, ...] or None); `scores(network_apply, params,
   stats, x, fitted)` returns [B, C]. `network_apply(params, stats, x, taps)`
   normalises its input and runs in evaluation mode. What `recalls(state)` picks
-  from the objective's state, `fit` gets as further arguments.
+  from the objective's state, `fit` gets as further arguments. By its `name` a
+  saved model finds it again, see `predictors.NAMED`.
   """
 
   fit: Callable[..., Any]
   scores: Callable[..., jax.Array]
   reads_memory: bool = False
   recalls: Callable[[Any], tuple[Any, ...]] = _nothing
+  name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

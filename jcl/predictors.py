@@ -1,6 +1,7 @@
 """How class scores are read off a network."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ def logits() -> base.Predictor:
     del fitted
     return network_apply(params, stats, x, ()).logits
 
-  return base.Predictor(fit, scores)
+  return base.Predictor(fit, scores, name="logits")
 
 
 def rescaled() -> base.Predictor:
@@ -60,7 +61,7 @@ def rescaled() -> base.Predictor:
   def recalls(state):
     return state.scale, state.shift
 
-  return base.Predictor(fit, scores, recalls=recalls)
+  return base.Predictor(fit, scores, recalls=recalls, name="rescaled")
 
 
 def nearest_mean(features: str = "features") -> base.Predictor:
@@ -104,7 +105,23 @@ def nearest_mean(features: str = "features") -> base.Predictor:
     )
     return jnp.where(fitted.known, -distance, NEVER)
 
-  return base.Predictor(fit, scores, reads_memory=True)
+  return base.Predictor(
+    fit, scores, reads_memory=True, name=f"nearest_mean:features={features}"
+  )
+
+
+class Named(NamedTuple):
+  """A predictor of this module, and what makes its `fitted` of arrays."""
+
+  build: Callable[..., base.Predictor]
+  fitted: Callable[..., Any]
+
+
+NAMED = {
+  "logits": Named(logits, lambda: ()),
+  "rescaled": Named(rescaled, Layer),
+  "nearest_mean": Named(nearest_mean, Means),
+}
 
 
 def _unit_length(vectors):

@@ -72,6 +72,7 @@ class Setting:
   times: Any = None  # `selection.times.TensorTimes`, where a selector asks
   tiers: Any = None  # `hierarchy.tiers.Tiers`, where the method asks for them
   latents: Any = None  # `latents.cache.Cache`, where a trunk's output is kept
+  inputs: Any = None  # `inference.model.Inputs`: what raw examples go through
   lead: int = 0  # updates between a choice and its training, while it compiles
 
   @property

@@ -1,6 +1,6 @@
 """One run from start to end, as a library call."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import math
@@ -24,6 +24,8 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.generality import follow
 from jcl.hierarchy import limits
+from jcl.inference import files
+from jcl.inference import model as models
 from jcl.kernels import lowering
 from jcl.latents import stream as latent_streams
 from jcl.meters import meter as meters
@@ -94,6 +96,38 @@ class Result:
   state: base.LearnerState
   folder: Path | None
   network: base.Network  # as it ended, smaller where channels were pruned
+  model: models.Model  # for raw inputs
+
+  def predict(self, x: Any, among: Sequence[Any] | None = None) -> np.ndarray:
+    """Classes of raw inputs by name, [N]; see `inference.model.Model`."""
+    return self.model.predict(x, among)
+
+  def predict_scores(
+    self, x: Any, among: Sequence[Any] | None = None
+  ) -> np.ndarray:
+    """Scores of raw inputs [N, C]; see `inference.model.Model`."""
+    return self.model.predict_scores(x, among)
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Names of all classes of the stream, [C]."""
+    return self.model.class_names
+
+  def save(self, path: str | os.PathLike[str]) -> Path:
+    """Writes the model to a file for `jcl.load_model`; returns its path.
+
+    Raises:
+      OSError: where it cannot be written.
+      ValueError: for a predictor of one's own, which no file can hold.
+    """
+    return files.save(self.model, path)
+
+  def __getstate__(self):
+    raise TypeError(
+      "a Result holds functions, which do not pickle: write result.save(path) "
+      "and jcl.load_model(path) for the model; result.summary and "
+      "result.records pickle as they are"
+    )
 
   @property
   def average_accuracy(self) -> float:
@@ -153,6 +187,7 @@ def assemble(
   if method.prune is not None:
     params, _ = network.init(_first_key(seed))
     network = shrink.narrow(network, method.prune(network, params))
+  inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
   latents = None
   if options.trunk_cache:
     made = _behind_trunk(stream, network, method, training, seed, options)
@@ -193,6 +228,7 @@ def assemble(
     seed,
     options.evaluate_every,
     latents=latents,
+    inputs=inputs,
   )
 
 
@@ -305,9 +341,36 @@ def run(
     if follower is not None:
       folder.write_generality(follower.units, follower.records)
     network = pruning.rebuilt(setting, place).learner.network
+    made = trained(setting, state, place)
+    folder.write_model(made)
     return Result(
-      folder.finish(), tuple(place.records), state, folder.path, network
+      folder.finish(), tuple(place.records), state, folder.path, network, made
     )
+
+
+def trained(
+  setting: loop.Setting, state: base.LearnerState, place: loop.Place
+) -> models.Model:
+  """Returns what a run has come to as a classifier of raw inputs."""
+  stream = setting.stream
+  learner = pruning.rebuilt(setting, place).learner
+  predictor, memory = learner.method.predictor, None
+  if setting.tiers is not None and predictor.reads_memory:
+    memory = setting.tiers.memory()
+  params, stats = state.train.params, state.train.stats
+  if setting.trunk is not None:
+    ahead = setting.trunk.arrays
+    params, stats = {**ahead[0], **params}, {**ahead[1], **stats}
+  return models.of(
+    setting.inputs
+    or models.Inputs(learner.network, stream.mean, stream.std, stream.dtype),
+    params,
+    stats,
+    predictor,
+    learner.fitted(state, memory),
+    stream.class_names,
+    stream.classes_seen(len(stream.experiences) - 1),
+  )
 
 
 def profiled(

@@ -14,6 +14,7 @@ import jax
 from jcl import base, checkpoint, loop
 from jcl.cost import step_memory
 from jcl.generality import measures
+from jcl.inference import files, model
 from jcl.profiling import store
 from jcl.report import (
   events,
@@ -253,6 +254,16 @@ class Folder:
         figure.savefig(self.path / "selections.png", dpi=120)
     return found
 
+  def write_model(self, made: model.Model) -> None:
+    """Keeps the trained model, where a run has ended now or lacks it."""
+    if self.path is None or not self._writes or not made.predictor.name:
+      return
+    path = self.path / files.NAME
+    if self._place.step == self._begun and path.exists():
+      return
+    with explained(self.path), self._setting.ledger.timed("write"):
+      files.save(made, path)
+
   def finish(self) -> dict[str, Any]:
     """Waits for what is being written; returns the summary of the whole run."""
     if self.path is not None and self._checkpoints is not None:
@@ -461,7 +472,7 @@ def _clear(path: Path) -> None:
     shutil.rmtree(path / name, ignore_errors=True)
   kept = (
     "config.json curve.jsonl generality.json generality.npz generality.png "
-    "hierarchy.png profile.csv profile.json "
+    "hierarchy.png model.npz profile.csv profile.json "
     "profile.png records.jsonl selections.png summary.json trials.png"
   )
   for name in kept.split():

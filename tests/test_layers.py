@@ -39,7 +39,7 @@ ROWS = (
   ("sizing",),
   ("tiering",),
   ("loop",),
-  ("checkpoint", "console", "estimate", "generality", "pruning"),
+  ("checkpoint", "console", "estimate", "generality", "inference", "pruning"),
   ("workdir",),
   ("session",),
   ("pretraining",),

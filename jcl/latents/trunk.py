@@ -54,6 +54,11 @@ class Trunk:
       self._program = background.compile_program(run, (*self._arrays, x))
 
   @property
+  def arrays(self) -> tuple[base.Params, base.Stats]:
+    """Parameters and statistics of the trunk's units."""
+    return self._arrays
+
+  @property
   def flops(self) -> float:
     """Operations of a batch, as XLA counts them."""
     return self._program.cost.flops

@@ -1,6 +1,7 @@
 """The networks that can be asked for by name."""
 
 from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 from jcl import base, spec
@@ -33,7 +34,12 @@ def build(
     ValueError: for an unknown name or option, with the choices, and for
       shapes or values that the model does not take.
   """
-  return spec.call("model", MODELS, name, input_shape, num_classes, **options)
+  network = spec.call(
+    "model", MODELS, name, input_shape, num_classes, **options
+  )
+  return dataclasses.replace(
+    network, origin={"model": name, "options": dict(options)}
+  )
 
 
 def read(

@@ -49,7 +49,8 @@ def with_precision(
       )
       for index, block in enumerate(blocks)
     )
-  return dataclasses.replace(network, apply=apply, blocks=blocks)
+  origin = network.origin and {**network.origin, "precision": dtype}
+  return dataclasses.replace(network, apply=apply, blocks=blocks, origin=origin)
 
 
 def _block(apply_fn: Callable[..., Any], is_last: bool) -> Callable[..., Any]:

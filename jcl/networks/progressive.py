@@ -171,6 +171,8 @@ def progressive(
     tuple(input_shape),
     num_classes,
     features=None,
+    origin=members[0].origin
+    and {"columns": owned, "column": members[0].origin},
   )
 
 

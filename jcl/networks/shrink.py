@@ -114,6 +114,19 @@ def shrink(
   return smaller, cut(params), cut(stats)
 
 
+def fitted(network: base.Network) -> base.Network:
+  """Returns the network for arrays of any widths: layers take theirs of them.
+
+  Its `init` draws arrays of the widths it was built with.
+  """
+  return dataclasses.replace(
+    network,
+    apply=_fitted(network.apply),
+    blocks=network.blocks
+    and tuple(blocks_lib.changed(block, _fitted) for block in network.blocks),
+  )
+
+
 def narrow(network: base.Network, masks: Masks) -> base.Network:
   """Returns the network that `shrink` does, for arrays that are already small.
 
@@ -127,16 +140,11 @@ def narrow(network: base.Network, masks: Masks) -> base.Network:
     params, stats = network.init(key)
     return cut(params), cut(stats)
 
-  blocks = network.blocks and tuple(
-    blocks_lib.changed(block, _fitted) for block in network.blocks
-  )
   params, _ = jax.eval_shape(init, jax.random.key(0))
   shapes = {path: leaf.shape for path, leaf in channels.named(params)}
   smaller = dataclasses.replace(
-    network,
+    fitted(network),
     init=init,
-    apply=_fitted(network.apply),
-    blocks=blocks,
     tensors=tuple(
       dataclasses.replace(tensor, shape=tuple(shapes[tensor.path]))
       for tensor in network.tensors

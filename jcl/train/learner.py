@@ -480,19 +480,8 @@ class Learner:
       head: [C] bool, the outputs that take part.
       memory: what a predictor may read; None: the memory on the device.
     """
-    apply = evaluation.apply_fn(self.network, self.preprocess)
-    if memory is None and state.replay:
-      memory = state.replay.items
     train, predictor = state.train, self.method.predictor
-    fitted = self.run(
-      "evaluate",
-      "fit",
-      lambda p, s, m, *recalled: predictor.fit(apply, p, s, m, *recalled),
-      train.params,
-      train.stats,
-      memory,
-      *predictor.recalls(state.objective),
-    )
+    fitted = self.fitted(state, memory)
     build = evaluation.build_evaluate(self.network, predictor, self.preprocess)
 
     def evaluate_fn(x, y, allowed):
@@ -509,6 +498,27 @@ class Learner:
     size = min(EVALUATION_BATCH, max(map(len, test_sets)))
     return evaluation.over_test_sets(
       evaluate_fn, test_sets, task_classes, self.network.num_classes, size
+    )
+
+  def fitted(self, state, memory=None):
+    """Returns what the predictor makes of weights, memory and objective.
+
+    Args:
+      state: with all three.
+      memory: what it may read; None: the memory on the device.
+    """
+    apply = evaluation.apply_fn(self.network, self.preprocess)
+    if memory is None and state.replay:
+      memory = state.replay.items
+    predictor = self.method.predictor
+    return self.run(
+      "evaluate",
+      "fit",
+      lambda p, s, m, *recalled: predictor.fit(apply, p, s, m, *recalled),
+      state.train.params,
+      state.train.stats,
+      memory,
+      *predictor.recalls(state.objective),
     )
 
   def run(self, account, name, fn, *args, donate=()):

@@ -1,0 +1,33 @@
+"""Networks from what they say of how they were built."""
+
+from collections.abc import Mapping
+import functools
+from typing import Any
+
+from jcl import base
+from jcl.networks import catalogue, precision, progressive
+
+
+def build(
+  origin: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int
+) -> base.Network:
+  """Builds the network of an `origin` anew, with weights of its own.
+
+  Args:
+    origin: of the network: "model" and "options" of the catalogue, or
+      "columns", the classes of each, and the origin of a "column"; with
+      "precision" where it computes in another than float32.
+    input_shape: of one example, without the batch axis.
+    num_classes: width of the logits.
+
+  Raises:
+    ValueError: for a model, option or precision that this version lacks.
+  """
+  if "columns" in origin:
+    column = functools.partial(build, origin["column"])
+    network = progressive.progressive(column, input_shape, origin["columns"])
+  else:
+    network = catalogue.build(
+      origin["model"], input_shape, num_classes, **origin["options"]
+    )
+  return precision.with_precision(network, origin.get("precision", "float32"))
