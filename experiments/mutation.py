@@ -98,11 +98,10 @@ MIRRORS = {
   "serving/scenes": "serving/models",
   "serving/site": "serving/virtual serving/models",
   "serving/stage": "serving/models serving/runs",
-  "serving/stopwatch": "serving/live",
+  "serving/stopwatch": "serving/virtual",
   "serving/teacher": "serving/models",
-  "serving/times": "serving/systems serving/runs",
-  "serving/windows": "serving/virtual serving/live",
-  "sizing": "memory_recipes",
+  "serving/times": "serving/virtual serving/systems",
+  "serving/windows": "serving/virtual",
   "scoring": "loop",
 }
 # By module, changed lines as they read after a change that changes nothing.

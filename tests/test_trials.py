@@ -2,6 +2,7 @@
 
 import copy
 import json
+import types
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import tiny_hierarchy
 import tiny_network
 
 from jcl import base, judging, loop, recipes, session, tiering, trials
+from jcl.control import choice
 
 MIRO = (
   "miro:em=20,sb=40,warmup=1,trial_epochs={epochs},share=0.5,held_out=4,"
@@ -198,3 +200,61 @@ def test_a_first_choice_may_come_later(tmp_path, monkeypatch):
   text = MIRO.format(epochs=1, grid=GRID, halving="true") + ",start=2"
   seen, tiers, _ = observed(assemble(text), tmp_path, monkeypatch)
   assert not seen and {d["kind"] for d in tiers.decisions} == {"fixed"}
+
+
+def told(steps, applied, parameters=7):
+  costs = {"train": base.Cost(joules=6.0), "replay": base.Cost(joules=2.0)}
+  return types.SimpleNamespace(
+    steps=steps,
+    parameters=(parameters, 9),
+    costs=costs,
+    examples=100,
+    memory={"exchanges": {"applied": applied}},
+  )
+
+
+def test_what_updates_took_and_exchanged_last(monkeypatch):
+  monkeypatch.setattr(trials.mask, "trained_parameters", lambda *_: 7)
+  setting = types.SimpleNamespace(learner=types.SimpleNamespace(network=None))
+
+  def latest(*records):
+    place = types.SimpleNamespace(records=list(records), selection=())
+    return trials._latest(setting, place)
+
+  assert latest() is None
+  assert latest(told(0, 5)) is None
+  assert latest(told(4, 5, parameters=8)) is None
+  assert latest(told(4, 5)) == (2.0, 5)
+  assert latest(told(1, 2), told(4, 5)) == (2.0, 3)
+  assert latest(told(1, 1), told(1, 2), told(8, 9)) == (1.0, 7)
+
+
+@pytest.mark.parametrize(
+  ("overhead", "share"),
+  [
+    (0.0, 0.5),
+    (100.0, 0.5),
+    # Three epochs of all (60, 30) and two of the largest to warm up, of what
+    # a third of twelve judgements leaves.
+    (1.0, (100 - 4) / (3 * 90 + 2 * 60)),
+    (0.01, 0.0),
+  ],
+)
+def test_shares_that_trials_may_take(overhead, share, monkeypatch):
+  monkeypatch.setattr(trials, "_LEAST_UPDATES", 3)
+  plan = base.Plan(share=0.5, overhead=overhead, epochs=3, warmup=2)
+  tiers = types.SimpleNamespace(
+    hierarchy=types.SimpleNamespace(plan=plan),
+    archive=types.SimpleNamespace(aside=np.arange(4)),
+  )
+  learner = types.SimpleNamespace(stream_rows=20)
+  setting = types.SimpleNamespace(tiers=tiers, learner=learner)
+  place = types.SimpleNamespace(records=[told(4, 5)])
+  sizes = [(20, 40), (10, 20)]
+  found = trials.share_within(setting, place, sizes)
+  cost = choice.profile_cost(sizes, 1.0, 3, 2, 20, 40, 4)
+  if overhead == 1.0:
+    share = (100 - cost.evaluation / 3) / (cost.trials + cost.warmup)
+  assert found == pytest.approx(share)
+  place.records = []
+  assert trials.share_within(setting, place, sizes) == 0.5

@@ -63,6 +63,7 @@ def test_units_behind_the_first_that_falls_short_train():
   assert measures.prefix(values, tau=0.6) == 6
   assert measures.prefix((0.5, 1, 1)) == 0
   assert measures.prefix((0.9, np.nan, 1)) == 1
+  assert measures.prefix((1, 1, 0.999), tau=1) == 2
 
 
 def test_ratios_to_a_run_with_nothing_frozen():

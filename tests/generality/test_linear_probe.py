@@ -1,5 +1,7 @@
 """What a linear classifier reads from a trunk."""
 
+import inspect
+
 import numpy as np
 import pytest
 import tiny_network
@@ -91,3 +93,24 @@ def test_the_margin_decides():
 def test_the_unit_is_one_of_the_trunk(learner, weights, unit):
   with pytest.raises(ValueError, match="choose from first, second"):
     probe.gate(learner, *weights, unit, dataset())
+
+
+def test_what_is_assumed():
+  parameters = inspect.signature(probe.gate).parameters
+  assert parameters["most"].default == 2000
+  assert parameters["margin"].default == 0.1
+  assert parameters["seed"].default == 0
+
+
+def test_a_fifth_of_some_examples_judges(learner, weights, monkeypatch):
+  shapes = []
+
+  def noted(x, y, other, labels):
+    shapes.append((x.shape[0], len(y), other.shape[0], len(labels)))
+    return 0.5
+
+  monkeypatch.setattr(probe, "linear", noted)
+  probe.gate(learner, *weights, "second", dataset(), most=100)
+  train, _, judged, _ = shapes[0]
+  assert train + judged == 100 and abs(judged - 20) <= 1
+  assert shapes[0] == shapes[1] == (train, train, judged, judged)

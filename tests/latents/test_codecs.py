@@ -151,6 +151,54 @@ def test_names_that_no_codec_has(name):
     codecs.fit(name, sparse())
 
 
+def test_half_a_code_beyond_the_range_is_within_it():
+  z = np.arange(256, dtype=np.float32)[:, None]
+  codec = codecs.fit("uint8", z)
+  assert codec.step == 1 and codec.low == 0
+  for value, clipped in ((-0.5, 0), (-0.6, 1), (255.5, 0), (255.6, 1)):
+    assert codec.clipped(np.array([[value]], np.float32)) == clipped
+  both = np.array([[-9.0], [300.0]], np.float32)
+  assert codec.encode(both).tolist() == [[0], [255]]
+
+
+@pytest.mark.parametrize(("zeros", "bitmap"), [(1, True), (0, False)])
+def test_a_bitmap_from_one_zero_in_ten_on(zeros, bitmap):
+  z = np.arange(1, 41, dtype=np.float32).reshape(4, 10)
+  z[:, :zeros] = 0
+  assert codecs.fit("pq:2", z).bitmap is bitmap
+
+
+def test_many_different_sub_vectors_have_256_codewords():
+  z = np.random.default_rng(0).normal(size=(257, 2)).astype(np.float32)
+  assert len(codecs.fit("pq:2", z[:256]).codebook) == 256
+  found = codecs.fit("pq:2", z).codebook
+  assert found.shape == (256, 2) and found.dtype == np.float32
+
+
+def test_a_codebook_is_fitted_on_some_sub_vectors(monkeypatch):
+  fitted = []
+  monkeypatch.setattr(
+    codecs, "_codebook", lambda v, *_: fitted.append(v) or v[:1]
+  )
+  assert codecs._SUBVECTORS == 16_384
+  monkeypatch.setattr(codecs, "_SUBVECTORS", 5)
+  z = np.arange(1, 21, dtype=np.float32).reshape(10, 2)
+  codecs.fit("pq:2", z[:5])
+  np.testing.assert_array_equal(fitted[0], z[:5])
+  codecs.fit("pq:2", z, seed=3)
+  rows = np.sort(np.random.default_rng(3).permutation(10)[:5])
+  np.testing.assert_array_equal(fitted[1], z[rows])
+
+
+def test_room_for_one_value_at_least():
+  codec = codecs.fit("pq:8", np.zeros((4, 6), np.float32))
+  assert codec.capacity == 8 and codec.row_shape == (1 + 1,)
+  assert codec.table_bytes == 8 * 4
+  crowded = np.zeros((2, 20), np.float32)
+  crowded[0, :4] = crowded[1, :5] = 1
+  assert codecs.fit("pq:4", crowded[:1]).clipped(crowded) == 1
+
+
 @pytest.mark.parametrize("name", ["uint8", "pq:8"])
 def test_latents_that_cannot_be_fitted(name):
   with pytest.raises(ValueError, match="0 latents"):

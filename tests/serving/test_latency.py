@@ -30,6 +30,7 @@ def test_a_summary_by_hand():
   assert (found.frames, found.served) == (5, 4)
   assert found.drop_ratio == pytest.approx(0.2)
   assert found.p50 == pytest.approx(0.15)
+  assert found.p95 == pytest.approx(np.quantile(late, 0.95))
   assert found.p99 == pytest.approx(np.quantile(late, 0.99))
   assert found.worst == pytest.approx(0.4)
   # Only frame 3 was answered by old weights, new ones there for a second.
@@ -115,3 +116,23 @@ def test_whoever_reads_a_record_sees_whole_rows():
 def test_mistakes_are_told(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_room_doubles_and_frames_come_in_order():
+  record = latency.Record()
+  assert len(record._columns[0]) == 1024
+  record = latency.Record(room=1)
+  for frame in (0, 2, 3):  # frame 1 was lost
+    record.add(frame, 0, 0, 0, 0, 0, 0.0, settled=frame + 1)
+  assert len(record._columns[0]) == 4 and record.settled == 4
+  assert record.served().frames.tolist() == [0, 2, 3]
+  for frame, settled in ((3, 5), (4, 4)):
+    with pytest.raises(ValueError, match=f"frame {frame} settles {settled}"):
+      record.add(frame, 0, 0, 0, 0, 0, 0.0, settled=settled)
+  record.add(4, 0, 0, 0, 0, 0, 0.0, settled=7)
+  assert len(record) == 4 and record.settled == 7
+
+
+def test_as_many_answers_as_frames():
+  found = latency.summarise(answers([(0, 0.0, 0.25, 0)]), 1, [[0, -np.inf]])
+  assert found.drop_ratio == 0

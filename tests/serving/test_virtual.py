@@ -1,11 +1,23 @@
 """The driver: who owns which frames, and what nobody may know too early."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import tiny_serving
 
 from jcl.drift import allocation
-from jcl.serving import log, phases, pictures, site, systems, times, virtual
+from jcl.serving import (
+  log,
+  phases,
+  pictures,
+  site,
+  stopwatch,
+  systems,
+  times,
+  virtual,
+  windows,
+)
 
 TIMES = tiny_serving.RESNET18
 
@@ -233,3 +245,91 @@ def test_a_picture_shows_phases_drifts_and_new_weights(tmp_path):
   figure.savefig(tmp_path / "two.png")
   with pytest.raises(ValueError, match="span=0"):
     pictures.picture(logs, 30, span=0)
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_phases_without_a_frame_are_borne_a_hundred_times(count):
+  nothing = [phases.Phase("nothing", 0)] * count
+  given = (*nothing, phases.Phase("look", 1), *nothing)
+  if count == 100:
+    assert len(run(system_of(*given), 60).phases) == 202
+    return
+  with pytest.raises(ValueError, match="in 101 phases in a row"):
+    run(system_of(*given), 60)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_windows_label_as_much_as_leaves_time_to_train_on_it(epochs):
+  seconds = times.Times(infer=0.01, train=0.25, valid=0.1, label=0.05, batch=4)
+
+  def fits(num):
+    training = allocation.retraining_seconds(
+      seconds.kernels, num, 0, seconds.batch, epochs
+    )
+    labelling = allocation.labelling_seconds(seconds.kernels, num)
+    return training + labelling <= 10
+
+  most = max(num for num in range(101) if fits(num))
+  found = windows.static(seconds, 10, 0, epochs, 10)
+  assert 0 < most < 100 and found.num_labels == most
+  assert (found.seconds, found.fps) == (10, 10)
+  assert (found.epochs, found.batch) == (epochs, 4)
+  given = windows.static(seconds, 10, 0.125, epochs, 10)
+  assert given.rate == 0.125 and given.num_labels == 12
+
+
+def test_windows_that_are_too_short_and_long_enough_for_all():
+  fast = times.Times(infer=0.01, train=1e-3, valid=1e-3, label=1e-3)
+  assert windows.static(fast, 10, 0, 1, 10).rate == 1
+  slow = times.Times(infer=0.01, train=11.0, valid=1e-3, label=1e-3)
+  with pytest.raises(ValueError, match="window=10 is too short"):
+    windows.static(slow, 10, 0, 1, 10)
+  # One frame just fits: a second to label it and nine to train on it.
+  tight = times.Times(infer=0.01, train=9.0, valid=1.0, label=1.0, batch=1)
+  assert windows.static(tight, 10, 0, 1, 10).num_labels == 1
+  assert windows.lasting(range(5, 20), 30) == Fraction(1, 2)
+  windows.at_least_one(labels=1)
+  with pytest.raises(ValueError, match="labels=0: give 1 or more"):
+    windows.at_least_one(labels=0)
+
+
+def test_what_kernels_take_by_a_clock_of_their_own(monkeypatch):
+  clock, seen = [0.0], []
+
+  class Slow:
+    batch_size = 4
+
+    def predict(self, weights, images):
+      clock[0] += 0.25 * len(images)
+
+    def retrain(self, weights, images, labels):
+      seen.append((images[:, 0].tolist(), labels.tolist()))
+      clock[0] += 4.0
+      return weights
+
+  def label(images):
+    clock[0] += 0.5 * len(images)
+
+  monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: clock[0])
+  images, labels = np.arange(3)[:, None], np.array([5, 6, 7])
+  given = Slow(), np.zeros(1), images, labels
+  found = stopwatch.times(*given, label, rounds=3)
+  assert found == times.Times(0.25, 0.5, 1.0, 0.5, 4, "measured")
+  assert len(seen) == 4  # once to compile
+  assert seen[0] == (
+    [i % 3 for i in range(32)],
+    [5 + i % 3 for i in range(32)],
+  )
+  assert stopwatch.times(*given, None).label == 1e-9
+
+
+def test_updates_that_take_a_share_of_the_work():
+  shorter = TIMES.training(0.5)
+  assert shorter.train == TIMES.train / 2
+  assert (shorter.infer, shorter.valid) == (TIMES.infer, TIMES.valid)
+  assert times.Times(1, 1, 1, 1).batch == 16
+  assert times.Times(1, 1, 1, 1, batch=1).source == "given"
+  with pytest.raises(ValueError, match="batch=0"):
+    times.Times(1, 1, 1, 1, batch=0)
+  with pytest.raises(ValueError, match="more_rows=-1"):
+    times.published(more_rows=-1)

@@ -247,6 +247,9 @@ def test_records_around_the_size_that_is_read_another_way(folder, size):
 
 
 def test_bounds_of_the_size_of_a_segment(folder):
+  # A file descriptor for each gigabyte, and a second or so to scan 64 MiB.
+  assert (writer.SEGMENT_BYTES, writer.INDEX_BYTES) == (2**30, 2**26)
+  assert writer.SEGMENT_RECORDS == 2**20
   for size in (4095, 2**31 + 1):
     with pytest.raises(ValueError, match=f"segment_bytes={size}: write 4096"):
       Store.open(folder, segment_bytes=size)
