@@ -125,7 +125,7 @@ def read(path: Path, options: Options) -> Table:
   with np.errstate(over="ignore"):  # what overflows is an error below
     x = frame[features].to_numpy(np.float32)
   _check_range(source, x, features, kept)
-  notes += _feature_notes(source, frame, features)
+  notes += _feature_notes(source, frame, features, options.index is None)
   table = Table(x[kept], y, class_names, None, (), tuple(notes))
   if group is None:
     return table
@@ -336,7 +336,7 @@ def _dialect_notes(dialect: dialects.Dialect) -> list[str]:
 
 
 def _feature_notes(
-  source: _Source, frame: Any, features: Sequence[int]
+  source: _Source, frame: Any, features: Sequence[int], unasked: bool
 ) -> list[str]:
   notes = []
   whole = [j for j in features if frame[j].dtype.kind in "iu"]
@@ -346,7 +346,7 @@ def _feature_notes(
     for j in whole
     if len(frame) > 9 and (frame[j].diff()[1:] == 1).all()
   ]
-  if counters:
+  if counters and unasked:
     notes.append(
       f"features that count the rows: {files.listed(counters)} (index=NAME "
       "leaves one out)"

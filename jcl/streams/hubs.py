@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base, kinds
-from jcl.streams import files, folders, labelling, splits
+from jcl.streams import files, folders, images, labelling, splits
 
 
 def digits(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
@@ -38,10 +38,15 @@ class _Column:
   """
 
   def __init__(
-    self, rows: Any, column: str, size: int | None, color: folders.Color
+    self,
+    rows: Any,
+    column: str,
+    size: int | None,
+    color: folders.Color,
+    range: images.Range | None,
   ):
     self._rows, self._column = rows, column
-    self._size, self._color = size, color
+    self._size, self._color, self._range = size, color, range
     first = self._read([0])
     self.shape = (len(rows), *first.shape[1:])
     self.dtype = first.dtype
@@ -57,7 +62,7 @@ class _Column:
   def _read(self, positions: list[int]) -> np.ndarray:
     values = self._rows[positions][self._column]
     if hasattr(values[0], "convert"):
-      arrays = [folders.to_array(v, self._size, self._color) for v in values]
+      arrays = [self._decode(value) for value in values]
       if len({array.shape for array in arrays}) > 1:
         raise ValueError(
           f"the images of column {self._column!r} differ in size; write "
@@ -65,6 +70,15 @@ class _Column:
         )
       return np.stack(arrays)
     return np.asarray(values, np.float32)
+
+  def _decode(self, image: Any) -> np.ndarray:
+    try:
+      return images.to_array(image, self._size, self._color, self._range)
+    except Exception as error:  # a damaged image may raise almost anything
+      raise ValueError(
+        f"an image of column {self._column!r} cannot be read: "
+        f"{files.brief(error)}"
+      ) from error
 
 
 def huggingface(
@@ -75,6 +89,7 @@ def huggingface(
   label_column: str = "label",
   size: kinds.Pixels | None = None,
   color: folders.Color = "rgb",
+  range: str = "data",
   download: bool = False,
 ) -> tuple[base.Dataset, base.Dataset | None]:
   """Any labelled set of the Hugging Face hub (needs the extra huggingface).
@@ -85,6 +100,8 @@ def huggingface(
     label_column: column of the classes.
     size: height and width in pixels to resize to; None keeps the set's own.
     color: "rgb" or "grey".
+    range: LOW-HIGH, the values that become black and white in images of more
+      than 8 bits, which need it.
     download: whether it may be fetched; otherwise only the cache in
       `data_dir` is read.
   """
@@ -113,10 +130,11 @@ def huggingface(
           f"{name} has no column {column!r}; write image_column= and "
           f"label_column= from {', '.join(rows.features)}"
         )
-    x = _Column(rows, image_column, size, color)
+    x = _Column(rows, image_column, size, color, limits)
     y = np.asarray(rows[label_column][:])
     return x, y, getattr(rows.features[label_column], "names", None)
 
+  limits = images.parse_range(range)
   if "train" not in parts:
     raise ValueError(f"{name} has no split 'train', only {sorted(parts)}")
   held_out = next((p for p in ("test", "validation") if p in parts), None)

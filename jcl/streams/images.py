@@ -253,7 +253,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def _scaled(image: Any, range: Range | None) -> Any:
   from PIL import Image
 
-  if range is None:
+  if range is None:  # of an image that was not looked at before
     raise _Refused(
       f"has more than 8 bits a value (mode {image.mode}); write range=LOW-HIGH "
       "with the values that become black and white"

@@ -1,7 +1,7 @@
 """Sets in general-purpose table formats: delimited text and NumPy archives."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def csv(
   decimal: str | None = None,
   encoding: str | None = None,
   na: Any = None,
-  missing: str = "refuse",
+  missing: Literal["refuse", "drop"] = "refuse",
 ) -> tuple[base.Dataset, base.Dataset]:
   """Any table, rows in time order: numeric features and one label.
 
