@@ -89,6 +89,25 @@ def test_enough_is_the_cheapest_that_gains_nearly_as_much():
   assert choice.choose([row(42.1, 1)], 0.0, "enough").index == 0
 
 
+def test_enough_needs_a_gain():
+  """What a row starts from and its noise are 0 unless given."""
+  none, some = Row(1, 1, 0.0), Row(1, 1, 0.5)
+  assert choice.choose([none], 1.0, "enough") == choice.Choice(None, ())
+  assert choice.choose([none, some], 1.0, "enough").kept == (1,)
+  twice = Row(1, 1, 4.0, start=2.0, noise=1.0)  # no more than its noise
+  assert choice.choose([twice], 1.0, "enough") == choice.Choice(None, ())
+
+
+def test_results_cannot_be_changed():
+  for value, name in (
+    (Row(1, 1), "em"),
+    (choice.Choice(None, ()), "index"),
+    (choice.ProfileCost(1, 1, 1), "trials"),
+  ):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+      setattr(value, name, 2)
+
+
 def usable(row):
   return (
     row.accuracy is not None and math.isfinite(row.accuracy) and row.energy > 0
@@ -207,10 +226,14 @@ def test_rows_without_numbers_are_not_chosen(policy):
     Row(0, 0, 90.0),
     Row(1, 1, 90.0, NAN),
     Row(1, 1, 90.0, INF),
+    Row(1, 1, 90.0, 0.0),
+    Row(1, 1, 90.0, -1.0),
   ]
   assert choice.choose(bad, 1.0, policy) == choice.Choice(None, ())
   assert choice.choose([], 1.0, policy) == choice.Choice(None, ())
-  assert choice.choose([*bad, Row(9, 9, 1.0)], 1.0, policy).index == 6
+  assert choice.choose([*bad, Row(9, 9, 1.0)], 1.0, policy).index == len(bad)
+  some = [*bad, Row(9, 9, 1.0, 0.75), Row(9, 9, 1.0, 0.5)]
+  assert choice.choose(some, 1.0, policy).index == len(bad) + 1
 
 
 def test_a_median_without_accuracy_is_no_fault():
@@ -266,6 +289,8 @@ def test_what_fits_is_chosen_as_if_there_were_nothing_else(
     (100, 900, 19, 20, None),
     (0, 900, 100, 0, (0, 100)),
     (0, 0, 0, 0, (0, 0)),
+    (7, 5, 12, 3, (7, 5)),
+    (7, 5, 11, 3, (6, 5)),
   ],
 )
 def test_scaling_by_hand(em, sb, limit, classes, expected):
@@ -311,6 +336,32 @@ def test_candidates_by_hand():
   fewer = choice.candidates(80, 1000, 1000, current=(40, 40))
   assert len(fewer) == 14 and (40, 40) in fewer
   assert [sizes for sizes in found if sizes in fewer] == fewer
+
+
+def test_every_candidate_by_hand():
+  found = choice.candidates(96, 999, 999, (48, 48), most=16)
+  assert found == [
+    *[(11, 1), (9, 3), (6, 6), (3, 9)],
+    *[(22, 2), (18, 6), (12, 12), (6, 18)],
+    *[(44, 4), (36, 12), (24, 24), (12, 36)],
+    *[(87, 9), (72, 24), (48, 48), (24, 72)],
+  ]
+  # Evenly over the fifteen others: of each half the one in its middle.
+  three = choice.candidates(96, 999, 999, (48, 48), most=3)
+  assert three == [(3, 9), (12, 36), (48, 48)]
+  assert choice.candidates(96, 999, 999, (48, 48), most=1) == [(48, 48)]
+
+
+def test_what_is_in_use_is_a_candidate_up_to_the_bounds():
+  def last(current, **options):
+    return choice.candidates(96, 999, 999, current, 20, **options)[-1]
+
+  assert last((95, 1)) == (95, 1)
+  assert last((96, 1)) == last((0, 96)) == (24, 72)
+  assert last((5, 1), least=(5, 1), least_total=6) == (5, 1)
+  assert last((4, 2), least=(5, 1), least_total=6) == (24, 72)
+  assert last((5, 1), least=(5, 1), least_total=7) == (24, 72)
+  assert last((5, 0), least=(0, 0)) == (24, 72)  # nothing to learn from
 
 
 def test_candidates_have_an_example_of_every_class():
@@ -367,6 +418,7 @@ def test_the_cost_of_a_table():
 def test_joules_by_hand():
   # 3 epochs of 4 steps of 0.5 J, 1000 bytes of 2 mJ, 7 J of evaluation
   assert choice.joules(20, 11, 3, 8, 0.5, 1000, 0.002, 7.0) == 15.0
+  assert choice.joules(2, 1, 1, 1, 0.5, 0, 1, 0) == 1.5
 
 
 @pytest.mark.parametrize(
@@ -378,6 +430,8 @@ def test_joules_by_hand():
     (1, 5, 1, [(5, 1)]),
     (2, 8, 1, [(1, 2), (8, 1)]),
     (3, 5, 9, [(5, 3)]),
+    (3, 2, 1, [(1, 3), (2, 2)]),
+    (5, 4, 2, [(1, 5), (2, 3), (4, 2)]),
   ],
 )
 def test_halving_by_hand(rows, epochs, least, rounds):
@@ -416,6 +470,8 @@ def test_halving_finds_the_same_row_where_ranks_hold(
     (lambda: choice.choose([], 0.5, "best"), "policy='best': give one of util"),
     (lambda: Row(-1, 2), "em=-1: give 0 or more"),
     (lambda: Row(1, 2, -3.0), "accuracy=-3.0: give 0 or more, or None"),
+    (lambda: choice.choose([], -0.1), "cutline=-0.1"),
+    (lambda: Row(0, -1), "sb=-1: give 0 or more"),
     (lambda: choice.candidates(9, 9, 9, (1, 1), 0), "most=0: give 1"),
     (lambda: choice.halving(0, 5), "num_rows=0: give 1 or more"),
     (lambda: choice.joules(1, 1, 1, 0, 1, 1, 1, 1), "batch=0: give 1"),

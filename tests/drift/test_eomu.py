@@ -64,6 +64,41 @@ def test_key_frames_are_thinned_to_the_rate():
   assert eomu.thin(keys[:40], 300, 0.19).tolist() == keys[:40].tolist()
   assert len(eomu.thin(keys[:100], 300, 0.19)) == 57
   assert len(eomu.thin(keys[:0], 300, 0.19)) == 0
+  assert eomu.thin(keys[:5], 300, 1).tolist() == [1, 2, 3, 4, 5]
+  assert eomu.thin(keys[:5], 100, 0.01).tolist() == [1]  # a frame of 100
+  assert eomu.thin(keys[:58], 100, 0.29).tolist() == list(range(1, 59, 2))
+
+
+def test_more_than_the_share_of_the_pixels():
+  frames = np.zeros((2, 4, 4, 3))
+  frames[1, :2] = 3.0  # more than 1 counts as 1
+  changed = 8 / 16
+  for share, found in ((changed - 1e-9, [1]), (changed, [])):
+    assert eomu.key_frames(frames, share=share).tolist() == found
+  # At the edge each side mirrors the other: a whole frame stays as it is.
+  whole = np.stack([np.zeros((4, 4, 3)), np.full((4, 4, 3), 0.75)])
+  for threshold, found in ((0.75 - 1e-9, [1]), (0.75 + 1e-9, [])):
+    keys = eomu.key_frames(whole, threshold=threshold, share=0.99)
+    assert keys.tolist() == found
+
+
+def test_channels_weigh_as_in_grey():
+  for channel, weight in enumerate((0.299, 0.587, 0.114)):
+    frames = np.zeros((2, 4, 4, 3))
+    frames[1, ..., channel] = 1.0
+    below = eomu.key_frames(frames, threshold=weight - 1e-6)
+    above = eomu.key_frames(frames, threshold=weight + 1e-6)
+    assert (len(below), len(above)) == (1, 0)
+
+
+def test_the_ends_of_the_scale():
+  assert eomu.observe(eomu.History(), 0, 0) == (True, ((0,), False))
+  assert eomu.observe(eomu.History(), 100, 479.9) == (True, ((100,), False))
+  # Warm at 480 s: what came before is forgotten, once.
+  before = eomu.History((90, 80))
+  retrain, after = eomu.observe(before, 10, 480)
+  assert (retrain, after) == (False, ((10,), True))
+  assert eomu.observe(after, 9, 490) == (True, ((10, 9), True))
 
 
 def test_utility_by_hand():
@@ -104,6 +139,22 @@ def test_a_worse_proposal_may_be_taken():
   assert eomu.choose_epochs(above, 80, 60, 0.02, 0.03) == 16
 
 
+def test_the_walk_ends():
+  """After a hundred tries, all taken, or five in a row that were not."""
+  same = Script([0] * 100, [0.5] * 100)
+  assert eomu.choose_epochs(same, 80, 60, 0.02, 0.03) == 15
+  assert next(same.steps, None) is None
+  four = [1] * 4 + [-1]  # what is taken in between begins the count anew
+  walk = Script([*four * 2, *[1] * 5], [1.0] * 15)
+  assert eomu.choose_epochs(walk, 80, 60, 0.02, 0.03) == 14
+  assert next(walk.steps, None) is None
+  # A proposal as good as where it stands is taken whatever the chance.
+  for start, step in ((1, -1), (30, 1)):
+    edge = Script([step] * 100, [0.999] * 100)
+    found = eomu.choose_epochs(edge, 80, 60, 0.02, 0.03, start=start)
+    assert found == start and next(edge.steps, None) is None
+
+
 def test_walks_stay_in_range_and_repeat():
   found = []
   for seed in range(200):
@@ -127,7 +178,16 @@ def test_walks_stay_in_range_and_repeat():
     (lambda: eomu.key_frames(np.zeros((2, 4, 4, 1))), "frames .2, 4, 4, 1."),
     (lambda: eomu.key_frames(np.zeros((2, 4, 4, 3), np.uint8)), "normalise"),
     (lambda: eomu.thin(np.arange(3), 300, 0.0), "rate=0.0"),
+    (lambda: eomu.key_frames(np.zeros((4, 4, 3))), "frames .4, 4, 3."),
     (lambda: eomu.thin(np.arange(3), 10, 0.05), "rate=0.05"),
+    (lambda: eomu.thin(np.arange(3), 10, 1.1), "rate=1.1"),
+    (lambda: eomu.observe(eomu.History(), -1, 0), "current=-1"),
+    (
+      lambda: eomu.choose_epochs(
+        np.random.default_rng(0), 1, 1, 1, 1, start=31
+      ),
+      "start=31",
+    ),
     (lambda: eomu.observe(eomu.History(), 101, 0), "current=101"),
     (
       lambda: eomu.choose_epochs(np.random.default_rng(0), 1, 1, 1, 1, start=0),
