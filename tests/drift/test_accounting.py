@@ -59,6 +59,8 @@ def test_windows_and_their_geometric_mean():
     np.sqrt(0.4)
   )
   assert accounting.geometric_mean([0.5, 0.0]) == 0.0
+  assert accounting.geometric_mean([0.25, 1.0]) == pytest.approx(0.5)
+  assert accounting.window_accuracies([1, 0], 1).tolist() == [1.0, 0.0]
 
 
 def test_paired_differences():
@@ -73,6 +75,14 @@ def test_paired_differences():
   [
     (lambda: accounting.served(5, 0, 1), "fps=0"),
     (lambda: accounting.served(5, 30, -1), "seconds=-1"),
+    (lambda: accounting.served(5, 30, np.inf), "seconds=inf"),
+    (lambda: accounting.correct([[1]], [[1]], [[True]]), "one of each"),
+    (lambda: accounting.correct([1], [1], [True, True]), "one of each"),
+    (lambda: accounting.window_accuracies([], 2), "0 frames"),
+    (lambda: accounting.window_accuracies([1], 0), "windows of 0"),
+    (lambda: accounting.geometric_mean([0.5], warmup=-1), "warmup=-1"),
+    (lambda: accounting.geometric_mean([0.5], warmup=1), "warmup=1"),
+    (lambda: accounting.paired_interval([[1]], [[1]]), "one of each per"),
     (lambda: accounting.correct([1], [1, 2], [True]), "one of each"),
     (lambda: accounting.correct([1], [1], [True], "kind"), "policy='kind'"),
     (lambda: accounting.window_accuracies([1, 1, 1], 2), "no whole windows"),

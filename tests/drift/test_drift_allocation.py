@@ -152,6 +152,57 @@ def test_window_zero_labels_as_slowly_as_it_can():
     static.first_seconds([0.2])
 
 
+def test_a_window_that_is_exactly_full():
+  """Five labels of a second each, then one batch of five seconds."""
+  kernels = allocation.Kernels(5, 1, 1)
+  sizes = {"seconds": 10, "fps": 1, "epochs": 1}
+  static = allocation.Static(kernels, 0.5, **sizes)
+  assert (static.frames, static.num_labels) == (10, 5)
+  assert static.training == static.retrain_seconds == 5
+  assert static.window(2) == allocation.Window(
+    range(20, 26), range(26, 30), Fraction(5)
+  )
+  # A first phase of the whole window leaves nothing behind it.
+  assert static.window(1, Fraction(10)).label == range(20, 20)
+  assert static.first_seconds([2, 1.5]) == Fraction(5, 2)  # 2 leaves nothing
+  slower = dataclasses.replace(kernels, train=5.01)
+  with pytest.raises(ValueError, match="5.01 s does not fit the 5 s"):
+    allocation.Static(slower, 0.5, **sizes)
+
+
+def test_the_bounds_of_a_rate():
+  kernels = allocation.Kernels(1e-3, 1e-3, 1e-3)
+  assert allocation.Static(kernels, 1).num_labels == 3600
+  assert allocation.Static(kernels, 1 / 3600).num_labels == 1
+  for rate in (0, 1.001, 0.99 / 3600):
+    with pytest.raises(ValueError, match="at least one frame"):
+      allocation.Static(kernels, rate)
+
+
+def test_published_sizes():
+  assert allocation.Sizes() == allocation.Sizes(324, 108, 108, 432, 16)
+  assert allocation.Sizes(1, 1, 1, 1, 1).batch == 1
+  each = allocation.Kernels(1, 1, 1)
+  assert allocation.retraining_seconds(each, 16, 17) == 3
+  static = allocation.Static(each, 1e-3)
+  assert dataclasses.astuple(static)[2:] == (120, 30, 2, 16)
+
+
+@pytest.mark.parametrize(
+  ("value", "name"),
+  [
+    (RESNET18, "train"),
+    (allocation.Sizes(), "batch"),
+    (allocation.Phase("label", range(1), True), "frames"),
+    (allocation.Window(range(1), range(1), Fraction(1)), "label"),
+    (allocation.Static(RESNET18, 0.1), "rate"),
+  ],
+)
+def test_values_cannot_be_changed(value, name):
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    setattr(value, name, 1)
+
+
 @pytest.mark.parametrize(
   ("call", "message"),
   [

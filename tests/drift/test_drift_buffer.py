@@ -160,10 +160,42 @@ def test_one_role_only_is_refused():
     buffer.draw_robust(found, 6, 2)
 
 
+def test_roles_go_on_after_a_drift():
+  found = buffer.cleared(filled([0, 0, 0]))
+  assert (found.dealt, len(found.ids)) == (3, 0)
+  found = buffer.push(found, [7, 8], [0, 0], 1)
+  # The fourth sample validates; the newest stands in front.
+  assert found.ids[found.valid].tolist() == [7]
+
+
+def test_the_smallest_numbers():
+  assert filled([0, 1], capacity=1).ids.tolist() == [1]
+  assert filled([0, 1, 0], every=1).valid.all()
+  assert filled([0, 1, 0], every=2).valid.tolist() == [True, False, False]
+  assert buffer.shares([0, 0], 0).tolist() == [0, 0]
+  drawn = buffer.draw_paper(filled([0, 0]), 1, 1)
+  assert [part.tolist() for part in drawn] == [[1], [0]]
+  drawn = buffer.draw_robust(filled([0, 0], every=2), 1, 1)
+  assert [part.tolist() for part in drawn] == [[1], [0]]
+  with pytest.raises(ValueError, match="-1 samples cannot be drawn from 3"):
+    buffer.shares([3], -1)
+  with pytest.raises(ValueError, match="num_train=0"):
+    buffer.draw_paper(filled([0, 0]), 0, 1)
+
+
+def test_published_sizes():
+  sizes = buffer.NUM_TRAIN, buffer.NUM_VALID, buffer.NUM_LABEL
+  assert sizes == (324, 108, 108)
+  assert (buffer.NUM_AFTER_DRIFT, buffer.CAPACITY) == (432, 1080)
+  labels = np.zeros(1081, int)
+  assert len(buffer.push(buffer.empty(), labels, labels, 0).ids) == 1080
+
+
 @pytest.mark.parametrize(
   ("ids", "labels", "options", "message"),
   [
     ([1, 2], [0], {}, "one label per id"),
+    ([[1]], [[0]], {}, "one label per id"),
     ([1], [-1], {}, "label -1"),
     ([1], [0], {"capacity": 0}, "capacity=0"),
     ([1], [0], {"every": 0}, "every=0"),

@@ -27,6 +27,44 @@ def test_the_z_score_is_that_of_a_hand():
   assert not detection.robust(85, 100, 70, 100)
 
 
+def test_a_level_that_is_met_is_a_drift():
+  level = float(detection.p_value(70, 100, 85, 100))
+  assert detection.robust(70, 100, 85, 100, level=level)
+  assert not detection.robust(70, 100, 85, 100, level=level - 1e-9)
+  # One case of 100 by default.
+  assert 0.007 < detection.p_value(88, 100, 97, 100) < 0.01
+  assert detection.robust(88, 100, 97, 100)
+  assert 0.01 < detection.p_value(89, 100, 97, 100) < 0.02
+  assert not detection.robust(89, 100, 97, 100)
+
+
+def test_the_ends_of_the_scale():
+  assert detection.paper(0, 100) and not detection.paper(100, 0)
+  for accuracies in ((-1, 50), (50, -1), (50, 101)):
+    with pytest.raises(ValueError, match="give percent, 0 to 100"):
+      detection.paper(*accuracies)
+  for counts in ((-1, 4, 1, 4), (1, 4, -1, 4), (1, 4, 5, 4), (0, 0, 1, 4)):
+    with pytest.raises(ValueError, match="give counts"):
+      detection.p_value(*counts)
+  # Of different numbers of samples, each counts by its own.
+  z = (1 / 4 - 6 / 8) / np.sqrt(7 / 12 * 5 / 12 * (1 / 4 + 1 / 8))
+  found = detection.p_value(1, 4, 6, 8)
+  assert z == pytest.approx(-1.656, abs=1e-3)
+  assert found == pytest.approx(0.0489, abs=1e-4)
+
+
+def test_false_alarms_of_one_sample_each():
+  # Right on one and wrong on the other: a fall of all, but no rare one.
+  found = detection.false_alarms(0.5, 1, 1)
+  assert (found.paper, found.robust) == (pytest.approx(0.25), 0)
+  assert detection.false_alarms(0.5, 2, 2, track=2).paper == pytest.approx(
+    3 / 8
+  )
+  for numbers in ((0, 1), (1, 0)):
+    with pytest.raises(ValueError, match="give 1 or more"):
+      detection.false_alarms(0.5, *numbers)
+
+
 def test_equal_outcomes_are_no_drift():
   for right in (0, 50, 100):
     assert not detection.robust(right, 100, right, 100)
@@ -75,6 +113,8 @@ def test_certain_outcomes_alarm_nobody(accuracy):
     (lambda: detection.robust(5, 4, 1, 2), "correct_label=5"),
     (lambda: detection.robust(0, 4, 0, 0), "num_valid=0"),
     (lambda: detection.robust(1, 4, 1, 4, level=0), "level=0"),
+    (lambda: detection.robust(1, 4, 1, 4, level=1), "level=1"),
+    (lambda: detection.false_alarms(-0.1), "accuracy=-0.1"),
     (lambda: detection.robust(1, 4, 1, 4, design=0.5), "design=0.5"),
     (lambda: detection.false_alarms(1.5), "accuracy=1.5"),
     (lambda: detection.false_alarms(0.5, track=0), "track=0"),

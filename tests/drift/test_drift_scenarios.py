@@ -90,6 +90,37 @@ def test_shares_of_the_parts():
   assert [len(part) for part in parts] == [60, 120, 180]
 
 
+def test_the_bounds_of_shares():
+  # a third each of three images, and of six by rounding
+  thirds = (0.5, 0.25, 0.25)
+  parts = scenarios.split([0] * 3, thirds, seed=0)
+  assert [len(part) for part in parts] == [1, 1, 1]
+  parts = scenarios.split([0] * 8, thirds, seed=0)
+  assert [len(part) for part in parts] == [4, 2, 2]
+  # at least one image each, wherever the shares round to none
+  for shares in ((0.98, 0.01, 0.01), (0.01, 0.98, 0.01), (0.01, 0.01, 0.98)):
+    parts = scenarios.split([0] * 10, shares, seed=0)
+    assert sorted(len(part) for part in parts) == [1, 1, 8]
+  for shares in ((0, 0.5, 0.5), (0.5, 0.3, 0.3)):
+    with pytest.raises(ValueError, match="three above 0, of sum 1 at most"):
+      scenarios.split(LABELS, shares, seed=0)
+
+
+def test_the_extremes_by_hand():
+  first, second = (
+    scenarios.ladder(name, seed=0, segments=5) for name in ("ES1", "ES2")
+  )
+  night, weather = manifest.VALUES["light"], manifest.VALUES["weather"]
+  turns = [night.index(each.light) for each in first]
+  assert turns == [0, 1, 1, 0, 0]
+  assert [night.index(each.light) for each in second] == [1, 0, 0, 1, 1]
+  turns = [weather.index(each.weather) for each in first]
+  assert turns == [0, 1, 1, 2, 2]
+  turns = [weather.index(each.weather) for each in second]
+  assert turns == [3, 2, 2, 1, 1]
+  assert len(scenarios.ladder("S1", seed=0, segments=1)) == 1
+
+
 def test_label_mixes():
   a, b = (scenarios.prior(mix, 9, 3) for mix in "AB")
   assert sorted(a / a.max(), reverse=True) == pytest.approx(
@@ -100,6 +131,13 @@ def test_label_mixes():
   assert b.sum() == pytest.approx(1)
   few = scenarios.prior("B", 3, 0)
   assert sorted(few) == pytest.approx([0.05, 0.05, 0.9])
+  for classes, major in ((2, 1), (7, 3), (8, 4), (20, 4)):
+    found = scenarios.prior("B", classes, 0)
+    rarest = np.argsort(scenarios.prior("A", classes, 0))[:major]
+    assert found[rarest] == pytest.approx(0.9 / major)
+    assert found.sum() == pytest.approx(1)
+  two = scenarios.build("none", [0, 1], [0, 1], seed=0, classes=2, fps=1)
+  assert len(two) == 28 * 60
 
 
 def test_tracks_show_one_image_for_some_frames():
@@ -172,6 +210,45 @@ def test_damaged_manifests_are_named(tmp_path, suffix):
     manifest.load(tmp_path / "s6")
 
 
+def test_strengths_and_their_bounds():
+  published = (2.2, 0.35, 0.03, 0.08, 0.6, 2, 0.6, 7, 0.02, 0.04, 0.8)
+  assert dataclasses.astuple(manifest.Strengths()) == published
+  least = manifest.Strengths(hue=0, squeeze=1, rain_blur=1, night_gamma=0.1)
+  assert (least.hue, least.squeeze) == (0, 1)
+  for name, bad in [("hue", 100), ("night_gain", -0.1)] + [
+    (name, 0) for name in ("squeeze", "rain_blur", "night_gamma")
+  ]:
+    with pytest.raises(ValueError, match=f"{name}={bad}: give"):
+      manifest.Strengths(**{name: bad})
+
+
+def test_the_bounds_of_a_manifest():
+  found = small(segments=1)
+  frames = len(found)
+  edge = {
+    "source": np.full(frames, 599, np.int32),
+    "shift": np.full((frames, 2), -4, np.int8),
+    "plate": np.full((frames, 2), 63, np.uint8),
+  }
+  assert len(dataclasses.replace(found, **edge)) == 60
+  for name, bad in (
+    ("source", np.full(frames, 600)),
+    ("source", np.full(frames, -1)),
+    ("shift", np.full((frames, 2), -5)),
+    ("plate", np.full((frames, 2), 64)),
+    ("plate", np.zeros(frames)),
+  ):
+    with pytest.raises(ValueError, match=name):
+      dataclasses.replace(found, **{name: bad})
+  for value, name in (
+    (found, "seed"),
+    (found.strengths, "hue"),
+    (found.segments[0], "mix"),
+  ):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+      setattr(value, name, 1)
+
+
 @pytest.mark.parametrize(
   ("call", "message"),
   [
@@ -179,6 +256,7 @@ def test_damaged_manifests_are_named(tmp_path, suffix):
     (lambda: scenarios.ladder("S1", seed=0, segments=0), "segments=0"),
     (lambda: small(fps=0), "fps=0"),
     (lambda: small(classes=1), "classes=1"),
+    (lambda: small(segment_seconds=0), "segment_seconds=0"),
     (lambda: small(classes=11), r"no image among the rows is of \[10\]"),
     (lambda: scenarios.split([0, 0], seed=0), "class 0 has 2 images"),
     (lambda: scenarios.split(LABELS, (1, 1, 1), seed=0), "shares="),

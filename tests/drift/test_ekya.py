@@ -1,6 +1,8 @@
 """The thief: against brute force, and never worse than equal shares."""
 
+import dataclasses
 from fractions import Fraction
+import math
 
 import hypothesis
 from hypothesis import strategies as st
@@ -65,6 +67,46 @@ def test_the_best_configurations_are_picked():
   assert ekya.pick(stream, 0.2, 0.5, 100).retraining == 0
   assert ekya.pick(stream, 0.2, 2, 100).retraining == 1
   assert ekya.pick(stream, 0.01, 2, 100) == ekya.Choice(None, None, 0.0)
+
+
+def test_what_is_just_enough():
+  # exactly the least accuracy, and of two equal ways the first
+  assert ekya.pick(ekya.Stream(0.4, (FULL,)), 1, 0, 9).accuracy == 0.4
+  twice = ekya.Stream(0.5, (ekya.Inference(0.1, 0.8), ekya.Inference(0, 0.8)))
+  assert ekya.pick(twice, 0.1, 0, 100) == ekya.Choice(0, None, 0.4)
+  # a retraining that changes nothing, and two that are as good
+  idle = ekya.Retraining(0.5, 50)
+  assert ekya.pick(ekya.Stream(0.5, (FULL,), (idle,)), 1, 1, 100) == (
+    ekya.Choice(0, None, 0.5)
+  )
+  good = ekya.Retraining(0.9, 50)
+  found = ekya.pick(ekya.Stream(0.5, (FULL,), (good, good)), 1, 1, 100)
+  assert found.retraining == 0 and found.accuracy == pytest.approx(0.7)
+
+
+def test_the_ends_of_all_scales():
+  assert ekya.Inference(0, 0).factor == 0 and ekya.Inference(0, 1).gpus == 0
+  stream = ekya.Stream(0, (FULL,), (ekya.Retraining(1, 1e-3),))
+  # It is served: no way to serve lifts an accuracy of 0 to the least.
+  plan = ekya.thief([stream], 1, 100)
+  assert plan.choices[0].retraining == 0 and plan.accuracy > 0.99
+  assert ekya.Stream(1, (FULL,), (ekya.Retraining(0, 1),)).accuracy == 1
+
+
+def test_values_cannot_be_changed():
+  stream = ekya.Stream(0.5, (FULL,), (ekya.Retraining(0.9, 5),))
+  plan = ekya.thief([stream], 1, 100)
+  (part, *_) = ekya.window([stream], 1, 100)
+  for value, name in (
+    (FULL, "gpus"),
+    (stream.retrainings[0], "accuracy"),
+    (stream, "accuracy"),
+    (plan.choices[0], "accuracy"),
+    (plan, "serve"),
+    (part, "start"),
+  ):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+      setattr(value, name, 1)
 
 
 def test_a_stream_below_the_least_accuracy_is_not_served():
@@ -228,6 +270,16 @@ def test_a_window_is_covered_once(streams, gpus):
     (lambda: ekya.Stream(0.5, ()), "0 inferences"),
     (lambda: ekya.Inference(-1, 1), "gpus=-1"),
     (lambda: ekya.Retraining(0.5, 0), "gpu_seconds=0"),
+    (lambda: ekya.Retraining(0.5, math.inf), "gpu_seconds=inf"),
+    (lambda: ekya.Retraining(1.1, 1), "accuracy=1.1"),
+    (lambda: ekya.Retraining(-0.1, 1), "accuracy=-0.1"),
+    (lambda: ekya.Inference(math.inf, 1), "gpus=inf"),
+    (lambda: ekya.Inference(0, 1.1), "factor=1.1"),
+    (lambda: ekya.Inference(0, -0.1), "factor=-0.1"),
+    (lambda: ekya.Stream(1.1, (FULL,)), "accuracy=1.1"),
+    (lambda: ekya.Stream(-0.1, (FULL,)), "accuracy=-0.1"),
+    (lambda: ekya.thief([], math.inf, 100), "gpus=inf"),
+    (lambda: ekya.thief([], 1, 0), "seconds=0"),
   ],
 )
 def test_bad_numbers_are_refused(call, message):

@@ -1,5 +1,7 @@
 """Learning curves, the Pareto front, and candidates of a device."""
 
+import dataclasses
+
 import hypothesis
 from hypothesis import strategies as st
 import numpy as np
@@ -108,6 +110,46 @@ def test_candidates_fit_the_window():
   assert 3600 * 0.01713 + -(-more // 32) * 0.0825 * 5 + more * 0.04766 > 120
 
 
+def test_nine_candidates_by_hand():
+  def found(*args, **options):
+    configs = microprofile.orin_configs(*args, **options)
+    return [(each.percent, each.epochs) for each in configs]
+
+  lengths = (5, 15, 30)
+  expected = [(rate, n) for rate in (12, 19, 26) for n in lengths]
+  assert found(0.01713, 0.0825, 0.04766) == expected
+  # 61.668 s to serve, 432 frames in 14 batches to train on and to label
+  first = microprofile.orin_configs(0.01713, 0.0825, 0.04766)[0]
+  seconds = 61.668 + 14 * 0.0825 * 5 + 432 * 0.04766
+  assert first.seconds == pytest.approx(seconds)
+  # 32 s are as much as all frames take in 30 epochs: 1 + 30 + 1.
+  options = {"frames": 128, "batch": 1}
+  for window, most in ((32, 100), (31.99, 99)):
+    rates = found(*[2**-7] * 3, window=window, **options)
+    assert rates[0] == (most, 5) and rates[-1] == (100, 30)
+
+
+def test_the_bounds_of_a_curve():
+  curve = microprofile.extrapolate
+  np.testing.assert_array_equal(curve(0, 1, 5, [0]), [0])
+  # as good as the most, or no better than before: it stays
+  np.testing.assert_array_equal(curve(0.95, 0.97, 5, [0, 9]), [0.95, 0.95])
+  np.testing.assert_array_equal(curve(0.5, 0.5, 5, [0, 9]), [0.5, 0.5])
+  np.testing.assert_array_equal(curve(0.5, 0.96, 5, [0, 9]), [0.5, 0.95])
+  for bad in ({"epoch": -1}, {"end": 0}, {"most": 0}):
+    with pytest.raises(ValueError, match="give epochs of more than 0"):
+      curve(**{"start": 0.5, "measured": 0.5, "epoch": 5, "epochs": 3} | bad)
+  for bad in ({"start": -0.1}, {"measured": 1.1}):
+    with pytest.raises(ValueError, match=r"give an accuracy in \[0, 1\]"):
+      curve(**{"start": 0.5, "measured": 0.5, "epoch": 5, "epochs": 3} | bad)
+
+
+def test_configurations_cannot_be_changed():
+  (first, *_) = microprofile.orin_configs(0.01713, 0.0825, 0.04766)
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    first.percent = 3
+
+
 def test_a_slow_device_gets_one_percent():
   found = microprofile.orin_configs(0.03244, 0.27914, 0.12472)
   assert {each.percent for each in found} == {1}
@@ -122,6 +164,8 @@ def test_a_slow_device_gets_one_percent():
     (lambda: microprofile.extrapolate(0.5, 0.5, 5, 30, most=1), "most=1"),
     (lambda: microprofile.extrapolate_published(0.5, 2, 5, 3), "measured=2"),
     (lambda: microprofile.prune([0.5], [1], 1.0), "fraction=1.0"),
+    (lambda: microprofile.prune([0.5], [1], -0.1), "fraction=-0.1"),
+    (lambda: microprofile.behind_front([[1]], [[1]]), "one cost per"),
     (lambda: microprofile.behind_front([0.5], [1, 2]), "one cost per"),
   ],
 )
