@@ -38,6 +38,17 @@ def test_worked_values(m, k, n, fmt, rows, cycles):
   assert systolic.gemm_cycles(m, k, n, rows=rows, fmt=fmt) == cycles
 
 
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_tiles_of_one_column_or_row(rows, fmt):
+  """Also where some tiles wait for a full queue, and some just do not."""
+  for m in (1, 15, 16, 17, 33):
+    for n in (1, 3, 4, 5, 9):
+      for k in (1, 16, 17, 16 * 17, 16 * 30):
+        found = systolic.gemm_cycles(m, k, n, rows=rows, fmt=fmt)
+        assert found == by_tiles(m, k, n, rows, fmt)
+
+
 @given(SIZES, SIZES, SIZES, st.integers(1, 16), st.sampled_from(FORMATS))
 @settings(max_examples=60)
 def test_the_closed_form_is_the_sum_over_tiles(m, k, n, rows, fmt):
@@ -83,6 +94,24 @@ def test_a_tile_takes_as_long_as_its_operands_do():
   assert systolic.utilisation(
     16, 1600, 16, **options, bytes_per_cycle=100.0
   ) == pytest.approx(100 / 256)
+
+
+@pytest.mark.parametrize("fmt, size", [("mx4", 8), ("mx6", 12), ("mx9", 18)])
+def test_bytes_of_each_format(fmt, size):
+  """A row and a column of one group, at a byte a cycle."""
+  options = {"rows": 1, "fmt": fmt, "bytes_per_cycle": 1}
+  fill = systolic.gemm_cycles(1, 1, 1, **options) - 2 * size
+  assert fill == 160 * 1024 // 2
+  two = systolic.gemm_cycles(1, 17, 1, **options)
+  assert two == fill + 2 * 2 * size
+
+
+def test_the_published_array():
+  (one,) = systolic.latencies([systolic.Gemm(1, 1, 1)], fmt="mx4", rows=[1])
+  assert one == 197 / 500e6
+  assert len(systolic.latencies([systolic.Gemm(1, 1, 1)], fmt="mx4")) == 15
+  assert systolic.gemm_cycles(16, 1, 1, rows=1, fmt="mx4") == 196 + 16
+  assert systolic.gemm_cycles(17, 1, 1, rows=1, fmt="mx4") == 196 + 16 + 1
 
 
 def test_the_first_buffer_fills_in_the_published_time():
