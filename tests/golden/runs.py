@@ -116,7 +116,7 @@ RUNS = {
   "pruning": Run(
     "pruning:interval=2,threshold=0.1",
     objective=group_lasso.group_lasso(strength=0.2),
-    training={"epochs": 5, "momentum": 0.5},
+    training={"epochs": 3, "momentum": 0.5},
   ),
   "carm": Run("carm:em=8,sb=12,swap=1"),
   "carm_gate": Run("carm:em=8,sb=12,gate=hard,balanced=true,keep=reservoir"),
