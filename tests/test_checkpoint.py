@@ -248,3 +248,32 @@ def test_a_writer_without_space_is_an_os_error(call, tmp_path, monkeypatch):
       checkpoints.wait()
   assert caught.value.errno == errno.ENOSPC
   checkpoints.close()
+
+
+@pytest.mark.parametrize(("seconds", "due"), [(59.5, False), (60.0, True)])
+def test_a_checkpoint_is_due_a_minute_after_the_last(
+  tmp_path, monkeypatch, seconds, due
+):
+  clock = [100.0]
+  monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
+  kept = checkpoint.Checkpoints(tmp_path)
+  clock[0] += seconds
+  assert kept.due() is due
+  kept.close()
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (7, "; and 2 more")])
+def test_a_few_of_the_arrays_that_differ_are_named(count, more):
+  template = {f"w{i}": np.zeros(2, np.float32) for i in range(count + 1)}
+  found = [
+    {"path": f"['w{i}']", "shape": [3], "dtype": "float32"}
+    for i in range(count)
+  ]
+  same = {"path": f"['w{count}']", "shape": [2], "dtype": "float32"}
+  with pytest.raises(checkpoint.CheckpointError) as told:
+    checkpoint._assemble(template, [], [*found, same])
+  text = str(told.value)
+  assert text.count("saved ((3,), 'float32')") == 5
+  assert f"w{count}" not in text and text.endswith(
+    f"this run has ((2,), 'float32'){more}"
+  )

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from jcl import base, loop, recipes, session
+from jcl import base, loop, recipes, scoring, session
 from jcl.control import limits
 from jcl.streams import batching, scenarios, sources
 
@@ -285,3 +286,125 @@ def test_the_same_seed_is_the_same_run_whatever_the_dispatch():
     results[1].train,
   )
   assert tiny_network.same_bits(results[0].replay, results[1].replay)
+
+
+def steps_of(**place):
+  """The updates of an experience, with nothing but a place."""
+  made = object.__new__(loop._Steps)
+  tally = loop.Tally()
+  values = {"experience": 1, "epoch": 0, "batch": 0, "step": 10, "evaluated": 0}
+  made.place = types.SimpleNamespace(**(values | {"tally": tally} | place))
+  made.setting = types.SimpleNamespace(tiers=None, evaluate_every=0)
+  return made
+
+
+def test_how_many_steps_reach_a_limit():
+  cost = types.SimpleNamespace(flops=20.0, bytes_accessed=5.0)
+  spent = base.Cost(1.0, 1.0, 30.0, 40.0)
+
+  def found(**limit):
+    limit = dataclasses.replace(base.UNLIMITED, **limit)
+    decision = types.SimpleNamespace(limit=limit)
+    return steps_of(decision=decision, spent=spent)
+
+  for limit, steps in (
+    ({}, math.inf),
+    ({"flops": 100.0}, 4),
+    ({"flops": 110.0}, 4),
+    ({"flops": 111.0}, 5),
+    ({"flops": 100.0, "bytes": 50.0}, 2),
+    ({"flops": 30.0}, 1),
+    ({"seconds": 1.5}, math.inf),
+  ):
+    assert found(**limit)._steps_to_limit(cost) == steps
+  idle = types.SimpleNamespace(flops=0.0, bytes_accessed=0.0)
+  assert found(flops=100.0)._steps_to_limit(idle) == math.inf
+  for limit, reached in (
+    ({}, False),
+    ({"flops": 30.0}, True),
+    ({"flops": 30.5}, False),
+    ({"seconds": 0.5}, True),
+    ({"bytes": 40.0, "flops": 99.0}, True),
+  ):
+    assert found(**limit)._limit_reached() is reached
+
+
+@pytest.mark.parametrize(
+  ("every", "step", "evaluated", "due"),
+  [(0, 9, 0, False), (5, 4, 0, False), (5, 5, 0, True), (5, 9, 5, False)]
+  + [(5, 10, 9, True), (1, 1, 0, True), (1, 1, 1, False)],
+)
+def test_when_an_evaluation_is_due(every, step, evaluated, due):
+  made = steps_of(step=step, evaluated=evaluated)
+  made.setting.evaluate_every = every
+  assert made._evaluation_due() is due
+
+
+def test_what_steps_add_up_to():
+  info = types.SimpleNamespace(
+    loss=np.float32([1.0, 4.0, np.nan]),
+    correct=np.float32([2.0, 1.0, 0.0]),
+    examples=np.float32([3.0, 3.0, 0.0]),
+  )
+  made = steps_of()
+  ids = np.array([[7, 8, -1], [9, 10, 11], [-1] * 3])
+  told = made._tally(info, ids, 2, 0.5)
+  assert told == {"loss": 2.5, "online_accuracy": 0.5, "seconds": 0.5}
+  assert made.place.tally == loop.Tally(2, 6.0, 5.0, 3.0, 6.0)
+  made.place.epoch = 1
+  made._tally(info, ids, 1, 0.5)
+  assert made.place.tally == loop.Tally(3, 12.0, 6.0, 3.0, 6.0)
+  with pytest.raises(loop.NonFiniteLossError, match=r"step 12, .* 1, .* \[\]"):
+    made._tally(info, ids, 3, 0.5)
+  info.loss[0] = np.inf
+  with pytest.raises(loop.NonFiniteLossError, match=r"step 10, .* \[7, 8\]"):
+    made._tally(info, ids, 2, 0.5)
+  nothing = types.SimpleNamespace(
+    loss=np.float32([1.0]), correct=np.zeros(1), examples=np.zeros(1)
+  )
+  assert steps_of()._tally(nothing, ids, 1, 0.5)["online_accuracy"] == 0
+
+
+def test_what_part_of_an_update_is_replayed():
+  made = steps_of()
+  made.setting.learner = types.SimpleNamespace(replay_share=0.25)
+  made.source = range(40)
+
+  def shares(memory, **tiers):
+    made.state = types.SimpleNamespace(replay=memory)
+    made.setting.tiers = types.SimpleNamespace(**tiers) if tiers else None
+    found = made._shares()
+    assert found["train"] + found["replay"] == 1
+    return found["replay"]
+
+  empty, one = (types.SimpleNamespace(seen=np.int32(n)) for n in (0, 1))
+  assert [shares(()), shares(empty), shares(one)] == [0, 0, 0.25]
+  assert shares((), span=0, em=range(0)) == 0
+  assert shares((), span=0, em=range(1)) == 0.25
+  assert shares((), span=10, em=range(1)) == 0.25
+  assert shares((), span=30, em=range(1)) == 0.75
+  made.source = ()
+  assert shares((), span=1, em=range(1)) == 1
+
+
+def test_an_experience_that_may_cost_nothing_is_recorded():
+  limit = dataclasses.replace(base.UNLIMITED, flops=0.0)
+  controller = base.Controller(
+    init=lambda: (),
+    decide=lambda state, seen: (base.Decision(1, limit), state),
+  )
+  _, place, _ = play(assemble(controller=controller))
+  for record in place.records:
+    assert (record.steps, record.examples) == (0, 0)
+    assert record.loss == record.online_accuracy == 0
+    assert record.memory == {"examples": 0, "bytes": 0, "per_class": [0] * 4}
+
+
+def test_what_a_memory_on_the_device_holds():
+  items = tiny_network.batch(5, weight=(1, 0, 1, 1, 0))._replace(
+    y=np.array([3, 0, 3, 1, 0], np.int32)
+  )
+  state = types.SimpleNamespace(replay=base.ReplayState(items, 9, ()))
+  held = scoring._held(state, 5)
+  assert held["examples"] == 3 and held["per_class"] == [0, 1, 0, 2, 0]
+  assert held["bytes"] == 5 * (4 * 4 + 4 * 4)

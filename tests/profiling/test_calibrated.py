@@ -1,6 +1,7 @@
 """Fits to step times whose truth is known."""
 
 import dataclasses
+import inspect
 import math
 import types
 
@@ -264,3 +265,26 @@ def test_profile_times_steps_and_their_compiles(network, prior, clock):
   assert times.about["rounds"] == 3
   with pytest.raises(ValueError, match="network 'mlp' 4"):
     calibrated.profile(mlp.mlp((4,), 3, width=5, depth=1), prior, run_step)
+
+
+def test_items_evenly_spread_with_both_ends():
+  items = [10, 11, 12, 13, 14]
+  assert calibrated._spread(items, 3) == [10, 12, 14]
+  assert calibrated._spread(items, 2) == [10, 14]
+  assert calibrated._spread(items, 1) == [14]
+  assert calibrated._spread(items, 0) == calibrated._spread([], 3) == []
+  assert calibrated._spread(items, 9) == items
+
+
+def test_as_few_masks_as_a_fit_takes(network, prior):
+  assert len(calibrated.masks(network, 3)) == 3
+  with pytest.raises(ValueError, match="count=2"):
+    calibrated.masks(network, 2)
+  assert calibrated._NOISE == 0.02 and calibrated._SPREAD == 1  # as `fit` says
+  defaults = {
+    name: parameter.default
+    for function in (calibrated.profile, calibrated.masks, calibrated.measure)
+    for name, parameter in inspect.signature(function).parameters.items()
+    if name in ("count", "rounds")
+  }
+  assert defaults == {"count": 16, "rounds": 20}

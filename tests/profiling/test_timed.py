@@ -138,3 +138,13 @@ def test_what_it_rejects(network, inputs):
   params, stats, _ = inputs
   with pytest.raises(ValueError, match="give a batch"):
     timed.profile(network, params, stats, jnp.ones((2, 5)))
+
+
+def test_seconds_of_a_unit_by_hand():
+  unit = timed._Seconds(forward=1.0, params=4.0, input=5.0, both=7.0)
+  assert (unit.weight_grad, unit.leaving, unit.inside) == (2, 3, 1)
+  noisy = timed._Seconds(forward=3.0, params=2.5, input=2.75, both=2.0)
+  assert (noisy.weight_grad, noisy.leaving, noisy.inside) == (0, 0, 0)
+  assert timed._rows([*map(float, range(8))]) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+  assert timed._in_proportion([1.0, 3.0], 8.0) == [2, 6]
+  assert timed._in_proportion([0.0, 0.0], 8.0) == [4, 4]
