@@ -25,13 +25,45 @@ command again goes on where it stopped, also after a kill.
 import os
 import sys
 
+
+def _is_begun_by(argv: list[str], command: list[str]) -> bool:
+  """Tells whether a command was `python [options] run.py ...` and no more.
+
+  A notebook's `%run`, `runpy`, a debugger, a profiler and coverage run this
+  file in a process of their own, which it must not replace.
+
+  Args:
+    argv: as the program sees its arguments, this file first.
+    command: as Python was started.
+  """
+  options = command[1 : len(command) - len(argv)]
+  if command[1 + len(options) :] != argv:
+    return False
+  simple, valued = set("-bBdEIOPqRsSuvx"), ("-W", "-X")
+  return all(
+    set(word) <= simple or word[:2] in valued or before in valued
+    for before, word in zip(command, options, strict=False)
+  )
+
+
+def _is_this_file(path: str) -> bool:
+  try:
+    return os.path.samefile(path, __file__)
+  except OSError:
+    return False
+
+
 # A step takes its working memory anew and gives it back. In small pages that
 # is a tenth of a ResNet's step, and the C library asks for huge ones only where
 # it is told to before it starts (glibc from 2.35 on).
-if __name__ == "__main__" and sys.platform == "linux":
-  if "GLIBC_TUNABLES" not in os.environ:
+if __name__ == "__main__" and sys.platform == "linux" and sys.executable:
+  if (
+    "GLIBC_TUNABLES" not in os.environ
+    and _is_begun_by(sys.argv, sys.orig_argv)
+    and _is_this_file(sys.argv[0])
+  ):
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-    os.execv(sys.executable, sys.orig_argv)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 import dataclasses
 import functools
@@ -43,7 +75,7 @@ import time
 
 from absl import app, flags, logging
 
-from jcl import base, spec
+from jcl import base, spec, surroundings
 from jcl.meters import named
 
 FLAGS = flags.FLAGS
@@ -282,6 +314,7 @@ _EPOCHS_BY_DATA = {"digits": 10}
 
 
 def main(argv: list[str]) -> int:
+  surroundings.open_streams()
   # Libraries tell at this level what they try and every step of a save.
   logging.get_absl_handler().addFilter(
     lambda record: (
@@ -621,8 +654,8 @@ def _cache_dir() -> str | None:
     return None
   if _CACHE_DIR.value:
     return str(Path(_CACHE_DIR.value).expanduser())
-  home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-  return str(Path(home) / "jcl")
+  home = surroundings.cache_folder()
+  return None if home is None else str(home / "jcl")
 
 
 def _recipe(text: str) -> dict:
@@ -634,7 +667,8 @@ def _recipe(text: str) -> dict:
 
 def _flags() -> dict[str, object]:
   """Returns every flag of this command with its value."""
-  module = FLAGS.flags_by_module_dict()[sys.argv[0]]
+  own = FLAGS.find_module_defining_flag(_RECIPE.name)
+  module = FLAGS.flags_by_module_dict()[own]
   return {flag.name: flag.value for flag in module}
 
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Any
 
-from jcl import loop
+from jcl import loop, surroundings
 
 
 @contextlib.contextmanager
@@ -33,7 +33,8 @@ def signals() -> Iterator[list[int]]:
     yield received
   finally:
     for number, handler in before.items():
-      signal.signal(number, handler)
+      if handler is not None:  # set by a host program, which alone can do so
+        signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -46,7 +47,7 @@ def counted(
   """
   import tqdm
 
-  quiet = not (shown and sys.stderr.isatty())
+  quiet = not (shown and surroundings.is_terminal(sys.stderr))
   with tqdm.tqdm(desc=title, unit=unit, disable=quiet) as bar:
 
     def move(done: int, total: int) -> None:
@@ -73,7 +74,7 @@ class Progress:
   ):
     import tqdm
 
-    shown = sys.stderr.isatty() if shown is None else shown
+    shown = surroundings.is_terminal(sys.stderr) if shown is None else shown
     self._count = len(setting.stream.experiences)
     self._bar = tqdm.tqdm(
       total=loop.expected_steps(setting, place),

@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 # pairs below.
 ROWS = (
   ("kinds",),
-  ("base", "spec", "wording", "jaxprs"),
+  ("base", "spec", "wording", "jaxprs", "surroundings"),
   (
     "networks",
     "objectives",

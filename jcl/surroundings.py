@@ -1,0 +1,50 @@
+"""What a process may lack: standard streams, a terminal, a home."""
+
+import os
+from pathlib import Path
+import sys
+from typing import Any
+
+
+def open_streams() -> None:
+  """Gives a process the standard streams that it was started without.
+
+  A daemon has none, and what it opens first would then take their place and
+  receive what libraries write to standard error. What a stream's encoding lacks
+  is written as an escape (`\\u732b`) from here on, instead of being an error.
+  """
+  for number in range(3):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+  for name in ("stdout", "stderr"):
+    stream = getattr(sys, name)
+    if stream is None:
+      stream = open(os.devnull, "w", encoding="utf-8")
+      setattr(sys, name, stream)
+    elif getattr(stream, "errors", None) == "strict":
+      stream.reconfigure(errors="backslashreplace")
+
+
+def is_terminal(stream: Any) -> bool:
+  """Tells whether someone looks at a stream; None is one that is missing."""
+  try:
+    return stream is not None and stream.isatty()
+  except ValueError:  # it was closed
+    return False
+
+
+def cache_folder() -> Path | None:
+  """Returns the user's folder for what can be made again, which may be new.
+
+  `$XDG_CACHE_HOME`, else `~/.cache`. None where there is no home, or it cannot
+  be written, as for many a service's user.
+  """
+  told = os.environ.get("XDG_CACHE_HOME", "")
+  try:
+    folder = Path(told) if os.path.isabs(told) else Path.home() / ".cache"
+    folder.mkdir(parents=True, exist_ok=True)
+  except (OSError, RuntimeError):
+    return None
+  return folder if os.access(folder, os.W_OK | os.X_OK) else None
