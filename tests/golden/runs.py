@@ -114,8 +114,8 @@ RUNS = {
   "magnitude": Run("magnitude:rho=0.7,profile=analytic", network=_deep),
   # A penalty far above use, so that channels fade within a few updates.
   "pruning": Run(
-    "pruning:interval=2,threshold=0.1",
-    objective=group_lasso.group_lasso(strength=0.2),
+    "pruning:interval=2,threshold=0.2",
+    objective=group_lasso.group_lasso(strength=0.1),
     training={"epochs": 3, "momentum": 0.5},
   ),
   "carm": Run("carm:em=8,sb=12,swap=1"),
