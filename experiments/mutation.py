@@ -233,10 +233,10 @@ def _counts(change) -> bool:
 
   before = change.module_path.read_text(encoding="utf-8")
   operator = get_operator(change.operator_name)(**change.operator_args)
-  after = mutate_code(before, operator, change.occurrence)
   try:
+    after = mutate_code(before, operator, change.occurrence)
     ast.parse(after)
-  except SyntaxError:
+  except (AttributeError, SyntaxError):  # it takes exceptions for plain names
     return False
   line = after.splitlines()[change.start_pos[0] - 1].strip()
   return line not in EQUIVALENT.get(change.module_path.as_posix(), ())

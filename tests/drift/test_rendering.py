@@ -123,6 +123,20 @@ def test_a_squeeze_halves_the_width_about_the_middle():
   assert np.all(flat == 77)
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3, 5])
+def test_a_squeeze_takes_the_mean_of_so_many_columns(columns):
+  """Against the image beside its mirror images, on both sides."""
+  place = manifest.Attributes(place="P1")
+  images = IMAGES[..., :1]
+  pixels = render(still(place, squeeze=columns), images)
+  x = images[still().source].astype(float)
+  wide = np.pad(x, ((0, 0), (0, 0), (30, 30), (0, 0)), "symmetric")
+  for column in range(10):
+    left = 30 + 5 + columns * (column - 5)
+    expected = wide[:, :, left : left + columns].mean(axis=2)
+    assert np.abs(pixels[:, :, column] - expected).max() <= 0.5
+
+
 def test_the_same_bits_however_they_are_read():
   found = scenarios.build(
     "ES1", LABELS, np.arange(90), seed=0, fps=10, segment_seconds=2

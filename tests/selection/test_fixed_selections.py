@@ -45,6 +45,46 @@ def test_the_right_tensors_train(selector, expected):
   assert chosen(selector) == expected
 
 
+@pytest.mark.parametrize(
+  "share, first",
+  [(0.0, 0), (0.16, 0), (0.17, 1), (0.5, 2), (0.83, 2), (1, 1), (2, 2)],
+)
+def test_shares_are_rounded_to_units(share, first):
+  """Of three units; a half is rounded up, and whole numbers count units."""
+  assert fixed.first_trained(NETWORK, share) == first
+
+
+def test_a_tail_counts_the_units_that_were_cut_off():
+  tail = dataclasses.replace(NETWORK, offset=2)
+  found = [fixed.first_trained(tail, n) for n in (0, 1, 2, 3, 4)]
+  assert found == [0, 0, 0, 1, 2]
+  # Of five units: 1.5 are rounded to 2, none of these; 3.5 to 4, two of these.
+  shares = [fixed.first_trained(tail, share) for share in (0.3, 0.6, 0.7)]
+  assert shares == [0, 1, 2]
+  # A unit that was put ahead counts as one more.
+  assert fixed.first_trained(dataclasses.replace(NETWORK, offset=-1), 1) == 2
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1, float("nan")])
+def test_shares_that_are_none(share):
+  with pytest.raises(ValueError, match=r"give a share in \[0, 1\)"):
+    fixed.first_trained(NETWORK, share)
+
+
+def test_a_whole_network_first_unless_it_has_learned():
+  selector = fixed.frozen_once_trained("head")
+  learned = dataclasses.replace(NETWORK, pretrained=True)
+  state = selector.init(())
+  for later in (False, True):
+    state = selector.update(None, state, None)
+    for network in (NETWORK, learned):
+      found = selector.choose(state, network, None, 1.0)
+      whole = network is NETWORK and not later
+      expected = tiny_network.EVERYTHING if whole else tiny_network.HEAD
+      assert found == expected
+  assert selector.prompt and state == 2
+
+
 def test_normalisers_train_with_the_biases():
   scale = base.Tensor(("second", "scale"), "second", "scale", (8,))
   shift = base.Tensor(("second", "shift"), "second", "shift", (8,))
