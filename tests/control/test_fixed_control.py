@@ -17,6 +17,15 @@ def test_every_experience_gets_the_same():
     assert decision.reason == "3 epochs for every experience"
 
 
+def test_the_least_and_the_most_effort():
+  decision, _ = fixed.fixed(1).decide((), None)
+  assert (decision.epochs, decision.budget) == (1, 1.0)
+  assert decision.reason == "1 epochs for every experience"
+  assert fixed.fixed(1, 1e-9).decide((), None)[0].budget == 1e-9
+  with pytest.raises(ValueError, match="budget of -0.1"):
+    fixed.fixed(1, -0.1)
+
+
 @pytest.mark.parametrize(
   "epochs, budget, message",
   [

@@ -1,5 +1,6 @@
 """Figures of programs small enough to count by hand."""
 
+import dataclasses
 import math
 import types
 
@@ -25,6 +26,13 @@ def test_a_matrix_product_is_counted():
   assert cost.alias_bytes == 0
   assert cost.bytes_accessed >= cost.argument_bytes + cost.output_bytes
   assert cost.peak_bytes >= cost.argument_bytes + cost.output_bytes
+
+
+def test_peaks_by_hand():
+  cost = count.ProgramCost(1.0, 2.0, 30.0, 7.0, 5.0, 11.0)
+  assert cost.peak_bytes == 30 + 7 - 5 + 11
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    cost.flops = 0.0
 
 
 def test_donated_memory_counts_once():

@@ -1,5 +1,6 @@
 """Power models that never pass for measurements."""
 
+import dataclasses
 import os
 
 import jax
@@ -38,6 +39,8 @@ def test_joules_are_seconds_times_watts():
   device = devices.Device("cpu", "x", 1, 1, 2.0, 7.0, "modelled: x")
   assert device.joules(3.0) == 21.0
   assert device.joules(3.0, busy=False) == 6.0
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    device.cores = 2
 
 
 def test_this_machine_is_described():

@@ -60,7 +60,7 @@ def test_parts_counted_by_hand():
   assert found.batch == 4 * 6 * ROW
   # Beside the examples it counts those offered.
   assert 10 * ROW < found.replay <= 10 * ROW + 64
-  assert found.objective == 0
+  assert found.objective == found.trunk == 0
   assert found.peak == learner.step_program(HEAD).cost.peak_bytes
   assert found.kept == found.peak - total(found) + found.kept > 0
 

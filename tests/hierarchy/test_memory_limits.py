@@ -320,3 +320,25 @@ def test_limits_that_do_not_compare():
     limits.lowest()
   with pytest.raises(ValueError, match="limits in bytes and joules: give"):
     limits.lowest(limits.fixed(1), limits.fixed(1, "joules"))
+
+
+def test_limits_as_flags_state_them(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert limits.parse(None) is limits.parse("") is None
+  given = limits.fixed(5)
+  assert limits.parse(given) is given
+  assert limits.parse("64MiB")() == 64 * MIB
+  assert limits.parse("1500")() == 1500
+  assert limits.parse("1500", "joules").describe() == "1500 J as given"
+  assert limits.parse("2J", "joules")() == 2
+  write(tmp_path / "budget", "3MiB")
+  assert limits.parse("budget").describe() == "3 MiB by file budget"
+  write(tmp_path / "empty", "")
+  assert limits.parse("empty")() == math.inf
+
+
+@pytest.mark.parametrize("text", ["lots", "-5", "64Mi", "nan"])
+def test_flags_that_state_no_limit(text, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match=f"'{text}' is no limit of bytes, and"):
+    limits.parse(text)

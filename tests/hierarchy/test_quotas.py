@@ -1,5 +1,7 @@
 """Seats per class: small cases, and balance whatever happens to a memory."""
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
@@ -264,6 +266,21 @@ def test_a_trial_is_no_larger_than_what_is_tried(em, sb, rho, classes):
   assert max(found.em) - min(found.em) <= 1
 
 
+def test_parts_of_a_trial_cannot_be_changed():
+  found = quotas.trial_subset(4, 4, 1, 2)
+  assert found == quotas.Subset((2, 2), (2, 2))
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    found.em = ()
+
+
+def test_a_seat_for_every_class_is_just_enough():
+  assert quotas.trial_subset(3, 3, 0.1, 3) == quotas.Subset((1,) * 3, (0,) * 3)
+  assert quotas.trial_subset(2, 3, 0.5, 3) == quotas.Subset(
+    (1, 0, 0), (1, 0, 0)
+  )
+  assert quotas.trial_subset(0, 0, 0.5, 0) == quotas.Subset((), ())
+
+
 # Bad input
 
 
@@ -279,6 +296,11 @@ def test_a_trial_is_no_larger_than_what_is_tried(em, sb, rho, classes):
     (lambda: quotas.trim_counts({0: 4}, -3), "size=-3"),
     (lambda: quotas.trial_subset(4, 4, 0.0, 2), "rho=0.0 is no share"),
     (lambda: quotas.trial_subset(4, -4, 0.5, 2), "sb=-4: give 0 or more"),
+    (lambda: quotas.trial_subset(-1, 4, 0.5, 2), "em=-1: give 0 or more"),
+    (lambda: quotas.trial_subset(4, 4, 1.01, 2), "rho=1.01 is no share"),
+    (lambda: quotas.trial_subset(4, 4, 0.5, -1), "classes=-1: give 0"),
+    (lambda: quotas.trial_subset(4, 4, 0.5, 2, -1), "new_classes=-1"),
+    (lambda: quotas.top_up({}, {}, 3, "keep"), "remainder='keep'"),
   ],
 )
 def test_bad_arguments_are_refused(call, message):

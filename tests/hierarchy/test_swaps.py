@@ -132,6 +132,41 @@ def test_the_floor():
   assert swaps.back_off(0.005, 0.0, 0) == (0.005, 0)  # it does not raise
 
 
+@pytest.mark.parametrize(
+  "completion, calm, expected",
+  [
+    (0.9, 1, (0.5, 0)),  # no lag, but not calm either
+    (0.98, 0, (0.5, 1)),
+    (0.98, 1, (1.0, 0)),
+    (7.0, 1, (1.0, 0)),
+    (0.8999, 1, (0.25, 0)),
+  ],
+)
+def test_thresholds_of_a_lag(completion, calm, expected):
+  assert swaps.back_off(0.5, completion, calm) == expected
+
+
+def test_numbers_out_of_range():
+  for call in (
+    lambda: swaps.take(-0.1, 0.5, 1),
+    lambda: swaps.take(1.1, 0.5, 1),
+    lambda: swaps.take(0, 0.5, -1),
+    lambda: swaps.swap_count(1.1, 1),
+    lambda: swaps.swap_count(-0.1, 1),
+    lambda: swaps.ladder(1.1),
+    lambda: swaps.average_ratio(0.5, 0),
+    lambda: swaps.in_interval(0, 0),
+    lambda: swaps.back_off(0.5, -0.1, 0),
+    lambda: swaps.back_off(0.5, INF, 0),
+    lambda: swaps.back_off(0.5, NAN, 0),
+  ):
+    with pytest.raises(ValueError, match="give"):
+      call()
+  assert swaps.take(1, 0.0, 1) == (1, 0)
+  assert swaps.take(1, 1.0, 2) == (2, 1)  # no more than there are
+  assert swaps.take(0.25, 0.25, 1) == (0, 0.5)
+
+
 # The gate
 
 

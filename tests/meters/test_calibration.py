@@ -1,5 +1,6 @@
 """From a sensor to watts that the model can use, and the command for it."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -132,3 +133,13 @@ def test_the_command_says_that_there_is_no_sensor(tmp_path):
   assert "not RAPL: no processor package" in text
   fields = json.loads(text[text.index("{") : text.rindex("}") + 1])
   assert {"idle_watts", "busy_watts", "meter"} <= set(fields)
+
+
+def test_equal_watts_and_no_changes_afterwards(bench):
+  found, spending = bench
+  result = measure(found, spending(3.0), spending(3.0), 0.5)
+  assert (result.idle_watts, result.busy_watts, result.seconds) == (3, 3, 0.5)
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    result.idle_watts = 0.0
+  with pytest.raises(ValueError, match="seconds=-1"):
+    measure(found, spending(3.0), spending(11.0), -1)

@@ -1,5 +1,8 @@
 """Which meter a machine gets, and the model where it has none."""
 
+import dataclasses
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel import Clock, ina3221, rapl
@@ -143,3 +146,38 @@ def test_what_is_modelled_is_never_called_measured(tmp_path):
     running.work(0.0)
     assert running.read().source.startswith("modelled:")
   assert isinstance(found.meter, meter.Meter)
+
+
+def test_prices_of_bytes_and_the_bounds_of_a_model():
+  prices = {"dram": 0.15, "hbm": 0.05, "nvme": 2, "emmc": 3, "sd": 6}
+  found = modelled.Power(0, 0, "modelled: x")
+  assert found.joules_per_byte == {
+    name: pytest.approx(1e-9 * price) for name, price in prices.items()
+  }
+  assert found.joules(0, 0) == 0 and POWER.joules(2.0, 2.0) == 24.0
+  free = modelled.Power(3, 3, "modelled: x", {"tape": 0})
+  assert free.joules(1.0, 1.0, {"tape": 5}) == 3.0
+  for values in (
+    (1, math.inf, "modelled: x"),
+    (1, 1, "modelled: x", {"t": math.inf}),
+  ):
+    with pytest.raises(ValueError, match="give 0"):
+      modelled.Power(*values)
+  with pytest.raises(ValueError, match="busy_seconds=-1"):
+    POWER.joules(1.0, -1)
+
+
+@pytest.mark.parametrize("platform", ["gpu", "cuda", "rocm"])
+def test_counters_of_gpus_are_looked_for_where_they_compute(tmp_path, platform):
+  why = reasons(detection.detect(POWER, tmp_path, platform))
+  assert "nvidia-ml-py" in why["NVML"]
+  assert why["RAPL"].endswith(f"a {platform}")
+
+
+def test_what_was_found_cannot_be_changed(tmp_path):
+  for value, name in (
+    (detection.detect(POWER, tmp_path), "meter"),
+    (POWER, "idle_watts"),
+  ):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+      setattr(value, name, None)

@@ -1,5 +1,6 @@
 """A meter over sensors that the test holds in its hands."""
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -260,3 +261,38 @@ def test_the_thread_sees_what_happens_between_two_readings(tmp_path):
       time.sleep(0.005)
     put(path, 0)
   assert found.read().joules > 0.0
+
+
+def test_a_sensor_adds_up_its_channels():
+  watts = meter.Sensor("w", "watts", tuple, 1.0, 0.1)
+  assert watts.joules((1.0, 2.0), (3.0, 4.0), 2.0) == 10.0
+  joules = meter.Sensor("j", "joules", tuple, 1.0, 0.1, (10.0, 10.0))
+  assert joules.joules((1.0, 9.0), (3.0, 2.0), 2.0) == 2.0 + 3.0
+  endless = meter.Sensor("j", "joules", tuple, 1.0, 0.1)
+  assert endless.joules((1.0, 9.0), (3.0, 11.0), 2.0) == 4.0
+  reading = meter.Reading(1.0, 1.0, 1.0, "measured: x")
+  assert (reading.missing, reading.longest_gap) == (0.0, 0.0)
+  for value, name in ((watts, "period"), (reading, "joules")):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+      setattr(value, name, 0.0)
+
+
+def test_files_that_hold_one_value(tmp_path):
+  put(tmp_path / "b" / "power", " 12.5\n")
+  put(tmp_path / "a" / "power", "7\0\n")
+  put(tmp_path / "c", "x")
+  assert sysfs.number(tmp_path / "b" / "power") == 12.5
+  assert sysfs.text(tmp_path / "a" / "power") == "7"
+  with pytest.raises(ValueError, match='c holds "x", no number'):
+    sysfs.number(tmp_path / "c")
+  found = sysfs.folders(tmp_path, ["b*", "*"])
+  assert [path.name for path in found] == ["b", "a", "b"]  # no files
+
+
+def test_why_a_file_could_not_be_read():
+  denied = PermissionError(13, "Permission denied", "/sys/x")
+  assert "chmod a+r /sys/x" in sysfs.why(denied)
+  assert sysfs.why(FileNotFoundError(2, "No", "/sys/x")) == "there is no /sys/x"
+  other = OSError(61, "No data available", "/sys/x")
+  assert sysfs.why(other) == "/sys/x cannot be read: No data available"
+  assert sysfs.why(ValueError("as it is")) == "as it is"

@@ -661,3 +661,18 @@ def test_a_budget_and_the_forward_pass_make_the_share(forward, backward, part):
 def test_unreachable_shares_are_refused(arguments, message):
   with pytest.raises(ValueError, match=message):
     knapsack.backward_budget(*arguments)
+
+
+def test_solutions_cannot_be_changed():
+  found = knapsack.select(*columns(EXAMPLE), 9)
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    found.value = 0.0
+
+
+def test_the_coarsest_grid():
+  arrays = columns(EXAMPLE)
+  assert knapsack.select(*arrays, 15, resolution=1).mask == (True,) * 4
+  assert knapsack.select(*arrays, 14.9, resolution=1).time <= 14.9
+  for resolution in (0, 0.9, float("nan")):
+    with pytest.raises(ValueError, match="resolution=.*give 1 or more"):
+      knapsack.select(*arrays, 9, resolution=resolution)

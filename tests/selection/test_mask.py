@@ -204,3 +204,26 @@ def test_training_the_head_alone_takes_fewer_operations():
   )
   assert head < 0.6 * full
   assert head < first < full
+
+
+def test_parameters_that_train_are_counted():
+  found = [
+    mask.trained_parameters(NETWORK, selection)
+    for selection in (tiny_network.EVERYTHING, FIRST, SCATTERED)
+  ]
+  # 4 -> 8 -> 8 -> 4, with biases
+  assert found == [40 + 72 + 36, 40, 8 + 64 + 4]
+
+
+def test_a_selection_over_more_tensors_is_refused():
+  longer = base.Selection((True,) * 7)
+  with pytest.raises(ValueError, match="over 7 tensors, network 'tiny' has 6"):
+    mask.check(NETWORK, longer)
+  assert mask.check(NETWORK, FIRST) is FIRST
+
+
+@pytest.mark.parametrize("count, end", [(5, "p4$"), (6, "p4 and 1 more$")])
+def test_paths_are_listed_up_to_five(count, end):
+  other = {**PARAMS, **{f"p{i}": jnp.ones(1) for i in range(count)}}
+  with pytest.raises(ValueError, match=f"unknown p0, p1, p2, p3, {end}"):
+    mask.as_mask(other, NETWORK, FIRST)

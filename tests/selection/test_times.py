@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jcl.selection import knapsack
-from jcl.selection.times import TensorTimes
+from jcl.selection.times import TensorTimes, scaled
 
 TIMES = TensorTimes(
   forward=(1.0, 2.0, 3.0),
@@ -132,3 +132,25 @@ def test_what_it_rejects():
 def test_closure_is_not_a_number_where_there_is_no_other_sum():
   assert math.isnan(dataclasses.replace(TIMES, backward_total=math.nan).closure)
   assert math.isnan(dataclasses.replace(TIMES, backward_total=0.0).closure)
+
+
+def test_scaled_times_keep_what_is_told_of_them():
+  assert scaled(TIMES, 2.0) == TensorTimes(
+    forward=(2.0, 4.0, 6.0),
+    arrival=(8.0, 0.0, 2.0),
+    weight_grad=(4.0, 1.0, 6.0),
+    update=(0.5, 1.0, 2.0),
+    fixed=1.0,
+    method="analytic",
+    backward_total=20.0,
+    compile_seconds=TIMES.compile_seconds,
+  )
+
+
+def test_times_that_are_not_given():
+  alone = TensorTimes((0.0,), (0.0,), (1.0,), (0.0,), 0.0, "analytic")
+  assert math.isnan(alone.backward_total) and math.isnan(alone.compile_seconds)
+  assert alone.about == {} and alone.least_share == 1.0
+  assert alone.budget(1) == 1.0
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    alone.fixed = 1.0
