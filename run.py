@@ -381,7 +381,7 @@ def _list() -> int:
 
 
 def _learn() -> int:
-  from jcl import recipes, session, workdir
+  from jcl import identity, recipes, session, workdir
   from jcl.cost import devices
   from jcl.kernels import lowering
 
@@ -396,6 +396,8 @@ def _learn() -> int:
   print(f"convolutions by {lowering.describe()}", flush=True)
   meter = _meter(device)
   source = _source()
+  both = (source.train, source.test)
+  content = identity.content([each for each in both if each is not None])
   before, source = _split(source)
   stream = _stream(source, _seeds()[0])
   _print_notes(stream.notes)
@@ -423,12 +425,13 @@ def _learn() -> int:
   _print_meter(first[texts[0]].ledger, meter)
   del first
   name = f"{_slug(_DATA.value)}-{_slug(texts[0])}"
-  folder = _folder(name, [_shared(), texts])
+  shared = {**_shared(), "content": content}
+  folder = _folder(name, [_chosen(shared), texts])
   with workdir.explained(folder):
     folder.mkdir(parents=True, exist_ok=True)
   runs = []
   with workdir.locked(folder):
-    workdir.claim(folder, _shared(), _RESUME.value)
+    workdir.claim(folder, shared, _RESUME.value, _defaults())
     if before is not None and False in networks:
       networks[False] = _pretrained(
         before, networks[False], folder / "pretrained"
@@ -698,6 +701,24 @@ def _shared() -> dict[str, object]:
     "segment_seconds",
   }
   return {k: v for k, v in _flags().items() if k not in own}
+
+
+def _defaults() -> dict[str, object]:
+  """Returns every flag of this command with its default."""
+  module = FLAGS.flags_by_module_dict()[sys.argv[0]]
+  return {flag.name: flag.default for flag in module}
+
+
+def _chosen(shared: dict[str, object]) -> dict[str, object]:
+  """What names a work directory: settings that are not at their defaults.
+
+  So its name stays where a file moves or a later version has more flags.
+  """
+  defaults = _defaults()
+  chosen = {k: v for k, v in shared.items() if v != defaults.get(k)}
+  name, options = spec.parse(_DATA.value)
+  options.pop("path", None)
+  return {**chosen, "data": [name, options]}
 
 
 def _folder(name: str, settings: object) -> Path:

@@ -1,5 +1,6 @@
 """What a run is made of, where it stands, and what it tells."""
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
@@ -73,6 +74,8 @@ class Setting:
   tiers: Any = None  # `hierarchy.tiers.Tiers`, where the method asks for them
   latents: Any = None  # `latents.cache.Cache`, where a trunk's output is kept
   inputs: Any = None  # `inference.model.Inputs`: what raw examples go through
+  # Digest of the raw data, see `identity.content`.
+  content: Callable[[], str] | None = None
   lead: int = 0  # updates between a choice and its training, while it compiles
 
   @property

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 from pathlib import Path
@@ -17,7 +18,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from jcl import base, console, loop, pruning, removal, tiering
+from jcl import base, console, identity, loop, pruning, removal, tiering
 from jcl import workdir as workdir_lib
 from jcl.control import fixed as fixed_control
 from jcl.cost import devices
@@ -188,6 +189,7 @@ def assemble(
     params, _ = network.init(_first_key(seed))
     network = shrink.narrow(network, method.prune(network, params))
   inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
+  content = functools.partial(_content, stream)
   latents = None
   if options.trunk_cache:
     made = _behind_trunk(stream, network, method, training, seed, options)
@@ -229,7 +231,14 @@ def assemble(
     options.evaluate_every,
     latents=latents,
     inputs=inputs,
+    content=content,
   )
+
+
+def _content(stream: stream_lib.Stream) -> str:
+  with stream.held_out.open() as test_sets:
+    learned = [each.data for each in stream.experiences]
+    return identity.content([*learned, *test_sets])
 
 
 def _behind_trunk(stream, network, method, training, seed, options):
@@ -291,9 +300,15 @@ def run(
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
   about = _about(setting, options, context or {})
+  if workdir is not None and setting.content is not None:
+    about["content"] = setting.content()
   folder = workdir_lib.Folder(
     None if workdir is None else Path(workdir),
     about,
+    defaults={
+      "training": dataclasses.asdict(optimizers.complete(base.Training())),
+      "options": dataclasses.asdict(Options()),
+    },
     resume=options.resume,
     checkpoint_seconds=options.checkpoint_seconds,
   )

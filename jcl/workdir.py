@@ -9,9 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from absl import logging
 import jax
 
-from jcl import base, checkpoint, loop
+from jcl import base, checkpoint, identity, loop
 from jcl.cost import step_memory
 from jcl.generality import measures
 from jcl.inference import files, model
@@ -37,6 +38,8 @@ _MAY_DIFFER = (
 )
 
 
+# Circumstances of which a change is told when a run is taken up again.
+_TOLD = ("device", "versions")
 CURVE_POINTS = 100  # of a run, about: dispatches between them are averaged
 
 
@@ -55,6 +58,7 @@ class Folder:
   Args:
     path: the folder, made where absent.
     about: what identifies the run, JSON-ready.
+    defaults: of what identifies it, where other versions may lack it.
     resume: go on from the latest checkpoint; False starts over.
     checkpoint_seconds: time between checkpoints within an experience.
 
@@ -68,6 +72,7 @@ class Folder:
     path: Path | None,
     about: Mapping[str, Any],
     *,
+    defaults: Mapping[str, Any] | None = None,
     resume: bool = True,
     checkpoint_seconds: float = 60.0,
   ):
@@ -90,7 +95,7 @@ class Folder:
         if not resume:
           _clear(path)
         mine = {k: v for k, v in self._about.items() if k not in _MAY_DIFFER}
-        claim(path, mine)
+        claim(path, mine, defaults=defaults)
       self._checkpoints = checkpoint.Checkpoints(
         path / "checkpoints", checkpoint_seconds
       )
@@ -112,6 +117,7 @@ class Folder:
     self._setting, self._place = setting, place
     self._begun = place.step  # by this process
     self._noted = self._read_summary()
+    self._say_what_moved()
     self._step_memory = {
       k: self._noted[k] for k in summary.STEP_MEMORY if k in self._noted
     }
@@ -141,6 +147,19 @@ class Folder:
       if setting.tiers is not None:
         # Drawn once, so that the run's own time is free of it.
         self._stack.callback(self._draw, self.path)
+
+  def _say_what_moved(self) -> None:
+    """Tells of another machine or version than the run was begun with."""
+    old = self._noted.get("environment")
+    new = self._about.get("environment")
+    if not self._place.step or not (isinstance(old, dict) and new):
+      return
+    moved = identity.differences(
+      {k: old.get(k) for k in _TOLD if old.get(k)},
+      {k: new.get(k) for k in _TOLD if old.get(k)},
+    )
+    if moved:
+      logging.warning("taken up elsewhere: %s", identity.told(moved))
 
   def read_profile(self) -> times_lib.TensorTimes | None:
     """Returns the profile that the run began with, None before."""
@@ -363,12 +382,24 @@ class Stretch:
     return point
 
 
-def claim(path: Path, config: Mapping[str, Any], resume: bool = True) -> None:
+def claim(
+  path: Path,
+  config: Mapping[str, Any],
+  resume: bool = True,
+  defaults: Mapping[str, Any] | None = None,
+) -> None:
   """Writes down whose folder this is, or checks that it is the same one's.
+
+  Args:
+    path: the folder.
+    config: what identifies its run.
+    resume: whether to check; False writes it anew.
+    defaults: of settings that other versions may lack; see
+      `identity.differences`.
 
   Raises:
     WorkdirError: where the folder was made with another configuration and
-      `resume` is set; it lists what differs.
+      `resume` is set, it lists what differs; or cannot be written.
   """
   file, mine = path / "config.json", summary.encode(config)
   if resume and file.exists():
@@ -379,13 +410,22 @@ def claim(path: Path, config: Mapping[str, Any], resume: bool = True) -> None:
         f"{file} is damaged ({error}): give another --workdir, or --noresume "
         "to start over"
       ) from error
-    if differences := list(_differences(theirs, mine)):
+    if not isinstance(theirs, dict):
       raise WorkdirError(
-        f"{path} was made with other settings: {'; '.join(differences)}. Give "
+        f"{file} is damaged: give another --workdir, or --noresume to start "
+        "over"
+      )
+    found = identity.differences(
+      theirs, mine, summary.encode(defaults) if defaults else None
+    )
+    if found:
+      raise WorkdirError(
+        f"{path} was made with other settings: {identity.told(found)}. Give "
         "those settings again to go on, another --workdir to keep both, or "
         "--noresume to start over"
       )
-  write_atomically(file, json.dumps(mine, indent=2, sort_keys=True))
+  with explained(path):
+    write_atomically(file, json.dumps(mine, indent=2, sort_keys=True))
 
 
 @contextlib.contextmanager
@@ -398,12 +438,14 @@ def locked(path: Path):
   import filelock
 
   lock = filelock.FileLock(path / ".lock")
-  try:
-    lock.acquire(timeout=0)
-  except filelock.Timeout:
-    raise WorkdirError(
-      f"{path} is in use by another run: wait for it, or give another --workdir"
-    ) from None
+  with explained(path):
+    try:
+      lock.acquire(timeout=0)
+    except filelock.Timeout:
+      raise WorkdirError(
+        f"{path} is in use by another run: wait for it, or give another "
+        "--workdir"
+      ) from None
   try:
     yield
   finally:
@@ -453,15 +495,6 @@ def _read_points(path: Path) -> Iterable[dict[str, Any]]:
     # A kill may have cut the last line short.
     with contextlib.suppress(json.JSONDecodeError):
       yield json.loads(line)
-
-
-def _differences(theirs, mine, path="") -> Iterable[str]:
-  if isinstance(theirs, dict) and isinstance(mine, dict):
-    for name in sorted(theirs.keys() | mine.keys()):
-      here = f"{path}.{name}" if path else name
-      yield from _differences(theirs.get(name), mine.get(name), here)
-  elif theirs != mine:
-    yield f"{path} was {theirs!r} and is now {mine!r}"
 
 
 def _clear(path: Path) -> None:

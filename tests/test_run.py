@@ -119,6 +119,40 @@ def test_other_settings_are_refused_with_the_difference(finished):
   assert "--noresume" in done.stderr
 
 
+def test_a_run_goes_on_elsewhere_and_with_more_flags(
+  tmp_path, call_here, monkeypatch
+):
+  random = np.random.default_rng(0)
+  x = random.normal(size=(40, 3)).astype(np.float32)
+  arrays = {"x_train": x, "y_train": np.arange(40) % 4}
+  for folder in ("here", "there"):
+    (tmp_path / folder).mkdir()
+    np.savez(tmp_path / folder / "t.npz", **arrays)
+  command = [
+    "--compare=none",
+    "--epochs=1",
+    "--stream=class_incremental:tasks=2",
+    "--model=mlp:width=4",
+    f"--workdir={tmp_path / 'w'}",
+  ]
+  first = call_here(f"--data=npz:path={tmp_path / 'here' / 't.npz'}", *command)
+  assert first.returncode == 0, first.stderr
+  records = tmp_path / "w" / "er" / "seed_0" / "records.jsonl"
+  before = records.read_text()
+  config = json.loads((tmp_path / "w" / "config.json").read_text())
+  del config["lead"]  # as a version without this flag has written it
+  (tmp_path / "w" / "config.json").write_text(json.dumps(config))
+  monkeypatch.chdir(tmp_path)
+  again = call_here("--data=npz:path=t.npz", "--data_dir=there", *command)
+  assert again.returncode == 0, again.stderr
+  assert records.read_text() == before
+  arrays["y_train"] = arrays["y_train"][::-1]
+  np.savez(tmp_path / "there" / "t.npz", **arrays)
+  other = call_here("--data=npz:path=t.npz", "--data_dir=there", *command)
+  assert other.returncode == 2
+  assert "labels or inputs of the data are others" in other.stderr
+
+
 def test_report_is_rebuilt_from_folders(finished, tmp_path):
   folder, _ = finished
   done = call("report", folder / "er", "--workdir", tmp_path / "again")

@@ -254,6 +254,37 @@ def test_writing_has_an_account_and_classes_have_names(tmp_path):
   assert again.summary["total"] == told.summary["total"]
 
 
+def test_a_run_goes_on_where_data_and_versions_have_moved(tmp_path, caplog):
+  def learn(name, epochs=1, shift=0.0):
+    source = tiny_network.source()
+    train = dataclasses.replace(
+      source.train, name=name, x=source.train.x + shift
+    )
+    stream = scenarios.class_incremental(
+      sources.Source(train, source.test), tasks=2
+    )
+    network = tiny_network.build()
+    folder = tmp_path / ("a" if not (tmp_path / "b").exists() else "b")
+    return session.learn(stream, network, METHOD, workdir=folder, epochs=epochs)
+
+  first = learn("here")
+  (tmp_path / "a").rename(tmp_path / "b")  # the work directory moves as well
+  config = json.loads((tmp_path / "b" / "config.json").read_text())
+  # As a version without these settings, or the digest, has written it.
+  del config["options"]["lead"], config["training"]["clip"]
+  (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+  told = json.loads((tmp_path / "b" / "summary.json").read_text())
+  told["environment"]["device"] = "another device"
+  (tmp_path / "b" / "summary.json").write_text(json.dumps(told))
+  again = learn("there")
+  assert [r.costs for r in again.records] == [r.costs for r in first.records]
+  assert "taken up elsewhere: device was 'another device'" in caplog.text
+  with pytest.raises(workdir.WorkdirError, match="inputs of the data"):
+    learn("there", shift=1.0)
+  with pytest.raises(workdir.WorkdirError, match="epochs was 1 and is now 2"):
+    learn("there", epochs=2)
+
+
 def test_evaluations_on_the_way_count_without_a_folder_too(
   setting, undisturbed
 ):
