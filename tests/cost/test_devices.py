@@ -1,7 +1,9 @@
 """Power models that never pass for measurements."""
 
 import dataclasses
+import io
 import os
+import platform
 
 import jax
 import pytest
@@ -92,6 +94,45 @@ def test_a_named_gpu_has_its_published_power(machine, kind, busy):
   assert device.name == kind
 
 
+@pytest.mark.parametrize(
+  "runs_on, kind, expected",
+  [
+    ("gpu", "NVIDIA H200", (75, 700)),
+    ("gpu", "NVIDIA H100", (70, 700)),
+    ("gpu", "NVIDIA A100", (55, 400)),
+    ("gpu", "Tesla T4", (10, 70)),
+    ("gpu", "Orin", (8, 60)),
+    ("gpu", "Xavier", (4, 20)),
+    ("cpu", "quill TX2", (3, 15)),
+    ("cpu", "Raspberry Pi 4", (2.7, 6.4)),
+    ("tpu", "TPU v4", (90, 192)),
+    ("gpu", "other", (30, 250)),
+    ("tpu", "TPU v5 lite", (60, 200)),
+    ("cpu", "other", (3 * 1, 3 * 6)),
+  ],
+)
+def test_watts_of_the_table(machine, runs_on, kind, expected):
+  machine(runs_on, kind, cores=3)
+  assert watts(devices.detect()) == expected
+
+
+def test_the_processor_is_named_as_the_kernel_does(monkeypatch):
+  files = {"/proc/cpuinfo": "vendor_id : x\nmodel name\t: EPYC: 9 \nflags : y"}
+
+  def opened(path, **_):
+    if path not in files:
+      raise FileNotFoundError(path)
+    return io.StringIO(files[path])
+
+  monkeypatch.setattr("builtins.open", opened)
+  assert devices._cpu_name() == "EPYC: 9"
+  files["/proc/device-tree/model"] = "Board 1\n\0"
+  assert devices._cpu_name() == "Board 1"
+  files.clear()
+  monkeypatch.setattr(platform, "processor", lambda: "")
+  assert devices._cpu_name() == platform.machine()
+
+
 def test_a_name_is_matched_in_whole_words(machine):
   machine("gpu", "NVIDIA T400 4GB")  # no T4
   assert "typical of" in devices.detect().source
@@ -114,9 +155,9 @@ def test_several_cpu_devices_are_one_board(machine):
   assert watts(devices.detect()) == (2.7, 6.4)
 
 
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
-def test_an_unknown_accelerator_is_said_to_be_typical(machine, platform):
-  machine(platform, "Novelty 9000")
+@pytest.mark.parametrize("kind", ["gpu", "tpu"])
+def test_an_unknown_accelerator_is_said_to_be_typical(machine, kind):
+  machine(kind, "Novelty 9000")
   device = devices.detect()
   assert device.source.startswith("modelled: typical of")
   assert 0 < device.idle_watts < device.busy_watts

@@ -148,6 +148,18 @@ def test_groups_are_products_of_their_own():
   assert head[:4] == (4, 6, 2, 1)
 
 
+def test_what_is_made_of_a_parameter_keeps_its_name():
+  class Turned(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      kernel = self.param("kernel", nn.initializers.ones, (4, 2))
+      return x @ (1.0 - kernel)
+
+  network = linen.from_linen(Turned(), (4,), 2)
+  (found,) = gemms.of(network)
+  assert (found.name, found.kind) == ("kernel", "linear")
+
+
 def with_tail(tail):
   """A small network whose logits go through a function of themselves."""
   network = catalogue.build("mlp", (4,), 2, width=3, depth=1)

@@ -2,12 +2,13 @@
 
 import dataclasses
 
+from flax import linen as nn
 import jax
 import pytest
 import tiny_network
 
 from jcl.cost import count, published
-from jcl.networks import resnet
+from jcl.networks import linen, resnet
 
 TRAINED = ("block_6", "block_7", "head")  # the fourth stage and the head
 CIFAR = resnet.resnet18((32, 32, 3), 10)
@@ -137,3 +138,19 @@ def test_a_network_whose_kernels_are_used_out_of_turn_is_refused():
 
   with pytest.raises(ValueError, match="uses each of its kernels once"):
     published.layers(dataclasses.replace(twice, apply=repeated))
+
+
+def test_windows_of_two_pixels_count():
+  """Convolutions wider than one, of any size; none of one."""
+
+  class Narrow(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      x = nn.Conv(3, (1, 1))(nn.Conv(2, (1, 2))(x))
+      return nn.Dense(2)(x.mean(axis=(1, 2)))
+
+  network = linen.from_linen(Narrow(), (4, 4, 1), 2)
+  windows = [layer.window for layer in published.layers(network)]
+  assert windows == [2, 1, 1]
+  assert published.activations(network) == 4 * 4 * 2
+  assert published.macs(network) == 32 * 2 + 48 * 2 + 6
