@@ -7,6 +7,7 @@ from pathlib import Path
 import subprocess
 import sys
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -330,3 +331,29 @@ def test_each_side_has_its_own_devices():
   found = json.loads(done.stdout.splitlines()[-1])
   assert found["serve"] == [[0]] and found["train"] == [[1, 2]]
   assert found["versions"] > 1 and found["frames"] == 150
+
+
+def test_how_long_is_waited_for_frames_to_settle():
+  now, slept = [0.05], []
+  server = object.__new__(live._Server)
+  server.fps, server._error, server.num = 10, None, 9
+  server.record = types.SimpleNamespace(settled=0)
+  server.clock = lambda: now[0]
+
+  def sleep(seconds):
+    slept.append(seconds)
+    now[0] += seconds
+    if len(slept) == 6:
+      server.record.settled = 5
+
+  server.sleep = sleep
+  server.settle(5)  # the last of them arrives at 0.4
+  # A tenth of a second at most, a fiftieth of a frame at least.
+  expected = [0.1, 0.1, 0.1, 0.05, 0.002, 0.002]
+  assert slept == pytest.approx(expected)
+  for second, arrived in ((0.0, 1), (0.099, 1), (0.1, 2), (5.0, 9)):
+    now[0] = second
+    assert server.arrived == arrived
+  server.record.settled, server._error = 0, KeyError("predict")
+  with pytest.raises(KeyError):
+    server.settle(1)

@@ -1,10 +1,12 @@
 """Student and teacher on the device."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 
-from jcl import recipes
+from jcl import base, recipes
 from jcl.drift import rendering, scenarios
 from jcl.networks import catalogue
 from jcl.serving import (
@@ -297,3 +299,46 @@ def test_one_run_is_the_other_to_the_bit():
   first, second = run(student_of()), run(student_of())
   np.testing.assert_array_equal(first.predictions, second.predictions)
   assert first.phases == second.phases and len(first.retrainings) > 5
+
+
+def test_retraining_is_as_published():
+  assert models.TRAINING == base.Training(
+    learning_rate=1e-3,
+    batch_size=16,
+    optimizer="sgd",
+    momentum=0.9,
+    weight_decay=1e-4,
+    head="all",
+  )
+  assert models.PRETRAINING == base.Training(
+    learning_rate=2e-3, batch_size=64, optimizer="adam", head="all"
+  )
+  assert models._PROBING == 3  # what runs so far have drawn by
+
+
+@pytest.mark.parametrize(
+  ("epochs", "parts"), [(8, [6, 2]), (3, [3, 0]), (9, [7, 2])]
+)
+def test_the_last_quarter_learns_at_a_tenth(epochs, parts, monkeypatch):
+  rates, passed = [], []
+
+  class Learning:
+    def __init__(self, network, *, mean, std, training):
+      rates.append(training.learning_rate)
+
+    def begin(self, params, stats):
+      train = types.SimpleNamespace(params=params, stats=stats)
+      return types.SimpleNamespace(train=train)
+
+    def retrain(self, weights, images, labels, epochs, seed):
+      passed.append((epochs, seed))
+      return weights
+
+  monkeypatch.setattr(models, "Student", Learning)
+  network = types.SimpleNamespace(init=lambda key: ({"w": 1.0}, {}))
+  found = models.pretrain(
+    network, None, None, mean=0, std=1, epochs=epochs, seed=5
+  )
+  assert rates == pytest.approx([2e-3, 2e-4])
+  assert passed == [(part, 5) for part in parts]
+  assert found == ({"w": 1.0}, {})
