@@ -15,6 +15,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jcl import wording
+
 
 def macro_average(values: ArrayLike) -> float:
   """Mean over test sets or classes [N], each counted once; NaN left out."""
@@ -36,7 +38,10 @@ def micro_average(values: ArrayLike, sizes: ArrayLike) -> float:
       "give one size per test set"
     )
   if not np.all(weights >= 0):
-    raise ValueError(f"sizes count examples, so none is negative: {weights}")
+    raise ValueError(
+      f"sizes count examples, so none is negative: "
+      f"{wording.some(weights[~(weights >= 0)])}"
+    )
   present = ~np.isnan(array)
   total = weights[present].sum()
   return float(array[present] @ weights[present] / total) if total else math.nan
@@ -163,11 +168,14 @@ def worst_case_accuracy(evaluations: ArrayLike, experience: ArrayLike) -> float:
       "indices: give one per evaluation"
     )
   if np.any(np.diff(course) < 0):
-    raise ValueError(f"experience must not fall over time: {course}")
+    raise ValueError(
+      f"experience must not fall over time: {wording.some(course)}"
+    )
   last = int(course[-1])
   if course[0] < 0 or last >= rows.shape[1]:
     raise ValueError(
-      f"experience must lie in [0, {rows.shape[1]}), the test sets: {course}"
+      f"experience must lie in [0, {rows.shape[1]}), the test sets: "
+      f"{wording.some(course)}"
     )
   if last == 0:
     return float(rows[-1, 0])
@@ -196,7 +204,8 @@ def anytime_average(steps: ArrayLike, accuracies: ArrayLike) -> float:
     )
   if np.any(np.diff(x) <= 0):
     raise ValueError(
-      f"steps must rise strictly: {x}; sort the points and keep one each"
+      f"steps must rise strictly: {wording.some(x)}; sort the points and "
+      "keep one each"
     )
   present = ~np.isnan(y)
   x, y = x[present], y[present]

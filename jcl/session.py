@@ -218,6 +218,12 @@ def assemble(
     executor=options.executor,
     sparsity=_sparsity(stream, network, method, training, seed),
   )
+  held, classes = learner.memory_slots, int(stream.classes_trained.sum())
+  if method.replay.rebuild is not None and held < classes:
+    raise ValueError(
+      f"a memory of {held} examples cannot hold one of each of {classes} "
+      f"classes: give the recipe buffer={classes} or more"
+    )
   assert training.epochs is not None
   controller = (
     method.controller or controller or fixed_control.fixed(training.epochs)

@@ -1,7 +1,6 @@
 """Values in messages that stay short whatever they are."""
 
 from collections.abc import Iterable
-import itertools
 from typing import Any
 
 _WIDTH = 40  # characters of one value
@@ -20,7 +19,10 @@ def short(value: Any, width: int = _WIDTH) -> str:
     value = value[:width] + value[-width:]
   elif hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
     value = value.item()
-  text = " ".join(repr(value).split())
+  try:
+    text = " ".join(repr(value).split())
+  except ValueError:  # an integer of thousands of digits
+    text = "a very large number"
   if len(text) <= width:
     return text
   kept = width - 3
@@ -36,10 +38,31 @@ def some(values: Iterable[Any], most: int = _MOST, width: int = _WIDTH) -> str:
     width: characters of each at most.
   """
   listed = list(values)
+  return _few([short(value, width) for value in _shown(listed, most)], listed)
+
+
+def names(values: Iterable[str], most: int = 2 * _MOST) -> str:
+  """Returns names as they are, with commas between, the ends of many."""
+  listed = list(values)
+  shown = [
+    " ".join(f"{name[:_WIDTH]}...".split()) if len(name) > _WIDTH + 3 else name
+    for name in map(str, _shown(listed, most))
+  ]
+  return _few(shown, listed)
+
+
+def _shown(listed: list[Any], most: int) -> list[Any]:
+  """Those that are written out: all, or the first ones and the last."""
   if len(listed) <= most:
-    return ", ".join(short(value, width) for value in listed) or "none"
-  first = ", ".join(short(v, width) for v in itertools.islice(listed, most - 1))
-  return f"{first}, ..., {short(listed[-1], width)} ({len(listed)} in all)"
+    return listed
+  return [*listed[: most - 1], listed[-1]]
+
+
+def _few(written: list[str], listed: list[Any]) -> str:
+  if len(written) == len(listed):
+    return ", ".join(written) or "none"
+  *first, last = written
+  return f"{', '.join(first)}, ..., {last} ({len(listed)} in all)"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

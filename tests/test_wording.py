@@ -34,6 +34,17 @@ def test_the_first_and_the_last_of_many():
   assert wording.some(range(100), 3) == "0, 1, ..., 99 (100 in all)"
 
 
+def test_names_are_written_as_they_are():
+  assert wording.names([]) == "none"
+  assert wording.names(["a b", "c"]) == "a b, c"
+  assert wording.names("abcd", 3) == "a, b, ..., d (4 in all)"
+  assert wording.names(["x" * 99]) == "x" * 40 + "..."
+
+
+def test_numbers_too_long_for_python_are_named():
+  assert wording.short(10**5000) == "a very large number"
+
+
 def test_numbers_with_nouns():
   assert wording.count(1, "class", "classes") == "1 class"
   assert wording.count(2, "class", "classes") == "2 classes"

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from jcl import wording
 from jcl.streams import files, folders
 
 _FRAME = "frame"
@@ -74,7 +75,7 @@ def read(
     if missing:
       raise _wrong(path, i, entry, f"has no {missing[0]}")
     if set(entry) != names:
-      odd = ", ".join(sorted(names ^ set(entry)))
+      odd = wording.names(sorted(names ^ set(entry)))
       raise _wrong(path, i, entry, f"differs from entry 0 in having {odd}")
   _check_order(path, entries)
   found = tuple(categories or sorted({entry["category"] for entry in entries}))
@@ -82,7 +83,7 @@ def read(
   labels, paths = [], []
   for i, entry in enumerate(entries):
     if entry["category"] not in index:
-      known = ", ".join(found)
+      known = wording.names(found)
       raise _wrong(path, i, entry, f"is of no known category; known: {known}")
     file = image_dir / entry["file"]
     if not _is_file(file):

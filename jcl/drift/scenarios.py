@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jcl import wording
 from jcl.drift import manifest
 
 NAMES = ("none", "S1", "S2", "S3", "S4", "S5", "S6", "ES1", "ES2")
@@ -225,7 +226,8 @@ def build(
   empty = [label for label, found in enumerate(held) if not len(found)]
   if empty:
     raise ValueError(
-      f"classes={classes}, but no image among the rows is of {empty}: write "
+      f"classes={classes}, but no image among the rows is of "
+      f"{wording.some(empty)}: write "
       "classes= and how many labels the set has"
     )
   drawn_seed, order_seed = (

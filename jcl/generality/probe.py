@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jcl import base
+from jcl import base, wording
 from jcl.generality import features
 from jcl.streams import splits
 from jcl.train import learner as learner_lib
@@ -97,7 +97,7 @@ def gate(
   if unit not in trunk:
     raise ValueError(
       f"unit={unit!r} is not in the trunk of network "
-      f"{learner.network.name!r}: choose from {', '.join(trunk)}"
+      f"{learner.network.name!r}: choose from {wording.names(trunk)}"
     )
   rows = np.random.default_rng(seed).permutation(len(data))[:most]
   y = data.y[rows]

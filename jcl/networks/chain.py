@@ -6,7 +6,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jcl import base
+from jcl import base, wording
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import check, order
 
@@ -45,7 +45,9 @@ def chain(
   check.sizes(name, input_shape, num_classes)
   names = tuple(unit for unit, _ in units)
   if not names or len(set(names)) < len(names):
-    raise ValueError(f"{name}: unit names must differ, got {list(names)}")
+    raise ValueError(
+      f"{name}: unit names must differ, got {wording.names(names)}"
+    )
   inputs, sown = _traced(name, units, tuple(input_shape), num_classes)
   blocks = tuple(
     _block(unit, module, places)

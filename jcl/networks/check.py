@@ -4,6 +4,8 @@ from collections.abc import Collection
 from numbers import Integral
 from typing import Any
 
+from jcl import wording
+
 
 def sizes(name: str, input_shape: tuple[int, ...], num_classes: int) -> None:
   """Raises ValueError unless all sizes are positive whole numbers."""
@@ -69,8 +71,8 @@ def known(name: str, what: str, names: Collection[str], choices) -> None:
   unknown = [item for item in names if item not in choices]
   if unknown:
     raise ValueError(
-      f"{name} has no {what} {', '.join(map(repr, unknown))}; choose among "
-      f"{', '.join(choices) or 'none'}"
+      f"{name} has no {what} {wording.some(unknown)}; choose among "
+      f"{wording.names(choices)}"
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jcl import base
+from jcl import base, wording
 from jcl.objectives import supervised, teacher
 
 # Count of anchors and size of a map at which `beta` means what it says: those
@@ -220,7 +220,7 @@ def _layout(network: base.Network, settings: _Settings) -> _Layout:
     if tap not in known:
       raise ValueError(
         f"network {network.name!r} has no place {tap!r} to hold: choose among "
-        f"{', '.join(known)}"
+        f"{wording.names(known)}"
       )
     if network.units.index(tap.split("/")[0]) < first:
       raise ValueError(

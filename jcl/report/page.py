@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jcl import base
+from jcl import base, wording
 from jcl.report import hierarchy, pictures, summary, table
 
 # Pictures that lie in a run's own folder.
@@ -316,7 +316,7 @@ def _span(classes: Sequence[int]) -> str:
     return "–"
   if len(classes) > 2 and classes[-1] - classes[0] == len(classes) - 1:
     return f"{classes[0]}–{classes[-1]}"
-  return ", ".join(map(str, classes))
+  return wording.names(map(str, classes))
 
 
 def _limit(cost: base.Cost) -> str:

@@ -26,7 +26,7 @@ import warnings
 
 import numpy as np
 
-from jcl import base, metrics
+from jcl import base, metrics, wording
 
 SCENARIOS = {
   "class_incremental": "accuracy",
@@ -136,12 +136,14 @@ def summarise(
   context = {k: v() if callable(v) else v for k, v in context.items()}
   clash = sorted(set(context) & set(COMPUTED))
   if clash:
-    raise ValueError(f"context names what is computed: {clash}; rename them")
+    raise ValueError(
+      f"context names what is computed: {wording.some(clash)}; rename them"
+    )
   indices = [record.experience for record in records]
   if indices != list(range(len(records))):
     raise ValueError(
-      f"records are of experiences {indices}: give those of the whole run, "
-      "from 0 on and in order"
+      f"records are of experiences {wording.some(indices)}: give those of the "
+      "whole run, from 0 on and in order"
     )
   total = sum((_spent(record) for record in records), base.Cost())
   last = records[-1] if records else None

@@ -13,7 +13,7 @@ import itertools
 
 import numpy as np
 
-from jcl import base
+from jcl import base, wording
 from jcl.networks import channels
 from jcl.sparsity import ranking
 
@@ -81,7 +81,7 @@ def sparsity_of(sparsity: Sparsity, unit: str) -> float:
   if unit not in sparsity:
     raise ValueError(
       f"no sparsity is given for unit {unit!r}: add one, 0 to keep all its "
-      f"filters, to those of {', '.join(sparsity) or 'no unit'}"
+      f"filters, to those of {wording.names(sparsity)}"
     )
   return sparsity[unit]
 

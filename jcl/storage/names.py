@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jcl import wording
 from jcl.storage import records
 
 # Table, and the field of a record that holds a number of it.
@@ -59,8 +60,9 @@ class Names:
       return self._numbers[table][name]
     except KeyError:
       known = self._names[table]
-      shown = ", ".join(map(repr, known[:8])) + ", ..." * (len(known) > 8)
-      raise ValueError(f"{name!r} is none of the {table} {shown}") from None
+      raise ValueError(
+        f"{wording.short(name)} is none of the {table} {wording.some(known)}"
+      ) from None
 
   def layout(self, number: int) -> records.Layout:
     """Returns a layout by number.

@@ -26,6 +26,7 @@ import zlib
 import filelock
 import numpy as np
 
+from jcl import wording
 from jcl.storage import contents as contents_lib
 from jcl.storage import records, segments, writer
 
@@ -370,6 +371,7 @@ def _class_names(labels: Any) -> list[str]:
     for label in given
   ):
     raise ValueError(
-      f"labels {labels!r}: give a list of class names, or of integers"
+      f"labels {wording.short(labels)}: give a list of class names, or of "
+      "integers"
     )
   return [str(label) for label in given]

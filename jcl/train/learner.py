@@ -107,12 +107,6 @@ class Learner:
       )
     self._executor = executor
     method.objective.sizes(network)  # tells of places that do not exist
-    held, classes = self.memory_slots, network.num_classes
-    if method.replay.rebuild is not None and held < classes:
-      raise ValueError(
-        f"a memory of {held} examples cannot hold one of each of {classes} "
-        f"classes: give the recipe buffer={classes} or more"
-      )
     if method.replay.rebuild is not None and network.features is None:
       raise ValueError(
         f"the recipe needs features, but network {network.name!r} names "
