@@ -6,7 +6,7 @@ import pytest
 
 from jcl import base, pretraining, recipes, session
 from jcl.networks import catalogue
-from jcl.streams import scenarios
+from jcl.streams import scenarios, sources
 
 
 def build(classes):
@@ -51,6 +51,45 @@ def test_classes_are_numbered_anew(digits, parts):
 def test_splits_that_leave_nothing(digits, options, message):
   with pytest.raises(ValueError, match=message):
     pretraining.split(digits, **options)
+
+
+def test_a_missing_test_set_is_held_out():
+  y = np.repeat(list("abcdef"), 10)
+  x = np.arange(60, dtype=np.float32)[:, None]
+  group = np.tile(["left", "right"], 30)
+  first, rest = pretraining.split(sources.arrays(x, y, group=group), 4)
+  assert first.train.class_names == tuple("abcd")
+  assert rest.train.class_names == tuple("ef")
+  for part, classes in ((first, 4), (rest, 2)):
+    assert np.bincount(part.train.y).tolist() == [8] * classes
+    assert np.bincount(part.test.y).tolist() == [2] * classes
+    assert np.bincount(part.test.group).tolist() == [classes] * 2
+  rows = [
+    np.asarray(data.x)
+    for part in (first, rest)
+    for data in (part.train, part.test)
+  ]
+  assert np.sort(np.concatenate(rows)[:, 0]).tolist() == list(range(60))
+  assert scenarios.class_incremental(rest, tasks=2).task_classes == ((0,), (1,))
+
+
+def test_classes_without_training_examples_are_passed_over():
+  y, test = np.array([0, 1, 3, 5, 6] * 4), np.array([0, 1, 2, 3, 5, 6])
+  x, x_test = np.zeros((20, 1)), np.zeros((6, 1))
+  source = sources.arrays(x, y, x_test, test, class_names=tuple("abcdefg"))
+  first, rest = pretraining.split(source, 3)
+  assert first.train.class_names == ("a", "b", "d")
+  assert rest.train.class_names == ("f", "g")
+  assert rest.test.y.tolist() == [0, 1]
+  note = (
+    "2 classes without training examples in the stream take no part: 'c', 'e'; "
+    "1 test example left out"
+  )
+  assert scenarios.class_incremental(rest, tasks=2).notes == (note,)
+  with pytest.raises(
+    ValueError, match="of 5 with training examples: give 2 to"
+  ):
+    pretraining.split(source, 4)
 
 
 def test_weights_are_kept_and_checked(parts, weights, network):

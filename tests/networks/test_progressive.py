@@ -120,6 +120,14 @@ def test_normalisers_follow_their_column():
   assert passed == [True] * count + [False] * count
 
 
+def test_a_class_that_no_column_owns_has_logit_0():
+  network = progressive.progressive(COLUMN, (4,), [[3], [0, 1]], 5)
+  params, stats = network.init(jax.random.key(0))
+  logits = network.apply(params, stats, np.ones((2, 4), np.float32)).logits
+  assert network.num_classes == 5 and logits.shape == (2, 5)
+  assert (np.asarray(logits != 0) == [True, True, False, True, False]).all()
+
+
 @pytest.mark.parametrize("classes", [((0, 1), (1,)), ((0,), ()), ((1, 2),), ()])
 def test_classes_are_dealt_out_once(classes):
   with pytest.raises(ValueError, match="each class from 0 on to one column"):
