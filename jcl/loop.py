@@ -434,17 +434,17 @@ def expected_steps(setting: Setting, place: Place) -> int:
   """Updates of the whole run, if later experiences get as many epochs."""
   learner = setting.learner
   gathered = learner.method.gather
-  sizes = [len(experience.data) for experience in setting.stream.experiences]
+  starts = setting.stream.starts.tolist()
   decided = place.decision or learner.training
   epochs = decided.epochs or 1
   total = place.step - (place.tally.steps if place.begun else 0)
-  for index in range(place.experience, len(sizes)):
-    examples = sizes[index]
-    if gathered != "current":
-      examples = sum(sizes[: index + 1])
+  for earlier, end in zip(
+    starts[place.experience : -1], starts[place.experience + 1 :], strict=True
+  ):
+    examples = end - earlier if gathered == "current" else end
     if gathered == "memory":
       examples = min(examples, learner.memory_slots)
     if setting.tiers is not None:
-      examples = setting.tiers.expected_rows(sum(sizes[:index]), sizes[index])
+      examples = setting.tiers.expected_rows(earlier, end - earlier)
     total += epochs * batching.num_batches(examples, learner.stream_rows)
   return total

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from jcl import base
+from jcl.streams import views
 
 Normalization = Literal["unit", "standard", "none"]
 
@@ -87,10 +88,7 @@ class Stream:
 
   def classes_seen(self, experience: int) -> np.ndarray:
     """Classes of this and all earlier experiences, as [C] bool."""
-    seen = np.zeros(self.num_classes, bool)
-    for past in self.experiences[: experience + 1]:
-      seen[list(past.classes)] = True
-    return seen
+    return self._arrivals <= experience
 
   @functools.cached_property
   def classes_trained(self) -> np.ndarray:
@@ -99,7 +97,29 @@ class Stream:
 
   def first_id(self, experience: int) -> int:
     """Position of the experience's first example in the whole stream."""
-    return sum(len(past.data) for past in self.experiences[:experience])
+    return int(self.starts[experience])
+
+  @functools.cached_property
+  def starts(self) -> np.ndarray:
+    """Positions in the stream at which experiences begin, [T + 1] int64.
+
+    The last one is the number of all examples.
+    """
+    sizes = [len(experience.data) for experience in self.experiences]
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+  @functools.cached_property
+  def examples(self) -> base.Dataset:
+    """The examples of all experiences, one behind the other, as one set."""
+    return views.join([experience.data for experience in self.experiences])
+
+  @functools.cached_property
+  def _arrivals(self) -> np.ndarray:
+    """The experience in which each class comes first, [C]; T for none."""
+    found = np.full(self.num_classes, len(self.experiences))
+    for index in reversed(range(len(self.experiences))):
+      found[list(self.experiences[index].classes)] = index
+    return found
 
 
 def statistics(

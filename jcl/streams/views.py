@@ -81,6 +81,55 @@ def take(
   )
 
 
+class Joined:
+  """Indexables one behind the other, read as if they were one.
+
+  Rows of views of one array are read together, so that many small parts cost no
+  more than a large one. Indexing takes integer arrays [B].
+  """
+
+  def __init__(self, parts: Sequence[Any]):
+    opened = [
+      (part._x, part._rows, part._transform)
+      if isinstance(part, View)
+      else (part, np.arange(len(part)), None)
+      for part in parts
+    ]
+    # By identity: (number, array, transform) of each pair that occurs.
+    found: dict[tuple[int, int], tuple[int, Any, Transform | None]] = {}
+    for x, _, transform in opened:
+      found.setdefault((id(x), id(transform)), (len(found), x, transform))
+    self._sources = [(x, transform) for _, x, transform in found.values()]
+    numbers = [found[id(x), id(transform)][0] for x, _, transform in opened]
+    self._rows = np.concatenate([rows for _, rows, _ in opened])
+    self._source_of = np.repeat(numbers, [len(rows) for _, rows, _ in opened])
+    self.shape = (len(self._rows), *parts[0].shape[1:])
+    self.dtype = np.dtype(parts[0].dtype)
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def __getitem__(self, index: np.ndarray) -> np.ndarray:
+    values = np.empty((len(index), *self.shape[1:]), self.dtype)
+    rows, source_of = self._rows[index], self._source_of[index]
+    for number in np.unique(source_of):
+      x, transform = self._sources[number]
+      here = source_of == number
+      found = x[rows[here]]
+      values[here] = found if transform is None else transform(found)
+    return values
+
+
+def join(datasets: Sequence[base.Dataset]) -> base.Dataset:
+  """Data sets of one kind as one, their inputs read on demand."""
+  return dataclasses.replace(
+    datasets[0],
+    x=Joined([data.x for data in datasets]),
+    y=np.concatenate([data.y for data in datasets]),
+    group=None,
+  )
+
+
 def permute(order: np.ndarray) -> Transform:
   """Reorders pixels: position i shows what was at `order[i]`.
 

@@ -8,7 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.streams import views
 from jcl.train import step as step_lib
+
+# Test sets share batches where that makes fewer of them by this factor, and by
+# this number: rounding may differ with the rows beside an example.
+_FEWER, _SAVED = 4, 16
 
 
 class Scores(NamedTuple):
@@ -27,7 +32,7 @@ def build_evaluate(
   """Returns `evaluate(params, stats, fitted, x, y, head, task_mask)`.
 
   It gives two [B] bool arrays: right among the outputs in `head` [C], and
-  right among those in `task_mask` [C].
+  right among those in `task_mask`, [C] or [B, C].
   """
   apply = apply_fn(network, preprocess)
 
@@ -92,39 +97,100 @@ def in_batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
     yield np.resize(rows, size), len(rows)
 
 
+class TestSets:
+  """Test sets laid out in batches of one shape, for one program.
+
+  Sets are read one by one, unless that takes many batches more than reading
+  them as one: where there are many small ones, they share batches.
+
+  Args:
+    datasets: to be scored, T of them.
+    task_classes: [T] what task-incremental answers choose among.
+    num_classes: C.
+    most: rows of a batch at most.
+  """
+
+  def __init__(
+    self,
+    datasets: Sequence[base.Dataset],
+    task_classes: Sequence[tuple[int, ...]],
+    num_classes: int,
+    most: int,
+  ):
+    self.datasets, self._task_classes = datasets, task_classes
+    sizes = [len(data) for data in datasets]
+    self._set_of = np.repeat(np.arange(len(sizes)), sizes)
+    self._y = np.concatenate([data.y for data in datasets]).astype(np.int32)
+    self._allowed = np.zeros((len(sizes), num_classes), bool)
+    for row, classes in zip(self._allowed, task_classes, strict=True):
+      row[list(classes)] = True
+    self._size = max(1, min(most, max(sizes)))
+    apart = sum(-(-size // self._size) for size in sizes)
+    together = max(1, min(most, len(self._y)))
+    count = -(-len(self._y) // together)
+    self._joined = None
+    if apart > _FEWER * count and apart > count + _SAVED:
+      self._size, self._joined = together, views.join(datasets)
+
+  def are(
+    self,
+    datasets: Sequence[base.Dataset],
+    task_classes: Sequence[tuple[int, ...]],
+  ) -> bool:
+    """Tells whether these are the very objects that are laid out here."""
+    return self.datasets is datasets and self._task_classes is task_classes
+
+  @property
+  def num_examples(self) -> int:
+    """Examples of all sets."""
+    return len(self._y)
+
+  def batches(self) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields (x [B, ...], y [B], what is allowed, positions [n]), n <= B.
+
+    What is allowed is [C], or [B, C] where a batch holds several sets; the
+    positions are those of the first n rows among all examples.
+    """
+    if self._joined is not None:
+      for rows, used in in_batches(len(self._y), self._size):
+        allowed = self._allowed[self._set_of[rows]]
+        yield self._joined.x[rows], self._y[rows], allowed, rows[:used]
+      return
+    first = 0
+    for data, allowed in zip(self.datasets, self._allowed, strict=True):
+      for rows, used in in_batches(len(data), self._size):
+        x = np.asarray(data.x[rows])
+        yield x, self._y[first + rows], allowed, first + rows[:used]
+      first += len(data)
+
+  def scores(self, right: np.ndarray, right_task: np.ndarray) -> Scores:
+    """Returns what answers [N] that were right or not come to."""
+    count, num_classes = self._allowed.shape
+    with np.errstate(invalid="ignore"):
+      sizes = np.bincount(self._set_of, minlength=count)
+      by_set, by_set_task = (
+        np.bincount(self._set_of, found, count) / sizes
+        for found in (right, right_task)
+      )
+      hits = np.bincount(self._y, right, num_classes)
+      by_class = hits / np.bincount(self._y, minlength=num_classes)
+    return Scores(
+      tuple(by_set.tolist()),
+      tuple(by_set_task.tolist()),
+      tuple(by_class.tolist()),
+    )
+
+
 def over_test_sets(
   evaluate_fn: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple],
-  test_sets: Sequence[base.Dataset],
-  task_classes: Sequence[tuple[int, ...]],
-  num_classes: int,
-  batch_size: int,
+  test_sets: TestSets,
 ) -> Scores:
   """Runs `evaluate_fn(x, y, task_mask)` over all test sets in fixed batches.
 
-  Batches have `batch_size` rows throughout, the last one padded, so that one
-  compiled program serves every set.
+  The masks are [C], or [B, C] where a batch holds several sets.
   """
-  by_set, by_set_task = [], []
-  hits, counts = np.zeros(num_classes), np.zeros(num_classes)
-  for data, classes in zip(test_sets, task_classes, strict=True):
-    allowed = np.zeros(num_classes, bool)
-    allowed[list(classes)] = True
-    results = []
-    for rows, used in in_batches(len(data), batch_size):
-      right = evaluate_fn(
-        np.asarray(data.x[rows]), data.y[rows].astype(np.int32), allowed
-      )
-      results.append([np.asarray(r)[:used] for r in right])
-    if not results:
-      by_set.append(float("nan"))
-      by_set_task.append(float("nan"))
-      continue
-    right_class = np.concatenate([r[0] for r in results])
-    right_task = np.concatenate([r[1] for r in results])
-    by_set.append(float(right_class.mean()))
-    by_set_task.append(float(right_task.mean()))
-    hits += np.bincount(data.y, right_class, num_classes)
-    counts += np.bincount(data.y, minlength=num_classes)
-  with np.errstate(invalid="ignore"):
-    by_class = tuple((hits / counts).tolist())
-  return Scores(tuple(by_set), tuple(by_set_task), by_class)
+  right = np.zeros((2, test_sets.num_examples), bool)
+  for x, y, allowed, places in test_sets.batches():
+    for found, part in zip(right, evaluate_fn(x, y, allowed), strict=True):
+      found[places] = np.asarray(part)[: len(places)]
+  return test_sets.scores(*right)

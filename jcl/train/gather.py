@@ -30,35 +30,27 @@ class Experiences:
     own: bool = True,
   ):
     self.own = own
-    self._stream, self._indices = stream, tuple(indices)
-    sizes = [len(stream.experiences[i].data) for i in self._indices]
-    self._starts = np.concatenate([[0], np.cumsum(sizes)])
+    self._stream = stream
+    self._first, self._last = indices[0], indices[-1]
 
   def __len__(self) -> int:
-    return int(self._starts[-1])
+    starts = self._stream.starts
+    return int(starts[self._last + 1] - starts[self._first])
 
   def batch(self, rows: np.ndarray) -> base.Batch:
-    whole = self._part(rows, 0)
-    for part in range(1, len(self._indices)):
-      here = (rows >= self._starts[part]) & (rows < self._starts[part + 1])
-      if here.any():
-        found = self._part(rows, part)
-        for leaf, piece in zip(
-          jax.tree.leaves(whole), jax.tree.leaves(found), strict=True
-        ):
-          leaf[here] = piece[here]
-    return whole
-
-  def _part(self, rows: np.ndarray, part: int) -> base.Batch:
-    start, end = self._starts[part : part + 2]
-    local = np.where((rows >= start) & (rows < end), rows - start, -1)
-    index = self._indices[part]
-    return batching.gather(
-      self._stream.experiences[index].data,
-      index,
-      local,
-      first_id=self._stream.first_id(index),
-    )
+    stream, first = self._stream, self._first
+    start = stream.first_id(first)
+    if first == self._last:
+      data = stream.experiences[first].data
+      return batching.gather(data, first, rows, first_id=start)
+    rows = np.where(rows >= 0, rows + start, -1)
+    found = batching.gather(stream.examples, first, rows)
+    real = rows >= 0
+    # Pads repeat an example of the first experience, or are zero.
+    strange = ~real & (rows[:, :1] >= stream.starts[first + 1])
+    found.x[strange], found.y[strange] = 0, 0
+    task = np.searchsorted(stream.starts, rows, side="right") - 1
+    return found._replace(task=np.where(real, task, first).astype(np.int32))
 
 
 class Memory:

@@ -100,6 +100,7 @@ class Learner:
     self.batch_size = -(-self.stream_rows // unit) * unit
     self.example = self._one_example(example)
     self.compiler = background.Compiler(ledger)
+    self._tested: evaluation.TestSets | None = None  # those scored last
     self._steps_per_dispatch = steps_per_dispatch
     if executor not in EXECUTORS:
       raise ValueError(
@@ -489,10 +490,12 @@ class Learner:
         *self.put((x, y, head, allowed)),
       )
 
-    size = min(EVALUATION_BATCH, max(map(len, test_sets)))
-    return evaluation.over_test_sets(
-      evaluate_fn, test_sets, task_classes, self.network.num_classes, size
-    )
+    laid_out = self._tested
+    if laid_out is None or not laid_out.are(test_sets, task_classes):
+      laid_out = self._tested = evaluation.TestSets(
+        test_sets, task_classes, self.network.num_classes, EVALUATION_BATCH
+      )
+    return evaluation.over_test_sets(evaluate_fn, laid_out)
 
   def fitted(self, state, memory=None):
     """Returns what the predictor makes of weights, memory and objective.
@@ -523,13 +526,9 @@ class Learner:
       return jax.block_until_ready(program.call(*args))
 
   def _compiled(self, name, fn, args, donate=()) -> Program:
-    shapes = jax.tree.map(
-      lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), args
-    )
-    leaves, structure = jax.tree.flatten(
-      shapes, is_leaf=lambda leaf: isinstance(leaf, tuple) and len(leaf) == 2
-    )
-    cache_key = (name, structure, tuple(map(str, leaves)))
+    leaves, structure = jax.tree.flatten(args)
+    shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+    cache_key = (name, structure, tuple(shapes))
     build = functools.partial(
       background.compile_program,
       fn,

@@ -81,3 +81,19 @@ def test_rotation_is_that_of_scipy_inside_the_image(shape, degrees):
   np.testing.assert_allclose(
     views.rotate(degrees, *shape)(x), expected, atol=1e-5
   )
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_joined_parts_are_read_as_one(same):
+  arrays = [np.arange(20.0).reshape(10, 2) + 100 * i for i in range(3)]
+  parts = [
+    views.View(arrays[0 if same else i], np.arange(i, 10, i + 1), transform)
+    for i, transform in enumerate([None, np.negative, None])
+  ]
+  whole = np.concatenate([np.asarray(part) for part in parts])
+  joined = views.Joined([*parts, arrays[2]])
+  whole = np.concatenate([whole, arrays[2]])
+  assert len(joined) == len(whole) and joined.shape == whole.shape
+  rows = np.random.default_rng(0).permutation(len(whole))[:17]
+  np.testing.assert_array_equal(joined[rows], whole[rows])
+  assert joined[rows[:0]].shape == (0, 2)

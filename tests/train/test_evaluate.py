@@ -25,8 +25,9 @@ def test_accuracies_by_set_by_task_and_by_class():
     assert (x[:, 0] == y).all()
     return y != 1, allowed[y]  # errs on class 1 only; the task saves it
 
+  sets = [dataset([0, 1, 1]), dataset([2] * 5)]
   scores = evaluate.over_test_sets(
-    evaluate_fn, [dataset([0, 1, 1]), dataset([2] * 5)], [(0, 1), (3,)], 4, 2
+    evaluate_fn, evaluate.TestSets(sets, [(0, 1), (3,)], 4, 2)
   )
   assert scores.accuracy == (pytest.approx(1 / 3), 1.0)
   assert scores.accuracy_task == (1.0, 0.0)
@@ -38,12 +39,46 @@ def test_accuracies_by_set_by_task_and_by_class():
 def test_an_empty_test_set_is_nan():
   scores = evaluate.over_test_sets(
     lambda x, y, allowed: (y == y, y == y),
-    [dataset([]), dataset([1])],
-    [(0,), (1,)],
-    4,
-    3,
+    evaluate.TestSets([dataset([]), dataset([1])], [(0,), (1,)], 4, 3),
   )
   assert math.isnan(scores.accuracy[0]) and scores.accuracy[1] == 1.0
+
+
+def test_many_small_test_sets_share_batches():
+  generator = np.random.default_rng(0)
+  labels = [generator.integers(0, 4, i % 4) for i in range(60)]
+  tasks = [(i % 4, 3) for i in range(60)]
+  sizes = []
+
+  def evaluate_fn(x, y, allowed):
+    sizes.append(len(x))
+    assert (x[:, 0] == y).all()
+    return y % 2 == 0, np.broadcast_to(allowed, (len(y), 4))[range(len(y)), y]
+
+  def scores(most):
+    sizes.clear()
+    sets = evaluate.TestSets(list(map(dataset, labels)), tasks, 4, most)
+    assert sets.num_examples == 90
+    return evaluate.over_test_sets(evaluate_fn, sets)
+
+  together = scores(40)
+  assert sizes == [40, 40, 40]  # 90 examples, the last batch padded
+  apart = scores(1)
+  assert sizes == [1] * 90
+  np.testing.assert_equal(tuple(together), tuple(apart))
+  for found, y, task in zip(together.accuracy_task, labels, tasks, strict=True):
+    np.testing.assert_equal(
+      found, np.isin(y, task).mean() if len(y) else np.nan
+    )
+
+
+def test_a_few_test_sets_keep_batches_of_their_own():
+  for count, most in ((15, 72), (60, 2)):
+    sets = evaluate.TestSets(
+      [dataset([0, 1])] * count, [(0, 1)] * count, 4, most
+    )
+    shapes = [allowed.shape for _, _, allowed, _ in sets.batches()]
+    assert shapes == [(4,)] * count
 
 
 def test_only_allowed_outputs_compete():

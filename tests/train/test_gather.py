@@ -41,6 +41,23 @@ def test_pads_weigh_nothing_wherever_the_batch_comes_from(stream):
   assert np.isfinite(batch.x).all()
 
 
+def test_several_experiences_give_what_each_gives(stream):
+  seen = gather.Experiences(stream, range(1, 3))
+  wanted = rows(12, 3, -1, 0, 9, -1), rows(1, -1, 15, 8, 2, 7)
+  batch = seen.batch(np.concatenate(wanted))
+  for k, row in enumerate(wanted):
+    for b, i in enumerate(row[0]):
+      if i < 0:
+        continue
+      index, inside = 1 + i // 8, i % 8
+      own = gather.Experiences(stream, [index]).batch(rows(inside))
+      for whole, alone in zip(batch[:-1], own[:-1], strict=True):
+        np.testing.assert_array_equal(whole[k, b], alone[0, 0])
+  np.testing.assert_array_equal(batch.x[1, 1], batch.x[1, 0])  # as one's own
+  assert not batch.x[0, [2, 5]].any()
+  assert batch.task[0, 2] == batch.task[1, 1] == 1
+
+
 def test_memory_gives_its_filled_slots(stream):
   items = tiny_network.batch(5, weight=(1, 0, 1, 0, 1))
   memory = gather.training_set("memory", stream, 0, items)
