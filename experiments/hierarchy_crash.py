@@ -42,6 +42,7 @@ import orbax.checkpoint  # noqa: F401  # once, for all processes
 
 from jcl import base, checkpoint, recipes, session
 from jcl.networks import catalogue
+from jcl.report import lines
 from jcl.storage import check, store
 from jcl.streams import scenarios, sources
 
@@ -314,7 +315,8 @@ def latest(folder: Path, setting) -> tuple[Any, Any]:
   """Returns state and place of the latest checkpoint, if there is one."""
   if not (folder / "checkpoints").exists():
     return None, None
-  checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
+  records = lines.Lines(folder / "records.jsonl")
+  checkpoints = checkpoint.Checkpoints(folder / "checkpoints", records=records)
   with contextlib.closing(checkpoints):
     snapshot = checkpoints.restore(
       lambda place: setting.learner.template(place.selection)

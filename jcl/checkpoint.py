@@ -21,10 +21,15 @@ import jax
 import numpy as np
 
 from jcl import base, loop
-from jcl.report import summary
+from jcl.report import lines, summary
 from jcl.sparsity import data
 
-_FORMAT = 1
+_FORMAT = 2
+_READ = (1, 2)  # formats; the first keeps records within
+
+# At the end of an experience a checkpoint is made where the last one is as many
+# seconds old, and as many times what it took.
+_LEAST_SECONDS, _LEAST_TIMES = 2.0, 20.0
 
 
 class CheckpointError(RuntimeError):
@@ -41,10 +46,20 @@ class Snapshot:
   curve: Mapping[str, Any]  # what is gathered for its next point
 
 
-def place_to_json(place: loop.Place) -> dict[str, Any]:
-  """Returns a JSON-ready copy of a run's place."""
+def place_to_json(
+  place: loop.Place, records: lines.Mark | None = None
+) -> dict[str, Any]:
+  """Returns a JSON-ready copy of a run's place.
+
+  Args:
+    place: where the run stands.
+    records: up to where a file holds its records; None: they are copied too.
+  """
   fields = {f.name: getattr(place, f.name) for f in dataclasses.fields(place)}
-  fields["records"] = [summary.to_json(r) for r in place.records]
+  if records is None:
+    fields["records"] = [summary.to_json(r) for r in place.records]
+  else:
+    fields["records"] = dataclasses.asdict(records)
   for name in ("selection", "following"):
     chosen = fields[name]
     fields[name] = None if chosen is None else list(chosen.trainable)
@@ -95,16 +110,23 @@ class Checkpoints:
     every_seconds: time between checkpoints in the middle of an experience.
     keep: how many of the latest to keep; at least two, so that one is left
       when the newest is damaged.
+    records: the file that holds a place's records, up to the last one at each
+      save; None keeps all of them in every checkpoint.
   """
 
   def __init__(
-    self, folder: pathlib.Path, every_seconds: float = 60.0, keep: int = 2
+    self,
+    folder: pathlib.Path,
+    every_seconds: float = 60.0,
+    keep: int = 2,
+    records: lines.Lines | None = None,
   ):
     import orbax.checkpoint as ocp
 
     self._ocp = ocp
     self._every_seconds = every_seconds
-    self._last_save = time.monotonic()
+    self._last_save, self._took = time.monotonic(), 0.0
+    self._records = records
     options = ocp.CheckpointManagerOptions(
       max_to_keep=max(keep, 2),
       enable_async_checkpointing=True,
@@ -117,9 +139,26 @@ class Checkpoints:
     """Tells whether `every_seconds` have passed since the last save."""
     return time.monotonic() - self._last_save >= self._every_seconds
 
+  def pays(self) -> bool:
+    """Tells whether a save would take little beside what it keeps from loss.
+
+    For moments that offer themselves, such as ends of experiences.
+    """
+    least = max(_LEAST_SECONDS, _LEAST_TIMES * self._took)
+    return self.due() or time.monotonic() - self._last_save >= least
+
   def save(self, snapshot: Snapshot) -> None:
     """Copies the snapshot and starts writing it in the background."""
+    start = time.monotonic()
+    self._save(snapshot)
     self._last_save = time.monotonic()
+    self._took = self._last_save - start
+
+  def _save(self, snapshot: Snapshot) -> None:
+    mark = None
+    if self._records is not None:
+      self._records.sync()  # before there is a checkpoint that knows them
+      mark = self._records.mark
     arrays, described = {}, []
     for i, (path, leaf) in enumerate(_leaves(snapshot.state)):
       # A copy: the device reuses the buffer in the next step.
@@ -137,7 +176,7 @@ class Checkpoints:
     host = {
       "format": _FORMAT,
       "arrays": described,
-      "place": place_to_json(snapshot.place),
+      "place": place_to_json(snapshot.place, mark),
       "ledger": dict(snapshot.ledger),
       "curve": dict(snapshot.curve),
     }
@@ -159,15 +198,22 @@ class Checkpoints:
 
     Raises:
       CheckpointError: where an intact checkpoint is of another model, the
-        message lists the arrays that differ; or of another format.
+        message lists the arrays that differ; or of another format; or where no
+        checkpoint fits the file of records.
     """
+    missing = ""
     for number in sorted(self._manager.all_steps(), reverse=True):
       try:
         arrays, host = self._read(number)
-        place = place_from_json(host["place"])
+        known = self._known(host["place"])
+        place = place_from_json({**host["place"], "records": known})
         ledger, curve = dict(host["ledger"]), dict(host["curve"])
       except CheckpointError:
         raise
+      except lines.MissingLinesError as error:
+        logging.warning("checkpoint %d cannot be used: %s", number, error)
+        missing = missing or str(error)
+        continue
       except Exception as error:  # Whatever a damaged file makes Orbax raise.
         logging.warning(
           "checkpoint %d is damaged (%s): using the one before it",
@@ -179,7 +225,21 @@ class Checkpoints:
       template = template_fn(place)
       state = _assemble(template, arrays, host["arrays"])
       return Snapshot(state, place, ledger, curve)
+    if missing:
+      raise CheckpointError(
+        f"{missing}, and the checkpoints need them: bring the file back, or "
+        "start over with --noresume"
+      )
     return None
+
+  def _known(self, place: Mapping[str, Any]) -> list[Any]:
+    """Returns the records of a saved place, as JSON."""
+    known = place["records"]
+    if isinstance(known, list):
+      return known
+    if self._records is None:
+      return []
+    return self._records.read(lines.Mark(**known))
 
   def _read(self, number: int):
     ocp = self._ocp
@@ -190,11 +250,11 @@ class Checkpoints:
       ),
     )
     host = restored["host"]
-    if host.get("format") != _FORMAT:
+    if host.get("format") not in _READ:
       raise CheckpointError(
         f"checkpoint {number} has format {host.get('format')}, this version of "
-        f"jcl reads {_FORMAT}: go on with the version that wrote it, or use a "
-        "new work directory"
+        f"jcl reads up to {_READ[-1]}: go on with the version that wrote it, "
+        "or use a new work directory"
       )
     arrays = []
     for i, about in enumerate(host["arrays"]):

@@ -5,8 +5,8 @@ import contextlib
 import dataclasses
 import errno
 import json
-import os
 from pathlib import Path
+import time
 from typing import Any
 
 from absl import logging
@@ -21,6 +21,7 @@ from jcl.report import (
   events,
   generality,
   hierarchy,
+  lines,
   profile,
   selections,
   summary,
@@ -41,6 +42,12 @@ _MAY_DIFFER = (
 # Circumstances of which a change is told when a run is taken up again.
 _TOLD = ("device", "versions")
 CURVE_POINTS = 100  # of a run, about: dispatches between them are averaged
+# A summary is written after an experience where as many times as long have
+# passed as the last one took.
+_LEAST_TIMES = 20.0
+
+
+write_atomically = lines.write_atomically
 
 
 class WorkdirError(RuntimeError):
@@ -80,6 +87,7 @@ class Folder:
     self._writes = jax.process_index() == 0
     self._about = summary.encode(about)
     self._curve: list[dict[str, Any]] = []
+    self._summarised = 0.0, 0.0  # when, and what it took, in seconds
     self._stack = contextlib.ExitStack()
     self._checkpoints: checkpoint.Checkpoints | None = None
     self._events: events.EventWriter | None = None
@@ -96,8 +104,10 @@ class Folder:
           _clear(path)
         mine = {k: v for k, v in self._about.items() if k not in _MAY_DIFFER}
         claim(path, mine, defaults=defaults)
+      self._records = lines.Lines(path / "records.jsonl")
+      self._points = lines.Lines(path / "curve.jsonl")
       self._checkpoints = checkpoint.Checkpoints(
-        path / "checkpoints", checkpoint_seconds
+        path / "checkpoints", checkpoint_seconds, records=self._records
       )
       stack.callback(self._checkpoints.close)
       self._stack = stack.pop_all()
@@ -129,17 +139,20 @@ class Folder:
     if self.path is None or not self._writes:
       return
     with explained(self.path), setting.ledger.timed("write"):
-      curve = self.path / "curve.jsonl"
-      if curve.exists():
+      if self._points.path.exists():
         # What lies beyond will be logged again.
         self._curve = [
           point
-          for point in _read_points(curve)
+          for point in _read_points(self._points.path)
           if point["step"]
           <= (place.evaluated if "accuracy" in point else place.step)
         ]
-      _write_lines(curve, self._curve)
-      self._write_records()
+      self._points.replace(map(summary.encode, self._curve))
+      if self._records.mark.count == len(place.records) > 0:
+        self._records.cut()
+      else:  # there are none, or the checkpoint has them
+        self._records.replace(map(summary.to_json, place.records))
+      self.summarise()
       self._events = events.EventWriter(
         self.path / "events", place.step if place.step else None
       )
@@ -201,23 +214,34 @@ class Folder:
       self._curve.append(_point(place, event.scalars))
     if self.path is None or self._checkpoints is None:
       return
-    save = event.kind == "experience"
-    if jax.process_count() == 1:
-      save = save or stop or self._checkpoints.due()
     if self._writes:
-      self._write(event)
-    if save:
+      self._write(event, stop)
+    if self._saves(event, stop):
       assert self._stretch is not None
       with explained(self.path), self._setting.ledger.timed("checkpoint"):
         ledger = self._setting.ledger.state()
         gathered = dataclasses.asdict(self._stretch)
         if self._setting.tiers is not None:
           place.tiers = self._setting.tiers.state()
+        if self._writes:
+          self._points.sync()
         self._checkpoints.save(
           checkpoint.Snapshot(event.state, place, ledger, gathered)
         )
 
-  def _write(self, event: loop.Event) -> None:
+  def _saves(self, event: loop.Event, stop: bool) -> bool:
+    """Tells whether a checkpoint is to be made at an event."""
+    assert self._checkpoints is not None
+    end = event.kind == "experience"
+    if jax.process_count() > 1:
+      return end
+    if stop or self._checkpoints.due():
+      return True
+    count = len(self._setting.stream.experiences)
+    last = event.place.experience == count
+    return end and (last or self._checkpoints.pays())
+
+  def _write(self, event: loop.Event, stop: bool) -> None:
     assert self.path is not None and self._events is not None
     assert self._stretch is not None
     place, point = event.place, None
@@ -227,28 +251,24 @@ class Folder:
     elif scalars := self._stretch.add(place.step, event.scalars, end=end):
       point = _point(place, scalars)
       self._curve.append(point)
-    if not point and not end:
+    if not (point or end or stop):
       return
     with explained(self.path), self._setting.ledger.timed("write"):
       if point:
-        with open(self.path / "curve.jsonl", "a", encoding="utf-8") as file:
-          file.write(json.dumps(summary.encode(point)) + "\n")
+        self._points.append(summary.encode(point))
         shown = ("loss", "online_accuracy", "steps_per_second")
         numbers = {f"train/{k}": v for k, v in point.items() if k in shown}
         self._events.scalars(place.step, numbers)
       if end:
-        self._write_records()
+        self._records.append(summary.to_json(place.records[-1]))
         self._events.record(place.records[-1], place.step)
-
-  def _write_records(self) -> None:
-    assert self.path is not None
-    lines = [summary.to_json(record) for record in self._place.records]
-    _write_lines(self.path / "records.jsonl", lines)
-    self.summarise()
+      when, took = self._summarised
+      if stop or (end and time.monotonic() - when >= _LEAST_TIMES * took):
+        self.summarise()
 
   def summarise(self) -> dict[str, Any]:
     """Returns the summary so far, and writes it where there is a folder."""
-    place = self._place
+    place, start = self._place, time.monotonic()
     self._note_step_memory()
     initial = None
     if place.initial is not None:
@@ -271,6 +291,8 @@ class Folder:
         network = self._setting.learner.network
         figure = selections.picture(choices, network.tensors)
         figure.savefig(self.path / "selections.png", dpi=120)
+    end = time.monotonic()
+    self._summarised = end, end - start
     return found
 
   def write_model(self, made: model.Model) -> None:
@@ -471,23 +493,8 @@ def explained(path: Path):
     ) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-  """Replaces a file's text so that no reader ever sees a part of it."""
-  partial = path.with_name(f".{path.name}.partial")
-  with open(partial, "w", encoding="utf-8") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(partial, path)
-
-
 def _point(place: loop.Place, scalars: Mapping[str, Any]) -> dict[str, Any]:
   return {"step": place.step, "experience": place.experience, **scalars}
-
-
-def _write_lines(path: Path, values: Iterable[Any]) -> None:
-  lines = [json.dumps(summary.encode(value)) + "\n" for value in values]
-  write_atomically(path, "".join(lines))
 
 
 def _read_points(path: Path) -> Iterable[dict[str, Any]]:

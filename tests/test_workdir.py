@@ -7,7 +7,8 @@ import sys
 import pytest
 import tiny_network
 
-from jcl import base, recipes, session, workdir
+from jcl import base, checkpoint, recipes, session, workdir
+from jcl.report import summary
 from jcl.selection import fixed
 
 ABOUT = {"seed": 0, "training": {"epochs": 1, "clip": None}}
@@ -154,3 +155,162 @@ def test_a_damaged_summary_is_written_anew(setting, tmp_path):
   (tmp_path / "summary.json").write_text("{")
   again = session.run(setting, tmp_path).summary
   assert again["total"] == told["total"] and "step_memory" not in again
+
+
+class Killed(BaseException):
+  """Ends a run as a signal would: nothing is written on the way out."""
+
+
+@pytest.fixture
+def four():
+  """A run of four experiences, with a checkpoint after each."""
+
+  def assemble():
+    return session.assemble(
+      tiny_network.stream(tasks=4),
+      tiny_network.build(),
+      recipes.er(buffer=6, minibatch=2),
+      base.Training(epochs=1, batch_size=6),
+      options=session.Options(steps_per_dispatch=2),
+    )
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(checkpoint, "_LEAST_SECONDS", 0.0)
+    patch.setattr(checkpoint, "_LEAST_TIMES", 0.0)
+    yield assemble
+
+
+def kill_at_save(monkeypatch, number):
+  """Has the save of that number, from 0, end the run before it is made."""
+  save, calls = checkpoint.Checkpoints.save, []
+
+  def killed(self, snapshot):
+    calls.append(1)
+    if len(calls) > number:
+      self.wait()
+      raise Killed
+    save(self, snapshot)
+
+  monkeypatch.setattr(checkpoint.Checkpoints, "save", killed)
+
+
+def told(folder):
+  """What is the same in every run, of its records and its curve."""
+  run = summary.read_run(folder)
+  records = [summary.to_json(record) for record in run.records]
+  for record in records:
+    del record["costs"], record["peak_bytes"]
+  timed = "seconds", "steps_per_second"
+  curve = [{k: v for k, v in p.items() if k not in timed} for p in run.curve]
+  lines = (folder / "records.jsonl").read_text().count("\n")
+  assert lines == len(records)  # none twice
+  return records, curve, run.finished
+
+
+@pytest.mark.parametrize("kills", [[0], [1], [3], [2, 1], [0, 0]])
+def test_a_kill_between_a_record_and_its_checkpoint(kills, four, tmp_path):
+  session.run(four(), tmp_path / "whole")
+  for number in kills:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+      kill_at_save(patch, number)
+      session.run(four(), tmp_path / "killed")
+  held = (tmp_path / "killed" / "records.jsonl").read_text().count("\n")
+  assert held == sum(kills) + 1
+  session.run(four(), tmp_path / "killed")
+  assert told(tmp_path / "killed") == told(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("behind", ['{"experience": 2, "cl', '{"x": 1}\n'])
+def test_what_a_kill_left_behind_the_checkpoint_is_cut(behind, four, tmp_path):
+  session.run(four(), tmp_path / "whole")
+  folder = tmp_path / "killed"
+  with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+    kill_at_save(patch, 2)
+    session.run(four(), folder)
+  for name, text in (("records", behind), ("curve", '{"step": 1')):
+    with open(folder / f"{name}.jsonl", "a") as file:
+      file.write(text)
+  session.run(four(), folder)
+  assert told(folder) == told(tmp_path / "whole")
+
+
+def test_records_that_are_gone_are_told_or_made_again(four, tmp_path, caplog):
+  session.run(four(), tmp_path / "whole")
+  folder = tmp_path / "cut"
+  session.run(four(), folder)
+  path = folder / "records.jsonl"
+  lines = path.read_text().splitlines(keepends=True)
+  path.write_text("".join(lines[:3]))  # the checkpoint before knows as many
+  session.run(four(), folder)
+  assert "holds 3 lines where 4 were written" in caplog.text
+  assert told(folder) == told(tmp_path / "whole")
+  path.write_text("".join(lines[:1]))
+  with pytest.raises(checkpoint.CheckpointError) as caught:
+    session.run(four(), folder)
+  assert "holds 1 lines where 4 were written" in str(caught.value)
+  assert "--noresume" in str(caught.value)
+
+
+def test_folders_whose_checkpoints_hold_the_records_go_on(four, tmp_path):
+  session.run(four(), tmp_path / "whole")
+  folder = tmp_path / "older"
+  init = checkpoint.Checkpoints.__init__
+  with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+    kill_at_save(patch, 2)
+    patch.setattr(checkpoint, "_FORMAT", 1)
+    patch.setattr(
+      checkpoint.Checkpoints,
+      "__init__",
+      lambda self, *given, records, **more: init(self, *given, **more),
+    )
+    session.run(four(), folder)
+  (folder / "records.jsonl").unlink()
+  session.run(four(), folder)
+  assert told(folder) == told(tmp_path / "whole")
+
+
+def test_what_is_done_at_each_experience_does_not_grow(
+  four, tmp_path, monkeypatch
+):
+  """Records and points are written once each, and summaries now and then."""
+  encoded, summarised = [], []
+  to_json, summarise = summary.to_json, summary.summarise
+
+  def one(record):
+    encoded.append(record.experience)
+    return to_json(record)
+
+  def all_of_them(records, **more):
+    summarised.append(len(records))
+    return summarise(records, **more)
+
+  monkeypatch.setattr(summary, "to_json", one)
+  monkeypatch.setattr(summary, "summarise", all_of_them)
+  monkeypatch.setattr(workdir, "_LEAST_TIMES", 1e9)
+  session.run(four(), tmp_path)
+  assert encoded == [0, 1, 2, 3]
+  assert summarised == [0, 4]
+  kept = json.loads((tmp_path / "summary.json").read_text())
+  assert kept["finished"] and kept["experiences"] == 4
+
+
+def test_checkpoints_are_made_where_they_pay_and_at_the_end(
+  four, tmp_path, monkeypatch
+):
+  saved, save = [], checkpoint.Checkpoints.save
+
+  def noted(self, snapshot):
+    saved.append(snapshot.place.experience)
+    save(self, snapshot)
+
+  monkeypatch.setattr(checkpoint.Checkpoints, "save", noted)
+  session.run(four(), tmp_path / "each")
+  assert saved == [1, 2, 3, 4]
+  saved.clear()
+  monkeypatch.setattr(checkpoint, "_LEAST_SECONDS", 1e9)
+  session.run(four(), tmp_path / "last")
+  assert saved == [4]
+  saved.clear()
+  options = session.Options(checkpoint_seconds=0.0)
+  session.run(four(), tmp_path / "all", options)
+  assert len(saved) > 4

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 import math
 from pathlib import Path
 
-from jcl import base
+from jcl import base, metrics
+
+TEST_SETS = 50  # at most, that have curves of their own
 
 
 class EventWriter:
@@ -17,7 +19,9 @@ class EventWriter:
 
   def __init__(self, folder: str | Path, resume_step: int | None = None):
     import tensorboardX
+    from tensorboardX.proto import summary_pb2
 
+    self._summary = summary_pb2.Summary
     self._writer = tensorboardX.SummaryWriter(
       str(folder),
       purge_step=None if resume_step is None else resume_step + 1,
@@ -27,12 +31,21 @@ class EventWriter:
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
     """Writes one point per name at `step`; what is not finite is left out."""
-    for name, value in values.items():
-      if math.isfinite(value):
-        self._writer.add_scalar(name, float(value), step)
+    # One event for all of them, which takes a fraction of one for each.
+    found = [
+      self._summary.Value(tag=name, simple_value=float(value))
+      for name, value in values.items()
+      if math.isfinite(value)
+    ]
+    if found:
+      self._writer.file_writer.add_summary(self._summary(value=found), step)
 
   def record(self, record: base.Record, step: int) -> None:
-    """Writes what an experience did, achieved and cost, at its last `step`."""
+    """Writes what an experience did, achieved and cost, at its last `step`.
+
+    Accuracy is that on each test set where there are up to `TEST_SETS`, and the
+    mean of those seen.
+    """
     values = {
       "experience/loss": record.loss,
       "experience/online_accuracy": record.online_accuracy,
@@ -42,8 +55,11 @@ class EventWriter:
       "memory/peak_bytes": record.peak_bytes,
     }
     for name in ("accuracy", "accuracy_task"):
-      for test, value in enumerate(getattr(record, name)):
-        values[f"{name}/test_{test}"] = value
+      row = getattr(record, name)
+      seen = metrics.macro_average(row[: record.experience + 1])
+      values[f"{name}/seen"] = seen
+      if len(row) <= TEST_SETS:
+        values |= {f"{name}/test_{test}": each for test, each in enumerate(row)}
     for account, cost in record.costs.items():
       for unit in ("seconds", "joules", "flops", "bytes"):
         values[f"{unit}/{account}"] = getattr(cost, unit)

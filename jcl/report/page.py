@@ -119,6 +119,7 @@ _PLACED = {
   "notes",
   *summary.STEP_MEMORY,
 }
+_ROWS = 50  # of an accuracy matrix that is shown in numbers
 _NAMES = 60  # characters that names of classes may take in a table's cell
 _TABULATED = {"decisions", "exchanges"}  # of a memory, likewise
 
@@ -250,6 +251,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
       "accuracy per joule": _number(facts["accuracy_per_joule"]),
       "online accuracy": _share(facts["online_accuracy"]),
       "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
+      **_unshown(facts),
     },
     "sections": {
       key.replace("_", " "): _mapping(value)
@@ -281,8 +283,16 @@ def _details(run: summary.Run) -> dict[str, Any]:
         [_share(value) for value in row] for row in facts[scenario]["matrix"]
       ]
       for scenario in summary.SCENARIOS
+      if len(facts[scenario]["matrix"]) <= _ROWS
     },
   }
+
+
+def _unshown(facts: dict[str, Any]) -> dict[str, str]:
+  """Says where numbers are that would be too many for a page."""
+  if facts["experiences"] <= _ROWS:
+    return {}
+  return {"accuracy matrices in numbers": "in summary.json of that folder"}
 
 
 def _decision(record: base.Record) -> dict[str, str]:

@@ -4,7 +4,7 @@ A run folder holds
 
 - `records.jsonl`, one line per experience that is over: `to_json(record)`;
 - `summary.json`, what `summarise` returns, written when the run begins and
-  after each experience;
+  ends, and after experiences that take long beside the writing of it;
 - `curve.jsonl`, optional, one line per logged point: `{"step", "experience",
   "loss", "online_accuracy", "seconds", "steps_per_second"}`, or, where the test
   sets were evaluated on the way, `{"step", "experience", "accuracy": [T],
@@ -282,6 +282,11 @@ def choice_from_json(value: Mapping[str, Any]) -> base.Choice:
 
 def encode(value: Any) -> Any:
   """Dataclasses, arrays, paths and non-finite numbers as plain JSON values."""
+  kind = type(value)
+  if kind is float and math.isfinite(value) or kind in (int, str, bool):
+    return value  # most of what there is
+  if isinstance(value, list | tuple):
+    return [encode(item) for item in value]
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     return {
       field.name: encode(getattr(value, field.name))
@@ -291,8 +296,6 @@ def encode(value: Any) -> Any:
     return {str(key): encode(item) for key, item in value.items()}
   if isinstance(value, np.ndarray | np.generic):
     return encode(value.tolist())
-  if isinstance(value, list | tuple):
-    return [encode(item) for item in value]
   if isinstance(value, float) and not math.isfinite(value):
     return None if math.isnan(value) else str(value)
   if isinstance(value, os.PathLike):

@@ -44,28 +44,41 @@ class View:
 class Joined:
   """Several indexables `x`, one behind the other, read on demand.
 
-  They agree in the shape of an example and in dtype.
+  They agree in the shape of an example and in dtype. Rows of views of one array
+  are read together, so that many small parts cost no more than a large one.
   """
 
   def __init__(self, parts: Sequence[Any]):
-    self._parts = parts
-    self._starts = np.cumsum([0, *(part.shape[0] for part in parts)])
-    self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+    opened = [
+      (part._x, part._rows, part._transform)
+      if isinstance(part, View)
+      else (part, np.arange(part.shape[0]), None)
+      for part in parts
+    ]
+    # By identity: (number, array, transform) of each pair that occurs.
+    found: dict[tuple[int, int], tuple[int, Any, Transform | None]] = {}
+    for x, _, transform in opened:
+      found.setdefault((id(x), id(transform)), (len(found), x, transform))
+    self._sources = [(x, transform) for _, x, transform in found.values()]
+    numbers = [found[id(x), id(transform)][0] for x, _, transform in opened]
+    self._rows = np.concatenate([rows for _, rows, _ in opened])
+    sizes = [len(rows) for _, rows, _ in opened]
+    self._source_of = np.repeat(np.asarray(numbers, np.int32), sizes)
+    self.shape = (len(self._rows), *parts[0].shape[1:])
     self.dtype = np.dtype(parts[0].dtype)
 
   def __len__(self) -> int:
-    return self.shape[0]
+    return len(self._rows)
 
   def __getitem__(self, index: Any) -> np.ndarray:
-    chosen = np.arange(len(self))[index]
-    rows = np.atleast_1d(chosen)
+    chosen = self._rows[index]
+    rows, source_of = np.atleast_1d(chosen, self._source_of[index])
     values = np.empty((len(rows), *self.shape[1:]), self.dtype)
-    for part, start, stop in zip(
-      self._parts, self._starts[:-1], self._starts[1:], strict=True
-    ):
-      inside = (rows >= start) & (rows < stop)
-      if inside.any():
-        values[inside] = part[rows[inside] - start]
+    for number in np.unique(source_of):
+      x, transform = self._sources[number]
+      here = source_of == number
+      found = x[rows[here]]
+      values[here] = found if transform is None else transform(found)
     return values if np.ndim(chosen) else values[0]
 
 
@@ -79,45 +92,6 @@ def take(
     y=dataset.y[rows],
     group=None if dataset.group is None else dataset.group[rows],
   )
-
-
-class Joined:
-  """Indexables one behind the other, read as if they were one.
-
-  Rows of views of one array are read together, so that many small parts cost no
-  more than a large one. Indexing takes integer arrays [B].
-  """
-
-  def __init__(self, parts: Sequence[Any]):
-    opened = [
-      (part._x, part._rows, part._transform)
-      if isinstance(part, View)
-      else (part, np.arange(len(part)), None)
-      for part in parts
-    ]
-    # By identity: (number, array, transform) of each pair that occurs.
-    found: dict[tuple[int, int], tuple[int, Any, Transform | None]] = {}
-    for x, _, transform in opened:
-      found.setdefault((id(x), id(transform)), (len(found), x, transform))
-    self._sources = [(x, transform) for _, x, transform in found.values()]
-    numbers = [found[id(x), id(transform)][0] for x, _, transform in opened]
-    self._rows = np.concatenate([rows for _, rows, _ in opened])
-    self._source_of = np.repeat(numbers, [len(rows) for _, rows, _ in opened])
-    self.shape = (len(self._rows), *parts[0].shape[1:])
-    self.dtype = np.dtype(parts[0].dtype)
-
-  def __len__(self) -> int:
-    return len(self._rows)
-
-  def __getitem__(self, index: np.ndarray) -> np.ndarray:
-    values = np.empty((len(index), *self.shape[1:]), self.dtype)
-    rows, source_of = self._rows[index], self._source_of[index]
-    for number in np.unique(source_of):
-      x, transform = self._sources[number]
-      here = source_of == number
-      found = x[rows[here]]
-      values[here] = found if transform is None else transform(found)
-    return values
 
 
 def join(datasets: Sequence[base.Dataset]) -> base.Dataset:

@@ -61,3 +61,15 @@ def test_a_record_as_points(tmp_path, records):
     pytest.approx(records[1].accuracy[1]),
   )
   assert {f"accuracy_task/test_{test}" for test in range(3)} <= set(points)
+
+
+def test_many_test_sets_have_a_mean_and_no_curves_of_their_own(
+  tmp_path, monkeypatch, records
+):
+  monkeypatch.setattr(events, "TEST_SETS", len(records[1].accuracy) - 1)
+  with events.EventWriter(tmp_path) as writer:
+    writer.record(records[1], step=100)
+  points = {name: value for name, _, value in read_events(tmp_path)}
+  assert not any("/test_" in name for name in points)
+  seen = sum(records[1].accuracy[:2]) / 2
+  assert points["accuracy/seen"] == pytest.approx(seen)
