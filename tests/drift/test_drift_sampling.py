@@ -37,6 +37,13 @@ def test_the_least_certain_are_nearest_to_one_half():
   assert sampling.least_certain(top, 4).tolist() == [1, 2, 3, 4]
 
 
+def test_certain_frames_and_ties():
+  """0 and 1 are as far from one half; the earlier is taken."""
+  assert sampling.least_certain([1.0, 0.0], 1).tolist() == [0]
+  assert sampling.least_certain([1.0, 0.0], 2).tolist() == [0, 1]
+  assert sampling.least_certain([0.25, 0.75, 0.5], 2).tolist() == [0, 2]
+
+
 def test_probabilities_come_from_logits():
   found = sampling.top_probability([[0.0, 0.0], [0.0, np.log(3)], [900, 0]])
   np.testing.assert_allclose(found, [0.5, 0.75, 1.0])
@@ -49,6 +56,8 @@ def test_probabilities_come_from_logits():
     (lambda: sampling.even(3, 0), "0 of 3 frames"),
     (lambda: sampling.least_certain([0.5], 2), "2 of 1 frames"),
     (lambda: sampling.least_certain([7.5, 0.1], 1), "top_probability"),
+    (lambda: sampling.least_certain([-0.1, 0.1], 1), "top_probability"),
+    (lambda: sampling.least_certain([[0.5]], 1), "top has shape .1, 1."),
   ],
 )
 def test_bad_numbers_are_refused(call, message):

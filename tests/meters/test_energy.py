@@ -84,6 +84,8 @@ def test_steps_over_the_end_add_up(start, steps):
     (0.0, 17.0, 16.0, "b=17.0 is no value of a counter up to 16.0"),
     (0.0, math.nan, 16.0, "b=nan"),
     (0.0, 0.0, 0.0, "wrap=0.0"),
+    (17.0, 0.0, 16.0, "a=17.0"),
+    (0.0, math.inf, math.inf, "b=inf"),
   ],
 )
 def test_values_that_no_counter_shows_are_refused(a, b, wrap, message):
@@ -95,6 +97,15 @@ def test_a_trial_is_scaled_to_all_examples_and_epochs():
   # 5 epochs of 10 batches of 8 took 40 J: 0.1 J an example.
   joules = energy.extrapolate(40.0, 5, 10, 8, em=100, sb=200, epochs=70)
   assert joules == pytest.approx(0.1 * 300 * 70)
+
+
+def test_what_trains_nothing_takes_nothing():
+  assert energy.extrapolate(0, 1, 1, 1, 5, 5, 5) == 0
+  assert energy.extrapolate(2, 1, 1, 1, 0, 0, 5) == 0
+  assert energy.extrapolate(2, 1, 1, 1, 5, 5, 0) == 0
+  assert energy.extrapolate(3, 0.5, 1, 2, 1, 0, 1) == 3.0
+  # Two samples at one time hold nothing between them.
+  assert energy.integrate([1, 1, 2], [5, 7, 9]) == 8.0
 
 
 @given(
@@ -121,7 +132,9 @@ def test_a_trial_on_everything_is_its_own_extrapolation(
 
 @pytest.mark.parametrize(
   "change",
-  [{"trial_epochs": 0}, {"batch": 0}, {"em": -1}, {"epochs": math.inf}],
+  [{name: 0} for name in ("trial_epochs", "trial_batches", "batch")]
+  + [{name: -1} for name in ("trial_joules", "em", "sb", "epochs")]
+  + [{"epochs": math.inf}, {"batch": math.inf}],
 )
 def test_trials_that_never_ran_are_refused(change):
   values = dict(
