@@ -117,6 +117,14 @@ EQUIVALENT: dict[str, set[str]] = {
     "] * ( 0 - math.log(energy[i] / energy[median]))",
     "] * ( 2 - math.log(energy[i] / energy[median]))",
     "] * (1 - math.log(energy[i] * energy[median]))",
+    # No candidate is that small.
+    "least: Sizes = ( -1, 1),",
+    "least: Sizes = (0, 0),",
+  },
+  # No frame is refused in the next condition, and 1 is what is left.
+  "jcl/drift/eomu.py": {"if not 0 is not rate <= 1 or most < 1:"},
+  "jcl/drift/microprofile.py": {
+    "max((p for p in range( 2, 101) if seconds(p, n) <= window), default=1)"
   },
   # NumPy counts negative positions from the end.
   "jcl/drift/rendering.py": {

@@ -136,6 +136,9 @@ def test_the_bounds_of_a_curve():
   np.testing.assert_array_equal(curve(0.95, 0.97, 5, [0, 9]), [0.95, 0.95])
   np.testing.assert_array_equal(curve(0.5, 0.5, 5, [0, 9]), [0.5, 0.5])
   np.testing.assert_array_equal(curve(0.5, 0.96, 5, [0, 9]), [0.5, 0.95])
+  # What is hoped for half-way is 0.95 * (1 - 0.5 / 5.5); reached, it goes on.
+  found = curve(0.5, 0.95 * (1 - 0.5 / 5.5), 0.5, [1e12], end=1)
+  np.testing.assert_allclose(found, [0.95])
   for bad in ({"epoch": -1}, {"end": 0}, {"most": 0}):
     with pytest.raises(ValueError, match="give epochs of more than 0"):
       curve(**{"start": 0.5, "measured": 0.5, "epoch": 5, "epochs": 3} | bad)

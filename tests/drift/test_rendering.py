@@ -40,6 +40,12 @@ def test_base_conditions_show_the_images():
   np.testing.assert_array_equal(render(found), IMAGES[found.source])
 
 
+def test_a_set_of_many_images():
+  many = dataclasses.replace(still(), num_images=300)
+  images = np.concatenate([IMAGES, np.zeros((210, 12, 10, 3), np.uint8)])
+  np.testing.assert_array_equal(render(many, images), render(still()))
+
+
 def test_jitter_moves_and_brightens():
   found = stream()
   pixels = render(found)

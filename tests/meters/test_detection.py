@@ -181,3 +181,10 @@ def test_what_was_found_cannot_be_changed(tmp_path):
   ):
     with pytest.raises(dataclasses.FrozenInstanceError):
       setattr(value, name, None)
+
+
+def test_a_clock_that_goes_back_takes_no_time():
+  clock = Clock()
+  with modelled.Modelled(POWER, clock) as found:
+    clock.wait(-0.5)
+    assert (found.read().seconds, found.read().joules) == (0.0, 0.0)

@@ -296,3 +296,10 @@ def test_why_a_file_could_not_be_read():
   other = OSError(61, "No data available", "/sys/x")
   assert sysfs.why(other) == "/sys/x cannot be read: No data available"
   assert sysfs.why(ValueError("as it is")) == "as it is"
+
+
+def test_a_clock_that_goes_back_takes_no_time(clock):
+  with sampled(Hand(10.0), clock) as found:
+    clock.wait(-0.5)
+    reading = found.read()
+    assert (reading.seconds, reading.joules) == (0.0, 0.0)
