@@ -105,6 +105,8 @@ def assemble(
           f"experience {index} of {name} on {train.name} would have no {what} "
           f"examples ({_called(names[index])}its classes: "
           f"{wording.some(among)}); use fewer experiences or another split"
+          + ", or give a test set"
+          * (source.test is None and what != "training")
         )
     data = views.take(train, parts[index], transform)
     experiences.append(

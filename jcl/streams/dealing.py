@@ -174,6 +174,8 @@ def _sizes(tasks: Any, count: int, of: int) -> list[int]:
   shown = f"tasks={wording.short(tasks)}"
   if isinstance(tasks, str) and tasks.strip().isdecimal():
     tasks = int(tasks)
+  elif isinstance(tasks, float) and tasks.is_integer():
+    tasks = int(tasks)
   if _is_whole(tasks):
     if not 1 <= tasks <= count:
       upto = f"1 to {count}" if count > 1 else "1"

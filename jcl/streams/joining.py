@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,17 @@ def join(members: Sequence[sources.Source]) -> sources.Source:
   return sources.Source(
     _joined(name, trains, class_names, group_names),
     _joined(name, tests, class_names, group_names) if tests else None,
+  )
+
+
+def single(source: Any) -> sources.Source:
+  """The source itself. ValueError for a list of several, or another value."""
+  if isinstance(source, sources.Source):
+    return source
+  raise ValueError(
+    f"{wording.short(source)} is no source of data; give what jcl.arrays or "
+    "jcl.load return. Lists of them are for class_incremental, "
+    "task_incremental and domain_by_group"
   )
 
 

@@ -128,6 +128,7 @@ def _dealt(
   holdout: float,
 ) -> tuple[np.ndarray, base.Dataset, list[tuple[int, ...]]]:
   """Rows to learn from, what judges, and the classes of each experience."""
+  source = joining.single(source)
   rows, test = assembly.hold_out(source, holdout, seed)
   train = source.train
   present = np.unique(train.y).tolist()
@@ -213,6 +214,7 @@ def permuted(
   Goodfellow et al., "An Empirical Investigation of Catastrophic Forgetting in
   Gradient-Based Neural Networks", 2013. The first experience is unchanged.
   """
+  source = joining.single(source)
   assembly.check_count("tasks", tasks)
   num_positions = views.num_positions(source.train.x.shape[1:])
   rng = np.random.default_rng((seed, num_positions))
@@ -238,6 +240,7 @@ def rotated(
   2017, with evenly spaced angles: the first experience is unchanged, the last
   is turned by `max_degrees`.
   """
+  source = joining.single(source)
   assembly.check_count("tasks", tasks)
   shape = source.train.x.shape[1:]
   if len(shape) != 3:
@@ -316,6 +319,7 @@ def time_ordered(
     holdout: see the module.
     normalize: see `stream.statistics`.
   """
+  source = joining.single(source)
   assembly.check_holdout(holdout)
   assembly.check_count("parts", parts)
   chunks = np.array_split(np.arange(len(source.train)), parts)

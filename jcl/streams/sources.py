@@ -108,6 +108,8 @@ def arrays(
     scale: raw value that stands for one where x is uint8, 255 by default.
   """
   test = f"{name} (test set)"
+  if x_train is None or y_train is None:
+    raise ValueError("give both x_train and y_train")
   if (x_test is None) != (y_test is None):
     raise ValueError("give both x_test and y_test, or neither")
   if group_test is not None and (x_test is None or group is None):
@@ -118,6 +120,11 @@ def arrays(
   if class_names is None:
     labels, class_names = validation.number(name, y_train, y_test)
   else:
+    if not np.iterable(class_names):
+      raise ValueError(
+        f"class_names={wording.short(class_names)}: give a list of one name "
+        "for each class"
+      )
     class_names = tuple(map(str, class_names))
     labels = [labelling.indices(name, y_train, class_names)]
     if y_test is not None:

@@ -20,6 +20,7 @@ def deal(tasks, order="natural", present=EVERY, names=NAMES, seed=0):
     (3, [2, 2, 1]),
     (np.int64(5), [1] * 5),
     ("2", [3, 2]),
+    (2.0, [3, 2]),
     ("auto", [1] * 5),
     ([4, 1], [4, 1]),
     ("4+1", [4, 1]),
@@ -70,8 +71,8 @@ def test_classes_by_name_or_number():
     (-2, "tasks=-2: write 1 to 5"),
     (6, "tasks=6: write 1 to 5"),
     (
-      2.0,
-      r"tasks=2.0: write a number of experiences; .*\[4, 1, 1\] or 50\+10x",
+      2.5,
+      r"tasks=2.5: write a number of experiences; .*\[4, 1, 1\] or 50\+10x",
     ),
     (True, "tasks=True: write a number"),
     (None, "tasks=None: write a number"),

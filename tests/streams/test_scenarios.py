@@ -133,6 +133,9 @@ def test_a_class_with_a_single_example():
   assert len(stream.experiences[0].data) == 1
   with pytest.raises(ValueError, match="experience 0 .* no held-out examples"):
     scenarios.class_incremental(source, tasks=3, holdout=0.2)
+  alone = sources.arrays(np.zeros((4, 1)), np.arange(4))
+  with pytest.raises(ValueError, match="another split, or give a test set"):
+    scenarios.class_incremental(alone, tasks=4)
 
 
 def test_blurry_moves_the_share_of_each_class():
@@ -445,6 +448,18 @@ def test_a_data_set_for_each_experience():
   assert stream.name == "domain_by_group-first-and-1-more"
   with pytest.raises(ValueError, match="tasks=3 beside a list of sources"):
     scenarios.class_incremental([first, second], tasks=3)
+
+
+@pytest.mark.parametrize("name", scenarios.SCENARIOS)
+def test_what_is_no_source_is_told_of(name):
+  with pytest.raises(ValueError, match="^3 is no source of data; give what jc"):
+    scenarios.SCENARIOS[name](3)
+  lists = ("class_incremental", "task_incremental", "domain_by_group")
+  if name not in lists:
+    with pytest.raises(
+      ValueError, match="Lists of them are for class_incremen"
+    ):
+      scenarios.SCENARIOS[name]([make(), make()])
 
 
 def test_every_scenario_is_described():

@@ -62,6 +62,7 @@ def test_names_given_say_what_labels_mean():
     ({"group": [1, 2.5, 3]}, "group 2.5 in row 1, which is no whole number"),
     ({"group": ["a", None, "b"]}, r"no group in row 1 \(None\)"),
     ({"group": np.zeros((3, 2))}, r"groups of shape \(3, 2\); give one group"),
+    ({"class_names": 2}, "class_names=2: give a list of one name for each"),
     ({"group_test": [1, 2, 3]}, "goes with group; give x_test and y_test"),
   ],
 )
@@ -102,6 +103,8 @@ def test_training_and_test_data_must_agree(test, message):
 
 
 def test_empty_arrays():
+  with pytest.raises(ValueError, match="give both x_train and y_train"):
+    sources.arrays(np.zeros((3, 2)), None)
   with pytest.raises(ValueError, match="arrays is empty"):
     sources.arrays(np.zeros((0, 2)), [])
 
