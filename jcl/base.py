@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import optax
 
-from jcl import kinds
+from jcl import alike, kinds
 
 Array = jax.Array | np.ndarray
 Key = jax.Array
@@ -296,8 +296,8 @@ class Predictor(NamedTuple):
   name: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cost(alike.Alike):
   """Work in seconds, joules, floating-point operations and bytes moved."""
 
   seconds: float = 0.0
@@ -563,8 +563,8 @@ class Experience:
   name: str = ""  # of its group or data set, where it is one
 
 
-@dataclasses.dataclass(frozen=True)
-class Choice:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Choice(alike.Alike):
   """One choice of what trains."""
 
   step: int  # updates made before it
@@ -574,8 +574,8 @@ class Choice:
   adopted: int  # step from which it trains
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record(alike.Alike):
   """What one experience did, cost and achieved: plain Python throughout."""
 
   experience: int

@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 # and from its own part; siblings in a row meet through `base`, but for the
 # pairs below.
 ROWS = (
-  ("kinds",),
+  ("kinds", "alike"),
   ("base", "spec", "wording", "jaxprs", "surroundings"),
   (
     "networks",

@@ -67,7 +67,8 @@ def bias_correction(
 
   def init(params, stats, num_classes):
     copied = teacher.copy(params, stats)
-    return Corrected(*copied, jnp.ones(num_classes), jnp.zeros(num_classes))
+    layer = jnp.ones(num_classes, jnp.float32)
+    return Corrected(*copied, layer, jnp.zeros_like(layer))
 
   def begin(state, params, stats, scope):
     del scope
@@ -93,7 +94,7 @@ def bias_correction(
       for i in range(0, memory.y.shape[0], _ROWS)
     ]
     weight = jnp.where(is_held_out(memory.ids), memory.weight, 0.0)
-    present = jnp.zeros(scope.seen.shape).at[memory.y].add(weight)
+    present = jnp.zeros(scope.seen.shape, weight.dtype).at[memory.y].add(weight)
     alpha, beta = fit(
       correct(state, jnp.concatenate(parts)),
       memory.y,
@@ -161,6 +162,7 @@ def fit(
 
   gradient = jax.grad(surprise)
   # The last one stays: no step makes it worse.
-  lengths = jnp.append(0.5 ** jnp.arange(_HALVINGS), 0.0)
-  alpha, beta = jax.lax.fori_loop(0, _STEPS, improve, jnp.array([1.0, 0.0]))
+  lengths = jnp.append(0.5 ** jnp.arange(_HALVINGS), 0.0).astype(jnp.float32)
+  start = jnp.array([1.0, 0.0], jnp.float32)
+  alpha, beta = jax.lax.fori_loop(0, _STEPS, improve, start)
   return alpha, beta

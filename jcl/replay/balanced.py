@@ -120,7 +120,7 @@ def _offer(evict_fn: EvictFn, overwrites: bool, carry, row):
   label, number, offered, chance = row
   capacity = labels.shape[0]
   own = labels == label
-  count = jnp.sum(own)
+  count = jnp.sum(own, dtype=jnp.int32)
   is_new = count == 0
   under_quota = count * (census.num_held + is_new) < capacity
   empty = labels == _EMPTY
@@ -135,8 +135,8 @@ def _offer(evict_fn: EvictFn, overwrites: bool, carry, row):
   evicted = labels.at[slot].get(mode="fill", fill_value=_EMPTY)
   labels = labels.at[slot].set(label, mode="drop")
   lost, gained = labels == evicted, labels == label
-  size = jnp.where(lost, jnp.sum(lost), census.size)
-  size = jnp.where(gained, jnp.sum(gained), size)
+  size = jnp.where(lost, jnp.sum(lost, dtype=jnp.int32), census.size)
+  size = jnp.where(gained, jnp.sum(gained, dtype=jnp.int32), size)
   gone = (evicted != _EMPTY) & ~jnp.any(lost)
   num_held = census.num_held + (stored & is_new) - gone
   order = census.order.at[slot].set(number, mode="drop")

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from jcl import alike
+
 _ARRAYS = ("forward", "arrival", "weight_grad", "update")
 
 
-@dataclasses.dataclass(frozen=True)
-class TensorTimes:
+@dataclasses.dataclass(frozen=True, eq=False)
+class TensorTimes(alike.Alike):
   """Seconds of a train step by tensor, in execution order, input side first.
 
   `arrival[k]` is all that runs backward between "the gradient has reached

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jcl import alike
+
 QUANTILES = (0.5, 0.95, 0.99)
 
 
@@ -105,8 +107,8 @@ def choose(served: Served, chosen: ArrayLike) -> Served:
   return Served(*(column[np.asarray(chosen, bool)] for column in served))
 
 
-@dataclasses.dataclass(frozen=True)
-class Summary:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Summary(alike.Alike):
   """Latency in seconds from a frame's arrival to its answer; and staleness.
 
   NaN where nothing was served. Staleness is that of the weights that answered,

@@ -1,0 +1,41 @@
+"""Equality of records that may hold NaN, such as those read back from JSON."""
+
+import dataclasses
+import math
+from typing import Any
+
+_MISSING = object()  # stands for every NaN
+
+
+class Alike:
+  """Lets a dataclass equal another that has NaN in the same places.
+
+  A NaN equals nothing, which until Python 3.12 a dataclass did not notice
+  where it was the same object. For `dataclasses.dataclass(eq=False)`; tuples,
+  lists and dicts among the fields are looked through.
+  """
+
+  def __eq__(self, other: object) -> bool:
+    if other.__class__ is not self.__class__:
+      return NotImplemented
+    return _fields(self) == _fields(other)
+
+  def __hash__(self) -> int:
+    return hash(_fields(self))
+
+
+def _fields(record: Any) -> tuple[Any, ...]:
+  fields = dataclasses.fields(record)
+  return tuple(_known(getattr(record, f.name)) for f in fields if f.compare)
+
+
+def _known(value: Any) -> Any:
+  if isinstance(value, float):
+    return _MISSING if math.isnan(value) else value
+  if isinstance(value, tuple):
+    return tuple(map(_known, value))
+  if isinstance(value, list):
+    return [_known(each) for each in value]
+  if isinstance(value, dict):
+    return {key: _known(each) for key, each in value.items()}
+  return value

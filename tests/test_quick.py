@@ -1,0 +1,25 @@
+"""The list of quick tests names tests that there are."""
+
+from pathlib import Path
+import re
+
+import conftest
+import pytest
+
+
+@pytest.mark.parametrize("name", conftest.QUICK)
+def test_what_is_quick_exists(name):
+  path, _, test = name.partition("::")
+  text = (Path(__file__).parent / path).read_text(encoding="utf-8")
+  assert re.search(rf"^def {test or 'test_'}", text, re.MULTILINE)
+
+
+def test_they_alone_are_marked(request):
+  marked = {
+    item.path.name
+    for item in request.session.items
+    if item.get_closest_marker("quick")
+  }
+  assert marked <= {
+    name.partition("::")[0].split("/")[-1] for name in (conftest.QUICK)
+  }
