@@ -225,3 +225,18 @@ def test_space_and_tokens_are_averaged_and_padding_left_out():
   np.testing.assert_allclose(found[1], x.mean(axis=(1, 2)) / 2, rtol=1e-6)
   np.testing.assert_allclose(found[2], x[:, 0, 0] / 2)
   assert all(a.dtype == np.float32 and len(a) == 5 for a in found)
+
+
+def test_as_few_examples_as_a_probe_set_may_have():
+  first, second = follow._draw("training", [4, 9], 4, 3)
+  assert first.tolist() == [0, 1, 2, 3] and len(set(second)) == 4
+  drawn = np.random.default_rng((3, 1)).choice(9, 4, replace=False)
+  assert second.tolist() == sorted(drawn)
+  assert [len(rows) for rows in follow._draw("training", [4, 9], 6, 3)] == [
+    4,
+    6,
+  ]
+  with pytest.raises(ValueError, match="size=3: a probe set needs 4"):
+    follow._draw("training", [9], 3, 0)
+  with pytest.raises(ValueError, match="experience 1 has 3 held-out examples"):
+    follow._draw("held-out", [9, 3], 4, 0)

@@ -72,6 +72,7 @@ def test_hits_misses_and_operations(trunk):
   assert report.held_out == cache_lib.Counts(0, 1, flops, 0)
   assert (report.held, report.bytes_held) == (7, 7 * 16)
   assert report.budget_bytes is None and report.clipped == 0
+  assert cache.row_flops == flops / 4
 
 
 def test_latents_from_elsewhere_are_misses_once(trunk):

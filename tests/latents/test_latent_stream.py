@@ -121,3 +121,11 @@ def test_random_augmentation_is_refused():
     ValueError, match="augment='crop' shows .* write augment="
   ):
     prepare(augment="crop")
+
+
+def test_a_codec_is_fitted_on_some_of_the_first_experience(monkeypatch):
+  assert latents._FITTED == 1024
+  monkeypatch.setattr(latents, "_FITTED", 5)
+  counts = prepare("uint8").cache.report().training
+  assert (counts.hits, counts.misses) == (0, 5)
+  assert prepare("raw").cache.report().training.misses == 0

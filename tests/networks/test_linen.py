@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jcl.networks import linen
+from jcl.networks import check, linen
 
 
 class Block(nn.Module):
@@ -258,3 +258,33 @@ def test_no_parameters():
 def test_unknown_names(option, message):
   with pytest.raises(ValueError, match=message):
     NET.apply(PARAMS, STATS, X, **option)
+
+
+def test_what_every_network_checks_at_its_bounds():
+  check.sizes("net", (1,), 1)
+  for shape, classes in (((), 1), ((0,), 1), ((2, 1.5), 1), ((1,), 0)):
+    with pytest.raises(ValueError, match="net: "):
+      check.sizes("net", shape, classes)
+  check.at_least("net", 2, width=2, depth=np.int32(3))
+  for value in (1, 2.5, "3"):
+    with pytest.raises(ValueError, match="depth must be a whole number >= 2"):
+      check.at_least("net", 2, width=2, depth=value)
+  check.image("net", (1, 2, 3))
+  check.series("net", (1, 2))
+  for shape in ((1,), (1, 2, 3, 4)):
+    for kind in (check.image, check.series):
+      with pytest.raises(ValueError, match="net reads"):
+        kind("net", shape)
+  check.logits("net", np.zeros((2, 3)), 3)
+  for output, message in (
+    (np.zeros((2, 4)), "pass num_classes=4$"),
+    (np.zeros(3), "pass num_classes=<its width>"),
+    ((np.zeros((2, 3)),), "returns a tuple"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      check.logits("net", output, 3)
+  check.known("net", "unit", ("a",), ("a", "b"))
+  with pytest.raises(ValueError, match="no unit 'c', 'd'; choose among a, b"):
+    check.known("net", "unit", ("a", "c", "d"), ("a", "b"))
+  with pytest.raises(ValueError, match="choose among none"):
+    check.known("net", "unit", ("a",), ())

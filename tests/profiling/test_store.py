@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import warnings
 
 import numpy as np
@@ -153,3 +154,18 @@ def test_json_is_strict_and_keeps_every_bit():
   assert back.about == {"closure": None, "factors": [0, 1]}
   assert (back.arrival, back.weight_grad) == (TIMES.arrival, TIMES.weight_grad)
   assert store.from_json(store.to_json(TIMES)) == TIMES
+
+
+def test_a_profile_of_another_format_is_measured_anew(tmp_path):
+  store.load_or_measure(tmp_path, key(), Measure())
+  (path,) = tmp_path.iterdir()
+  assert re.fullmatch(r"times-[0-9a-f]{20}\.json", path.name)
+  kept = json.loads(path.read_text())
+  assert kept["format"] == 1
+  measure = Measure()
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    for changed in ({"format": 2}, {"key": {}}):
+      path.write_text(json.dumps(kept | changed))
+      store.load_or_measure(tmp_path, key(), measure)
+  assert measure.calls == 2

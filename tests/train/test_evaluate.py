@@ -117,3 +117,25 @@ def test_evaluation_normalises_and_leaves_statistics_alone():
   assert tiny_network.same_bits(out.stats, stats)
   scores = predictors.logits().scores(apply, params, stats, x * 2 + 10, None)
   np.testing.assert_array_equal(scores, out.logits)
+
+
+def test_a_judge_tells_right_answers_and_what_was_given_to_the_right_one():
+  network = tiny_network.build()
+  params, stats = network.init(jax.random.key(2))
+  preprocess = step_lib.Preprocess(np.float32(1), np.float32(2))
+  judge = evaluate.build_judge(network, preprocess)
+  x, y = tiny_network.batch(5).x, np.array([0, 2, 1, 1, 0], np.int32)
+  head = np.array([True, True, True, False])
+  right, logs = judge(params, stats, 2 * x + 1, y, head)
+  logits = np.asarray(network.apply(params, stats, x).logits)[:, :3]
+  shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+  np.testing.assert_array_equal(right, logits.argmax(axis=1) == y)
+  np.testing.assert_allclose(np.exp(logs), shares[np.arange(5), y], rtol=1e-4)
+  assert 0 < np.asarray(right).sum() < 5 and logs.dtype == np.float32
+
+
+def test_rows_of_batches_of_one_size():
+  found = [(rows.tolist(), used) for rows, used in evaluate.in_batches(5, 3)]
+  assert found == [([0, 1, 2], 3), ([3, 4, 3], 2)]
+  assert list(evaluate.in_batches(0, 3)) == []
+  assert [used for _, used in evaluate.in_batches(6, 3)] == [3, 3]
