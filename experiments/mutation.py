@@ -296,7 +296,8 @@ def _annotations(path: Path) -> Iterator[tuple]:
 def draw(found: list, sample: int, seed: int) -> Iterator:
   """Draws changes one place at a time, 0: every change of every place.
 
-  What is not Python any more, or named in `EQUIVALENT`, is passed over.
+  What is not Python any more, is named in `EQUIVALENT`, or takes checks of
+  lengths and of assignments away is passed over.
   """
   places = defaultdict(list)
   for change in found:
@@ -324,8 +325,14 @@ def _counts(change) -> bool:
     ast.parse(after)
   except (AttributeError, SyntaxError):  # it takes exceptions for plain names
     return False
-  number = change.start_pos[0] - 1
-  lines = {text.splitlines()[number].strip() for text in (before, after)}
+  line, column = change.start_pos
+  whole = before.splitlines()[line - 1]
+  # Where code is right, lengths agree and nothing is assigned to a record; and
+  # the star ahead of parameters by name is no operator.
+  checks = whole[:column].endswith(("strict=", "frozen="))
+  if checks or whole.startswith("*,", column):
+    return False
+  lines = {text.splitlines()[line - 1].strip() for text in (before, after)}
   return not lines & EQUIVALENT.get(change.module_path.as_posix(), set())
 
 

@@ -197,3 +197,12 @@ def test_half_of_a_short_interval_is_the_longest_wait():
   second = place.records[0].choices[1]
   assert second.adopted - second.step == 7 // 2
   assert math.isfinite(second.share)
+
+
+def test_a_prompt_choice_is_trained_at_once():
+  setting = assemble(epochs=2)
+  selector = setting.learner.method.selector._replace(prompt=True)
+  setting.learner.method = setting.learner.method._replace(selector=selector)
+  place = play(setting).place
+  second = place.records[0].choices[1]
+  assert second.adopted == second.step == 7

@@ -17,6 +17,7 @@ from jcl.streams import scenarios
 OPTIONS = session.Options(steps_per_dispatch=1, progress=False)
 ROW = 4 * 4 + 4 + 8 + 4  # bytes: pixels, class, id, experience
 PAGES = 2 * 4096
+WAIT = tiering._WAIT  # before tests change it
 
 
 @pytest.fixture(autouse=True)
@@ -429,3 +430,67 @@ def test_tiers_have_room_for_dispatches_and_for_every_class(
   [options] = given
   # Updates of 30 and 5 examples, one of them a dispatch.
   assert (options["lag"], options["staged"]) == (4, 8 * 35)
+
+
+def test_who_waits_looks_twice_a_second(four_classes, monkeypatch):
+  slept = []
+  monkeypatch.setattr(tiering.time, "sleep", slept.append)
+  monkeypatch.setattr(tiering, "_WAIT", WAIT)
+  tiering.starved(*standing(Recorder(room=3)))
+  tiering.starved(*standing(Recorder(room=4)))
+  assert slept == [0.5]
+
+
+@pytest.mark.parametrize(
+  ("trains", "plan", "index", "wanted", "asked"),
+  [
+    ("both", None, 1, (20, 40), False),
+    ("memory", None, 1, (20, 0), False),
+    ("both", base.Plan(start=1), 0, (20, 40), False),
+    ("both", base.Plan(start=1), 1, (20, 40), True),
+    # From the second choice on, what is wanted stays.
+    ("both", base.Plan(start=0), 1, (7, 8), True),
+    ("both", base.Plan(start=0, policy="half"), 1, (20, 40), True),
+    ("store", base.Plan(start=0), 1, (7, 8), False),
+  ],
+)
+def test_what_an_experience_begins_with(
+  four_classes, monkeypatch, trains, plan, index, wanted, asked
+):
+  told = []
+  monkeypatch.setattr(
+    tiering.sizing,
+    "planned",
+    lambda *_: told.append(0) or ("chosen", "why", {"predicted": 3.0}),
+  )
+  tiers = Recorder(
+    trains, wanted=(7, 8), em=range(6), earlier=lambda: {0: 1}, table=[1]
+  )
+  tiers.hierarchy.plan, tiers.hierarchy.sb = plan, 40
+  setting, place = standing(tiers, experience=index)
+  tiering.begin(setting, None, place, None)
+  data = ["first", "second"][index]
+  assert tiers.calls[0] == ("store", index, data) and tiers.table == []
+  assert tiers.wanted == wanted and bool(told) is asked
+  if trains == "store":
+    assert len(tiers.calls) == 1 and not tiers.decisions
+    return
+  assert kinds(tiers) == ["chosen" if asked else "fixed"]
+  assert tiers.decisions[0].get("predicted") == (3.0 if asked else None)
+  if trains == "memory":
+    # No more than is held, before what came is taken in.
+    assert tiers.calls[1:] == [("arrange", 6, 0), ("absorb", data, 20)]
+    assert tiers.sizes == (20, 0)
+  else:
+    assert tiers.calls[1:] == [("arrange", *wanted, data)]
+
+
+def test_an_experience_may_begin_with_nothing_in_memory(four_classes):
+  for index, room, kind in ((1, 3, "paused"), (1, 4, "fixed"), (0, 3, "fixed")):
+    tiers = Recorder(room=room)
+    tiers.hierarchy.sb = 30
+    setting, place = standing(tiers, experience=index)
+    tiering.begin(setting, None, place, None)
+    assert kinds(tiers) == [kind]
+    sizes = (0, 0) if kind == "paused" else (20, 30)
+    assert tiers.calls[-1][1:3] == sizes

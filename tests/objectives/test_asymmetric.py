@@ -52,3 +52,7 @@ def test_first_experience_is_plain_cross_entropy():
   assert aux.stats["calls"] == 1
   _, aux = _loss(PARAMS, linear_case.scope())
   assert aux.stats["calls"] == 2
+
+
+def test_one_draw():
+  assert asymmetric.er_ace().num_draws == 1

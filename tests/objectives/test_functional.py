@@ -1,5 +1,7 @@
 """Regularisation in function space."""
 
+import types
+
 import jax
 import linear_case
 import numpy as np
@@ -29,6 +31,13 @@ def test_distance_of_predictions_is_added():
   np.testing.assert_allclose(aux.info["moved"], _distance(OLD), rtol=1e-5)
   np.testing.assert_array_equal(aux.extras["logits"], aux.logits)
   assert aux.stats["calls"] == 2
+
+
+def test_one_draw_and_logits_to_store():
+  objective = functional.fdr(0.7)
+  assert objective.num_draws == 1
+  network = types.SimpleNamespace(num_classes=7)
+  assert objective.stores(network)["logits"].shape == (7,)
 
 
 def test_labels_of_replayed_examples_do_not_matter():

@@ -47,3 +47,7 @@ def test_labels_teach_the_first_experience():
   np.testing.assert_allclose(
     _call(scope), _expected(LABELS, [0, 2, 3]), rtol=1e-5
   )
+
+
+def test_one_draw():
+  assert icarl.icarl().num_draws == 1

@@ -1,5 +1,7 @@
 """Dark experience replay."""
 
+import types
+
 import linear_case
 import numpy as np
 import pytest
@@ -26,6 +28,13 @@ def test_der():
   np.testing.assert_allclose(value, NEW + 0.7 * _drift(), rtol=1e-5)
   np.testing.assert_array_equal(aux.extras["logits"], aux.logits)
   assert aux.stats["calls"] == 2
+
+
+def test_one_draw_and_logits_to_store():
+  network = types.SimpleNamespace(num_classes=7)
+  for objective in (logit_replay.der(0.7), logit_replay.derpp(0.7, 0.4)):
+    assert objective.stores(network)["logits"].shape == (7,)
+  assert logit_replay.der(0.7).num_draws == 1
 
 
 def test_derpp_has_a_draw_for_each_term():

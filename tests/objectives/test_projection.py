@@ -68,3 +68,7 @@ def test_reference_is_the_loss_on_the_memory():
   pull = jax.grad(lambda tree: reference(tree, empty)[0])(tree)
   kept = AGEM.project(tree, pull, (empty,))
   jax.tree.map(np.testing.assert_array_equal, kept, tree)
+
+
+def test_one_draw():
+  assert AGEM.num_draws == 1

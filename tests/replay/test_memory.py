@@ -107,5 +107,7 @@ def test_nothing_keeps_nothing():
   state = replay.init(small_stream.EXAMPLE)
   key = jax.random.key(0)
   assert replay.add(key, state, small_stream.batch([1])) == state == ()
+  assert (replay.capacity, replay.num_samples) == (0, 0)
+  assert replay.when == "never"
   with pytest.raises(ValueError, match="the memory keeps none"):
     replay.sample(key, state, small_stream.scope())

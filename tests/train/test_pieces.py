@@ -346,3 +346,41 @@ def test_bytes_and_operations_of_a_composition():
   assert footprint._bytes(keys) == 24
   del given, second, third
   assert meter.live == 0
+
+
+@pytest.mark.parametrize(
+  ("changes", "takes"),
+  [
+    ({}, True),
+    ({"every": 0}, False),
+    ({"steps": 2}, False),
+    ({"convolves": False}, False),
+    ({"told": ""}, False),
+    ({"platform": "gpu"}, False),
+    ({"fails": True}, False),
+  ],
+)
+def test_where_pieces_are_worth_it(changes, takes, monkeypatch):
+  given = {"every": 1, "steps": 1, "convolves": True, "told": "no kernels"}
+  given |= {"platform": "cpu", "fails": False} | changes
+  method = recipes.finetune()
+  method = method._replace(
+    selector=method.selector._replace(every=given["every"])
+  )
+
+  def in_pieces(learner):
+    if given["fails"]:
+      raise ValueError("no chain")
+    return True
+
+  monkeypatch.setattr(learner_lib.lowering, "why_not", lambda: given["told"])
+  monkeypatch.setattr(learner_lib.executors, "in_pieces", in_pieces)
+  monkeypatch.setattr(
+    learner_lib.Learner, "platform", property(lambda self: given["platform"])
+  )
+  one = learner(method, "auto")
+  one.__dict__["convolves"] = given["convolves"]
+  one.__dict__["steps_per_dispatch"] = given["steps"]
+  assert one.takes_pieces is takes
+  assert learner(method, "pieces").takes_pieces
+  assert not learner(method, "whole").takes_pieces
