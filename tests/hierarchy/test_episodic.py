@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
+import pytest
 
 from jcl.hierarchy import episodic, ram
 
@@ -69,6 +70,8 @@ def test_what_comes_takes_the_turn_of_what_left():
   memory.become({0: [0, 4, 8]}, 3, read)
   memory.exchange(np.array([4]), read(np.array([12])))
   assert memory.residents() == {0: [0, 12, 8]}
+  with pytest.raises(ValueError, match="shorter|longer"):  # one for two
+    memory.exchange(np.array([0, 8]), read(np.array([16])))
   memory.close()
 
 
