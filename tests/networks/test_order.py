@@ -258,6 +258,7 @@ def test_nnx_module():
   [
     ("kernel", (3, 4), ("bias",), "kernel"),
     ("kernel", (4,), (), "other"),
+    ("kernel", (3, 3, 2, 4), (), "kernel"),
     ("bias", (4,), ("kernel",), "bias"),
     ("bias", (4,), ("scale",), "shift"),
     ("scale", (4,), ("bias",), "scale"),

@@ -111,3 +111,15 @@ def test_nothing_keeps_nothing():
   assert replay.when == "never"
   with pytest.raises(ValueError, match="the memory keeps none"):
     replay.sample(key, state, small_stream.scope())
+
+
+def test_sizes_that_no_memory_has():
+  memory.check_sizes(1, 0)
+  memory.check_sizes("1B", 3)
+  for capacity, samples, message in (
+    (0, 1, "a memory of 0 keeps nothing"),
+    ("0B", 1, "'0B' keeps nothing"),
+    (1, -1, "num_samples is -1"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      memory.check_sizes(capacity, samples)

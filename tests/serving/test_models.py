@@ -342,3 +342,37 @@ def test_the_last_quarter_learns_at_a_tenth(epochs, parts, monkeypatch):
   assert rates == pytest.approx([2e-3, 2e-4])
   assert passed == [(part, 5) for part in parts]
   assert found == ({"w": 1.0}, {})
+
+
+@pytest.mark.parametrize(
+  ("side", "student", "enlarge"),
+  [
+    (15, "mlp:width=64", 2),
+    (16, "slim_resnet18:filters=8", 1),
+    (8, "mlp:width=64", 3),
+  ],
+)
+def test_who_plays_on_small_images_and_on_large_ones(
+  side, student, enlarge, monkeypatch
+):
+  monkeypatch.setattr(scenes, "check", lambda source, classes: None)
+  x = np.zeros((4, side, side + 9, 1), np.uint8)
+  train = types.SimpleNamespace(x=x, num_classes=12)
+  cast = stage.cast(types.SimpleNamespace(train=train))
+  assert (cast.student, cast.enlarge, cast.classes) == (student, enlarge, 9)
+  small = side < 16
+  assert cast.stills == ((4000, 4000) if small else (12000, 2000))
+  assert cast.epochs == ((8, 8) if small else (6, 10))
+  named = stage.cast(types.SimpleNamespace(train=train), "one", "two")
+  assert (named.student, named.teacher) == ("one", "two")
+
+
+def test_formats_that_a_precision_stands_for(monkeypatch):
+  asked = []
+  monkeypatch.setattr(
+    teacher.layers, "policy", lambda network, **options: asked.append(options)
+  )
+  for precision in ("mx", "mx9"):
+    teacher.precise(NETWORK, precision)
+  assert [options["fmt_infer"] for options in asked] == ["mx6", "mx9"]
+  assert teacher.precise(NETWORK, "float32") is NETWORK

@@ -1,6 +1,7 @@
 """The driver: who owns which frames, and what nobody may know too early."""
 
 from fractions import Fraction
+import inspect
 
 import numpy as np
 import pytest
@@ -220,6 +221,8 @@ def test_times_are_those_of_the_published_pair():
   assert found.source.endswith("3 + 13 rows")
   fewer = times.published(mode="compat", more_rows=4)
   assert fewer.infer < found.infer and fewer.train > found.train
+  last = times.published(mode="compat", more_rows=12)
+  assert last.source.endswith("15 + 1 rows")
   with pytest.raises(ValueError, match="more_rows=13"):
     times.published(more_rows=13)
   with pytest.raises(ValueError, match="choose from resnet18"):
@@ -242,6 +245,9 @@ def test_a_picture_shows_phases_drifts_and_new_weights(tmp_path):
   top, bottom = figure.axes
   assert len(top.lines) == 2 + 2 and top.get_title() == "two"
   assert len(bottom.lines[0].get_xdata()) == drifts > 0
+  # Minutes of 30 frames a second: the first window ends with frame 90.
+  assert top.lines[0].get_xdata()[0] == pytest.approx(90 / 1800)
+  assert top.get_xlim() == pytest.approx((0, 3000 / 1800))
   figure.savefig(tmp_path / "two.png")
   with pytest.raises(ValueError, match="span=0"):
     pictures.picture(logs, 30, span=0)
@@ -333,3 +339,22 @@ def test_updates_that_take_a_share_of_the_work():
     times.Times(1, 1, 1, 1, batch=0)
   with pytest.raises(ValueError, match="more_rows=-1"):
     times.published(more_rows=-1)
+
+
+def test_what_systems_assume():
+  def defaults(build):
+    parameters = inspect.signature(build).parameters.values()
+    kept = (p for p in parameters if p.default is not inspect.Parameter.empty)
+    return {p.name: p.default for p in kept}
+
+  found = defaults(systems.dacapo)
+  assert (found["first"], found["epochs"], found["design"]) == (4, 1, 3.0)
+  assert found["drift"] == "paper" and found["compat"] is False
+  assert defaults(systems.dacapo_spatial) == {
+    "window": 120,
+    "rate": 0.0,
+    "epochs": 2,
+    "active": False,
+    "compat": False,
+  }
+  assert defaults(systems.frozen) == {"window": 10}

@@ -55,6 +55,11 @@ def test_what_the_thread_was_asked_for_is_not_asked_twice(
   found = compiler._found["a"]
   assert found.result(10) and built == [0]
   assert compiler.ahead_seconds == 3.5
+
+
+def test_who_keeps_the_time(compiler):
+  compiler.ahead("a", lambda: compiler.in_thread)
+  assert compiler._found["a"].result(10) is True
   assert not compiler.in_thread
 
 
