@@ -104,7 +104,8 @@ _MODEL = flags.DEFINE_string(
   "model",
   "auto",
   "network, such as mlp:width=400; auto: mlp for vectors and grey images, "
-  "slim_resnet18 for colour images, conv1d for series",
+  "slim_resnet18 for colour images or where a recipe needs convolutions, "
+  "conv1d for series",
 )
 _WEIGHTS = flags.DEFINE_string(
   "weights",
@@ -407,10 +408,15 @@ def _learn() -> int:
       f"--trunk_cache={_TRUNK_CACHE.value}: none of {', '.join(texts)} freezes "
       "a trunk; give a recipe such as lightcl or er+freeze:until=0.7"
     )
+  # One model for all, so that recipes beside each other can be compared.
+  convolutional = any(method.convolutional for method in methods)
+  build = _build(stream.example_shape, convolutional)
   networks = {
-    columns: _network(stream, columns)
+    columns: _network(stream, build, columns)
     for columns in {method.columns for method in methods}
   }
+  if convolutional and False in networks and _MODEL.value == "auto":
+    print(f"model: {networks[False].name}, which convolves", flush=True)
   if before is not None and False in networks:
     # For the checks ahead of all work.
     networks[False] = dataclasses.replace(networks[False], pretrained=True)
@@ -434,7 +440,7 @@ def _learn() -> int:
     workdir.claim(folder, shared, _RESUME.value, _defaults())
     if before is not None and False in networks:
       networks[False] = _pretrained(
-        before, networks[False], folder / "pretrained"
+        before, build, networks[False], folder / "pretrained"
       )
     for seed in _seeds():
       for text in texts:
@@ -502,7 +508,9 @@ def _split(source):
   return pretraining.split(source, _BASE_CLASSES.value)
 
 
-def _pretrained(source, network: base.Network, folder: Path) -> base.Network:
+def _pretrained(
+  source, build, network: base.Network, folder: Path
+) -> base.Network:
   """Returns the model with weights learned on `source`."""
   from jcl import pretraining
 
@@ -510,7 +518,7 @@ def _pretrained(source, network: base.Network, folder: Path) -> base.Network:
   print(f"pre-training on {classes} classes", flush=True)
   weights = pretraining.learned(
     source,
-    _build(shape)(shape, classes),
+    build(shape, classes),
     folder,
     _options(),
     epochs=_BASE_EPOCHS.value,
@@ -521,19 +529,18 @@ def _pretrained(source, network: base.Network, folder: Path) -> base.Network:
   return pretraining.begun(network, *weights)
 
 
-def _build(shape):
+def _build(shape, convolutional: bool = False):
   """Returns what makes the model for inputs of this shape."""
   from jcl.networks import catalogue
 
-  model, options = catalogue.read(_MODEL.value, shape)
+  model, options = catalogue.read(_MODEL.value, shape, convolutional)
   return functools.partial(catalogue.build, model, **options)
 
 
-def _network(stream, columns: bool) -> base.Network:
+def _network(stream, build, columns: bool) -> base.Network:
   """Returns the model of a recipe, the same for every seed."""
   from jcl.networks import external, precision, progressive
 
-  build = _build(stream.example_shape)
   if columns:
     network = progressive.progressive(
       build, stream.example_shape, stream.task_classes, stream.num_classes

@@ -505,7 +505,8 @@ class Method(NamedTuple):
   the first experience. `params` are what the run begins with. `columns` is for
   networks with a column per experience, see `networks.progressive`. `trunk`
   says which units never train: their number, their share of all, or the name of
-  the first one that does.
+  the first one that does. `training` goes ahead of what the run says,
+  `defaults` behind it. `convolutional` asks for a network that convolves.
   """
 
   objective: Objective
@@ -523,6 +524,8 @@ class Method(NamedTuple):
   removal: Removal | None = None
   columns: bool = False
   trunk: str | int | float | None = None
+  defaults: Training = Training()
+  convolutional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,7 +138,8 @@ class Result:
 
 def complete(method: base.Method, training: base.Training) -> base.Training:
   """Returns full hyper-parameters: the method's, else these, else defaults."""
-  return optimizers.complete(method.training.over(training))
+  given = method.training.over(training)
+  return optimizers.complete(given.over(method.defaults))
 
 
 def assemble(

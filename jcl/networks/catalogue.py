@@ -48,7 +48,8 @@ def read(
   """Returns name and options of a model such as "mlp:width=400".
 
   Args:
-    text: in the notation of `spec.read`; "auto" is what `suggest` returns.
+    text: in the notation of `spec.read`; "auto" is what `suggest` returns, and
+      its options go ahead of that one's.
     input_shape: see `suggest`.
     convolutional: see `suggest`.
 
@@ -57,7 +58,8 @@ def read(
   """
   name, options = spec.read(text)
   if name == "auto":
-    name = suggest(input_shape, convolutional)
+    name, usual = spec.read(suggest(input_shape, convolutional))
+    options = {**usual, **options}
   function = spec.choose("model", MODELS, name)
   return name, spec.check("model", name, function, options)
 
@@ -76,7 +78,7 @@ def suggest(input_shape: tuple[int, ...], convolutional: bool = False) -> str:
   Args:
     input_shape: of one example.
     convolutional: whether it has to convolve: then a slim ResNet-18 for grey
-      images too.
+      images too, of few filters.
 
   Raises:
     ValueError: where it has to and the inputs are vectors.
@@ -86,6 +88,8 @@ def suggest(input_shape: tuple[int, ...], convolutional: bool = False) -> str:
       f"inputs of shape {input_shape} are vectors, and the recipe needs a "
       "network that convolves: give images or series, or another recipe"
     )
-  if len(input_shape) == 3 and (input_shape[-1] > 1 or convolutional):
+  if len(input_shape) == 3 and input_shape[-1] > 1:
     return "slim_resnet18"
+  if len(input_shape) == 3 and convolutional:
+    return "slim_resnet18:filters=8"
   return "conv1d" if len(input_shape) == 2 else "mlp"

@@ -177,5 +177,17 @@ def _build(text: str, trunk: str | int | float | None = None) -> base.Method:
 
 
 def describe() -> dict[str, str]:
-  """Returns one line about each recipe, by name."""
-  return spec.describe(choices())
+  """Returns one line about each recipe, by name, with what it brings along."""
+  lines = spec.describe(choices())
+  for name, recipe in choices().items():
+    method = recipe()
+    brings = []
+    if method.defaults.batch_size is not None:
+      brings.append(f"batches of {method.defaults.batch_size}")
+    if method.convolutional:
+      brings.append("a model that convolves")
+    if method.columns:
+      brings.append("a column of the model for each experience")
+    if brings:
+      lines[name] += f" [unless told otherwise: {', '.join(brings)}]"
+  return lines

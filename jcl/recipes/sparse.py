@@ -111,4 +111,8 @@ def sparcl(
     )
 
   removal = base.Removal(removed, change, max(until, change))
-  return method._replace(sparsity=build, removal=removal if removed else None)
+  return method._replace(
+    sparsity=build,
+    removal=removal if removed else None,
+    convolutional=True,
+  )
