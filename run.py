@@ -146,6 +146,13 @@ _OPTIMIZER = flags.DEFINE_enum(
   ["sgd", "adam", "adamw"],
   "update rule; default the recipe's, else sgd",
 )
+_SCHEDULE = flags.DEFINE_string(
+  "schedule",
+  None,
+  "what the learning rate does in each experience: constant (default), linear "
+  "or cosine, with a warmup and a floor in shares, such as "
+  "cosine:warmup=0.1,floor=0.01",
+)
 _MOMENTUM = flags.DEFINE_float("momentum", None, "of sgd; default 0")
 _WEIGHT_DECAY = flags.DEFINE_float(
   "weight_decay", None, "L2 coefficient; default 0"
@@ -576,6 +583,7 @@ def _assemble(source, networks, text: str, seed: int, device, meter):
     batch_size=_BATCH_SIZE.value,
     epochs=_EPOCHS.value,
     optimizer=_OPTIMIZER.value,
+    schedule=_SCHEDULE.value,
     momentum=_MOMENTUM.value,
     weight_decay=_WEIGHT_DECAY.value,
     clip=_CLIP.value,

@@ -45,6 +45,8 @@ class Scope(NamedTuple):
   current: Array  # [C] bool, classes of the current experience
   seen: Array  # [C] bool, classes of this and all earlier experiences
   head: Array  # [C] bool, outputs that take part in losses and predictions
+  first: Array = np.zeros((), np.int32)  # step at which the experience began
+  planned: Array = np.ones((), np.int32)  # updates that it is to make
 
 
 class Output(NamedTuple):
@@ -362,15 +364,22 @@ class Controller(NamedTuple):
 class Training:
   """Hyper-parameters of the updates; None leaves the choice to the run."""
 
-  learning_rate: kinds.Positive | None = None
+  # Or a function of the run's update count, from 0; where parameters are drawn
+  # anew for every experience, of those made since then.
+  learning_rate: kinds.Positive | Callable[[Any], Any] | None = None
   batch_size: kinds.Count | None = None
   epochs: kinds.Count | None = None
-  optimizer: Literal["sgd", "adam", "adamw"] | None = None
+  optimizer: (
+    Literal["sgd", "adam", "adamw"] | optax.GradientTransformation | None
+  ) = None
   momentum: kinds.ShareBelowOne | None = None
   weight_decay: kinds.NonNegative | None = None
   clip: kinds.NonNegative | None = (
     None  # bound on each gradient entry's magnitude
   )
+  # "constant", "linear" or "cosine" with options, such as "cosine:warmup=0.1":
+  # what the rate does in each experience, see `train.schedules`.
+  schedule: str | None = None
   # Outputs in play: "seen" masks classes that have not arrived, "all" none.
   head: Literal["seen", "all"] | None = None
   # Normalisers of trained units: "batch" uses and updates batch statistics,

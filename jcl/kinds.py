@@ -218,7 +218,7 @@ def words(hint: Any) -> str:
       told = bounds.words(told)
     return told
   if origin in (typing.Union, types.UnionType):
-    args = tuple(sorted(args, key=lambda arg: arg is type(None)))
+    args = tuple(arg for arg in args if arg is not type(None))
     return " or ".join(dict.fromkeys(map(words, args)))
   if origin is Literal:
     return "one of " + ", ".join(args)

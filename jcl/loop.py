@@ -191,6 +191,12 @@ class _Steps:
     self.place, self.scope = place, scope
     memory = state.replay.items if state.replay else None
     self.source = source_of(setting, place.experience, memory)
+    if not place.tally.steps:
+      learner = setting.learner
+      place.planned = place.decision.epochs * batching.num_batches(
+        len(self.source), learner.stream_rows
+      )
+    self._time()
     self._order: tuple[int, np.ndarray] = (-1, np.zeros((0, 0), np.int32))
 
   def events(self) -> Iterator[Event]:
@@ -212,6 +218,8 @@ class _Steps:
       )
       self.state, program = reselection.program(setting, self.state, place)
       if not place.tally.steps:
+        place.planned = min(place.planned, self._steps_to_limit(program.cost))
+        self._time()
         self.state = _glimpse(setting, self.state, place, self.scope, "ahead")
       if place.step < place.adopt < place.step + pending[2]:
         pending = self._fetch(place.epoch, place.batch, place.step)
@@ -254,6 +262,12 @@ class _Steps:
       yield Event("steps", self.state, place, scalars)
       if self._evaluation_due():
         yield self._evaluated()
+
+  def _time(self) -> None:
+    """Tells steps when the experience began, and how long it is to be."""
+    place, learner = self.place, self.setting.learner
+    first = place.step - place.tally.steps
+    self.scope = learner.timed(self.scope, first, place.planned)
 
   def _wait(self) -> Generator[Event, None, bool]:
     """Waits while the host allows too little memory; tells whether it did."""

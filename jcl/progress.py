@@ -41,6 +41,7 @@ class Place:
   choices: list[base.Choice] = dataclasses.field(default_factory=list)
   pruned: list[dict[str, Any]] = dataclasses.field(default_factory=list)
   decision: base.Decision | None = None
+  planned: int = 1  # updates of the experience, as known when it began
   control: Any = ()
   tally: Tally = dataclasses.field(default_factory=Tally)
   spent: base.Cost = base.Cost()  # training cost of this experience

@@ -490,7 +490,7 @@ def learn(
 def _about(setting, options, context) -> dict[str, Any]:
   """What identifies a run; all but "environment" must match to resume it."""
   learner, stream = setting.learner, setting.stream
-  training = dataclasses.asdict(learner.training)
+  training = optimizers.told(learner.training)
   carried = dataclasses.asdict(options)
   for name in (
     "checkpoint_seconds",

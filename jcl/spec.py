@@ -1,6 +1,7 @@
 """The one notation for choices with options: `name:key=value,key=value`."""
 
 from collections.abc import Callable, Iterable, Mapping
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -184,6 +185,23 @@ def checked(kind: str) -> Callable[..., Any]:
   return decorate
 
 
+def checked_fields(record: Any) -> Any:
+  """Returns a dataclass with its fields read as their annotations have them.
+
+  Raises:
+    ValueError: for a value that its field does not take.
+  """
+  assert dataclasses.is_dataclass(record) and not isinstance(record, type)
+  hints, default = fields(type(record)), type(record)()
+  found = {
+    field.name: value(
+      field.name, getattr(record, field.name), hints[field.name], vars(default)
+    )
+    for field in dataclasses.fields(record)
+  }
+  return dataclasses.replace(record, **found)
+
+
 def fields(kind: type) -> dict[str, Any]:
   """Returns the annotations of a dataclass's fields."""
   return typing.get_type_hints(kind, include_extras=True)
@@ -220,7 +238,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _example(default: Any, hint: Any) -> str:
   """Returns a value that fits, as a user writes it, or nothing."""
-  candidates = [True, 10, 0.5, [0, 1]]
+  candidates = [True, 0.1, 10, [0, 1]]
   if default not in (None, "", (), inspect.Parameter.empty):
     candidates.insert(0, default)
   for found in candidates:

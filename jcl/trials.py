@@ -222,6 +222,9 @@ class _Trainer:
     learner, ledger = self._setting.learner, self._setting.ledger
     program = learner.step_program(self._selection)
     most = learner.steps_per_dispatch
+    # A schedule of the rate is gone through as a whole.
+    updates = epochs * batching.num_batches(len(source), learner.stream_rows)
+    scope = learner.timed(self._scope, state.train.step, updates)
     for epoch in range(first, first + epochs):
       generator = np.random.default_rng(
         (self._setting.seed, _PURPOSE, self._experience, epoch)
@@ -240,7 +243,7 @@ class _Trainer:
         moved = count * program.cost.bytes_accessed
         with ledger.timed("probe", flops, moved) as took:
           state, info = program.call(
-            self._key, state, batches, np.int32(count), self._scope
+            self._key, state, batches, np.int32(count), scope
           )
           jax.block_until_ready(info)
         self.steps += count

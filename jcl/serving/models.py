@@ -190,7 +190,9 @@ class Student:
     classes = tuple(map(str, range(self.network.num_classes)))
     labels = np.asarray(labels, np.int32)
     data = base.Dataset("samples", np.asarray(images), labels, classes)
-    state, selection = self._started(weights, data, seed)
+    updates = epochs * batching.num_batches(len(labels), learner.stream_rows)
+    scope = learner.timed(self._scope, weights.train.step, updates)
+    state, selection = self._started(weights, data, seed, scope)
     objective = self.method.objective
     state = learner.begin(state, self._scope)
     program = learner.step_program(selection)
@@ -203,7 +205,7 @@ class Student:
         part = rows[start : start + most]
         batches = self._batches(data, part, most)
         state, info = program.call(
-          key, state, batches, np.int32(len(part)), self._scope
+          key, state, batches, np.int32(len(part)), scope
         )
         # Waited for, so that frames in between find the device free.
         losses.append(jax.block_until_ready(info.loss))
@@ -220,7 +222,7 @@ class Student:
         )
       yield passed
 
-  def _started(self, weights, data, seed):
+  def _started(self, weights, data, seed, scope):
     """Returns a state of its own for a retraining, and what trains in it."""
     learner, method = self._learner, self.method
     state = jax.tree.map(jnp.copy, weights)
@@ -248,7 +250,7 @@ class Student:
       jax.random.key(seed),
       state,
       tuple(probes),
-      self._scope,
+      scope,
       times,
       1.0,
     )
@@ -316,6 +318,7 @@ def pretrain(
   learned = network.init(jax.random.key(seed))
   late = epochs // 4
   for part, share in ((epochs - late, 1.0), (late, 0.1)):
+    assert not callable(training.learning_rate)
     rate = (training.learning_rate or 0.0) * share
     student = Student(
       network,

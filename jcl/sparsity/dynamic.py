@@ -145,7 +145,7 @@ def sparse(
   kernels: Sequence[channels.Path],
   schedule: Schedule,
   seed: int = 0,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
   """Returns an optimiser that keeps kernels sparse and moves what is alive.
 
   Its state is a dict by the path of each array, joined by "/": a `Kernel` for
@@ -161,6 +161,7 @@ def sparse(
     seed: of random growth.
   """
   order = {path: index for index, path in enumerate(kernels)}
+  rule = optax.with_extra_args_support(optimizer)
 
   def init(params):
     state = {}
@@ -178,7 +179,7 @@ def sparse(
       state["/".join(path)] = slot
     return state
 
-  def update(grads, state, params=None):
+  def update(grads, state, params=None, **extra):
     if params is None:
       raise ValueError("sparse kernels need their values: give update params")
     updates, after = [], {}
@@ -189,15 +190,15 @@ def sparse(
       if path in order:
         entry = _changed(entry, leaf, grad, schedule)
         grad = jnp.where(entry.mask & entry.pattern, grad, 0)
-        change, slot = optimizer.update(grad, entry.slot, leaf)
+        change, slot = rule.update(grad, entry.slot, leaf, **extra)
         change = jnp.where(entry.mask, change, -leaf)
         after[name] = entry._replace(slot=slot, step=entry.step + 1)
       else:
-        change, after[name] = optimizer.update(grad, entry, leaf)
+        change, after[name] = rule.update(grad, entry, leaf, **extra)
       updates.append(change)
     return jax.tree.unflatten(jax.tree.structure(params), updates), after
 
-  return optax.GradientTransformation(init, update)
+  return optax.GradientTransformationExtraArgs(init, update)
 
 
 def restart(state: dict[str, Any]) -> dict[str, Any]:

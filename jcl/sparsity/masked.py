@@ -30,7 +30,7 @@ def apply(params: base.Params, masks: Masks) -> base.Params:
 
 def hold(
   optimizer: optax.GradientTransformation, masks: Masks
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
   """Returns an optimiser after whose updates pruned weights are exactly zero.
 
   Where a weight does not stay its update is what takes it to zero, whatever
@@ -46,14 +46,16 @@ def hold(
     ValueError: from `init`, for masks of another tree, shape or type.
   """
 
+  rule = optax.with_extra_args_support(optimizer)
+
   def init(params):
     _check(params, masks)
     return optimizer.init(params)
 
-  def update(grads, state, params=None):
+  def update(grads, state, params=None, **extra):
     if params is None:
       raise ValueError("held weights need their values: call update with them")
-    updates, state = optimizer.update(grads, state, params)
+    updates, state = rule.update(grads, state, params, **extra)
     updates = _map(
       lambda mask, change, leaf: jnp.where(mask, change, -leaf),
       masks,
@@ -62,7 +64,7 @@ def hold(
     )
     return updates, state
 
-  return optax.GradientTransformation(init, update)
+  return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _map(change, masks, first, *others):

@@ -33,8 +33,8 @@ def probe(learner, state, batches, scope) -> base.Probe:
     params=learner.put(train.params),
     batches=tuple(batches),
     gradient=gradient,
-    advance=functools.partial(_advance, learner, held),
-    learning_rate=learner.training.learning_rate,
+    advance=functools.partial(_advance, learner, held, train.step, scope),
+    learning_rate=learner.rate(train.step, scope),
   )
 
 
@@ -92,12 +92,18 @@ def blank(learner, params) -> slots.Slots:
   return learner.run("probe", "slots", learner.optimizer.init, params)
 
 
-def _advance(learner, held: slots.Slots, grads, params) -> base.Params:
+def _advance(
+  learner, held: slots.Slots, step, scope, grads, params
+) -> base.Params:
   """Returns the parameters after an update of every tensor."""
 
-  def build(held, grads, params):
-    updates, _ = learner.optimizer.update(grads, held, params)
+  def build(held, grads, params, step, scope):
+    updates, _ = learner.optimizer.update(
+      grads, held, params, step=step, scope=scope
+    )
     return optax.apply_updates(params, updates)
 
-  moved = learner.run("probe", "advance", build, held, grads, params)
+  moved = learner.run(
+    "probe", "advance", build, held, grads, params, step, scope
+  )
   return learner.put(moved)

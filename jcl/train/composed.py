@@ -55,7 +55,8 @@ class Composed:
   """The programs of one selection's step.
 
   `updates` holds (program, names) pairs; a program takes gradients, slots and
-  parameters of its names as lists, and returns the new parameters and slots.
+  parameters of its names as lists, the step and the scope, and returns the new
+  parameters and slots.
   """
 
   structure: Any  # of the trained parameters, None where frozen
@@ -86,10 +87,11 @@ class Composed:
     after, traced = dict(before), self._tree(grads)
     opt_state = dict(opt_state)
     for program, names in self.updates:
-      args = [[tree[n] for n in names] for tree in (grads, opt_state, before)]
+      trees = grads, opt_state, before
+      args = [[tree[n] for n in names] for tree in trees]
       for name in names:
         del grads[name]
-      params, fresh = run(program, *args)
+      params, fresh = run(program, *args, train.step, scope)
       after.update(zip(names, params, strict=True))
       opt_state.update(zip(names, fresh, strict=True))
     remembered, kept = state.objective, state.replay

@@ -7,6 +7,7 @@ import numpy as np
 
 from jcl import base
 from jcl.selection import mask
+from jcl.train import optimizer as optimizers
 from jcl.train import pieces, whole
 
 Executor = whole.Whole | pieces.Pieces
@@ -38,6 +39,11 @@ def in_pieces(learner) -> pieces.Pieces:
     raise ValueError(
       "executor=pieces moves arrays one by one and knows nothing of weights "
       "held at zero: give executor=whole"
+    )
+  if optimizers.is_own(learner.training):
+    raise ValueError(
+      "executor=pieces runs a rule on every tensor by itself, an optimizer of "
+      "one's own on all of them together: give executor=whole"
     )
   if learner.mesh.size > 1 or learner.accumulate_parts > 1:
     raise ValueError(

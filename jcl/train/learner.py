@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jcl import base, jaxprs
 from jcl.cost import ledger as ledger_lib
@@ -88,11 +90,9 @@ class Learner:
     self.network, self.method, self.training = network, method, training
     self.preprocess, self.ledger = preprocess, ledger
     self.accumulate_parts = accumulate
-    self.single_optimizer = optimizers.build(training)
+    self.single_optimizer = optimizers.build(training, method.restart)
     self.sparsity = sparsity
-    self.optimizer = (sparsity.wrap if sparsity else slots.per_tensor)(
-      self.single_optimizer
-    )
+    self.optimizer = self._by_tensor()
     self.mesh = jax.sharding.Mesh(np.array(devices), ("data",))
     self.stream_rows = executors.check_batch(training, method, accumulate)
     # Padded, so that devices and parts get equal numbers of rows.
@@ -113,6 +113,42 @@ class Learner:
         f"the recipe needs features, but network {network.name!r} names "
         "none: give `features`, the unit whose output feeds the head"
       )
+
+  def _by_tensor(self) -> optax.GradientTransformation:
+    """Returns the optimiser with slots by tensor."""
+    rule, own = self.single_optimizer, optimizers.is_own(self.training)
+    if own and self.sparsity is not None:
+      raise ValueError(
+        "weights are held at zero by rules that act on every weight alone: "
+        "give optimizer=sgd, adam or adamw"
+      )
+    if own and self.method.selector.slots == "decay":
+      raise ValueError(
+        "slots=decay knows what fades in the slots of sgd, adam and adamw, not "
+        "in those of an optimizer of one's own: give slots=keep or slots=reset"
+      )
+    if self.sparsity is not None:
+      return self.sparsity.wrap(rule)
+    return slots.together(rule) if own else slots.per_tensor(rule)
+
+  def timed(self, scope: base.Scope, first: Any, planned: int) -> base.Scope:
+    """Returns the scope of updates that begin at step `first`.
+
+    Args:
+      scope: of the experience.
+      first: updates of the run before them.
+      planned: how many they are to be, for schedules of the rate.
+    """
+    times = np.asarray(first, np.int32), np.asarray(max(planned, 1), np.int32)
+    begun, number = self.put(times)
+    return scope._replace(first=begun, planned=number)
+
+  def rate(self, step: base.Array, scope: base.Scope) -> float:
+    """Returns the learning rate of an update, where the optimiser has one."""
+    if optimizers.is_own(self.training):
+      return float(optimizers.DEFAULTS.learning_rate)  # type: ignore[arg-type]
+    now = optimizers.rate(self.training, self.method.restart, step, scope)
+    return now if isinstance(now, float | int) else float(now)
 
   def rebuilt(self, network: base.Network) -> "Learner":
     """Returns a learner like this one for another network."""

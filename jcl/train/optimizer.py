@@ -1,10 +1,14 @@
 """Optimisers from hyper-parameters."""
 
 import dataclasses
+from typing import Any, cast
 
+import jax
+import numpy as np
 import optax
 
-from jcl import base
+from jcl import base, spec
+from jcl.train import schedules
 
 # What a run uses where neither the recipe nor the caller says otherwise.
 DEFAULTS = base.Training(
@@ -15,35 +19,102 @@ DEFAULTS = base.Training(
   momentum=0.0,
   weight_decay=0.0,
   clip=0.0,
+  schedule="constant",
   head="seen",
   norms="batch",
 )
 
 _ADAPTIVE_RATE = 1e-3  # in place of the default rate, for adam and adamw
+# What an optimiser of one's own says by itself.
+_OF_RULE = ("learning_rate", "momentum", "weight_decay", "clip", "schedule")
 
 
 def complete(training: base.Training) -> base.Training:
-  """Returns the hyper-parameters with defaults where they are None."""
+  """Returns the hyper-parameters with defaults where they are None.
+
+  Beside an optax transformation those that it replaces stay None.
+
+  Raises:
+    ValueError: for a value that its field does not take, and for what a
+      schedule or an optimiser of one's own leaves without effect.
+  """
+  training = spec.checked_fields(training)
+  if is_own(training):
+    for name in _OF_RULE:
+      if getattr(training, name) is not None:
+        raise ValueError(
+          f"{name}={getattr(training, name)!r} has no effect beside an "
+          "optimizer of one's own: leave it out, or make it part of that"
+        )
+    rest = dict.fromkeys(_OF_RULE)
+    return training.over(dataclasses.replace(DEFAULTS, **rest))
   rate = training.learning_rate
+  if callable(rate):
+    _check_schedule(rate)
+  if callable(rate) and (training.schedule or "constant") != "constant":
+    raise ValueError(
+      f"schedule={training.schedule}: the learning_rate is a schedule already; "
+      "leave one of them out"
+    )
   if rate is None and training.optimizer in ("adam", "adamw"):
     training = dataclasses.replace(training, learning_rate=_ADAPTIVE_RATE)
-  return training.over(DEFAULTS)
+  training = training.over(DEFAULTS)
+  schedules.build(cast(str, training.schedule))  # tells of mistakes
+  return training
 
 
-def build(training: base.Training) -> optax.GradientTransformation:
+def _check_schedule(rate: Any) -> None:
+  try:
+    float(rate(np.int32(0)))
+  except Exception as error:
+    reason = " ".join(str(error).split())[:200]
+    raise ValueError(
+      "learning_rate is a function, but of an update's number it returns no "
+      f"number ({reason}): give a schedule such as "
+      "optax.cosine_decay_schedule(0.1, 1000)"
+    ) from error
+
+
+def is_own(training: base.Training) -> bool:
+  """Whether the optimiser is an optax transformation, not one by name."""
+  return isinstance(training.optimizer, optax.GradientTransformation)
+
+
+def build(
+  training: base.Training, restart: bool = False
+) -> optax.GradientTransformationExtraArgs:
   """Returns the optimiser that complete hyper-parameters describe.
 
   Weight decay is coupled (added to the gradient, ahead of momentum) for "sgd"
-  and "adam" and decoupled for "adamw"; it acts on every trained tensor.
+  and "adam" and decoupled for "adamw"; it acts on every trained tensor. Its
+  `update` takes `step` and `scope`, of which rates that change are made.
+
+  Args:
+    training: from `complete`.
+    restart: whether parameters are drawn anew for every experience, so that a
+      schedule counts updates since then.
 
   Raises:
     ValueError: for a rate, momentum, decay or bound outside its range.
   """
+  if is_own(training):
+    own = cast(optax.GradientTransformation, training.optimizer)
+    rule = optax.with_extra_args_support(own)
+    try:
+      _probed(rule, 0, 1.0)
+    except Exception as error:
+      reason = " ".join(str(error).split())[:200]
+      raise ValueError(
+        "the optimizer makes no update of gradients, parameters and its state "
+        f"alone ({reason}): give one that needs no more, such as "
+        "optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))"
+      ) from error
+    return rule
   rate, momentum = training.learning_rate, training.momentum
   decay, clip = training.weight_decay, training.clip
   assert rate is not None and momentum is not None
   assert decay is not None and clip is not None
-  if not rate > 0:
+  if not callable(rate) and not rate > 0:
     raise ValueError(f"learning_rate={rate} must be above 0, such as 0.1")
   if not 0 <= momentum < 1:
     raise ValueError(f"momentum={momentum} must lie in [0, 1), such as 0.9")
@@ -51,19 +122,126 @@ def build(training: base.Training) -> optax.GradientTransformation:
     raise ValueError(f"weight_decay={decay} must not be negative")
   if clip < 0:
     raise ValueError(f"clip={clip} must not be negative; 0 turns it off")
-  if training.optimizer == "sgd":
-    update = optax.sgd(rate, momentum=momentum or None)
-  elif training.optimizer == "adam":
-    update = optax.adam(rate)
-  elif training.optimizer == "adamw":
-    return optax.chain(*_clip(clip), optax.adamw(rate, weight_decay=decay))
-  else:
+  if training.optimizer not in ("sgd", "adam", "adamw"):
     raise ValueError(
       f"optimizer={training.optimizer!r} is not known: choose from sgd, "
       "adam, adamw"
     )
+  moves = is_scheduled(training)
+  fixed = 1.0 if moves or callable(rate) else rate
   decays = [optax.add_decayed_weights(decay)] if decay else []
-  return optax.chain(*_clip(clip), *decays, update)
+  if training.optimizer == "sgd":
+    update = optax.sgd(fixed, momentum=momentum or None)
+  elif training.optimizer == "adam":
+    update = optax.adam(fixed)
+  else:
+    update, decays = optax.adamw(fixed, weight_decay=decay), []
+  paced = [_paced(training, restart)] if moves else []
+  return optax.with_extra_args_support(
+    optax.chain(*_clip(clip), *decays, update, *paced)
+  )
+
+
+def is_scheduled(training: base.Training) -> bool:
+  """Whether the rate changes within an experience or a run."""
+  named = (training.schedule or "constant") != "constant"
+  return callable(training.learning_rate) or named
+
+
+def rate(
+  training: base.Training, restart: bool, step: Any, scope: base.Scope
+) -> Any:
+  """Returns the learning rate of an update, [] float32 where it changes.
+
+  Args:
+    training: complete, with an optimiser by name.
+    restart: as for `build`.
+    step: [] int32, updates of the run before this one.
+    scope: of the experience.
+  """
+  given: Any = training.learning_rate
+  if callable(given):
+    return given(step - scope.first if restart else step)
+  if not is_scheduled(training):
+    return given
+  factor = schedules.build(cast(str, training.schedule))
+  return given * factor(step - scope.first, scope.planned)
+
+
+def _paced(
+  training: base.Training, restart: bool
+) -> optax.GradientTransformationExtraArgs:
+  """Multiplies updates of rate one by the rate of their time."""
+
+  def update(updates, state, params=None, *, step, scope, **extra):
+    del params, extra
+    now = rate(training, restart, step, scope)
+    return optax.tree_utils.tree_scale(now, updates), state
+
+  return optax.GradientTransformationExtraArgs(
+    lambda params: optax.EmptyState(), update
+  )
+
+
+def told(training: base.Training) -> dict[str, Any]:
+  """Returns hyper-parameters as plain values, objects by what they do.
+
+  The same schedule or optimiser is told the same in another process.
+  """
+  fields = {
+    f.name: getattr(training, f.name) for f in dataclasses.fields(training)
+  }
+  if callable(fields["learning_rate"]):
+    fields["learning_rate"] = schedules.told(fields["learning_rate"])
+  if is_own(training):
+    fields["optimizer"] = _told_rule(build(training))
+  if fields["schedule"] in (None, "constant"):
+    del fields["schedule"]
+  return fields
+
+
+# Counts of updates made before, and sizes of the gradient, that a rule is told
+# by: schedules differ in the ones, bounds on gradients in the others.
+_PROBED = (
+  (0, 1e-3),
+  (0, 1.0),
+  (0, 30.0),
+  (100, 1.0),
+  (1000, 1.0),
+  (10_000, 1.0),
+)
+
+
+def _told_rule(rule: optax.GradientTransformationExtraArgs) -> str:
+  """Describes a transformation by updates that it makes."""
+  return "optax, updates of a probe: " + ", ".join(
+    f"{_probed(rule, *probe):.3g}" for probe in _PROBED
+  )
+
+
+def _probed(
+  rule: optax.GradientTransformationExtraArgs, count: int, size: float
+) -> float:
+  """Returns a weighted sum of two updates of a small array."""
+  kernel = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+  params = {"probe": {"kernel": kernel}}
+  # The later one is never bounded, so that their ratio tells of a bound.
+  gradients = size * (kernel**2 - 0.3), 1e-3 * kernel
+  scope = base.Scope(*(np.zeros((), np.int32),) * 4)
+
+  def advanced(leaf):
+    return leaf + count if np.issubdtype(leaf.dtype, np.integer) else leaf
+
+  state = jax.tree.map(advanced, rule.init(params))
+  total = 0.0
+  for step, gradient in enumerate(gradients, count):
+    grads = {"probe": {"kernel": gradient}}
+    updates, state = rule.update(
+      grads, state, params, step=np.int32(step), scope=scope
+    )
+    made = np.asarray(updates["probe"]["kernel"], np.float64)
+    total += float(np.sum(made * np.arange(1, 7).reshape(2, 3)))
+  return total
 
 
 def _clip(bound: float) -> list[optax.GradientTransformation]:

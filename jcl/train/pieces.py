@@ -239,10 +239,11 @@ class Pieces:
     info = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], info)
     return info, aux, grads
 
-  def _update(self, grads, held, params):
+  def _update(self, grads, held, params, step, scope):
+    rule = optax.with_extra_args_support(self._optimizer)
     after, fresh = [], []
     for grad, slot, leaf in zip(grads, held, params, strict=True):
-      change, slot = self._optimizer.update(grad, slot, leaf)
+      change, slot = rule.update(grad, slot, leaf, step=step, scope=scope)
       after.append(optax.apply_updates(leaf, change))
       fresh.append(slot)
     return after, fresh
@@ -383,7 +384,13 @@ class Pieces:
       groups = [(("update all", selection), names)]
     for key, group in groups:
       leaves = [shapes[name] for name in group]
-      args = leaves, [held[name] for name in group], leaves
+      args = (
+        leaves,
+        [held[name] for name in group],
+        leaves,
+        self._shapes[1].train.step,
+        self._shapes[3],
+      )
       yield obtain(key, self._update, args, **donate), group
 
 

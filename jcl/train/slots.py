@@ -41,7 +41,7 @@ def names(params: base.Params) -> list[str]:
 
 def per_tensor(
   optimizer: optax.GradientTransformation,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
   """Returns the optimiser run on every tensor by itself.
 
   Its state is a dict by the tensor's path. For rules that act element by
@@ -50,20 +50,80 @@ def per_tensor(
   steps, which Adam's bias correction depends on.
   """
 
+  rule = optax.with_extra_args_support(optimizer)
+
   def init(params):
     pairs = zip(names(params), jax.tree.leaves(params), strict=True)
-    return {key: optimizer.init(leaf) for key, leaf in pairs}
+    return {key: rule.init(leaf) for key, leaf in pairs}
 
-  def update(grads, state, params=None):
+  def update(grads, state, params=None, **extra):
     leaves, structure = jax.tree.flatten(params)
     grads = jax.tree.leaves(grads)
     updates, slots = [], {}
     for key, grad, leaf in zip(names(params), grads, leaves, strict=True):
-      change, slots[key] = optimizer.update(grad, state[key], leaf)
+      change, slots[key] = rule.update(grad, state[key], leaf, **extra)
       updates.append(change)
     return jax.tree.unflatten(structure, updates), slots
 
-  return optax.GradientTransformation(init, update)
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+SHARED = "(shared)"  # slots that no tensor has for itself
+
+
+def together(
+  optimizer: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+  """Returns the optimiser run on all tensors as one tree, with slots by tensor.
+
+  For any transformation, such as one that bounds the norm of all gradients. Its
+  state is a dict by the tensor's path, in which `SHARED` holds what belongs to
+  no tensor, such as a count of updates.
+
+  Raises:
+    ValueError: from `init`, for a state that cannot be told apart by tensor.
+  """
+  rule = optax.with_extra_args_support(optimizer)
+
+  def layout(params):
+    """The form of the state, and whose each of its leaves is."""
+    named = jax.tree.unflatten(jax.tree.structure(params), names(params))
+    try:
+      state = jax.eval_shape(rule.init, params)
+      owners = optax.tree_utils.tree_map_params(
+        rule,
+        lambda _, name: name,
+        state,
+        named,
+        transform_non_params=lambda _: SHARED,
+      )
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+      reason = " ".join(str(error).split())[:200]
+      raise ValueError(
+        "the optimizer's state cannot be told apart by tensor, as a selection "
+        f"of tensors needs ({reason}): give one whose init maps over the "
+        "parameters, as those of optax do"
+      ) from error
+    return jax.tree.structure(state), jax.tree.leaves(owners)
+
+  def apart(params, state):
+    _, owners = layout(params)
+    found: dict[str, list[Any]] = {key: [] for key in (*names(params), SHARED)}
+    for owner, leaf in zip(owners, jax.tree.leaves(state), strict=True):
+      found[owner].append(leaf)
+    return {key: tuple(leaves) for key, leaves in found.items()}
+
+  def init(params):
+    return apart(params, rule.init(params))
+
+  def update(grads, state, params=None, **extra):
+    structure, owners = layout(params)
+    left = {key: iter(leaves) for key, leaves in state.items()}
+    whole = jax.tree.unflatten(structure, [next(left[key]) for key in owners])
+    updates, whole = rule.update(grads, whole, params, **extra)
+    return updates, apart(params, whole)
+
+  return optax.GradientTransformationExtraArgs(init, update)
 
 
 def park(
@@ -73,7 +133,9 @@ def park(
   if policy == "drop":
     return ()
   zeros = np.zeros(len(network.tensors), np.int32)
-  return Parked(optimizer.init(params), jnp.asarray(zeros), jnp.asarray(zeros))
+  slots = dict(optimizer.init(params))
+  slots.pop(SHARED, None)  # it never leaves
+  return Parked(slots, jnp.asarray(zeros), jnp.asarray(zeros))
 
 
 def switch(
@@ -106,13 +168,14 @@ def switch(
     Slots under `new`, and what is parked.
   """
   pairs = list(zip(network.tensors, old.trainable, new.trainable, strict=True))
+  shared = {SHARED: opt_state[SHARED]} if SHARED in opt_state else {}
   if not parked:
-    return {
+    return shared | {
       name(t): opt_state[name(t)] if was else fresh[name(t)]
       for t, was, will in pairs
       if will
     }, ()
-  slots, waiting = {}, dict(parked.slots)
+  slots, waiting = dict(shared), dict(parked.slots)
   left, away = np.array(parked.left), np.array(parked.away)
   for i, (tensor, was, will) in enumerate(pairs):
     key = name(tensor)

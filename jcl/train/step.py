@@ -164,7 +164,8 @@ def build_step(
   Args:
     network: the model.
     method: objective and replay policy; its other parts act between steps.
-    optimizer: update rule, initialised on the selected tensors only.
+    optimizer: update rule, initialised on the selected tensors only; it is told
+      the step and the scope.
     selection: which tensors train.
     preprocess: augmentation and normalisation of raw inputs.
     accumulate: number of parts that each batch is cut into; their gradients
@@ -176,6 +177,7 @@ def build_step(
     the step count, so one key serves a whole run.
   """
   objective, replay = method.objective, method.replay
+  rule = optax.with_extra_args_support(optimizer)
   forward = forward_of(network, preprocess, selection, norms)
 
   def step(key, state, batch, scope):
@@ -198,7 +200,13 @@ def build_step(
     if objective.reference is not None and objective.project is not None:
       _, _, reference = gradient(objective.reference)
       grads = objective.project(grads, reference, shown.memory)
-    updates, opt_state = optimizer.update(grads, state.train.opt_state, before)
+    updates, opt_state = rule.update(
+      grads,
+      state.train.opt_state,
+      before,
+      step=state.train.step,
+      scope=scope,
+    )
     after = optax.apply_updates(before, updates)
 
     remembered, kept = state.objective, state.replay
