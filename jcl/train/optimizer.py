@@ -22,6 +22,7 @@ DEFAULTS = base.Training(
   schedule="constant",
   head="seen",
   norms="batch",
+  variance="biased",
 )
 
 _ADAPTIVE_RATE = 1e-3  # in place of the default rate, for adam and adamw
@@ -195,8 +196,10 @@ def told(training: base.Training) -> dict[str, Any]:
     fields["learning_rate"] = schedules.told(fields["learning_rate"])
   if is_own(training):
     fields["optimizer"] = _told_rule(build(training))
-  if fields["schedule"] in (None, "constant"):
-    del fields["schedule"]
+  # Runs from before these fields are the same runs.
+  for name in ("schedule", "variance"):
+    if fields[name] in (None, getattr(DEFAULTS, name)):
+      del fields[name]
   return fields
 
 
@@ -226,7 +229,7 @@ def _probed(
   kernel = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
   params = {"probe": {"kernel": kernel}}
   # The later one is never bounded, so that their ratio tells of a bound.
-  gradients = size * (kernel**2 - 0.3), 1e-3 * kernel
+  gradients = size * (kernel**2 - 0.3), 0.3 * kernel
   scope = base.Scope(*(np.zeros((), np.int32),) * 4)
 
   def advanced(leaf):

@@ -84,8 +84,10 @@ def test_what_is_assumed_is_allowed():
     momentum=0.0,
     weight_decay=0.0,
     clip=0.0,
+    schedule="constant",
     head="seen",
     norms="batch",
+    variance="biased",
   )
   # No momentum and no bound, so that there is nothing to remember.
   state = optimizers.build(optimizers.DEFAULTS).init(PARAMS)
