@@ -69,13 +69,15 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from pathlib import Path
 import re
 import time
+from typing import Annotated, Any
 
 from absl import app, flags, logging
 
-from jcl import base, spec, surroundings
+from jcl import base, kinds, spec, surroundings
 from jcl.meters import named
 
 FLAGS = flags.FLAGS
@@ -317,6 +319,25 @@ _SEGMENT_SECONDS = flags.DEFINE_integer(
 
 _NOTES = 5  # lines on what reading changed that are printed
 
+# What values of flags may be, beside fields of the hyper-parameters.
+_TAKEN: dict[str, Any] = {
+  "base_classes": kinds.Natural,
+  "base_epochs": kinds.Count,
+  "accumulate": kinds.Count,
+  "steps_per_dispatch": kinds.Natural,
+  "lead": Annotated[int, kinds.Range(-1)],
+  "evaluate_every": kinds.Natural,
+  "checkpoint_seconds": kinds.NonNegative,
+  "diagnose": kinds.Natural,
+  "seconds_budget": kinds.Positive | None,
+  "flops_budget": kinds.Positive | None,
+  "train_share": kinds.PositiveShare,
+  "idle_watts": kinds.NonNegative | None,
+  "busy_watts": kinds.Positive | None,
+  "fps": kinds.Count,
+  "segment_seconds": kinds.Count,
+}
+
 # Passes over an experience where neither flag nor recipe names them.
 _EPOCHS_BY_DATA = {"digits": 10}
 
@@ -331,6 +352,7 @@ def main(argv: list[str]) -> int:
     )
   )
   try:
+    _check_flags()
     if argv[1:2] == ["report"]:
       return _report([Path(folder) for folder in argv[2:]])
     if argv[1:2] == ["serve"]:
@@ -463,17 +485,27 @@ def _learn() -> int:
   return 0
 
 
+def _check_flags() -> None:
+  """Raises ValueError for a number that a flag does not take."""
+  for name, hint in {**spec.fields(base.Training), **_TAKEN}.items():
+    value = getattr(FLAGS, name, None)
+    if isinstance(value, int | float) and value != math.inf:
+      spec.value(f"--{name}", value, hint)
+
+
 def _seeds() -> list[int]:
+  text = f"--seed={kinds.shown(kinds.Text(','.join(_SEED.value)))}"
   try:
     seeds = [int(text) for text in _SEED.value]
   except ValueError:
     raise ValueError(
-      f"--seed={','.join(_SEED.value)}: write whole numbers, as in --seed=0,1,2"
+      f"{text}: write whole numbers, as in --seed=0,1,2"
     ) from None
-  if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+  fits = seeds and min(seeds) >= 0 and max(seeds) < 2**32
+  if not fits or len(set(seeds)) < len(seeds):
     raise ValueError(
-      f"--seed={','.join(_SEED.value)}: write different numbers from 0 up, "
-      "as in --seed=0,1,2"
+      f"{text}: write different numbers from 0 and below 2**32, as in "
+      "--seed=0,1,2"
     )
   return seeds
 

@@ -12,13 +12,23 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Annotated, Any
 
 from absl import logging
 import jax
 import numpy as np
 
-from jcl import base, console, identity, loop, pruning, removal, tiering
+from jcl import (
+  base,
+  console,
+  identity,
+  kinds,
+  loop,
+  pruning,
+  removal,
+  spec,
+  tiering,
+)
 from jcl import workdir as workdir_lib
 from jcl.control import fixed as fixed_control
 from jcl.cost import devices
@@ -64,15 +74,17 @@ class Options:
   """How a run is carried out; what it learns is in its other arguments."""
 
   augment: str = "none"
-  accumulate: int = 1
-  steps_per_dispatch: int = 0  # 0: chosen
+  accumulate: kinds.Count = 1
+  steps_per_dispatch: kinds.Natural = 0  # 0: chosen
   executor: str = "auto"  # or "pieces" or "whole"; see `train.learner`
   # Updates between choosing tensors and training them, while their programs
   # compile; -1: by the profile, or LEAD. It decides what a run computes.
-  lead: int = -1
+  lead: Annotated[int, kinds.Range(-1)] = -1
   # Where profiles are kept between runs; None: with the run.
   cache_dir: str | None = None
-  evaluate_every: int = 0  # updates; 0: at the end of experiences only
+  evaluate_every: kinds.Natural = (
+    0  # updates; 0: at the end of experiences only
+  )
   checkpoint_seconds: float = 60.0
   # Bytes that a memory hierarchy may take, such as "64MiB"; a file that says
   # so and may be rewritten at any time; or "auto".
@@ -80,10 +92,10 @@ class Options:
   # How outputs of a frozen trunk are kept, see `latents.codecs.fit`: "raw",
   # "uint8", "pq:32"; "" computes them anew. And in how many bytes at most.
   trunk_cache: str = ""
-  trunk_bytes: str | int | None = None
+  trunk_bytes: kinds.Size | None = None
   # Held-out examples of an experience by which units are followed: what each
   # experience made them lose and change. 0 for none.
-  diagnose: int = 0
+  diagnose: kinds.Natural = 0
   resume: bool = True
   progress: bool | None = None  # None: where standard error is a terminal
 
@@ -184,7 +196,7 @@ def assemble(
       f"examples of the stream have shape {stream.example_shape}: build it "
       f"with input_shape={stream.example_shape}"
     )
-  training = complete(method, training)
+  training, options = complete(method, training), spec.checked_fields(options)
   removal.check(method)
   if method.prune is not None:
     params, _ = network.init(_first_key(seed))
