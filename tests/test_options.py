@@ -1,5 +1,7 @@
 """Every option of every choice, given values of every other kind."""
 
+import inspect
+
 import pytest
 
 from jcl import recipes, spec
@@ -35,7 +37,13 @@ def check_data(name, option, value):
   # A download is asked for by "true" alone, which is not tried here.
   if option == "download" and value == "true":
     return
-  sources.load(name, "nowhere", **spec.read(f"{name}:{option}={value}")[1])
+  needed = {
+    key: "t"
+    for key, default in spec.keywords(sources.READERS[name]).items()
+    if default is inspect.Parameter.empty
+  }
+  given = spec.read(f"{name}:{option}={value}")[1]
+  sources.load(name, "nowhere", **{**needed, **given})
 
 
 def check_system(name, option, value):

@@ -28,11 +28,17 @@ def missing(
     published: the project page or paper that says where the set is found.
     remedy: a flag to set, as the rest of "set ...".
   """
-  places = "\n".join(f"  {path.absolute()}" for path in looked_for)
+  places = "\n".join(f"  {_short(path.absolute())}" for path in looked_for)
   return FileNotFoundError(
-    f"{name}: none of these files exists:\n{places}\n"
+    f"{_short(name)}: none of these files exists:\n{places}\n"
     f"The set is published at: {published}.\nSet {remedy}."
   )
+
+
+def _short(path: object) -> str:
+  """A path as it is, its middle left out where it is very long."""
+  text = str(path)
+  return text if len(text) <= 250 else f"{text[:120]}...{text[-120:]}"
 
 
 def damaged(path: Path, reason: object) -> ValueError:
