@@ -10,7 +10,7 @@ import unicodedata
 import numpy as np
 
 from jcl import base, kinds
-from jcl.streams import files, images
+from jcl.streams import files, images, labelling
 
 Color = images.Color
 Images = images.Images
@@ -215,7 +215,9 @@ def tiny_imagenet(
   identifiers = files.text(index).split()
   words = root / "words.txt"
   names = dict(_rows(words)) if words.exists() else {}
-  class_names = tuple(names.get(i, i).split(",")[0] for i in identifiers)
+  class_names = labelling.distinct(
+    [names.get(i, i).split(",")[0] for i in identifiers], identifiers
+  )
   train = [
     (image, label)
     for label, identifier in enumerate(identifiers)

@@ -196,10 +196,14 @@ def _datasets(
   if any(not names for *_, names in parts):
     labels, numbered = labelling.number(name, *labels)
   datasets = [
-    base.Dataset(name, x, y, numbered or tuple(names or ()))
+    base.Dataset(name, x, y, numbered or _distinct(names))
     for (x, _, names), y in zip(parts, labels, strict=True)
   ]
   return datasets[0], datasets[1] if len(datasets) > 1 else None
+
+
+def _distinct(names: Sequence[str] | None) -> tuple[str, ...]:
+  return labelling.distinct(names or (), range(len(names or ())))
 
 
 def _extra(extra: str, module: str, error: ImportError) -> ImportError:

@@ -1,5 +1,6 @@
 """Labels and groups as people have them, numbered, with their names kept."""
 
+import collections
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -51,6 +52,20 @@ def names(values: Iterable[Any]) -> tuple[str, ...]:
   """Values as text that any file can hold."""
   return tuple(
     str(v).encode("utf-8", "backslashreplace").decode() for v in values
+  )
+
+
+def distinct(given: Sequence[str], marks: Sequence[Any]) -> tuple[str, ...]:
+  """Names that differ: those that occur twice, with the class's mark behind.
+
+  Args:
+    given: names [C], as a publisher has them.
+    marks: [C], which differ, such as numbers; they stand for empty names.
+  """
+  times = collections.Counter(given)
+  return tuple(
+    name if times[name] == 1 and name.strip() else f"{name} ({mark})".strip()
+    for name, mark in zip(given, marks, strict=True)
   )
 
 

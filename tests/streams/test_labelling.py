@@ -123,6 +123,17 @@ def test_names_stand_for_positions():
   assert labelling.indices("toy", [], names).tolist() == []
 
 
+def test_names_that_occur_twice_are_told_apart():
+  given, marks = ["crane", "fox", "crane", " "], ["n1", "n2", "n3", "n4"]
+  assert labelling.distinct(given, marks) == (
+    "crane (n1)",
+    "fox",
+    "crane (n3)",
+    "(n4)",
+  )
+  assert labelling.distinct(["a", "a"], range(2)) == ("a (0)", "a (1)")
+
+
 def test_a_million_wrong_labels_make_a_short_message():
   with pytest.raises(ValueError, match="outside 0 to 999999") as raised:
     labelling.indices("toy", [10**6], [str(i) for i in range(10**6)])
