@@ -408,3 +408,24 @@ def test_what_a_memory_on_the_device_holds():
   held = scoring._held(state, 5)
   assert held["examples"] == 3 and held["per_class"] == [0, 1, 0, 2, 0]
   assert held["bytes"] == 5 * (4 * 4 + 4 * 4)
+
+
+def test_glimpses_are_of_orders_of_their_own():
+  plain = recipes.finetune()
+
+  def ahead(forward, params, stats, batch, memory, scope, noted, key):
+    return (batch.ids, noted[1]), stats
+
+  def behind(forward, params, stats, batch, memory, scope, noted, key):
+    return (noted[0], batch.ids), stats
+
+  nothing = jnp.zeros(6, jnp.int32)
+  objective = plain.objective._replace(
+    init=lambda params, stats: (nothing, nothing), ahead=ahead, behind=behind
+  )
+  setting = assemble(plain._replace(objective=objective), epochs=2)
+  state, _, _ = play(setting)
+  # Behind the two epochs of the second experience, whose first example is 24.
+  for seen, epoch in zip(state.objective, (2, 3), strict=True):
+    order = 24 + batching.epoch_order(24, 0, 1, epoch)
+    assert seen.tolist() == order[:6].tolist()
