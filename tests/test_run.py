@@ -208,6 +208,30 @@ def test_mistakes_are_told_in_a_line_or_two(
   assert not list(tmp_path.glob("w/*/seed_*"))
 
 
+@pytest.mark.parametrize(
+  "recipe", ["lightcl", "lightcl_sparse", "sparcl", "er+elastic", "er+freeze"]
+)
+def test_recipes_bring_what_they_need(recipe, tmp_path, call_here, monkeypatch):
+  from jcl import session
+
+  put_together = []
+  assemble = session.assemble
+
+  def assembled(*parts, **more):
+    put_together.append(assemble(*parts, **more))
+    raise KeyboardInterrupt  # nothing is learned here
+
+  monkeypatch.setattr(session, "assemble", assembled)
+  done = call_here(
+    f"--recipe={recipe}", "--compare=none", "--workdir", tmp_path / "w"
+  )
+  assert done.returncode == 130, done.stderr
+  (setting,) = put_together
+  rows = 15 if recipe.startswith("lightcl") else 10
+  assert setting.learner.stream_rows == rows
+  assert setting.learner.convolves == (recipe == "sparcl")
+
+
 def test_own_table_with_bad_values_is_refused(tmp_path, call_here):
   (tmp_path / "t.csv").write_text("a,b,label\n" + "1,nan,x\n2,3,y\n" * 10)
   done = call_here("--data=csv:path=t.csv", "--data_dir", tmp_path)
