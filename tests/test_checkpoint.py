@@ -277,3 +277,16 @@ def test_a_few_of_the_arrays_that_differ_are_named(count, more):
   assert f"w{count}" not in text and text.endswith(
     f"this run has ((2,), 'float32'){more}"
   )
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [{"tally": None}, {"spent": {"secs": 1}}, {"records": 3}, {"choices": [1]}],
+)
+def test_a_place_that_is_none_is_refused(changes):
+  fields = checkpoint.place_to_json(place())
+  with pytest.raises(ValueError, match="not the place of a run|not the record"):
+    checkpoint.place_from_json({**fields, **changes})
+  del fields["records"]
+  with pytest.raises(ValueError, match="not the place of a run"):
+    checkpoint.place_from_json(fields)

@@ -314,3 +314,10 @@ def test_checkpoints_are_made_where_they_pay_and_at_the_end(
   options = session.Options(checkpoint_seconds=0.0)
   session.run(four(), tmp_path / "all", options)
   assert len(saved) > 4
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 5000])
+def test_damaged_settings_are_told(tmp_path, content):
+  (tmp_path / "config.json").write_bytes(content)
+  with pytest.raises(workdir.WorkdirError, match="config.json is damaged"):
+    workdir.claim(tmp_path, {"seed": 0})

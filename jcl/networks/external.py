@@ -26,6 +26,10 @@ from jcl.networks import check, pretrained
 Path = tuple[str, ...]  # unit and keys below it, the last names the array
 
 
+# Raised for a folder in its place, and for types that NumPy lacks.
+_UNREAD = (AttributeError, MemoryError, OSError, TypeError, KeyError)
+
+
 class Source(NamedTuple):
   """Where an array of a network comes from."""
 
@@ -85,7 +89,9 @@ def read(path: str) -> dict[str, np.ndarray]:
     )
   try:
     arrays = reader.load_file(path)
-  except safetensors.SafetensorError as error:
+  except FileNotFoundError:
+    raise
+  except (safetensors.SafetensorError, *_UNREAD) as error:
     raise ValueError(
       f"{path} is no safetensors file, or a damaged one ({error}): fetch or "
       "convert it again"

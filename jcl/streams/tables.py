@@ -194,7 +194,10 @@ def _archive(file: Path) -> dict[str, np.ndarray]:
     archives.check(file)
     archive = np.load(file, allow_pickle=False)
     if isinstance(archive, np.ndarray):
-      raise ValueError("one array, not an archive of several by name")
+      raise _Held(
+        f"{file} holds one array, not an archive of several by name; save both "
+        "by np.savez(path, x=..., y=...)"
+      )
     with archive:
       return {key: _member(file, archive, key) for key in archive.files}
   except _Held as error:
@@ -204,7 +207,7 @@ def _archive(file: Path) -> dict[str, np.ndarray]:
 
 
 class _Held(ValueError):
-  """An array that was saved as Python objects."""
+  """An error that says all, of what is not damaged."""
 
 
 def _member(file: Path, archive: Any, key: str) -> np.ndarray:

@@ -484,3 +484,90 @@ def test_the_index_is_made_anew_wherever_it_is_no_use(tmp_path, how):
     assert readable(store) == list(range(COUNT)) and not store.notes
     assert store.ids_of("class 1").tolist() == [1, 4, 7, 10]
   assert path.read_bytes() == content  # and saved when it is closed
+
+
+@pytest.mark.parametrize(
+  "value",
+  [
+    {"classes": ["a", "b"]},
+    {"classes": [3, ["a"]], "runs": []},
+    {},
+  ],
+)
+def test_tables_that_names_learn(value):
+  assert names.are_tables(value)
+  names.Names().learn(value)
+
+
+@pytest.mark.parametrize(
+  "value",
+  [
+    [],
+    {"colours": ["a"]},
+    {"classes": "ab"},
+    {"classes": ["a", 3]},
+    {"classes": [-1, ["a"]]},
+    {"classes": [2**40, ["a"]]},
+    {"classes": [1, "ab"]},
+    {"classes": [True, ["a"]]},
+  ],
+)
+def test_tables_that_are_none(value):
+  assert not names.are_tables(value)
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "",
+    "[]",
+    "[" * 5000,
+    '{"x": ["|u1", [2]]}',
+    '{"x": ["|u1", [-2]], "extras": []}',
+    '{"x": ["|u1", [99999999999]], "extras": []}',
+    '{"x": ["|O", [2]], "extras": [1]}',
+    '{"x": ["nothing", [2]], "extras": []}',
+  ],
+)
+def test_layouts_that_are_none(text):
+  with pytest.raises(ValueError):
+    records.Layout.from_json(text)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"first_id": 2**40},
+    {"first_id": -1},
+    {"first_id": "0"},
+    {"tables": {"classes": [2**40, ["a"]]}},
+    {"more": 1},
+  ],
+)
+def test_headers_that_say_what_cannot_be_are_damaged(tmp_path, changes):
+  fill(tmp_path)
+  path = segments.path_of(tmp_path, 0)
+  with open(path, "rb") as file:
+    about, end = segments.unframed(segments.MAGIC, file.fileno())
+  rest = path.read_bytes()[end:]
+  path.write_bytes(segments.framed(segments.MAGIC, {**about, **changes}) + rest)
+  with open(path, "rb") as file:
+    assert segments.read_header(file.fileno()) is None
+  with Store.open(tmp_path, mode="r") as store:
+    assert "header is damaged" in store.notes[0]
+    readable(store)
+
+
+@pytest.mark.parametrize(
+  "changes", [{"count": 2**40}, {"first_id": 5}, {"a": 1}]
+)
+def test_index_files_that_say_what_cannot_be_are_made_anew(tmp_path, changes):
+  fill(tmp_path)
+  path = index_lib.path_of(tmp_path, 0)
+  with open(path, "rb") as file:
+    about, end = segments.unframed(index_lib.MAGIC, file.fileno())
+  rest = path.read_bytes()[end:]
+  head = segments.framed(index_lib.MAGIC, {**about, **changes})
+  path.write_bytes(head + rest)
+  with Store.open(tmp_path, mode="r") as store:
+    assert readable(store) == list(range(COUNT))
