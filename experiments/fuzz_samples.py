@@ -223,7 +223,7 @@ def storage(place: Path) -> Reader:
     with Store.open(folder, mode="r") as store:
       ids = np.setdiff1d(np.arange(store.contents.index.count), store.lost())
       store.count_by_class()
-      return records.intact(store.read, ids)
+      return records.intact(store.read, ids) if len(ids) else None
 
   return Reader(
     [_folder(place)],

@@ -109,8 +109,8 @@ class Names:
           continue
         if not old.startswith(LOST):
           raise records.StoreError(
-            f"number {number} of the {table} is {old!r} in one segment and "
-            f"{name!r} in another: the segments are of copies that went "
+            f"number {number} of the {table} is {wording.short(old)} in one "
+            f"segment and {wording.short(name)} in another: the segments are of copies that went "
             "different ways; keep those of one copy"
           )
         known[number] = name

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jcl import wording
 from jcl.streams import dialects, files
 
 Column = str | int  # a name, or the number that names it
@@ -61,11 +62,15 @@ class _Source(NamedTuple):
     line, fields = next(itertools.islice(found, start, None))
     return line, fields[column]
 
+  def named(self, column: int) -> str:
+    """The name of a column, for messages."""
+    return wording.short(self.dialect.names[column])
+
   def error(self, row: int, column: int, reason: str) -> ValueError:
     """An error about one field; `reason` follows "holds VALUE, ..."."""
     line, text = self.cell(row, column)
     return ValueError(
-      f"{self.path}: line {line}, column {self.dialect.names[column]!r} holds "
+      f"{self.path}: line {line}, column {self.named(column)} holds "
       f"{files.brief(text, 60)!r}, {reason}"
     )
 
@@ -115,7 +120,7 @@ def read(path: Path, options: Options) -> Table:
   features = [j for j in left if j not in (label, group)]
   if not features:
     raise ValueError(
-      f"{path} has no column beside the label {dialect.names[label]!r}"
+      f"{path} has no column beside the label {source.named(label)}"
     )
   for j in features:
     frame[j] = _numbers(source, frame[j])
@@ -211,8 +216,8 @@ def _find(source: _Source, option: str, wanted: Column) -> int:
     found = [j for j, name in enumerate(names) if _value(name) == wanted]
   if len(found) > 1:
     raise ValueError(
-      f"{source.path} has {len(found)} columns that are called {text!r}; "
-      "rename one"
+      f"{source.path} has {len(found)} columns that are called "
+      f"{wording.short(text)}; rename one"
     )
   if not found:
     raise ValueError(
@@ -247,9 +252,9 @@ def _numbers(source: _Source, column: Any) -> Any:
   row = int(wrong.argmax())
   if 2 * wrong.sum() > column.notna().sum():
     line, text = source.cell(row, column.name)
-    name = source.dialect.names[column.name]
+    name = source.named(column.name)
     raise ValueError(
-      f"{source.path}: column {name!r} is not numeric (line {line} holds "
+      f"{source.path}: column {name} is not numeric (line {line} holds "
       f"{files.brief(text, 60)!r}); leave it out of the file, encode it as "
       f"numbers, or write label={name} if it is the class"
     )
@@ -257,7 +262,9 @@ def _numbers(source: _Source, column: Any) -> Any:
   if re.fullmatch(r"[+-]?[\d.]*,\d+", text):
     remedy = "write it without commas of thousands, or decimal=comma"
   else:
-    remedy = f"mend it, or write na={text} if it means a missing value"
+    remedy = "mend it"
+    if len(text) < 20:
+      remedy += f", or write na={text} if it means a missing value"
   raise source.error(row, column.name, f"which is no number; {remedy}")
 
 

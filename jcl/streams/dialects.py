@@ -11,6 +11,7 @@ from pathlib import Path
 import re
 from typing import NamedTuple
 
+from jcl import wording
 from jcl.streams import files
 
 SEPARATORS = {
@@ -122,12 +123,17 @@ def recognise(
       the line and the option.
   """
   if header not in (None, True, False):
-    raise ValueError(f"header={header!r}: write header=true or header=false")
+    raise ValueError(
+      f"header={wording.short(header)}: write header=true or header=false"
+    )
   if not data.strip():
     raise ValueError(f"{path} is empty")
   try:
     sep = _separator(path, data, sep)
-    first, *sample = itertools.islice(records(data, sep), _SAMPLE)
+    sample = list(itertools.islice(records(data, sep), _SAMPLE))
+    if not sample:
+      raise ValueError(f"{path} is empty")
+    first = sample.pop(0)
     num_records, width, padded = _shape(path, data, sep)
   except csv.Error as error:
     raise files.unreadable(path, error) from error
@@ -199,6 +205,8 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
   scores, widest = {}, (1, ",")
   for sep in dict.fromkeys(SEPARATORS.values()):
     sample = [f for _, f in itertools.islice(records(data, sep), _SAMPLE)]
+    if not sample:
+      raise ValueError(f"{path} is empty")
     widths = {len(fields) for fields in sample[1:]} or {len(sample[0])}
     widest = max(widest, (max(widths), sep), key=lambda pair: pair[0])
     width = widths.pop()
@@ -248,8 +256,8 @@ def _decimal(
     return "."
   if all(map(_THOUSANDS.fullmatch, commas)):
     raise ValueError(
-      f"{path}: {commas[0].strip()!r} may have a decimal comma or be in "
-      "thousands; write decimal=comma, or take the commas of thousands out"
+      f"{path}: {wording.short(commas[0].strip())} may have a decimal comma or "
+      "be in thousands; write decimal=comma, or take these commas out"
     )
   return ","
 

@@ -62,8 +62,8 @@ def too_large(path: Path, size: int, most: int | None = None) -> ValueError:
   """The error to raise where content is above `most` bytes."""
   most = MOST_BYTES if most is None else most
   return ValueError(
-    f"{path} has {size:,} bytes or more, decoded; at most {most:,} are read "
-    "from one file"
+    f"{path} has {min(size, 10**18):,} bytes or more, decoded; at most "
+    f"{most:,} are read from one file"
   )
 
 

@@ -124,6 +124,8 @@ def _read(path: Path, file: IO[bytes]) -> np.ndarray:
   if len(head) < 4 or head[:3] != bytes((0, 0, _BYTES)):
     raise files.damaged(path, "no IDX header of unsigned bytes")
   num_axes = head[3]
+  if num_axes > _MOST_AXES:
+    raise files.damaged(path, f"{num_axes} axes")
   lengths = file.read(4 * num_axes)
   if len(lengths) < 4 * num_axes:
     raise files.damaged(path, "truncated header")
@@ -131,8 +133,6 @@ def _read(path: Path, file: IO[bytes]) -> np.ndarray:
   declared = math.prod(shape)
   if declared > files.MOST_BYTES:
     raise files.too_large(path, declared)
-  if num_axes > _MOST_AXES:
-    raise files.damaged(path, f"{num_axes} axes")
   content = files.first(file, declared + 1)
   if len(content) != declared:
     raise files.damaged(path, f"{len(content)} values instead of {declared}")

@@ -226,6 +226,9 @@ def test_features_that_count_the_rows_are_told(tmp_path):
   [
     ("", "is empty"),
     (" \n\n", "is empty"),
+    ('""\n""', "is empty"),
+    ("x" * 9999 + ",label\na,0\nb,1\n", "is not numeric (line 2 holds 'a')"),
+    ("x,label\n1,0\n2,1\n" + "[" * 9999 + ",1\n", "which is no number; mend"),
     ("a,b,label\n", "no rows below its header"),
     ("label\n1\n2\n", "no column beside the label"),
     ("a,b\n1,2\n1,2,3,4\n", "line 3 has 4 fields, the lines before 2"),
