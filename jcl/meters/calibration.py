@@ -105,7 +105,7 @@ def load(path: str | Path, device: str | None = None) -> Calibration:
   try:
     calibration = Calibration(**json.loads(Path(path).read_text("utf-8")))
     calibration.power()
-  except (TypeError, ValueError, AttributeError) as error:
+  except (TypeError, ValueError, AttributeError, RecursionError) as error:
     raise ValueError(f"{path} is no calibration ({error}): {again}") from error
   if device is not None and calibration.device != device:
     raise ValueError(

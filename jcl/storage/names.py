@@ -110,8 +110,8 @@ class Names:
         if not old.startswith(LOST):
           raise records.StoreError(
             f"number {number} of the {table} is {wording.short(old)} in one "
-            f"segment and {wording.short(name)} in another: the segments are of copies that went "
-            "different ways; keep those of one copy"
+            f"segment and {wording.short(name)} in another: the segments are "
+            "of copies that went different ways; keep those of one copy"
           )
         known[number] = name
         numbers[name] = number

@@ -44,7 +44,8 @@ def _short(path: object) -> str:
 def damaged(path: Path, reason: object) -> ValueError:
   """The error to raise where a published file is not what it should be."""
   return ValueError(
-    f"{path} is damaged or not in the expected format ({brief(reason)}); "
+    f"{_shown(path)} is damaged or not in the expected format "
+    f"({brief(reason)}); "
     "delete it and fetch it again"
   )
 
@@ -54,7 +55,7 @@ def unreadable(path: Path, reason: object) -> ValueError:
   if isinstance(reason, OSError) and reason.strerror:
     reason = reason.strerror
   return ValueError(
-    f"{path} is damaged or not in the expected format ({brief(reason)})"
+    f"{_shown(path)} is damaged or not in the expected format ({brief(reason)})"
   )
 
 
@@ -143,6 +144,12 @@ def _only_member(path: Path) -> bytes:
       )
     with archive.open(members[0]) as file:
       return up_to(path, file)
+
+
+def _shown(path: Path) -> str:
+  """A path, without its middle where a damaged list has made a name of it."""
+  whole = str(path)
+  return whole if len(whole) <= 400 else f"{whole[:200]}...{whole[-100:]}"
 
 
 def brief(value: object, most: int = 200) -> str:

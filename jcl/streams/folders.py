@@ -148,6 +148,8 @@ def _image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
     raise files.unreadable(Path(error.filename), error) from error
 
   found, other, seen = [], Counter[str](), set()
+  if not os.path.isdir(folder):  # with no error for a name that none can have
+    return [], other
   for place, below, names in os.walk(folder, onerror=stop, followlinks=True):
     real = os.path.realpath(place)  # links may lead round in a circle
     if real in seen:
