@@ -187,3 +187,15 @@ def test_executors_are_compared_on_a_small_network():
   assert "everything" in told and "of ten minutes %" in told
   rows = [line.split() for line in told.splitlines()]
   assert {row[0] for row in rows if row} >= {"everything", "pieces", "whole"}
+
+
+def test_the_cost_of_an_experience_is_told_by_account():
+  done = run("many_experiences.py", "--counts=6,12", "--kept=yes")
+  header, *rows = done.stdout.splitlines()
+  assert header.split()[:4] == ["recipe", "T", "kept", "total"]
+  assert [row.split()[:3] for row in rows] == [
+    ["er", count, "yes"] for count in ("6", "12")
+  ]
+  for row in rows:
+    total, *accounts = map(float, row.split()[3:-2])
+    assert len(accounts) == 7 and 0 < sum(accounts) <= total + 0.1
