@@ -65,7 +65,7 @@ def from_linen(
   mode = _mode(name, module, training_argument)
 
   def zeros():
-    return jnp.zeros((1, *input_shape))
+    return jnp.zeros((1, *input_shape), jnp.float32)
 
   states = _states(module, mode, zeros)
 

@@ -27,7 +27,7 @@ class _Lateral(nn.Module):
 
   @nn.compact
   def __call__(self, x, earlier):
-    small = nn.initializers.normal(0.1)
+    small = nn.initializers.normal(0.1, jnp.float32)
     scale = self.param("scale", small, (len(earlier),))
     joined = jnp.concatenate(
       [scale[i] * part for i, part in enumerate(earlier)], axis=-1
@@ -124,7 +124,7 @@ def progressive(
       column_key, lateral_key = jax.random.split(jax.random.fold_in(key, index))
       params[own], stats[own] = member.init(column_key)
       for i, block in enumerate(chains[index][1:] if index else ()):
-        x = jnp.zeros(shapes[i])
+        x = jnp.zeros(shapes[i], jnp.float32)
         params[own][f"lateral_{block.name}"] = _Lateral().init(
           jax.random.fold_in(lateral_key, i), x, [x] * index
         )["params"]

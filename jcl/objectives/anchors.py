@@ -12,6 +12,7 @@ their inputs, where the network is a chain.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -92,14 +93,15 @@ def anchored(
   def init(params, stats, held, shapes, num_classes):
     del params, stats
     slots = [_slots(shape[-1], 1.0 if published else cap) for shape in shapes]
+    zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
     return Anchors(
-      jnp.zeros((count, *held)),
-      jnp.zeros(count),
+      zeros((count, *held)),
+      zeros(count),
       tuple(
-        jnp.zeros((count, *shape[:-1], k))
+        zeros((count, *shape[:-1], k))
         for shape, k in zip(shapes, slots, strict=True)
       ),
-      jnp.zeros((count, num_classes)),
+      zeros((count, num_classes)),
       tuple(jnp.zeros(shape[-1], bool) for shape in shapes),
     )
 

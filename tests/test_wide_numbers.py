@@ -1,0 +1,51 @@
+"""Every recipe where JAX has numbers of 64 bits, as JAX_ENABLE_X64=1 asks."""
+
+import math
+
+import jax
+import pytest
+import test_recipes
+
+from jcl import recipes, session
+from jcl.networks import catalogue
+from jcl.streams import scenarios, sources
+
+
+@pytest.fixture
+def wide():
+  """Has all threads compute so, and leaves things as they were."""
+  before = jax.config.jax_enable_x64
+  jax.config.update("jax_enable_x64", True)
+  yield
+  jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+  train, test = digits.train, digits.test
+  few = sources.arrays(
+    train.x[::8], train.y[::8], test.x[::8], test.y[::8], scale=16.0
+  )
+  return scenarios.class_incremental(few, tasks=2)
+
+
+@pytest.mark.parametrize("name", recipes.__all__)
+def test_recipes_learn_in_numbers_of_their_own_width(name, few, wide):
+  method = getattr(recipes, name)(**test_recipes.OPTIONS.get(name, {}))
+  if name in test_recipes.NETWORKS:
+    network = test_recipes.NETWORKS[name](few)
+  else:
+    network = catalogue.build(
+      "mlp", few.example_shape, few.num_classes, width=12, depth=1
+    )
+  result = session.learn(
+    few, network, method, epochs=1, batch_size=10, learning_rate=0.1
+  )
+  assert len(result.records) == 2
+  assert all(math.isfinite(record.loss) for record in result.records)
+  wide_leaves = [
+    jax.tree_util.keystr(path)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(result.state)
+    if leaf.dtype.name in ("float64", "int64", "uint64")
+  ]
+  assert not wide_leaves
