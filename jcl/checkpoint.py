@@ -9,6 +9,7 @@ warning and the one before it is used.
 from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
+import errno
 import os
 import pathlib
 import re
@@ -278,14 +279,33 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
-  """Turns what TensorStore raises where it cannot write into an OSError."""
+  """Turns what Orbax raises where it cannot write into an OSError."""
   try:
     yield
-  except ValueError as error:
-    found = re.search(r"os_error_code='(\d+)'", str(error))
-    if found is None:
+  except OSError:
+    raise
+  except Exception as error:
+    number = _error_number(error)
+    if number is None:
       raise
-    raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+    raise OSError(number, os.strerror(number)) from error
+
+
+def _error_number(error: BaseException | None) -> int | None:
+  """The system's number of an error, or of one that led to it."""
+  while error is not None:
+    if isinstance(error, OSError) and error.errno:
+      return error.errno
+    told = str(error)
+    if found := re.search(r"os_error_code='(\d+)'", told):
+      return int(found[1])
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+      if os.strerror(number) in told:
+        return number
+    if told.startswith("RESOURCE_EXHAUSTED"):
+      return errno.ENOSPC
+    error = error.__cause__ or error.__context__
+  return None
 
 
 def _leaves(state) -> list[tuple[str, Any]]:

@@ -6,6 +6,8 @@ import signal
 import sys
 from typing import Any
 
+from absl import logging
+
 from jcl import loop, surroundings
 
 
@@ -35,6 +37,30 @@ def signals() -> Iterator[list[int]]:
     for number, handler in before.items():
       if handler is not None:  # set by a host program, which alone can do so
         signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def quiet_savers() -> Iterator[None]:
+  """Leaves out what threads of checkpointing print where they cannot write.
+
+  Their errors are raised in the main thread as well, which tells them once.
+  Where the block fails, some of them are still to come, and are left out too.
+  """
+
+  def is_wanted(record) -> bool:
+    return record.levelno < 40 or "/orbax/" not in record.pathname
+
+  before, logger = sys.unraisablehook, logging.get_absl_logger()
+
+  def hook(raised):
+    if str(raised.exc_value) != "Event loop is closed":
+      before(raised)
+
+  sys.unraisablehook = hook
+  logger.addFilter(is_wanted)
+  yield
+  sys.unraisablehook = before
+  logger.removeFilter(is_wanted)
 
 
 @contextlib.contextmanager

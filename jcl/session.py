@@ -332,6 +332,8 @@ def run(
     checkpoint_seconds=options.checkpoint_seconds,
   )
   with contextlib.ExitStack() as stack:
+    stack.enter_context(console.quiet_savers())
+    stack.enter_context(workdir_lib.explained(folder.path, writing=False))
     stack.callback(folder.close)
     stack.callback(setting.learner.compiler.close)
     stopped = stack.enter_context(console.signals())

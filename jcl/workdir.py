@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 import jax
 
-from jcl import base, checkpoint, identity, loop
+from jcl import base, checkpoint, identity, loop, wording
 from jcl.cost import step_memory
 from jcl.generality import measures
 from jcl.inference import files, model
@@ -310,7 +310,7 @@ class Folder:
     if self.path is not None and self._checkpoints is not None:
       with explained(self.path), self._setting.ledger.timed("checkpoint"):
         self._checkpoints.wait()
-    with explained(self.path or Path()), self._setting.ledger.timed("write"):
+    with explained(self.path), self._setting.ledger.timed("write"):
       return self.summarise()
 
   def _closing(self) -> Mapping[str, base.Cost]:
@@ -474,19 +474,35 @@ def locked(path: Path):
     lock.release()
 
 
+_HINTS = {
+  errno.ENOSPC: "the disk is full: free some space",
+  errno.EDQUOT: "the disk quota is used up: free some space",
+  errno.EROFS: "the file system is read-only: give another --workdir",
+  errno.EACCES: "permission is denied: give another --workdir",
+  errno.EPERM: "permission is denied: give another --workdir",
+  errno.ENOENT: "it was moved or removed: put it back",
+  errno.ENAMETOOLONG: "its name is too long: give a shorter --workdir",
+  errno.EFBIG: "a file would be larger than is allowed: raise that limit",
+}
+# Those that only writing meets.
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
 @contextlib.contextmanager
-def explained(path: Path):
-  """Turns a failure to write into a message that says what to do."""
+def explained(path: Path | None, *, writing: bool = True):
+  """Turns a failure to write into a message that says what to do.
+
+  Args:
+    path: that is written to; None leaves errors as they are.
+    writing: whether the block does nothing but write; else only failures that
+      nothing else meets are explained, such as a full disk.
+  """
   try:
     yield
   except OSError as error:
-    hints = {
-      errno.ENOSPC: "the disk is full: free some space",
-      errno.EDQUOT: "the disk quota is used up: free some space",
-      errno.EROFS: "the file system is read-only: give another --workdir",
-      errno.EACCES: "permission is denied: give another --workdir",
-    }
-    hint = hints.get(error.errno or 0, str(error))
+    if path is None or not (writing or error.errno in _OF_WRITING):
+      raise
+    hint = _HINTS.get(error.errno or 0, wording.short(str(error), 120))
     raise WorkdirError(
       f"cannot write to {path}: {hint}, and run the same command again; it "
       "goes on from the last checkpoint"

@@ -153,6 +153,43 @@ def test_a_run_goes_on_elsewhere_and_with_more_flags(
   assert "labels or inputs of the data are others" in other.stderr
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of 1.5 MB, where one can be made."""
+  mount = "mount -t tmpfs -o size=1500k tmpfs".split()
+  try:
+    done = subprocess.run([*mount, str(tmp_path)], capture_output=True)
+  except FileNotFoundError:
+    pytest.skip("no mount command")
+  if done.returncode:
+    pytest.skip("file systems cannot be mounted here")
+  yield tmp_path
+  subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+def test_a_full_disk_is_told_in_one_sentence(small_disk):
+  command = (
+    "--recipe=er:buffer=4000",
+    "--compare=none",
+    "--model=mlp:width=400",
+    "--epochs=1",
+    "--checkpoint_seconds=0.2",
+    f"--workdir={small_disk / 'w'}",
+  )
+  full = call(*command)
+  assert full.returncode == 2 and "Traceback" not in full.stderr
+  *_, last = full.stderr.splitlines()
+  assert "the disk is full: free some space" in last
+  assert full.stderr.count("disk is full") == 1
+  assert len(full.stderr.splitlines()) <= 3
+  subprocess.run(
+    ["mount", "-o", "remount,size=64m", str(small_disk)], check=True
+  )
+  again = call(*command)
+  assert again.returncode == 0, again.stderr
+  assert (small_disk / "w" / "report.html").exists()
+
+
 def test_report_is_rebuilt_from_folders(finished, tmp_path):
   folder, _ = finished
   done = call("report", folder / "er", "--workdir", tmp_path / "again")

@@ -76,6 +76,9 @@ def test_text_is_replaced_as_a_whole(tmp_path, monkeypatch):
     (errno.EROFS, "read-only"),
     (errno.EACCES, "permission"),
     (errno.EIO, "Input/output"),
+    (errno.ENOENT, "moved or removed"),
+    (errno.ENAMETOOLONG, "shorter --workdir"),
+    (errno.EFBIG, "than is allowed"),
   ],
 )
 def test_failures_to_write_say_what_to_do(number, advice, tmp_path):
@@ -84,6 +87,16 @@ def test_failures_to_write_say_what_to_do(number, advice, tmp_path):
       raise OSError(number, os.strerror(number))
   assert "run the same command again" in str(caught.value)
   assert caught.value.__cause__.errno == number
+
+
+def test_beside_writing_only_a_full_disk_is_explained(tmp_path):
+  with pytest.raises(workdir.WorkdirError, match="disk is full"):
+    with workdir.explained(tmp_path, writing=False):
+      raise OSError(errno.ENOSPC, "no space")
+  for path, number in ((tmp_path, errno.ENOENT), (None, errno.ENOSPC)):
+    with pytest.raises(OSError):  # of a data set's file, or without a folder
+      with workdir.explained(path, writing=False):
+        raise OSError(number, "no file")
 
 
 def test_a_path_that_cannot_be_made_is_told(tmp_path):

@@ -3,14 +3,19 @@
 from collections.abc import Mapping
 import math
 from pathlib import Path
+import time
+from typing import Any
 
 from jcl import base, metrics
 
+_FLUSH_SECONDS = 10.0  # between the times at which all is on disk, at least
 TEST_SETS = 50  # at most, that have curves of their own
 
 
 class EventWriter:
   """Writes scalars to an event file in `folder`; a context manager.
+
+  It writes in the calling thread, so that a failure to write is raised there.
 
   A run that resumes gives the number of updates it had made, `resume_step`:
   readers then drop what an earlier writer logged after that step, so that no
@@ -18,27 +23,39 @@ class EventWriter:
   """
 
   def __init__(self, folder: str | Path, resume_step: int | None = None):
-    import tensorboardX
-    from tensorboardX.proto import summary_pb2
+    from tensorboardX import event_file_writer
+    from tensorboardX.proto import event_pb2, summary_pb2
 
-    self._summary = summary_pb2.Summary
-    self._writer = tensorboardX.SummaryWriter(
-      str(folder),
-      purge_step=None if resume_step is None else resume_step + 1,
+    self._event: Any = event_pb2.Event
+    self._summary: Any = summary_pb2.Summary
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    self._writer = event_file_writer.EventsWriter(
+      str(Path(folder) / "events"),
       # File names count whole seconds, in which a short run may come back.
-      filename_suffix="" if resume_step is None else f".from_{resume_step}",
+      "" if resume_step is None else f".from_{resume_step}",
     )
+    self._flushed = time.monotonic()
+    if resume_step is not None:
+      start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      self._writer.write_event(
+        self._event(
+          step=resume_step + 1, wall_time=time.time(), session_log=start
+        )
+      )
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
     """Writes one point per name at `step`; what is not finite is left out."""
     # One event for all of them, which takes a fraction of one for each.
-    found = [
+    points = [
       self._summary.Value(tag=name, simple_value=float(value))
       for name, value in values.items()
       if math.isfinite(value)
     ]
-    if found:
-      self._writer.file_writer.add_summary(self._summary(value=found), step)
+    if points:
+      told = self._summary(value=points)
+      self._writer.write_event(
+        self._event(step=step, wall_time=time.time(), summary=told)
+      )
 
   def record(self, record: base.Record, step: int) -> None:
     """Writes what an experience did, achieved and cost, at its last `step`.
@@ -64,6 +81,9 @@ class EventWriter:
       for unit in ("seconds", "joules", "flops", "bytes"):
         values[f"{unit}/{account}"] = getattr(cost, unit)
     self.scalars(step, values)
+    if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+      self._writer.flush()
+      self._flushed = time.monotonic()
 
   def close(self) -> None:
     """Writes what is still held back; nothing may be written after it."""

@@ -1,6 +1,8 @@
 """Tests of event files, read back as a viewer reads them."""
 
+import errno
 import math
+import os
 import struct
 
 import pytest
@@ -31,6 +33,18 @@ def test_scalars_that_are_finite(tmp_path):
   with events.EventWriter(tmp_path) as writer:
     writer.scalars(3, {"loss": 0.5, "gone": math.nan, "far": math.inf})
   assert read_events(tmp_path) == [("loss", 3, 0.5)]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
+def test_a_failure_to_write_is_raised_where_it_happens(tmp_path):
+  writer = events.EventWriter(tmp_path)
+  number = os.open("/dev/full", os.O_WRONLY)
+  os.dup2(number, writer._writer._py_recordio_writer._writer.fileno())
+  os.close(number)
+  with pytest.raises(OSError) as caught:
+    for step in range(10_000):
+      writer.scalars(step, {"loss": 0.5})
+  assert caught.value.errno == errno.ENOSPC
 
 
 def test_resuming_repeats_no_point(tmp_path):
