@@ -39,6 +39,10 @@ def signals() -> Iterator[list[int]]:
         signal.signal(number, handler)
 
 
+def _is_wanted(record: Any) -> bool:
+  return record.levelno < 40 or "/orbax/" not in record.pathname
+
+
 @contextlib.contextmanager
 def quiet_savers() -> Iterator[None]:
   """Leaves out what threads of checkpointing print where they cannot write.
@@ -47,9 +51,6 @@ def quiet_savers() -> Iterator[None]:
   Where the block fails, some of them are still to come, and are left out too.
   """
 
-  def is_wanted(record) -> bool:
-    return record.levelno < 40 or "/orbax/" not in record.pathname
-
   before, logger = sys.unraisablehook, logging.get_absl_logger()
 
   def hook(raised):
@@ -57,10 +58,10 @@ def quiet_savers() -> Iterator[None]:
       before(raised)
 
   sys.unraisablehook = hook
-  logger.addFilter(is_wanted)
+  logger.addFilter(_is_wanted)
   yield
   sys.unraisablehook = before
-  logger.removeFilter(is_wanted)
+  logger.removeFilter(_is_wanted)
 
 
 @contextlib.contextmanager
