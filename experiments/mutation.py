@@ -137,6 +137,7 @@ EQUIVALENT: dict[str, set[str]] = {
   # The unit itself trains already.
   "jcl/selection/menu.py": {"later = units[depth + 0 :]"},
   "jcl/generality/probe.py": {"_BATCH = 256  # examples of a forward pass"},
+  "jcl/latents/codecs.py": {"return self.row_shape[ -1]"},
   "jcl/loop.py": {
     "_EXTRACT = 500  # examples per batch when features are read for a memory",
   },
@@ -144,6 +145,9 @@ EQUIVALENT: dict[str, set[str]] = {
     "_ROWS = 500  # examples per forward pass",
     "_STEPS = 20  # Newton's, each with a line search",
     "_HALVINGS = 8  # of a step, at most",
+  },
+  "jcl/objectives/group_lasso.py": {
+    "if leaf.ndim >= 2 and leaf.shape[-back] != 1",
   },
   "jcl/objectives/losses.py": {
     "MASKED = - 1000000001.0",
@@ -166,6 +170,7 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/replay/reservoir.py": {
     "draw = jax.random.randint(key, weight.shape, 0, jnp.maximum(total, 0))",
   },
+  "jcl/replay/sampling.py": {"allowed = state.items.weight != 0"},
   "jcl/spec.py": {
     "close = difflib.get_close_matches(name[:100], list(choices), n= 2)",
   },
@@ -178,6 +183,7 @@ EQUIVALENT: dict[str, set[str]] = {
     "  # sorts much faster",
   },
   "jcl/storage/segments.py": {
+    "self._start <= start and start + size <= self._start & len(self._data)",
     "_WINDOW = 2** 23  # bytes that a scan holds at a time, at least",
     "_WINDOW = 2** 21  # bytes that a scan holds at a time, at least",
     "_WINDOW = 3**22  # bytes that a scan holds at a time, at least",
@@ -189,6 +195,9 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/streams/stream.py": {"_ROWS = 1024  # read together for statistics"},
   "jcl/streams/views.py": {
     "inside = (r >= 0) & (r < height) & (c >= 0) & (c < width) & (weight >= 0)",
+  },
+  "jcl/train/augment.py": {
+    "offsets = jax.random.randint(key, (x.shape[0], 2), 0, 2 * padding | 1)",
   },
   "jcl/train/learner.py": {"EVALUATION_BATCH = 500", "JUDGED_BATCH = 64"},
   "jcl/train/step.py": {

@@ -169,7 +169,9 @@ def test_bad_settings(options, message):
 
 
 @pytest.mark.parametrize(
-  "slices", [[(("no", "kernel"), 0)], [OUTPUTS[0][:1] + (2,)]]
+  "slices",
+  [[(("no", "kernel"), 0)]]
+  + [[OUTPUTS[0][:1] + (axis,)] for axis in (2, 3, -1)],
 )
 def test_slices_of_another_network(slices):
   objective = group_lasso.group_lasso(slices)

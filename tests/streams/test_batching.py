@@ -79,10 +79,10 @@ def test_an_epoch_in_batches_shows_every_example_once():
 
 
 def test_padded_on_two_sides():
-  rows = np.array([[1, 2], [3, 0]], np.int32)
-  assert batching.padded(rows, 3, 4).tolist() == [
-    [1, 2, -1, -1],
-    [3, 0, -1, -1],
-    [-1] * 4,
+  rows = np.array([[1, 2, 4], [3, 0, 5]], np.int32)
+  assert batching.padded(rows, 3, 5).tolist() == [
+    [1, 2, 4, -1, -1],
+    [3, 0, 5, -1, -1],
+    [-1] * 5,
   ]
-  assert batching.padded(rows, 2, 2).tolist() == rows.tolist()
+  assert batching.padded(rows, 2, 3).tolist() == rows.tolist()
