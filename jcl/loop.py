@@ -17,7 +17,7 @@ from jcl import base, removal, reselection, scoring, tiering
 from jcl.cost import count
 from jcl.progress import Event, Place, Setting, Tally
 from jcl.streams import batching
-from jcl.train import gather
+from jcl.train import chunks, gather
 
 _EXTRACT = 500  # examples per batch when features are read for a memory
 
@@ -125,28 +125,18 @@ def _glimpse(setting, state, place, scope, when) -> base.LearnerState:
   with setting.ledger.timed("data"):
     source = source_of(setting, index, state.replay and state.replay.items)
     rows = _rows(setting, source, index, place.decision.epochs + behind)[:1]
-    size = learner.steps_per_dispatch
-    batches = source.batch(batching.padded(rows, size, rows.shape[1]))
-    batches = learner.put_batches(batches)
+    shown = chunks.read(learner, source, rows)
   key = setting.key_for(6, index, int(behind))
-  return learner.glimpse(when, key, state, batches, scope, place.selection)
+  return learner.glimpse(
+    when, key, state, shown.batches, scope, place.selection
+  )
 
 
-def _dispatches(
-  setting: Setting, index: int
-) -> Iterator[tuple[base.Batch, int]]:
-  """Yields (device batches [K, B, ...], how many of the K are used).
-
-  Together they hold every example of experience `index` once, in the order of
-  its first epoch.
-  """
+def _whole(setting: Setting, index: int) -> Iterator[chunks.Chunk]:
+  """Shows every example of experience `index` once, as its first epoch does."""
   source = gather.Experiences(setting.stream, [index])
-  rows = _rows(setting, source, index, epoch=0)
-  size = setting.learner.steps_per_dispatch
-  for start in range(0, len(rows), size):
-    part = rows[start : start + size]
-    batches = source.batch(batching.padded(part, size, part.shape[1]))
-    yield setting.learner.put_batches(batches), len(part)
+  order = _order(setting, source, index, epoch=0)
+  return chunks.of_order(setting.learner, source, order)
 
 
 def source_of(setting: Setting, index: int, memory: Any = None):
@@ -164,12 +154,11 @@ def source_of(setting: Setting, index: int, memory: Any = None):
   return setting.tiers.source(draws, method.replay.num_samples)
 
 
-def _rows(setting, source, index, epoch, place=None) -> np.ndarray:
-  """Returns the epoch's order as [batches, B] rows, -1 where padded.
+def _order(setting, source, index, epoch, place=None) -> np.ndarray:
+  """Returns the order [N] of an epoch's examples.
 
   With a place, what has left the experience by then is left out.
   """
-  learner = setting.learner
   order = batching.epoch_order(
     len(source),
     setting.seed,
@@ -179,8 +168,13 @@ def _rows(setting, source, index, epoch, place=None) -> np.ndarray:
   )
   if place is not None:
     order = removal.remaining(setting, place, order, epoch)
-  rows = batching.batch_rows(order, learner.stream_rows)
-  return batching.padded(rows, len(rows), learner.batch_size)
+  return order
+
+
+def _rows(setting, source, index, epoch, place=None) -> np.ndarray:
+  """Returns the epoch's order as [batches, B] rows, -1 where padded."""
+  order = _order(setting, source, index, epoch, place)
+  return chunks.rows_of(order, setting.learner)
 
 
 class _Steps:
@@ -221,17 +215,15 @@ class _Steps:
         place.planned = min(place.planned, self._steps_to_limit(program.cost))
         self._time()
         self.state = _glimpse(setting, self.state, place, self.scope, "ahead")
-      if place.step < place.adopt < place.step + pending[2]:
+      if place.step < place.adopt < place.step + pending[0].num_steps:
         pending = self._fetch(place.epoch, place.batch, place.step)
-      batches, ids, num_steps, after = pending
-      num_steps = min(num_steps, self._steps_to_limit(program.cost))
-      work = (
-        num_steps * program.cost.flops,
-        num_steps * program.cost.bytes_accessed,
-      )
+      chunk, after = pending
+      num_steps = min(chunk.num_steps, self._steps_to_limit(program.cost))
+      ids = chunk.ids
+      work = chunks.work(program, num_steps)
       with ledger.shared(self._shares(), *work) as took:
-        self.state, info = program.call(
-          key, self.state, batches, np.int32(num_steps), self.scope
+        self.state, info = chunks.run(
+          program, key, self.state, chunk.first(num_steps), self.scope
         )
         # While the device works. What is exchanged goes first, so that a run
         # that is resumed fetches the same.
@@ -318,7 +310,7 @@ class _Steps:
     return {"train": 1 - replayed, "replay": replayed}
 
   def _fetch(self, epoch, batch, step):
-    """Returns (device batches, ids, number of steps, place after), or None.
+    """Returns (the next chunk, the place after it), or None.
 
     A dispatch ends where the latest choice is to be adopted, if before.
     """
@@ -332,12 +324,9 @@ class _Steps:
     if step < place.adopt:
       most = min(most, place.adopt - step)
     rows = self._order[1][batch : batch + most]
-    num_steps = len(rows)
-    whole = batching.padded(rows, learner.steps_per_dispatch, rows.shape[1])
-    batches = self.source.batch(whole)
-    ended = batch + num_steps >= len(self._order[1])
-    after = (epoch + 1, 0) if ended else (epoch, batch + num_steps)
-    return learner.put_batches(batches), batches.ids, num_steps, after
+    ended = batch + len(rows) >= len(self._order[1])
+    after = (epoch + 1, 0) if ended else (epoch, batch + len(rows))
+    return chunks.read(learner, self.source, rows), after
 
   def _limit_reached(self) -> bool:
     limit, spent = self.place.decision.limit, self.place.spent
@@ -399,8 +388,8 @@ class _Steps:
 def _offer(setting, state, index) -> base.LearnerState:
   """Offers every example of an experience to the memory, in one pass."""
   key = setting.key_for(4, index)
-  for batches, used in _dispatches(setting, index):
-    state = setting.learner.add(key, state, batches, used)
+  for chunk in _whole(setting, index):
+    state = setting.learner.add(key, state, chunk.batches, chunk.num_steps)
   return state
 
 
@@ -411,8 +400,10 @@ def _end(setting, state, place, scope) -> base.LearnerState:
   state = _glimpse(setting, state, place, scope, "behind")
   if objective.accumulate is not None:
     key = setting.key_for(5, index)
-    for batches, used in _dispatches(setting, index):
-      state = learner.accumulate(key, state, batches, used, scope)
+    for chunk in _whole(setting, index):
+      state = learner.accumulate(
+        key, state, chunk.batches, chunk.num_steps, scope
+      )
   state = learner.finish(state, scope)
   if replay.when == "after":
     state = _offer(setting, state, index)

@@ -25,7 +25,7 @@ from jcl.hierarchy import tiers as tiers_lib
 from jcl.progress import Place, Setting
 from jcl.selection import mask
 from jcl.streams import batching
-from jcl.train import choosing
+from jcl.train import choosing, chunks
 
 _PURPOSE = 11  # of random draws
 # Of the largest candidate, where trials may take just so much.
@@ -221,7 +221,6 @@ class _Trainer:
     """Makes some epochs, the first of them being the trial's `first`."""
     learner, ledger = self._setting.learner, self._setting.ledger
     program = learner.step_program(self._selection)
-    most = learner.steps_per_dispatch
     # A schedule of the rate is gone through as a whole.
     updates = epochs * batching.num_batches(len(source), learner.stream_rows)
     scope = learner.timed(self._scope, state.train.step, updates)
@@ -232,21 +231,17 @@ class _Trainer:
       order = generator.permutation(len(source)).astype(np.int32)
       if self._setting.stream.ordered and source.own:
         order = np.sort(order)  # as training will show them
-      rows = batching.batch_rows(order, learner.stream_rows)
-      for start in range(0, len(rows), most):
-        part = rows[start : start + most]
-        padded = batching.padded(part, most, learner.batch_size)
+      following = chunks.of_order(learner, source, order)
+      while True:
         with ledger.timed("data") as read:
-          batches = learner.put_batches(source.batch(padded))
-        count = len(part)
-        flops = count * program.cost.flops
-        moved = count * program.cost.bytes_accessed
-        with ledger.timed("probe", flops, moved) as took:
-          state, info = program.call(
-            self._key, state, batches, np.int32(count), scope
-          )
+          chunk = next(following, None)
+        if chunk is None:
+          break
+        work = chunks.work(program, chunk.num_steps)
+        with ledger.timed("probe", *work) as took:
+          state, info = chunks.run(program, self._key, state, chunk, scope)
           jax.block_until_ready(info)
-        self.steps += count
+        self.steps += chunk.num_steps
         self.joules += read.cost.joules + took.cost.joules
     return state
 

@@ -27,7 +27,7 @@ from jcl.selection import mask
 from jcl.serving.teacher import Predictor
 from jcl.streams import batching
 from jcl.train import augment as augmentation
-from jcl.train import choosing, slots
+from jcl.train import choosing, chunks, slots
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -189,24 +189,21 @@ class Student:
     learner = self._learner
     classes = tuple(map(str, range(self.network.num_classes)))
     labels = np.asarray(labels, np.int32)
-    data = base.Dataset("samples", np.asarray(images), labels, classes)
+    source = _Samples(
+      learner, base.Dataset("samples", np.asarray(images), labels, classes)
+    )
     updates = epochs * batching.num_batches(len(labels), learner.stream_rows)
     scope = learner.timed(self._scope, weights.train.step, updates)
-    state, selection = self._started(weights, data, seed, scope)
+    state, selection = self._started(weights, source, seed, scope)
     objective = self.method.objective
     state = learner.begin(state, self._scope)
     program = learner.step_program(selection)
-    most, key = learner.steps_per_dispatch, jax.random.key(seed)
+    key = jax.random.key(seed)
     for epoch in range(epochs):
       order = batching.epoch_order(len(labels), seed, 0, epoch)
-      rows = batching.batch_rows(order, learner.stream_rows)
       losses = []
-      for start in range(0, len(rows), most):
-        part = rows[start : start + most]
-        batches = self._batches(data, part, most)
-        state, info = program.call(
-          key, state, batches, np.int32(len(part)), scope
-        )
+      for chunk in chunks.of_order(learner, source, order):
+        state, info = chunks.run(program, key, state, chunk, scope)
         # Waited for, so that frames in between find the device free.
         losses.append(jax.block_until_ready(info.loss))
       if not np.isfinite(np.concatenate([np.zeros(1), *losses])).all():
@@ -222,7 +219,7 @@ class Student:
         )
       yield passed
 
-  def _started(self, weights, data, seed, scope):
+  def _started(self, weights, source, seed, scope):
     """Returns a state of its own for a retraining, and what trains in it."""
     learner, method = self._learner, self.method
     state = jax.tree.map(jnp.copy, weights)
@@ -241,8 +238,9 @@ class Student:
     generator = np.random.default_rng((seed, _PROBING))
     probes = []
     for _ in range(method.selector.num_probes):
-      drawn = generator.permutation(len(data))[: learner.stream_rows]
-      batches = self._batches(data, drawn[None].astype(np.int32), 1)
+      drawn = generator.permutation(len(source))[: learner.stream_rows]
+      rows = chunks.rows_of(drawn.astype(np.int32), learner)
+      batches = learner.put_batches(source.batch(rows))
       probes.append(jax.tree.map(lambda leaf: leaf[0], batches))
     times = self._profile if method.selector.profile else None
     state, chosen = choosing.choose(
@@ -263,13 +261,6 @@ class Student:
     named = map(slots.name, self.network.tensors)
     return base.Selection(tuple(name in opt_state for name in named))
 
-  def _batches(self, data, rows, most) -> base.Batch:
-    learner = self._learner
-    padded = batching.padded(rows, most, learner.batch_size)
-    return learner.put_batches(
-      learner.with_draws(batching.gather(data, 0, padded))
-    )
-
   @functools.cached_property
   def _profile(self) -> Any:
     learner = self._learner
@@ -277,14 +268,29 @@ class Student:
     data = base.Dataset(
       "", np.zeros(shape, np.uint8), np.zeros(shape[0], np.int32), ("",)
     )
-    most = learner.steps_per_dispatch
-    rows = np.resize(np.arange(shape[0], dtype=np.int32), (most, shape[0]))
+    rows = np.resize(
+      np.arange(shape[0], dtype=np.int32),
+      (learner.steps_per_dispatch, shape[0]),
+    )
     return learners.profile(
       learner,
       self.method.selector.profile,
-      self._batches(data, rows, most),
+      learner.put_batches(_Samples(learner, data).batch(rows)),
       self._scope,
     )
+
+
+class _Samples:
+  """Labelled images that a student retrains on, as a training set."""
+
+  def __init__(self, learner: learner_lib.Learner, data: base.Dataset):
+    self._learner, self._data = learner, data
+
+  def __len__(self) -> int:
+    return len(self._data)
+
+  def batch(self, rows: np.ndarray) -> base.Batch:
+    return self._learner.with_draws(batching.gather(self._data, 0, rows))
 
 
 def pretrain(
