@@ -120,7 +120,8 @@ def rebuild(state: base.ReplayState, batch: base.Batch) -> base.ReplayState:
     )
 
   example = jax.tree.map(lambda leaf: leaf[0], items)
-  blank = memory.empty(capacity, example)
+  # On the host, where a cut of another length is no new program.
+  blank = jax.tree.map(np.asarray, memory.empty(capacity, example))
   rows = batch._replace(
     weight=np.ones_like(batch.weight),
     extras={name: batch.extras[name] for name in items.extras},
