@@ -69,7 +69,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 from pathlib import Path
 import re
 import time
@@ -327,10 +326,10 @@ _TAKEN: dict[str, Any] = {
   "steps_per_dispatch": kinds.Natural,
   "lead": Annotated[int, kinds.Range(-1)],
   "evaluate_every": kinds.Natural,
-  "checkpoint_seconds": kinds.NonNegative,
+  "checkpoint_seconds": kinds.OrInfinity,
   "diagnose": kinds.Natural,
-  "seconds_budget": kinds.Positive | None,
-  "flops_budget": kinds.Positive | None,
+  "seconds_budget": kinds.AboveZeroOrInfinity | None,
+  "flops_budget": kinds.AboveZeroOrInfinity | None,
   "train_share": kinds.PositiveShare,
   "idle_watts": kinds.NonNegative | None,
   "busy_watts": kinds.Positive | None,
@@ -489,7 +488,7 @@ def _check_flags() -> None:
   """Raises ValueError for a number that a flag does not take."""
   for name, hint in {**spec.fields(base.Training), **_TAKEN}.items():
     value = getattr(FLAGS, name, None)
-    if isinstance(value, int | float) and value != math.inf:
+    if isinstance(value, int | float):
       spec.value(f"--{name}", value, hint)
 
 

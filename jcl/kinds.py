@@ -121,6 +121,25 @@ class Bytes:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Endless:
+  """A number as a range has it, or infinity."""
+
+  bounds: Range
+
+  def read(self, value: Any) -> float:
+    """Returns the number; raises `Unfit` for one out of bounds."""
+    if _number(value) == math.inf:
+      return math.inf
+    found = _float(value)
+    self.bounds.check(found)
+    return found
+
+  def words(self, plain: str) -> str:
+    """Returns `plain` with the bounds."""
+    return f"{self.bounds.words(plain)}, or inf"
+
+
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 Layers = Annotated[int, Range(0, 100)]
@@ -134,6 +153,8 @@ ShareBelowOne = Annotated[float, Range(0, 1, below=True)]
 InnerShare = Annotated[float, Range(0, 1, above=True, below=True)]
 Positive = Annotated[float, Range(0, above=True)]
 NonNegative = Annotated[float, Range(0)]
+OrInfinity = Annotated[float, Endless(Range(0))]
+AboveZeroOrInfinity = Annotated[float, Endless(Range(0, above=True))]
 Size = Annotated[int | str, Bytes(1)]
 SizeOrNone = Annotated[int | str, Bytes(0)]
 Units = Annotated[str | int | float, Trunk()]
@@ -179,7 +200,7 @@ def read(value: Any, hint: Any) -> Any:
   if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
     value = value.item()  # an array's scalar
   origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin is Annotated and isinstance(args[1], Bytes):
+  if origin is Annotated and isinstance(args[1], Bytes | Endless):
     return args[1].read(value)
   if origin is Annotated:
     bounded = any(getattr(b, "most", math.inf) < math.inf for b in args[1:])

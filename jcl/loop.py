@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jcl import base, removal, reselection, scoring, tiering
+from jcl import base, removal, reselection, scoring, tiering, wording
 from jcl.cost import count
 from jcl.progress import Event, Place, Setting, Tally
 from jcl.streams import batching
@@ -350,12 +350,11 @@ class _Steps:
   def _tally(self, info, ids, num_steps, seconds) -> dict[str, float]:
     losses = info.loss[:num_steps]
     for i in np.flatnonzero(~np.isfinite(losses)):
-      shown = ids[i][ids[i] >= 0].tolist()
       raise NonFiniteLossError(
         f"the loss became {losses[i]} at step {self.place.step + int(i)}, "
-        f"experience {self.place.experience}, training examples {shown}: "
-        "lower the learning rate, or look for extreme values in those "
-        "examples"
+        f"{_named(self.setting.stream, self.place.experience)}: lower the "
+        "learning rate, or look for extreme values in what the step was shown"
+        f"{_shown(self.setting.stream, self.place.experience, ids[i])}"
       )
     tally = self.place.tally
     correct, examples = float(info.correct.sum()), float(info.examples.sum())
@@ -383,6 +382,24 @@ class _Steps:
       "accuracy_task": scores.accuracy_task,
     }
     return Event("evaluated", self.state, self.place, scalars)
+
+
+def _named(stream, index: int) -> str:
+  name = stream.experiences[index].name
+  return f"experience {index}" + (f" ({wording.short(name)})" if name else "")
+
+
+def _shown(stream, index: int, ids: np.ndarray) -> str:
+  """Says where the user finds the examples of a batch, a few of them."""
+  found = stream.sources_of(ids)
+  own = sorted({row for experience, row in found if experience == index})
+  others = sorted({row for experience, row in found if experience != index})
+  texts = [
+    f", rows {wording.some(rows)} of {whose}"
+    for rows, whose in ((own, "the training data"), (others, "earlier ones"))
+    if rows
+  ]
+  return "".join(texts) + ", counted from 0" * bool(texts)
 
 
 def _offer(setting, state, index) -> base.LearnerState:

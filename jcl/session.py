@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from jcl import (
+  arguments,
   base,
   console,
   identity,
@@ -85,7 +86,7 @@ class Options:
   evaluate_every: kinds.Natural = (
     0  # updates; 0: at the end of experiences only
   )
-  checkpoint_seconds: float = 60.0
+  checkpoint_seconds: kinds.OrInfinity = 60.0
   # Bytes that a memory hierarchy may take, such as "64MiB"; a file that says
   # so and may be rewritten at any time; or "auto".
   memory_budget: str | None = None
@@ -184,6 +185,8 @@ def assemble(
   Raises:
     ValueError: where parts do not fit, saying which and what to change.
   """
+  arguments.check_parts(stream=stream, network=network, method=method)
+  seed = arguments.seed(seed)
   if network.num_classes != stream.num_classes:
     raise ValueError(
       f"network {network.name!r} has {network.num_classes} outputs, but the "
@@ -318,6 +321,7 @@ def run(
     Interrupted: after SIGINT or SIGTERM, once everything is saved.
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
+  arguments.check_folder(workdir)
   about = _about(setting, options, context or {})
   if workdir is not None and setting.content is not None:
     about["content"] = setting.content()
@@ -482,12 +486,15 @@ def learn(
     **training: fields of `base.Training`, such as `epochs=1`.
 
   Raises:
-    ValueError: where parts do not fit.
+    ValueError: where parts do not fit, or for an unknown name.
     WorkdirError: where the work directory is in use, was made with other
       arguments, or cannot be written.
     Interrupted: after SIGINT or SIGTERM, once everything is saved.
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
+  arguments.check_names(
+    learn, training, spec.fields(base.Training), spec.fields(Options)
+  )
   setting = assemble(
     stream,
     network,

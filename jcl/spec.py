@@ -1,6 +1,6 @@
 """The one notation for choices with options: `name:key=value,key=value`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import difflib
 import functools
@@ -119,13 +119,7 @@ def check(
     also: annotations of further options, by name.
   """
   accepted, hints = keywords(function), {**_hints(function), **(also or {})}
-  known = [*accepted, *(also or {})]
-  for option in options:
-    if option not in known:
-      raise ValueError(
-        f"{kind} {name!r} has no option {kinds.shown(option)}"
-        f"{_hint(option, known)}"
-      )
+  known(f"{kind} {name!r}", options, [*accepted, *(also or {})])
   found = {
     option: value(
       f"{kind} {name!r}: {option}", given, hints.get(option, Any), accepted
@@ -136,6 +130,15 @@ def check(
     if default is inspect.Parameter.empty and option not in options:
       raise ValueError(f"{kind} {name!r} needs the option {option}=...")
   return found
+
+
+def known(title: str, given: Iterable[str], options: Sequence[str]) -> None:
+  """ValueError for the first name given that is none of the options."""
+  for option in given:
+    if option not in options:
+      raise ValueError(
+        f"{title} has no option {kinds.shown(option)}{_hint(option, options)}"
+      )
 
 
 def value(
@@ -191,7 +194,11 @@ def checked_fields(record: Any) -> Any:
   Raises:
     ValueError: for a value that its field does not take.
   """
-  assert dataclasses.is_dataclass(record) and not isinstance(record, type)
+  if not dataclasses.is_dataclass(record) or isinstance(record, type):
+    raise ValueError(
+      f"{kinds.shown(record)} holds no options: give a record of them, such "
+      "as jcl.Options(resume=False)"
+    )
   hints, default = fields(type(record)), type(record)()
   found = {
     field.name: value(

@@ -40,6 +40,7 @@ ROWS = (
   ("tiering",),
   ("loop",),
   (
+    "arguments",
     "checkpoint",
     "console",
     "estimate",

@@ -181,8 +181,31 @@ def test_a_loss_that_is_not_finite_names_its_step_and_examples():
   batch = order.tolist().index(30) // 6
   shown = order[6 * batch : 6 * batch + 6].tolist()
   assert f"became inf at step {4 + batch}, experience 1" in str(caught.value)
-  assert f"training examples {shown}" in str(caught.value)
+  own = setting.stream.experiences[1].source_index
+  rows = ", ".join(str(row) for row in sorted(own[np.array(shown) - 24]))
+  told = f"shown, rows {rows} of the training data, counted from 0"
+  assert str(caught.value).endswith(told)
   assert "lower the learning rate" in str(caught.value)
+
+
+def test_rows_that_a_step_was_shown_are_told_as_the_user_counts_them():
+  y = np.repeat([0, 1], 40).astype(np.int32)
+  x = np.arange(80, dtype=np.float32)[:, None]
+  order = np.random.default_rng(0).permutation(80)
+  source = sources.arrays(x[order], y[order], group=y[order] + 7)
+  stream = scenarios.domain_by_group(source, holdout=0.1)
+  starts = stream.starts
+  for experience in stream.experiences:
+    ids = starts[experience.index] + np.arange(len(experience.data))
+    found = stream.sources_of([-1, *ids, starts[-1]])
+    assert {index for index, _ in found} == {experience.index}
+    rows = [row for _, row in found]
+    np.testing.assert_array_equal(source.train.x[rows], experience.data.x)
+  told = loop._shown(stream, 1, np.arange(starts[-1]))
+  assert told.count("in all") == 2 and len(told) < 200
+  assert " of the training data, rows " in told and "earlier ones" in told
+  assert loop._shown(stream, 1, np.full(3, -1)) == ""
+  assert loop._named(stream, 1) == "experience 1 ('8')"
 
 
 def test_a_learning_rate_beyond_reason_does_not_end_in_silence(network):
@@ -294,7 +317,13 @@ def steps_of(**place):
   tally = loop.Tally()
   values = {"experience": 1, "epoch": 0, "batch": 0, "step": 10, "evaluated": 0}
   made.place = types.SimpleNamespace(**(values | {"tally": tally} | place))
-  made.setting = types.SimpleNamespace(tiers=None, evaluate_every=0)
+  stream = types.SimpleNamespace(
+    experiences=[types.SimpleNamespace(name="")] * 2,
+    sources_of=lambda ids: [(1, 40 + i) for i in ids.tolist() if i >= 0],
+  )
+  made.setting = types.SimpleNamespace(
+    tiers=None, evaluate_every=0, stream=stream
+  )
   return made
 
 
@@ -354,10 +383,12 @@ def test_what_steps_add_up_to():
   made.place.epoch = 1
   made._tally(info, ids, 1, 0.5)
   assert made.place.tally == loop.Tally(3, 12.0, 6.0, 3.0, 6.0)
-  with pytest.raises(loop.NonFiniteLossError, match=r"step 12, .* 1, .* \[\]"):
+  with pytest.raises(
+    loop.NonFiniteLossError, match=r"step 12, .* 1: .* shown$"
+  ):
     made._tally(info, ids, 3, 0.5)
   info.loss[0] = np.inf
-  with pytest.raises(loop.NonFiniteLossError, match=r"step 10, .* \[7, 8\]"):
+  with pytest.raises(loop.NonFiniteLossError, match=r"step 10, .* rows 47, 48"):
     made._tally(info, ids, 2, 0.5)
   nothing = types.SimpleNamespace(
     loss=np.float32([1.0]), correct=np.zeros(1), examples=np.zeros(1)

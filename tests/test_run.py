@@ -223,6 +223,7 @@ def test_report_is_rebuilt_from_folders(finished, tmp_path):
     (["--clip=-1"], ["--clip=-1.0"]),
     (["--learning_rate=nan"], ["--learning_rate=nan"]),
     (["--flops_budget=nan"], ["--flops_budget=nan"]),
+    (["--learning_rate=inf"], ["--learning_rate=inf"]),
     (["--checkpoint_seconds=-5"], ["--checkpoint_seconds=-5.0"]),
     (["--schedule=cosin"], ["'cosin'", "did you mean 'cosine'"]),
     (["--seed=99999999999"], ["below 2**32"]),

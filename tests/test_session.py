@@ -210,8 +210,12 @@ def test_parts_that_do_not_fit_are_told():
       METHOD,
       options=session.Options(augment="flip"),
     )
-  with pytest.raises(TypeError, match="learnig_rate"):
+  with pytest.raises(ValueError, match="did you mean 'learning_rate'"):
     session.learn(stream, tiny_network.build(), METHOD, learnig_rate=1)
+  with pytest.raises(ValueError, match="did you mean 'workdir'"):
+    session.learn(stream, tiny_network.build(), METHOD, work_dir="here")
+  with pytest.raises(ValueError, match=r"options=jcl.Options\(resume="):
+    session.learn(stream, tiny_network.build(), METHOD, resume=False)
 
 
 def test_hyper_parameters_come_from_the_method_first():

@@ -108,6 +108,20 @@ class Stream:
     sizes = [len(experience.data) for experience in self.experiences]
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
+  def sources_of(self, ids: np.ndarray) -> list[tuple[int, int]]:
+    """The experience, and the row of the source's training set, of examples.
+
+    Args:
+      ids: [N] positions in the whole stream; others are left out.
+    """
+    ids = np.asarray(ids)
+    ids = ids[(ids >= 0) & (ids < self.starts[-1])]
+    found = np.searchsorted(self.starts, ids, side="right") - 1
+    return [
+      (index, int(self.experiences[index].source_index[i]))
+      for index, i in zip(found.tolist(), ids - self.starts[found], strict=True)
+    ]
+
   @functools.cached_property
   def examples(self) -> base.Dataset:
     """The examples of all experiences, one behind the other, as one set."""
