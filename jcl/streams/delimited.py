@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jcl import wording
-from jcl.streams import dialects, files
+from jcl.streams import dialects, files, tidying
 
 Column = str | int  # a name, or the number that names it
 
@@ -86,11 +86,14 @@ def read(path: Path, options: Options) -> Table:
     raise ValueError(
       f"missing={options.missing!r}: write missing=refuse or missing=drop"
     )
-  data = dialects.to_utf8(path, files.content(path), options.encoding)
+  content = files.content(path)
+  tidying.check(path, content)
+  data = dialects.to_utf8(path, content, options.encoding)
+  data, sep, left_out = tidying.tidy(data, options.sep)
   dialect = dialects.recognise(
     path,
     data,
-    sep=options.sep,
+    sep=sep,
     decimal=options.decimal,
     header=options.header,
   )
@@ -98,7 +101,7 @@ def read(path: Path, options: Options) -> Table:
     raise ValueError(f"{path} has no rows below its header")
   source = _Source(path, data, dialect)
   frame = _parse(source, options.na)
-  notes = _dialect_notes(dialect)
+  notes = [*left_out, *_dialect_notes(dialect)]
   dropped = _index(source, frame, options.index)
   if dropped:
     names = [dialect.names[j] or "without a name" for j in dropped]
@@ -122,8 +125,11 @@ def read(path: Path, options: Options) -> Table:
     raise ValueError(
       f"{path} has no column beside the label {source.named(label)}"
     )
+  for j in (label, group):
+    if j is not None:
+      frame[j] = _trimmed(frame[j], options.na)
   for j in features:
-    frame[j] = _numbers(source, frame[j])
+    frame[j] = _numbers(source, _trimmed(frame[j], options.na))
   used = [j for j in (*features, label, group) if j is not None]
   kept = _present(source, frame[used], options.missing, notes)
   y, class_names = _encode(source, frame[label], label, kept)
@@ -150,6 +156,7 @@ def _parse(source: _Source, na: Any) -> Any:
         io.BytesIO(source.data),
         sep=dialect.sep,
         decimal=dialect.decimal,
+        skipinitialspace=dialect.sep != " ",
         header=0 if dialect.header else None,
         names=range(width + dialect.padded),
         usecols=range(width),
@@ -234,6 +241,23 @@ def _value(name: str) -> float | None:
     return None
 
 
+def _trimmed(column: Any, na: Any) -> Any:
+  """A column whose texts have no blanks around them, of blanks alone none."""
+  import pandas as pd
+
+  if pd.api.types.is_numeric_dtype(column):
+    return column
+  absent = {*_texts(na), *(dialects.MISSING if na is not False else ())}
+
+  def trim(value: Any) -> Any:
+    if not isinstance(value, str) or value == value.strip():
+      return value
+    value = value.strip()
+    return None if value in absent else value
+
+  return column.astype(object).map(trim, na_action="ignore")
+
+
 def _numbers(source: _Source, column: Any) -> Any:
   """A column of numbers or truth values, or the error that shows another."""
   import pandas as pd
@@ -259,7 +283,9 @@ def _numbers(source: _Source, column: Any) -> Any:
       f"numbers, or write label={name} if it is the class"
     )
   text = source.cell(row, column.name)[1].strip()
-  if re.fullmatch(r"[+-]?[\d.]*,\d+", text):
+  if row == 0 and source.dialect.header and column.notna().sum() > 1:
+    remedy = "take the line out if it is a second header or holds units"
+  elif re.fullmatch(r"[+-]?[\d.]*,\d+", text):
     remedy = "write it without commas of thousands, or decimal=comma"
   else:
     remedy = "mend it"
@@ -310,7 +336,10 @@ def _encode(
       raise source.error(
         int(wrong.argmax()),
         j,
-        "which is no class" if what == "label" else "which is no whole number",
+        "which is no class; write label= and the column of classes, or cut a "
+        "quantity into classes"
+        if what == "label"
+        else "which is no whole number",
       )
     column = column[kept].astype(np.int64)
   else:

@@ -100,7 +100,7 @@ def to_utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
 def records(data: bytes, sep: str) -> Iterator[Record]:
   """The records of a table in UTF-8 that are not blank, with their lines."""
   with io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="") as text:
-    reader = csv.reader(text, delimiter=sep)
+    reader = csv.reader(text, delimiter=sep, skipinitialspace=sep != " ")
     line = 1
     for fields in reader:
       if len(fields) > 1 or (fields and fields[0].strip()):
@@ -213,7 +213,7 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
     if widths or width < 2 or abs(width - len(sample[0])) > 1:
       continue
     fields = [f for row in sample[1:] or sample for f in row if f.strip()]
-    scores[sep] = sum(map(_is_number, fields)) / max(len(fields), 1)
+    scores[sep] = sum(map(is_number, fields)) / max(len(fields), 1)
   if not scores:
     if widest[0] == 1:
       raise ValueError(
@@ -235,7 +235,8 @@ def _spelt(sep: str) -> str:
   return next((name for name, s in SEPARATORS.items() if s == sep), repr(sep))
 
 
-def _is_number(field: str) -> bool:
+def is_number(field: str) -> bool:
+  """Tells whether a field holds a number or a truth value."""
   return _NUMBER.fullmatch(field) is not None
 
 
@@ -250,7 +251,7 @@ def _decimal(
         "decimal=comma"
       )
     return decimal
-  numbers = [f for row in rows for f in row if _is_number(f)]
+  numbers = [f for row in rows for f in row if is_number(f)]
   commas = [field for field in numbers if "," in field]
   if sep == "," or not commas or any("." in field for field in numbers):
     return "."
@@ -267,12 +268,12 @@ def _has_header(
 ) -> bool | None:
   """Whether the first record names columns; None where that is unsure."""
   if not rows:
-    return not any(map(_is_number, first))
+    return not any(map(is_number, first))
   columns = [[f.strip() for f in column] for column in zip(*rows, strict=True)]
   tells = [f.strip() not in _UNSURE for f in first]
-  number = [_is_number(f) for f in first]
+  number = [is_number(f) for f in first]
   numeric = [
-    2 * sum(map(_is_number, c)) >= max(1, sum(f not in _UNSURE for f in c))
+    2 * sum(map(is_number, c)) >= max(1, sum(f not in _UNSURE for f in c))
     for c in columns
   ]
   kinds = list(zip(tells, number, numeric, strict=True))

@@ -92,13 +92,15 @@ def _table(
   table = delimited.read(path, options)
   if len(table.y) < _LEAST:
     raise ValueError(
-      f"{path} has {len(table.y)} rows, too few to hold some out; it takes "
-      f"{_LEAST}"
+      f"{path} has {wording.count(len(table.y), 'row')}, too few to hold some "
+      f"out; it takes {_LEAST}"
     )
   if len(table.class_names) == 1:
-    column = "the last column" if options.label is None else options.label
+    column = options.label
+    column = "the last column" if column is None else files.brief(column, 40)
     raise ValueError(
-      f"{path}: the label ({column}) is always {table.class_names[0]}; write "
+      f"{path}: the label ({column}) is always "
+      f"{files.brief(table.class_names[0], 40)}; write "
       "label= and the column of the class"
     )
   parts = min(10, len(table.y) // _LEAST)
