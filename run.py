@@ -343,6 +343,11 @@ _EPOCHS_BY_DATA = {"digits": 10}
 
 def main(argv: list[str]) -> int:
   surroundings.open_streams()
+  with surroundings.lasting_output():
+    return _main(argv)
+
+
+def _main(argv: list[str]) -> int:
   # Libraries tell at this level what they try and every step of a save.
   logging.get_absl_handler().addFilter(
     lambda record: (

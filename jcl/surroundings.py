@@ -1,5 +1,8 @@
 """What a process may lack: standard streams, a terminal, a home."""
 
+from collections.abc import Iterable, Iterator
+import contextlib
+import io
 import os
 from pathlib import Path
 import sys
@@ -25,6 +28,62 @@ def open_streams() -> None:
       setattr(sys, name, stream)
     elif getattr(stream, "errors", None) == "strict":
       stream.reconfigure(errors="backslashreplace")
+
+
+class _Lasting:
+  """A text stream whose output is dropped from the first failure on."""
+
+  def __init__(self, stream: io.TextIOWrapper):
+    self._stream = stream
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._stream, name)
+
+  def write(self, text: str) -> int:
+    try:
+      return self._stream.write(text)
+    except OSError:
+      self._drop()
+      return len(text)
+
+  def writelines(self, lines: Iterable[str]) -> None:
+    self.write("".join(lines))
+
+  def flush(self) -> None:
+    try:
+      self._stream.flush()
+    except OSError:
+      self._drop()
+
+  def _drop(self) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, self._stream.fileno())
+    os.close(nowhere)
+    self._stream.flush()  # what it held back, so that its end has none
+
+
+@contextlib.contextmanager
+def lasting_output() -> Iterator[None]:
+  """Has a program go on where its output cannot be written any more.
+
+  A reader such as `head` ends early, a terminal is closed, a disk is full: what
+  is printed from then on is dropped, and no work is lost for it.
+  """
+  before = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+  lasting = {
+    name: _Lasting(stream) if isinstance(stream, io.TextIOWrapper) else stream
+    for name, stream in before.items()
+  }
+  for name, stream in lasting.items():
+    setattr(sys, name, stream)
+  try:
+    yield
+  finally:
+    for name, stream in lasting.items():
+      if isinstance(stream, _Lasting):
+        stream.flush()
+      if getattr(sys, name) is stream:
+        setattr(sys, name, before[name])
 
 
 def is_terminal(stream: Any) -> bool:

@@ -110,3 +110,46 @@ def test_handlers_of_a_host_program_are_left(handler, monkeypatch):
     assert received == []
   assert set_[2:] == ([] if handler is None else [handler] * 2)
   assert real is not signal
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("lost", ["a reader that left", "a full disk"])
+def test_a_program_outlasts_who_reads_its_output(stream, lost, tmp_path):
+  code = f"""
+import sys
+from pathlib import Path
+from jcl import surroundings
+with surroundings.lasting_output():
+  for i in range(3):
+    print("lost" * 5000, file=sys.{stream}, flush=bool(i))
+    sys.{stream}.writelines(["held ", "back\\n"])
+  Path({str(tmp_path / "done")!r}).write_text("done")
+"""
+  if lost == "a full disk":
+    if not Path("/dev/full").exists():
+      pytest.skip("needs /dev/full")
+    end = os.open("/dev/full", os.O_WRONLY)
+  else:
+    read, end = os.pipe()
+    os.close(read)
+  kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: end}
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    timeout=60,
+    **kept,
+  )
+  os.close(end)
+  assert done.returncode == 0
+  assert (tmp_path / "done").exists()
+  assert not done.stdout and not done.stderr
+
+
+def test_output_that_lasts_is_the_stream_s_own(monkeypatch):
+  out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+  monkeypatch.setattr(sys, "stdout", out)
+  with surroundings.lasting_output():
+    print("told")
+    assert sys.stdout.encoding == "utf-8"
+  assert sys.stdout is out
+  assert out.buffer.getvalue() == b"told\n"
