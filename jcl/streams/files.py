@@ -25,13 +25,15 @@ def missing(
   Args:
     name: of the data set.
     looked_for: every path that would have done.
-    published: the project page or paper that says where the set is found.
+    published: the project page or paper that says where the set is found;
+      nothing for a user's own.
     remedy: a flag to set, as the rest of "set ...".
   """
   places = "\n".join(f"  {_short(path.absolute())}" for path in looked_for)
   return FileNotFoundError(
     f"{_short(name)}: none of these files exists:\n{places}\n"
-    f"The set is published at: {published}.\nSet {remedy}."
+    + (f"The set is published at: {published}.\n" if published else "")
+    + f"Set {remedy}."
   )
 
 

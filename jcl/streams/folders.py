@@ -17,7 +17,17 @@ Images = images.Images
 to_array = images.to_array
 
 # What systems leave in folders beside names that begin with a dot.
-_FOREIGN = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "desktop.ini"}
+_FOREIGN = {
+  "__MACOSX",
+  "@eaDir",
+  "$RECYCLE.BIN",
+  "Thumbs.db",
+  "desktop.ini",
+  "__pycache__",
+}
+# Names of the parts, in any case; of several the first one is read.
+_TRAIN = ("train", "training")
+_TEST = ("test", "testing", "val", "valid", "validation")
 
 
 class _Part(NamedTuple):
@@ -41,6 +51,7 @@ def image_folder(
 ) -> tuple[base.Dataset, base.Dataset | None]:
   """Any images as PATH/train/CLASS/*.png|jpg|..., with test/ or val/ if any.
 
+  The folders may also be called training, testing, valid or validation.
   Every format that Pillow decodes is read, in folders below a class folder
   too; hidden files are passed over. Images are turned as their EXIF data tell,
   white shows through where they are transparent, and of several frames or
@@ -59,34 +70,27 @@ def image_folder(
       classes: PATH/train/GROUP/CLASS/*. Groups are numbered by name.
   """
   root = data_dir / path
-  train = root / "train"
-  if not train.is_dir():
-    raise files.missing(
-      "image_folder",
-      [train / ("GROUP/CLASS/*.png" if group else "CLASS/*.png")],
-      "wherever you found the images; each class has a folder of its own",
-      "--data_dir to the folder that holds train/",
-    )
+  train = _place(root, _TRAIN)
+  if train is None:
+    raise _no_train(root, group)
   first = _part(train, group)
-  held_out = files.first_existing((root / "test", root / "val"))
+  held_out = _place(root, _TEST)
   parts = {train: first}
   if held_out is not None:
     parts[held_out] = _part(held_out, group)
   for folder, part in parts.items():
     if not part.paths:
       raise _no_images(folder, part, group)
-  class_names = tuple(sorted(set(first.classes)))
+  class_names = tuple(
+    sorted({name for part in parts.values() for name in part.classes})
+  )
+  beside = _beside(root, train, held_out)
   group_names = sorted(
     {name for part in parts.values() for name in part.groups}
   )
 
   def dataset(folder: Path, values: str | images.Range) -> base.Dataset:
     part = parts[folder]
-    unknown = sorted(set(part.classes) - set(class_names))
-    if unknown:
-      raise ValueError(
-        f"{folder} has classes that {train} has not: {files.listed(unknown)}"
-      )
     x = Images(part.paths, size, color, values)
     codes = np.searchsorted(group_names, part.groups).astype(np.int32)
     notes = (*_left_out(part), *x.notes)
@@ -97,13 +101,48 @@ def image_folder(
       class_names,
       group=codes if group else None,
       group_names=tuple(group_names) if group else (),
-      notes=tuple(f"{folder.name}/: {note}" for note in notes),
+      notes=(*beside, *(f"{folder.name}/: {note}" for note in notes)),
     )
 
   data = dataset(train, range)
   if held_out is None:
     return data, None
   return data, dataset(held_out, data.x.range or range)
+
+
+def _place(root: Path, names: Sequence[str]) -> Path | None:
+  """The folder with the first of the names that there is, in any case."""
+  if not root.is_dir():
+    return None
+  found: dict[str, Path] = {}
+  for place in _subfolders(root):
+    key = place.name.lower()
+    if key not in found or place.name == key:
+      found[key] = place
+  return next((found[name] for name in names if name in found), None)
+
+
+def _beside(root: Path, train: Path, held_out: Path | None) -> list[str]:
+  """A note on other folders, which may have been meant as a part."""
+  read = (train, held_out)
+  others = [place.name for place in _subfolders(root) if place not in read]
+  if not others:
+    return []
+  return [f"folders beside {train.name}/ not read: {files.listed(others)}"]
+
+
+def _no_train(root: Path, group: bool) -> FileNotFoundError:
+  layout = "train/GROUP/CLASS/" if group else "train/CLASS/"
+  if root.is_dir():
+    held = [place.name for place in _subfolders(root)]
+    what = f"has no folder train/ ({files.listed(held) or 'no folder'} in it)"
+  else:
+    what = "is no folder"
+  return FileNotFoundError(
+    f"image_folder: {files.brief(root.absolute())} {what}; images are read as "
+    f"{layout}NAME.png, so set --data_dir, or path=, to the folder that holds "
+    "train/, or move the folders of the classes into one of that name"
+  )
 
 
 def _part(folder: Path, group: bool) -> _Part:

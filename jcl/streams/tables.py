@@ -58,7 +58,7 @@ def csv(
     Path(path).name.split(".")[0],
     data_dir / path,
     options,
-    "wherever you found the table",
+    "",
     "path= to the file, absolute or below --data_dir",
   )
 
@@ -142,7 +142,7 @@ def npz(
     raise files.missing(
       "npz",
       [file],
-      "wherever you found the archive",
+      "",
       "path= to the file, absolute or below --data_dir",
     )
   arrays = _archive(file)

@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jcl.streams import folders
+from jcl.streams import folders, scenarios, sources
 
 
 def save(path, value, size=(4, 4)):
@@ -37,8 +37,30 @@ def test_held_out_folder_and_other_place(animals, part):
   _, test = folders.image_folder(animals.parent, path=animals.name)
   assert test.y.tolist() == [1] and test.class_names == ("cat", "dog")
   save(animals / part / "emu" / "9.jpg", (9, 9, 9))
-  with pytest.raises(ValueError, match="has not: emu"):
-    folders.image_folder(animals)
+  save(animals / part / "dog" / "9.jpg", (9, 9, 9))
+  source = sources.load("image_folder", animals)
+  assert source.test.y.tolist() == [1, 2]
+  stream = scenarios.class_incremental(source, tasks=1)
+  assert stream.task_classes == ((0, 1),)
+  assert "'emu'; 1 test example left out" in stream.notes[-1]
+
+
+@pytest.mark.parametrize("part", ["Test", "testing", "VALID", "validation"])
+def test_parts_may_have_other_names(animals, part):
+  (animals / "train").rename(animals / "Training")
+  save(animals / part / "dog" / "9.jpg", (9, 9, 9))
+  (animals / "extra").mkdir()
+  train, test = folders.image_folder(animals)
+  assert len(train) == 4 and test.y.tolist() == [1]
+  note = "folders beside Training/ not read: extra"
+  assert note in train.notes and note in test.notes
+
+
+def test_a_folder_without_training_images_is_told(animals):
+  with pytest.raises(FileNotFoundError, match=r"no folder train/ .cat, dog in"):
+    folders.image_folder(animals, path="train")
+  with pytest.raises(FileNotFoundError, match="is no folder; images are read"):
+    folders.image_folder(animals, path="train/cat/0.png")
 
 
 def test_resizing_and_grey(animals):
