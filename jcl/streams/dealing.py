@@ -14,6 +14,7 @@ Order = Literal["natural", "random"] | Sequence[str | int]
 AUTO = "auto"  # as many experiences as usual, or as there are classes
 GROUP = "group"  # an experience for each group of the data
 _USUAL = 5
+_LONGEST = 4000  # characters; Python reads no longer numbers
 _TERM = re.compile(r"(\d+)(?:x(\d+))?")
 _FORMS = (
   "write a number of experiences; their sizes, as [4, 1, 1] or 50+10x5; or the "
@@ -172,6 +173,10 @@ def _sizes(tasks: Any, count: int, of: int) -> list[int]:
   if count < of:
     what += " with training examples"
   shown = f"tasks={wording.short(tasks)}"
+  if isinstance(tasks, dict | bytes):
+    raise ValueError(f"{shown}: {_FORMS}")
+  if isinstance(tasks, str) and len(tasks) > _LONGEST:
+    raise ValueError(f"{shown}: {_FORMS}")
   if isinstance(tasks, str) and tasks.strip().isdecimal():
     tasks = int(tasks)
   elif isinstance(tasks, float) and tasks.is_integer():

@@ -20,7 +20,8 @@ def join(members: Sequence[sources.Source]) -> sources.Source:
   Raises:
     ValueError: where inputs differ in shape, dtype or scale, or for no source.
   """
-  listed = list(members) if np.iterable(members) else [members]
+  several = np.iterable(members) and not isinstance(members, str | np.ndarray)
+  listed = list(members) if several else [members]
   for member in listed:
     if not isinstance(member, sources.Source):
       raise ValueError(

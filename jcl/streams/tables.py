@@ -193,6 +193,7 @@ _KEYS = (
 def _archive(file: Path) -> dict[str, np.ndarray]:
   """All arrays of an archive. ValueError where it cannot be read."""
   try:
+    _check_begin(file)
     archives.check(file)
     archive = np.load(file, allow_pickle=False)
     if isinstance(archive, np.ndarray):
@@ -210,6 +211,16 @@ def _archive(file: Path) -> dict[str, np.ndarray]:
 
 class _Held(ValueError):
   """An error that says all, of what is not damaged."""
+
+
+def _check_begin(file: Path) -> None:
+  """_Held where a file is neither an archive nor an array of NumPy."""
+  with file.open("rb") as opened:
+    start = opened.read(6)
+  if start and not start.startswith((b"PK", b"\x93NUMPY")):
+    raise _Held(
+      f"{file} is no archive of NumPy; save one by np.savez(path, x=..., y=...)"
+    )
 
 
 def _member(file: Path, archive: Any, key: str) -> np.ndarray:

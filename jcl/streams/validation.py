@@ -36,8 +36,10 @@ def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
   y = labelling.indices(name, dataset.y, class_names)
   if x.shape[0] != len(y):
     raise ValueError(f"{name} has {x.shape[0]} inputs but {len(y)} labels")
-  if not (np.isfinite(dataset.scale) and dataset.scale > 0):
-    raise ValueError(f"{name} has scale {dataset.scale}; write a positive one")
+  if not _is_scale(dataset.scale):
+    raise ValueError(
+      f"{name} has scale {wording.short(dataset.scale)}; write a positive one"
+    )
   return dataclasses.replace(
     dataset,
     x=x,
@@ -46,7 +48,13 @@ def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
     group=_group(name, dataset, len(y)),
     # Once, as a checked data set may be checked again.
     notes=tuple(
-      dict.fromkeys((*dataset.notes, *_doubtful(name, y, class_names)))
+      dict.fromkeys(
+        (
+          *dataset.notes,
+          *_doubtful(name, y, class_names),
+          *(_doubtful_shape(name, x) if name == dataset.name else ()),
+        )
+      )
     ),
   )
 
@@ -77,6 +85,28 @@ def _doubtful(
     yield (
       f"{name}: label -1 is a class like others ({count}); leave these rows "
       "out if it says that they have none"
+    )
+
+
+def _is_scale(value: Any) -> bool:
+  try:
+    return bool(np.isfinite(value) and value > 0)
+  except (TypeError, ValueError):  # no number
+    return False
+
+
+def _doubtful_shape(name: str, x: Any) -> Iterator[str]:
+  """A note about images that may be meant and are read otherwise."""
+  shape = tuple(x.shape[1:])
+  if len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) > 4:
+    yield (
+      f"{name}: inputs {shape} are read as [height, width, channels]; of "
+      "images whose channels come first give np.moveaxis(x, 1, -1)"
+    )
+  if len(shape) == 2 and min(shape) > 4 and x.dtype == np.uint8:
+    yield (
+      f"{name}: inputs {shape} are read as series of {shape[0]} steps; of grey "
+      "images give x[..., None]"
     )
 
 

@@ -77,6 +77,8 @@ def test_classes_by_name_or_number():
     (True, "tasks=True: write a number"),
     (None, "tasks=None: write a number"),
     ("many", "tasks='many': write a number"),
+    ("9" * 9999, "tasks='999.*999': write a number"),
+    ({0: [0]}, "tasks={0: .*: write a number"),
     ("3+", r"tasks='3\+': write a number"),
     ("3-1", "tasks='3-1': write a number"),
     ("2x-1", "tasks='2x-1': write a number"),

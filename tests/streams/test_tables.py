@@ -1,4 +1,5 @@
 import gzip
+import pickle
 
 import numpy as np
 import pytest
@@ -162,6 +163,14 @@ def test_an_array_is_no_archive(tmp_path):
   np.save(tmp_path / "one.npy", np.zeros(3))
   with pytest.raises(ValueError, match="one array, not an archive"):
     tables.npz(tmp_path, path="one.npy")
+  for content in (
+    b"a,b\n1,2\n",
+    b"MATLAB 5.0 MAT-file",
+    pickle.dumps({"x": 1}),
+  ):
+    (tmp_path / "other.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="is no archive of NumPy; save one"):
+      tables.npz(tmp_path, path="other.npz")
 
 
 def test_npz_damage_is_named(tmp_path):

@@ -83,6 +83,7 @@ def test_a_class_may_have_one_example_or_none():
     ({"x": [[1, 2], [3], [4]]}, "ragged inputs; .*np.stack"),
     ({"x": np.array([[1], "a", None], object)[:, None]}, "object inputs"),
     ({"scale": 0.0}, "scale 0.0; write a positive"),
+    ({"scale": "a"}, "scale 'a'; write a positive"),
     ({"class_names": ()}, "has no classes"),
     ({"class_names": ("a", " ")}, "class 1 has no name"),
     ({"class_names": ("a", "b", "a")}, "classes 0 and 2 are both called 'a'"),
@@ -107,6 +108,24 @@ def test_the_label_that_often_stands_for_none_is_told_of():
     twice = validation.check(once)
     assert len(once.notes) == len(twice.notes) == count
     assert all("label -1 is a class like others (1 ex" in n for n in once.notes)
+
+
+@pytest.mark.parametrize(
+  "shape, dtype, note",
+  [
+    ((3, 8, 8), np.uint8, "np.moveaxis(x, 1, -1)"),
+    ((1, 8, 8), np.float32, "np.moveaxis(x, 1, -1)"),
+    ((8, 8), np.uint8, "series of 8 steps; of grey images give x[..., None]"),
+    ((8, 8), np.float32, ""),
+    ((8, 8, 3), np.uint8, ""),
+    ((3, 3, 3), np.uint8, ""),
+  ],
+)
+def test_images_that_are_read_otherwise_are_told_of(shape, dtype, note):
+  checked = validation.check(dataset(np.zeros((3, *shape), dtype)))
+  assert len(checked.notes) == bool(note)
+  assert note in "".join(checked.notes)
+  assert not validation.check(checked, "again").notes[1:]
 
 
 def test_values_that_are_not_finite_are_counted():
