@@ -21,7 +21,7 @@ def join(members: Sequence[sources.Source]) -> sources.Source:
     ValueError: where inputs differ in shape, dtype or scale, or for no source.
   """
   several = np.iterable(members) and not isinstance(members, str | np.ndarray)
-  listed = list(members) if several else [members]
+  listed: list[Any] = list(members) if several else [members]
   for member in listed:
     if not isinstance(member, sources.Source):
       raise ValueError(

@@ -42,6 +42,7 @@ def test_a_missing_test_set_is_held_out_where_others_have_one():
   "members, message",
   [
     ([], "list of sources is empty"),
+    ("digits", "'digits' is no source"),
     (3, "3 is no source of data; give what jcl.arrays"),
     ([source([0, 1], "a"), "b"], "'b' is no source"),
     (
