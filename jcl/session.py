@@ -326,7 +326,7 @@ def run(
   if workdir is not None and setting.content is not None:
     about["content"] = setting.content()
   folder = workdir_lib.Folder(
-    None if workdir is None else Path(workdir),
+    None if workdir is None else Path(workdir).expanduser(),
     about,
     defaults={
       "training": dataclasses.asdict(optimizers.complete(base.Training())),

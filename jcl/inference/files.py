@@ -34,7 +34,7 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
     OSError: where it cannot be written.
     ValueError: for a predictor of one's own, which no file can hold.
   """
-  path, name = Path(path), made.predictor.name
+  path, name = Path(path).expanduser(), made.predictor.name
   if not name:
     raise ValueError(
       "the method reads scores by a predictor of its own, which is code and "
@@ -43,6 +43,11 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
     )
   if path.is_dir():
     path = path / NAME
+  if not path.parent.is_dir():
+    raise FileNotFoundError(
+      f"cannot save to {path}: there is no folder {path.parent}; make it, or "
+      "give a file in one that is there"
+    )
   leaves = _leaves((made.params, made.stats, made.fitted))
   probe = _probe(made.inputs)
   arrays = {f"a{i}": _plain(leaf) for i, (_, leaf) in enumerate(leaves)}
@@ -92,6 +97,11 @@ def load(
     ValueError: where the file is no model, damaged or of a newer version, or
       the network is not the one that was trained.
   """
+  if network is not None and not isinstance(network, base.Network):
+    raise ValueError(
+      f"network={wording.short(network)}: give a network as the run had, of "
+      "jcl.from_linen, jcl.from_nnx or jcl.build_network"
+    )
   path = _found(Path(path).expanduser())
   try:
     arrays = _read(path)

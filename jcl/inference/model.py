@@ -83,6 +83,12 @@ class Model:
       start += len(part)
     return np.where(allowed, np.concatenate(found), -np.inf).astype(np.float32)
 
+  def __getstate__(self):
+    raise TypeError(
+      "a model holds functions, which do not pickle: write "
+      "jcl.Result.save(path) of its run, and jcl.load_model(path)"
+    )
+
   @functools.cached_property
   def labels(self) -> np.ndarray:
     """Names of the classes [C], as whole numbers where all of them are such."""
@@ -108,6 +114,12 @@ class Model:
 
   def _readable(self, x: Any) -> Any:
     """An array, or a reader that decodes on demand, of the right shape."""
+    if np.ma.is_masked(x):
+      place = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(x))[0]))
+      raise ValueError(
+        f"x[{place}] is masked: every input must be known, so fill or leave "
+        "out such examples"
+      )
     on_demand = hasattr(x, "dtype") and hasattr(x, "shape")
     if not on_demand or hasattr(x, "__dlpack__") or hasattr(x, "iloc"):
       try:

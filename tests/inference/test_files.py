@@ -91,6 +91,8 @@ def test_a_network_of_ones_own_has_to_be_given(own):
     (jcl.from_linen(Net(classes=3), (4,), 3), "has 3 classes"),
     (jcl.from_linen(Net(), (5,), 4), r"takes \(5,\)"),
     (catalogue.build("mlp", (4,), 4), "are not those of network 'mlp'"),
+    ("mlp", "network='mlp': give a network"),
+    (Net(), "network=Net.*jcl.from_linen"),
   ],
 )
 def test_another_network_than_was_trained_is_refused(own, network, told):
@@ -189,6 +191,16 @@ def test_a_model_is_written_as_a_whole(run, tmp_path, monkeypatch):
     run[1].save(path)
   assert path.read_bytes() == before
   assert [each.name for each in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_model_goes_where_its_path_says(run, tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert run[1].save("~/m.npz") == tmp_path / "m.npz"
+  with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    run[1].save(tmp_path / "nowhere" / "m.npz")
+  learn(tiny_network.build(), "~/run")
+  assert jcl.load_model("~/run").class_names == run[1].class_names
+  assert (tmp_path / "run" / "records.jsonl").exists()
 
 
 def test_a_predictor_of_ones_own_is_no_file(tmp_path):

@@ -175,6 +175,7 @@ def test_any_number_of_inputs_has_the_same_answers(result, count):
     (np.full((2, 4), 1e300), r"x\[0, 0\] is inf"),
     (LATE, r"x\[300, 2\] is nan"),
     (np.zeros((2, 4), complex), "dtype complex128"),
+    (np.ma.masked_equal([[0.0, 1, 2, 3]], 2), r"x\[0, 2\] is masked"),
   ],
 )  # fmt: skip
 def test_inputs_of_another_kind_are_told(result, x, told):
@@ -214,4 +215,6 @@ def test_a_result_that_does_not_pickle_says_what_does(result):
   for write in (pickle.dumps, copy.deepcopy):
     with pytest.raises(TypeError, match="result.save.*jcl.load_model"):
       write(result)
+    with pytest.raises(TypeError, match="Result.save.*jcl.load_model"):
+      write(result.model)
   assert pickle.loads(pickle.dumps(result.summary)) == result.summary
