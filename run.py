@@ -823,7 +823,10 @@ def _serve(texts: list[str]) -> int:
   folder = _folder(f"serve-{_slug(_DATA.value)}", about)
   with workdir.explained(folder):
     folder.mkdir(parents=True, exist_ok=True)
-  with workdir.locked(folder):
+  with (
+    workdir.explained(folder, writing=False),
+    workdir.locked(folder),
+  ):
     workdir.claim(folder, about, _RESUME.value)
     on = stage.Stage(source, cast, folder / "weights")
     seconds = seconds.training(on.student.training_share)
@@ -843,7 +846,8 @@ def _serve(texts: list[str]) -> int:
             )  # fmt: skip
           score = runs.row(found[-1])["score"]
           print(f"{name}  {text}  seed {seed}: {score:.1f} %", flush=True)
-    target, frame = runs.write(on, found, folder, about)
+    with workdir.explained(folder):
+      target, frame = runs.write(on, found, folder, about)
   print(f"\nscore in %\n{runs.table(frame).to_string()}")
   print(f"report: {target}")
   return 0
@@ -854,7 +858,8 @@ def _report(folders: list[Path]) -> int:
 
   if not folders:
     raise ValueError("report needs folders: python run.py report DIR...")
-  target = Path(_WORKDIR.value) if _WORKDIR.value else folders[0]
+  folders = [folder.expanduser() for folder in folders]
+  target = _folder("", None) if _WORKDIR.value else folders[0]
   _write_report(page.find_runs(folders), target)
   return 0
 

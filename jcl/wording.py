@@ -41,11 +41,19 @@ def some(values: Iterable[Any], most: int = _MOST, width: int = _WIDTH) -> str:
   return _few([short(value, width) for value in _shown(listed, most)], listed)
 
 
-def names(values: Iterable[str], most: int = 2 * _MOST) -> str:
-  """Returns names as they are, with commas between, the ends of many."""
+def names(
+  values: Iterable[Any], most: int = 2 * _MOST, width: int = _WIDTH
+) -> str:
+  """Returns names as they are, with commas between, the ends of many.
+
+  Args:
+    values: names, or paths.
+    most: names that are written out.
+    width: characters of each, the rest of a longer one being left out.
+  """
   listed = list(values)
   shown = [
-    " ".join(f"{name[:_WIDTH]}...".split()) if len(name) > _WIDTH + 3 else name
+    " ".join(f"{name[:width]}...".split()) if len(name) > width + 3 else name
     for name in map(str, _shown(listed, most))
   ]
   return _few(shown, listed)

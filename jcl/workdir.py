@@ -474,15 +474,19 @@ def locked(path: Path):
     lock.release()
 
 
+_AGAIN = "run the same command again, and it goes on from the last checkpoint"
 _HINTS = {
-  errno.ENOSPC: "the disk is full: free some space",
-  errno.EDQUOT: "the disk quota is used up: free some space",
+  errno.ENOSPC: f"the disk is full: free some space and {_AGAIN}",
+  errno.EDQUOT: f"the disk quota is used up: free some space and {_AGAIN}",
   errno.EROFS: "the file system is read-only: give another --workdir",
   errno.EACCES: "permission is denied: give another --workdir",
   errno.EPERM: "permission is denied: give another --workdir",
-  errno.ENOENT: "it was moved or removed: put it back",
+  errno.ENOENT: f"it was moved or removed: put it back and {_AGAIN}",
+  errno.EEXIST: "there is a file of that name: give another --workdir",
+  errno.ENOTDIR: "a part of its path is a file: give another --workdir",
   errno.ENAMETOOLONG: "its name is too long: give a shorter --workdir",
-  errno.EFBIG: "a file would be larger than is allowed: raise that limit",
+  errno.EFBIG: "a file would be larger than is allowed: raise that limit and "
+  + _AGAIN,
 }
 # Those that only writing meets.
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -502,10 +506,10 @@ def explained(path: Path | None, *, writing: bool = True):
   except OSError as error:
     if path is None or not (writing or error.errno in _OF_WRITING):
       raise
-    hint = _HINTS.get(error.errno or 0, wording.short(str(error), 120))
+    hint = _HINTS.get(error.errno or 0)
+    hint = hint or f"{wording.short(str(error), 120)}: {_AGAIN}"
     raise WorkdirError(
-      f"cannot write to {path}: {hint}, and run the same command again; it "
-      "goes on from the last checkpoint"
+      f"cannot write to {wording.names([path], width=200)}: {hint}"
     ) from error
 
 

@@ -78,6 +78,8 @@ def test_text_is_replaced_as_a_whole(tmp_path, monkeypatch):
     (errno.EIO, "Input/output"),
     (errno.ENOENT, "moved or removed"),
     (errno.ENAMETOOLONG, "shorter --workdir"),
+    (errno.EEXIST, "a file of that name: give another --workdir"),
+    (errno.ENOTDIR, "is a file: give another --workdir"),
     (errno.EFBIG, "than is allowed"),
   ],
 )

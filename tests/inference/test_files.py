@@ -198,9 +198,11 @@ def test_a_model_goes_where_its_path_says(run, tmp_path, monkeypatch):
   assert run[1].save("~/m.npz") == tmp_path / "m.npz"
   with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
     run[1].save(tmp_path / "nowhere" / "m.npz")
-  learn(tiny_network.build(), "~/run")
-  assert jcl.load_model("~/run").class_names == run[1].class_names
-  assert (tmp_path / "run" / "records.jsonl").exists()
+  network = tiny_network.build()
+  learn(network, "~/run")
+  assert (tmp_path / "run" / "model.npz").exists()
+  found = jcl.load_model("~/run", network=network).class_names
+  assert found == ("0", "1", "2", "3")
 
 
 def test_a_predictor_of_ones_own_is_no_file(tmp_path):
