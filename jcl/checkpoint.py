@@ -28,6 +28,15 @@ from jcl.sparsity import data
 _FORMAT = 2
 _READ = (1, 2)  # formats; the first keeps records within
 
+# Why a file that is whole may not be readable at the moment.
+_OF_THE_SYSTEM = (
+  errno.EACCES,
+  errno.EPERM,
+  errno.EMFILE,
+  errno.ENFILE,
+  errno.ENOMEM,
+)
+
 # At the end of an experience a checkpoint is made where the last one is as many
 # seconds old, and as many times what it took.
 _LEAST_SECONDS, _LEAST_TIMES = 2.0, 20.0
@@ -209,13 +218,15 @@ class Checkpoints:
         known = self._known(host["place"])
         place = place_from_json({**host["place"], "records": known})
         ledger, curve = dict(host["ledger"]), dict(host["curve"])
-      except CheckpointError:
+      except (CheckpointError, MemoryError):
         raise
       except lines.MissingLinesError as error:
         logging.warning("checkpoint %d cannot be used: %s", number, error)
         missing = missing or str(error)
         continue
       except Exception as error:  # Whatever a damaged file makes Orbax raise.
+        if _error_number(error) in _OF_THE_SYSTEM:
+          raise _unread(f"checkpoint {number}", error) from error
         logging.warning(
           "checkpoint %d is damaged (%s): using the one before it",
           number,
@@ -240,7 +251,11 @@ class Checkpoints:
       return known
     if self._records is None:
       return []
-    return self._records.read(lines.Mark(**known))
+    mark = lines.Mark(**known)
+    try:
+      return self._records.read(mark)
+    except OSError as error:
+      raise _unread(str(self._records.path), error) from error
 
   def _read(self, number: int):
     ocp = self._ocp
@@ -306,6 +321,14 @@ def _error_number(error: BaseException | None) -> int | None:
       return errno.ENOSPC
     error = error.__cause__ or error.__context__
   return None
+
+
+def _unread(what: str, error: BaseException) -> CheckpointError:
+  reason = os.strerror(_error_number(error) or errno.EIO)
+  return CheckpointError(
+    f"{what} cannot be read ({reason}): nothing was changed; see to it that it "
+    "can and run the same command again, or start over with --noresume"
+  )
 
 
 def _leaves(state) -> list[tuple[str, Any]]:

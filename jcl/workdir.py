@@ -351,7 +351,7 @@ class Folder:
     path = None if self.path is None else self.path / "summary.json"
     if path is None or not path.exists():
       return {}
-    with contextlib.suppress(ValueError):  # it is written anew
+    with contextlib.suppress(ValueError, RecursionError):  # it is written anew
       noted = json.loads(path.read_text(encoding="utf-8"))
       return noted if isinstance(noted, dict) else {}
     return {}
@@ -474,19 +474,26 @@ def locked(path: Path):
     lock.release()
 
 
-_AGAIN = "run the same command again, and it goes on from the last checkpoint"
+_AGAIN = "run the same command again"
+_GOES_ON = f"{_AGAIN}; it goes on from the last checkpoint"
 _HINTS = {
-  errno.ENOSPC: f"the disk is full: free some space and {_AGAIN}",
-  errno.EDQUOT: f"the disk quota is used up: free some space and {_AGAIN}",
-  errno.EROFS: "the file system is read-only: give another --workdir",
-  errno.EACCES: "permission is denied: give another --workdir",
-  errno.EPERM: "permission is denied: give another --workdir",
-  errno.ENOENT: f"it was moved or removed: put it back and {_AGAIN}",
-  errno.EEXIST: "there is a file of that name: give another --workdir",
-  errno.ENOTDIR: "a part of its path is a file: give another --workdir",
-  errno.ENAMETOOLONG: "its name is too long: give a shorter --workdir",
-  errno.EFBIG: "a file would be larger than is allowed: raise that limit and "
+  errno.ENOSPC: f"the disk is full: free some space and {_GOES_ON}",
+  errno.EDQUOT: f"the disk quota is used up: free some space and {_GOES_ON}",
+  errno.EROFS: f"the file system is read-only: mount it otherwise and {_AGAIN},"
+  " or give another --workdir",
+  errno.EACCES: f"permission is denied: ask for it and {_AGAIN}, or give "
+  "another --workdir",
+  errno.EPERM: f"permission is denied: ask for it and {_AGAIN}, or give "
+  "another --workdir",
+  errno.ENOENT: f"it was moved or removed: put it back and {_GOES_ON}",
+  errno.EEXIST: f"there is a file of that name: move it and {_AGAIN}, or give "
+  "another --workdir",
+  errno.ENOTDIR: f"a part of its path is a file: move it and {_AGAIN}, or give "
+  "another --workdir",
+  errno.ENAMETOOLONG: "its name is too long: give a shorter --workdir and "
   + _AGAIN,
+  errno.EFBIG: "a file would be larger than is allowed: raise that limit and "
+  + _GOES_ON,
 }
 # Those that only writing meets.
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -507,7 +514,7 @@ def explained(path: Path | None, *, writing: bool = True):
     if path is None or not (writing or error.errno in _OF_WRITING):
       raise
     hint = _HINTS.get(error.errno or 0)
-    hint = hint or f"{wording.short(str(error), 120)}: {_AGAIN}"
+    hint = hint or f"{wording.short(str(error), 120)}: {_GOES_ON}"
     raise WorkdirError(
       f"cannot write to {wording.names([path], width=200)}: {hint}"
     ) from error
@@ -518,10 +525,12 @@ def _point(place: loop.Place, scalars: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_points(path: Path) -> Iterable[dict[str, Any]]:
-  for line in path.read_text(encoding="utf-8").splitlines():
-    # A kill may have cut the last line short.
-    with contextlib.suppress(json.JSONDecodeError):
-      yield json.loads(line)
+  """The points of a curve. What a kill cut short is left out, as all damage."""
+  for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    with contextlib.suppress(ValueError, RecursionError):
+      point = json.loads(line)
+      if isinstance(point, dict) and isinstance(point.get("step"), int):
+        yield point
 
 
 def _clear(path: Path) -> None:

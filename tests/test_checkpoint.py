@@ -8,6 +8,7 @@ import pytest
 import tiny_network
 
 from jcl import base, checkpoint, loop
+from jcl.report import lines
 
 NETWORK = tiny_network.build()
 
@@ -222,6 +223,34 @@ def test_another_format_is_refused_and_left_alone(
   with pytest.raises(checkpoint.CheckpointError, match="has format 99"):
     restore()
   assert newest(tmp_path).name == "1"
+
+
+def test_what_cannot_be_read_now_is_left_alone(tmp_path, monkeypatch):
+  save(tmp_path, 1, 2)
+  saved = checkpoint.Checkpoints(tmp_path)
+
+  def refuse(*args, **kwargs):
+    raise PermissionError(errno.EACCES, "denied")
+
+  monkeypatch.setattr(saved, "_read", refuse)
+  with pytest.raises(checkpoint.CheckpointError, match="2 cannot be read"):
+    saved.restore(template)
+  assert sorted(saved._manager.all_steps()) == [1, 2]
+  saved.close()
+
+
+def test_records_that_cannot_be_read_cost_no_checkpoint(tmp_path):
+  records = lines.Lines(tmp_path / "records.jsonl")
+  saved = checkpoint.Checkpoints(tmp_path / "c", records=records)
+  records.append({"a": 1})
+  saved.save(checkpoint.Snapshot(state(), place(), {}, {}))
+  saved.wait()
+  records.path.unlink()
+  records.path.mkdir()
+  with pytest.raises(checkpoint.CheckpointError, match="records.jsonl cannot"):
+    saved.restore(template)
+  assert list(saved._manager.all_steps()) == [1]
+  saved.close()
 
 
 def test_checkpoints_fall_due(tmp_path):

@@ -78,8 +78,8 @@ def test_text_is_replaced_as_a_whole(tmp_path, monkeypatch):
     (errno.EIO, "Input/output"),
     (errno.ENOENT, "moved or removed"),
     (errno.ENAMETOOLONG, "shorter --workdir"),
-    (errno.EEXIST, "a file of that name: give another --workdir"),
-    (errno.ENOTDIR, "is a file: give another --workdir"),
+    (errno.EEXIST, "a file of that name: .* give another --workdir"),
+    (errno.ENOTDIR, "is a file: .* give another --workdir"),
     (errno.EFBIG, "than is allowed"),
   ],
 )
@@ -165,9 +165,31 @@ def test_the_memory_of_the_last_step_is_kept_and_nothing_is_compiled_for_it(
   assert told["step_memory_full"]["gradients"] == 4 * (40 + 72 + 36)
 
 
-def test_a_damaged_summary_is_written_anew(setting, tmp_path):
+def test_a_long_path_is_told_in_short(tmp_path):
+  with pytest.raises(workdir.WorkdirError) as caught:
+    with workdir.explained(tmp_path / ("a" * 3000)):
+      raise OSError(errno.ENAMETOOLONG, "too long")
+  assert len(str(caught.value)) < 400 and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  "damage",
+  [b"\xff\xfe\0\n", b"[1, 2]\n", b"3\n", b'{"a": 1}\n', b"[" * 99_999]
+  + [b'{"step": "x"}\n', b'{"step": 3, "lo', b"\n\n"],
+)
+def test_a_damaged_curve_loses_but_what_is_damaged(setting, tmp_path, damage):
   told = session.run(setting, tmp_path).summary
-  (tmp_path / "summary.json").write_text("{")
+  path = tmp_path / "curve.jsonl"
+  before = path.read_bytes()
+  path.write_bytes(before + damage)
+  assert session.run(setting, tmp_path).summary["total"] == told["total"]
+  assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["{", "[" * 99_999, "[]", "\0"])
+def test_a_damaged_summary_is_written_anew(setting, tmp_path, damage):
+  told = session.run(setting, tmp_path).summary
+  (tmp_path / "summary.json").write_text(damage)
   again = session.run(setting, tmp_path).summary
   assert again["total"] == told["total"] and "step_memory" not in again
 
