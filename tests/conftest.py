@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import jax
 import pytest
+import quick_tests
 
 from jcl import session
 from jcl.networks import catalogue
@@ -39,36 +40,12 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("repeatable")
 
-# The tests marked `quick`, by file or name: what reads programs of JAX, every
-# kind of network, every recipe, one run from end to end and one resumed. They
-# tell within three minutes whether a version of Python and JAX will do.
-QUICK = (
-  "cost/test_gemms.py",
-  "kernels/test_rules.py",
-  "networks/test_chain.py",
-  "networks/test_linen.py",
-  "networks/test_nnx.py",
-  "networks/test_order.py",
-  "networks/test_precision.py",
-  "networks/test_progressive.py",
-  "profiling/test_learners.py",
-  "profiling/test_operations.py",
-  "test_alike.py",
-  "test_checkpoint.py",
-  "test_jaxprs.py",
-  "test_layers.py",
-  "test_recipes.py::test_recipe_keeps_the_contract",
-  "test_run.py::test_main_job_writes_everything",
-  "test_run.py::test_the_same_command_again_trains_nothing",
-  "test_surroundings.py",
-)
-
 
 def pytest_collection_modifyitems(items):
   for item in items:
     path = item.path.relative_to(Path(__file__).parent).as_posix()
     name = f"{path}::{item.name.partition('[')[0]}"
-    if any(each in (path, name) for each in QUICK):
+    if any(each in (path, name) for each in quick_tests.QUICK):
       item.add_marker("quick")
 
 

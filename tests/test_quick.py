@@ -3,11 +3,11 @@
 from pathlib import Path
 import re
 
-import conftest
 import pytest
+import quick_tests
 
 
-@pytest.mark.parametrize("name", conftest.QUICK)
+@pytest.mark.parametrize("name", quick_tests.QUICK)
 def test_what_is_quick_exists(name):
   path, _, test = name.partition("::")
   text = (Path(__file__).parent / path).read_text(encoding="utf-8")
@@ -21,5 +21,5 @@ def test_they_alone_are_marked(request):
     if item.get_closest_marker("quick")
   }
   assert marked <= {
-    name.partition("::")[0].split("/")[-1] for name in (conftest.QUICK)
+    name.partition("::")[0].split("/")[-1] for name in quick_tests.QUICK
   }

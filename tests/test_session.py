@@ -310,3 +310,11 @@ def test_the_curve_does_not_depend_on_when_a_run_is_saved(
   interrupt(setting, tmp_path / "stopped", monkeypatch, call=6)
   session.run(setting, tmp_path / "stopped", OPTIONS)
   assert curve(tmp_path / "rarely") == curve(tmp_path / "stopped")
+
+
+def test_a_memory_of_exemplars_holds_one_of_each_class():
+  parts = tiny_network.stream(), tiny_network.build()
+  held = session.assemble(*parts, recipes.icarl(buffer=4), base.Training())
+  assert held.learner.memory_slots == 4
+  with pytest.raises(ValueError, match="memory of 3 examples.*buffer=4"):
+    session.assemble(*parts, recipes.icarl(buffer=3), base.Training())

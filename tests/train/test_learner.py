@@ -228,12 +228,6 @@ def test_pieces_refuse_what_they_cannot_do():
     make(executor="fast")
 
 
-def test_a_memory_of_exemplars_holds_one_of_each_class():
-  assert make(recipes.icarl(buffer=4)).memory_slots == 4
-  with pytest.raises(ValueError, match="memory of 3 examples.*buffer=4"):
-    make(recipes.icarl(buffer=3))
-
-
 def test_rows_of_an_update_and_those_that_a_host_adds():
   learner = make(recipes.er(buffer=10, minibatch=4), accumulate=2)
   assert (learner.stream_rows, learner.batch_size) == (10, 10)
