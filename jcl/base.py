@@ -607,3 +607,4 @@ class Record(alike.Alike):
   peak_bytes: int  # of this process so far
   choices: tuple[Choice, ...] = ()  # of what trained in it, in order
   class_names: tuple[str, ...] = ()  # of `classes`, in their order
+  name: str = ""  # of the experience, where its group or data set has one

@@ -60,6 +60,7 @@ def record(
     peak_bytes=count.peak_rss_bytes(),
     choices=tuple(place.choices),
     class_names=tuple(stream.class_names[each] for each in classes),
+    name=stream.experiences[place.experience].name,
   )
 
 

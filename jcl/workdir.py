@@ -486,6 +486,8 @@ _HINTS = {
   errno.EPERM: f"permission is denied: ask for it and {_AGAIN}, or give "
   "another --workdir",
   errno.ENOENT: f"it was moved or removed: put it back and {_GOES_ON}",
+  errno.ENOTEMPTY: "others changed it meanwhile: see to it that none do and "
+  + _GOES_ON,
   errno.EEXIST: f"there is a file of that name: move it and {_AGAIN}, or give "
   "another --workdir",
   errno.ENOTDIR: f"a part of its path is a file: move it and {_AGAIN}, or give "

@@ -10,6 +10,7 @@ import tiny_network
 
 from jcl import base, loop, recipes, scoring, session
 from jcl.control import limits
+from jcl.report import summary
 from jcl.streams import batching, scenarios, sources
 
 NETWORK = tiny_network.build()
@@ -87,7 +88,21 @@ def test_a_stream_of_one_example(name):
   )
   _, place, _ = play(assemble(recipes.build(name), stream, batch_size=8))
   assert len(place.records) == 1 and place.records[0].examples == 1
+  assert place.records[0].class_names == ("only",)
   assert place.records[0].accuracy == (1.0,)
+
+
+def test_records_have_the_names_of_groups():
+  group = ["süd", "nord"] * 10
+  x, y = np.ones((20, 4), np.float32), [0, 1, 2, 3] * 5
+  source = sources.arrays(x, y, group=group)
+  stream = scenarios.domain_by_group(source, normalize="none")
+  _, place, _ = play(assemble(stream=stream))
+  assert [record.name for record in place.records] == ["nord", "süd"]
+  told = summary.to_json(place.records[1])
+  assert summary.from_json(told).name == told["name"] == "süd"
+  del told["name"]  # as earlier versions wrote them
+  assert summary.from_json(told).name == ""
 
 
 def test_a_class_seen_once_and_batches_and_draws_larger_than_what_there_is():

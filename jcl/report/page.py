@@ -298,7 +298,7 @@ def _unshown(facts: dict[str, Any]) -> dict[str, str]:
 def _decision(record: base.Record) -> dict[str, str]:
   decision = record.decision
   return {
-    "experience": str(record.experience + 1),
+    "experience": _experience(record),
     "classes": _classes(record),
     "epochs": str(decision.epochs),
     "limit": _limit(decision.limit),
@@ -309,6 +309,11 @@ def _decision(record: base.Record) -> dict[str, str]:
     "loss": table.amount(record.loss),
     "reason": decision.reason or "–",
   }
+
+
+def _experience(record: base.Record) -> str:
+  number = str(record.experience + 1)
+  return f"{number} ({wording.names([record.name])})" if record.name else number
 
 
 def _classes(record: base.Record) -> str:

@@ -249,6 +249,7 @@ def from_json(value: Mapping[str, Any]) -> base.Record:
       peak_bytes=value["peak_bytes"],
       choices=tuple(map(choice_from_json, value.get("choices", ()))),
       class_names=tuple(value.get("class_names", ())),
+      name=str(value.get("name", "")),
     )
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(

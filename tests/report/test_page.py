@@ -62,8 +62,11 @@ def test_classes_and_what_reading_changed_are_told_by_name(write_run, tmp_path):
     tmp_path / "a", class_names=names, notes=["3 files were left out (.txt)"]
   )
   lines = (folder / "records.jsonl").read_text().splitlines()
-  first = json.loads(lines[0]) | {"class_names": names[:2]}
-  second = json.loads(lines[1]) | {"class_names": names[2:4]}  # long: numbers
+  first = json.loads(lines[0]) | {"class_names": names[:2], "name": "süd<b>"}
+  second = json.loads(lines[1]) | {
+    "class_names": names[2:4],  # long: numbers
+    "name": "e" * 99,
+  }
   (folder / "records.jsonl").write_text(
     "".join(json.dumps(each) + "\n" for each in (first, second))
     + "\n".join(lines[2:])
@@ -73,7 +76,10 @@ def test_classes_and_what_reading_changed_are_told_by_name(write_run, tmp_path):
   assert "Data: 3 files were left out (.txt)" in text
   accuracies = summary.read_run(folder).summary["accuracy_class"]
   assert f"phone box {accuracies[0]:.3f}" in text
-  assert "phone box, 猫 2 " in text  # of the first experience, and its epochs
+  assert (
+    "1 (süd<b>) phone box, 猫 2 " in text
+  )  # of the first experience, and its epochs
+  assert "e" * 41 not in text and "2 (eee" in text
   assert "2, 3 2 " in text and "4, 5 2 " in text
   assert "d" * 41 not in text and "\\udce9" in text and "<i>" in text
 
