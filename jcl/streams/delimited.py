@@ -267,7 +267,7 @@ def _numbers(source: _Source, column: Any) -> Any:
     return column
   texts = column.astype(object)
   if source.dialect.decimal == ",":
-    texts = texts.map(lambda t: t.replace(",", "."), na_action="ignore")
+    texts = texts.map(lambda t: str(t).replace(",", "."), na_action="ignore")
   texts = texts.map(lambda t: _WORDS.get(str(t).lower(), t), na_action="ignore")
   numbers = pd.to_numeric(texts, errors="coerce")
   wrong = (numbers.isna() & column.notna()).to_numpy()

@@ -283,10 +283,11 @@ def _has_header(
   counted = _counts(values)
   words = [j for j, (told, n, _) in enumerate(kinds) if told and not n]
   if words:  # only above words
-    if not values or counted:
+    if not values:
       return True
-    recurs = any(first[j].strip() in columns[j] for j in words)
-    return False if recurs else None
+    if any(first[j].strip() in columns[j] for j in words):
+      return False
+    return True if counted else None
   if not counted:
     return False
   if not first[0].strip() and len(values) == len(first) - 1:

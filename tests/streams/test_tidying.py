@@ -122,3 +122,15 @@ def test_long_runs_of_separators_take_no_time(tmp_path):
   for text in ("," * 200_000 + "x\n1\n", "x" + " " * 200_000 + "y z\n1 2\n"):
     with pytest.raises(ValueError):
       read(tmp_path, text * 2)
+
+
+def test_an_example_of_words_and_a_nought_is_no_header(tmp_path):
+  table = read(tmp_path, "cat,0\ndog,1\ncat,2\n", label=0)
+  assert table.x.tolist() == [[0], [1], [2]] and table.y.tolist() == [0, 1, 0]
+
+
+def test_huge_numbers_beside_decimal_commas(tmp_path):
+  digits = "1" + "0" * 25
+  text = f"x;y;label\n1,5;{digits};0\n2,25;7;1\n2,5;1,5;1\n"
+  table = read(tmp_path, text)
+  assert table.x[0].tolist() == [1.5, np.float32(1e25)]
