@@ -131,6 +131,7 @@ def test_an_example_of_words_and_a_nought_is_no_header(tmp_path):
 
 def test_huge_numbers_beside_decimal_commas(tmp_path):
   digits = "1" + "0" * 25
-  text = f"x;y;label\n1,5;{digits};0\n2,25;7;1\n2,5;1,5;1\n"
-  table = read(tmp_path, text)
-  assert table.x[0].tolist() == [1.5, np.float32(1e25)]
+  for last in ("3", "1,5", "-4"):
+    text = f"x;y;label\n1,5;{digits};0\n2,25;7;1\n2,5;{last};1\n"
+    table = read(tmp_path, text)
+    assert table.x[0].tolist() == [1.5, np.float32(1e25)]
