@@ -279,3 +279,12 @@ def test_schedules_that_cannot_be(make, message):
 def test_values_are_needed():
   with pytest.raises(ValueError, match="need their values"):
     rule().update(params(), {})
+
+
+def test_growth_draws_what_a_kernel_of_that_shape_would():
+  for seed in range(3):
+    key = jax.random.key(seed)
+    flat = jax.random.uniform(key, (180,))
+    np.testing.assert_array_equal(
+      flat.reshape(SHAPE), jax.random.uniform(key, SHAPE)
+    )
