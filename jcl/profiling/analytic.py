@@ -21,6 +21,7 @@ from jcl import base, jaxprs
 from jcl.kernels import lowering
 from jcl.profiling import operations
 from jcl.selection import mask, times
+from jcl.train import optimizer as optimizers
 from jcl.train import step
 
 Rates = operations.Rates
@@ -264,9 +265,10 @@ def _updates(
 ) -> list[float]:
   """Costs of updating each tensor by itself."""
   found: dict[tuple, float] = {}
+  advance = optimizers.at_start(optimizer)
 
   def update(grad, slots, param):
-    change, slots = optimizer.update([grad], slots, [param])
+    change, slots = advance([grad], slots, [param])
     return optax.apply_updates([param], change), slots
 
   results = []

@@ -1,6 +1,8 @@
 """Optimisers from hyper-parameters."""
 
+from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any, cast
 
 import jax
@@ -181,6 +183,20 @@ def _paced(
 
   return optax.GradientTransformationExtraArgs(
     lambda params: optax.EmptyState(), update
+  )
+
+
+def at_start(
+  rule: optax.GradientTransformation,
+) -> Callable[..., tuple[Any, Any]]:
+  """Returns the rule's `update(grads, state, params)` at update 0.
+
+  For what counts or times an update and asks for no result: rates that change
+  are made of the time, which is given here.
+  """
+  scope = base.Scope(*(np.zeros((), np.int32),) * 4)
+  return functools.partial(
+    optax.with_extra_args_support(rule).update, step=np.int32(0), scope=scope
   )
 
 

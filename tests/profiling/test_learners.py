@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import optax
 import pytest
 import tiny_network
 
@@ -11,12 +12,13 @@ from jcl.train import gather
 NETWORK = catalogue.build("mlp", (4,), 4, width=8, depth=2)
 
 
-def prepared(**options):
+def prepared(training=None, **options):
+  training = {"momentum": 0.9} if training is None else training
   setting = session.assemble(
     tiny_network.stream(),
     NETWORK,
     recipes.er(buffer=8, minibatch=4),
-    base.Training(batch_size=6, momentum=0.9),
+    base.Training(batch_size=6, **training),
     options=session.Options(**options),
   )
   learner = setting.learner
@@ -56,6 +58,23 @@ def test_measured_once_and_kept(tmp_path, method, executor):
   assert one.full < 1.0
   spent = learner.ledger.totals()
   assert spent["probe"].seconds + spent["compile"].seconds > 0
+
+
+@pytest.mark.parametrize("method", ["analytic", "timed"])
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"schedule": "cosine:warmup=0.1"},
+    {"learning_rate": optax.linear_schedule(0.1, 0.0, 9), "optimizer": "adam"},
+    {"optimizer": optax.chain(optax.clip(1.0), optax.adamw(1e-3))},
+  ],
+)
+def test_rates_that_change_are_profiled_too(method, changes):
+  learner, batches, scope = prepared(training=changes)
+  options = {} if method == "analytic" else {"rounds": 1}
+  found = learners.profile(learner, method, batches, scope, **options)
+  assert found.method == method
+  assert len(found.update) == len(NETWORK.tensors) and found.full > 0
 
 
 def test_the_learner_is_as_it_was():
