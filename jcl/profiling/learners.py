@@ -124,8 +124,10 @@ def stepper(
 
   def run_step(selection):
     program = learner.step_program(selection)
-    chosen = zip(names, selection.trainable, strict=True)
-    held = [learner.put({name: blank[name] for name, yes in chosen if yes})]
+    chosen = dict(zip(names, selection.trainable, strict=True))
+    # What is no tensor's, such as a count of updates, goes with any selection.
+    kept = {key: slot for key, slot in blank.items() if chosen.get(key, True)}
+    held = [learner.put(kept)]
 
     def run():
       now = shared[0]

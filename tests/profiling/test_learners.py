@@ -77,6 +77,14 @@ def test_rates_that_change_are_profiled_too(method, changes):
   assert len(found.update) == len(NETWORK.tensors) and found.full > 0
 
 
+def test_slots_that_are_no_tensor_s_go_with_any_selection():
+  rule = optax.chain(optax.clip(1.0), optax.adamw(1e-3))
+  learner, batches, scope = prepared(training={"optimizer": rule})
+  state, _ = learner.init(jax.random.key(0))
+  run_step = learners.stepper(learner, state, batches, scope)
+  run_step(tiny_network.HEAD)()
+
+
 def test_the_learner_is_as_it_was():
   learner, batches, scope = prepared()
   before, _ = learner.init(jax.random.key(0))
