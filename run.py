@@ -316,9 +316,9 @@ _SEGMENT_SECONDS = flags.DEFINE_integer(
   lower_bound=5,
 )
 
-_NOTES = 5  # lines on what reading changed that are printed
+_NOTES = 5  # printed lines about what reading the data changed
 
-# What values of flags may be, beside fields of the hyper-parameters.
+# What flags take, beside those that are fields of the hyper-parameters.
 _TAKEN: dict[str, Any] = {
   "base_classes": kinds.Natural,
   "base_epochs": kinds.Count,
@@ -441,7 +441,7 @@ def _learn() -> int:
       f"--trunk_cache={_TRUNK_CACHE.value}: none of {', '.join(texts)} freezes "
       "a trunk; give a recipe such as lightcl or er+freeze:until=0.7"
     )
-  # One model for all, so that recipes beside each other can be compared.
+  # Recipes can be compared only where all train one and the same model.
   convolutional = any(method.convolutional for method in methods)
   build = _build(stream.example_shape, convolutional)
   networks = {
@@ -721,9 +721,13 @@ def _recipe(text: str) -> dict:
 
 def _flags() -> dict[str, object]:
   """Returns every flag of this command with its value."""
-  own = FLAGS.find_module_defining_flag(_RECIPE.name)
-  module = FLAGS.flags_by_module_dict()[own]
-  return {flag.name: flag.value for flag in module}
+  return {flag.name: flag.value for flag in _own_flags()}
+
+
+def _own_flags() -> list[Any]:
+  """Returns the flags that this file defines, however it was started."""
+  module = FLAGS.find_module_defining_flag(_RECIPE.name)
+  return FLAGS.flags_by_module_dict()[module]
 
 
 def _shared() -> dict[str, object]:
@@ -756,14 +760,13 @@ def _shared() -> dict[str, object]:
 
 def _defaults() -> dict[str, object]:
   """Returns every flag of this command with its default."""
-  module = FLAGS.flags_by_module_dict()[sys.argv[0]]
-  return {flag.name: flag.default for flag in module}
+  return {flag.name: flag.default for flag in _own_flags()}
 
 
 def _chosen(shared: dict[str, object]) -> dict[str, object]:
-  """What names a work directory: settings that are not at their defaults.
+  """Returns the settings that name a work directory: those not at defaults.
 
-  So its name stays where a file moves or a later version has more flags.
+  The name stays the same where a file moves or a later version has more flags.
   """
   defaults = _defaults()
   chosen = {k: v for k, v in shared.items() if v != defaults.get(k)}

@@ -10,9 +10,9 @@ _MISSING = object()  # stands for every NaN
 class Alike:
   """Lets a dataclass equal another that has NaN in the same places.
 
-  A NaN equals nothing, which until Python 3.12 a dataclass did not notice
-  where it was the same object. For `dataclasses.dataclass(eq=False)`; tuples,
-  lists and dicts among the fields are looked through.
+  NaN equals nothing, not even itself; until Python 3.12 a dataclass overlooked
+  that where both were the same object. For `dataclasses.dataclass(eq=False)`;
+  NaN is found in tuples, lists and dicts among the fields too.
   """
 
   def __eq__(self, other: object) -> bool:

@@ -1,19 +1,19 @@
 """Programs as JAX writes them down, read in this one place.
 
-What a jaxpr looks like changes from version to version of JAX; the rest of jcl
-reads the records below. This module takes public names alone: `jax.make_jaxpr`,
-`jax.core.Tracer` and `jax.extend.core`. Those that JAX keeps private are in
-`jcl.kernels.rules`. Forms that differ, and how they are read:
+The form of a jaxpr changes from version to version of JAX; the rest of jcl
+reads the records below. This module uses JAX's public names alone:
+`jax.make_jaxpr`, `jax.core.Tracer` and `jax.extend.core`. `jcl.kernels.rules`
+holds the private ones. Forms that differ, and how they are read:
 
 - A program with its constants is a `ClosedJaxpr` that holds a `Jaxpr` until jax
-  0.10; from 0.11 on both are one type. It is told by what it has.
+  0.10; from 0.11 on both are one type. Attributes are looked at, not types.
 - Which of a scan's operands are constants and which are carried is said by
   `num_consts` and `num_carry` until 0.10, by the trees `ft_in` and `ft_out`
   from 0.11 on. The shapes outside and inside its body say so in all versions.
-- What `jax.checkpoint` holds has no constants of its own until 0.10.
+- The program of `jax.checkpoint` has no constants of its own until 0.10.
 - Calls change their names (pjit, jit; remat, remat2, checkpoint) and where they
-  hold their program (jaxpr, call_jaxpr, fun_jaxpr). They are told by holding
-  one program that takes and gives what they do.
+  hold their program (jaxpr, call_jaxpr, fun_jaxpr). A call is recognised by
+  holding one program with the operands and results of the call itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,18 +25,18 @@ from jax.extend import core
 Program = Any  # a jaxpr, with or without its constants
 Value = TypeVar("Value")
 
-# Equations whose program runs many times, or not always, by the names of their
-# primitives; all versions share these.
+# Names of primitives whose program runs many times, or not always; they are the
+# same in all versions.
 LOOPS = frozenset({"cond", "pallas_call", "scan", "while"})
 
 
 class Equation(NamedTuple):
   """One operation of a program, apart from the values it is applied to."""
 
-  name: str  # of its primitive
+  name: str  # of the primitive
   params: Mapping[str, Any]  # as the primitive takes them
   takes: tuple[Any, ...]  # shapes and dtypes of the operands
-  gives: tuple[Any, ...]  # of the results
+  gives: tuple[Any, ...]  # shapes and dtypes of the results
 
 
 class Loop(NamedTuple):
@@ -136,8 +136,8 @@ def programs(equation: Equation) -> list[Program]:
 def called(equation: Equation) -> Program | None:
   """Returns the program that an equation runs once, on its own operands.
 
-  So do jit, remat and custom derivatives. None for all others, such as loops,
-  choices, and reductions by a function of two numbers.
+  Equations of jit, remat and custom derivatives run one. None for all others,
+  such as loops, choices, and reductions by a function of two numbers.
   """
   found = programs(equation)
   if len(found) != 1 or equation.name in LOOPS:
@@ -153,7 +153,7 @@ def loop(equation: Equation) -> Loop | None:
   """Returns what a scan repeats; None for other equations.
 
   An operand that is cut into slices, one a turn, has an axis more outside than
-  inside the body, and so has a result that is put together from them.
+  inside the body, and so has a result that is stacked from slices.
   """
   if equation.name != "scan":
     return None
@@ -169,7 +169,7 @@ def loop(equation: Equation) -> Loop | None:
 def own_results(
   program: Program,
 ) -> tuple[Callable[..., list[jax.Array]], tuple[tuple[str, int], ...]]:
-  """Leaves out results that are arguments, and results that come twice.
+  """Returns a program without results that are arguments or come twice.
 
   Args:
     program: with its constants, as `trace` returns it.

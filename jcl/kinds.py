@@ -25,7 +25,8 @@ _BYTES = {
   "MIB": 2**20,
   "GIB": 2**30,
 }
-# What counts without a range of their own may be: they number rows of arrays.
+# The largest whole number where an annotation sets no upper bound: such numbers
+# count rows of arrays.
 _MOST = 2**31 - 1
 
 
@@ -34,7 +35,7 @@ class Text(str):
 
 
 class Unfit(ValueError):
-  """The value is not of the kind; the message is what else there is to say."""
+  """A value that is not of the kind; the message, if any, gives a reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Trunk:
 
 @dataclasses.dataclass(frozen=True)
 class Bytes:
-  """A number of examples, or bytes as text."""
+  """A size of a memory: a number of examples, or of bytes as text."""
 
   least: int = 1
 
@@ -123,7 +124,7 @@ class Bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Endless:
-  """A number as a range has it, or infinity."""
+  """A number within bounds, or infinity."""
 
   bounds: Range
 
@@ -381,7 +382,7 @@ def _one_of(value: Any, hints: tuple[Any, ...]) -> Any:
 
 
 def _plain(hint: Any) -> Any:
-  """The kind of an annotation without its bounds."""
+  """Returns the kind of an annotation, without its bounds."""
   if typing.get_origin(hint) is Annotated:
     return typing.get_args(hint)[0]
   return hint

@@ -32,7 +32,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def read(text: str) -> tuple[str, dict[str, kinds.Text]]:
-  """Returns what `parse` does, values as they are written.
+  """Returns name and options as `parse` does, but values as they are written.
 
   `call` and `check` read them as the function annotates its options, so that a
   path or a name may look like a number.
@@ -144,7 +144,7 @@ def known(title: str, given: Iterable[str], options: Sequence[str]) -> None:
 def value(
   title: str, given: Any, hint: Any, defaults: Mapping[str, Any] | None = None
 ) -> Any:
-  """Returns a value as the annotation `hint` has it.
+  """Returns a value as the kind that the annotation `hint` names.
 
   Args:
     title: of the value in a message; its last word is the option's name.
@@ -189,7 +189,7 @@ def checked(kind: str) -> Callable[..., Any]:
 
 
 def checked_fields(record: Any) -> Any:
-  """Returns a dataclass with its fields read as their annotations have them.
+  """Returns a dataclass with each field read as its annotation names it.
 
   Raises:
     ValueError: for a value that its field does not take.

@@ -59,12 +59,12 @@ class _Lasting:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, self._stream.fileno())
     os.close(nowhere)
-    self._stream.flush()  # what it held back, so that its end has none
+    self._stream.flush()  # the rest of its buffer, which closing would write
 
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-  """Has a program go on where its output cannot be written any more.
+  """Lets a program go on where its output cannot be written any more.
 
   A reader such as `head` ends early, a terminal is closed, a disk is full: what
   is printed from then on is dropped, and no work is lost for it.
@@ -87,7 +87,7 @@ def lasting_output() -> Iterator[None]:
 
 
 def is_terminal(stream: Any) -> bool:
-  """Tells whether someone looks at a stream; None is one that is missing."""
+  """Tells whether a stream is a terminal; None stands for a missing one."""
   try:
     return stream is not None and stream.isatty()
   except ValueError:  # it was closed
@@ -95,10 +95,10 @@ def is_terminal(stream: Any) -> bool:
 
 
 def cache_folder() -> Path | None:
-  """Returns the user's folder for what can be made again, which may be new.
+  """Returns the user's cache folder, which is made where it is missing.
 
-  `$XDG_CACHE_HOME`, else `~/.cache`. None where there is no home, or it cannot
-  be written, as for many a service's user.
+  `$XDG_CACHE_HOME`, else `~/.cache`. None where there is no home or the folder
+  cannot be written, as for users that services run under.
   """
   told = os.environ.get("XDG_CACHE_HOME", "")
   try:

@@ -44,12 +44,12 @@ def some(values: Iterable[Any], most: int = _MOST, width: int = _WIDTH) -> str:
 def names(
   values: Iterable[Any], most: int = 2 * _MOST, width: int = _WIDTH
 ) -> str:
-  """Returns names as they are, with commas between, the ends of many.
+  """Returns names with commas between them, the first and the last of many.
 
   Args:
     values: names, or paths.
     most: names that are written out.
-    width: characters of each, the rest of a longer one being left out.
+    width: characters of each at most; the rest of a longer one is left out.
   """
   listed = list(values)
   shown = [
@@ -60,7 +60,7 @@ def names(
 
 
 def _shown(listed: list[Any], most: int) -> list[Any]:
-  """Those that are written out: all, or the first ones and the last."""
+  """Returns the values to write out: all, or the first ones and the last."""
   if len(listed) <= most:
     return listed
   return [*listed[: most - 1], listed[-1]]

@@ -1,7 +1,7 @@
-"""Rules that put one program's operations into terms of XLA in another way.
+"""Lowering rules of one program: other XLA code for its convolutions.
 
-JAX has no public interface for that. All that jcl takes of its private names is
-in this module:
+JAX has no public interface for such rules. This module holds all uses of its
+private names:
 
 - `jax._src.interpreters.mlir`: `LoweringParameters`, `lower_fun`;
 - `jax._src.lax.convolution._conv_general_dilated_lower`, JAX's own rule;
@@ -47,7 +47,7 @@ def why_not() -> str:
   try:
     for each in (rule, by_jax):
       lower(jax.jit(fn).trace(*shapes), each)
-  except Exception:  # whatever has become of names that nobody promised
+  except Exception:  # private names may change in any way
     return told
   return "" if taken else told
 

@@ -48,8 +48,8 @@ def read(
   """Returns name and options of a model such as "mlp:width=400".
 
   Args:
-    text: in the notation of `spec.read`; "auto" is what `suggest` returns, and
-      its options go ahead of that one's.
+    text: in the notation of `spec.read`; "auto" is what `suggest` returns, with
+      the options of `text` ahead of its own.
     input_shape: see `suggest`.
     convolutional: see `suggest`.
 
@@ -77,11 +77,11 @@ def suggest(input_shape: tuple[int, ...], convolutional: bool = False) -> str:
 
   Args:
     input_shape: of one example.
-    convolutional: whether it has to convolve: then a slim ResNet-18 for grey
-      images too, of few filters.
+    convolutional: whether the model has to convolve; grey images then take a
+      slim ResNet-18 of few filters.
 
   Raises:
-    ValueError: where it has to and the inputs are vectors.
+    ValueError: where the model has to convolve and the inputs are vectors.
   """
   if convolutional and len(input_shape) < 2:
     raise ValueError(

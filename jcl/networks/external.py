@@ -26,7 +26,7 @@ from jcl.networks import check, pretrained
 Path = tuple[str, ...]  # unit and keys below it, the last names the array
 
 
-# Raised for a folder in its place, and for types that NumPy lacks.
+# The reader's errors for a folder in a file's place and for types NumPy lacks.
 _UNREAD = (AttributeError, MemoryError, OSError, TypeError, KeyError)
 
 

@@ -159,7 +159,10 @@ def _walk(
 def _results(
   equation: jaxprs.Equation, operands: list[_Value], used: list[int]
 ) -> list[_Value]:
-  """What remains (a while loop, a kernel) counts as one operation."""
+  """Returns what is known of an equation's results.
+
+  A while loop and a hand-written kernel count as one operation.
+  """
   if equation.name == "cond":
     index, *rest = operands
     branches = [

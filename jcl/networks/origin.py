@@ -1,4 +1,4 @@
-"""Networks from what they say of how they were built."""
+"""Networks built anew from the record of how they were built."""
 
 from collections.abc import Mapping
 import functools
@@ -11,7 +11,7 @@ from jcl.networks import catalogue, precision, progressive
 def build(
   origin: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int
 ) -> base.Network:
-  """Builds the network of an `origin` anew, with weights of its own.
+  """Builds the network that an `origin` describes, with fresh weights.
 
   Args:
     origin: of the network: "model" and "options" of the catalogue, or
@@ -25,7 +25,9 @@ def build(
   """
   if "columns" in origin:
     column = functools.partial(build, origin["column"])
-    network = progressive.progressive(column, input_shape, origin["columns"])
+    network = progressive.progressive(
+      column, input_shape, origin["columns"], num_classes
+    )
   else:
     network = catalogue.build(
       origin["model"], input_shape, num_classes, **origin["options"]

@@ -66,8 +66,8 @@ def progressive(
     input_shape: of one example, without the batch axis.
     classes: those of each column, in the order of the experiences, such as
       `stream.task_classes`, each once.
-    num_classes: C, such as `stream.num_classes`; None: as many as are listed.
-      The logit of a class that no column owns is 0.
+    num_classes: C, such as `stream.num_classes`; None: as many as `classes`
+      lists. The logit of a class that no column owns is 0.
 
   Raises:
     ValueError: where the classes are not dealt out like this, or the network
@@ -93,7 +93,7 @@ def progressive(
     )
   name = f"progressive_{members[0].name}"
   names = tuple(f"column_{index}" for index in range(len(members)))
-  # Of each class among the joined outputs, those without a column behind.
+  # Each class's position among the joined outputs; classes of no column last.
   place = np.argsort([*listed, *sorted(every - set(listed))])
 
   def run(index, params, stats, x, earlier, training, key):

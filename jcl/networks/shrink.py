@@ -115,9 +115,9 @@ def shrink(
 
 
 def fitted(network: base.Network) -> base.Network:
-  """Returns the network for arrays of any widths: layers take theirs of them.
+  """Returns the network with layers that take their widths from the arrays.
 
-  Its `init` draws arrays of the widths it was built with.
+  `init` still draws arrays of the widths that the network was built with.
   """
   return dataclasses.replace(
     network,

@@ -1,9 +1,9 @@
 """Running variances as PyTorch keeps them.
 
-Flax averages the variance of a batch as it is, which on average is (n-1)/n of
-the variance of what the batch was drawn from, for n values of a channel: batch
-times height times width. PyTorch averages n/(n-1) times it, and normalises by
-the former, as Flax does.
+Flax averages the plain variance of a batch, which is (n-1)/n of that of the
+distribution it was drawn from, in expectation over n values of a channel: batch
+times height times width. PyTorch averages n/(n-1) times the plain variance.
+Both normalise by the plain one.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,25 +25,25 @@ from jcl.networks import blocks as blocks_lib
 # How modules call a running variance, at any depth of the statistics.
 _VARIANCE = re.compile(r"(.*_)?var(iance)?")
 
-# What an enclosing call has corrected so far, by module; None outside of one.
-# NNX, unlike Linen, has no interceptors that would tell.
+# Modules corrected so far within a call of an unbiased network; None outside.
+# A variable, as NNX has no interceptors like Linen's that would tell.
 _corrected: contextvars.ContextVar[dict[Any, Any] | None] = (
   contextvars.ContextVar("corrected", default=None)
 )
 
 
 def unbiased(network: base.Network) -> base.Network:
-  """Returns the network with n/(n-1) times the variance in running ones.
+  """Returns the network with running variances of n/(n-1) times a batch's.
 
   All else stays, outputs included, and so does the variance of a single value,
-  for which PyTorch has an error instead. Twice is as good as once.
+  for which PyTorch raises an error. Applied twice, the change is made once.
 
   Args:
     network: whose running variances are those of Linen's or NNX's `BatchNorm`,
       or of classes derived from these.
 
   Raises:
-    ValueError: where it has others that move in training.
+    ValueError: where other running variances move in training.
   """
 
   def change(inner: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +63,7 @@ def unbiased(network: base.Network) -> base.Network:
 
 
 def prepare(model: nnx.Module) -> None:
-  """Has an NNX model's normalisers correct, where an enclosing call does."""
+  """Makes an NNX model's normalisers unbiased within an unbiased network."""
   if _corrected.get() is None:
     return
   for _, module in nnx.iter_modules(model):
@@ -167,5 +167,5 @@ def _count(axis, x, *_, mask=None, **__):
 
 
 def _correct(before, after, momentum: float, count):
-  # The batch's part of `after` is what `momentum` times `before` leaves of it.
+  # `after` less `momentum` times `before` is the part of this batch.
   return after + (after - momentum * before) / jnp.maximum(count - 1, 1)

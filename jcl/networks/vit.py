@@ -42,7 +42,7 @@ class _Block(nn.Module):
   """Self-attention and MLP, each normalised first (eq. 2 and 3)."""
 
   heads: int
-  expansion: kinds.Count
+  expansion: int
   dropout: float
   exact: bool  # GELU by the error function instead of a tanh
 

@@ -186,7 +186,10 @@ def anchored(
 
 
 def _moved(before, after, scope):
-  """Returns statistics after a pass, which the first experience has none of."""
+  """Returns statistics after a pass over anchors.
+
+  The first experience has no anchors, so it keeps the statistics `before`.
+  """
   return jax.tree.map(
     lambda old, new: jnp.where(scope.task > 0, new, old), before, after
   )

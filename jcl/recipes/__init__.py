@@ -91,7 +91,7 @@ HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 # Options of every recipe, beside its own.
 _TRAINING = spec.fields(base.Training)
 
-# A wrong value is told by the recipe's name and the option's, however called.
+# However a recipe is called, an error about a value names recipe and option.
 for _name in __all__:
   globals()[_name] = spec.checked("recipe")(globals()[_name])
 

@@ -77,7 +77,7 @@ def lightcl(
     training=(_PUBLISHED if published else base.Training()).over(
       method.training
     ),
-    # Anchors are taken of one batch of the stream, of ten where nobody says.
+    # Anchors come from one batch of the stream, by default of ten examples.
     defaults=base.Training(
       batch_size=anchors if anchors > 10 and not buffer else None
     ),

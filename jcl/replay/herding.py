@@ -120,7 +120,7 @@ def rebuild(state: base.ReplayState, batch: base.Batch) -> base.ReplayState:
     )
 
   example = jax.tree.map(lambda leaf: leaf[0], items)
-  # On the host, where a cut of another length is no new program.
+  # A cut of another length would be a new program on the device: on the host.
   blank = jax.tree.map(np.asarray, memory.empty(capacity, example))
   rows = batch._replace(
     weight=np.ones_like(batch.weight),

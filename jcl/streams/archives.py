@@ -34,7 +34,8 @@ def check(path: Path) -> None:
   """Looks at what an archive declares, before memory is taken for it.
 
   Raises:
-    ValueError, OSError and others: where it declares more than it holds.
+    ValueError: where it declares more than it holds or than
+      `files.MOST_BYTES`. Damaged archives raise other errors too.
   """
   if not zipfile.is_zipfile(path):
     return  # an array, or what NumPy has the right words for
@@ -52,7 +53,7 @@ def check(path: Path) -> None:
 
 
 def legible(array: np.ndarray) -> np.ndarray:
-  """The array; ValueError where its text holds what is no character."""
+  """The array; ValueError where its text holds codes of no character."""
   if array.dtype.kind == "U" and array.size:
     codes = np.ascontiguousarray(array).view(np.uint32)
     if array.dtype.byteorder == (">" if sys.byteorder == "little" else "<"):

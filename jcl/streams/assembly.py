@@ -19,16 +19,6 @@ def cut(
   return [rows[~m] for rows, m in pairs], [rows[m] for rows, m in pairs]
 
 
-def check_count(option: str, count: int) -> None:
-  """ValueError unless at least one experience is asked for."""
-  whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
-  if not whole or count < 1:
-    raise ValueError(
-      f"{option}={wording.short(count)}: write 1 or more, a number of "
-      "experiences"
-    )
-
-
 def check_holdout(holdout: float) -> None:
   """ValueError unless `holdout` leaves something to learn from."""
   if not 0 <= holdout < 1:
@@ -68,8 +58,8 @@ def assemble(
 ) -> stream.Stream:
   """Builds a stream of T parts, each with its test rows and transform.
 
-  Classes of which no part has a training example take no part: no evaluation
-  chooses among them, and test examples of them are left out. A note says so.
+  Classes without a training example in any part are left out: no evaluation
+  chooses among them, their test examples are dropped, and a note says so.
 
   Raises:
     ValueError: where an experience would have nothing to learn or be tested on.

@@ -25,8 +25,8 @@ def epoch_order(
     seed: of the run, not negative.
     experience: index in the stream.
     epoch: counted from 0 in each experience.
-    ordered: keeps the order, for what an experience of a stream in time order
-      brings.
+    ordered: keeps the order, for the examples that an experience of a stream
+      in time order brings.
   """
   if ordered:
     return np.arange(num_examples, dtype=np.int32)

@@ -14,7 +14,7 @@ Order = Literal["natural", "random"] | Sequence[str | int]
 AUTO = "auto"  # as many experiences as usual, or as there are classes
 GROUP = "group"  # an experience for each group of the data
 _USUAL = 5
-_LONGEST = 4000  # characters; Python reads no longer numbers
+_LONGEST = 4000  # characters of text; Python reads no longer numbers
 _TERM = re.compile(r"(\d+)(?:x(\d+))?")
 _FORMS = (
   "write a number of experiences; their sizes, as [4, 1, 1] or 50+10x5; or the "
@@ -23,10 +23,10 @@ _FORMS = (
 
 
 class _Forms:
-  """What says how many classes, or which, an experience brings."""
+  """Forms of `tasks`: how many classes, or which, an experience brings."""
 
   def check(self, value: Any) -> None:
-    """Passes all: only the classes that there are say what fits."""
+    """Passes all values: which ones fit depends on the classes of the data."""
 
   def words(self, plain: str) -> str:
     """Returns what is taken; `plain` is not needed."""
@@ -80,8 +80,8 @@ def rows(
 ) -> list[np.ndarray]:
   """Positions in `labels` [N] of each experience's examples, rising.
 
-  Examples of a class that several experiences have are cut into as many equal
-  stretches, one for each, in the order in which they stand.
+  Examples of a class that several experiences bring are cut into equal
+  stretches, one for each of these experiences, in the order of the data.
   """
   taken = [np.isin(labels, part) for part in dealt]
   times = collections.Counter(label for part in dealt for label in part)
@@ -128,7 +128,7 @@ def _listed(names, present, tasks) -> list[tuple[int, ...]]:
 
 
 def _numbers(option: str, names: Sequence[str], given: list[Any]) -> list[int]:
-  """Classes by the names that their labels have, or else by number."""
+  """Classes given by name, or by number where one is no name."""
   place = {name: i for i, name in enumerate(names)}
   by_name = [place.get(str(each)) for each in given]
   wrong = next((i for i, at in enumerate(by_name) if at is None), None)

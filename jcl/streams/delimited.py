@@ -28,7 +28,7 @@ class Options:
 
   label: Column | None = None  # the last column
   group: Column | None = None  # no groups
-  index: Column | bool | None = None  # a first column without a name
+  index: Column | bool | None = None  # first columns without a name
   header: bool | None = None
   sep: str | None = None
   decimal: str | None = None
@@ -242,7 +242,7 @@ def _value(name: str) -> float | None:
 
 
 def _trimmed(column: Any, na: Any) -> Any:
-  """A column whose texts have no blanks around them, of blanks alone none."""
+  """A column without blanks around its texts; None where that is missing."""
   import pandas as pd
 
   if pd.api.types.is_numeric_dtype(column):
@@ -259,7 +259,7 @@ def _trimmed(column: Any, na: Any) -> Any:
 
 
 def _numbers(source: _Source, column: Any) -> Any:
-  """A column of numbers or truth values, or the error that shows another."""
+  """A column as numbers or truth values; ValueError for other text."""
   import pandas as pd
 
   kinds = pd.api.types
@@ -297,7 +297,7 @@ def _numbers(source: _Source, column: Any) -> Any:
 def _present(
   source: _Source, frame: Any, missing: str, notes: list[str]
 ) -> np.ndarray:
-  """Marks the rows [n] that lack nothing, which all must unless dropped."""
+  """Marks rows [n] that lack no value; others are an error unless dropped."""
   lacking = frame.isna().to_numpy()
   rows = lacking.any(axis=1)
   if not rows.any():

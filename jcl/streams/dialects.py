@@ -1,6 +1,6 @@
 """How a table of delimited text is written: told, or recognised where safe.
 
-What cannot be told apart for sure is an error that names the option to give.
+A choice that is unsure is an error that names the option to give.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ MISSING = frozenset(
   "#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,"
   "NULL,NaN,None,n/a,nan,null".split(",")
 )
-_UNSURE = MISSING | {"", "?", "-", "--", ".", "*"}  # tells nothing of a header
+_UNSURE = MISSING | {"", "?", "-", "--", ".", "*"}  # no hint at a header
 _SAMPLE = 1000  # records looked at
 _NUMBER = re.compile(
   r"\s*[+-]?(?:(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?|inf|infinity|nan)\s*"
@@ -54,7 +54,7 @@ class Dialect(NamedTuple):
   decimal: str
   header: bool
   names: tuple[str, ...]  # of the columns; numbers from 0 without a header
-  padded: bool  # every record ends in a separator that ends no field
+  padded: bool  # every record ends in a separator with no field behind it
   num_records: int  # without the header
 
 
@@ -143,7 +143,7 @@ def recognise(
   rows = [fields[:width] for _, fields in sample]
   point = _decimal(path, sep, decimal, [first_fields, *rows])
   if len(first_fields) == width - 1 and rows:
-    # As R writes them: the column of the rows' names has none itself.
+    # R writes no name above the column of the rows' names.
     first_fields, header = ["", *first_fields], True
   if header is None:
     header = _has_header(first_fields, rows)
@@ -173,7 +173,7 @@ def _shape(path: Path, data: bytes, sep: str) -> tuple[int, int, bool]:
       first_padded = not fields[-1].strip()
       continue
     if total == 2 and abs(len(fields) - first) == 1:
-      width = len(fields)  # a header without a name for the rows' names
+      width = len(fields)  # the header may lack a name for the rows' names
     if len(fields) != width:
       raise ValueError(
         f"{path}: line {line} has {len(fields)} fields, the lines before "
@@ -220,7 +220,7 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
         f"{path} has no column beside the label, or is not separated by comma, "
         "semicolon, tab, pipe or space; write sep= and the character"
       )
-    return widest[1]  # whose line of another length is an error
+    return widest[1]  # then the line of another length is an error
   best = max(scores.values())
   found = [sep for sep, score in scores.items() if score == best]
   if len(found) > 1:

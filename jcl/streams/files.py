@@ -98,7 +98,7 @@ def content(path: Path) -> bytes:
     OSError,
     EOFError,
     MemoryError,
-    NotImplementedError,  # a compression that the library has not
+    NotImplementedError,  # a compression that the library lacks
     RuntimeError,  # an archive with a password
     lzma.LZMAError,
     zipfile.BadZipFile,
@@ -125,7 +125,7 @@ def up_to(path: Path, file: IO[bytes], most: int | None = None) -> bytes:
 def first(file: IO[bytes], count: int) -> bytes:
   """The next `count` bytes of a file, fewer where it ends."""
   parts = []
-  # In pieces: a call for many bytes takes as much memory before any is read.
+  # A call for many bytes takes that much memory before any is read: in pieces.
   while count and (part := file.read(min(count, 1 << 20))):
     parts.append(part)
     count -= len(part)
@@ -149,7 +149,7 @@ def _only_member(path: Path) -> bytes:
 
 
 def _shown(path: Path) -> str:
-  """A path, without its middle where a damaged list has made a name of it."""
+  """A path, its middle left out where it is long, as from a damaged list."""
   whole = str(path)
   return whole if len(whole) <= 400 else f"{whole[:200]}...{whole[-100:]}"
 

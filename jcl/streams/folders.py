@@ -16,7 +16,7 @@ Color = images.Color
 Images = images.Images
 to_array = images.to_array
 
-# What systems leave in folders beside names that begin with a dot.
+# Names that operating systems leave in folders, beside those with a dot first.
 _FOREIGN = {
   "__MACOSX",
   "@eaDir",
@@ -25,7 +25,7 @@ _FOREIGN = {
   "desktop.ini",
   "__pycache__",
 }
-# Names of the parts, in any case; of several the first one is read.
+# Names of the parts, in upper or lower case; the first that exists is read.
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing", "val", "valid", "validation")
 
@@ -111,7 +111,7 @@ def image_folder(
 
 
 def _place(root: Path, names: Sequence[str]) -> Path | None:
-  """The folder with the first of the names that there is, in any case."""
+  """The subfolder of the first name that exists, in upper or lower case."""
   if not root.is_dir():
     return None
   found: dict[str, Path] = {}
@@ -187,7 +187,7 @@ def _image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
     raise files.unreadable(Path(error.filename), error) from error
 
   found, other, seen = [], Counter[str](), set()
-  if not os.path.isdir(folder):  # with no error for a name that none can have
+  if not os.path.isdir(folder):  # no error, even for an impossible name
     return [], other
   for place, below, names in os.walk(folder, onerror=stop, followlinks=True):
     real = os.path.realpath(place)  # links may lead round in a circle

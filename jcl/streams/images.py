@@ -1,7 +1,7 @@
 """Image files as one array, decoded when they are read, as viewers show them.
 
-Every format is read that Pillow decodes by itself. What EXIF data say of
-turning and mirroring is done. Where an image is transparent, white shows
+Every format is read that Pillow decodes by itself. Images are turned and
+mirrored as their EXIF data tell. Where an image is transparent, white shows
 through. Of several frames or pages the first is read. Images of more than 8
 bits a value (Pillow's modes I;16, I and F) are brought to 8 by one range for
 all of them, so that they stay comparable.
@@ -24,9 +24,9 @@ Range = tuple[float, float]  # values that become 0 and 255
 
 MOST_PIXELS = 1 << 26  # of an image: more is taken for a mistake or an attack
 
-# Pillow names these, but other programs would have to read them.
+# Formats that Pillow names, but needs other programs to read.
 _ELSEWHERE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-# Nothing has to be known of these before they are decoded.
+# Formats whose headers tell nothing that is needed ahead of decoding.
 _PLAIN = (".bmp", ".dib", ".jfif", ".jpe", ".jpeg", ".jpg")
 _DEEP = ("I", "F")  # and all that begin with "I;"
 
@@ -41,7 +41,7 @@ class _Facts(NamedTuple):
   """What the header of an image tells."""
 
   deep: bool = False  # more than 8 bits a value
-  coarse: bool = False  # of whose 16 bits a value Pillow gives the upper 8
+  coarse: bool = False  # 16 bits a value, of which Pillow gives the upper 8
   transparent: bool = False
   several: bool = False  # frames or pages
 
@@ -52,8 +52,8 @@ class Images:
   Indexing by an integer array decodes the images asked for, on a few threads.
 
   Attributes:
-    range: that images of more than 8 bits are brought to 8 by; None where
-      there are none and it was not given.
+    range: values that become 0 and 255 in images of more than 8 bits; None
+      where there are no such images and no range was given.
     notes: what was converted, a line each.
   """
 
@@ -253,7 +253,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def _scaled(image: Any, range: Range | None) -> Any:
   from PIL import Image
 
-  if range is None:  # of an image that was not looked at before
+  if range is None:  # nobody has measured the image
     raise _Refused(
       f"has more than 8 bits a value (mode {image.mode}); write range=LOW-HIGH "
       "with the values that become black and white"

@@ -13,9 +13,9 @@ from jcl.streams import assembly, sources, views
 def join(members: Sequence[sources.Source]) -> sources.Source:
   """Joins sources: classes by name, and each source a group.
 
-  Classes come in the order in which the sources bring them. Where some have a
-  test set, others lose a fifth of their training data to one. Groups that they
-  have themselves are not kept.
+  Classes come in the order in which the sources bring them. Where some sources
+  have a test set, a fifth of the training data of each other source is held out
+  for one. Groups within a source are not kept.
 
   Raises:
     ValueError: where inputs differ in shape, dtype or scale, or for no source.

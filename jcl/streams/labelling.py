@@ -8,7 +8,7 @@ import numpy as np
 
 from jcl import wording
 
-# What is read together may be of one of these kinds only.
+# Labels that are read together must all be of one of these kinds.
 _KINDS = (
   ("text", (str, bytes)),
   ("truth values", (bool, np.bool_)),
@@ -24,18 +24,18 @@ def number(
   Args:
     name: of the data, for messages.
     *sets: each as for `labels`; None is left out.
-    what: they are called in messages, "label" or "group".
+    what: their name in messages, "label" or "group".
 
   Returns:
-    A set [N] int32 of numbers from 0 for each that is not None, and the labels
-    as text [C], by number.
+    Numbers [N] int32 from 0 for each set that is not None, and the labels as
+    text [C], by number.
 
   Raises:
     ValueError: as `labels`, and where one set holds text and another numbers.
   """
   read = [labels(name, values, what) for values in sets if values is not None]
   found = [_distinct(values) for values in read]
-  # One of each will do, and True equals 1 in a set of all.
+  # One value of each set is enough; `ordered` would merge True and 1.
   _check_kinds(name, [values[0] for values, _ in found if values], what)
   ordered = sorted(set().union(*(values for values, _ in found)))
   place = {value: i for i, value in enumerate(ordered)}
@@ -60,7 +60,7 @@ def distinct(given: Sequence[str], marks: Sequence[Any]) -> tuple[str, ...]:
 
   Args:
     given: names [C], as a publisher has them.
-    marks: [C], which differ, such as numbers; they stand for empty names.
+    marks: [C], all different, such as numbers; they replace empty names.
   """
   times = collections.Counter(given)
   return tuple(
@@ -108,11 +108,11 @@ def labels(name: str, values: Any, what: str = "label") -> np.ndarray:
     name: of the data, for messages.
     values: [N] or [N, 1] integers, whole floats, truth values, text or objects
       of one of these kinds, in an array, list, tensor or column.
-    what: they are called in messages.
+    what: their name in messages.
 
   Raises:
-    ValueError: where there is not one class for each example; it names the
-      value and says what is possible instead.
+    ValueError: where there is not one label for each example; the message names
+      the value and says what is possible instead.
   """
   y = _array(name, values, what)
   if y.ndim == 0:
@@ -153,7 +153,7 @@ def _array(name: str, values: Any, what: str) -> np.ndarray:
       f"({wording.short(str(error), 90)}); of a tensor write "
       "y.detach().cpu().numpy()"
     ) from error
-  # Of a list NumPy makes text or floats where one entry is: look at each.
+  # NumPy turns a whole list into text or floats for one entry: look at each.
   if isinstance(values, list | tuple) and y.dtype.kind in "USf":
     return np.asarray(values, object)
   return y
@@ -223,7 +223,7 @@ def _whole(name: str, y: np.ndarray, what: str) -> np.ndarray:
 
 
 def _objects(name: str, y: np.ndarray, what: str) -> np.ndarray:
-  """Objects of one kind as what they are; bytes become text."""
+  """Objects of one kind as labels; bytes become text."""
   kinds = set(map(type, y.tolist()))
   known = tuple(kind for _, types in _KINDS for kind in types)
   for kind in kinds:
@@ -253,7 +253,7 @@ def _objects(name: str, y: np.ndarray, what: str) -> np.ndarray:
     return _text(name, values, what)
   for row, value in enumerate(values if floats else ()):
     if isinstance(value, float | np.floating) and value % 1 != 0:
-      # As an array of floats up to there, for its message.
+      # `_whole` has the message, for floats: the rows up to this one.
       return _whole(name, np.array(values[: row + 1], float), what)
   whole = [int(value) for value in values]
   fits = -(2**63) <= min(whole) and max(whole) < 2**63

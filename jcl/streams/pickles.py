@@ -1,8 +1,8 @@
 """Pickles of containers, text, numbers and NumPy arrays, read as data alone.
 
 Nothing that a pickle names is imported or run: the few names that an array is
-made of stand for objects of this module, and all others are refused. What a
-small file can make of the machine's memory is bounded by its size.
+made of stand for objects of this module, and all others are refused. The memory
+that a file takes is bounded by its size.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _TYPE = re.compile("[<>|=]?[biuf][1248]")
 
 
 class _Token:
-  """What stands for a name: callable, and with nothing to set."""
+  """An object in place of a name: callable, without attributes to set."""
 
   __slots__ = ("_call",)
 

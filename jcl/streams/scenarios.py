@@ -127,7 +127,7 @@ def _dealt(
   order: dealing.Order,
   holdout: float,
 ) -> tuple[np.ndarray, base.Dataset, list[tuple[int, ...]]]:
-  """Rows to learn from, what judges, and the classes of each experience."""
+  """Training rows, the test set, and the classes of each experience."""
   source = joining.single(source)
   rows, test = assembly.hold_out(source, holdout, seed)
   train = source.train
@@ -164,8 +164,6 @@ def blurry(
     holdout: see the module.
     normalize: see `stream.statistics`.
   """
-  if not 0 <= blur < 1:
-    raise ValueError(f"blur={blur}: write a share from 0 to below 1")
   rows, test, groups = _dealt(source, tasks, seed, order, holdout)
   tasks = len(groups)
   if tasks < 2:
@@ -215,7 +213,6 @@ def permuted(
   Gradient-Based Neural Networks", 2013. The first experience is unchanged.
   """
   source = joining.single(source)
-  assembly.check_count("tasks", tasks)
   num_positions = views.num_positions(source.train.x.shape[1:])
   rng = np.random.default_rng((seed, num_positions))
   transforms: list[views.Transform | None] = [None]
@@ -241,7 +238,6 @@ def rotated(
   is turned by `max_degrees`.
   """
   source = joining.single(source)
-  assembly.check_count("tasks", tasks)
   shape = source.train.x.shape[1:]
   if len(shape) != 3:
     raise ValueError(
@@ -321,7 +317,6 @@ def time_ordered(
   """
   source = joining.single(source)
   assembly.check_holdout(holdout)
-  assembly.check_count("parts", parts)
   chunks = np.array_split(np.arange(len(source.train)), parts)
   if source.test is None:
     test = source.train

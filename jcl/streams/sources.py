@@ -118,7 +118,7 @@ def arrays(
       + ("x_test and y_test" if x_test is None else "group, of training data")
     )
   if class_names is None:
-    labels, class_names = validation.number(name, y_train, y_test)
+    labels, class_names = labelling.number(name, y_train, y_test)
   else:
     if not np.iterable(class_names):
       raise ValueError(

@@ -69,8 +69,8 @@ class Stream:
   task_classes: tuple[tuple[int, ...], ...]
   mean: np.ndarray  # float32, broadcasts to one example
   std: np.ndarray  # float32, broadcasts to one example, positive
-  # In time order: what an experience brings is shown in that order. Sets that
-  # span experiences, all so far or a memory, are shuffled nonetheless.
+  # Whether the examples that an experience brings are shown in time order. Sets
+  # that span experiences, all so far or a memory, are shuffled nonetheless.
   ordered: bool = False
   notes: tuple[str, ...] = ()  # what reading the data left out or converted
 
@@ -109,7 +109,7 @@ class Stream:
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
   def sources_of(self, ids: np.ndarray) -> list[tuple[int, int]]:
-    """The experience, and the row of the source's training set, of examples.
+    """The experience of each example, and its row in the source's training set.
 
     Args:
       ids: [N] positions in the whole stream; others are left out.

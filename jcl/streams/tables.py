@@ -210,11 +210,11 @@ def _archive(file: Path) -> dict[str, np.ndarray]:
 
 
 class _Held(ValueError):
-  """An error that says all, of what is not damaged."""
+  """An error with a complete message, about a file that is not damaged."""
 
 
 def _check_begin(file: Path) -> None:
-  """_Held where a file is neither an archive nor an array of NumPy."""
+  """Raises _Held where a file is neither an archive nor an array of NumPy."""
   with file.open("rb") as opened:
     start = opened.read(6)
   if start and not start.startswith((b"PK", b"\x93NUMPY")):

@@ -1,6 +1,6 @@
-"""Takes out of a table's text what stands there for people and programs.
+"""Takes comments, marks for programs and empty rows out of a table's text.
 
-Lines keep their numbers: what is taken out leaves a blank line.
+Lines keep their numbers: a line that is taken out leaves a blank one.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ _NO_VALUES = re.compile(rb"(?m)^ *[,;\t|][,;\t| ]*(?=\r?$)")
 _ALIGNED = re.compile(rb"(?m)^ +\S|\S {2,}\S")
 _SAMPLE = 1000  # records looked at
 
-# How files begin that are no tables of text, and what they are.
+# First bytes of files that are no tables of text, and what such files are.
 _FOREIGN = (
   (b"PK\x03\x04", "an Excel workbook or another archive"),
   (b"\xd0\xcf\x11\xe0", "an Excel workbook"),
@@ -92,7 +92,7 @@ def _without_comments(data: bytes, notes: list[str]) -> bytes:
     if header is not None and match.start() == header.start():
       return match[0].lstrip(b"# \t")
     if any(shape[:-1]) and _shape(match[0])[:-1] == shape[:-1]:
-      return match[0]  # a record whose first value begins so
+      return match[0]  # a record whose first value begins with #
     return b""
 
   data, count = _replaced(data, _COMMENT, replacement)
@@ -110,7 +110,7 @@ def _shape(line: bytes) -> tuple[int, ...]:
 
 
 def _names(comment: bytes, shape: Sequence[int]) -> bool:
-  """Whether a comment is a header: as many values as others, no number."""
+  """Whether a comment is a header: as many values as a record, no number."""
   text = comment.lstrip(b"# \t")
   found = _shape(text)
   if found[:-1] != shape[:-1] or not (any(shape[:-1]) or found == shape):
@@ -133,7 +133,7 @@ def _replaced(
   pattern: re.Pattern[bytes],
   replacement: Callable[[re.Match[bytes]], bytes],
 ) -> tuple[bytes, int]:
-  """Replaces lines outside quoted values; and how many became blank."""
+  """The text with lines outside quotes replaced; how many became blank."""
   at, quotes, blank = 0, 0, 0
 
   def replaced(match: re.Match[bytes]) -> bytes:
@@ -151,7 +151,7 @@ def _replaced(
 
 
 def _closed_up(data: bytes, sep: str | None) -> bytes | None:
-  """A table whose columns runs of blanks set apart, with single ones."""
+  """A table with single blanks for runs of them; None where none separate."""
   if not _ALIGNED.search(data):
     return None
   closed = re.sub(rb" {2,}", b" ", data)
@@ -166,7 +166,7 @@ def _closed_up(data: bytes, sep: str | None) -> bytes | None:
 
 
 def _fits(data: bytes) -> bool:
-  """Whether each single blank separates: no column is empty all along."""
+  """Whether every blank separates values, so that no column is all empty."""
   rows = _sample(data, " ")
   if len({len(row) for row in rows}) != 1:
     return False

@@ -8,8 +8,6 @@ import numpy as np
 
 from jcl import base, wording
 from jcl.streams import labelling
-from jcl.streams.labelling import labels as labels
-from jcl.streams.labelling import number as number
 
 _ROWS = 4096  # looked at together, to keep the peak of memory low
 
@@ -46,7 +44,7 @@ def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
     y=y.astype(np.int32),
     class_names=class_names,
     group=_group(name, dataset, len(y)),
-    # Once, as a checked data set may be checked again.
+    # A data set may be checked again, so notes that come twice are kept once.
     notes=tuple(
       dict.fromkeys(
         (

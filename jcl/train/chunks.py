@@ -1,4 +1,4 @@
-"""The inner loop: examples in an order, a dispatch at a time, learned from."""
+"""The inner loop: ordered examples, learned from one dispatch at a time."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -26,10 +26,10 @@ class Chunk(NamedTuple):
 
   batches: base.Batch  # [K, B, ...] for K steps per dispatch
   ids: np.ndarray  # [K, B] of the stream, -1 where padded
-  num_steps: int  # of the K, those to make
+  num_steps: int  # how many of the K are made
 
   def first(self, num_steps: int) -> "Chunk":
-    """The same batches, of which no more than `num_steps` are used."""
+    """Returns the same batches with no more than `num_steps` to be made."""
     return self._replace(num_steps=min(self.num_steps, num_steps))
 
 

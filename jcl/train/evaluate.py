@@ -11,8 +11,8 @@ from jcl import base
 from jcl.streams import views
 from jcl.train import step as step_lib
 
-# Test sets share batches where that makes fewer of them by this factor, and by
-# this number: rounding may differ with the rows beside an example.
+# Test sets share batches only where that saves this factor and this number of
+# batches, as rounding may differ with the rows beside an example.
 _FEWER, _SAVED = 4, 16
 
 
@@ -107,7 +107,7 @@ class TestSets:
     datasets: to be scored, T of them.
     task_classes: [T] what task-incremental answers choose among.
     num_classes: C.
-    most: rows of a batch at most.
+    most: largest number of rows of a batch.
   """
 
   def __init__(
@@ -142,14 +142,14 @@ class TestSets:
 
   @property
   def num_examples(self) -> int:
-    """Examples of all sets."""
+    """Number of examples of all sets."""
     return len(self._y)
 
   def batches(self) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yields (x [B, ...], y [B], what is allowed, positions [n]), n <= B.
+    """Yields (x [B, ...], y [B], allowed classes, positions [n]), n <= B.
 
-    What is allowed is [C], or [B, C] where a batch holds several sets; the
-    positions are those of the first n rows among all examples.
+    Allowed classes are bool [C], or [B, C] where a batch holds several sets.
+    Positions are those of the first n rows among all examples.
     """
     if self._joined is not None:
       for rows, used in in_batches(len(self._y), self._size):
@@ -164,7 +164,7 @@ class TestSets:
       first += len(data)
 
   def scores(self, right: np.ndarray, right_task: np.ndarray) -> Scores:
-    """Returns what answers [N] that were right or not come to."""
+    """Returns the accuracies of answers, [N] bool: right or not."""
     count, num_classes = self._allowed.shape
     with np.errstate(invalid="ignore"):
       sizes = np.bincount(self._set_of, minlength=count)
@@ -187,7 +187,7 @@ def over_test_sets(
 ) -> Scores:
   """Runs `evaluate_fn(x, y, task_mask)` over all test sets in fixed batches.
 
-  The masks are [C], or [B, C] where a batch holds several sets.
+  `task_mask` is [C], or [B, C] where a batch holds several sets.
   """
   right = np.zeros((2, test_sets.num_examples), bool)
   for x, y, allowed, places in test_sets.batches():

@@ -18,8 +18,8 @@ class Experiences:
   Args:
     stream: of the run.
     indices: of the experiences.
-    own: whether these are shown as what an experience brings, so that a stream
-      in time order has their order kept; a set of all so far is shuffled.
+    own: whether the set is what an experience brings, whose order a stream in
+      time order keeps; a set of all experiences so far is shuffled.
   """
 
   def __init__(

@@ -100,7 +100,7 @@ class Learner:
     self.batch_size = -(-self.stream_rows // unit) * unit
     self.example = self._one_example(example)
     self.compiler = background.Compiler(ledger)
-    self._tested: evaluation.TestSets | None = None  # those scored last
+    self._tested: evaluation.TestSets | None = None  # test sets scored last
     self._steps_per_dispatch = steps_per_dispatch
     if executor not in EXECUTORS:
       raise ValueError(
@@ -132,19 +132,22 @@ class Learner:
     return slots.together(rule) if own else slots.per_tensor(rule)
 
   def timed(self, scope: base.Scope, first: Any, planned: int) -> base.Scope:
-    """Returns the scope of updates that begin at step `first`.
+    """Returns a scope with the first update and the number of updates.
 
     Args:
       scope: of the experience.
-      first: updates of the run before them.
-      planned: how many they are to be, for schedules of the rate.
+      first: updates of the run before those of the experience.
+      planned: number of the experience's updates, for schedules of the rate.
     """
     times = np.asarray(first, np.int32), np.asarray(max(planned, 1), np.int32)
     begun, number = self.put(times)
     return scope._replace(first=begun, planned=number)
 
   def rate(self, step: base.Array, scope: base.Scope) -> float:
-    """Returns the learning rate of an update, where the optimiser has one."""
+    """Returns the learning rate of an update.
+
+    An optimiser of one's own does not tell its rate: the default one is taken.
+    """
     if optimizers.is_own(self.training):
       return float(optimizers.DEFAULTS.learning_rate)  # type: ignore[arg-type]
     now = optimizers.rate(self.training, self.method.restart, step, scope)
@@ -534,11 +537,11 @@ class Learner:
     return evaluation.over_test_sets(evaluate_fn, laid_out)
 
   def fitted(self, state, memory=None):
-    """Returns what the predictor makes of weights, memory and objective.
+    """Returns the predictor fitted to weights, memory and objective.
 
     Args:
       state: with all three.
-      memory: what it may read; None: the memory on the device.
+      memory: what the predictor may read; None: the memory on the device.
     """
     apply = evaluation.apply_fn(self.network, self.preprocess)
     if memory is None and state.replay:

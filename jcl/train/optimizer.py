@@ -28,18 +28,18 @@ DEFAULTS = base.Training(
 )
 
 _ADAPTIVE_RATE = 1e-3  # in place of the default rate, for adam and adamw
-# What an optimiser of one's own says by itself.
+# Hyper-parameters that an optimiser of one's own replaces.
 _OF_RULE = ("learning_rate", "momentum", "weight_decay", "clip", "schedule")
 
 
 def complete(training: base.Training) -> base.Training:
   """Returns the hyper-parameters with defaults where they are None.
 
-  Beside an optax transformation those that it replaces stay None.
+  Hyper-parameters that an optax transformation replaces stay None.
 
   Raises:
-    ValueError: for a value that its field does not take, and for what a
-      schedule or an optimiser of one's own leaves without effect.
+    ValueError: for a value that its field does not take, and for one that has
+      no effect beside a schedule or an optimiser of one's own.
   """
   training = spec.checked_fields(training)
   if is_own(training):
@@ -89,13 +89,14 @@ def build(
   """Returns the optimiser that complete hyper-parameters describe.
 
   Weight decay is coupled (added to the gradient, ahead of momentum) for "sgd"
-  and "adam" and decoupled for "adamw"; it acts on every trained tensor. Its
-  `update` takes `step` and `scope`, of which rates that change are made.
+  and "adam" and decoupled for "adamw"; it acts on every trained tensor. The
+  optimiser's `update` takes `step` and `scope`, from which a schedule's rate is
+  computed.
 
   Args:
     training: from `complete`.
     restart: whether parameters are drawn anew for every experience, so that a
-      schedule counts updates since then.
+      schedule counts updates of the experience.
 
   Raises:
     ValueError: for a rate, momentum, decay or bound outside its range.
@@ -174,7 +175,7 @@ def rate(
 def _paced(
   training: base.Training, restart: bool
 ) -> optax.GradientTransformationExtraArgs:
-  """Multiplies updates of rate one by the rate of their time."""
+  """Multiplies updates that were made at rate one by the rate of their step."""
 
   def update(updates, state, params=None, *, step, scope, **extra):
     del params, extra
@@ -191,8 +192,8 @@ def at_start(
 ) -> Callable[..., tuple[Any, Any]]:
   """Returns the rule's `update(grads, state, params)` at update 0.
 
-  For what counts or times an update and asks for no result: rates that change
-  are made of the time, which is given here.
+  For callers that count or time an update and do not use its result: `step` and
+  `scope`, from which a schedule's rate is computed, are given here.
   """
   scope = base.Scope(*(np.zeros((), np.int32),) * 4)
   return functools.partial(
@@ -201,9 +202,9 @@ def at_start(
 
 
 def told(training: base.Training) -> dict[str, Any]:
-  """Returns hyper-parameters as plain values, objects by what they do.
+  """Returns hyper-parameters as plain values, objects described by effect.
 
-  The same schedule or optimiser is told the same in another process.
+  A schedule or an optimiser has the same description in every process.
   """
   fields = {
     f.name: getattr(training, f.name) for f in dataclasses.fields(training)
@@ -212,15 +213,15 @@ def told(training: base.Training) -> dict[str, Any]:
     fields["learning_rate"] = schedules.told(fields["learning_rate"])
   if is_own(training):
     fields["optimizer"] = _told_rule(build(training))
-  # Runs from before these fields are the same runs.
+  # Left out at their defaults, as runs from before these fields lack them.
   for name in ("schedule", "variance"):
     if fields[name] in (None, getattr(DEFAULTS, name)):
       del fields[name]
   return fields
 
 
-# Counts of updates made before, and sizes of the gradient, that a rule is told
-# by: schedules differ in the ones, bounds on gradients in the others.
+# Counts of earlier updates and sizes of the gradient that describe a rule:
+# schedules show in the counts, bounds on gradients in the sizes.
 _PROBED = (
   (0, 1e-3),
   (0, 1.0),
@@ -244,7 +245,7 @@ def _probed(
   """Returns a weighted sum of two updates of a small array."""
   kernel = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
   params = {"probe": {"kernel": kernel}}
-  # The later one is never bounded, so that their ratio tells of a bound.
+  # Only the first may meet a bound, so the ratio of the updates shows it.
   gradients = size * (kernel**2 - 0.3), 0.3 * kernel
   scope = base.Scope(*(np.zeros((), np.int32),) * 4)
 

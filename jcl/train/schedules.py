@@ -1,10 +1,10 @@
 """Learning rates that change as an experience or a run goes on.
 
-A schedule by name multiplies the rate by a function of how much of an
-experience's updates is made: their number is known when the experience begins,
-from its epochs and from limits of operations, so that it is a pure function of
-the step and a resumed run repeats itself. Limits of seconds or joules end an
-experience before its schedule.
+A schedule by name multiplies the rate by a function of the share of an
+experience's updates that are made. The number of updates follows from epochs
+and limits of operations and is known when the experience begins, so the rate is
+a pure function of the step, and a resumed run repeats itself. Limits of seconds
+or joules end an experience before its schedule.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def linear(
 
   Args:
     warmup: as for `constant`.
-    floor: what is reached in the end, as a share of the rate.
+    floor: share of the rate that is reached in the end.
   """
   return _warmed(lambda done: 1 - done, warmup, floor)
 

@@ -68,7 +68,7 @@ def per_tensor(
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-SHARED = "(shared)"  # slots that no tensor has for itself
+SHARED = "(shared)"  # key of slots that belong to no single tensor
 
 
 def together(
@@ -86,7 +86,7 @@ def together(
   rule = optax.with_extra_args_support(optimizer)
 
   def layout(params):
-    """The form of the state, and whose each of its leaves is."""
+    """The structure of the state, and the key that each leaf belongs to."""
     named = jax.tree.unflatten(jax.tree.structure(params), names(params))
     try:
       state = jax.eval_shape(rule.init, params)
@@ -134,7 +134,7 @@ def park(
     return ()
   zeros = np.zeros(len(network.tensors), np.int32)
   slots = dict(optimizer.init(params))
-  slots.pop(SHARED, None)  # it never leaves
+  slots.pop(SHARED, None)  # never parked
   return Parked(slots, jnp.asarray(zeros), jnp.asarray(zeros))
 
 
