@@ -1,4 +1,4 @@
-"""What a run leaves to be used: predictions from raw inputs, kept in a file."""
+"""Trained models, and their predictions from raw inputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
@@ -20,7 +20,7 @@ _ROWS = (1, 16, 256)
 
 
 class Inputs(NamedTuple):
-  """What a network takes: raw examples, and how they are normalised."""
+  """Inputs of a network: raw examples, and how they are normalised."""
 
   network: base.Network  # of raw inputs, frozen trunk included
   mean: np.ndarray  # broadcasts to one example
@@ -51,7 +51,7 @@ class Model:
   def predict(self, x: Any, among: Sequence[Any] | None = None) -> np.ndarray:
     """Classes of raw inputs, by name: [N] str, or [N] int64.
 
-    They are whole numbers where all names are such, as those of
+    Classes are whole numbers where all names are such, as are those of
     `jcl.arrays(x, y)` without `class_names`, so that they compare with y.
 
     Args:
@@ -60,8 +60,8 @@ class Model:
         None: all that were learned.
 
     Raises:
-      ValueError: for inputs of another shape or dtype, none, or values that are
-        not finite; for an unknown class.
+      ValueError: for inputs of another shape or dtype, for no inputs, for
+        values that are not finite, and for an unknown class.
     """
     return self.labels[np.argmax(self.predict_scores(x, among), axis=-1)]
 
@@ -70,9 +70,9 @@ class Model:
   ) -> np.ndarray:
     """Scores of raw inputs [N, C] float32, the largest for what is predicted.
 
-    They are logits where the method predicts by these, and minus infinity for
-    classes that are not to be predicted. Arguments and errors as of `predict`;
-    column c is `class_names[c]`.
+    Scores are logits where the method predicts by logits, and minus infinity
+    for classes that are not to be predicted. Arguments and errors are those of
+    `predict`; column c is that of `class_names[c]`.
     """
     allowed = self.seen if among is None else self._among(among)
     x = self._readable(x)
@@ -97,7 +97,8 @@ class Model:
     except (ValueError, OverflowError):
       return np.array(self.class_names)
     written = tuple(map(str, numbers.tolist()))
-    return numbers if written == self.class_names else np.array(written)
+    are_numbers = written == self.class_names
+    return numbers if are_numbers else np.array(self.class_names)
 
   def _among(self, names: Sequence[Any]) -> np.ndarray:
     wanted = {str(name) for name in np.ravel(np.asarray(names)).tolist()}

@@ -147,6 +147,7 @@ def test_whole_numbers_compare_with_labels(result):
   assert found.dtype == np.int64
   named = dataclasses.replace(result.model, class_names=("01", "1", "2", "3"))
   assert named.predict(np.zeros((1, 4))).dtype.kind == "U"
+  assert tuple(named.labels.tolist()) == named.class_names
 
 
 @pytest.mark.parametrize("count", [1, 2, 16, 17, 256, 300])
