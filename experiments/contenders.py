@@ -24,7 +24,7 @@ ROWS = 1280  # examples that lie ready
 
 
 class Workload(NamedTuple):
-  """What is trained, and on how many examples at once."""
+  """Model that is trained, and how many examples it is shown at once."""
 
   model: str
   options: dict[str, Any]

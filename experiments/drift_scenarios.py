@@ -182,7 +182,7 @@ def _protocol(data: str) -> Protocol:
 
 
 def _conditions() -> dict[str, Any]:
-  """What every number has to be read with."""
+  """Conditions under which every number holds."""
   return {
     "recipe": _RECIPE.value,
     "labels": _LABELS.value,

@@ -278,7 +278,7 @@ def _half_width(values: np.ndarray) -> float:
 
 
 def _spent(run: session.Result) -> dict[str, base.Cost]:
-  """What learning took, evaluation and waiting for the disk left out."""
+  """Costs of learning, without evaluation and waiting for the disk."""
   return {
     account: sum((r.costs[account] for r in run.records), base.Cost())
     for account in ("train", "replay", "probe", "compile")

@@ -3,7 +3,7 @@
 python experiments/fuzz_readers.py --inputs=100000
 python experiments/fuzz_readers.py --readers=images,csv --inputs=10000 --seed=1
 python experiments/fuzz_readers.py --reproduce=images:4711 --keep=DIR
-python experiments/fuzz_readers.py --quick      # some hundred of each, in 10 s
+python experiments/fuzz_readers.py --quick      # 200 of each, in 10 s
 
 Small files of every kind that jcl reads are damaged, by bits that flip, cuts,
 splices, lengths and shapes that become huge, with and without checksums that
@@ -15,7 +15,7 @@ fit, and read in processes with limits. Each input is counted as
 and everything else is printed with what reproduces it: another error, a message
 that is long, more than 10 s of processors, more memory than 100 MB and ten
 times what the file declares to decode to (Linux only), or a process that died.
-Must end with none of these. An input takes 0.2 to 3 ms, by its reader.
+The run must end with none of these. Readers take 0.2 to 3 ms for an input.
 """
 
 import collections
@@ -37,8 +37,8 @@ from absl import app, flags, logging
 import fuzz_mutations
 import fuzz_samples
 
-_READERS = flags.DEFINE_list("readers", None, "of those it knows; all if none")
-_INPUTS = flags.DEFINE_integer("inputs", 100_000, "a reader", lower_bound=1)
+_READERS = flags.DEFINE_list("readers", None, "names of readers; all if none")
+_INPUTS = flags.DEFINE_integer("inputs", 100_000, "per reader", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "of the damage")
 _QUICK = flags.DEFINE_bool("quick", False, "200 inputs a reader, one process")
 _REPRODUCE = flags.DEFINE_string("reproduce", None, "READER:INPUT, traced")
@@ -143,7 +143,7 @@ def supervised(name: str):
 
 
 def told(status) -> tuple[collections.Counter, list[Finding]]:
-  """What a process has written of its inputs."""
+  """Counts and findings that a process has written of its inputs."""
   size = os.fstat(status.fileno()).st_size
   head, *lines = os.pread(status.fileno(), size, 0).decode().splitlines()
   _, read, refused = (int(number) for number in head.split())
@@ -152,10 +152,10 @@ def told(status) -> tuple[collections.Counter, list[Finding]]:
 
 
 def work(name: str, first: int, end: int, status, limited: bool = True) -> None:
-  """Reads inputs and writes what came of them to a file.
+  """Reads inputs and writes their outcomes to a file.
 
-  Its first line has 31 letters: the next input, and the numbers of those read
-  and refused. A finding is a line of JSON.
+  The file's first line has 31 letters: the number of the next input, and how
+  many were read and how many refused. Each finding is a line of JSON after it.
   """
   warnings.simplefilter("ignore")
   logging.set_verbosity(logging.FATAL)
@@ -216,7 +216,7 @@ def limit() -> None:
 
 
 class Watch:
-  """How many bytes each input makes this process hold beyond what it held."""
+  """Meter of the bytes that each input makes this process hold in addition."""
 
   def __init__(self):
     self._base = peak(reset=True)
@@ -232,7 +232,7 @@ class Watch:
 def attempt(
   reader: fuzz_samples.Reader, folder: Path, watch: Watch
 ) -> tuple[str, str]:
-  """Reads one input: the outcome, and what there is to say of it."""
+  """Reads one input and returns the outcome, with a few words on it."""
   signal.setitimer(signal.ITIMER_PROF, SECONDS)
   try:
     reader.read(folder)

@@ -36,7 +36,7 @@ def _nothing(folder: Path) -> int:
 
 
 class Reader(NamedTuple):
-  """What is damaged, and what reads it."""
+  """Files to damage, and the function that reads them."""
 
   samples: list[dict[str, bytes]]  # folders: the content of each file
   read: Callable[[Path], Any]  # of a folder

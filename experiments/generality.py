@@ -263,7 +263,7 @@ def _gated(
 
 
 def _slow(weights, protocol: Protocol, stream, folder: Path) -> pd.DataFrame:
-  """What freezing each prefix costs in task-incremental accuracy."""
+  """Task-incremental accuracy that freezing each prefix costs."""
   network = _from(weights, protocol, stream)
   accuracy = []
   for prefix in range(len(network.units)):

@@ -62,7 +62,7 @@ REGIONS = re.compile(r"memfd:(episodic-memory|stream-buffer)")
 
 @dataclasses.dataclass
 class Found:
-  """What was seen over all kills."""
+  """Findings over all kills."""
 
   counts: Counter = dataclasses.field(default_factory=Counter)
   moments: Counter = dataclasses.field(default_factory=Counter)

@@ -8,12 +8,12 @@ run evaluates all T test sets after each experience.
   python experiments/many_experiences.py --counts=250,500,1000
   python experiments/many_experiences.py --counts=200 --recipes=er,joint,carm
 
-On two cores that ten other programs kept busy, 1,000 experiences took 79 s with
-a work directory, of which 34 s went to compiling, and 250 took 46 s, of which
-33 s did: 45 and 52 ms each.
+On two busy cores, 1,000 experiences took 79 s with a work directory, 34 s of it
+compiling, and 250 took 46 s, 33 s of it compiling: 45 and 52 ms each without
+compiling.
 
-Columns that grow per experience from one T to the next are those to look at:
-"evaluate" may, as there are T test sets to score, by the width of a batch.
+Look at columns that grow per experience from one T to the next. "evaluate" may
+grow, as an evaluation scores T test sets, many of them in each batch.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ from absl import app, flags, logging
 import numpy as np
 
 _COUNTS = flags.DEFINE_list("counts", ["250", "500", "1000"], "experiences")
-_RECIPES = flags.DEFINE_list("recipes", ["er"], "as for run.py")
+_RECIPES = flags.DEFINE_list("recipes", ["er"], "recipes, as in run.py")
 _KEPT = flags.DEFINE_list(
   "kept", ["yes", "no"], "with a work directory, without, or both"
 )

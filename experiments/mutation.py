@@ -1,4 +1,4 @@
-"""Which single changes of the code its own tests notice.
+"""Share of single changes of the code that its own tests notice.
 
   pip install -e ".[test,mutation]"
   python experiments/mutation.py --sample=80 --seed=0
@@ -10,10 +10,11 @@ condition turned round, a loop left out. A place in the code is drawn first and
 one of its changes then, so that an operator with eleven substitutes weighs no
 more than a constant with two; annotations are left alone. Each change is made
 in a copy of the checkout, and the tests that mirror its module run on it until
-one fails. They have three times what they took unchanged, and ten seconds.
+one fails. They may take ten seconds more than three times as long as they do on
+the unchanged code.
 
-Changes that no test can notice are named in `EQUIVALENT`: they are not drawn.
-Printed are the changes that nothing noticed, then a table by part.
+Changes that no test can notice are named in `EQUIVALENT` and not drawn. The
+command prints the changes that no test noticed, then a table by part.
 """
 
 import ast
@@ -108,9 +109,9 @@ MIRRORS = {
   "serving/windows": "serving/virtual",
   "scoring": "loop",
 }
-# By module, lines of which no change matters, or as they read after a change
-# that does not: sizes of what is read at a time, stand-ins for infinity, what
-# only rounds, and bounds that nothing comes near.
+# By module: lines in which no change matters, and lines as they read after a
+# change that does not matter. They hold sizes of what is read at a time,
+# stand-ins for infinity, rounding, and bounds that nothing comes near.
 EQUIVALENT: dict[str, set[str]] = {
   # All scores of a table shift alike.
   "jcl/control/choice.py": {
@@ -121,8 +122,9 @@ EQUIVALENT: dict[str, set[str]] = {
     "least: Sizes = ( -1, 1),",
     "least: Sizes = (0, 0),",
   },
-  # No frame is refused in the next condition, and 1 is what is left.
+  # A rate of 0 or less allows no frame, which the next condition refuses.
   "jcl/drift/eomu.py": {"if not 0 is not rate <= 1 or most < 1:"},
+  # Where no higher percentage fits, the default is 1 percent, too.
   "jcl/drift/microprofile.py": {
     "max((p for p in range( 2, 101) if seconds(p, n) <= window), default=1)"
   },
@@ -130,11 +132,11 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/drift/rendering.py": {
     "total += images[:, :, np.where(at < width, at, 1 * width - 1 - at)]"
   },
-  # There is one of them.
+  # There is one batch: the first is the last.
   "jcl/hierarchy/tiers.py": {
     "x, y, task, ids, weight = (np.asarray(leaf)[ -1] for leaf in found[:-1])"
   },
-  # The unit itself trains already.
+  # The unit at this depth trains already.
   "jcl/selection/menu.py": {"later = units[depth + 0 :]"},
   "jcl/generality/probe.py": {"_BATCH = 256  # examples of a forward pass"},
   "jcl/latents/codecs.py": {"return self.row_shape[ -1]"},
@@ -220,7 +222,7 @@ def main(argv: list[str]) -> None:
 def tests_of(module: Path) -> list[Path]:
   """Returns the test files that mirror a module; paths from the root.
 
-  They are those of its name, or all of its folder where none has it.
+  Test files named after the module, or all in its folder where there are none.
   """
   inside = module.relative_to("jcl").with_suffix("")
   if mirrors := MIRRORS.get(inside.as_posix()):
@@ -235,7 +237,7 @@ def tests_of(module: Path) -> list[Path]:
 
 
 def modules(wanted: Sequence[str] = ()) -> dict[Path, int | None]:
-  """Returns files below the root by what is wanted, and the line if one is."""
+  """Returns the wanted files below the root, each with its line, or None."""
   found: dict[Path, int | None] = {}
   for name in wanted or [f"jcl/{part}" for part in CORE]:
     name, _, line = name.partition(":")
@@ -251,7 +253,7 @@ def modules(wanted: Sequence[str] = ()) -> dict[Path, int | None]:
 
 
 def _copy(to: Path) -> None:
-  """Copies what tests need; programs that they compiled are shared."""
+  """Copies the files that tests need; compiled programs are shared."""
   ignored = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "runs")
   shutil.copytree(ROOT, to, ignore=ignored)
   compiled = ROOT / ".pytest_cache" / "compiled"
@@ -303,10 +305,10 @@ def _annotations(path: Path) -> Iterator[tuple]:
 
 
 def draw(found: list, sample: int, seed: int) -> Iterator:
-  """Draws changes one place at a time, 0: every change of every place.
+  """Draws changes, each in another place; with a sample of 0, all changes.
 
-  What is not Python any more, is named in `EQUIVALENT`, or takes checks of
-  lengths and of assignments away is passed over.
+  Changes that are no Python, are named in `EQUIVALENT`, or take checks of
+  lengths or of assignments away are passed over.
   """
   places = defaultdict(list)
   for change in found:
@@ -336,8 +338,9 @@ def _counts(change) -> bool:
     return False
   line, column = change.start_pos
   whole = before.splitlines()[line - 1]
-  # Where code is right, lengths agree and nothing is assigned to a record; and
-  # the star ahead of parameters by name is no operator.
+  # Right code passes checks of lengths and assigns nothing to a record, so no
+  # test can notice that these are off. And the star ahead of parameters by name
+  # is no operator.
   checks = whole[:column].endswith(("strict=", "frozen="))
   if checks or whole.startswith("*,", column):
     return False
@@ -346,7 +349,11 @@ def _counts(change) -> bool:
 
 
 def run(drawn: Iterable) -> Iterator[tuple[Path, bool]]:
-  """Tries changes, prints what is not noticed, and yields what was noticed."""
+  """Tries changes, prints unnoticed ones, and yields whether each was noticed.
+
+  Yields:
+    The module of a change, and whether a test noticed the change.
+  """
   from cosmic_ray.mutating import mutate_and_test
   from cosmic_ray.testing import run_tests
   from cosmic_ray.work_item import TestOutcome

@@ -1,4 +1,4 @@
-"""Checks of what a run is made of, so that a mix-up is told in a sentence."""
+"""Checks of a run's arguments, so that one sentence tells of a mix-up."""
 
 from collections.abc import Callable, Iterable, Mapping
 import os
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from jcl import base, kinds, spec, wording
 from jcl.streams import stream as stream_lib
 
-# Keys of JAX take no more.
+# A random key of JAX takes no larger seed.
 _Seed = Annotated[int, kinds.Range(0, 2**63 - 1)]
 
 _PARTS: dict[str, tuple[Any, str]] = {
@@ -25,7 +25,7 @@ _PARTS: dict[str, tuple[Any, str]] = {
 
 
 def check_parts(**parts: Any) -> None:
-  """ValueError where stream, network or method is something else."""
+  """Raises ValueError where stream, network or method is something else."""
   for name, given in parts.items():
     kind, words = _PARTS[name]
     if not isinstance(given, kind):
@@ -36,12 +36,12 @@ def check_parts(**parts: Any) -> None:
 
 
 def seed(value: Any) -> int:
-  """Returns a seed as a number; ValueError for what is none."""
+  """Returns a seed as a number; ValueError for anything else."""
   return spec.value("seed", value, _Seed)
 
 
 def check_folder(workdir: Any) -> None:
-  """ValueError for what names no folder; None stands for none."""
+  """Raises ValueError for what is neither the path of a folder nor None."""
   if workdir is None:
     return
   if not isinstance(workdir, str | os.PathLike) or "\0" in os.fspath(workdir):
@@ -57,13 +57,13 @@ def check_names(
   fields: Iterable[str],
   options: Iterable[str],
 ) -> None:
-  """ValueError for a name that `jcl.learn` does not take.
+  """Raises ValueError for a name that `jcl.learn` does not take.
 
   Args:
-    function: `learn` itself, whose keywords are known too.
-    given: what it was called with beside them.
-    fields: names that it takes so.
-    options: names that belong into its argument `options`.
+    function: `learn` itself, whose own keywords are known too.
+    given: further keywords of the call.
+    fields: names that further keywords may have.
+    options: names that belong in the argument `options` instead.
   """
   for name in given:
     if name in options:

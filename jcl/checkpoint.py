@@ -26,9 +26,9 @@ from jcl.report import lines, summary
 from jcl.sparsity import data
 
 _FORMAT = 2
-_READ = (1, 2)  # formats; the first keeps records within
+_READ = (1, 2)  # formats; in the first, a checkpoint holds the records itself
 
-# Why a file that is whole may not be readable at the moment.
+# Errors for which an intact file cannot be read at the moment.
 _OF_THE_SYSTEM = (
   errno.EACCES,
   errno.EPERM,
@@ -37,8 +37,8 @@ _OF_THE_SYSTEM = (
   errno.ENOMEM,
 )
 
-# At the end of an experience a checkpoint is made where the last one is as many
-# seconds old, and as many times what it took.
+# Saving takes time: an experience that ends gets a checkpoint only where the
+# last one is this many seconds old, and this many times as old as saving took.
 _LEAST_SECONDS, _LEAST_TIMES = 2.0, 20.0
 
 
@@ -63,7 +63,8 @@ def place_to_json(
 
   Args:
     place: where the run stands.
-    records: up to where a file holds its records; None: they are copied too.
+    records: the mark in a file up to which it holds the run's records; None
+      copies the records too.
   """
   fields = {f.name: getattr(place, f.name) for f in dataclasses.fields(place)}
   if records is None:
@@ -150,9 +151,9 @@ class Checkpoints:
     return time.monotonic() - self._last_save >= self._every_seconds
 
   def pays(self) -> bool:
-    """Tells whether a save would take little beside what it keeps from loss.
+    """Tells whether the last save is old enough for another to be worth it.
 
-    For moments that offer themselves, such as ends of experiences.
+    For moments that suit a checkpoint, such as the end of an experience.
     """
     least = max(_LEAST_SECONDS, _LEAST_TIMES * self._took)
     return self.due() or time.monotonic() - self._last_save >= least
@@ -167,7 +168,7 @@ class Checkpoints:
   def _save(self, snapshot: Snapshot) -> None:
     mark = None
     if self._records is not None:
-      self._records.sync()  # before there is a checkpoint that knows them
+      self._records.sync()  # first: the checkpoint refers to these records
       mark = self._records.mark
     arrays, described = {}, []
     for i, (path, leaf) in enumerate(_leaves(snapshot.state)):
@@ -307,7 +308,7 @@ def _as_os_error() -> Iterator[None]:
 
 
 def _error_number(error: BaseException | None) -> int | None:
-  """The system's number of an error, or of one that led to it."""
+  """Returns the system's number of an error, or of an error that led to it."""
   while error is not None:
     if isinstance(error, OSError) and error.errno:
       return error.errno

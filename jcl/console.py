@@ -1,4 +1,4 @@
-"""What a person at the terminal sees and presses: progress and signals."""
+"""Progress bars, and signals from the terminal."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -35,7 +35,8 @@ def signals() -> Iterator[list[int]]:
     yield received
   finally:
     for number, handler in before.items():
-      if handler is not None:  # set by a host program, which alone can do so
+      # None: a handler that a host program set, and Python cannot set again.
+      if handler is not None:
         signal.signal(number, handler)
 
 
@@ -45,12 +46,11 @@ def _is_wanted(record: Any) -> bool:
 
 @contextlib.contextmanager
 def quiet_savers() -> Iterator[None]:
-  """Leaves out what threads of checkpointing print where they cannot write.
+  """Silences threads of checkpointing that cannot write.
 
   Their errors are raised in the main thread as well, which tells them once.
-  Where the block fails, some of them are still to come, and are left out too.
+  Where the block fails, threads may report later still: they stay silenced.
   """
-
   before, logger = sys.unraisablehook, logging.get_absl_logger()
 
   def hook(raised):

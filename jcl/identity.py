@@ -1,7 +1,8 @@
-"""Whether a run is the one that a folder was made by.
+"""Comparison of a run with the one that made a folder.
 
-Data are the same where their content is, wherever their files lie; settings
-are where all agree that both versions know, and others are at their defaults.
+Data are the same where their content is, wherever their files lie. Settings are
+the same where all that both versions know agree and all others are at their
+defaults.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ def content(datasets: Sequence[base.Dataset]) -> str:
   """Returns a digest of data sets, the same wherever they were read from.
 
   It covers shapes, dtypes, all labels and, where there are more than 4 MB, an
-  evenly spaced sample of 64 inputs: a change in others goes unnoticed.
+  evenly spaced sample of 64 inputs: a change in other inputs goes unnoticed.
   """
   digest = hashlib.sha256()
   for data in datasets:
@@ -52,14 +53,15 @@ def differences(
   mine: Mapping[str, Any],
   defaults: Mapping[str, Any] | None = None,
 ) -> list[str]:
-  """Returns what tells two settings apart, a few words each.
+  """Returns the differences between two settings, a few words each.
 
   Args:
     theirs: as a folder keeps them, written by any version.
     mine: as they are now.
     defaults: of those settings that versions may gain and lose, nested like
-      the settings. One that is missing on their side was at its default; one
-      that this version lacks is refused unless it stood for nothing.
+      the settings. A setting that is missing from `theirs` was at its default;
+      one that this version lacks is a difference unless it was false, 0, empty
+      or None.
   """
   old, new = dict(_leaves(theirs)), dict(_leaves(mine))
   known = dict(_leaves(defaults or {}))
@@ -89,14 +91,14 @@ def differences(
 
 
 def told(found: Sequence[str]) -> str:
-  """Returns differences as one line, the first of many."""
+  """Returns differences as one line: the first few, and how many follow."""
   more = len(found) - _SHOWN
   shown = "; ".join(found[:_SHOWN])
   return f"{shown}; and {more} more" if more > 0 else shown
 
 
 def _placeless(value: Any) -> Any:
-  """A data set's text without its path; names of streams count for nothing."""
+  """Returns a data set's text without its path, None for a plain name."""
   if not isinstance(value, str) or ":" not in value:
     return None
   name, options = spec.parse(value)

@@ -133,7 +133,7 @@ def _glimpse(setting, state, place, scope, when) -> base.LearnerState:
 
 
 def _whole(setting: Setting, index: int) -> Iterator[chunks.Chunk]:
-  """Shows every example of experience `index` once, as its first epoch does."""
+  """Yields every example of experience `index` once, as in its first epoch."""
   source = gather.Experiences(setting.stream, [index])
   order = _order(setting, source, index, epoch=0)
   return chunks.of_order(setting.learner, source, order)
@@ -157,7 +157,7 @@ def source_of(setting: Setting, index: int, memory: Any = None):
 def _order(setting, source, index, epoch, place=None) -> np.ndarray:
   """Returns the order [N] of an epoch's examples.
 
-  With a place, what has left the experience by then is left out.
+  With a place, examples that have left the experience by then are left out.
   """
   order = batching.epoch_order(
     len(source),
@@ -282,7 +282,7 @@ class _Steps:
 
   @property
   def _gated(self) -> bool:
-    """Whether what leaves the memory depends on what a step found."""
+    """Whether the examples that leave the memory depend on results of steps."""
     tiers = self.setting.tiers
     return tiers is not None and tiers.hierarchy.gate != "random"
 
@@ -297,7 +297,7 @@ class _Steps:
     )
 
   def _shares(self) -> dict[str, float]:
-    """How a dispatch divides between the stream and what is replayed."""
+    """Shares of a dispatch: of the stream, and of replayed examples."""
     tiers = self.setting.tiers
     if tiers is not None and tiers.span:
       replayed = tiers.span / max(len(self.source), 1)
@@ -312,7 +312,8 @@ class _Steps:
   def _fetch(self, epoch, batch, step):
     """Returns (the next chunk, the place after it), or None.
 
-    A dispatch ends where the latest choice is to be adopted, if before.
+    The chunk is shorter than a dispatch may be where the latest choice is to
+    be adopted before its end.
     """
     learner, place = self.setting.learner, self.place
     if epoch >= place.decision.epochs or not len(self.source):
@@ -390,7 +391,7 @@ def _named(stream, index: int) -> str:
 
 
 def _shown(stream, index: int, ids: np.ndarray) -> str:
-  """Says where the user finds the examples of a batch, a few of them."""
+  """Says in which rows of the data the user finds examples of a batch."""
   found = stream.sources_of(ids)
   own = sorted({row for experience, row in found if experience == index})
   others = sorted({row for experience, row in found if experience != index})

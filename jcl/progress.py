@@ -1,4 +1,4 @@
-"""What a run is made of, where it stands, and what it tells."""
+"""Parts of a run, where it stands, and the events that it yields."""
 
 from collections.abc import Callable
 import dataclasses
@@ -63,7 +63,7 @@ class Event(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-  """What a run is made of, beside its state."""
+  """Parts of a run, beside its state."""
 
   stream: stream_lib.Stream
   learner: learner_lib.Learner

@@ -1,4 +1,4 @@
-"""What an experience came to: scores on held-out data, and a record of it."""
+"""Scores on held-out data, and the record of an experience."""
 
 import math
 from typing import Any

@@ -83,9 +83,8 @@ class Options:
   lead: Annotated[int, kinds.Range(-1)] = -1
   # Where profiles are kept between runs; None: with the run.
   cache_dir: str | None = None
-  evaluate_every: kinds.Natural = (
-    0  # updates; 0: at the end of experiences only
-  )
+  # Updates between evaluations; 0: at the end of experiences only.
+  evaluate_every: kinds.Natural = 0
   checkpoint_seconds: kinds.OrInfinity = 60.0
   # Bytes that a memory hierarchy may take, such as "64MiB"; a file that says
   # so and may be rewritten at any time; or "auto".
@@ -103,7 +102,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What a run came to."""
+  """Outcome of a run: figures, records, learned state and model."""
 
   summary: dict[str, Any]
   records: tuple[base.Record, ...]
@@ -391,7 +390,7 @@ def run(
 def trained(
   setting: loop.Setting, state: base.LearnerState, place: loop.Place
 ) -> models.Model:
-  """Returns what a run has come to as a classifier of raw inputs."""
+  """Returns the classifier of raw inputs that a run has trained."""
   stream = setting.stream
   learner = pruning.rebuilt(setting, place).learner
   predictor, memory = learner.method.predictor, None
@@ -509,7 +508,7 @@ def learn(
 
 
 def _about(setting, options, context) -> dict[str, Any]:
-  """What identifies a run; all but "environment" must match to resume it."""
+  """Description of a run; `workdir` says which parts must match to resume."""
   learner, stream = setting.learner, setting.stream
   training = optimizers.told(learner.training)
   carried = dataclasses.asdict(options)
@@ -556,7 +555,7 @@ def _about(setting, options, context) -> dict[str, Any]:
 
 
 def _cached(latents) -> dict[str, Any]:
-  """What becomes of a trunk's outputs, where they are kept."""
+  """Report on the kept outputs of a trunk, read when a summary is made."""
   if latents is None:
     return {}
   return {"trunk_cache": lambda: dataclasses.asdict(latents.report())}

@@ -34,7 +34,7 @@ _LEAST_UPDATES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What the trials of an experience showed, and took."""
+  """Results of the trials of an experience, and their costs."""
 
   table: tuple[choice.Row, ...]
   step_joules: float  # of one update
@@ -164,7 +164,7 @@ def run(
 
 
 class _Updates(NamedTuple):
-  """What the experience before was trained with."""
+  """Updates of the experience before, as measured."""
 
   joules: float  # of an update, with what was exchanged meanwhile
   exchanges: int
@@ -221,7 +221,7 @@ class _Trainer:
     """Makes some epochs, the first of them being the trial's `first`."""
     learner, ledger = self._setting.learner, self._setting.ledger
     program = learner.step_program(self._selection)
-    # A schedule of the rate is gone through as a whole.
+    # So that the trial goes through the whole schedule of the learning rate.
     updates = epochs * batching.num_batches(len(source), learner.stream_rows)
     scope = learner.timed(self._scope, state.train.step, updates)
     for epoch in range(first, first + epochs):
@@ -230,7 +230,7 @@ class _Trainer:
       )
       order = generator.permutation(len(source)).astype(np.int32)
       if self._setting.stream.ordered and source.own:
-        order = np.sort(order)  # as training will show them
+        order = np.sort(order)  # training will show them in this order
       following = chunks.of_order(learner, source, order)
       while True:
         with ledger.timed("data") as read:

@@ -37,13 +37,11 @@ _MAY_DIFFER = (
   "class_names",
   "notes",
 )
-
-
-# Circumstances of which a change is told when a run is taken up again.
+# Parts of "environment" of whose change a resumed run warns.
 _TOLD = ("device", "versions")
 CURVE_POINTS = 100  # of a run, about: dispatches between them are averaged
-# A summary is written after an experience where as many times as long have
-# passed as the last one took.
+# Writing a summary takes time: an experience that ends gets a new one only
+# where the last is this many times as old as its writing took.
 _LEAST_TIMES = 20.0
 
 
@@ -65,7 +63,8 @@ class Folder:
   Args:
     path: the folder, made where absent.
     about: what identifies the run, JSON-ready.
-    defaults: of what identifies it, where other versions may lack it.
+    defaults: of settings that other versions may lack; see
+      `identity.differences`.
     resume: go on from the latest checkpoint; False starts over.
     checkpoint_seconds: time between checkpoints within an experience.
 
@@ -150,7 +149,7 @@ class Folder:
       self._points.replace(map(summary.encode, self._curve))
       if self._records.mark.count == len(place.records) > 0:
         self._records.cut()
-      else:  # there are none, or the checkpoint has them
+      else:  # there are none, or the checkpoint itself holds them
         self._records.replace(map(summary.to_json, place.records))
       self.summarise()
       self._events = events.EventWriter(
@@ -162,7 +161,7 @@ class Folder:
         self._stack.callback(self._draw, self.path)
 
   def _say_what_moved(self) -> None:
-    """Tells of another machine or version than the run was begun with."""
+    """Warns where machine or versions are not those that the run began with."""
     old = self._noted.get("environment")
     new = self._about.get("environment")
     if not self._place.step or not (isinstance(old, dict) and new):
@@ -296,7 +295,7 @@ class Folder:
     return found
 
   def write_model(self, made: model.Model) -> None:
-    """Keeps the trained model, where a run has ended now or lacks it."""
+    """Writes the trained model where this process trained, or none is there."""
     if self.path is None or not self._writes or not made.predictor.name:
       return
     path = self.path / files.NAME
@@ -347,7 +346,7 @@ class Folder:
         self._step_memory[name] = self._split[key]
 
   def _read_summary(self) -> dict[str, Any]:
-    """Returns what a run told before it stopped, as far as it is whole."""
+    """Returns the last summary, empty where there is none or it is damaged."""
     path = None if self.path is None else self.path / "summary.json"
     if path is None or not path.exists():
       return {}
@@ -410,7 +409,7 @@ def claim(
   resume: bool = True,
   defaults: Mapping[str, Any] | None = None,
 ) -> None:
-  """Writes down whose folder this is, or checks that it is the same one's.
+  """Notes which run a folder belongs to, or checks that it is this one's.
 
   Args:
     path: the folder.
@@ -420,8 +419,8 @@ def claim(
       `identity.differences`.
 
   Raises:
-    WorkdirError: where the folder was made with another configuration and
-      `resume` is set, it lists what differs; or cannot be written.
+    WorkdirError: where `resume` is set and the folder was made with another
+      configuration, listing what differs; or where it cannot be written.
   """
   file, mine = path / "config.json", summary.encode(config)
   if resume and file.exists():
@@ -497,7 +496,7 @@ _HINTS = {
   errno.EFBIG: "a file would be larger than is allowed: raise that limit and "
   + _GOES_ON,
 }
-# Those that only writing meets.
+# Errors that writing alone can meet.
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -507,8 +506,8 @@ def explained(path: Path | None, *, writing: bool = True):
 
   Args:
     path: that is written to; None leaves errors as they are.
-    writing: whether the block does nothing but write; else only failures that
-      nothing else meets are explained, such as a full disk.
+    writing: whether the block does nothing but write; otherwise only errors
+      that writing alone can meet are explained, such as a full disk.
   """
   try:
     yield
@@ -527,7 +526,7 @@ def _point(place: loop.Place, scalars: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_points(path: Path) -> Iterable[dict[str, Any]]:
-  """The points of a curve. What a kill cut short is left out, as all damage."""
+  """Yields the intact points of a curve; a kill may have cut the last short."""
   for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
     with contextlib.suppress(ValueError, RecursionError):
       point = json.loads(line)

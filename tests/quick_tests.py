@@ -1,8 +1,8 @@
 """The tests marked `quick`, by file or by name.
 
-What reads programs of JAX, every kind of network, every recipe, one run from
-end to end and one resumed: they tell within three minutes whether a version of
-Python and JAX will do.
+They tell within three minutes whether jcl works on a version of Python and JAX:
+they cover the readers of JAX's programs, every kind of network, every recipe,
+one run from end to end and one resumed.
 """
 
 QUICK = (

@@ -1,4 +1,4 @@
-"""What the run's device is, and the power model that prices its seconds.
+"""The device of a run, and the power model that prices its seconds.
 
 Without a meter, joules are seconds times watts from the table below: orders of
 magnitude from published thermal design powers, named "modelled" wherever they

@@ -149,7 +149,7 @@ def trained(gemms: Sequence[Gemm], transformer: bool) -> list[Gemm]:
 
 
 class _Value(NamedTuple):
-  """What is known of a variable."""
+  """Knowledge of a variable."""
 
   is_data: bool = False  # depends on the input
   name: str = ""  # of the parameter that it is made of
@@ -185,7 +185,7 @@ class _Trace:
     if name == "dot_general":
       return [self._add(_product(equation, operands), operands, times)]
     if loop := jaxprs.loop(equation):
-      # Of what is carried, all but the first round's comes from within.
+      # From the second round on, carried values come from the loop itself.
       within = {
         "is_data": True,
         "is_learned": any(value.is_learned for value in operands),

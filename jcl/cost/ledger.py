@@ -25,7 +25,7 @@ ACCOUNTS = (
 
 
 class Reading(Protocol):
-  """What a meter counted since its start."""
+  """Count of a meter since its start."""
 
   @property
   def joules(self) -> float: ...
@@ -56,7 +56,7 @@ class Entry:
 
 @dataclasses.dataclass(slots=True)
 class _Count:
-  """What clock and meter show, or how far they went between two times."""
+  """State of clock and meter, or the difference between two states."""
 
   seconds: float = 0.0
   joules: float = 0.0  # measured

@@ -1,4 +1,4 @@
-"""What the memory of a train step is made of, in bytes.
+"""Parts of the memory of a train step, in bytes.
 
 The peak is that of the compiled step, the parts are the shapes of what it is
 given. Wang et al., "LightCL: Compact Continual Learning with Low Memory

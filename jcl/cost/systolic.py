@@ -1,4 +1,4 @@
-"""What matrix products cost on a systolic array that computes in MX formats.
+"""Cost of matrix products on a systolic array that computes in MX formats.
 
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
 Video Analytics", ISCA 2024: an output-stationary array of dot-product engines,

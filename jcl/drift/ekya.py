@@ -73,7 +73,7 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """What one stream does with its shares."""
+  """Choice of one stream, for the shares it gets."""
 
   inference: int | None  # index; None where none fits
   retraining: int | None  # index; None for none
@@ -82,7 +82,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What every stream gets, and does with it."""
+  """Shares and choices of all streams."""
 
   serve: _Shares  # [streams] GPUs
   train: _Shares  # [streams] GPUs

@@ -21,7 +21,7 @@ _MOST_REJECTS = 5  # in a row
 
 
 class History(NamedTuple):
-  """What the trigger remembers."""
+  """Memory of the trigger."""
 
   accuracies: tuple[float, ...] = ()  # percent, oldest first
   warm: bool = False  # the warm-up is over

@@ -1,4 +1,4 @@
-"""What a drifting stream shows, frame by frame, as two small files.
+"""Manifests of drifting streams, frame by frame, as two small files.
 
 A manifest says of every frame which image it shows and under what conditions;
 `rendering.Frames` makes the frame of it, the same bits each time. It holds all

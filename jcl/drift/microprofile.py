@@ -1,4 +1,4 @@
-"""What a retraining is worth, from a few epochs on a small part of its data.
+"""Worth of a retraining, from a few epochs on a small part of its data.
 
 Bhardwaj et al., "Ekya: Continuous Learning of Video Analytics Models on Edge
 Compute Servers", NSDI 2022: every configuration is trained for some epochs on 5
@@ -100,8 +100,8 @@ def extrapolate_published(
   `most` times the curve, at most 1, scales the end; the curve is fitted again,
   and a last time to four of its points, both ends and the measurement. The
   first two fits have more unknowns than points: another solver may answer up to
-  0.04 differently. As these curves never fall, they would make gains of losses:
-  there, as in `extrapolate`, what was measured is what is predicted.
+  0.04 differently. These curves never fall, and would turn a loss into a gain:
+  where accuracy fell, as in `extrapolate`, the measured one is predicted.
 
   Args:
     start: accuracy at epoch 0.

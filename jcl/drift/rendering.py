@@ -120,7 +120,7 @@ class Frames:
 
 
 def _tables(strengths: manifest.Strengths) -> dict[str, np.ndarray]:
-  """What each of the 256 levels becomes."""
+  """Tables of what each of the 256 levels becomes, by condition."""
   levels = np.arange(256.0)
 
   def table(values):

@@ -13,7 +13,7 @@ from jcl.hierarchy import swaps
 
 @dataclasses.dataclass
 class Progress:
-  """How far swapping is; saved with a checkpoint."""
+  """Progress of swapping; saved with a checkpoint."""
 
   target: float  # share of replayed examples to exchange, as I/O bears it
   carry: float = 0.0  # part of an exchange that is owed

@@ -1,4 +1,4 @@
-"""What a host allows a run to take, asked again and again while it runs.
+"""Limits that a host sets a run, asked for again and again while it runs.
 
 A `Limit` is called whenever a decision is due and returns the bound of that
 moment, in bytes or in joules. Asking takes less than a millisecond: what is

@@ -7,10 +7,10 @@ class seen the same number of seats, over a storage that holds all samples.
 Counts are dicts, class index -> samples. Residents are dicts, class index ->
 ids of samples, oldest first; a class that has been seen keeps its key while it
 holds nothing, since it has a share in the seats. Classes of results are in
-rising order. What a division of the seats leaves over goes, with a `remainder`
-of "spread", one seat each to the classes of lowest index that can fill it;
-with "drop", as published, it stays empty: of a ring always, of what is shared
-out by `water_fill` where that leaves all classes equally full.
+rising order. The seats that a division leaves over go, with a `remainder` of
+"spread", one each to the classes of lowest index that can fill them; with
+"drop", as published, they stay empty: those of a ring always, those that
+`water_fill` shares out where that leaves all classes equally full.
 """
 
 import bisect
@@ -47,7 +47,7 @@ def water_fill(
     counts: samples that each class has.
     size: seats to share out.
     remainder: what happens to fewer seats than there are classes to share them;
-      "drop" leaves them empty only where all classes have got as many.
+      "drop" leaves them empty only where all classes have equally many.
 
   Returns:
     Seats per class; they differ by one at most among the classes that have more

@@ -1,4 +1,4 @@
-"""What a run over a memory hierarchy trains on, and draws from."""
+"""Sources of examples that a run over a memory hierarchy trains on."""
 
 from collections.abc import Callable, Sequence
 import zlib

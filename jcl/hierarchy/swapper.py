@@ -21,7 +21,7 @@ class Exchange(NamedTuple):
 
 @dataclasses.dataclass
 class Counts:
-  """What became of the examples asked for."""
+  """Counts of the examples that were asked for, by what became of them."""
 
   requested: int = 0
   applied: int = 0
@@ -76,7 +76,7 @@ class Swapper:
 
   @property
   def pending(self) -> tuple[Exchange, ...]:
-    """What was submitted and not yet collected, oldest first."""
+    """Exchanges that were submitted and not yet collected, oldest first."""
     return tuple(exchange for exchange, _ in self._waiting)
 
   def submit(self, exchange: Exchange, again: bool = False) -> None:
@@ -151,7 +151,7 @@ class Swapper:
     self._pool.shutdown()
 
   def _behind(self) -> bool:
-    """Whether something is not read although it was due."""
+    """Tells whether an exchange is due that has not been read yet."""
     return any(
       exchange.due <= self._step and not future.done()
       for exchange, future in self._waiting

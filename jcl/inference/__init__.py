@@ -1,1 +1,1 @@
-"""What is trained, as others use it: predictions, in memory and from a file."""
+"""Trained models in use: predictions, in memory and from a file."""

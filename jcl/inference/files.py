@@ -1,4 +1,4 @@
-"""Models in a file: arrays and JSON, of which nothing is executed."""
+"""Models in files: arrays and JSON; loading a model executes none of it."""
 
 from collections.abc import Mapping
 import json
@@ -17,8 +17,8 @@ from jcl.networks import origin
 NAME = "model.npz"  # of the file in a run's folder
 _FORMAT = 1
 _ABOUT = "about"
-# How far scores of the same model may lie apart on other machines, of the
-# largest one: other devices round otherwise.
+# Other devices round otherwise: so far may scores of the same model lie apart
+# on another machine, as a share of the largest one.
 _NEAR = 0.05
 _HEADERS = {
   (1, 0): np.lib.format.read_array_header_1_0,
@@ -85,12 +85,12 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
 def load(
   path: str | os.PathLike[str], network: base.Network | None = None
 ) -> model.Model:
-  """Reads a model that `Result.save` or a run has left; runs no code of it.
+  """Reads a model that `Result.save` or a run has left; runs no code from it.
 
   Args:
     path: of the file, or the folder of a run that has ended.
-    network: where the model's is one of your own, built as for the run; those
-      of `jcl.build_network` are built anew.
+    network: built as for the run, where it was a network of your own; None
+      builds networks of `jcl.build_network` anew.
 
   Raises:
     FileNotFoundError: where there is no such file.
@@ -238,7 +238,7 @@ def _assembled(arrays, about, network: base.Network) -> model.Model:
 
 
 def _check(path: Path, made: model.Model, expected: np.ndarray) -> None:
-  """ValueError where the network computes other scores than when saved."""
+  """Raises ValueError where the scores are not those of the saved model."""
   try:
     found = made.predict_scores(_probe(made.inputs))
   except Exception as error:  # whatever a user's network raises
@@ -274,7 +274,7 @@ def _leaves(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _plain(leaf: Any) -> np.ndarray:
-  """An array as NumPy's files know them: others as whole numbers of a width."""
+  """The array, or whole numbers of its bits where NumPy lacks its dtype."""
   array = np.ascontiguousarray(leaf)
   if array.dtype.kind in "biufc":
     return array.reshape(np.shape(leaf))

@@ -14,7 +14,7 @@ from jcl.latents import trunk as trunk_lib
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-  """What reads of one kind of data came to; a repeated row counts once."""
+  """Counts of reads of one kind of data; a repeated row counts once."""
 
   hits: int = 0  # rows that were in the cache
   misses: int = 0  # rows that were computed, those to fit the codec included
@@ -28,7 +28,7 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What a cache holds and what came of it."""
+  """Contents of a cache, and counts of its use."""
 
   training: Counts
   held_out: Counts

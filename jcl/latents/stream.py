@@ -26,7 +26,7 @@ _FITTED = 1024  # examples that a codec is fitted on, at most
 
 
 class Prepared(NamedTuple):
-  """What a run over latents is made of."""
+  """Parts of a run over latents."""
 
   stream: stream_lib.Stream  # of codes
   network: base.Network  # the tail, behind a unit that decodes

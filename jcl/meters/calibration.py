@@ -11,7 +11,7 @@ from jcl.meters import meter, modelled
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-  """What a device draws, and who says so."""
+  """Power that a device draws, and the source of the figures."""
 
   device: str
   platform: str

@@ -1,4 +1,4 @@
-"""What every meter is, and the one that reads a sensor.
+"""Protocol of meters, and the meter that reads a sensor.
 
 A meter counts joules from its start. Sensors of power are sampled by a thread
 and integrated by trapezoids; counters of energy are read now and then, so that
@@ -26,7 +26,7 @@ class Unavailable(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """What a meter counted since its start."""
+  """Count of a meter since its start."""
 
   joules: float
   seconds: float

@@ -1,4 +1,4 @@
-"""What the charts share: colours, panels, lines with bands, legends."""
+"""Parts that charts share: colours, panels, lines with bands, legends."""
 
 from collections.abc import Sequence
 import functools
@@ -47,7 +47,7 @@ def marker(index: int) -> str:
 
 
 def hatch(index: int) -> str:
-  """What tells apart bars of one colour."""
+  """Hatching that tells bars of one colour apart."""
   return _HATCHES[index // len(_COLOURS) % len(_HATCHES)]
 
 
@@ -177,10 +177,10 @@ def integers(axis: Any) -> None:
 
 
 def named(axis: "Axes", x: np.ndarray, names: Sequence[str]) -> None:
-  """Names as ticks of the x axis at `x` [N], numbers where they do not fit.
+  """Labels ticks of the x axis at `x` [N] with names, or with numbers.
 
-  They fit where there are few of them. A name that the font has no letters for
-  stays a number.
+  Numbers stand in place of more than 20 names, and of any name that the font
+  has no letters for.
   """
   told = [table.short(name, 14) for name in names]
   if len(told) != len(x) or len(told) > 20 or told == [str(i) for i in x]:
@@ -191,7 +191,7 @@ def named(axis: "Axes", x: np.ndarray, names: Sequence[str]) -> None:
     name if known.issuperset(map(ord, name)) else str(i)
     for i, name in zip(x, told, strict=True)
   ]
-  # A dollar sign is none of mathematics here.
+  # Dollar signs are plain text here, not mathematics.
   axis.set_xticks(
     x, labels, rotation=60, ha="right", fontsize=7, parse_math=False
   )

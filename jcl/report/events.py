@@ -8,8 +8,8 @@ from typing import Any
 
 from jcl import base, metrics
 
-_FLUSH_SECONDS = 10.0  # between the times at which all is on disk, at least
-TEST_SETS = 50  # at most, that have curves of their own
+_FLUSH_SECONDS = 10.0  # between two flushes to disk, at least
+TEST_SETS = 50  # each has a curve of its own where there are no more
 
 
 class EventWriter:
@@ -45,7 +45,7 @@ class EventWriter:
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
     """Writes one point per name at `step`; what is not finite is left out."""
-    # One event for all of them, which takes a fraction of one for each.
+    # One event for all takes a fraction of the time of one for each.
     points = [
       self._summary.Value(tag=name, simple_value=float(value))
       for name, value in values.items()
@@ -60,8 +60,8 @@ class EventWriter:
   def record(self, record: base.Record, step: int) -> None:
     """Writes what an experience did, achieved and cost, at its last `step`.
 
-    Accuracy is that on each test set where there are up to `TEST_SETS`, and the
-    mean of those seen.
+    Accuracy is the mean over the test sets seen and, where there are up to
+    `TEST_SETS`, that on each test set.
     """
     values = {
       "experience/loss": record.loss,

@@ -1,4 +1,4 @@
-"""What a memory hierarchy held, exchanged and decided: tables and pictures.
+"""Tables and pictures of what a memory hierarchy held, exchanged and decided.
 
 All of it is read off `Record.memory`, which `hierarchy.tiers.Tiers.summary`
 makes; see there and in `tiering.note` for what it holds.
@@ -142,7 +142,7 @@ def trials(run: summary.Run) -> "Figure":
 
 
 def _shown(decision: Decision) -> str:
-  """What the trials before a decision were judged by."""
+  """Names the figure that judged the trials before a decision."""
   return f"trial {decision.get('judge', 'accuracy')} (%)"
 
 
@@ -175,7 +175,7 @@ def _scatter(
 
 
 def tables(run: summary.Run) -> list[Table]:
-  """What the page shows of a run's hierarchy; none for other methods."""
+  """Tables of a run's hierarchy for the page; none for other methods."""
   found = [
     *_decision_table(run),
     *_cost_table(run),
@@ -218,7 +218,7 @@ def _decision_table(run: summary.Run) -> Iterator[Table]:
 
 
 def _cost_table(run: summary.Run) -> Iterator[Table]:
-  """What trials took, and how well they told the energy of training."""
+  """Table of what trials cost, and how well they told training's energy."""
   took = spent = 0.0
   rows = []
   for record in run.records:
@@ -314,7 +314,7 @@ def _candidate_table(
 
 
 def _states(record: base.Record, decision: Decision) -> list[str]:
-  """What became of each candidate.
+  """State of each candidate after a decision.
 
   Where the host did not allow the sizes of any in the end, none is marked.
   """

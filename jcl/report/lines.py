@@ -36,7 +36,7 @@ class Mark:
 class Lines:
   """A file of JSON lines, one value each; `mark` tells how far it goes.
 
-  Nothing is held back between calls, and the file is closed then.
+  Between calls nothing is held back, and the file is closed.
   """
 
   def __init__(self, path: Path):
@@ -52,7 +52,7 @@ class Lines:
   def append(self, value: Any) -> None:
     """Adds a line."""
     data = _line(value).encode()
-    # Unbuffered, so that a full disk is told of here and once.
+    # Unbuffered, so that a full disk raises here, and only once.
     with open(self.path, "ab", buffering=0) as file:
       left = memoryview(data)
       while left:

@@ -163,7 +163,7 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
     notes=_notes(runs),
   )
   target = folder / "report.html"
-  # Names may come from files whose own are no text.
+  # Classes may be named after files, whose names need not be valid text.
   target.write_text(page, encoding="utf-8", errors="backslashreplace")
   if not summary.is_run(folder):
     everything = [
@@ -177,7 +177,7 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
 
 
 def _notes(runs: Sequence[summary.Run]) -> list[str]:
-  """What reading the data left out or converted, each line once."""
+  """Notes on what reading the data left out or converted, each once."""
   told = (note for run in runs for note in run.summary.get("notes") or ())
   return list(dict.fromkeys(told))
 

@@ -1,4 +1,4 @@
-"""What a train step takes, tensor by tensor: a table and a chart."""
+"""Table and chart of what a train step takes, tensor by tensor."""
 
 from collections.abc import Sequence
 import math

@@ -1,4 +1,4 @@
-"""What trained when, tensor by tensor."""
+"""Picture of the tensors that trained, update by update."""
 
 from collections.abc import Sequence
 import math

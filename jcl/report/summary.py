@@ -87,7 +87,7 @@ METRICS = (
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """What a run folder holds."""
+  """Contents of a run folder."""
 
   folder: Path
   summary: dict[str, Any]
@@ -285,7 +285,7 @@ def encode(value: Any) -> Any:
   """Dataclasses, arrays, paths and non-finite numbers as plain JSON values."""
   kind = type(value)
   if kind is float and math.isfinite(value) or kind in (int, str, bool):
-    return value  # most of what there is
+    return value  # first, as most values are such
   if isinstance(value, list | tuple):
     return [encode(item) for item in value]
   if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -45,7 +45,7 @@ def stopwatch(clock: Callable[[], float] = time.monotonic):
 
 
 def _to_serve(weights: site.Weights) -> site.Weights:
-  """What serving reads of a learner's state; its memory is not handed over."""
+  """Parts of a learner's state that serving reads; its memory stays behind."""
   if not isinstance(weights, base.LearnerState):
     return weights
   train = weights.train._replace(opt_state={})
@@ -120,7 +120,7 @@ def _answer(predict: Predict, tree: Any, image: np.ndarray):
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-  """How a phase went, in seconds from frame 0's arrival."""
+  """Times of a phase, in seconds from frame 0's arrival."""
 
   kind: str
   began: float

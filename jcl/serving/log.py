@@ -1,4 +1,4 @@
-"""What a run over a stream came to, frame by frame and phase by phase."""
+"""Logs of runs over a stream, frame by frame and phase by phase."""
 
 from collections.abc import Mapping
 import dataclasses

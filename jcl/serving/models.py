@@ -111,7 +111,7 @@ class Student:
 
   @functools.cached_property
   def training_share(self) -> float:
-    """What an update takes of one that trains everything on new samples alone.
+    """Cost of an update beside one that trains everything on new samples alone.
 
     Counted in multiplications, replayed samples included. A method whose choice
     changes as it goes on counts as training everything.

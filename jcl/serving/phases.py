@@ -1,4 +1,4 @@
-"""What a system does while frames go by: phases, and the work done in them.
+"""Phases of a system while frames go by, and the work done in them.
 
 A system is a generator. It yields a phase, frames arrive while the phase lasts,
 and at its end the work is done and its result sent back. Drivers decide what
@@ -17,7 +17,7 @@ from jcl.drift import allocation
 
 
 class View(Protocol):
-  """What a system may look at: frames that have arrived, and nothing else.
+  """View of a system: frames that have arrived, and nothing else.
 
   Every method raises `site.CausalityError` for a frame yet to come.
   """
@@ -78,7 +78,7 @@ class Retrain:
 
 @dataclasses.dataclass(frozen=True)
 class Retrained:
-  """What the new weights are like."""
+  """Validation of the new weights."""
 
   correct: int  # validation frames predicted as labelled
   num: int  # validation frames
@@ -97,7 +97,7 @@ class Trials:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tried:
-  """How well the copies did."""
+  """Accuracies of the copies that were tried."""
 
   accuracies: np.ndarray  # [sets, epochs + 1] in [0, 1], from before training
 

@@ -34,7 +34,7 @@ class Script(NamedTuple):
 
 
 class Run(NamedTuple):
-  """What a system did on a stream."""
+  """Run of a system over a stream."""
 
   script: Script
   system: str

@@ -18,7 +18,7 @@ EVERYWHERE = tuple(
     get_args(manifest.Weather),
   )
 )  # what the teacher knows
-PARTS = 3  # that the images of a class are dealt out to
+PARTS = 3  # student, teacher and stream, which share the images of a class
 
 
 def pool(
@@ -53,7 +53,7 @@ def pool(
 
 
 def check(source: sources.Source, classes: int = 9) -> None:
-  """ValueError for what no stream of frames can be made of, before any work.
+  """Raises ValueError, before any work, for data that make no stream of frames.
 
   Args:
     source: labelled data, with a test set or without.

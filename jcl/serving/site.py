@@ -1,4 +1,4 @@
-"""What happened in a run so far, and the guard against knowing the future.
+"""Books of a run so far, and the guard against knowing the future.
 
 Both drivers keep their books here: what was served by which weights, what was
 labelled when, and what every version of the weights was trained on. Work is
@@ -109,7 +109,7 @@ class Site:
 
   @property
   def view(self) -> phases.View:
-    """What the system may look at."""
+    """View of the frames that the system may look at."""
     return _View(self)
 
   def serve(self, frames: range) -> None:

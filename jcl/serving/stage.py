@@ -1,4 +1,4 @@
-"""What runs over drifting streams share: images, networks, first weights."""
+"""Parts that runs over drifting streams share: images, networks, weights."""
 
 from collections.abc import Callable
 import dataclasses

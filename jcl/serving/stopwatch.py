@@ -1,4 +1,4 @@
-"""What a student's kernels take on the device at hand."""
+"""Times of a student's kernels, measured on the device at hand."""
 
 from collections.abc import Callable
 import statistics

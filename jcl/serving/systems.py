@@ -91,7 +91,7 @@ def dacapo(
     )
 
   def judge(trained, found):
-    """What was decided, and by what."""
+    """Returns the decision, and the figures that it was made by."""
     served = 100 * float(np.mean(found.served))
     valid = 100 * trained.correct / max(trained.num, 1)
     note = {"acc_label": served, "acc_valid": valid}

@@ -11,7 +11,7 @@ from jcl.storage import store as store_lib
 
 
 class Report(NamedTuple):
-  """What reading everything has shown."""
+  """Findings of a check that read everything."""
 
   records: int  # found and intact, of those that the index has
   bytes: int  # of the segments

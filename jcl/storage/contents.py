@@ -1,4 +1,4 @@
-"""What a store's files hold, taken in when it is opened."""
+"""Contents of a store's files, taken in when the store is opened."""
 
 from collections.abc import Sequence
 import dataclasses

@@ -1,4 +1,4 @@
-"""Where every record lies and what it is, in 20 bytes of memory each.
+"""Index of records: where each lies and what it is, in 20 bytes of memory.
 
 Next to each segment lies a file with its part of the index, which only saves
 time: it is checked against a checksum, and made anew from the segment wherever
@@ -175,7 +175,7 @@ def _group(columns: Mapping[str, np.ndarray], count: int) -> _Groups:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """What an index file says of its segment."""
+  """Description of a segment in its index file."""
 
   store: str
   number: int

@@ -14,7 +14,7 @@ _MOST = 1 << 24  # names of a table: a larger number is damage
 
 
 def are_tables(value: Any) -> bool:
-  """Whether a value from JSON is what `Names.learn` takes."""
+  """Tells whether a value from JSON is one that `Names.learn` takes."""
   return isinstance(value, dict) and all(
     table in TABLES and _are_names(given) for table, given in value.items()
   )

@@ -1,4 +1,4 @@
-"""What a record is: bytes on disk, and arrays on either side of them.
+"""Records: bytes on disk, and arrays on either side of them.
 
 A record is a header of 32 bytes, the example's arrays, zeros up to a multiple
 of eight bytes less four, and a CRC-32 of all that. The checksum begins from a

@@ -31,7 +31,7 @@ _WINDOW = 2**22  # bytes that a scan holds at a time, at least
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-  """What a segment says of itself."""
+  """Header of a segment."""
 
   store: str  # identity that all segments of a store share
   number: int
@@ -56,7 +56,7 @@ def numbered(folder: Path, suffix: str) -> list[int]:
 
 
 def seed_of(store: str) -> int:
-  """What the checksums of a store's records begin from."""
+  """Number that the checksums of a store's records begin from."""
   return zlib.crc32(store.encode())
 
 
@@ -122,7 +122,7 @@ _MOST_RECORDS = 2**31 // records.stride(0)  # of a segment
 
 
 def fits(about: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
-  """Whether a description has these fields, with values that may be."""
+  """Tells whether a description has just these fields, of possible values."""
   return (
     about.keys() == kinds.keys()
     and all(
@@ -134,7 +134,7 @@ def fits(about: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
 
 
 def is_possible(record_id: int, number: int) -> bool:
-  """Whether segments before number `number` can have given so many ids."""
+  """Tells whether as many ids can lie in the segments before this number."""
   return record_id <= number * _MOST_RECORDS
 
 
@@ -170,7 +170,7 @@ def read_header(fd: int) -> Header | None:
 
 @dataclasses.dataclass
 class Scan:
-  """What lies in a part of a segment."""
+  """Records found in a part of a segment."""
 
   heads: np.ndarray  # [N] structured as `records.FIELDS` of intact records
   offsets: np.ndarray  # [N] int64 where they begin
@@ -219,7 +219,7 @@ class _Window:
 
 
 def _table(text: bytes) -> dict[str, Any] | None:
-  """What a definition record holds, None where that defines nothing."""
+  """Tables of a definition record; None where it defines nothing."""
   try:
     table = json.loads(text)
   except (ValueError, RecursionError):
@@ -257,7 +257,7 @@ def scan(fd: int, start: int, seed: int, next_id: int) -> Scan:
     if layout == records.DEFINITION:
       table = _table(bytes(record[head_size : head_size + length]))
       if table is None:
-        at += stride  # as damaged as one whose checksum does not hold
+        at += stride  # damaged, although its checksum holds
         continue
       tables.append(table)
       next_id = record_id

@@ -128,7 +128,7 @@ class Store:
 
   @property
   def notes(self) -> tuple[str, ...]:
-    """What was found wrong when it was opened."""
+    """Faults that were found when the store was opened."""
     return tuple(self.contents.notes)
 
   @property

@@ -1,4 +1,4 @@
-"""Digests and figures of what runs come to: equal bits, or equal numbers.
+"""Digests and figures of results of runs: equal bits, or equal numbers.
 
 A digest says whether two results are the same to the bit, and holds for one
 version of JAX and one kind of processor. Figures, a few numbers per array, are
@@ -22,13 +22,14 @@ from jcl.kernels import lowering
 
 # Fields of records that hold time, or that later versions may widen.
 _LEFT_OUT = ("costs", "decision", "peak_bytes", "choices", "memory")
-# What a memory hierarchy tells of time and of its own decisions.
+# Of the record of a memory, and of each decision of a memory hierarchy, the
+# entries that repeat exactly.
 _OF_MEMORY = ("examples", "bytes", "per_class")
 _OF_DECISIONS = ("kind", "em", "sb", "swap", "step", "epoch")
 
 
 def machine() -> str:
-  """Names what the bits of a result depend on beside the code."""
+  """Names all that the bits of a result depend on beside the code."""
   flags = _processor_flags()
   features = hashlib.sha256(" ".join(flags).encode()).hexdigest()[:12]
   convolutions = "onednn" if "oneDNN" in lowering.describe() else "xla"
@@ -83,7 +84,7 @@ def _record(record: base.Record) -> dict[str, Any]:
 
 
 def _decisions(record: base.Record) -> dict[str, Any]:
-  """What was chosen in an experience: passes, tensors, sizes."""
+  """Choices made in an experience: passes, tensors, sizes."""
   return {
     "epochs": record.decision.epochs,
     "budget": record.decision.budget,

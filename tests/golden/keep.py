@@ -1,9 +1,9 @@
-"""Keeps what runs come to on this machine.
+"""Keeps the results of runs on this machine.
 
   python tests/golden/keep.py [--anew] [NAME ...]
 
-Without names, of all runs. `--anew` forgets what other machines and versions
-came to: for a change that means to change results.
+Without names, all runs are kept. `--anew` forgets the results of other machines
+and versions: for a change that is meant to change results.
 """
 
 from pathlib import Path

@@ -1,10 +1,11 @@
-"""What runs compute does not change: results equal those that are kept.
+"""Results of runs do not change: they equal those that are kept.
 
 On a machine whose kind and version of JAX are among the kept ones, results
 are equal to the bit. Elsewhere their figures agree to five digits. To keep the
-results of this machine, and of a change that means to change them:
+results of this machine too, or, with `--anew`, in place of all others after a
+change that is meant to change results:
 
-  python tests/golden/keep.py
+  python tests/golden/keep.py [--anew] [NAME ...]
 """
 
 import digests
