@@ -56,6 +56,9 @@ class EventWriter:
       self._writer.write_event(
         self._event(step=step, wall_time=time.time(), summary=told)
       )
+    if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+      self._writer.flush()
+      self._flushed = time.monotonic()
 
   def record(self, record: base.Record, step: int) -> None:
     """Writes what an experience did, achieved and cost, at its last `step`.
@@ -81,9 +84,6 @@ class EventWriter:
       for unit in ("seconds", "joules", "flops", "bytes"):
         values[f"{unit}/{account}"] = getattr(cost, unit)
     self.scalars(step, values)
-    if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-      self._writer.flush()
-      self._flushed = time.monotonic()
 
   def close(self) -> None:
     """Writes what is still held back; nothing may be written after it."""

@@ -35,6 +35,13 @@ def test_scalars_that_are_finite(tmp_path):
   assert read_events(tmp_path) == [("loss", 3, 0.5)]
 
 
+def test_points_can_be_read_while_an_experience_lasts(tmp_path, monkeypatch):
+  monkeypatch.setattr(events, "_FLUSH_SECONDS", -1.0)
+  with events.EventWriter(tmp_path) as writer:
+    writer.scalars(3, {"loss": 0.5})
+    assert read_events(tmp_path) == [("loss", 3, 0.5)]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
 def test_a_failure_to_write_is_raised_where_it_happens(tmp_path):
   writer = events.EventWriter(tmp_path)
