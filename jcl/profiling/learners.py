@@ -126,7 +126,7 @@ def stepper(
     program = learner.step_program(selection)
     chosen = dict(zip(names, selection.trainable, strict=True))
     # What is no tensor's, such as a count of updates, goes with any selection.
-    kept = {key: slot for key, slot in blank.items() if chosen.get(key, True)}
+    kept = {name: own for name, own in blank.items() if chosen.get(name, True)}
     held = [learner.put(kept)]
 
     def run():

@@ -321,10 +321,11 @@ def pretrain(
   Returns:
     Parameters and running statistics, on the host.
   """
+  if callable(training.learning_rate):
+    raise ValueError("give a number for learning_rate: it falls at the end")
   learned = network.init(jax.random.key(seed))
   late = epochs // 4
   for part, share in ((epochs - late, 1.0), (late, 0.1)):
-    assert not callable(training.learning_rate)
     rate = (training.learning_rate or 0.0) * share
     student = Student(
       network,
