@@ -245,3 +245,27 @@ def test_the_memory_as_one_batch(tmp_path):
     batch = tiers.memory()
     assert batch.weight.sum() == 20
     assert tiny.numbers(batch.x).tolist() == batch.ids.tolist()
+
+
+@pytest.mark.parametrize(
+  ("trains", "expected"),
+  [
+    # Of 12 earlier and 20 fresh examples, by a memory of 20 and a buffer of 30.
+    ("both", [12 + 20, 5 + 20, 5 + 7]),
+    ("memory", [20, 5, 5]),
+    ("stream", [20, 20, 7]),
+    ("store", [32, 32, 32]),
+  ],
+)
+def test_what_an_epoch_will_go_through(tmp_path, trains, expected):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30, trains=trains)) as tiers:
+    found = []
+    for wanted in ((0, 0), (5, 30), (5, 7)):  # none yet: the sizes given
+      tiers.wanted = wanted
+      found.append(tiers.expected_rows(12, 20))
+    assert found == expected
+    tiers.wanted = 50, 0
+    assert (
+      tiers.expected_rows(12, 20)
+      == {"both": 12, "memory": 32, "stream": 0, "store": 32}[trains]
+    )
