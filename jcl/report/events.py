@@ -1,6 +1,7 @@
 """Progress as event files, for TensorBoard and what else reads them."""
 
 from collections.abc import Mapping
+import contextlib
 import math
 from pathlib import Path
 import time
@@ -87,7 +88,14 @@ class EventWriter:
 
   def close(self) -> None:
     """Writes what is still held back; nothing may be written after it."""
-    self._writer.close()
+    try:
+      self._writer.close()
+    except OSError:
+      # The writer leaves its file open then, and from Python 3.13 on a file
+      # that cannot be flushed complains once more as it is collected.
+      with contextlib.suppress(OSError):
+        self._writer._py_recordio_writer.close()
+      raise
 
   def __enter__(self) -> "EventWriter":
     return self

@@ -203,7 +203,7 @@ def test_only_later_experiences_pass_over_anchors():
 def test_trunk_output_is_held_instead_of_inputs():
   _, state, params, stats, _ = begun()
   out = network().apply(params, stats, batch().x, taps=("low",))
-  np.testing.assert_array_equal(state.held, out.taps["low"][:COUNT])
+  np.testing.assert_allclose(state.held, out.taps["low"][:COUNT], rtol=1e-6)
   _, raw, *_ = begun(published=True)
   np.testing.assert_array_equal(raw.held, batch().x[:COUNT])
 
