@@ -73,6 +73,11 @@ def _few(written: list[str], listed: list[Any]) -> str:
   return f"{', '.join(first)}, ..., {last} ({len(listed)} in all)"
 
 
+def reason(error: BaseException, width: int = 200) -> str:
+  """Returns what an error says on one line, cut to `width` characters."""
+  return " ".join(str(error).split())[:width]
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
   """Returns "1 class" or "3 classes": a number with its noun."""
   return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -16,13 +16,11 @@ import conftest  # noqa: E402, F401  sets the options of XLA, as in tests
 import kept  # noqa: E402
 import runs  # noqa: E402
 
-SEEDS = (0, 1)
-
 
 def main(arguments: list[str]) -> None:
   anew = "--anew" in arguments
   chosen = [each for each in arguments if not each.startswith("--")]
-  for seed in SEEDS:
+  for seed in runs.SEEDS:
     with tempfile.TemporaryDirectory() as folder:
       for name, run in runs.RUNS.items():
         if not chosen or name in chosen:

@@ -25,6 +25,7 @@ from jcl.serving import runs as serving_runs
 from jcl.serving import stage, times
 from jcl.streams import sources
 
+SEEDS = (0, 1)  # each run is made with
 OPTIONS = session.Options(progress=False)
 TRAINING = {"epochs": 2, "batch_size": 6, "learning_rate": 0.1}
 
@@ -92,7 +93,7 @@ RUNS = {
     for name in ("er", "er_ace", "der", "derpp", "agem")
   },
   **{name: Run(name) for name in ("finetune", "joint", "ewc", "si", "lwf")},
-  "fdr": Run("fdr:buffer=12,minibatch=4"),
+  "fdr": Run(f"fdr:{_BUFFER}"),
   "bic": Run("bic:buffer=12"),
   "icarl": Run("icarl:buffer=12"),
   "gdumb": Run("gdumb:buffer=12"),
@@ -205,17 +206,15 @@ _TIMES = times.Times(infer=0.02, train=0.1, valid=0.05, label=0.05)
 
 
 @functools.cache
-def _stage(recipe: str, folder: Path) -> stage.Stage:
+def _stage(folder: Path) -> stage.Stage:
   network = "mlp:width=8,depth=1"
-  cast = stage.Cast(network, network, (60, 60), (2, 2), recipe=recipe)
+  cast = stage.Cast(network, network, (60, 60), (2, 2))
   return stage.Stage(sources.load("digits"), cast, folder)
 
 
-def served(
-  system: str, seed: int, folder: Path, recipe: str = "finetune"
-) -> dict[str, Any]:
+def served(system: str, seed: int, folder: Path) -> dict[str, Any]:
   """Serves a small stream and returns the log's parts; see `digests.of_log`."""
-  on = _stage(recipe, folder.parent)
+  on = _stage(folder.parent)
   path = folder / f"seed_{seed}"
   made = serving_runs.run(on, _SCRIPT, SYSTEMS[system], _TIMES, seed, path)
   retrained = np.ptp(made.log.versions) > 0

@@ -13,8 +13,6 @@ import kept
 import pytest
 import runs
 
-SEEDS = (0, 1)
-
 
 def same(name, seed, parts):
   """Compares the parts of a result with those that are kept."""
@@ -28,13 +26,13 @@ def same(name, seed, parts):
   assert not digests.differences(known["figures"], found)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", runs.SEEDS)
 @pytest.mark.parametrize("name", runs.RUNS)
 def test_a_recipe_computes_what_it_did(name, seed, tmp_path):
   same(name, seed, runs.learned(runs.RUNS[name], seed, tmp_path / "run"))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", runs.SEEDS)
 @pytest.mark.parametrize("name", runs.SYSTEMS)
 def test_a_system_serves_what_it_did(name, seed, tmp_path_factory):
   folder = tmp_path_factory.getbasetemp() / "serving" / name
