@@ -31,11 +31,7 @@ A run whose loss leaves the finite numbers counts 0. `si` bounds each entry of
 the gradient by 1, as the preset does. Rows without a value in the preset
 (er_ace, gdumb) use Fashion-MNIST's on MNIST.
 
-Found on Fashion-MNIST, class-incremental accuracy of five seeds in percent:
-joint 83.7; derpp 77.1 and 79.4 with a memory of 200 and 500, der 76.9 and
-78.0, er_ace 74.5 and 77.9, er 73.3 and 76.7, gdumb 71.7 and 75.8, icarl 71.6
-and 72.3, agem 56.6 and 51.5; ewc 20.0, and finetune, si and lwf 19.9. Intervals
-are about one point wide either way, those of agem and gdumb up to four.
+RESULTS.md has what it found on Fashion-MNIST.
 
 Each run lies in a folder of its own; the same command again makes only those
 that are missing. A run takes some four seconds on two processor cores.

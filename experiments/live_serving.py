@@ -20,18 +20,8 @@ else runs; "late" is the time that retrainings took beyond that. Checksums are
 compared before and after each swap of the weights. Rows are of frames that
 arrived while retraining, labelling or neither ran.
 
-Found on two processor cores with the extra `cpu`, slim ResNet-18 of 8 filters,
-28x28 pixels, batches of 16 at 11 to 14 ms a step, 15 seconds a trial; 99 % of
-the frames, in ms, idle / while retraining:
-
-           60 a second    30 a second    holds at
-  queued   3.6 / 6.8                     60; 4.9 / 6.4 and 0.1 % lost at 120
-  waited   4.1 / 7.7      2.7 / 6.5      30; at 60, 0.4 % were lost
-  apart    2.6 / 7.2                     60
-
-One run each. Other load moves every number: on cores that other programs kept
-busy (load 4 to 7), and with XLA's convolutions, `queued` held at 8, `waited` at
-15 and `apart` at 30. It takes about a minute a way.
+RESULTS.md has what it found: other load moves every number. It takes about a
+minute a way.
 """
 
 import dataclasses

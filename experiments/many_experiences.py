@@ -8,10 +8,6 @@ run evaluates all T test sets after each experience.
   python experiments/many_experiences.py --counts=250,500,1000
   python experiments/many_experiences.py --counts=200 --recipes=er,joint,carm
 
-On two busy cores, 1,000 experiences took 79 s with a work directory, 34 s of it
-compiling, and 250 took 46 s, 33 s of it compiling: 45 and 52 ms each without
-compiling.
-
 Look at columns that grow per experience from one T to the next. "evaluate" may
 grow, as an evaluation scores T test sets, many of them in each batch.
 """

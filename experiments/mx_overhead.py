@@ -11,9 +11,7 @@ bytes of scratch; rows beyond the first are the same step with other formats or
 roundings. Inputs are noise: nothing here says anything about accuracy. The
 target is 3 times the time of float32.
 
-Found on two processor cores that others used as well: 1.8 to 2.2 with 64
-filters and batches of 16, in any format; 2.7 with 20 filters and batches of 32,
-in MX9. Scratch doubles, as patches of images are made in pieces.
+RESULTS.md has what it found.
 """
 
 import time

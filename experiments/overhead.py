@@ -22,9 +22,8 @@ a warm-up; the table shows medians over rounds and the ratio's quartiles.
            (Linux only).
 
 Targets: host 1.25 (MLP) and 1.03 (ResNet), step 1.3, imports 1.3, memory 600
-MB above the data. Found on two processor cores: host 1.12 (MLP; 1.36 with a
-work directory) and 1.00 (ResNet; 1.01), step 1.10, imports 1.08 and 1.08,
-memory 312 MB. It takes about six minutes; other load widens the quartiles.
+MB above the data; RESULTS.md has what it found. It takes about six minutes;
+other load widens the quartiles.
 """
 
 import functools
