@@ -21,8 +21,8 @@ from absl import logging
 import jax
 import numpy as np
 
-from jcl import base, loop
-from jcl.report import lines, summary
+from jcl import base, loop, wording
+from jcl.report import decoding, lines, summary
 from jcl.sparsity import data
 
 _FORMAT = 2
@@ -88,17 +88,23 @@ def place_from_json(fields: Mapping[str, Any]) -> loop.Place:
   """Inverse of `place_to_json`; ValueError for anything else."""
   try:
     return _place(dict(fields))
+  except ValueError as error:
+    raise ValueError(
+      f"not the place of a run ({wording.reason(error, 300)})"
+    ) from error
   except (AttributeError, KeyError, OverflowError, TypeError) as error:
-    raise ValueError(f"not the place of a run ({error!r})") from error
+    raise ValueError(
+      f"not the place of a run ({wording.short(error, 120)})"
+    ) from error
 
 
 def _place(fields: dict[str, Any]) -> loop.Place:
-  fields["records"] = [summary.from_json(r) for r in fields["records"]]
+  fields["records"] = [decoding.record(r) for r in fields["records"]]
   for name in ("selection", "following"):
     if fields[name] is not None:
       chosen = tuple(bool(yes) for yes in fields[name])
       fields[name] = base.Selection(chosen)
-  fields["choices"] = [summary.choice_from_json(c) for c in fields["choices"]]
+  fields["choices"] = [decoding.choice(c) for c in fields["choices"]]
   if fields["decision"] is not None:
     limit = base.Cost(**fields["decision"]["limit"])
     fields["decision"] = base.Decision(**{**fields["decision"], "limit": limit})

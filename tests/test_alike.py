@@ -7,7 +7,7 @@ import math
 import pytest
 
 from jcl import alike, base
-from jcl.report import summary
+from jcl.report import decoding
 from jcl.selection import times
 from jcl.serving import latency
 
@@ -81,7 +81,7 @@ def test_what_is_not_known_survives_json():
   choice = base.Choice(0, 0, (True,), another(), 0)
   kept = json.loads(json.dumps({"share": None}))
   again = {**dataclasses.asdict(choice), **kept}
-  assert summary.choice_from_json(again) == choice
+  assert decoding.choice(again) == choice
   assert base.Cost(joules=another()) == base.Cost(joules=another())
   numbers = {f.name: another() for f in dataclasses.fields(latency.Summary)}
   served = latency.Summary(**{**numbers, "frames": 0, "served": 0})

@@ -10,7 +10,7 @@ import tiny_network
 
 from jcl import base, loop, recipes, scoring, session
 from jcl.control import limits
-from jcl.report import summary
+from jcl.report import decoding, summary
 from jcl.streams import batching, scenarios, sources
 
 NETWORK = tiny_network.build()
@@ -100,9 +100,9 @@ def test_records_have_the_names_of_groups():
   _, place, _ = play(assemble(stream=stream))
   assert [record.name for record in place.records] == ["nord", "süd"]
   told = summary.to_json(place.records[1])
-  assert summary.from_json(told).name == told["name"] == "süd"
+  assert decoding.record(told).name == told["name"] == "süd"
   del told["name"]  # as earlier versions wrote them
-  assert summary.from_json(told).name == ""
+  assert decoding.record(told).name == ""
 
 
 def test_a_class_seen_once_and_batches_and_draws_larger_than_what_there_is():

@@ -27,6 +27,7 @@ import warnings
 import numpy as np
 
 from jcl import base, metrics, wording
+from jcl.report import decoding
 
 SCENARIOS = {
   "class_incremental": "accuracy",
@@ -55,19 +56,6 @@ COMPUTED = (
 # Context with bytes by part of `cost.step_memory.StepMemory`: of what trained
 # last, and of everything where that was compiled as well.
 STEP_MEMORY = ("step_memory", "step_memory_full")
-
-# Numbers among what a memory hierarchy decided. The accuracy of a candidate is
-# none of them: null says there that it was not tried.
-_DECIDED = (
-  "swap",
-  "seconds",
-  "joules",
-  "step_joules",
-  "energy",
-  "predicted",
-  "start",
-  "noise",
-)
 
 # What each scenario holds beside its matrix.
 METRICS = (
@@ -217,68 +205,8 @@ def seen_average(row: np.ndarray, experience: int) -> float:
 
 
 def to_json(record: base.Record) -> dict[str, Any]:
-  """A record as what `json.dump` takes; see `from_json`."""
+  """A record as what `json.dump` takes; see `decoding.record`."""
   return encode(record)
-
-
-def from_json(value: Mapping[str, Any]) -> base.Record:
-  """The record that `to_json` was given; ValueError where it is none."""
-  try:
-    decision = value["decision"]
-    return base.Record(
-      experience=value["experience"],
-      classes=tuple(value["classes"]),
-      decision=base.Decision(
-        epochs=decision["epochs"],
-        # A limit is never unknown, so null can only stand for none.
-        limit=_cost(decision["limit"], missing=math.inf),
-        budget=_number(decision["budget"]),
-        reason=decision["reason"],
-      ),
-      trained=_pair(value["trained"]),
-      parameters=_pair(value["parameters"]),
-      steps=value["steps"],
-      examples=value["examples"],
-      loss=_number(value["loss"]),
-      online_accuracy=_number(value["online_accuracy"]),
-      accuracy=tuple(map(_number, value["accuracy"])),
-      accuracy_task=tuple(map(_number, value["accuracy_task"])),
-      accuracy_class=tuple(map(_number, value["accuracy_class"])),
-      memory=_restored(dict(value["memory"])),
-      costs={name: _cost(cost) for name, cost in value["costs"].items()},
-      peak_bytes=value["peak_bytes"],
-      choices=tuple(map(choice_from_json, value.get("choices", ()))),
-      class_names=tuple(value.get("class_names", ())),
-      name=str(value.get("name", "")),
-    )
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise ValueError(
-      f"not the record of an experience ({error!r}): {str(value)[:80]}"
-    ) from error
-
-
-def _restored(memory: Any) -> Any:
-  if isinstance(memory, list):
-    return [_restored(item) for item in memory]
-  if isinstance(memory, dict):
-    return {
-      name: _number(item)
-      if name in _DECIDED and (item is None or isinstance(item, str))
-      else _restored(item)
-      for name, item in memory.items()
-    }
-  return memory
-
-
-def choice_from_json(value: Mapping[str, Any]) -> base.Choice:
-  """The choice that `encode` was given."""
-  return base.Choice(
-    step=value["step"],
-    epoch=value["epoch"],
-    trainable=tuple(map(bool, value["trainable"])),
-    share=_number(value["share"]),
-    adopted=value["adopted"],
-  )
 
 
 def encode(value: Any) -> Any:
@@ -324,25 +252,41 @@ def read_run(folder: str | Path) -> Run:
       f"{folder} is no run folder, it holds no records.jsonl: give the folder "
       "of a run, or one above it to find_runs"
     )
-  lines = _read_lines(folder / "records.jsonl", from_json)
+  lines = _read_lines(folder / "records.jsonl", decoding.record)
   latest = {record.experience: record for record in lines}
   records = tuple(latest[index] for index in sorted(latest))
   points: dict[tuple[int, bool], dict[str, Any]] = {}
   if (folder / "curve.jsonl").is_file():
-    for point in _read_lines(folder / "curve.jsonl", _check_point):
+    for point in _read_lines(folder / "curve.jsonl", decoding.point):
       points[point["step"], "accuracy" in point] = point
   curve = tuple(points[key] for key in sorted(points))
   summary = _read_summary(folder)
-  if summary.get("experiences") != len(records):
-    context = {k: v for k, v in summary.items() if k not in COMPUTED}
-    summary = summarise(
+  whole = summary.keys() >= set(COMPUTED)
+  if not whole or summary["experiences"] != len(records):
+    summary = _made_anew(folder, summary, records, curve)
+  return Run(folder, summary, records, curve)
+
+
+def _made_anew(
+  folder: Path,
+  old: Mapping[str, Any],
+  records: Sequence[base.Record],
+  curve: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+  context = {k: v for k, v in old.items() if k not in COMPUTED}
+  try:
+    return summarise(
       records,
-      initial=summary.get("initial"),
-      test_sizes=summary.get("test_sizes"),
+      initial=old.get("initial"),
+      test_sizes=old.get("test_sizes"),
       anytime=[point for point in curve if "accuracy" in point],
       context={"recipe": {"name": folder.name, "options": {}}, **context},
     )
-  return Run(folder, summary, records, curve)
+  except (IndexError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"{folder}: what its records, its curve and its summary say does not "
+      f"fit together ({wording.reason(error)})"
+    ) from error
 
 
 def matrix(run: Run, scenario: str = "class_incremental") -> np.ndarray:
@@ -405,28 +349,6 @@ def _costs_by_account(records: Sequence[base.Record]) -> dict[str, base.Cost]:
   return costs
 
 
-def _number(value: float | str | None) -> float:
-  return math.nan if value is None else float(value)
-
-
-def _pair(value: Sequence[int]) -> tuple[int, int]:
-  first, second = value
-  return first, second
-
-
-def _cost(value: Mapping[str, Any], missing: float = math.nan) -> base.Cost:
-  names = [field.name for field in dataclasses.fields(base.Cost)]
-  return base.Cost(
-    *(missing if value[name] is None else float(value[name]) for name in names)
-  )
-
-
-def _check_point(value: Mapping[str, Any]) -> dict[str, Any]:
-  if not isinstance(value, dict) or not isinstance(value.get("step"), int):
-    raise ValueError(f'not a point of a curve, it has no "step": {value}')
-  return value
-
-
 def _read_lines(path: Path, decode_fn: Callable[[Any], Any]) -> list[Any]:
   found = []
   lines = _text(path).split("\n")
@@ -461,10 +383,18 @@ def _read_summary(folder: Path) -> dict[str, Any]:
     return {}
   try:
     value = json.loads(_text(path))
-  except (json.JSONDecodeError, RecursionError) as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(
       f"{path} is no JSON: {error}; without it the records alone are read"
     ) from error
   if not isinstance(value, dict):
-    raise ValueError(f"{path} is no summary of a run: {str(value)[:80]}")
+    raise ValueError(
+      f"{path} is no summary of a run: {wording.short(value, 80)}"
+    )
+  try:
+    decoding.check_summary(value, SCENARIOS)
+  except ValueError as error:
+    raise ValueError(
+      f"{path}: {error}; without the file the records alone are read"
+    ) from error
   return value

@@ -1,8 +1,10 @@
 """Pickles of containers, text, numbers and NumPy arrays, read as data alone.
 
 Nothing that a pickle names is imported or run: the few names that an array is
-made of stand for objects of this module, and all others are refused. The memory
-that a file takes is bounded by its size.
+made of stand for objects of this module, and all others are refused. Reading
+takes at most 100 MB and ten times the size of the content: no length in a file
+is believed, text becomes bytes once, and beyond half a million steps there must
+be 20 bytes for each, as a step may make a set of 216 bytes.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,8 @@ from typing import Any
 import numpy as np
 
 _TYPE = re.compile("[<>|=]?[biuf][1248]")
+STEPS = 500_000  # that any pickle may take
+_BYTES_A_STEP = 20  # of its content, for each step beyond
 
 
 class _Token:
@@ -49,12 +53,14 @@ class _Type:
 class _Array:
   """A NumPy array as a pickle builds it."""
 
-  __slots__ = ("value",)
+  __slots__ = ("_encode", "value")
+
+  def __init__(self, encode: Callable[[Any], Any]):
+    self._encode = encode
 
   def __setstate__(self, state: Any) -> None:
     _, shape, kind, fortran, data = state
-    if isinstance(data, str):  # as Python 2 wrote it
-      data = data.encode("latin1")
+    data = self._encode(data)  # text, as Python 2 wrote it
     self.value = _from_bytes(data, kind, shape, "F" if fortran else "C")
 
 
@@ -63,42 +69,75 @@ def _from_bytes(data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
   return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
-def _whole(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
-  array = _Array()
-  array.value = _from_bytes(data, kind, shape, order)
-  return array
-
-
-def _scalar(kind: Any, data: Any) -> Any:
-  if isinstance(data, str):
-    data = data.encode("latin1")
-  return np.frombuffer(data, kind.dtype())[0].item()
-
-
-def _encode(text: Any, codec: Any = "latin1") -> bytes:
-  if codec not in ("latin1", "latin-1"):
-    raise pickle.UnpicklingError(f"text in the encoding {codec!r}")
-  return text.encode("latin1")
-
-
-_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
-  ("_codecs", "encode"): _encode,
-  ("numpy", "dtype"): _Type,
-  ("numpy", "ndarray"): lambda *_: None,
-  ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
-  ("numpy._core.multiarray", "scalar"): _scalar,
-  ("numpy._core.numeric", "_frombuffer"): _whole,
-}
-
-
 # Python's own form of the class keeps what a pickle numbers in a dictionary;
 # that in C makes room up to the largest number, and crashes more easily.
 class _Unpickler(pickle._Unpickler):
+  def __init__(self, content: bytes):
+    super().__init__(io.BytesIO(content), encoding="latin1")
+    self.steps_left = STEPS + len(content) // _BYTES_A_STEP
+    self._bytes: dict[str, bytes] = {}
+    self._known: dict[tuple[str, str], Callable[..., Any]] = {
+      ("_codecs", "encode"): self._from_codec,
+      ("numpy", "dtype"): _Type,
+      ("numpy", "ndarray"): lambda *_: None,
+      ("numpy._core.multiarray", "_reconstruct"): self._empty,
+      ("numpy._core.multiarray", "scalar"): self._scalar,
+      ("numpy._core.numeric", "_frombuffer"): self._whole,
+    }
+
   def find_class(self, module: str, name: str) -> Any:
     module = module.replace("numpy.core", "numpy._core")
-    if (module, name) not in _KNOWN:
+    if (module, name) not in self._known:
       raise pickle.UnpicklingError(f"it refers to {module}.{name}"[:100])
-    return _Token(_KNOWN[module, name])
+    return _Token(self._known[module, name])
+
+  def _encoded(self, data: Any) -> Any:
+    """Returns text as bytes, the same ones each time; all else as it is."""
+    if not isinstance(data, str):
+      return data
+    if data not in self._bytes:
+      self._bytes[data] = data.encode("latin1")
+    return self._bytes[data]
+
+  def _from_codec(self, text: Any, codec: Any = "latin1") -> Any:
+    if codec not in ("latin1", "latin-1"):
+      raise pickle.UnpicklingError(f"text in the encoding {codec!r}"[:100])
+    return self._encoded(text)
+
+  def _empty(self, *_: Any) -> _Array:
+    return _Array(self._encoded)
+
+  def _whole(self, data: Any, kind: Any, shape: Any, order: Any) -> _Array:
+    array = self._empty()
+    array.value = _from_bytes(data, kind, shape, order)
+    return array
+
+  def _scalar(self, kind: Any, data: Any) -> Any:
+    return np.frombuffer(self._encoded(data), kind.dtype())[0].item()
+
+
+def _load_bytearray8(unpickler: Any) -> None:
+  size = int.from_bytes(unpickler.read(8), "little")
+  unpickler.append(bytearray(unpickler.read(size)))  # what the file holds
+
+
+def _counted(step: Callable[[Any], None]) -> Callable[[Any], None]:
+  def counted(unpickler: Any) -> None:
+    unpickler.steps_left -= 1
+    if unpickler.steps_left < 0:
+      raise pickle.UnpicklingError("too many steps for so few bytes")
+    step(unpickler)
+
+  return counted
+
+
+_Unpickler.dispatch = {
+  code: _counted(step)
+  for code, step in {
+    **pickle._Unpickler.dispatch,
+    pickle.BYTEARRAY8[0]: _load_bytearray8,
+  }.items()
+}
 
 
 def load(content: bytes) -> dict[str, Any]:
@@ -109,7 +148,7 @@ def load(content: bytes) -> dict[str, Any]:
       not read.
   """
   try:
-    value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    value = _Unpickler(content).load()
   except Exception as error:  # a damaged pickle may raise almost anything
     raise ValueError(str(error) or type(error).__name__) from error
   if not isinstance(value, dict):

@@ -8,7 +8,7 @@ import pytest
 import tiny_network
 
 from jcl import base, recipes, session
-from jcl.report import hierarchy, page, summary
+from jcl.report import decoding, hierarchy, page, summary
 
 # Three of four tried to the end; one of them is more than the joules left.
 CANDIDATES = [
@@ -113,7 +113,7 @@ def table(run, start):
 def test_records_keep_all_of_it(records):
   for record in with_hierarchy(records):
     line = json.dumps(summary.to_json(record), allow_nan=False)
-    assert summary.from_json(json.loads(line)) == record
+    assert decoding.record(json.loads(line)) == record
 
 
 def test_numbers_that_are_not_finite_come_back(records):
@@ -123,7 +123,7 @@ def test_numbers_that_are_not_finite_come_back(records):
     records[1], memory=memory([of_trials], 0, 0, 0, 0, 0, 0)
   )
   line = json.dumps(summary.to_json(record), allow_nan=False)
-  (found,) = summary.from_json(json.loads(line)).memory["decisions"]
+  (found,) = decoding.record(json.loads(line)).memory["decisions"]
   assert math.isnan(found["joules"])
   assert found["predicted"] == -math.inf
   assert found["candidates"] == odd

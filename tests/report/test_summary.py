@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from jcl import base
-from jcl.report import summary
+from jcl.report import decoding, summary
 
 NUMBERS = st.floats(allow_subnormal=False)
 COSTS = st.builds(base.Cost, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 SIZES = st.integers() | st.lists(st.integers())
+WHOLE = st.integers(0, 2**53)
 RECORDS = st.builds(
   base.Record,
   experience=st.integers(0, 9),
@@ -26,10 +27,10 @@ RECORDS = st.builds(
     budget=st.floats(0, 1),
     reason=st.text(),
   ),
-  trained=st.tuples(st.integers(), st.integers()),
-  parameters=st.tuples(st.integers(), st.integers()),
-  steps=st.integers(),
-  examples=st.integers(),
+  trained=st.tuples(WHOLE, WHOLE),
+  parameters=st.tuples(WHOLE, WHOLE),
+  steps=WHOLE,
+  examples=WHOLE,
   loss=NUMBERS,
   online_accuracy=NUMBERS,
   accuracy=st.tuples(NUMBERS, NUMBERS),
@@ -38,7 +39,7 @@ RECORDS = st.builds(
   memory=st.dictionaries(st.text(), SIZES)
   | st.dictionaries(st.sampled_from(["seconds", "swap"]), SIZES | NUMBERS),
   costs=st.dictionaries(st.text(), COSTS),
-  peak_bytes=st.integers(),
+  peak_bytes=WHOLE,
 )
 
 
@@ -57,7 +58,7 @@ def with_accuracy(record, rows, index):
 def test_records_come_back_from_json(record):
   line = json.dumps(summary.to_json(record), allow_nan=False)
   # NaN equals nothing, so compare what is written, and the types by repr.
-  back = summary.from_json(json.loads(line))
+  back = decoding.record(json.loads(line))
   assert json.dumps(summary.to_json(back)) == line
   assert repr(back) == repr(record)
 
@@ -69,7 +70,7 @@ def test_json_of_what_is_not_finite(records):
   assert value["decision"]["limit"]["joules"] == "inf"
   # A writer that has null for infinity still means no limit.
   value["decision"]["limit"]["joules"] = None
-  assert summary.from_json(value).decision.limit.joules == math.inf
+  assert decoding.record(value).decision.limit.joules == math.inf
 
 
 def test_encode_takes_what_contexts_hold(tmp_path):
@@ -211,6 +212,14 @@ def test_a_run_without_summary_is_named_by_its_folder(write_run, tmp_path):
     ("records.jsonl", "[1]\n", "records.jsonl, line 1: not the record"),
     ("records.jsonl", "{\n{}\n", "records.jsonl, line 1 is no JSON"),
     ("curve.jsonl", '{"loss": 1}\n', "curve.jsonl, line 1: not a point"),
+    ("curve.jsonl", "9" * 3000 + "\n", "line 1: not a point.{,200}$"),
+    (
+      "curve.jsonl",
+      '{"step": 1, "accuracy": [0.5, {}]}\n',
+      'line 1: not a point .*"accuracy" is {} instead of a number',
+    ),
+    ("curve.jsonl", '{"step": 1, "loss": "x"}\n', "\"loss\" is 'x' instead"),
+    ("summary.json", "9" * 4400, "summary.json is no JSON"),
     ("summary.json", "{", "summary.json is no JSON"),
     ("summary.json", "[]", "summary.json is no summary"),
   ],
@@ -220,6 +229,94 @@ def test_files_that_cannot_be_read(write_run, tmp_path, name, content, message):
   (folder / name).write_text(content)
   with pytest.raises(ValueError, match=message):
     summary.read_run(folder)
+
+
+WRONG_IN_A_RECORD = {
+  "experience": -1,
+  "classes": [0, "x"],
+  "decision": None,
+  "trained": [1, 2, 3],
+  "parameters": [1, 1e300],
+  "steps": 1.5,
+  "examples": True,
+  "loss": "low",
+  "online_accuracy": [],
+  "accuracy": "0.5",
+  "accuracy_task": {"0": 0.5},
+  "accuracy_class": [[0.5]],
+  "memory": [["a", 1]],
+  "costs": {"train": {**dataclasses.asdict(base.Cost()), "flops": "x"}},
+  "peak_bytes": None,
+  "choices": [{"step": 1}],
+  "class_names": [1],
+  "name": 5,
+}
+
+
+@pytest.mark.parametrize("name", WRONG_IN_A_RECORD)
+def test_a_record_with_a_value_of_another_kind_is_none(records, name):
+  told = summary.to_json(records[0])
+  assert WRONG_IN_A_RECORD.keys() == told.keys()
+  assert decoding.record(told) == records[0]
+  told[name] = WRONG_IN_A_RECORD[name]
+  with pytest.raises(ValueError, match="not the record of an") as caught:
+    decoding.record(told)
+  assert len(str(caught.value)) < 250
+  if not isinstance(told[name], dict | list):
+    assert f'"{name}" is {told[name]!r} instead of' in str(caught.value)
+
+
+def test_numbers_too_large_for_a_float_are_told():
+  with pytest.raises(ValueError, match='"loss" is 1000.* instead of a number'):
+    decoding.point({"step": 0, "loss": 10**400})
+  with pytest.raises(ValueError, match='"step" is 9007199254740993 instead'):
+    decoding.point({"step": 2**53 + 1})
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("num_experiences", {"a": 1}),
+    ("experiences", "3"),
+    ("finished", 1),
+    ("initial", 3),
+    ("initial", {"accuracy": 3}),
+    ("test_sizes", [1, None]),
+    ("class_incremental", []),
+    ("task_incremental", {"matrix": [1]}),
+    ("costs", []),
+    ("recipe", "er"),
+  ],
+)
+def test_a_summary_with_a_value_of_another_kind_is_none(
+  write_run, tmp_path, name, value
+):
+  path = write_run(tmp_path / "run") / "summary.json"
+  path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+  with pytest.raises(ValueError, match=r"summary.json: \".*\" is .* instead"):
+    summary.read_run(path.parent)
+
+
+def test_a_summary_that_lacks_a_part_is_made_anew(write_run, tmp_path):
+  folder = write_run(tmp_path / "run")
+  path = folder / "summary.json"
+  whole = json.loads(path.read_text())
+  path.write_text(json.dumps({"num_experiences": None, "recipe": {}}))
+  run = summary.read_run(folder)
+  assert run.finished and run.summary["recipe"] == {}
+  assert run.summary["total"] == whole["total"]
+
+
+def test_files_that_do_not_fit_one_another_are_told(write_run, tmp_path):
+  folder = write_run(tmp_path / "run")
+  (folder / "summary.json").unlink()
+  path = folder / "records.jsonl"
+  record = json.loads(path.read_text().splitlines()[0])
+  for wrong in ({"classes": [77]}, {"experience": 7}, {"accuracy": [0.5]}):
+    again = {**record, "experience": 1, **wrong}
+    path.write_text(json.dumps(record) + "\n" + json.dumps(again) + "\n")
+    with pytest.raises(ValueError, match=r"run: what its .* not fit together"):
+      summary.read_run(folder)
 
 
 def test_a_folder_of_no_run(tmp_path):

@@ -1,6 +1,8 @@
+import codecs
 import os
 import pickle
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -60,3 +62,48 @@ def test_large_numbers_take_no_memory():
   assert pickles.load(numbered) == {}
   with pytest.raises(ValueError):
     pickles.load(b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.")
+  # A length that is written takes none either, before the bytes are there.
+  framed = b"\x80\x05\x95" + struct.pack("<Q", 9) + b"\x96"
+  for start in (b"\x80\x05\x96", framed):
+    tracemalloc.start()
+    with pytest.raises(ValueError):
+      pickles.load(start + struct.pack("<Q", 2**32) + b"x.")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_arrays_of_bytes_that_can_be_changed():
+  found = pickles.load(pickle.dumps({"a": bytearray(b"xyz" * 100)}, 5))
+  assert found == {"a": bytearray(b"xyz" * 100)}
+  whole = np.frombuffer(bytearray(range(6)), np.uint8)
+  found = pickles.load(pickle.dumps({"a": whole}, 5))
+  np.testing.assert_array_equal(found["a"], whole)
+
+
+def test_text_becomes_bytes_once():
+  text = b"b" * 100_000
+  made = b"\x80\x04c_codecs\nencode\nq\x000"  # number 0
+  made += b"X" + struct.pack("<I", len(text)) + text + b"q\x010}("  # number 1
+  for i in range(500):
+    made += b"\x8c\x03%03dh\x00h\x01\x85R" % i  # the one of the other
+  tracemalloc.start()
+  found = pickles.load(made + b"u.")
+  assert tracemalloc.get_traced_memory()[1] < 2 << 20
+  tracemalloc.stop()
+  assert list(found.values()) == [text] * 500
+  with pytest.raises(ValueError, match="text in the encoding"):
+    pickles.load(pickle.dumps({"a": Call(codecs.encode, "b", "utf-16")}))
+
+
+def test_many_steps_need_as_many_bytes():
+  def sets(count, padding):
+    skipped = b"B" + struct.pack("<I", padding) + b"x" * padding + b"0"
+    return b"\x80\x04" + skipped + b"\x8f0" * count + b"}."
+
+  # Beside the pairs: the first, the skipped bytes, and the last two steps.
+  pairs = pickles.STEPS // 2
+  assert pickles.load(sets(pairs - 5, 0)) == {}
+  with pytest.raises(ValueError, match="too many steps for so few bytes"):
+    pickles.load(sets(10 * pairs, 0))
+  # Each pair has two bytes, of the twenty that a step must have.
+  assert pickles.load(sets(pairs + 9_000, 400_000)) == {}

@@ -1,0 +1,180 @@
+"""Records, points and summaries of runs from JSON, each value checked.
+
+Files may have been damaged, or written by other programs: what is not of its
+kind is a ValueError that names it.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+import dataclasses
+import math
+from typing import Any
+
+from jcl import base, wording
+from jcl.report import checks
+
+# Numbers among what a memory hierarchy decided. The accuracy of a candidate is
+# none of them: null says there that it was not tried.
+_DECIDED = (
+  "swap",
+  "seconds",
+  "joules",
+  "step_joules",
+  "energy",
+  "predicted",
+  "start",
+  "noise",
+)
+
+# Numbers and rows that a point of the curve may hold beside its step.
+_CURVES = (
+  "experience",
+  "loss",
+  "online_accuracy",
+  "seconds",
+  "steps_per_second",
+)
+_ROWS = ("accuracy", "accuracy_task")
+
+# Kinds of what a summary holds, where it holds it.
+_SUMMARY: dict[str, Callable[[Any, str], Any]] = {
+  **dict.fromkeys(("experiences", "num_experiences"), checks.whole),
+  **dict.fromkeys(("steps", "examples", "peak_bytes"), checks.whole),
+  "finished": checks.yes_or_no,
+  "initial": checks.mapping,
+  "test_sizes": checks.wholes,
+  "recipe": checks.mapping,
+  **dict.fromkeys(("costs", "total", "closing", "memory"), checks.mapping),
+}
+_OPTIONAL = ("initial", "test_sizes", "num_experiences")  # may be null
+
+
+def record(value: Any) -> base.Record:
+  """The record that `summary.to_json` was given; ValueError for all else."""
+  try:
+    return _record(checks.mapping(value, "record"))
+  except (KeyError, ValueError) as error:
+    reason = f"no {error}" if isinstance(error, KeyError) else error
+    raise ValueError(
+      f"not the record of an experience ({reason}): {wording.short(value, 80)}"
+    ) from error
+
+
+def choice(value: Any, name: str = "choice") -> base.Choice:
+  """The choice that `summary.encode` was given.
+
+  Raises:
+    KeyError: where a part is missing.
+    ValueError: where one is of another kind.
+  """
+  checks.mapping(value, name)
+  return base.Choice(
+    step=checks.whole(value["step"], "step"),
+    epoch=checks.whole(value["epoch"], "epoch"),
+    trainable=checks.several(value["trainable"], "trainable", checks.yes_or_no),
+    share=checks.real(value["share"], "share"),
+    adopted=checks.whole(value["adopted"], "adopted"),
+  )
+
+
+def point(value: Any) -> dict[str, Any]:
+  """A point of a curve as it stands; ValueError for all else."""
+  try:
+    found = checks.mapping(value, "point")
+    checks.whole(found.get("step"), "step")
+    for name in _ROWS:
+      checks.row(found.get(name, ()), name)
+    for name in _CURVES:
+      checks.real(found.get(name), name)
+  except ValueError as error:
+    raise ValueError(
+      f"not a point of a curve ({error}): {wording.short(value, 80)}"
+    ) from error
+  return found
+
+
+def check_summary(value: Mapping[str, Any], scenarios: Collection[str]) -> None:
+  """Raises ValueError where a part of a summary is of another kind.
+
+  Args:
+    value: the summary; parts of it may be missing.
+    scenarios: the names of parts that hold a matrix.
+  """
+  for name, check in _SUMMARY.items():
+    if name in value and not (value[name] is None and name in _OPTIONAL):
+      check(value[name], name)
+  for scenario in scenarios:
+    scores = checks.mapping(value.get(scenario, {}), scenario)
+    checks.several(scores.get("matrix", ()), "matrix", checks.row)
+  for name, found in (value.get("initial") or {}).items():
+    checks.row(found, name)
+
+
+def _record(value: dict[str, Any]) -> base.Record:
+  def read(name: str, check: Callable[[Any, str], Any]) -> Any:
+    return check(value[name], name)
+
+  def read_all(name: str, check: Callable[[Any, str], Any]) -> Any:
+    return checks.several(value.get(name, ()), name, check)
+
+  costs = read("costs", checks.mapping)
+  return base.Record(
+    experience=read("experience", checks.whole),
+    classes=read("classes", checks.wholes),
+    decision=_decision(read("decision", checks.mapping)),
+    trained=_pair(read("trained", checks.wholes), "trained"),
+    parameters=_pair(read("parameters", checks.wholes), "parameters"),
+    steps=read("steps", checks.whole),
+    examples=read("examples", checks.whole),
+    loss=read("loss", checks.real),
+    online_accuracy=read("online_accuracy", checks.real),
+    accuracy=read("accuracy", checks.row),
+    accuracy_task=read("accuracy_task", checks.row),
+    accuracy_class=read("accuracy_class", checks.row),
+    memory=_restored(read("memory", checks.mapping)),
+    costs={name: _cost(cost, name) for name, cost in costs.items()},
+    peak_bytes=read("peak_bytes", checks.whole),
+    choices=read_all("choices", choice),
+    class_names=read_all("class_names", checks.text),
+    name=checks.text(value.get("name", ""), "name"),
+  )
+
+
+def _decision(value: dict[str, Any]) -> base.Decision:
+  return base.Decision(
+    epochs=checks.whole(value["epochs"], "epochs"),
+    # A limit is never unknown, so null can only stand for none.
+    limit=_cost(value["limit"], "limit", missing=math.inf),
+    budget=checks.real(value["budget"], "budget"),
+    reason=checks.text(value["reason"], "reason"),
+  )
+
+
+def _restored(memory: Any) -> Any:
+  if isinstance(memory, list):
+    return [_restored(item) for item in memory]
+  if isinstance(memory, dict):
+    return {
+      name: checks.real(item, name)
+      if name in _DECIDED and (item is None or isinstance(item, str))
+      else _restored(item)
+      for name, item in memory.items()
+    }
+  return memory
+
+
+def _pair(value: Sequence[int], name: str) -> tuple[int, int]:
+  if len(value) != 2:
+    raise ValueError(f'"{name}" has {len(value)} numbers instead of 2')
+  first, second = value
+  return first, second
+
+
+def _cost(value: Any, name: str, missing: float = math.nan) -> base.Cost:
+  value = checks.mapping(value, name)
+  names = [field.name for field in dataclasses.fields(base.Cost)]
+  return base.Cost(
+    *(
+      missing if value[each] is None else checks.real(value[each], each)
+      for each in names
+    )
+  )
