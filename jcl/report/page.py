@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jcl import base, wording
-from jcl.report import hierarchy, pictures, summary, table
+from jcl.report import hierarchy, paragraph, pictures, summary, table
 
 # Pictures that lie in a run's own folder.
 _OWN = {
@@ -154,6 +154,8 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
   paths = pictures.save_all(runs, folder / "pictures")
   page = rendered(
     "page.html",
+    setting=paragraph.setting(runs),
+    sentences=paragraph.sentences(runs),
     comparison=comparison,
     groups=table.group(runs),
     energy=table.energy(runs),
@@ -190,7 +192,7 @@ def _step_memory(runs: Sequence[summary.Run]) -> dict[str, Any] | None:
   return {
     "header": ["recipe", *frame.columns],
     "rows": [
-      (label, *(_si(value, "B") for value in values))
+      (label, *(table.scaled(value, "B") for value in values))
       for label, *values in frame.itertuples(name=None)
     ],
   }
@@ -246,8 +248,8 @@ def _details(run: summary.Run) -> dict[str, Any]:
       },
       "steps": f"{facts['steps']:,}",
       "examples shown": f"{facts['examples']:,}",
-      "peak memory of the process": _si(facts["peak_bytes"], "B"),
-      "time spent writing files": _si(table.writing(facts), "s"),
+      "peak memory of the process": table.scaled(facts["peak_bytes"], "B"),
+      "time spent writing files": table.scaled(table.writing(facts), "s"),
       "accuracy per joule": _number(facts["accuracy_per_joule"]),
       "online accuracy": _share(facts["online_accuracy"]),
       "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
@@ -337,7 +339,7 @@ def _span(classes: Sequence[int]) -> str:
 def _limit(cost: base.Cost) -> str:
   units = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
   finite = [
-    _si(getattr(cost, name), unit)
+    table.scaled(getattr(cost, name), unit)
     for name, unit in units.items()
     if math.isfinite(getattr(cost, name))
   ]
@@ -348,8 +350,8 @@ def _cost(cost: dict[str, Any]) -> tuple[str, ...]:
   return (
     _number(cost["seconds"]),
     _number(cost["joules"]),
-    _si(cost["flops"], ""),
-    _si(cost["bytes"], "B"),
+    table.scaled(cost["flops"], ""),
+    table.scaled(cost["bytes"], "B"),
   )
 
 
@@ -359,14 +361,6 @@ def _number(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
   return "–" if value is None else f"{value:.3f}"
-
-
-def _si(value: float | None, unit: str) -> str:
-  from matplotlib import ticker
-
-  if value is None:
-    return "–"
-  return ticker.EngFormatter(unit)(float(f"{float(value):.3g}")).strip()
 
 
 def _mapping(value: dict[str, Any]) -> dict[str, str]:

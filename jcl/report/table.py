@@ -294,6 +294,15 @@ def amount(value: float) -> str:
   return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def scaled(value: float | None, unit: str) -> str:
+  """A quantity with a prefix of its unit, "2.88 GFLOP"; None a dash."""
+  from matplotlib import ticker
+
+  if value is None:
+    return "–"
+  return ticker.EngFormatter(unit)(float(f"{float(value):.3g}")).strip()
+
+
 def _is_share(header: str) -> bool:
   return "accuracy" in header or header == "forgetting"
 

@@ -13,7 +13,15 @@ from jcl import metrics
 from jcl.drift import accounting
 from jcl.report import page
 from jcl.serving import live as live_lib
-from jcl.serving import log, pictures, stage, stopwatch, systems, virtual
+from jcl.serving import (
+  log,
+  paragraph,
+  pictures,
+  stage,
+  stopwatch,
+  systems,
+  virtual,
+)
 from jcl.serving.times import Times
 
 WARMUP = 4  # windows that do not count
@@ -240,6 +248,7 @@ def write(
   target.write_text(
     page.rendered(
       "serving.html",
+      sentences=paragraph.sentences(frame),
       scores=scores.reset_index(),
       means=means.where(means.notna(), "").reset_index(),
       pictures=shown,

@@ -3,10 +3,14 @@
 import html.parser
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 
 from jcl.report import page, summary
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 class Reader(html.parser.HTMLParser):
@@ -135,6 +139,56 @@ def test_the_memory_of_a_step_is_shown_where_runs_tell_it(
   assert "er 200 B 400 B 300 B 300 B 50 B 1 kB 20 B 4 kB 6 kB" in text
   # Not once more, in bare numbers, among the run's circumstances.
   assert "step memory" not in text.lower()
+
+
+def test_sentences_come_first(report):
+  markup = report.read_text(encoding="utf-8")
+  assert 0 < markup.index('<p class="lead">') < markup.index("<table")
+  text = read_page(report).joined
+  assert "What was learned: made up, 3 experiences with 6 classes" in text
+
+
+def test_every_table_has_a_box_to_scroll_in(report):
+  markup = report.read_text(encoding="utf-8")
+  assert markup.count("<table") == markup.count('<div class="scroll"><table')
+  # Else pictures of full width stick out by their padding.
+  assert "box-sizing: border-box" in markup
+
+
+WIDTH = """<script>window.onload = () => {
+  document.querySelectorAll("details").forEach(each => each.open = true);
+  const page = document.documentElement;
+  document.body.dataset.beyond = page.scrollWidth - page.clientWidth;
+}</script></body>"""
+
+
+def pixels_beyond(page_file, tmp_path):
+  """Pixels that scroll sideways in a browser of 1200, everything open."""
+  probe = tmp_path / "probe.html"
+  markup = page_file.read_text(encoding="utf-8")
+  probe.write_text(markup.replace("</body>", WIDTH), encoding="utf-8")
+  command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"]
+  command += ["--window-size=1200,900", "--virtual-time-budget=3000"]
+  command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+  done = subprocess.run(
+    [*command, probe.as_uri()], capture_output=True, text=True, timeout=120
+  )
+  return int(re.search(r'data-beyond="(\d+)"', done.stdout)[1])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_nothing_scrolls_sideways_at_1200_pixels(write_run, tmp_path):
+  folder = write_run(
+    tmp_path / "a",
+    recipe="er" * 20,
+    options={"weights": "/a/path" * 80},
+    num_experiences=30,
+    done=30,
+    class_names=["c" * 80] * 60,
+    notes=["n" * 400],
+  )
+  made = page.write([summary.read_run(folder)], tmp_path / "out")
+  assert pixels_beyond(made, tmp_path) == 0
 
 
 def test_all_text_is_escaped(report):

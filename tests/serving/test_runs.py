@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jcl.serving import log, runs, stage, times
+from jcl.serving import log, paragraph, runs, stage, times
 from jcl.streams import sources
 
 SCRIPT = runs.Script("S1", fps=2, segment_seconds=5, segments=12)
@@ -39,6 +39,21 @@ def test_a_row_in_percent():
   assert row["score"] == pytest.approx(70)
   assert row["drifts"] == row["decisions"] == 1
   assert row["range"] == row["dropped"] == 0
+
+
+def test_a_page_begins_with_who_served_best():
+  made = [run("a", 7), run("a", 9, seed=1), run("b", 5), run("b", 5, seed=1)]
+  told = " ".join(paragraph.sentences(pd.DataFrame(map(runs.row, made))))
+  assert told.startswith(
+    "Scenarios S1, 2 seeds. a served best, with a score of 80.0 %, 30.0 points "
+    "above b."
+  )
+  assert "a retrained 0 times, called a drift in 1 of 1 tests" in told
+  assert "nan" not in told and told.endswith("Every frame was served.")
+  late = [{**runs.row(each), "dropped": 12.5} for each in made]
+  assert paragraph.sentences(pd.DataFrame(late))[-1] == (
+    "Up to 12.5 % of a system's frames were not served."
+  )
 
 
 def test_a_finished_run_is_read_and_a_damaged_one_told(tmp_path):

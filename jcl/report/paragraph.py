@@ -1,0 +1,169 @@
+"""What runs say in a few sentences, for the top of the report."""
+
+from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+import math
+from typing import Any
+
+from jcl import base, metrics
+from jcl.report import summary, table
+
+# Accounts whose cost a limit of an experience is about.
+_TRAINING = ("train", "replay")
+_MOST = 8  # recipes that are told in sentences; the table has all of them
+
+
+def sentences(runs: Sequence[summary.Run]) -> list[tuple[str, str]]:
+  """Returns (recipe, what became of it) for each recipe, at most eight.
+
+  Figures are means over seeds: accuracy and forgetting after the last
+  experience, class-incremental; cost; and what limited the training. A last
+  pair without a recipe says what holds of all of them.
+  """
+  groups = table.group(runs)
+  limits = [_limits(one.runs) for one in groups]
+  alike = len(set(limits)) == 1 and len(groups) > 1
+  told = [
+    (one.label, _told(one) + ("" if alike else f" {limit}"))
+    for one, limit in zip(groups[:_MOST], limits[:_MOST], strict=True)
+  ]
+  if len(groups) > _MOST:
+    told.append(("", f"{len(groups) - _MOST} more are in the table below."))
+  if alike:
+    told.append(("", limits[0]))
+  return told
+
+
+def setting(runs: Sequence[summary.Run]) -> str:
+  """Says what was learned: the streams, each once, and their sizes."""
+  streams: dict[str, Mapping[str, Any]] = {}
+  for run in runs:
+    streams.setdefault(_stream(run), run.summary)
+  parts = []
+  for name, facts in streams.items():
+    experiences = _count(facts["num_experiences"], "experience")
+    classes = _count(len(facts["accuracy_class"]), "class")
+    parts.append(f"{name}, {experiences} with {classes} in all")
+  return (
+    f"What was learned: {'; '.join(parts)}. Accuracies are means over the test "
+    "sets of all experiences, with all classes competing."
+  )
+
+
+def limits_reached(record: base.Record) -> list[str]:
+  """Names the limits that ended an experience: "seconds", "joules" and so on.
+
+  A limit bounds what training takes, the accounts "train" and "replay".
+  """
+  spent = sum(
+    (record.costs[each] for each in _TRAINING if each in record.costs),
+    base.Cost(),
+  )
+  return [
+    field.name
+    for field in dataclasses.fields(base.Cost)
+    if math.isfinite(getattr(record.decision.limit, field.name))
+    and getattr(spent, field.name)
+    >= (1 - 1e-9) * getattr(record.decision.limit, field.name)
+  ]
+
+
+def limited(run: summary.Run) -> str:
+  """Says what limited a run: budgets, an early end, memory, what trained."""
+  records = run.records
+  if not records:
+    return "No experience is over yet."
+  parts = [*_by_budget(records), *_by_hierarchy(records)]
+  trained, tensors = records[-1].trained
+  if trained < tensors:
+    parts.append(f"{trained} of {tensors} tensors trained in the last one")
+  if not run.finished:
+    planned = run.summary["num_experiences"]
+    parts.append(f"the run is not over, {len(records)} of {planned}")
+  if parts:
+    return f"What limited it: {'; '.join(parts)}."
+  epochs = sorted({record.decision.epochs for record in records})
+  span = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+  return (
+    f"Nothing limited it: every experience got its {span} "
+    f"{'epoch' if span == '1' else 'epochs'}."
+  )
+
+
+def _by_budget(records: Sequence[base.Record]) -> list[str]:
+  reached = [limits_reached(record) for record in records]
+  return [
+    f"the budget of {name} ended {sum(name in each for each in reached)} of "
+    f"{_count(len(records), 'experience')}"
+    for name in dict.fromkeys(each for names in reached for each in names)
+  ]
+
+
+def _by_hierarchy(records: Sequence[base.Record]) -> list[str]:
+  kinds = [
+    decision["kind"]
+    for record in records
+    for decision in record.memory.get("decisions", ())
+  ]
+  parts = []
+  if ended := kinds.count("ended"):
+    parts.append(
+      f"{_count(ended, 'experience')} ended early, since examples set aside "
+      "were judged no better"
+    )
+  if shrunk := kinds.count("shrunk"):
+    parts.append(f"the memory allowed was lowered {_count(shrunk, 'time')}")
+  return parts
+
+
+def _told(group: table.Group) -> str:
+  facts = [run.summary for run in group.runs]
+  scores = [each["class_incremental"] for each in facts]
+  accuracy = _mean(each["final_average_accuracy"] for each in scores)
+  fall = _mean(each["forgetting_from_maximum"] for each in scores)
+  parts = []
+  if not math.isnan(accuracy):
+    parts.append(f"{100 * accuracy:.1f} % are right in the end")
+  if fall > 0:
+    parts.append(f"test sets fell {100 * fall:.1f} points from their best")
+  elif not math.isnan(fall):
+    parts.append("test sets ended at their best")
+  parts.append(_cost(group, facts))
+  text = ", ".join(parts[:-1])
+  text = f"{text}; {parts[-1]}." if text else f"{parts[-1].capitalize()}."
+  seeds = f"Means over {len(facts)} seeds." if len(facts) > 1 else ""
+  return f"{text} {seeds}".rstrip()
+
+
+def _cost(group: table.Group, facts: Sequence[Mapping[str, Any]]) -> str:
+  means = {
+    name: _mean(each["total"][name] for each in facts)
+    for name in ("seconds", "joules", "flops")
+  }
+  source = table.joules_source(group.runs)
+  amounts = [f"{table.amount(means['seconds'])} s"]
+  if means["joules"]:
+    amounts.append(f"{table.amount(means['joules'])} J ({source})")
+  amounts.append(f"{table.scaled(means['flops'], 'FLOP')}")
+  return f"it took {' and '.join((', '.join(amounts[:-1]), amounts[-1]))}"
+
+
+def _limits(runs: Sequence[summary.Run]) -> str:
+  told = list(dict.fromkeys(limited(run) for run in runs))
+  if len(told) == 1:
+    return told[0]
+  return f"{told[0]} Other seeds differ, see their decisions."
+
+
+def _stream(run: summary.Run) -> str:
+  return table.name(run.summary.get("stream"))
+
+
+def _mean(values: Iterable[float | None]) -> float:
+  found = [math.nan if each is None else float(each) for each in values]
+  return metrics.macro_average(found)
+
+
+def _count(number: int, noun: str) -> str:
+  many = noun + ("es" if noun.endswith("s") else "s")
+  return f"{number:,} {noun if number == 1 else many}"
