@@ -37,6 +37,9 @@ _OF_THE_SYSTEM = (
   errno.ENOMEM,
 )
 
+# Errors for which a checkpoint cannot be written.
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 # Saving takes time: an experience that ends gets a checkpoint only where the
 # last one is this many seconds old, and this many times as old as saving took.
 _LEAST_SECONDS, _LEAST_TIMES = 2.0, 20.0
@@ -321,11 +324,12 @@ def _error_number(error: BaseException | None) -> int | None:
     told = str(error)
     if found := re.search(r"os_error_code='(\d+)'", told):
       return int(found[1])
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    for number in (*_OF_WRITING, *_OF_THE_SYSTEM):
       if os.strerror(number) in told:
         return number
+    # Without a word of a disk, it is memory, of the host or a device.
     if told.startswith("RESOURCE_EXHAUSTED"):
-      return errno.ENOSPC
+      return errno.ENOMEM
     error = error.__cause__ or error.__context__
   return None
 

@@ -16,6 +16,7 @@ import numpy as np
 from jcl import base, session
 from jcl.networks import pretrained
 from jcl.recipes import bounds
+from jcl.report import lines
 from jcl.streams import archives, assembly, scenarios, sources, views
 
 
@@ -147,10 +148,9 @@ def kept(
   if not path.exists():
     weights, figures = learn()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
     found = map(np.asarray, jax.tree.leaves(weights))
-    np.savez(partial, *found, **figures)  # type: ignore[arg-type]
-    partial.replace(path)
+    with lines.replacing(path) as file:
+      np.savez(file, *found, **figures)  # type: ignore[arg-type]
   arrays = archives.arrays(path)
   names = [f"arr_{i}" for i in range(len(leaves))]
   if [arrays[n].shape for n in names if n in arrays] != [

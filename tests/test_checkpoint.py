@@ -1,6 +1,7 @@
 import errno
 import json
 import math
+import os
 
 import jax
 import numpy as np
@@ -225,16 +226,29 @@ def test_another_format_is_refused_and_left_alone(
   assert newest(tmp_path).name == "1"
 
 
-def test_what_cannot_be_read_now_is_left_alone(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+  ("error", "number"),
+  [
+    (PermissionError(errno.EACCES, "denied"), errno.EACCES),
+    (ValueError("RESOURCE_EXHAUSTED: Out of memory: 9 GiB"), errno.ENOMEM),
+    (ValueError("open: Too many open files"), errno.EMFILE),
+  ],
+)
+def test_what_cannot_be_read_now_is_left_alone(
+  tmp_path, monkeypatch, error, number
+):
   save(tmp_path, 1, 2)
   saved = checkpoint.Checkpoints(tmp_path)
 
   def refuse(*args, **kwargs):
-    raise PermissionError(errno.EACCES, "denied")
+    raise error
 
   monkeypatch.setattr(saved, "_read", refuse)
-  with pytest.raises(checkpoint.CheckpointError, match="2 cannot be read"):
+  with pytest.raises(
+    checkpoint.CheckpointError, match="2 cannot be read"
+  ) as at:
     saved.restore(template)
+  assert f"({os.strerror(number)}): nothing was changed" in str(at.value)
   assert sorted(saved._manager.all_steps()) == [1, 2]
   saved.close()
 
@@ -263,19 +277,29 @@ def test_checkpoints_fall_due(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["save", "wait_until_finished"])
-def test_a_writer_without_space_is_an_os_error(call, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+  ("told", "number"),
+  [
+    ("No space [os_error_code='28']", errno.ENOSPC),
+    (os.strerror(errno.EDQUOT), errno.EDQUOT),
+    ("Out of memory while trying to allocate 9 bytes", errno.ENOMEM),
+  ],
+)
+def test_a_writer_without_room_is_an_os_error(
+  call, told, number, tmp_path, monkeypatch
+):
   """As TensorStore words it, from a thread of its own."""
   checkpoints = checkpoint.Checkpoints(tmp_path)
 
   def fail(*args, **kwargs):
-    raise ValueError("RESOURCE_EXHAUSTED: No space [os_error_code='28']")
+    raise ValueError(f"RESOURCE_EXHAUSTED: {told}")
 
   with monkeypatch.context() as patch:
     patch.setattr(checkpoints._manager, call, fail)
     with pytest.raises(OSError) as caught:
       checkpoints.save(checkpoint.Snapshot(state(), place(), {}, {}))
       checkpoints.wait()
-  assert caught.value.errno == errno.ENOSPC
+  assert caught.value.errno == number
   checkpoints.close()
 
 

@@ -62,6 +62,7 @@ def test_text_is_replaced_as_a_whole(tmp_path, monkeypatch):
   with pytest.raises(OSError):
     workdir.write_atomically(path, "new")
   assert path.read_text() == "old"
+  assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
   monkeypatch.undo()
   workdir.write_atomically(path, "new")
   assert path.read_text() == "new"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 import zlib
@@ -13,6 +12,7 @@ import numpy as np
 from jcl import base
 from jcl.generality import features, measures, similarity
 from jcl.progress import Event, Place, Setting
+from jcl.report import lines
 from jcl.streams import stream as stream_lib
 
 SIZE = 256  # examples of a probe set
@@ -221,13 +221,9 @@ class Follower:
     arrays |= {f"before_{unit}": a for unit, a in enumerate(before)}
     for i, found in enumerate(self._learned):
       arrays |= {f"learned_{i}_{unit}": a for unit, a in enumerate(found)}
-    partial = self._path.with_name(f".{self._path.name}.partial")
-    with self._learner.ledger.timed("checkpoint"):
-      with open(partial, "wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-      os.replace(partial, self._path)
+    timed = self._learner.ledger.timed("checkpoint")
+    with timed, lines.replacing(self._path) as file:
+      np.savez(file, **arrays)
 
   def _restore(self, path: Path) -> None:
     with np.load(path) as arrays:

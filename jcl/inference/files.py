@@ -13,6 +13,7 @@ import numpy as np
 from jcl import base, predictors, spec, wording
 from jcl.inference import model
 from jcl.networks import origin
+from jcl.report import lines
 
 NAME = "model.npz"  # of the file in a run's folder
 _FORMAT = 1
@@ -69,16 +70,8 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
     "arrays": [[key, str(leaf.dtype)] for key, leaf in leaves],
   }
   arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-  partial = path.with_name(f".{path.name}.partial")
-  try:
-    with open(partial, "wb") as file:
-      np.savez(file, **arrays)  # type: ignore[arg-type]
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(partial, path)
-  except OSError:
-    partial.unlink(missing_ok=True)
-    raise
+  with lines.replacing(path) as file:
+    np.savez(file, **arrays)  # type: ignore[arg-type]
   return path
 
 

@@ -86,8 +86,12 @@ def save(calibration: Calibration, path: str | Path) -> None:
   path = Path(path)
   text = json.dumps(dataclasses.asdict(calibration), indent=2)
   part = path.with_name(path.name + ".part")
-  part.write_text(text + "\n", encoding="utf-8")
-  os.replace(part, path)
+  try:
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, path)
+  except BaseException:  # also where the user interrupts
+    part.unlink(missing_ok=True)
+    raise
 
 
 def load(path: str | Path, device: str | None = None) -> Calibration:

@@ -6,12 +6,13 @@ it reads the lines up to the mark and cuts off what came later, a half-written
 line included.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+import contextlib
 import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 import zlib
 
 
@@ -91,12 +92,27 @@ class Lines:
 
 def write_atomically(path: Path, text: str) -> None:
   """Replaces a file's text so that no reader ever sees a part of it."""
+  with replacing(path) as file:
+    file.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+  """Opens a file that becomes `path` once the block has written all of it.
+
+  An error in the block, or its interruption, leaves `path` as it was and
+  nothing beside it.
+  """
   partial = path.with_name(f".{path.name}.partial")
-  with open(partial, "w", encoding="utf-8", newline="\n") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(partial, path)
+  try:
+    with open(partial, "wb") as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(partial, path)
+  except BaseException:
+    partial.unlink(missing_ok=True)
+    raise
 
 
 def _line(value: Any) -> str:

@@ -82,10 +82,7 @@ def read(path: Path, options: Options) -> Table:
     ValueError: where it is damaged, is written in a way that is unsure, or
       lacks values.
   """
-  if options.missing not in ("refuse", "drop"):
-    raise ValueError(
-      f"missing={options.missing!r}: write missing=refuse or missing=drop"
-    )
+  _check_options(options)
   content = files.content(path)
   tidying.check(path, content)
   data = dialects.to_utf8(path, content, options.encoding)
@@ -144,6 +141,21 @@ def read(path: Path, options: Options) -> Table:
   return table._replace(group=codes, group_names=values)
 
 
+def _check_options(options: Options) -> None:
+  if options.missing not in ("refuse", "drop"):
+    raise ValueError(
+      f"missing={options.missing!r}: write missing=refuse or missing=drop"
+    )
+  na = options.na if isinstance(options.na, list | tuple) else [options.na]
+  if options.na is not None and options.na is not False:
+    for text in na:
+      if isinstance(text, bool) or not isinstance(text, str | int | float):
+        raise ValueError(
+          f"na={wording.short(options.na)}: give the text that means a missing "
+          "value, a list of such texts, or na=false for an empty field alone"
+        )
+
+
 def _parse(source: _Source, na: Any) -> Any:
   """The table as a frame whose columns are numbered."""
   import pandas as pd
@@ -177,7 +189,7 @@ def _parse(source: _Source, na: Any) -> Any:
 
 def _texts(na: Any) -> list[str]:
   """Texts that mean a missing value, of an option that may be a list."""
-  if na is None or isinstance(na, bool):
+  if na is None or na is False:
     return [""]
   if isinstance(na, str) and na[:1] == "[" and na[-1:] == "]":
     na = [text.strip() for text in na[1:-1].split(",")]
@@ -219,7 +231,7 @@ def _find(source: _Source, option: str, wanted: Column) -> int:
   found = [j for j, name in enumerate(names) if name == text]
   if not found and isinstance(wanted, bool):
     found = [j for j, n in enumerate(names) if n.lower() == text.lower()]
-  if not found and isinstance(wanted, int | float):
+  elif not found and isinstance(wanted, int | float):
     found = [j for j, name in enumerate(names) if _value(name) == wanted]
   if len(found) > 1:
     raise ValueError(

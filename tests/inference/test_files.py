@@ -179,15 +179,18 @@ def test_damage_is_told_whatever_it_hits(content, data):
     assert len(str(error)) < 500
 
 
-def test_a_model_is_written_as_a_whole(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+  "error", [OSError(errno.ENOSPC, "no space"), KeyboardInterrupt()]
+)
+def test_a_model_is_written_as_a_whole(run, tmp_path, monkeypatch, error):
   path = run[1].save(tmp_path / "m")
   before = path.read_bytes()
 
   def fail(*args):
-    raise OSError(errno.ENOSPC, "no space")
+    raise error
 
   monkeypatch.setattr(os, "fsync", fail)
-  with pytest.raises(OSError):
+  with pytest.raises(type(error)):
     run[1].save(path)
   assert path.read_bytes() == before
   assert [each.name for each in tmp_path.iterdir()] == ["m"]

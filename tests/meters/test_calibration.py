@@ -143,3 +143,15 @@ def test_equal_watts_and_no_changes_afterwards(bench):
     result.idle_watts = 0.0
   with pytest.raises(ValueError, match="seconds=-1"):
     measure(found, spending(3.0), spending(11.0), -1)
+
+
+def test_an_interrupted_calibration_leaves_nothing(tmp_path, monkeypatch):
+  made = calibration.Calibration("b", "cpu", 1.0, 2.0, 1.0, "measured: b")
+
+  def interrupt(*args):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(os, "replace", interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    calibration.save(made, tmp_path / "w.json")
+  assert not list(tmp_path.iterdir())

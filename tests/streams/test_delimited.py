@@ -134,6 +134,18 @@ def test_columns_that_numbers_name(tmp_path):
   assert "no column '3'; write label= and one of 0, 1, 2" in message
   text = "a,true\n1,0\n2,1\n"
   assert read(tmp_path, text, label=True).x.tolist() == [[1], [2]]
+  # Python holds 1 and True for equal; a column that is called 1 is not meant.
+  for name, label in (("1", True), ("0", False)):
+    message = complaint(tmp_path, f"a,{name},b\n1,0,4\n2,1,5\n", label=label)
+    assert f"no column '{label}'; write label= and one of a, {name}" in message
+
+
+@pytest.mark.parametrize("na", [True, ["?", True], {"a": 1}, [["?"]]])
+def test_missing_values_are_told_by_texts(tmp_path, na):
+  with pytest.raises(ValueError) as caught:
+    read(tmp_path, "x,label\n1,0\n2,1\n", na=na)
+  assert str(caught.value).startswith(f"na={na!r}: give the text that means")
+  assert str(caught.value).count(".") == 0
 
 
 def test_columns_of_one_name(tmp_path):
