@@ -15,6 +15,7 @@ fit, and read in processes with limits. Each input is counted as
 and everything else is printed with what reproduces it: another error, a message
 that is long, more than 10 s of processors, more memory than 100 MB and ten
 times what the file declares to decode to (Linux only), or a process that died.
+The last column has the most MB that were held beyond those at the beginning.
 The run must end with none of these. Readers take 0.2 to 3 ms for an input.
 """
 
@@ -83,16 +84,17 @@ def main(argv):
     with open(_STATUS.value, "r+b", buffering=0) as status:
       work(names[0], _FIRST.value, _INPUTS.value, status)
     return 0
-  print("| reader | inputs | read | refused | other | seconds |")
-  print("|---|---|---|---|---|---|")
+  print("| reader | inputs | read | refused | other | seconds | most MB |")
+  print("|---|---|---|---|---|---|---|")
   found = []
   for name in names:
     start = time.monotonic()
     counts, findings = (quick if _QUICK.value else supervised)(name)
     took = time.monotonic() - start
     print(
-      f"| {name} | {sum(counts.values()):,} | {counts['read']:,} | "
-      f"{counts['refused']:,} | {len(findings)} | {took:.0f} |",
+      f"| {name} | {counts['inputs']:,} | {counts['read']:,} | "
+      f"{counts['refused']:,} | {len(findings)} | {took:.0f} | "
+      f"{counts['most']} |",
       flush=True,
     )
     found += findings
@@ -131,13 +133,16 @@ def supervised(name: str):
         elif time.monotonic() - since > DEAD:
           process.kill()
       part, more = told(status)
+    most = max(counts["most"], part["most"])
     counts += part
+    counts["most"] = most
     findings += more
     done = int(last.split()[0]) if last.strip() else first
     if process.returncode == 0:
       break
     where = f"{name}:{done}"
     findings.append(Finding("died", where, f"status {process.returncode}"))
+    counts["inputs"] += 1
     first = done + 1
   return counts, findings
 
@@ -146,21 +151,29 @@ def told(status) -> tuple[collections.Counter, list[Finding]]:
   """Counts and findings that a process has written of its inputs."""
   size = os.fstat(status.fileno()).st_size
   head, *lines = os.pread(status.fileno(), size, 0).decode().splitlines()
-  _, read, refused = (int(number) for number in head.split())
-  counts = collections.Counter(read=read, refused=refused)
-  return counts, [Finding(*json.loads(line)) for line in lines if line]
+  _, read, refused, most = (int(number) for number in head.split())
+  found = [Finding(*json.loads(line)) for line in lines if line]
+  counts = collections.Counter(read=read, refused=refused, most=most)
+  counts["inputs"] = read + refused + len(found)
+  return counts, found
 
 
 def work(name: str, first: int, end: int, status, limited: bool = True) -> None:
   """Reads inputs and writes their outcomes to a file.
 
-  The file's first line has 31 letters: the number of the next input, and how
-  many were read and how many refused. Each finding is a line of JSON after it.
+  The file's first line has 31 letters: the number of the next input, how many
+  were read, how many refused, and the most MB that one held. Each finding is a line of JSON after it.
   """
   warnings.simplefilter("ignore")
   logging.set_verbosity(logging.FATAL)
   os.pwrite(status.fileno(), b" " * 31 + b"\n", 0)
   counts, end_of_file = collections.Counter(), 32
+
+  def note(number: int) -> None:
+    head = (number, counts["read"], counts["refused"], watch.most >> 20)
+    line = " ".join(map(str, head)).ljust(31)
+    os.pwrite(status.fileno(), line.encode(), 0)
+
   with tempfile.TemporaryDirectory(dir=FOLDER) as place:
     reader = fuzz_samples.READERS[name](Path(place) / "samples")
     inputs = Inputs(name, reader, Path(place))
@@ -169,15 +182,13 @@ def work(name: str, first: int, end: int, status, limited: bool = True) -> None:
       limit()
     watch = Watch()
     for number in range(first, end):
-      head = f"{number} {counts['read']} {counts['refused']}"
-      os.pwrite(status.fileno(), head.ljust(31).encode(), 0)
+      note(number)
       outcome, what = attempt(reader, inputs.write(number), watch)
       counts[outcome] += 1
       if outcome not in ("read", "refused"):
         line = json.dumps([outcome, f"{name}:{number}", what]) + "\n"
         end_of_file += os.pwrite(status.fileno(), line.encode(), end_of_file)
-    head = f"{end} {counts['read']} {counts['refused']}"
-    os.pwrite(status.fileno(), head.ljust(31).encode(), 0)
+    note(end)
 
 
 class Inputs:
@@ -219,11 +230,12 @@ class Watch:
   """Meter of the bytes that each input makes this process hold in addition."""
 
   def __init__(self):
-    self._base = peak(reset=True)
+    self._base, self.most = peak(reset=True), 0
 
   def taken(self) -> int:
     """Bytes at most since the last input that took more than `MEMORY`."""
     most = peak() - self._base
+    self.most = max(self.most, most)
     if most > MEMORY:
       self._base = peak(reset=True)  # slow, so only now
     return most
