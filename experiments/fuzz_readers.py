@@ -162,7 +162,8 @@ def work(name: str, first: int, end: int, status, limited: bool = True) -> None:
   """Reads inputs and writes their outcomes to a file.
 
   The file's first line has 31 letters: the number of the next input, how many
-  were read, how many refused, and the most MB that one held. Each finding is a line of JSON after it.
+  were read, how many refused, and the most MB that one held. Each finding is a
+  line of JSON after it.
   """
   warnings.simplefilter("ignore")
   logging.set_verbosity(logging.FATAL)
