@@ -76,8 +76,10 @@ from typing import Annotated, Any
 
 from absl import app, flags, logging
 
-from jcl import base, kinds, spec, surroundings
-from jcl.meters import named
+from jcl import base
+from jcl.cost.meters import find
+from jcl.options import kinds, spec
+from jcl.run import surroundings
 
 FLAGS = flags.FLAGS
 
@@ -260,7 +262,7 @@ _TRAIN_SHARE = flags.DEFINE_float(
 _METER = flags.DEFINE_enum(
   "meter",
   "auto",
-  list(named.NAMES),
+  list(find.NAMES),
   "where joules come from; rails: power monitors at a board's input, as on a "
   "Jetson; nvml: counters of NVIDIA GPUs (pip install nvidia-ml-py); rapl: "
   "counters of the processor (root only on most machines); modelled: seconds "
@@ -372,7 +374,7 @@ def _main(argv: list[str]) -> int:
   except KeyboardInterrupt:
     return _fail("interrupted before the first checkpoint", 130)
   except Exception as error:
-    from jcl import checkpoint, loop, session, workdir
+    from jcl.run import checkpoint, loop, session, workdir
 
     expected = (
       checkpoint.CheckpointError,
@@ -396,8 +398,8 @@ def _fail(message: str, code: int) -> int:
 
 def _list() -> int:
   from jcl import recipes
+  from jcl.control.drift import systems
   from jcl.networks import catalogue
-  from jcl.serving import systems
   from jcl.streams import scenarios, sources
 
   for title, lines in (
@@ -415,9 +417,10 @@ def _list() -> int:
 
 
 def _learn() -> int:
-  from jcl import identity, recipes, session, workdir
+  from jcl import recipes
   from jcl.cost import devices
-  from jcl.kernels import lowering
+  from jcl.run import identity, session, workdir
+  from jcl.train.kernels import lowering
 
   started = time.monotonic()
   _keep_programs()
@@ -539,7 +542,7 @@ def _stream(source, seed: int):
 
 def _split(source):
   """Returns what is learned at once, or None, and what is streamed."""
-  from jcl import pretraining
+  from jcl.run import pretraining
 
   if not _BASE_CLASSES.value:
     return None, source
@@ -555,7 +558,7 @@ def _pretrained(
   source, build, network: base.Network, folder: Path
 ) -> base.Network:
   """Returns the model with weights learned on `source`."""
-  from jcl import pretraining
+  from jcl.run import pretraining
 
   shape, classes = source.train.x.shape[1:], source.train.num_classes
   print(f"pre-training on {classes} classes", flush=True)
@@ -597,10 +600,10 @@ def _network(stream, build, columns: bool) -> base.Network:
 
 def _meter(device):
   """Returns what counts joules, and why nothing else does."""
-  from jcl.meters import modelled
+  from jcl.cost.meters import modelled
 
   power = modelled.Power(device.idle_watts, device.busy_watts, device.source)
-  return named.find(_METER.value, power, platform=device.platform)
+  return find.find(_METER.value, power, platform=device.platform)
 
 
 def _print_meter(ledger, found) -> None:
@@ -610,9 +613,10 @@ def _print_meter(ledger, found) -> None:
 
 def _assemble(source, networks, text: str, seed: int, device, meter):
   """Puts one run together from the flags."""
-  from jcl import recipes, session
+  from jcl import recipes
   from jcl.control import limits
-  from jcl.hierarchy import limits as live
+  from jcl.replay.tiers import limits as live
+  from jcl.run import session
 
   training = base.Training(
     learning_rate=_LEARNING_RATE.value,
@@ -659,8 +663,8 @@ def _print_profile(text: str, network: base.Network, folder: Path) -> None:
   """Prints what a run's choices of tensors went by, where it made any."""
   if not (folder / "profile.json").exists():
     return
-  from jcl.profiling import store
   from jcl.report import profile
+  from jcl.train.profiling import store
 
   kept = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
   times = store.from_json(kept)
@@ -671,7 +675,7 @@ def _print_profile(text: str, network: base.Network, folder: Path) -> None:
 
 def _options(method: base.Method | None = None):
   """How a run is carried out; a trunk's output is kept where there is one."""
-  from jcl import session
+  from jcl.run import session
 
   frozen = method is not None and method.trunk is not None
 
@@ -789,7 +793,8 @@ def _slug(text: str) -> str:
 
 
 def _estimate(settings: dict) -> int:
-  from jcl import estimate, recipes, session
+  from jcl import recipes
+  from jcl.run import estimate, session
 
   for text, setting in settings.items():
     setting = session.profiled(setting, _options(recipes.build(text)))
@@ -798,9 +803,10 @@ def _estimate(settings: dict) -> int:
 
 
 def _serve(texts: list[str]) -> int:
-  from jcl import console, workdir
-  from jcl.drift import scenarios
-  from jcl.serving import runs, stage, times
+  from jcl.control.drift import times
+  from jcl.run import console, workdir
+  from jcl.serving import runs, setup
+  from jcl.streams import drifting
 
   _keep_programs()
   seconds = times.published(_PAIR.value, fps=_FPS.value)
@@ -808,10 +814,10 @@ def _serve(texts: list[str]) -> int:
     # A mistake here is told before any work.
     runs.build(text, seconds, _LIVE.value)
   for name in _SCENARIOS.value:
-    scenarios.ladder(name, seed=0, segments=1)
+    drifting.ladder(name, seed=0, segments=1)
   source = _source()
   student = "" if _MODEL.value == "auto" else _MODEL.value
-  cast = stage.cast(source, student, _TEACHER.value)
+  cast = setup.cast(source, student, _TEACHER.value)
   cast = cast._replace(recipe=_RETRAIN.value)
   about = {
     "data": _DATA.value,
@@ -821,7 +827,7 @@ def _serve(texts: list[str]) -> int:
     "frames per second": _FPS.value,
     "seconds of a segment": _SEGMENT_SECONDS.value,
     "times": seconds.source,
-    "updates take": stage.UPDATES,
+    "updates take": setup.UPDATES,
   }
   folder = _folder(f"serve-{_slug(_DATA.value)}", about)
   with workdir.explained(folder):
@@ -831,7 +837,7 @@ def _serve(texts: list[str]) -> int:
     workdir.locked(folder),
   ):
     workdir.claim(folder, about, _RESUME.value)
-    on = stage.Stage(source, cast, folder / "weights")
+    on = setup.Stage(source, cast, folder / "weights")
     seconds = seconds.training(on.student.training_share)
     found = []
     for seed in _seeds():
@@ -868,8 +874,8 @@ def _report(folders: list[Path]) -> int:
 
 
 def _write_report(folders: list[Path], target: Path) -> None:
-  from jcl import workdir
   from jcl.report import page, summary, table
+  from jcl.run import workdir
 
   runs = [summary.read_run(folder) for folder in folders]
   with workdir.explained(target):

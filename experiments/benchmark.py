@@ -165,7 +165,7 @@ def _flops(work: contenders.Workload) -> float:
   import jax
 
   from jcl.networks import catalogue
-  from jcl.profiling import analytic
+  from jcl.train.profiling import analytic
 
   network = catalogue.build(
     work.model, work.shape, contenders.CLASSES, **work.options

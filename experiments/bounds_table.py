@@ -44,11 +44,13 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from jcl import loop, recipes, session, spec
-from jcl import workdir as workdir_lib
+from jcl import recipes
 from jcl.networks import catalogue
+from jcl.options import spec
 from jcl.recipes import presets
 from jcl.report import page, summary, table
+from jcl.run import loop, session
+from jcl.run import workdir as workdir_lib
 from jcl.streams import scenarios, sources
 
 HERE = Path(__file__).parent

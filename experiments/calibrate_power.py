@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl.cost import devices
-from jcl.meters import calibration, detection, meter, modelled
+from jcl.cost.meters import calibration, detection, meter, modelled
 
 _OUT = flags.DEFINE_string("out", "power.json", "file to write")
 _SECONDS = flags.DEFINE_float(

@@ -62,8 +62,9 @@ def jcl(work: Workload) -> Callable[[int], None]:
   """A run's own compiled program, with its inputs lying ready."""
   import jax
 
-  from jcl import base, loop, recipes, session
+  from jcl import base, recipes
   from jcl.networks import catalogue
+  from jcl.run import loop, session
   from jcl.streams import scenarios, sources
   from jcl.train import gather
 

@@ -15,7 +15,7 @@ it forward and for both gradients, in turns:
 The table has GFLOP/s, products with padding left out, medians over rounds; the
 fastest is marked, and `share` is its part of what a matrix product of 2048 by
 2048 reaches in the same run. What programs take is settled by
-`jcl/kernels/choice.py`, from such tables. Stop everything else meanwhile.
+`jcl/train/kernels/choice.py`, from such tables. Stop everything else meanwhile.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,10 +31,11 @@ import numpy as np
 import pandas as pd
 import tqdm
 
-from jcl import jaxprs, spec
-from jcl.kernels import lowering
+from jcl import jaxprs
 from jcl.networks import catalogue
-from jcl.profiling import operations
+from jcl.options import spec
+from jcl.train.kernels import lowering
+from jcl.train.profiling import operations
 
 SHAPE = (32, 32, 3)
 _IN_A_ROW = 5  # calls

@@ -47,8 +47,10 @@ def main(argv):
 
 def assemble():
   """Returns the run that is killed, and its options."""
-  from jcl import base, recipes, session, spec
+  from jcl import base, recipes
   from jcl.networks import catalogue
+  from jcl.options import spec
+  from jcl.run import session
   from jcl.streams import scenarios, sources
 
   digits = sources.load("digits")
@@ -78,7 +80,7 @@ def assemble():
 
 def train(folder: pathlib.Path) -> None:
   """Carries out the run, or the rest of it."""
-  from jcl import session
+  from jcl.run import session
 
   setting, options = assemble()
   session.run(setting, folder, options)
@@ -171,8 +173,8 @@ def outcome(folder: pathlib.Path) -> dict[str, object]:
   import jax
   import numpy as np
 
-  from jcl import checkpoint
   from jcl.report import summary
+  from jcl.run import checkpoint
 
   setting, _ = assemble()
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints")

@@ -2,7 +2,7 @@
 
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
 Video Analytics", ISCA 2024, say so of streams cut from driving footage. Here
-the streams are dealt out of any labelled images (`jcl.drift.scenarios`), a
+the streams are dealt out of any labelled images (`jcl.streams.drifting`), a
 small student and teacher stand in for the published pair, and time passes as
 the modelled array would take for that pair. Systems share rows, first weights,
 learning rate, precision and labels:
@@ -42,12 +42,13 @@ from typing import Any, NamedTuple
 from absl import app, flags, logging
 import pandas as pd
 
-from jcl import spec, workdir
+from jcl.control.drift import accounting, detection, times
 from jcl.cost import systolic
-from jcl.drift import accounting, detection, scenarios
+from jcl.options import spec
+from jcl.run import workdir
 from jcl.serving import runs as runs_lib
-from jcl.serving import stage, times
-from jcl.streams import sources
+from jcl.serving import setup
+from jcl.streams import drifting, sources
 
 SEGMENTS = 28
 DIFFERENCES = (
@@ -64,7 +65,7 @@ class Protocol(NamedTuple):
   """Sizes of the study on a data set."""
 
   data: str
-  cast: stage.Cast
+  cast: setup.Cast
   fps: int = 30
   segment_seconds: int = 60
 
@@ -72,7 +73,7 @@ class Protocol(NamedTuple):
 PROTOCOLS = {
   "fashion_mnist": Protocol(
     "fashion_mnist",
-    stage.Cast(
+    setup.Cast(
       "slim_resnet18:filters=8",
       "slim_resnet18:filters=12",
       stills=(12000, 1500),
@@ -81,7 +82,7 @@ PROTOCOLS = {
   ),
   "cifar100": Protocol(
     "cifar100:labels=coarse",
-    stage.Cast(
+    setup.Cast(
       "slim_resnet18:filters=8",
       "slim_resnet18:filters=20",
       stills=(12000, 2000),
@@ -90,7 +91,7 @@ PROTOCOLS = {
   ),
   "digits": Protocol(
     "digits",
-    stage.Cast(
+    setup.Cast(
       "mlp:width=64",
       "mlp:width=400",
       stills=(4000, 4000),
@@ -106,7 +107,7 @@ _DATA = flags.DEFINE_enum("data", "fashion_mnist", list(PROTOCOLS), "data set")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
 _SYSTEMS = flags.DEFINE_list("systems", None, "of those above; default all")
 _SCENARIOS = flags.DEFINE_list(
-  "scenarios", list(scenarios.NAMES), f"of {', '.join(scenarios.NAMES)}"
+  "scenarios", list(drifting.NAMES), f"of {', '.join(drifting.NAMES)}"
 )
 _SEEDS = flags.DEFINE_integer("seeds", 5, "runs per cell", lower_bound=1)
 _FPS = flags.DEFINE_integer("fps", None, "frames per second", lower_bound=1)
@@ -189,7 +190,7 @@ def _conditions() -> dict[str, Any]:
     "precision": _PRECISION.value,
     "rounding": "rne",
     "times": _times().source,
-    "updates take": stage.UPDATES,
+    "updates take": setup.UPDATES,
     "energy": f"modelled: {systolic.POWER_WATTS} W at all times",
   }
 
@@ -238,7 +239,7 @@ class _Study:
     cast = protocol.cast._replace(
       recipe=_RECIPE.value, precision=_PRECISION.value
     )
-    self.stage = stage.Stage(source, cast, folder / "weights")
+    self.stage = setup.Stage(source, cast, folder / "weights")
     self._times = _times().training(self.stage.student.training_share)
 
   def run(self, name: str, system: str, text: str, seed: int) -> runs_lib.Run:

@@ -33,12 +33,14 @@ from absl import app, flags, logging
 import numpy as np
 import pandas as pd
 
-from jcl import base, loop, metrics, pretraining, recipes, session, spec
+from jcl import base, metrics, recipes
 from jcl.networks import catalogue
-from jcl.profiling import calibrated, learners
+from jcl.options import spec
 from jcl.report import selections
+from jcl.run import loop, pretraining, session
 from jcl.streams import scenarios, sources
 from jcl.train import gather
+from jcl.train.profiling import calibrated, learners
 
 RHOS = (0.3, 0.4, 0.533, 0.6, 0.7)
 ROWS = (

@@ -26,11 +26,13 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jcl import base, loop, recipes, session, spec
+from jcl import base, recipes
 from jcl.networks import catalogue
-from jcl.profiling import calibrated, learners
+from jcl.options import spec
+from jcl.run import loop, session
 from jcl.streams import scenarios, sources
 from jcl.train import gather
+from jcl.train.profiling import calibrated, learners
 
 _MODEL = flags.DEFINE_string("model", "resnet18:filters=20", "network")
 _SIDE = flags.DEFINE_integer("side", 32, "pixels of an image's side")

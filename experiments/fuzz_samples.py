@@ -16,17 +16,27 @@ import numpy as np
 from PIL import Image
 from safetensors import numpy as safetensors
 
-from jcl import base, checkpoint, loop, workdir
-from jcl.drift import frame_lists, manifest
-from jcl.meters import calibration
+from jcl import base
+from jcl.cost.meters import calibration
 from jcl.networks import external
-from jcl.profiling import store as profiles
+from jcl.replay.store import records
+from jcl.replay.store.store import Store
 from jcl.report import summary
+from jcl.run import checkpoint, loop, workdir
 from jcl.selection import times
 from jcl.serving import log
-from jcl.storage import records
-from jcl.storage.store import Store
-from jcl.streams import cifar, folders, idx, images, sensors, sources, tables
+from jcl.streams import (
+  cifar,
+  folders,
+  frame_lists,
+  idx,
+  images,
+  manifest,
+  sensors,
+  sources,
+  tables,
+)
+from jcl.train.profiling import store as profiles
 
 RNG = np.random.default_rng(0)
 

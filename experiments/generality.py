@@ -4,7 +4,7 @@ Question: how deep does a network trained on some classes serve others, by the
 similarity of its features and by what freezing costs?
 
 Protocol: a network is trained on the first classes of a data set. Two runs in
-which everything trains then measure every unit (`jcl.generality.measures`),
+which everything trains then measure every unit (`jcl.metrics.generality`),
 both from the learned weights with the head drawn anew:
 
   base     over the base classes again, as two tasks: what a device could be
@@ -37,10 +37,13 @@ from absl import app, flags, logging
 import numpy as np
 import pandas as pd
 
-from jcl import base, pretraining, recipes, session, spec, workdir
-from jcl.generality import calibrate, follow, measures, probe
+from jcl import base, recipes
+from jcl.metrics import generality
 from jcl.networks import catalogue
+from jcl.options import spec
 from jcl.report import generality as pictures
+from jcl.run import pretraining, session, workdir
+from jcl.run.generality import calibrate, follow, probe
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
 
@@ -86,7 +89,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the data sets")
 _NETWORK = flags.DEFINE_string(
   "network", None, f"such as {_RESNET}; by default what suits the data"
 )
-_TAU = flags.DEFINE_float("tau", measures.TAU, "generality of frozen units")
+_TAU = flags.DEFINE_float("tau", generality.TAU, "generality of frozen units")
 _SLOW = flags.DEFINE_bool("slow", False, "train with every prefix frozen")
 _SEED = flags.DEFINE_integer("seed", 0, "of all that is drawn")
 _WORKDIR = flags.DEFINE_string("workdir", None, "default runs/generality_DATA")
@@ -192,8 +195,8 @@ def _calibrated(
   figures = json.loads(kept.read_text(encoding="utf-8"))
   lp = np.array(figures["lp"])
   ms = np.concatenate([np.full_like(lp[:1], np.nan), figures["ms"]])
-  values = measures.generality(ms, lp, first=0)
-  chosen = measures.prefix(values, _TAU.value)
+  values = generality.generality(ms, lp, first=0)
+  chosen = generality.prefix(values, _TAU.value)
   return calibrate.Calibration(network.units[:-1], ms, lp, values, chosen)
 
 
@@ -276,7 +279,7 @@ def _slow(weights, protocol: Protocol, stream, folder: Path) -> pd.DataFrame:
       {"recipe": {"name": "frozen_prefix", "options": {"until": prefix}}},
     )
     accuracy.append([record.accuracy_task for record in done.records])
-  lpx, msx = measures.frozen_ratios(np.array(accuracy))
+  lpx, msx = generality.frozen_ratios(np.array(accuracy))
   return pd.DataFrame(
     {
       "prefix": prefix,

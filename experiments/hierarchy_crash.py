@@ -40,10 +40,11 @@ import jax
 import numpy as np
 import orbax.checkpoint  # noqa: F401  # once, for all processes
 
-from jcl import base, checkpoint, recipes, session
+from jcl import base, recipes
 from jcl.networks import catalogue
+from jcl.replay.store import check, store
 from jcl.report import lines
-from jcl.storage import check, store
+from jcl.run import checkpoint, session
 from jcl.streams import scenarios, sources
 
 _KILLS = flags.DEFINE_integer("kills", 200, "signals to send", lower_bound=1)

@@ -44,9 +44,11 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jcl import base, metrics, pretraining, recipes, session, spec
-from jcl.latents import stream as latents
+from jcl import base, metrics, recipes
 from jcl.networks import catalogue
+from jcl.options import spec
+from jcl.replay.latents import stream as latents
+from jcl.run import pretraining, session
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
 

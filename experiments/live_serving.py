@@ -36,9 +36,10 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jcl import spec
+from jcl.control.drift import systems
 from jcl.networks import catalogue
-from jcl.serving import live, models, scenes, site, stopwatch, systems, teacher
+from jcl.options import spec
+from jcl.serving import books, image_pool, live, measured_times, models, teacher
 from jcl.streams import sources
 
 _DATA = flags.DEFINE_string("data", "fashion_mnist", "data set of images")
@@ -115,9 +116,9 @@ def rows_of(way: str) -> list[dict]:
   rows: list[dict] = []
   with jax.default_device(training):
     source = sources.load(*_loaded(_DATA.value))
-    images, labels = scenes.pool(source, source.train.num_classes)
+    images, labels = image_pool.pool(source, source.train.num_classes)
     student, weights, label = _models(images, labels, training)
-    times = stopwatch.times(student, weights, images, labels, label)
+    times = measured_times.times(student, weights, images, labels, label)
     for fps in sorted(map(int, _RATES.value), reverse=True):
       found = _trial(
         fps, student, weights, label, images, labels, times, serving
@@ -174,7 +175,7 @@ def _trial(fps, student, weights, label, images, labels, times, serving):
   drawn = np.random.default_rng(1).integers(
     len(images), size=round(fps * _SECONDS.value)
   )
-  footage = site.Footage(images[drawn], labels[drawn], fps)
+  footage = books.Footage(images[drawn], labels[drawn], fps)
   steps = -(-3 * _LABELS.value // times.batch)
   epochs = max(1, round(_LASTS.value / (steps * times.train)))
   found = live.run(

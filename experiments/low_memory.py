@@ -35,13 +35,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from jcl import base, loop, metrics, pretraining, recipes, session
+from jcl import base, metrics, recipes
 from jcl.cost import step_memory
 from jcl.networks import catalogue, progressive
-from jcl.profiling import calibrated, learners
 from jcl.report import drawing
+from jcl.run import loop, pretraining, session
 from jcl.streams import scenarios, sources
 from jcl.train import gather
+from jcl.train.profiling import calibrated, learners
 
 ROWS = (
   "finetune",

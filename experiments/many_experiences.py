@@ -59,8 +59,9 @@ def stream(count: int):
 
 def measured(recipe: str, count: int, kept: bool) -> dict[str, float]:
   """Returns the seconds of a run, in all and by account."""
-  from jcl import recipes, session
+  from jcl import recipes
   from jcl.networks import catalogue
+  from jcl.run import session
 
   learned = stream(count)
   network = catalogue.build("mlp", learned.example_shape, learned.num_classes)

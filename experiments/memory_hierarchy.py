@@ -60,10 +60,12 @@ from absl import app, flags, logging
 import numpy as np
 import pandas as pd
 
-from jcl import base, metrics, recipes, session, spec
-from jcl.hierarchy import tiers
+from jcl import base, metrics, recipes
 from jcl.networks import catalogue
+from jcl.options import spec
+from jcl.replay.tiers import tiers
 from jcl.report import drawing, hierarchy, summary
+from jcl.run import session
 from jcl.streams import scenarios, sources, stream
 
 # Beside the protocol's trials, where there are any.

@@ -41,52 +41,53 @@ _SEED = flags.DEFINE_integer("seed", 0, "of the draw")
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = (
-  "control cost drift generality hierarchy latents networks numerics "
-  "objectives profiling replay selection sparsity storage streams train "
-  "serving checkpoint judging loop metrics predictors removal reselection "
-  "scoring sizing spec tiering trials"
+  "control cost/gemms cost/program_cost cost/ledger cost/pairs cost/published "
+  "cost/step_memory cost/systolic metrics networks objectives options/spec "
+  "replay run/checkpoint run/evaluation run/generality run/judge run/loop "
+  "run/removal run/reselection run/sizing run/tiering run/trials selection "
+  "serving streams train"
 ).split()
 # Tests of modules that no test file is named after: paths below tests/, without
 # test_ and suffix.
 MIRRORS = {
   "cost/pairs": "cost/gemms",
-  "drift/manifest": "drift/drift_scenarios",
-  "generality/features": "generality/follower",
-  "generality/follow": "generality/follower",
-  "generality/similarity": "generality/cka",
-  "generality/calibrate": "generality/prefix_calibration",
-  "latents/trunk": "latents/latent_cache",
-  "meters/hwmon": "meters/rails",
-  "meters/meter": "meters/sampled",
-  "meters/modelled": "meters/detection",
-  "meters/sysfs": "meters/sampled",
+  "streams/manifest": "streams/drifting",
+  "run/generality/features": "run/generality/follower",
+  "run/generality/follow": "run/generality/follower",
+  "metrics/similarity": "metrics/similarity",
+  "run/generality/calibrate": "run/generality/prefix_calibration",
+  "replay/latents/trunk": "replay/latents/latent_cache",
+  "cost/meters/rails": "cost/meters/rails",
+  "cost/meters/meter": "cost/meters/sampled",
+  "cost/meters/modelled": "cost/meters/detection",
+  "cost/meters/sysfs": "cost/meters/sampled",
   "networks/adapter": "networks/linen networks/nnx",
   "networks/blocks": "networks/architectures",
   "networks/catalogue": "networks/architectures",
   "networks/channels": "networks/shrink",
   "networks/check": "networks/linen networks/nnx",
   "networks/conv1d": "networks/architectures",
-  "networks/flow": "networks/shrink",
+  "networks/axes": "networks/shrink",
   "networks/layers": "networks/architectures",
   "networks/mlp": "networks/architectures",
   "networks/mobilenet": "networks/architectures",
   "networks/resnet": "networks/architectures",
   "networks/vit": "networks/architectures",
-  "numerics/layers": "numerics/mx_networks",
+  "networks/mx/layers": "networks/mx/mx_networks",
   "objectives/batches": "objectives/supervised",
   "objectives/teacher": "objectives/functional",
   "replay/nothing": "replay/memory",
   "selection/chain": "selection/elastic",
   "selection/menu": "selection/elastic",
-  "sparsity/data": "sparsity/forgetting",
-  "sparsity/masked": "sparsity/held_weights",
-  "storage/check": "storage/damage",
-  "storage/contents": "storage/samples_on_disk storage/damage",
-  "storage/names": "storage/samples_on_disk storage/damage",
-  "storage/records": "storage/samples_on_disk storage/damage",
-  "storage/segments": "storage/samples_on_disk storage/damage",
-  "storage/store": "storage/samples_on_disk storage/damage",
-  "storage/writer": "storage/samples_on_disk storage/damage",
+  "replay/forgetting": "replay/forgetting",
+  "networks/sparsity/masked": "networks/sparsity/held_weights",
+  "replay/store/check": "replay/store/damage",
+  "replay/store/contents": "replay/store/samples_on_disk replay/store/damage",
+  "replay/store/names": "replay/store/samples_on_disk replay/store/damage",
+  "replay/store/records": "replay/store/samples_on_disk replay/store/damage",
+  "replay/store/segments": "replay/store/samples_on_disk replay/store/damage",
+  "replay/store/store": "replay/store/samples_on_disk replay/store/damage",
+  "replay/store/writer": "replay/store/samples_on_disk replay/store/damage",
   "streams/assembly": "streams/scenarios",
   "streams/files": "streams/folders streams/idx",
   "train/blocks": "train/pieces",
@@ -98,16 +99,16 @@ MIRRORS = {
   "train/plan": "train/learner",
   "serving/pictures": "serving/virtual",
   "serving/log": "serving/runs serving/virtual",
-  "serving/phases": "serving/virtual serving/live",
-  "serving/rivals": "serving/systems serving/models",
-  "serving/scenes": "serving/models",
-  "serving/site": "serving/virtual serving/models",
-  "serving/stage": "serving/models serving/runs",
-  "serving/stopwatch": "serving/virtual",
+  "control/drift/phases": "serving/virtual serving/live",
+  "control/drift/baselines": "control/drift/systems serving/models",
+  "serving/image_pool": "serving/models",
+  "serving/books": "serving/virtual serving/models",
+  "serving/setup": "serving/models serving/runs",
+  "serving/measured_times": "serving/virtual",
   "serving/teacher": "serving/models",
-  "serving/times": "serving/virtual serving/systems",
-  "serving/windows": "serving/virtual",
-  "scoring": "loop",
+  "control/drift/times": "serving/virtual control/drift/systems",
+  "control/drift/windows": "serving/virtual",
+  "run/evaluation": "run/loop",
 }
 # By module: lines in which no change matters, and lines as they read after a
 # change that does not matter. They hold sizes of what is read at a time,
@@ -123,24 +124,24 @@ EQUIVALENT: dict[str, set[str]] = {
     "least: Sizes = (0, 0),",
   },
   # A rate of 0 or less allows no frame, which the next condition refuses.
-  "jcl/drift/eomu.py": {"if not 0 is not rate <= 1 or most < 1:"},
+  "jcl/control/drift/eomu.py": {"if not 0 is not rate <= 1 or most < 1:"},
   # Where no higher percentage fits, the default is 1 percent, too.
-  "jcl/drift/microprofile.py": {
+  "jcl/control/drift/microprofile.py": {
     "max((p for p in range( 2, 101) if seconds(p, n) <= window), default=1)"
   },
   # NumPy counts negative positions from the end.
-  "jcl/drift/rendering.py": {
+  "jcl/streams/rendering.py": {
     "total += images[:, :, np.where(at < width, at, 1 * width - 1 - at)]"
   },
   # There is one batch: the first is the last.
-  "jcl/hierarchy/tiers.py": {
+  "jcl/replay/tiers/tiers.py": {
     "x, y, task, ids, weight = (np.asarray(leaf)[ -1] for leaf in found[:-1])"
   },
   # The unit at this depth trains already.
   "jcl/selection/menu.py": {"later = units[depth + 0 :]"},
-  "jcl/generality/probe.py": {"_BATCH = 256  # examples of a forward pass"},
-  "jcl/latents/codecs.py": {"return self.row_shape[ -1]"},
-  "jcl/loop.py": {
+  "jcl/run/generality/probe.py": {"_BATCH = 256  # examples of a forward pass"},
+  "jcl/replay/latents/codecs.py": {"return self.row_shape[ -1]"},
+  "jcl/run/loop.py": {
     "_EXTRACT = 500  # examples per batch when features are read for a memory",
   },
   "jcl/objectives/bias.py": {
@@ -155,7 +156,7 @@ EQUIVALENT: dict[str, set[str]] = {
     "MASKED = - 1000000001.0",
     "MASKED = - 999999999.0",
   },
-  "jcl/predictors.py": {
+  "jcl/objectives/predictors.py": {
     "NEVER = - 1000000001.0",
     "NEVER = - 999999999.0",
     "_ROWS = 500  # exemplars per forward pass",
@@ -173,10 +174,10 @@ EQUIVALENT: dict[str, set[str]] = {
     "draw = jax.random.randint(key, weight.shape, 0, jnp.maximum(total, 0))",
   },
   "jcl/replay/sampling.py": {"allowed = state.items.weight != 0"},
-  "jcl/spec.py": {
+  "jcl/options/spec.py": {
     "close = difflib.get_close_matches(name[:100], list(choices), n= 2)",
   },
-  "jcl/storage/index.py": {
+  "jcl/replay/store/index.py": {
     "_CHUNK = 2** 21  # records that a pass over the index handles at a time",
     "_CHUNK = 2** 19  # records that a pass over the index handles at a time",
     "_CHUNK = 3**20  # records that a pass over the index handles at a time",
@@ -184,13 +185,13 @@ EQUIVALENT: dict[str, set[str]] = {
     "narrow = np.uint16 if num_labels < 2**16 else np.uint32"
     "  # sorts much faster",
   },
-  "jcl/storage/segments.py": {
+  "jcl/replay/store/segments.py": {
     "self._start <= start and start + size <= self._start & len(self._data)",
     "_WINDOW = 2** 23  # bytes that a scan holds at a time, at least",
     "_WINDOW = 2** 21  # bytes that a scan holds at a time, at least",
     "_WINDOW = 3**22  # bytes that a scan holds at a time, at least",
   },
-  "jcl/storage/store.py": {
+  "jcl/replay/store/store.py": {
     "_SMALL = 2**14",
     "_SLOW, _SLOW_BYTE = 2e-5, 1e-9",
   },

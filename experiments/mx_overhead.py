@@ -24,9 +24,9 @@ import optax
 import pandas as pd
 
 from jcl import base
-from jcl.cost import count
+from jcl.cost import program_cost
 from jcl.networks import catalogue
-from jcl.numerics import layers
+from jcl.networks.mx import layers
 
 _FILTERS = flags.DEFINE_integer("filters", 64, "of the first stage")
 _SIDE = flags.DEFINE_integer("side", 32, "pixels of an image's side")
@@ -70,7 +70,7 @@ def _compared(
     started = time.perf_counter()
     program, arguments = _step(network, batch)
     compiled[name] = time.perf_counter() - started
-    scratch[name] = count.of_compiled(program).temp_bytes
+    scratch[name] = program_cost.of_compiled(program).temp_bytes
     steps[name] = program, arguments
   taken: dict[str, list[float]] = {name: [] for name in steps}
   for turn in range(rounds + 1):

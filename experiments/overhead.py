@@ -42,9 +42,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jcl import base, loop, recipes, session
-from jcl import workdir as workdir_lib
+from jcl import base, recipes
 from jcl.networks import catalogue
+from jcl.run import loop, session
+from jcl.run import workdir as workdir_lib
 from jcl.streams import scenarios, sources
 from jcl.train import gather
 

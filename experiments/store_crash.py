@@ -21,7 +21,7 @@ import time
 from absl import app, flags, logging
 import numpy as np
 
-from jcl.storage import check, records, store
+from jcl.replay.store import check, records, store
 
 PARTS = ("kills", "open")
 

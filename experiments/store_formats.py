@@ -33,7 +33,7 @@ import zlib
 from absl import app, flags, logging
 import numpy as np
 
-from jcl.storage import store
+from jcl.replay.store import store
 
 BATCH = 64
 SIZES = {3 * 1024: 20_000, 150 * 1024: 1_000}  # bytes of one: how many
@@ -258,7 +258,7 @@ def candidates(size: int) -> list[Format]:
       flat_writer,
       lambda path: flat_reader(path, size, checked=True),
     ),
-    Format("jcl.storage", None, store_writer, store_reader),
+    Format("jcl.replay.store", None, store_writer, store_reader),
     Format(
       "ArrayRecord", "array_record", array_record_writer, array_record_reader
     ),

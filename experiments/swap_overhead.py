@@ -23,8 +23,10 @@ from absl import app, flags, logging
 import numpy as np
 import pandas as pd
 
-from jcl import base, loop, recipes, session, spec, tiering
+from jcl import base, recipes
 from jcl.networks import catalogue
+from jcl.options import spec
+from jcl.run import loop, session, tiering
 from jcl.streams import scenarios, sources
 
 _MODEL = flags.DEFINE_string("model", "slim_resnet18:filters=20", "network")

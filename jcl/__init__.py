@@ -8,11 +8,11 @@ print(result.average_accuracy)
 
 from jcl import base, metrics, recipes
 from jcl.base import Method, Network, Objective, Predictor, Replay, Selector
-from jcl.inference.files import load as load_model
 from jcl.networks.catalogue import build as build_network
 from jcl.networks.linen import from_linen
 from jcl.networks.nnx import from_nnx
-from jcl.session import Options, Result, learn
+from jcl.run.inference.files import load as load_model
+from jcl.run.session import Options, Result, learn
 from jcl.streams.scenarios import (
   blurry,
   class_incremental,
@@ -24,7 +24,7 @@ from jcl.streams.scenarios import (
 )
 from jcl.streams.sources import arrays, load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
   "Method",

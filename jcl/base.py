@@ -16,7 +16,8 @@ import jax
 import numpy as np
 import optax
 
-from jcl import alike, kinds
+from jcl import alike
+from jcl.options import kinds
 
 Array = jax.Array | np.ndarray
 Key = jax.Array

@@ -2,8 +2,8 @@
 
 The form of a jaxpr changes from version to version of JAX; the rest of jcl
 reads the records below. This module uses JAX's public names alone:
-`jax.make_jaxpr`, `jax.core.Tracer` and `jax.extend.core`. `jcl.kernels.rules`
-holds the private ones. Forms that differ, and how they are read:
+`jax.make_jaxpr`, `jax.core.Tracer` and `jax.extend.core`; the private ones are
+in `jcl.train.kernels.rules`. Forms that differ, and how they are read:
 
 - A program with its constants is a `ClosedJaxpr` that holds a `Jaxpr` until jax
   0.10; from 0.11 on both are one type. Attributes are looked at, not types.

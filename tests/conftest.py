@@ -8,8 +8,8 @@ import jax
 import pytest
 import quick_tests
 
-from jcl import session
 from jcl.networks import catalogue
+from jcl.run import session
 from jcl.streams import scenarios, sources
 
 # Compiles in half the time, to slower machine code. XLA's own passes, and with

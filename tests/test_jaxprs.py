@@ -12,8 +12,8 @@ import pytest
 from jcl import jaxprs
 from jcl.cost import gemms
 from jcl.networks import channels, linen
-from jcl.profiling import operations
 from jcl.train import step
+from jcl.train.profiling import operations
 
 forms = pytest.mark.parametrize("form", [None, *jaxpr_forms.FORMS])
 

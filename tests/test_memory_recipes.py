@@ -7,9 +7,10 @@ import pytest
 import tiny_hierarchy
 import tiny_network
 
-from jcl import base, recipes, session
+from jcl import base, recipes
 from jcl.recipes import memory
-from jcl.storage import store
+from jcl.replay.store import store
+from jcl.run import session
 
 CARM = "carm:em=8,sb=12,swap={swap}"
 OPTIONS = session.Options(

@@ -43,9 +43,9 @@ def test_files_lines_and_folders_are_found(mutation):
     Path("jcl/train/slots.py"): 127,
     Path("jcl/replay/memory.py"): None,
   }
-  folder = mutation.modules(["jcl/replay"])
-  assert Path("jcl/replay/memory.py") in folder
-  assert all(path.parent == Path("jcl/replay") for path in folder)
+  folder = mutation.modules(["jcl/selection"])
+  assert Path("jcl/selection/mask.py") in folder
+  assert all(path.parent == Path("jcl/selection") for path in folder)
   assert mutation.tests_of(Path("jcl/train/slots.py")) == [
     Path("tests/train/test_slots.py")
   ]

@@ -4,9 +4,10 @@ import inspect
 
 import pytest
 
-from jcl import recipes, spec
+from jcl import recipes
+from jcl.control.drift import systems, times
 from jcl.networks import catalogue
-from jcl.serving import systems, times
+from jcl.options import spec
 from jcl.streams import scenarios, sources
 from jcl.train import schedules
 
@@ -147,7 +148,8 @@ def test_recipes_say_what_they_bring():
 
 
 def test_batches_are_the_runs_before_the_recipes():
-  from jcl import base, session
+  from jcl import base
+  from jcl.run import session
 
   method = recipes.lightcl()
   assert session.complete(method, base.Training()).batch_size == 15

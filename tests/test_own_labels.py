@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jcl
-from jcl import loop, session
+from jcl.run import loop, session
 
 
 def blobs(labels):

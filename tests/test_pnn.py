@@ -5,9 +5,10 @@ import functools
 import pytest
 import tiny_network
 
-from jcl import base, session
+from jcl import base
 from jcl.networks import mlp, progressive
 from jcl.recipes.pnn import pnn
+from jcl.run import session
 from jcl.selection import mask
 
 STREAM = tiny_network.stream(tasks=3, num_classes=6)

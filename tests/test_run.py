@@ -250,7 +250,7 @@ def test_mistakes_are_told_in_a_line_or_two(
   "recipe", ["lightcl", "lightcl_sparse", "sparcl", "er+elastic", "er+freeze"]
 )
 def test_recipes_bring_what_they_need(recipe, tmp_path, call_here, monkeypatch):
-  from jcl import session
+  from jcl.run import session
 
   put_together = []
   assemble = session.assemble

@@ -7,7 +7,8 @@ import pytest
 import tiny_hierarchy
 import tiny_network
 
-from jcl import base, loop, recipes, session, tiering
+from jcl import base, recipes
+from jcl.run import loop, session, tiering
 from jcl.streams import scenarios, sources
 
 PARTS, EPOCHS = 3, 2

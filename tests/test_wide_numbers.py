@@ -6,8 +6,9 @@ import jax
 import pytest
 import test_recipes
 
-from jcl import recipes, session
+from jcl import recipes
 from jcl.networks import catalogue
+from jcl.run import session
 from jcl.streams import scenarios, sources
 
 

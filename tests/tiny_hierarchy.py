@@ -7,9 +7,9 @@ import types
 import numpy as np
 
 from jcl import base
-from jcl.hierarchy import archive as archive_lib
-from jcl.hierarchy import swapper, tiers
-from jcl.storage import store
+from jcl.replay.store import store
+from jcl.replay.tiers import archive as archive_lib
+from jcl.replay.tiers import reader, tiers
 
 NAMES = ("cat", "dog", "eel", "fly")
 
@@ -88,4 +88,4 @@ class Inline:
 def read_at_once(monkeypatch) -> None:
   """Has a storage keep up, however busy the machine is."""
   named = types.SimpleNamespace(ThreadPoolExecutor=Inline, wait=futures.wait)
-  monkeypatch.setattr(swapper, "futures", named)
+  monkeypatch.setattr(reader, "futures", named)

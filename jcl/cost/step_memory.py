@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from jcl import base
-from jcl.cost import count
+from jcl.cost import program_cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +73,14 @@ def split(
     example = example._replace(extras={})
   parts = {
     "trunk": 0 if trunk is None else trunk.weight_bytes,
-    "weights": count.num_bytes((state.train.params, state.train.stats)),
+    "weights": program_cost.num_bytes((state.train.params, state.train.stats)),
     "gradients": _selected_bytes(learner.network, selection, state),
-    "slots": count.num_bytes((state.train.opt_state, state.parked)),
-    "replay": count.num_bytes(state.replay),
-    "objective": count.num_bytes(state.objective),
-    "batch": learner.steps_per_dispatch * rows * count.num_bytes(example),
+    "slots": program_cost.num_bytes((state.train.opt_state, state.parked)),
+    "replay": program_cost.num_bytes(state.replay),
+    "objective": program_cost.num_bytes(state.objective),
+    "batch": learner.steps_per_dispatch
+    * rows
+    * program_cost.num_bytes(example),
   }
   peak = int(peak) + parts["trunk"]
   if trunk is not None:
@@ -108,7 +110,7 @@ def _selected_bytes(network, selection, state: base.LearnerState) -> int:
     if yes
   }
   leaves = jax.tree_util.tree_leaves_with_path(state.train.params)
-  return count.num_bytes(
+  return program_cost.num_bytes(
     [leaf for path, leaf in leaves if _names(path) in chosen]
   )
 

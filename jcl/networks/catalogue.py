@@ -4,8 +4,9 @@ from collections.abc import Callable
 import dataclasses
 from typing import Any
 
-from jcl import base, spec
+from jcl import base
 from jcl.networks import conv1d, mlp, mobilenet, resnet, vit
+from jcl.options import spec
 
 MODELS: dict[str, Callable[..., base.Network]] = {
   "mlp": mlp.mlp,

@@ -6,7 +6,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import check, order
 
@@ -46,7 +46,7 @@ def chain(
   names = tuple(unit for unit, _ in units)
   if not names or len(set(names)) < len(names):
     raise ValueError(
-      f"{name}: unit names must differ, got {wording.names(names)}"
+      f"{name}: unit names must differ, got {errors.names(names)}"
     )
   inputs, sown = _traced(name, units, tuple(input_shape), num_classes)
   blocks = tuple(

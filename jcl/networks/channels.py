@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base, jaxprs
-from jcl.networks import flow
+from jcl.networks import axes as axes_lib
 
 Path = tuple[str, ...]
 Tree = Literal["params", "stats"]
@@ -83,14 +83,14 @@ def groups(
 
   names: list[tuple[Tree, Path]] = [("params", p) for p, _ in named(params)]
   names += [("stats", p) for p, _ in named(stats)]
-  axes = flow.Axes()
+  axes = axes_lib.Axes()
   inputs = [
-    flow.Value(axes.new(leaf.shape), stored=True)
+    axes_lib.Value(axes.new(leaf.shape), stored=True)
     for leaf in jax.tree.leaves((params, stats))
   ]
-  data = [flow.Value(axes.new(v.shape, fixed=True)) for v in (x, key)]
+  data = [axes_lib.Value(axes.new(v.shape, fixed=True)) for v in (x, key)]
   program = jaxprs.trace(both_modes, params, stats, x, key)
-  quiet, busy, *updated = flow.walk(axes, program, [*inputs, *data])
+  quiet, busy, *updated = axes_lib.walk(axes, program, [*inputs, *data])
   axes.fix(*quiet.axes, *busy.axes)
   before_update = inputs[len(inputs) - len(updated) :]
   for before, after in zip(before_update, updated, strict=True):

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from numbers import Integral
 from typing import Any
 
-from jcl import wording
+from jcl import errors
 
 
 def sizes(name: str, input_shape: tuple[int, ...], num_classes: int) -> None:
@@ -71,8 +71,8 @@ def known(name: str, what: str, names: Collection[str], choices) -> None:
   unknown = [item for item in names if item not in choices]
   if unknown:
     raise ValueError(
-      f"{name} has no {what} {wording.some(unknown)}; choose among "
-      f"{wording.names(choices)}"
+      f"{name} has no {what} {errors.some(unknown)}; choose among "
+      f"{errors.names(choices)}"
     )
 
 

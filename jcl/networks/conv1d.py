@@ -2,8 +2,9 @@
 
 from flax import linen as nn
 
-from jcl import base, kinds
+from jcl import base
 from jcl.networks import chain, check, layers
+from jcl.options import kinds
 
 
 class _Block(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import check
 
@@ -133,7 +133,7 @@ def joined(whole: Any, tail: Any) -> dict[str, Any]:
     if unit not in whole:
       raise ValueError(
         f"the tail has a unit {unit!r}, the whole network has none: its units "
-        f"with arrays are {wording.names(whole)}"
+        f"with arrays are {errors.names(whole)}"
       )
     shapes, expected = (
       jax.tree.map(jnp.shape, tree) for tree in (own, whole[unit])
@@ -155,6 +155,6 @@ def _number(network: base.Network, at: str | int) -> int:
   if not 0 < at < len(units):
     raise ValueError(
       f"at={at}: a cut of network {network.name!r} leaves units to both sides; "
-      f"give 1 to {len(units) - 1}, or one of {wording.names(units[1:])}"
+      f"give 1 to {len(units) - 1}, or one of {errors.names(units[1:])}"
     )
   return at

@@ -6,8 +6,9 @@ Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR
 
 from flax import linen as nn
 
-from jcl import base, kinds
+from jcl import base
 from jcl.networks import chain, check, layers
+from jcl.options import kinds
 
 # Expansion, output channels, number of blocks and stride of the first: the
 # columns t, c, n, s of table 2.

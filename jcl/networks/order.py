@@ -11,7 +11,7 @@ import warnings
 
 import jax
 
-from jcl import base, jaxprs, wording
+from jcl import base, errors, jaxprs
 
 Path = tuple[str, ...]
 Kind = Literal["kernel", "bias", "scale", "shift", "other"]
@@ -73,7 +73,7 @@ def layout(
   if unused:
     warnings.warn(
       "parameters the network never reads, which therefore cannot learn: "
-      + wording.names("/".join(path) for path in unused),
+      + errors.names("/".join(path) for path in unused),
       stacklevel=3,
     )
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base, wording
+from jcl import base, errors
 
 
 def with_weights(
@@ -30,8 +30,8 @@ def with_weights(
   unknown = sorted(set(fresh) - set(network.units))
   if unknown:
     raise ValueError(
-      f"fresh=[{wording.some(fresh)}]: network {network.name!r} has no unit "
-      f"{unknown[0]!r}; its units are {wording.names(network.units)}"
+      f"fresh=[{errors.some(fresh)}]: network {network.name!r} has no unit "
+      f"{unknown[0]!r}; its units are {errors.names(network.units)}"
     )
   given = jax.tree.map(np.asarray, ({**params}, {**stats}))
   for part in given:

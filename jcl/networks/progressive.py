@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.networks import check, order
 
 
@@ -80,7 +80,7 @@ def progressive(
   once = len(set(listed)) == len(listed) and set(listed) <= every
   if not owned or not all(owned) or not once:
     raise ValueError(
-      f"progressive: columns own classes {wording.some(owned)}; give each "
+      f"progressive: columns own classes {errors.some(owned)}; give each "
       "column one at least, and each class from 0 on to one column, such as "
       "stream.task_classes of a task-incremental stream"
     )

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 
-from jcl import base, kinds
+from jcl import base
 from jcl.networks import chain, check, layers
+from jcl.options import kinds
 
 
 def _conv(features: int, size: int, stride: int, name: str) -> nn.Conv:

@@ -10,8 +10,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jcl import base, kinds
+from jcl import base
 from jcl.networks import chain, check, layers
+from jcl.options import kinds
 
 
 class _Embed(nn.Module):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.objectives import supervised, teacher
 
 # Count of anchors and size of a map at which `beta` means what it says: those
@@ -225,7 +225,7 @@ def _layout(network: base.Network, settings: _Settings) -> _Layout:
     if tap not in known:
       raise ValueError(
         f"network {network.name!r} has no place {tap!r} to hold: choose among "
-        f"{wording.names(known)}"
+        f"{errors.names(known)}"
       )
     if network.units.index(tap.split("/")[0]) < first:
       raise ValueError(

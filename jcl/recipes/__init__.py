@@ -4,7 +4,8 @@ from collections.abc import Callable
 import re
 from typing import Any
 
-from jcl import base, spec
+from jcl import base
+from jcl.options import spec
 from jcl.recipes import presets
 from jcl.recipes.agem import agem
 from jcl.recipes.bic import bic

@@ -1,7 +1,8 @@
 """Averaged gradient episodic memory."""
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import projection
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.replay import reservoir
 

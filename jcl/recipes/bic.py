@@ -1,7 +1,8 @@
 """Bias correction."""
 
-from jcl import base, kinds, predictors
-from jcl.objectives import bias
+from jcl import base
+from jcl.objectives import bias, predictors
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.replay import balanced
 from jcl.replay import held_out as held_out_lib

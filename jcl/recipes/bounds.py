@@ -1,7 +1,7 @@
 """The two bounds between which every method is read."""
 
-from jcl import base, predictors
-from jcl.objectives import supervised
+from jcl import base
+from jcl.objectives import predictors, supervised
 from jcl.replay import nothing
 from jcl.selection import fixed
 

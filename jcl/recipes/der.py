@@ -1,7 +1,8 @@
 """Dark experience replay."""
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import logit_replay
+from jcl.options import kinds
 from jcl.recipes.er import er
 
 

@@ -8,8 +8,9 @@ statistics of normalisers as they are, as in fine-tuning of a trained network;
 
 from typing import Literal
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import group_lasso
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.selection import elastic as chosen
 from jcl.selection import fixed

@@ -1,7 +1,8 @@
 """Experience replay."""
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import supervised
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.replay import reservoir
 

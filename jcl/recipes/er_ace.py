@@ -1,7 +1,8 @@
 """Experience replay with asymmetric cross-entropy."""
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import asymmetric
+from jcl.options import kinds
 from jcl.recipes.er import er
 
 

@@ -1,7 +1,8 @@
 """Elastic weight consolidation, online form."""
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import regularisers
+from jcl.options import kinds
 from jcl.recipes import bounds
 
 

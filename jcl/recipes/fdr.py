@@ -1,7 +1,8 @@
 """Regularisation in function space."""
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import functional
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.replay import reservoir
 

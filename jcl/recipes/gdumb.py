@@ -1,6 +1,7 @@
 """Greedy sampler and dumb learner."""
 
-from jcl import base, kinds
+from jcl import base
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.replay import balanced
 

@@ -1,7 +1,9 @@
 """Incremental classifier and representation learning."""
 
-from jcl import base, kinds, predictors
+from jcl import base
 from jcl.objectives import icarl as icarl_objective
+from jcl.objectives import predictors
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.replay import herding
 

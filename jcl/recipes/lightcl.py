@@ -1,8 +1,9 @@
 """A frozen trunk and a few anchored feature maps."""
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import anchors as anchored
 from jcl.objectives import supervised
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.recipes.er import er
 from jcl.selection import fixed

@@ -7,8 +7,9 @@ examples together, and a place for another recipe's memory:
 
 from typing import Literal
 
-from jcl import base, kinds
+from jcl import base
 from jcl.objectives import supervised
+from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.replay import nothing
 

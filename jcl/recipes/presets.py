@@ -9,7 +9,7 @@ Options not in the table keep the recipe's defaults.
 
 from typing import Any
 
-from jcl import kinds
+from jcl.options import kinds
 
 _MNIST: dict[tuple[str, int], dict[str, Any]] = {
   ("finetune", 0): {"learning_rate": 0.03},

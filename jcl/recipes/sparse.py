@@ -4,11 +4,12 @@ import dataclasses
 import functools
 from typing import Annotated, Literal
 
-from jcl import base, kinds
+from jcl import base
+from jcl.networks.sparsity import dynamic, masked, published, structured
+from jcl.options import kinds
 from jcl.recipes.der import derpp
 from jcl.recipes.er import er
 from jcl.recipes.lightcl import lightcl
-from jcl.sparsity import dynamic, masked, published, structured
 from jcl.train import slots
 
 
@@ -81,9 +82,9 @@ def sparcl(
 
   Wang et al., "SparCL: Sparse Continual Learning on the Edge", NeurIPS 2022.
   Kernels of convolutions between stem and head stay sparse while the live
-  weights among them move; `jcl.sparsity.dynamic` says how, and where this
-  departs from the authors' program. Arrays stay dense: operations that skipping
-  zeros would save are not saved here.
+  weights among them move; `jcl.networks.sparsity.dynamic` says how, and where
+  this departs from the authors' program. Arrays stay dense: operations that
+  skipping zeros would save are not saved here.
 
   Args:
     sparsity: share of each kernel's weights that is zero.

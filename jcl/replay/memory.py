@@ -4,7 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jcl import base, spec
+from jcl import base
+from jcl.options import spec
 
 
 def empty(capacity: int, example: base.Batch) -> base.Batch:

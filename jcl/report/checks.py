@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import math
 from typing import Any, TypeVar
 
-from jcl import wording
+from jcl import errors
 
 _T = TypeVar("_T")
 _LARGEST = 2**53  # whole numbers up to this are exact as floats too
@@ -74,4 +74,4 @@ def row(value: Any, name: str) -> tuple[float, ...]:
 
 
 def _unlike(value: Any, name: str, wanted: str) -> ValueError:
-  return ValueError(f'"{name}" is {wording.short(value)} instead of {wanted}')
+  return ValueError(f'"{name}" is {errors.short(value)} instead of {wanted}')

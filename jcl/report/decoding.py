@@ -9,7 +9,7 @@ import dataclasses
 import math
 from typing import Any
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.report import checks
 
 # Numbers among what a memory hierarchy decided. The accuracy of a candidate is
@@ -55,7 +55,7 @@ def record(value: Any) -> base.Record:
   except (KeyError, ValueError) as error:
     reason = f"no {error}" if isinstance(error, KeyError) else error
     raise ValueError(
-      f"not the record of an experience ({reason}): {wording.short(value, 80)}"
+      f"not the record of an experience ({reason}): {errors.short(value, 80)}"
     ) from error
 
 
@@ -87,7 +87,7 @@ def point(value: Any) -> dict[str, Any]:
       checks.real(found.get(name), name)
   except ValueError as error:
     raise ValueError(
-      f"not a point of a curve ({error}): {wording.short(value, 80)}"
+      f"not a point of a curve ({error}): {errors.short(value, 80)}"
     ) from error
   return found
 

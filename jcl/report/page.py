@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.report import hierarchy, paragraph, pictures, summary, table
 
 # Pictures that lie in a run's own folder.
@@ -315,7 +315,7 @@ def _decision(record: base.Record) -> dict[str, str]:
 
 def _experience(record: base.Record) -> str:
   number = str(record.experience + 1)
-  return f"{number} ({wording.names([record.name])})" if record.name else number
+  return f"{number} ({errors.names([record.name])})" if record.name else number
 
 
 def _classes(record: base.Record) -> str:
@@ -333,7 +333,7 @@ def _span(classes: Sequence[int]) -> str:
     return "–"
   if len(classes) > 2 and classes[-1] - classes[0] == len(classes) - 1:
     return f"{classes[0]}–{classes[-1]}"
-  return wording.names(map(str, classes))
+  return errors.names(map(str, classes))
 
 
 def _limit(cost: base.Cost) -> str:

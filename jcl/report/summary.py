@@ -26,7 +26,7 @@ import warnings
 
 import numpy as np
 
-from jcl import base, metrics, wording
+from jcl import base, errors, metrics
 from jcl.report import decoding
 
 SCENARIOS = {
@@ -125,12 +125,12 @@ def summarise(
   clash = sorted(set(context) & set(COMPUTED))
   if clash:
     raise ValueError(
-      f"context names what is computed: {wording.some(clash)}; rename them"
+      f"context names what is computed: {errors.some(clash)}; rename them"
     )
   indices = [record.experience for record in records]
   if indices != list(range(len(records))):
     raise ValueError(
-      f"records are of experiences {wording.some(indices)}: give those of the "
+      f"records are of experiences {errors.some(indices)}: give those of the "
       "whole run, from 0 on and in order"
     )
   total = sum((_spent(record) for record in records), base.Cost())
@@ -285,7 +285,7 @@ def _made_anew(
   except (IndexError, TypeError, ValueError) as error:
     raise ValueError(
       f"{folder}: what its records, its curve and its summary say does not "
-      f"fit together ({wording.reason(error)})"
+      f"fit together ({errors.reason(error)})"
     ) from error
 
 
@@ -389,7 +389,7 @@ def _read_summary(folder: Path) -> dict[str, Any]:
     ) from error
   if not isinstance(value, dict):
     raise ValueError(
-      f"{path} is no summary of a run: {wording.short(value, 80)}"
+      f"{path} is no summary of a run: {errors.short(value, 80)}"
     )
   try:
     decoding.check_summary(value, SCENARIOS)

@@ -27,8 +27,8 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.drift import allocation, sampling
-from jcl.serving import handover, latency, log, phases, site
+from jcl.control.drift import allocation, phases, sampling
+from jcl.serving import books, latency, log, weight_swap
 
 # weights, images [n, ...] uint8 -> logits [n, C]
 Predict = Callable[[Any, np.ndarray], Any]
@@ -44,7 +44,7 @@ def stopwatch(clock: Callable[[], float] = time.monotonic):
   return lambda: clock() - start
 
 
-def _to_serve(weights: site.Weights) -> site.Weights:
+def _to_serve(weights: books.Weights) -> books.Weights:
   """Parts of a learner's state that serving reads; its memory stays behind."""
   if not isinstance(weights, base.LearnerState):
     return weights
@@ -58,7 +58,7 @@ def _never() -> bool:
 
 def serve(
   predict: Predict,
-  weights: handover.Weights,
+  weights: weight_swap.Weights,
   frames: Any,
   fps: float,
   *,
@@ -164,11 +164,11 @@ class Result:
 
 def run(
   system: phases.System,
-  student: site.Student,
-  weights: site.Weights,
-  footage: site.Footage,
+  student: books.Student,
+  weights: books.Weights,
+  footage: books.Footage,
   *,
-  labeller: site.Labeller | None = None,
+  labeller: books.Labeller | None = None,
   seed: int = 0,
   devices: Sequence[jax.Device] = (),
   checked: bool = False,
@@ -201,8 +201,8 @@ def run(
     CausalityError: where the system uses what it cannot know.
     Torn: where weights were changed while they served, if `checked`.
   """
-  put = handover.copied if not devices else handover.onto(devices)
-  slot = handover.Weights(_to_serve(weights), put=put, checked=checked)
+  put = weight_swap.copied if not devices else weight_swap.onto(devices)
+  slot = weight_swap.Weights(_to_serve(weights), put=put, checked=checked)
   first = np.asarray(footage.frames[np.array([0])])
   # Whatever a first answer compiles or loads is not to delay frames. It comes
   # from a thread: where the caller has set JAX's defaults for its own, JAX
@@ -210,7 +210,7 @@ def run(
   with futures.ThreadPoolExecutor(1, "first") as pool:
     pool.submit(_answer, student.predict, slot.current.tree, first).result()
   num = len(footage)
-  books = site.Site(
+  site = books.Site(
     student,
     weights,
     footage,
@@ -220,28 +220,28 @@ def run(
     seed=seed,
   )
   server = _Server(student.predict, slot, footage, stopwatch(clock), sleep)
-  trainer = _Trainer(books, server, checked)
-  steps, sent = system.phases(books.view), None
+  trainer = _Trainer(site, server, checked)
+  steps, sent = system.phases(site.view), None
   entries, spans = [], []
   with server:
-    while books.seen < num:
+    while site.seen < num:
       try:
         phase = steps.send(sent)
       except StopIteration:  # it is done: the weights serve on
-        phase = phases.Phase("wait", Fraction(num - books.seen, footage.fps))
+        phase = phases.Phase("wait", Fraction(num - site.seen, footage.fps))
       entry, span, sent = trainer.run(phase)
       entries.append(entry)
       spans.append(span)
       if progress is not None:
-        progress(books.seen, num)
+        progress(site.seen, num)
   steps.close()
   if system.causal:
-    books.check()
+    site.check()
   made = log.Log(
-    books.predictions,
+    site.predictions,
     footage.labels.astype("int32"),
-    books.served,
-    books.version,
+    site.served,
+    site.version,
     tuple(entries),
     {
       "system": system.name,
@@ -306,15 +306,15 @@ class _Server:
 
 
 class _Trainer:
-  """Carries phases out beside the server, and keeps the books."""
+  """Carries phases out beside the server, and keeps the site."""
 
-  def __init__(self, books: site.Site, server: _Server, checked: bool):
-    self._books, self._server, self._checked = books, server, checked
+  def __init__(self, site: books.Site, server: _Server, checked: bool):
+    self._books, self._server, self._checked = site, server, checked
 
   def run(self, phase: phases.Phase):
     """Returns what goes into the log, how it went, and the result."""
-    books, server, work = self._books, self._server, phase.work
-    first, num, began = books.seen, server.num, server.clock()
+    site, server, work = self._books, self._server, phase.work
+    first, num, began = site.seen, server.num, server.clock()
     planned = allocation.owned(first, phase.seconds, server.fps).stop
     complete = planned <= num
     span, told, sent = None, {}, None
@@ -330,12 +330,12 @@ class _Trainer:
       self._swap()
     if not complete:
       told, sent = {}, None
-    late = (books.seen - min(planned, num)) / server.fps
+    late = (site.seen - min(planned, num)) / server.fps
     return (
       log.Entry(
         phase.kind,
         first,
-        books.seen,
+        site.seen,
         float(phase.seconds),
         complete,
         dict(phase.note),
@@ -358,22 +358,22 @@ class _Trainer:
   def _swap(self) -> None:
     slot, versions = self._server.slot, self._books.versions
     if self._checked:
-      handover.verify(slot.current)
+      weight_swap.verify(slot.current)
     slot.swap()
     if self._checked:
-      handover.verify(slot.current)
+      weight_swap.verify(slot.current)
     # No frame before these can have been served by it.
     versions[-1] = dataclasses.replace(versions[-1], born=self._books.seen)
 
   def _book(self, stop: int) -> None:
     """Waits until the frames before `stop` are settled, and notes them."""
     self._server.settle(stop)
-    books, answers = self._books, self._server.record.served()
-    ids = np.arange(books.seen, stop)
+    site, answers = self._books, self._server.record.served()
+    ids = np.arange(site.seen, stop)
     # A lost frame has the last answer before it; frame 0 is never lost.
     rows = np.searchsorted(answers.frames, ids, side="right") - 1
-    books.served[ids] = answers.frames[rows] == ids
-    books.predictions[ids] = answers.predictions[rows]
-    books.confidence[ids] = answers.confidences[rows]
-    books.version[ids] = answers.versions[rows]
-    books.arrive(stop)
+    site.served[ids] = answers.frames[rows] == ids
+    site.predictions[ids] = answers.predictions[rows]
+    site.confidence[ids] = answers.confidences[rows]
+    site.version[ids] = answers.versions[rows]
+    site.arrive(stop)

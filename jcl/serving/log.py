@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl.drift import accounting
+from jcl.control.drift import accounting
 from jcl.streams import archives
 
 _ARRAYS = ("predictions", "truth", "served", "versions")

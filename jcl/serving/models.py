@@ -21,7 +21,6 @@ from jcl import base
 from jcl.cost import devices as descriptions
 from jcl.cost import gemms
 from jcl.cost import ledger as ledger_lib
-from jcl.profiling import learners
 from jcl.recipes import bounds
 from jcl.selection import mask
 from jcl.serving.teacher import Predictor
@@ -31,6 +30,7 @@ from jcl.train import choosing, chunks, slots
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
+from jcl.train.profiling import learners
 
 TRAINING = base.Training(
   learning_rate=1e-3,

@@ -10,19 +10,11 @@ import numpy as np
 import pandas as pd
 
 from jcl import metrics
-from jcl.drift import accounting
+from jcl.control.drift import accounting, systems
+from jcl.control.drift.times import Times
 from jcl.report import page
 from jcl.serving import live as live_lib
-from jcl.serving import (
-  log,
-  paragraph,
-  pictures,
-  stage,
-  stopwatch,
-  systems,
-  virtual,
-)
-from jcl.serving.times import Times
+from jcl.serving import log, measured_times, paragraph, pictures, setup, virtual
 
 WARMUP = 4  # windows that do not count
 
@@ -66,7 +58,7 @@ def build(text: str, seconds: Times, live: bool = False) -> systems.System:
 
 
 def run(
-  on: stage.Stage,
+  on: setup.Stage,
   script: Script,
   system: str,
   seconds: Times,
@@ -123,7 +115,7 @@ def run(
 def _live(system, student, weights, footage, *, labeller, **options) -> log.Log:
   """Returns the log of a run on the wall clock, with what it took."""
   some = slice(0, len(footage), max(1, len(footage) // 256))
-  kernels = stopwatch.times(
+  kernels = measured_times.times(
     student, weights, footage.frames[some], footage.labels[some], labeller
   )
   made = live_lib.run(
@@ -209,7 +201,7 @@ def told(values: Any) -> str:
 
 
 def write(
-  on: stage.Stage, runs: list[Run], folder: Path, about: Mapping[str, Any]
+  on: setup.Stage, runs: list[Run], folder: Path, about: Mapping[str, Any]
 ) -> tuple[Path, pd.DataFrame]:
   """Writes tables, a picture of each scenario and the page over all.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
-from jcl.numerics import layers, mx
+from jcl.networks.mx import formats, layers
 from jcl.train import evaluate as evaluation
 from jcl.train import step as step_lib
 
@@ -17,7 +17,7 @@ Precision = Literal["float32", "mx", "mx9"]
 def precise(
   network: base.Network,
   precision: Precision = "float32",
-  rounding: mx.Rounding = "rne",
+  rounding: formats.Rounding = "rne",
 ) -> base.Network:
   """Returns the network with products as the accelerator computes them.
 
@@ -35,7 +35,7 @@ def precise(
     raise ValueError(f"precision={precision!r}: give float32, mx or mx9")
   if precision == "float32":
     return network
-  fmt: mx.Format = "mx6" if precision == "mx" else "mx9"
+  fmt: formats.Format = "mx6" if precision == "mx" else "mx9"
   return layers.policy(network, fmt_infer=fmt, rounding=rounding)
 
 

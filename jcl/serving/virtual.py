@@ -13,20 +13,20 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from jcl.drift import accounting, allocation
-from jcl.serving import log, phases, site
+from jcl.control.drift import accounting, allocation, phases
+from jcl.serving import books, log
 
 _MOST_IDLE = 100  # phases in a row in which no frame arrives
 
 
 def run(
   system: phases.System,
-  student: site.Student,
-  weights: site.Weights,
-  footage: site.Footage,
+  student: books.Student,
+  weights: books.Weights,
+  footage: books.Footage,
   *,
   infer: allocation.Seconds,
-  labeller: site.Labeller | None = None,
+  labeller: books.Labeller | None = None,
   seed: int = 0,
   about: Mapping[str, Any] | None = None,
   progress: Callable[[int, int], None] | None = None,
@@ -52,7 +52,7 @@ def run(
   """
   num = len(footage)
   served = accounting.served(num, footage.fps, infer)
-  books = site.Site(
+  site = books.Site(
     student,
     weights,
     footage,
@@ -62,31 +62,31 @@ def run(
     seed=seed,
   )
   entries: list[log.Entry] = []
-  steps = system.phases(books.view)
+  steps = system.phases(site.view)
   sent: phases.Result | None = None
   idle = 0
-  while books.seen < num:
+  while site.seen < num:
     try:
       phase = steps.send(sent)
     except StopIteration:  # it is done: the weights serve on
-      phase = phases.Phase("wait", Fraction(num - books.seen, footage.fps))
-    owned = allocation.owned(books.seen, phase.seconds, footage.fps)
+      phase = phases.Phase("wait", Fraction(num - site.seen, footage.fps))
+    owned = allocation.owned(site.seen, phase.seconds, footage.fps)
     idle = 0 if owned else idle + 1
     if idle > _MOST_IDLE:
       raise ValueError(
         f"system {system.name!r} lasts 0 seconds in {idle} phases in a row, "
         f"the last being {phase.kind!r}: give them seconds"
       )
-    books.serve(range(owned.start, min(owned.stop, num)))
+    site.serve(range(owned.start, min(owned.stop, num)))
     complete, sent = owned.stop <= num, None
     told: dict[str, float] = {}
     if complete and phase.work is not None:
-      sent, told = books.perform(phase.work, owned.start)
+      sent, told = site.perform(phase.work, owned.start)
     entries.append(
       log.Entry(
         phase.kind,
         owned.start,
-        books.seen,
+        site.seen,
         float(phase.seconds),
         complete,
         dict(phase.note),
@@ -94,15 +94,15 @@ def run(
       )
     )
     if progress is not None:
-      progress(books.seen, num)
+      progress(site.seen, num)
   steps.close()
   if system.causal:
-    books.check()
+    site.check()
   return log.Log(
-    books.predictions,
+    site.predictions,
     footage.labels.astype("int32"),
     served,
-    books.version,
+    site.version,
     tuple(entries),
     {
       "system": system.name,

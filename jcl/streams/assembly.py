@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.streams import sources, splits, stream, views
 
 
@@ -94,7 +94,7 @@ def assemble(
         raise ValueError(
           f"experience {index} of {name} on {train.name} would have no {what} "
           f"examples ({_called(names[index])}its classes: "
-          f"{wording.some(among)}); use fewer experiences or another split"
+          f"{errors.some(among)}); use fewer experiences or another split"
           + ", or give a test set"
           * (source.test is None and what != "training")
         )
@@ -133,11 +133,11 @@ def untrained(
   lost = int((~trained[tested]).sum())
   left = np.flatnonzero(~trained).tolist()
   take = "takes" if len(left) == 1 else "take"
-  tests = wording.count(lost, "test example")
+  tests = errors.count(lost, "test example")
   return [
-    f"{wording.count(len(left), 'class', 'classes')} without training examples "
+    f"{errors.count(len(left), 'class', 'classes')} without training examples "
     f"in the stream {take} no part: "
-    f"{wording.some([class_names[label] for label in left])}"
+    f"{errors.some([class_names[label] for label in left])}"
     + (f"; {tests} left out" if lost else "")
   ]
 
@@ -176,9 +176,9 @@ def by_group(
   if lost.any():
     strange = np.unique(test.group[lost]).tolist()
     note = (
-      f"{wording.count(int(lost.sum()), 'test example')} left out, of "
-      f"{wording.count(len(strange), 'group')} without training examples: "
-      f"{wording.some([_group_name(train, value) for value in strange])}"
+      f"{errors.count(int(lost.sum()), 'test example')} left out, of "
+      f"{errors.count(len(strange), 'group')} without training examples: "
+      f"{errors.some([_group_name(train, value) for value in strange])}"
     )
     test = dataclasses.replace(test, notes=(*test.notes, note))
   parts = [rows[group == value] for value in values]
@@ -208,4 +208,4 @@ def _group_name(dataset: base.Dataset, value: int) -> str:
 
 
 def _called(name: str) -> str:
-  return f"group {wording.short(name)}, " if name else ""
+  return f"group {errors.short(name)}, " if name else ""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from jcl import wording
+from jcl import errors
 
 Order = Literal["natural", "random"] | Sequence[str | int]
 
@@ -66,7 +66,7 @@ def classes(
   if _lists(tasks):
     if not isinstance(order, str) or order != "natural":
       raise ValueError(
-        f"order={wording.short(order)} beside the classes of each experience: "
+        f"order={errors.short(order)} beside the classes of each experience: "
         "leave order out"
       )
     return _listed(names, present, tasks)
@@ -108,19 +108,19 @@ def _listed(names, present, tasks) -> list[tuple[int, ...]]:
     listed = part if isinstance(part, list | tuple | set | np.ndarray) else None
     if listed is None or not len(listed):
       raise ValueError(
-        f"tasks: {wording.short(part)} is no list of classes; write a list of "
+        f"tasks: {errors.short(part)} is no list of classes; write a list of "
         "one class or more for each experience"
       )
     found = _numbers("tasks", names, list(listed))
     for label, given in zip(found, listed, strict=True):
       if found.count(label) > 1:
         raise ValueError(
-          f"tasks: {wording.short(given)} stands twice in one experience, "
-          f"[{wording.some(listed)}]; write it once"
+          f"tasks: {errors.short(given)} stands twice in one experience, "
+          f"[{errors.some(listed)}]; write it once"
         )
       if label not in present:
         raise ValueError(
-          f"tasks: class {wording.short(given)} has no training examples; "
+          f"tasks: class {errors.short(given)} has no training examples; "
           "leave it out"
         )
     dealt.append(tuple(sorted(found)))
@@ -137,8 +137,8 @@ def _numbers(option: str, names: Sequence[str], given: list[Any]) -> list[int]:
   if all(_is_whole(each) and 0 <= each < len(names) for each in given):
     return [int(each) for each in given]
   raise ValueError(
-    f"{option}: no class is called {wording.short(given[wrong])}; choose from "
-    f"{wording.some(names)}"
+    f"{option}: no class is called {errors.short(given[wrong])}; choose from "
+    f"{errors.some(names)}"
   )
 
 
@@ -146,7 +146,7 @@ def _ordered(names, present, order: Order, seed: int) -> np.ndarray:
   if isinstance(order, str):
     if order not in ("natural", "random"):
       raise ValueError(
-        f"order={wording.short(order)}: write natural, random or a list of the "
+        f"order={errors.short(order)}: write natural, random or a list of the "
         "classes"
       )
     ordered = np.array(present, int)
@@ -155,14 +155,14 @@ def _ordered(names, present, order: Order, seed: int) -> np.ndarray:
     return ordered
   if not np.iterable(order):
     raise ValueError(
-      f"order={wording.short(order)}: write natural, random or a list of the "
+      f"order={errors.short(order)}: write natural, random or a list of the "
       "classes"
     )
   found = _numbers("order", names, list(order))
   if len(set(found)) < len(found) or not set(present) <= set(found):
     raise ValueError(
-      f"order=[{wording.some(order)}] must hold each class once: "
-      f"{wording.some([names[label] for label in present])}"
+      f"order=[{errors.some(order)}] must hold each class once: "
+      f"{errors.some([names[label] for label in present])}"
     )
   return np.array([label for label in found if label in set(present)], int)
 
@@ -172,7 +172,7 @@ def _sizes(tasks: Any, count: int, of: int) -> list[int]:
   what = "the number of classes"
   if count < of:
     what += " with training examples"
-  shown = f"tasks={wording.short(tasks)}"
+  shown = f"tasks={errors.short(tasks)}"
   if isinstance(tasks, dict | bytes):
     raise ValueError(f"{shown}: {_FORMS}")
   if isinstance(tasks, str) and len(tasks) > _LONGEST:

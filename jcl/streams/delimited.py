@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jcl import wording
+from jcl import errors
 from jcl.streams import dialects, files, tidying
 
 Column = str | int  # a name, or the number that names it
@@ -64,7 +64,7 @@ class _Source(NamedTuple):
 
   def named(self, column: int) -> str:
     """The name of a column, for messages."""
-    return wording.short(self.dialect.names[column])
+    return errors.short(self.dialect.names[column])
 
   def error(self, row: int, column: int, reason: str) -> ValueError:
     """An error about one field; `reason` follows "holds VALUE, ..."."""
@@ -151,7 +151,7 @@ def _check_options(options: Options) -> None:
     for text in na:
       if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise ValueError(
-          f"na={wording.short(options.na)}: give the text that means a missing "
+          f"na={errors.short(options.na)}: give the text that means a missing "
           "value, a list of such texts, or na=false for an empty field alone"
         )
 
@@ -236,7 +236,7 @@ def _find(source: _Source, option: str, wanted: Column) -> int:
   if len(found) > 1:
     raise ValueError(
       f"{source.path} has {len(found)} columns that are called "
-      f"{wording.short(text)}; rename one"
+      f"{errors.short(text)}; rename one"
     )
   if not found:
     raise ValueError(

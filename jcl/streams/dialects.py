@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 from typing import NamedTuple
 
-from jcl import wording
+from jcl import errors
 from jcl.streams import files
 
 SEPARATORS = {
@@ -124,7 +124,7 @@ def recognise(
   """
   if header not in (None, True, False):
     raise ValueError(
-      f"header={wording.short(header)}: write header=true or header=false"
+      f"header={errors.short(header)}: write header=true or header=false"
     )
   if not data.strip():
     raise ValueError(f"{path} is empty")
@@ -257,7 +257,7 @@ def _decimal(
     return "."
   if all(map(_THOUSANDS.fullmatch, commas)):
     raise ValueError(
-      f"{path}: {wording.short(commas[0].strip())} may have a decimal comma or "
+      f"{path}: {errors.short(commas[0].strip())} may have a decimal comma or "
       "be in thousands; write decimal=comma, or take these commas out"
     )
   return ","

@@ -9,7 +9,8 @@ import unicodedata
 
 import numpy as np
 
-from jcl import base, kinds
+from jcl import base
+from jcl.options import kinds
 from jcl.streams import files, images, labelling
 
 Color = images.Color

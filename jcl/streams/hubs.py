@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base, kinds
+from jcl import base
+from jcl.options import kinds
 from jcl.streams import files, folders, images, labelling, splits
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.streams import assembly, sources, views
 
 
@@ -25,7 +25,7 @@ def join(members: Sequence[sources.Source]) -> sources.Source:
   for member in listed:
     if not isinstance(member, sources.Source):
       raise ValueError(
-        f"{wording.short(member)} is no source of data; give what jcl.arrays "
+        f"{errors.short(member)} is no source of data; give what jcl.arrays "
         "or jcl.load return, or a list of them"
       )
   if not listed:
@@ -61,7 +61,7 @@ def single(source: Any) -> sources.Source:
   if isinstance(source, sources.Source):
     return source
   raise ValueError(
-    f"{wording.short(source)} is no source of data; give what jcl.arrays or "
+    f"{errors.short(source)} is no source of data; give what jcl.arrays or "
     "jcl.load return. Lists of them are for class_incremental, "
     "task_incremental and domain_by_group"
   )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import wording
+from jcl import errors
 
 # Labels that are read together must all be of one of these kinds.
 _KINDS = (
@@ -88,13 +88,13 @@ def indices(
   if -1 in found:
     row = int(np.flatnonzero(np.asarray(found)[inverse] == -1)[0])
     known = (
-      f"none of its names, {wording.some(class_names)}"
+      f"none of its names, {errors.some(class_names)}"
       if text
       else f"outside 0 to {len(class_names) - 1}, the positions in its "
       f"{len(class_names)} names"
     )
     raise ValueError(
-      f"{name} has {what} {wording.short(y[row])} in row {row}, {known}; leave "
+      f"{name} has {what} {errors.short(y[row])} in row {row}, {known}; leave "
       f"out {'class_names' if what == 'label' else 'the names'} to have the "
       f"{what}s that occur numbered"
     )
@@ -117,7 +117,7 @@ def labels(name: str, values: Any, what: str = "label") -> np.ndarray:
   y = _array(name, values, what)
   if y.ndim == 0:
     raise ValueError(
-      f"{name} has {wording.short(values)} for {what}s; give one for each "
+      f"{name} has {errors.short(values)} for {what}s; give one for each "
       "example"
     )
   while y.ndim > 1 and y.shape[-1] == 1:
@@ -150,7 +150,7 @@ def _array(name: str, values: Any, what: str) -> np.ndarray:
   except (TypeError, RuntimeError) as error:  # tensors elsewhere, with gradient
     raise ValueError(
       f"{name} has {what}s that NumPy cannot read "
-      f"({wording.short(str(error), 90)}); of a tensor write "
+      f"({errors.short(str(error), 90)}); of a tensor write "
       "y.detach().cpu().numpy()"
     ) from error
   # NumPy turns a whole list into text or floats for one entry: look at each.
@@ -214,7 +214,7 @@ def _whole(name: str, y: np.ndarray, what: str) -> np.ndarray:
       else "give integers or text"
     )
     raise ValueError(
-      f"{name} has {what} {wording.short(y[row])} in row {row}, which is no "
+      f"{name} has {what} {errors.short(y[row])} in row {row}, which is no "
       f"whole number; {advice}"
     )
   if not y.size or np.abs(wide).max() < 2.0**62:
@@ -231,14 +231,14 @@ def _objects(name: str, y: np.ndarray, what: str) -> np.ndarray:
     if issubclass(kind, list | tuple | set | frozenset | dict | np.ndarray):
       raise ValueError(
         f"{name} has several {what}s in row {row}, "
-        f"{wording.short(y[row])}; give one for each example, such as the "
+        f"{errors.short(y[row])}; give one for each example, such as the "
         f"first: [v[0] for v in y]"
       )
     if kind.__name__ in ("NoneType", "NAType", "NaTType"):
       raise _missing(name, what, row, str(y[row]))
     if not issubclass(kind, known):
       raise ValueError(
-        f"{name} has {what} {wording.short(y[row])} of type {kind.__name__} in "
+        f"{name} has {what} {errors.short(y[row])} of type {kind.__name__} in "
         f"row {row}; give integers or text, as [str(v) for v in y]"
       )
   values = y.tolist()
@@ -266,7 +266,7 @@ def _text(name: str, values: list[Any], what: str) -> np.ndarray:
     if isinstance(value, bytes):
       value = value.decode("utf-8", "backslashreplace")
     if not value.strip():
-      raise _missing(name, what, row, wording.short(str(value)))
+      raise _missing(name, what, row, errors.short(str(value)))
     read[row] = str(value)
   return read
 
@@ -292,8 +292,8 @@ def _check_kinds(name: str, values: Iterable[Any], what: str) -> None:
   if len(seen) > 1:
     first, second = list(seen.values())[:2]
     raise ValueError(
-      f"{name} has {what}s of mixed kinds, such as {wording.short(first)} "
-      f"({type(first).__name__}) and {wording.short(second)} "
+      f"{name} has {what}s of mixed kinds, such as {errors.short(first)} "
+      f"({type(first).__name__}) and {errors.short(second)} "
       f"({type(second).__name__}); give all as text, as [str(v) for v in y], "
       "or all as integers"
     )

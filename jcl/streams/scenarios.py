@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from jcl import base, kinds, spec, wording
+from jcl import base, errors
+from jcl.options import kinds, spec
 from jcl.streams import (
   assembly,
   dealing,
@@ -95,14 +96,14 @@ def _split_classes(
   if not isinstance(source, sources.Source):
     if not isinstance(tasks, str) or tasks not in (dealing.AUTO, dealing.GROUP):
       raise ValueError(
-        f"tasks={wording.short(tasks)} beside a list of sources, each of which "
+        f"tasks={errors.short(tasks)} beside a list of sources, each of which "
         "is an experience: leave tasks out"
       )
     source, tasks = joining.join(source), dealing.GROUP
   if isinstance(tasks, str) and tasks == dealing.GROUP:
     if order != "natural":
       raise ValueError(
-        f"order={wording.short(order)} beside tasks=group, whose experiences "
+        f"order={errors.short(order)} beside tasks=group, whose experiences "
         "come in the order of the groups: leave order out"
       )
     return assembly.by_group(name, scenario, source, holdout, seed, normalize)
@@ -172,7 +173,7 @@ def blurry(
   for task, group in enumerate(groups):
     if (main[list(group)] >= 0).any():
       raise ValueError(
-        f"tasks: a class has two main experiences, {wording.short(task)} and "
+        f"tasks: a class has two main experiences, {errors.short(task)} and "
         "one before it; list each class once"
       )
     main[list(group)] = task

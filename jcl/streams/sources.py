@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base, kinds, spec, wording
+from jcl import base, errors
+from jcl.options import kinds, spec
 from jcl.streams import (
   cifar,
   folders,
@@ -65,10 +66,10 @@ def agree(
     return
   names = first.class_names, second.class_names
   only, also = (
-    wording.some(sorted(set(one) - set(other)))
+    errors.some(sorted(set(one) - set(other)))
     for one, other in (names, names[::-1])
   )
-  if only == also == wording.some([]):
+  if only == also == errors.some([]):
     raise ValueError(f"{what} must name the classes in the same order")
   raise ValueError(
     f"{what} must agree in class names; only the first have {only}, only the "
@@ -122,7 +123,7 @@ def arrays(
   else:
     if not np.iterable(class_names):
       raise ValueError(
-        f"class_names={wording.short(class_names)}: give a list of one name "
+        f"class_names={errors.short(class_names)}: give a list of one name "
         "for each class"
       )
     class_names = tuple(map(str, class_names))

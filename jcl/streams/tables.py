@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.streams import archives, delimited, files, labelling, splits
 
 _LEAST = 5  # rows of which the held-out share is a whole one
@@ -92,7 +92,7 @@ def _table(
   table = delimited.read(path, options)
   if len(table.y) < _LEAST:
     raise ValueError(
-      f"{path} has {wording.count(len(table.y), 'row')}, too few to hold some "
+      f"{path} has {errors.count(len(table.y), 'row')}, too few to hold some "
       f"out; it takes {_LEAST}"
     )
   if len(table.class_names) == 1:
@@ -153,15 +153,15 @@ def npz(
   needed = [key for part in keys for key in part[:2]]
   if len(keys) > 1 and keys[0][2] in arrays and _TEST[2] not in arrays:
     needed.append(_TEST[2])
-  named = f"it has {wording.some(sorted(arrays))}; name its arrays {_KEYS}"
+  named = f"it has {errors.some(sorted(arrays))}; name its arrays {_KEYS}"
   for key in needed:
     if key not in arrays:
       raise ValueError(f"{file} has no {key}: {named}")
   for key in sorted(arrays):
     if key not in used:
       raise ValueError(
-        f"{file} has {wording.short(key)}, which is not read beside "
-        f"{wording.some(needed)}: {named}, and leave out others"
+        f"{file} has {errors.short(key)}, which is not read beside "
+        f"{errors.some(needed)}: {named}, and leave out others"
       )
   if _TEST[2] in arrays and keys[0][2] not in arrays:
     raise ValueError(f"{file} has group_test but no {keys[0][2]}: {named}")

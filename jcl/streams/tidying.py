@@ -9,7 +9,7 @@ import itertools
 from pathlib import Path
 import re
 
-from jcl import wording
+from jcl import errors
 from jcl.streams import dialects
 
 _EXCEL = re.compile(rb'\s*"?sep=(.)"?[ \t]*(?=[\r\n])', re.I | re.S)
@@ -97,7 +97,7 @@ def _without_comments(data: bytes, notes: list[str]) -> bytes:
 
   data, count = _replaced(data, _COMMENT, replacement)
   if count:
-    lines = wording.count(count, "line")
+    lines = errors.count(count, "line")
     notes.append(f"{lines} of comments, which begin with #, left out")
   return data
 
@@ -123,7 +123,7 @@ def _without_empty_rows(data: bytes, notes: list[str]) -> bytes:
   """Blanks rows of separators alone, as spreadsheets leave at the end."""
   cleaned, count = _replaced(data, _NO_VALUES, lambda match: b"")
   if count:
-    rows = wording.count(count, "row")
+    rows = errors.count(count, "row")
     notes.append(f"{rows} without any value left out")
   return cleaned
 

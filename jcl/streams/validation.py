@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base, wording
+from jcl import base, errors
 from jcl.streams import labelling
 
 _ROWS = 4096  # looked at together, to keep the peak of memory low
@@ -36,7 +36,7 @@ def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
     raise ValueError(f"{name} has {x.shape[0]} inputs but {len(y)} labels")
   if not _is_scale(dataset.scale):
     raise ValueError(
-      f"{name} has scale {wording.short(dataset.scale)}; write a positive one"
+      f"{name} has scale {errors.short(dataset.scale)}; write a positive one"
     )
   return dataclasses.replace(
     dataset,
@@ -68,7 +68,7 @@ def _names(name: str, class_names: Sequence[Any]) -> tuple[str, ...]:
     if each in place:
       raise ValueError(
         f"{name}: classes {place[each]} and {i} are both called "
-        f"{wording.short(each)}; give each a name of its own"
+        f"{errors.short(each)}; give each a name of its own"
       )
     place[each] = i
   return named
@@ -79,7 +79,7 @@ def _doubtful(
 ) -> Iterator[str]:
   """A note about labels that may have been meant otherwise."""
   if class_names[0] == "-1" and len(class_names) > 2:
-    count = wording.count(int((y == 0).sum()), "example")
+    count = errors.count(int((y == 0).sum()), "example")
     yield (
       f"{name}: label -1 is a class like others ({count}); leave these rows "
       "out if it says that they have none"
@@ -158,7 +158,7 @@ def _readable(name: str, values: Any) -> Any:
   except (TypeError, RuntimeError) as error:  # tensors elsewhere, with gradient
     raise ValueError(
       f"{name} has inputs that NumPy cannot read "
-      f"({wording.short(str(error), 90)}); of a tensor write "
+      f"({errors.short(str(error), 90)}); of a tensor write "
       "x.detach().cpu().numpy()"
     ) from error
 
@@ -174,19 +174,19 @@ def _objects(values: Any, x: np.ndarray) -> str:
     ]
     if wrong:
       return (
-        f"columns that are not numeric: {wording.some(wrong)}; drop them or "
+        f"columns that are not numeric: {errors.some(wrong)}; drop them or "
         "encode them, as pandas.get_dummies does"
       )
     return "columns of several kinds; write x.astype(np.float32)"
   first = x.reshape(-1)[0] if x.size else None
   if np.isscalar(first) and not isinstance(first, str | bytes):
     return (
-      f"object inputs, the first {wording.short(first)}; if all are numbers, "
+      f"object inputs, the first {errors.short(first)}; if all are numbers, "
       "write x.astype(np.float32)"
     )
   if isinstance(first, str | bytes):
     return (
-      f"text for inputs, the first {wording.short(first)}; encode it as "
+      f"text for inputs, the first {errors.short(first)}; encode it as "
       "numbers, such as embeddings or counts of words"
     )
   return f"ragged or object inputs; {_STACK}"

@@ -8,9 +8,9 @@ import threading
 import time
 from typing import Any
 
-from jcl.cost import count
 from jcl.cost import ledger as ledger_lib
-from jcl.kernels import lowering
+from jcl.cost import program_cost
+from jcl.train.kernels import lowering
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Program:
   """A compiled function and what one call of it costs."""
 
   call: Callable[..., Any]
-  cost: count.ProgramCost
+  cost: program_cost.ProgramCost
   seconds: float = 0.0  # that compiling took
   out: Any = None  # shapes of what it returns
 
@@ -35,7 +35,7 @@ def compile_program(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Program:
   lowered = lowering.lower(fn, shapes, **jit)
   call = lowered.compile()
   seconds = time.perf_counter() - start
-  cost = count.of_compiled(call)
+  cost = program_cost.of_compiled(call)
   cost = dataclasses.replace(cost, flops=cost.flops + lowering.flops(call))
   return Program(call, cost, seconds, lowered.out_info)
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jcl.cost import count
+from jcl.cost import program_cost
 from jcl.train import background
 
 
@@ -49,9 +49,9 @@ class Meter:
     self._moved += cost.bytes_accessed
     return jax.tree.map(lambda leaf: _Token(self, _bytes(leaf)), program.out)
 
-  def cost(self) -> count.ProgramCost:
+  def cost(self) -> program_cost.ProgramCost:
     """Returns the composition's figures; what it was given counts aliased."""
-    return count.ProgramCost(
+    return program_cost.ProgramCost(
       flops=self._flops,
       bytes_accessed=self._moved,
       argument_bytes=self._given,

@@ -12,13 +12,13 @@ import optax
 
 from jcl import base, jaxprs
 from jcl.cost import ledger as ledger_lib
-from jcl.kernels import lowering
 from jcl.networks import variances
 from jcl.selection import mask
 from jcl.train import background, executors, pieces, slots
 from jcl.train import evaluate as evaluation
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
+from jcl.train.kernels import lowering
 
 MAX_STEPS_PER_DISPATCH = 32
 _TIERED_STEPS = 8

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import optax
 
-from jcl import base, spec, wording
+from jcl import base, errors
+from jcl.options import spec
 from jcl.train import schedules
 
 # What a run uses where neither the recipe nor the caller says otherwise.
@@ -70,7 +71,7 @@ def _check_schedule(rate: Any) -> None:
   try:
     float(rate(np.int32(0)))
   except Exception as error:
-    reason = wording.reason(error)
+    reason = errors.reason(error)
     raise ValueError(
       "learning_rate is a function, but of an update's number it returns no "
       f"number ({reason}): give a schedule such as "
@@ -107,7 +108,7 @@ def build(
     try:
       _probed(rule, 0, 1.0)
     except Exception as error:
-      reason = wording.reason(error)
+      reason = errors.reason(error)
       raise ValueError(
         "the optimizer makes no update of gradients, parameters and its state "
         f"alone ({reason}): give one that needs no more, such as "

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jcl import base
-from jcl.cost import count
+from jcl.cost import program_cost
 from jcl.selection import mask
 from jcl.train import (
   background,
@@ -342,12 +342,12 @@ class Pieces:
       ("signature", *here),
       lambda: blocks.signature(block, shapes, use.training),
     )
-    count = len(jax.tree.leaves(shapes.stats)) if use.training else 0
+    program_cost = len(jax.tree.leaves(shapes.stats)) if use.training else 0
     if not use.kept:
       key = ("plain", same)
       part = traced(key, lambda: blocks.plain(block, shapes, use.training))
       program = obtain(key, part.fn, part.shapes)
-      return composed.Link(block.name, (), False, count, part, program)
+      return composed.Link(block.name, (), False, program_cost, part, program)
     kind = (same, use.trained, use.passes)
     pair = traced(
       ("pair", *kind),
@@ -357,7 +357,7 @@ class Pieces:
       block.name,
       use.names,
       use.passes,
-      count,
+      program_cost,
       pair.forward,
       obtain(("forward", *kind), pair.forward.fn, pair.forward.shapes),
       pair.backward,
@@ -395,7 +395,7 @@ class Pieces:
 
 
 _PENDING = background.Program(
-  lambda *args: None, count.ProgramCost(*(0.0,) * 6)
+  lambda *args: None, program_cost.ProgramCost(*(0.0,) * 6)
 )
 
 

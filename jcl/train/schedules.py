@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import kinds, spec
+from jcl.options import kinds, spec
 
 # (updates of the experience so far [] int32, updates planned for it) -> [] >= 0
 Factor = Callable[[Any, Any], jax.Array]

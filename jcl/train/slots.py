@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jcl import base, wording
+from jcl import base, errors
 
 Slots = dict[str, Any]  # by the tensor's path, joined by "/"
 
@@ -98,7 +98,7 @@ def together(
         transform_non_params=lambda _: SHARED,
       )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-      reason = wording.reason(error)
+      reason = errors.reason(error)
       raise ValueError(
         "the optimizer's state cannot be told apart by tensor, as a selection "
         f"of tensors needs ({reason}): give one whose init maps over the "

@@ -7,7 +7,7 @@ import jax
 import pytest
 import tiny_network
 
-from jcl.cost import count, published
+from jcl.cost import program_cost, published
 from jcl.networks import linen, resnet
 
 TRAINED = ("block_6", "block_7", "head")  # the fourth stage and the head
@@ -17,7 +17,7 @@ TINY = resnet.resnet18((64, 64, 3), 200)
 
 def parameters(network, units=None):
   params, _ = jax.eval_shape(network.init, jax.random.key(0))
-  return count.num_parameters(
+  return program_cost.num_parameters(
     {unit: params[unit] for unit in units or network.units}
   )
 

@@ -8,7 +8,7 @@ import numpy as np
 import tiny_network
 
 from jcl import base, recipes
-from jcl.cost import count, devices, step_memory
+from jcl.cost import devices, program_cost, step_memory
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import catalogue
 from jcl.selection import fixed, mask
@@ -69,7 +69,9 @@ def test_what_an_objective_and_a_selector_hold_is_counted():
   learner = make(recipes.ewc(), tiny_network.build())
   state = learner.template(EVERYTHING)
   found = step_memory.split(learner, EVERYTHING)
-  assert found.objective == count.num_bytes(state.objective) >= 2 * PARAMS
+  assert (
+    found.objective == program_cost.num_bytes(state.objective) >= 2 * PARAMS
+  )
   assert found.gradients == PARAMS
   assert found.slots == found.replay == 0
   selector = fixed.head_only()._replace(slots="keep")

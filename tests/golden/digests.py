@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.kernels import lowering
+from jcl.train.kernels import lowering
 
 # Fields of records that hold time, or that later versions may widen.
 _LEFT_OUT = ("costs", "decision", "peak_bytes", "choices", "memory")

@@ -17,12 +17,14 @@ import pytest
 import tiny_hierarchy
 import tiny_network
 
-from jcl import base, recipes, session
-from jcl.latents import stream as latents
+from jcl import base, recipes
+from jcl.control.drift import times
 from jcl.networks import catalogue, chain, layers, mlp, progressive
 from jcl.objectives import group_lasso
+from jcl.replay.latents import stream as latents
+from jcl.run import session
 from jcl.serving import runs as serving_runs
-from jcl.serving import stage, times
+from jcl.serving import setup
 from jcl.streams import sources
 
 SEEDS = (0, 1)  # each run is made with
@@ -206,10 +208,10 @@ _TIMES = times.Times(infer=0.02, train=0.1, valid=0.05, label=0.05)
 
 
 @functools.cache
-def _stage(folder: Path) -> stage.Stage:
+def _stage(folder: Path) -> setup.Stage:
   network = "mlp:width=8,depth=1"
-  cast = stage.Cast(network, network, (60, 60), (2, 2))
-  return stage.Stage(sources.load("digits"), cast, folder)
+  cast = setup.Cast(network, network, (60, 60), (2, 2))
+  return setup.Stage(sources.load("digits"), cast, folder)
 
 
 def served(system: str, seed: int, folder: Path) -> dict[str, Any]:

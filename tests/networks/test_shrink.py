@@ -14,7 +14,7 @@ import pytest
 import tiny_network
 
 from jcl import base
-from jcl.cost import count
+from jcl.cost import program_cost
 from jcl.networks import (
   catalogue,
   chain,
@@ -361,7 +361,7 @@ def test_smaller_network_is_the_one_with_zeros(name):
   masks = some(shrink.groups(network))
   params, stats = arrays(network)
   smaller, *small = shrink.shrink(network, params, stats, masks)
-  assert count.num_bytes(small) < count.num_bytes((params, stats))
+  assert program_cost.num_bytes(small) < program_cost.num_bytes((params, stats))
   shapes = {path: leaf.shape for path, leaf in channels.named(small[0])}
   assert {t.path: t.shape for t in smaller.tensors} == shapes
   assert [t.path for t in smaller.tensors] == [t.path for t in network.tensors]
@@ -476,7 +476,7 @@ def test_a_compiled_step_does_less():
       return jnp.square(out.logits).mean(), out.stats
 
     step = jax.jit(jax.grad(loss, has_aux=True))
-    return count.of_compiled(step.lower(params).compile())
+    return program_cost.of_compiled(step.lower(params).compile())
 
   before, after = cost(network, params, stats), cost(smaller, *small)
   # A quarter of the second convolution, half of all else.

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jcl import session
 from jcl.networks import chain, layers, linen, precision, variances
 from jcl.networks import nnx as nnx_networks
 from jcl.recipes import build
+from jcl.run import session
 from jcl.streams import scenarios, sources
 
 

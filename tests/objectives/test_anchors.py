@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jcl import base, recipes, session
+from jcl import base, recipes
 from jcl.networks import chain, layers, pretrained
 from jcl.objectives import anchors, supervised
+from jcl.run import session
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
 from jcl.train import executors

@@ -7,8 +7,9 @@ import math
 import pytest
 import tiny_network
 
-from jcl import base, recipes, session
+from jcl import base, recipes
 from jcl.report import decoding, hierarchy, page, summary
+from jcl.run import session
 
 # Three of four tried to the end; one of them is more than the joules left.
 CANDIDATES = [

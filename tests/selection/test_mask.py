@@ -10,7 +10,7 @@ import pytest
 import tiny_network
 
 from jcl import base
-from jcl.cost import count
+from jcl.cost import program_cost
 from jcl.selection import mask
 
 NETWORK = tiny_network.build()
@@ -189,13 +189,13 @@ def test_slots_exist_for_selected_tensors_only(selection):
     for tensor, yes in zip(NETWORK.tensors, selection.trainable, strict=True)
     if yes
   )
-  assert count.num_bytes(state) == 2 * 4 * selected + 4
+  assert program_cost.num_bytes(state) == 2 * 4 * selected + 4
 
 
 def test_training_the_head_alone_takes_fewer_operations():
   def flops(selection):
     parts = mask.split(PARAMS, NETWORK, selection)
-    return count.of_compiled(
+    return program_cost.of_compiled(
       jax.jit(partial_gradients).lower(*parts).compile()
     ).flops
 
@@ -224,6 +224,6 @@ def test_a_selection_over_more_tensors_is_refused():
 
 @pytest.mark.parametrize("count, end", [(5, "p4$"), (6, "p4 and 1 more$")])
 def test_paths_are_listed_up_to_five(count, end):
-  other = {**PARAMS, **{f"p{i}": jnp.ones(1) for i in range(count)}}
+  other = {**PARAMS, **{f"p{i}": jnp.ones(1) for i in range(program_cost)}}
   with pytest.raises(ValueError, match=f"unknown p0, p1, p2, p3, {end}"):
     mask.as_mask(other, NETWORK, FIRST)

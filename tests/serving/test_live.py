@@ -12,9 +12,9 @@ import types
 import numpy as np
 import pytest
 
-from jcl.drift import accounting
-from jcl.serving import handover, latency, live, phases, site, systems, virtual
-from jcl.serving.times import Times
+from jcl.control.drift import accounting, phases, systems
+from jcl.control.drift.times import Times
+from jcl.serving import books, latency, live, virtual, weight_swap
 
 TESTS = Path(__file__).parents[1]
 SECONDS = Times(infer=0.04, train=0.5, valid=0.1, label=0.05)
@@ -80,7 +80,7 @@ def footage(num=900, fps=10, seed=0):
   labels = generator.integers(0, 3, num)
   moved = CENTRES + np.where(np.arange(num) < num // 2, 0, 70)[:, None, None]
   points = moved[np.arange(num), labels] + generator.normal(30, 25, (num, 2))
-  return site.Footage(points.clip(0, 255).astype(np.uint8), labels, fps)
+  return books.Footage(points.clip(0, 255).astype(np.uint8), labels, fps)
 
 
 def simulated(system, stream, *, infer=0.0, epoch=0.0, **options):
@@ -136,7 +136,7 @@ def test_a_busy_server_loses_the_frames_that_arrive(infer):
 
   served = live.serve(
     predict,
-    handover.Weights({"centres": CENTRES}),
+    weight_swap.Weights({"centres": CENTRES}),
     stream.frames,
     stream.fps,
     clock=clock,
@@ -262,7 +262,7 @@ def test_serving_ends_when_told_to():
   record = latency.Record()
   live.serve(
     Centroids().predict,
-    handover.Weights({"centres": CENTRES}),
+    weight_swap.Weights({"centres": CENTRES}),
     footage(10_000).frames,
     1000,
     stop=lambda: len(record) >= 5,

@@ -7,20 +7,10 @@ import numpy as np
 import pytest
 
 from jcl import base, recipes
-from jcl.drift import rendering, scenarios
+from jcl.control.drift import systems, times
 from jcl.networks import catalogue
-from jcl.serving import (
-  log,
-  models,
-  scenes,
-  site,
-  stage,
-  systems,
-  teacher,
-  times,
-  virtual,
-)
-from jcl.streams import sources
+from jcl.serving import books, image_pool, log, models, setup, teacher, virtual
+from jcl.streams import drifting, rendering, sources
 
 SHAPE, CLASSES = (8, 8, 1), 4
 SCALE = {"mean": np.float32(128), "std": np.float32(64)}
@@ -205,27 +195,31 @@ def test_networks_are_timed_by_their_own_products():
 
 def test_stills_show_every_condition():
   labels = np.arange(30) % 3
-  made = scenes.stills(
-    labels, np.arange(0, 30, 2), each=40, seed=0, conditions=scenes.EVERYWHERE
+  made = image_pool.stills(
+    labels,
+    np.arange(0, 30, 2),
+    each=40,
+    seed=0,
+    conditions=image_pool.EVERYWHERE,
   )
   assert len(made) == 16 * 40 and len(set(made.segments)) == 16
   assert set(made.source) == set(range(0, 30, 2))
   np.testing.assert_array_equal(made.label, labels[made.source])
   with pytest.raises(ValueError, match="each=0"):
-    scenes.stills(labels, np.arange(3), each=0, seed=0)
+    image_pool.stills(labels, np.arange(3), each=0, seed=0)
 
 
 def test_images_of_all_scales_are_pooled():
   x = np.arange(96).reshape(6, 4, 4, 1).astype(np.uint8) % 17
   whole = sources.arrays(x, np.arange(6) % 3, x[:3], np.arange(3), scale=16.0)
-  images, labels = scenes.pool(whole, 2, 3)
+  images, labels = image_pool.pool(whole, 2, 3)
   assert images.shape == (6, 12, 12, 1) and images.dtype == np.uint8
   assert images.max() == 255 and labels.tolist() == [0, 1, 0, 1, 0, 1]
   assert images[0, 3, 0, 0] == round(255 * int(x[0, 1, 0, 0]) / 16)
   with pytest.raises(ValueError, match="classes=4"):
-    scenes.pool(whole, 4)
+    image_pool.pool(whole, 4)
   with pytest.raises(ValueError, match="serve images"):
-    scenes.pool(sources.arrays(X[:, 0], Y), 2)
+    image_pool.pool(sources.arrays(X[:, 0], Y), 2)
 
 
 def test_no_system_does_harm_where_nothing_drifts(tmp_path):
@@ -236,13 +230,13 @@ def test_no_system_does_harm_where_nothing_drifts(tmp_path):
   textures = np.stack([0 * row, row, column, 2 * row * column])
   noise = generator.integers(80, 140, (400, *SHAPE))
   x = (noise + 80 * textures[y][..., None]).astype(np.uint8)
-  cast = stage.Cast(
+  cast = setup.Cast(
     *("mlp:width=24,depth=1", "mlp:width=24,depth=1"),
     stills=(1500, 40),
     epochs=(8, 1),
     classes=CLASSES,
   )
-  acts = stage.Stage(sources.arrays(x, y), cast, tmp_path)
+  acts = setup.Stage(sources.arrays(x, y), cast, tmp_path)
   script = acts.script("none", 0, fps=10, segment_seconds=10, segments=16)
   seconds = times.Times(infer=0.02, train=0.15, valid=0.02, label=0.03)
   logs = {}
@@ -268,13 +262,13 @@ def test_no_system_does_harm_where_nothing_drifts(tmp_path):
   robust = logs["dacapo:labels=18,drift=robust"].decisions
   assert sum(each.drifted for each in robust) <= 0.1 * len(robust)
   assert acts.labeller(0)(x[:5]).shape == (5,)
-  again = stage.Stage(sources.arrays(x, y), cast, tmp_path)  # from disk
+  again = setup.Stage(sources.arrays(x, y), cast, tmp_path)  # from disk
   assert same(again.learned("teacher", 0), acts.learned("teacher", 0))
 
 
 def test_one_run_is_the_other_to_the_bit():
   images, labels = samples(60, seed=3)
-  script = scenarios.build(
+  script = drifting.build(
     *("S1", labels, np.arange(60)),
     seed=0,
     classes=CLASSES,
@@ -282,7 +276,7 @@ def test_one_run_is_the_other_to_the_bit():
     segment_seconds=5,
     segments=8,
   )
-  footage = site.Footage(
+  footage = books.Footage(
     rendering.Frames(images, script)[:], script.label, script.fps
   )
   seconds = times.Times(infer=0.02, train=0.15, valid=0.02, label=0.03)
@@ -355,15 +349,15 @@ def test_the_last_quarter_learns_at_a_tenth(epochs, parts, monkeypatch):
 def test_who_plays_on_small_images_and_on_large_ones(
   side, student, enlarge, monkeypatch
 ):
-  monkeypatch.setattr(scenes, "check", lambda source, classes: None)
+  monkeypatch.setattr(image_pool, "check", lambda source, classes: None)
   x = np.zeros((4, side, side + 9, 1), np.uint8)
   train = types.SimpleNamespace(x=x, num_classes=12)
-  cast = stage.cast(types.SimpleNamespace(train=train))
+  cast = setup.cast(types.SimpleNamespace(train=train))
   assert (cast.student, cast.enlarge, cast.classes) == (student, enlarge, 9)
   small = side < 16
   assert cast.stills == ((4000, 4000) if small else (12000, 2000))
   assert cast.epochs == ((8, 8) if small else (6, 10))
-  named = stage.cast(types.SimpleNamespace(train=train), "one", "two")
+  named = setup.cast(types.SimpleNamespace(train=train), "one", "two")
   assert (named.student, named.teacher) == ("one", "two")
 
 

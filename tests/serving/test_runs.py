@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jcl.serving import log, paragraph, runs, stage, times
+from jcl.control.drift import times
+from jcl.serving import log, paragraph, runs, setup
 from jcl.streams import sources
 
 SCRIPT = runs.Script("S1", fps=2, segment_seconds=5, segments=12)
@@ -67,7 +68,7 @@ def test_a_finished_run_is_read_and_a_damaged_one_told(tmp_path):
 
 
 def test_who_plays_depends_on_the_images():
-  digits = stage.cast(sources.load("digits"))
+  digits = setup.cast(sources.load("digits"))
   assert (digits.student, digits.classes, digits.enlarge) == (
     "mlp:width=64",
     9,
@@ -75,7 +76,7 @@ def test_who_plays_depends_on_the_images():
   )
   x = np.zeros((20, 32, 32, 3), np.uint8)
   y = np.arange(20) % 4
-  photographs = stage.cast(sources.arrays(x, y, x, y), teacher="vit")
+  photographs = setup.cast(sources.arrays(x, y, x, y), teacher="vit")
   assert photographs.student.startswith("slim_resnet18")
   assert (photographs.teacher, photographs.classes) == ("vit", 4)
 
@@ -83,13 +84,13 @@ def test_who_plays_depends_on_the_images():
 def test_streams_are_of_images():
   x, y = np.zeros((20, 7), np.float32), np.arange(20) % 4
   with pytest.raises(ValueError, match=r"shape \(7,\).*: systems serve images"):
-    stage.cast(sources.arrays(x, y, x, y))
+    setup.cast(sources.arrays(x, y, x, y))
 
 
 def test_a_run_on_the_wall_clock_tells_what_it_took(tmp_path):
-  on = stage.Stage(
+  on = setup.Stage(
     sources.load("digits"),
-    stage.Cast("mlp:width=8,depth=1", "mlp:width=8,depth=1", (50, 50), (1, 1)),
+    setup.Cast("mlp:width=8,depth=1", "mlp:width=8,depth=1", (50, 50), (1, 1)),
     tmp_path,
   )
   script = runs.Script("S1", fps=10, segment_seconds=1, segments=10)

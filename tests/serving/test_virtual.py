@@ -7,18 +7,8 @@ import numpy as np
 import pytest
 import tiny_serving
 
-from jcl.drift import allocation
-from jcl.serving import (
-  log,
-  phases,
-  pictures,
-  site,
-  stopwatch,
-  systems,
-  times,
-  virtual,
-  windows,
-)
+from jcl.control.drift import allocation, phases, systems, times, windows
+from jcl.serving import books, log, measured_times, pictures, virtual
 
 TIMES = tiny_serving.RESNET18
 
@@ -100,7 +90,7 @@ def test_a_phase_is_served_by_the_weights_at_its_start():
   ],
 )
 def test_what_uses_the_future_is_caught(given):
-  with pytest.raises(site.CausalityError):
+  with pytest.raises(books.CausalityError):
     run(system_of(*given))
 
 
@@ -111,34 +101,34 @@ def test_a_system_cannot_look_at_frames_to_come(name):
     getattr(view, name)(np.arange(view.seen))
     getattr(view, name)(np.array([view.seen]))
 
-  with pytest.raises(site.CausalityError, match="frames 30 to 30"):
+  with pytest.raises(books.CausalityError, match="frames 30 to 30"):
     run(phases.System("curious", look))
 
 
 def test_labels_that_come_while_training_has_begun_are_too_late():
-  books = site.Site(
+  site = books.Site(
     tiny_serving.Student(),
     0.5,
     tiny_serving.footage(100),
     None,
     np.ones(100, bool),
   )
-  books.serve(range(50))
-  books.perform(phases.Label(lambda view: np.arange(10)), 0)
+  site.serve(range(50))
+  site.perform(phases.Label(lambda view: np.arange(10)), 0)
   work = phases.Retrain(np.arange(10), np.arange(0))
-  with pytest.raises(site.CausalityError, match="from frame 49"):
-    books.perform(work, 49)
-  books.perform(work, 50)
-  books.serve(range(50, 60))
-  books.check()
-  books.versions[-1] = site.Version(born=50, began=49, newest=50)
-  with pytest.raises(site.CausalityError, match="frame 50"):
-    books.check()
-  books.versions[-1] = site.Version(born=70, began=70, newest=0)
-  with pytest.raises(site.CausalityError):
-    books.check()
-  with pytest.raises(site.CausalityError, match="there from frame 70"):
-    books.serve(range(60, 61))
+  with pytest.raises(books.CausalityError, match="from frame 49"):
+    site.perform(work, 49)
+  site.perform(work, 50)
+  site.serve(range(50, 60))
+  site.check()
+  site.versions[-1] = books.Version(born=50, began=49, newest=50)
+  with pytest.raises(books.CausalityError, match="frame 50"):
+    site.check()
+  site.versions[-1] = books.Version(born=70, began=70, newest=0)
+  with pytest.raises(books.CausalityError):
+    site.check()
+  with pytest.raises(books.CausalityError, match="there from frame 70"):
+    site.serve(range(60, 61))
 
 
 def test_frames_that_are_not_served_repeat_what_was():
@@ -208,9 +198,9 @@ def test_bad_input():
     run(stuck)
   frames = np.zeros((3, 1, 1, 1), np.uint8)
   with pytest.raises(ValueError, match="one label per frame|one label per"):
-    site.Footage(frames, np.zeros(2, int))
+    books.Footage(frames, np.zeros(2, int))
   with pytest.raises(ValueError, match="fps=0"):
-    site.Footage(frames, np.zeros(3, int), 0)
+    books.Footage(frames, np.zeros(3, int), 0)
 
 
 def test_times_are_those_of_the_published_pair():
@@ -316,17 +306,17 @@ def test_what_kernels_take_by_a_clock_of_their_own(monkeypatch):
   def label(images):
     clock[0] += 0.5 * len(images)
 
-  monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: clock[0])
+  monkeypatch.setattr(measured_times.time, "perf_counter", lambda: clock[0])
   images, labels = np.arange(3)[:, None], np.array([5, 6, 7])
   given = Slow(), np.zeros(1), images, labels
-  found = stopwatch.times(*given, label, rounds=3)
+  found = measured_times.times(*given, label, rounds=3)
   assert found == times.Times(0.25, 0.5, 1.0, 0.5, 4, "measured")
   assert len(seen) == 4  # once to compile
   assert seen[0] == (
     [i % 3 for i in range(32)],
     [5 + i % 3 for i in range(32)],
   )
-  assert stopwatch.times(*given, None).label == 1e-9
+  assert measured_times.times(*given, None).label == 1e-9
 
 
 def test_updates_that_take_a_share_of_the_work():

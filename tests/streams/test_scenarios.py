@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from jcl import spec
+from jcl.options import spec
 from jcl.streams import scenarios, sources, splits
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny_network
 
-from jcl import base, predictors
+from jcl import base
+from jcl.objectives import predictors
 from jcl.train import evaluate
 from jcl.train import step as step_lib
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tiny_network
 
-from jcl import base, recipes, session
+from jcl import base, recipes
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
+from jcl.run import session
 from jcl.selection import fixed
 from jcl.train import choosing, executors
 from jcl.train import learner as learner_lib
@@ -43,7 +44,7 @@ def test_nothing_compiles_again_for_experiences_and_part_filled_chunks():
   )
   counts = []
   learner = setting.learner
-  from jcl import loop
+  from jcl.run import loop
 
   state, place = loop.start(setting)
   for event in loop.run(setting, state, place):

@@ -10,7 +10,7 @@ import pytest
 import tiny_network
 
 from jcl import base, recipes
-from jcl.cost import count, devices
+from jcl.cost import devices, program_cost
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import chain, layers
 from jcl.selection import mask
@@ -313,7 +313,7 @@ def test_what_every_block_does():
 
 def test_bytes_and_operations_of_a_composition():
   def program(flops, moved, out, alias, temp, shape):
-    cost = count.ProgramCost(
+    cost = program_cost.ProgramCost(
       flops=flops,
       bytes_accessed=moved,
       argument_bytes=0.0,
@@ -334,7 +334,7 @@ def test_bytes_and_operations_of_a_composition():
   assert meter.live == 34  # at most 34 + 140
   third = meter.run(program(1.0, 1.0, 10.0, 0.0, 0.0, made), second)
   assert meter.live == 44
-  assert meter.cost() == count.ProgramCost(
+  assert meter.cost() == program_cost.ProgramCost(
     flops=8.0,
     bytes_accessed=11.0,
     argument_bytes=24.0,

@@ -5,7 +5,8 @@ import optax
 import pytest
 import tiny_network
 
-from jcl import base, recipes, session
+from jcl import base, recipes
+from jcl.run import session
 from jcl.selection import mask
 from jcl.train import optimizer as optimizers
 from jcl.train import schedules, slots
@@ -180,7 +181,7 @@ def _learn(method, folder=None, **training):
   ],
 )
 def test_a_stopped_run_goes_on_with_the_same_bits(text, training, tmp_path):
-  from jcl import console
+  from jcl.run import console
 
   method = recipes.build(text)
   whole = _learn(method, tmp_path / "whole", **training)
@@ -204,7 +205,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(text, training, tmp_path):
 
 
 def test_another_schedule_is_another_run(tmp_path):
-  from jcl import workdir
+  from jcl.run import workdir
 
   method = recipes.finetune()
   _learn(method, tmp_path, learning_rate=optax.linear_schedule(0.1, 0, 20))

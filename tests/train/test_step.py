@@ -10,7 +10,7 @@ import pytest
 import tiny_network
 
 from jcl import base, recipes
-from jcl.cost import count
+from jcl.cost import program_cost
 from jcl.objectives import projection, supervised
 from jcl.replay import reservoir
 from jcl.selection import mask
@@ -148,7 +148,7 @@ def test_head_alone_costs_fewer_operations_and_less_memory():
     step = build(optimizer, selection)
     batch = tiny_network.batch(256)
     compiled = step.lower(KEY, state, batch, SCOPE).compile()
-    costs.append(count.of_compiled(compiled))
+    costs.append(program_cost.of_compiled(compiled))
   everything, head = costs
   assert head.flops < 0.75 * everything.flops
   assert head.temp_bytes < everything.temp_bytes

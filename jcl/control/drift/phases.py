@@ -1,0 +1,133 @@
+"""Phases of a system while frames go by, and the work done in them.
+
+A system is a generator. It yields a phase, frames arrive while the phase lasts,
+and at its end the work is done and its result sent back. Drivers decide what
+the phases own and carry the work out; systems decide nothing but what to do
+next, from frames that have arrived. The same systems thus run on a virtual
+clock and on a real one.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+import dataclasses
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from jcl.control.drift import allocation
+
+
+class View(Protocol):
+  """View of a system: frames that have arrived, and nothing else.
+
+  Every method raises `site.CausalityError` for a frame yet to come.
+  """
+
+  @property
+  def seen(self) -> int:
+    """Frames that have arrived; frame `seen` is the next."""
+
+  @property
+  def fps(self) -> int:
+    """Frames per second."""
+
+  @property
+  def seed(self) -> int:
+    """For the system's own random draws."""
+
+  def pixels(self, ids: np.ndarray) -> np.ndarray:
+    """Returns frames [n, ...] uint8."""
+
+  def predictions(self, ids: np.ndarray) -> np.ndarray:
+    """Returns the classes [n] that were served for frames."""
+
+  def confidence(self, ids: np.ndarray) -> np.ndarray:
+    """Returns the probabilities [n] of those classes."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Label:
+  """Has the teacher label frames; the result is `Labelled`."""
+
+  choose: Callable[[View], np.ndarray]  # ids [N], called at the phase's end
+  recheck: bool = False  # also predict them with the weights of that moment
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labelled:
+  """Frames with their labels."""
+
+  ids: np.ndarray  # [N] int64
+  labels: np.ndarray  # [N] int32
+  served: np.ndarray  # [N] bool, what was served for them agrees
+  now: np.ndarray | None  # [N] bool, what `recheck` predicts agrees
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Retrain:
+  """Trains the weights that serve, which then serve; gives `Retrained`.
+
+  Frames must have been labelled in phases that ended before this one began. A
+  system that is not causal may validate on frames to come.
+  """
+
+  train: np.ndarray  # [n] ids
+  valid: np.ndarray  # [v] ids, may be empty
+  epochs: int = 1
+  keep: Literal["last", "best"] = "last"  # which epoch's weights, by `valid`
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrained:
+  """Validation of the new weights."""
+
+  correct: int  # validation frames predicted as labelled
+  num: int  # validation frames
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trials:
+  """Trains copies of the weights and throws them away; gives `Tried`.
+
+  Frames must have been labelled as for `Retrain`.
+  """
+
+  sets: tuple[tuple[np.ndarray, np.ndarray], ...]  # ids to train, to validate
+  epochs: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tried:
+  """Accuracies of the copies that were tried."""
+
+  accuracies: np.ndarray  # [sets, epochs + 1] in [0, 1], from before training
+
+
+Work = Label | Retrain | Trials
+Result = Labelled | Retrained | Tried
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Phase:
+  """A span of time; its work counts as done at its end."""
+
+  kind: str  # such as "retrain", "label" or "wait"
+  seconds: allocation.Seconds  # 0 or more
+  work: Work | None = None
+  # What was decided ahead of it, for the log.
+  note: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+Phases = Generator[Phase, Any, None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class System:
+  """A way to label and retrain.
+
+  `phases(view)` is sent the result of each phase's work, None where it had
+  none. Where it ends, the last weights go on serving.
+  """
+
+  name: str
+  phases: Callable[[View], Phases]
+  causal: bool = True  # False: an upper bound that looks ahead

@@ -1,0 +1,149 @@
+"""How long kernels take on an array whose rows are shared out once.
+
+Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
+Video Analytics", ISCA 2024: serving gets the fewest rows that keep up with the
+camera; training, validation and labelling take turns on all others. Serving,
+validation and labelling compute in MX6, training in MX9. Seconds are modelled
+by `cost.systolic`, whatever the student really computes on.
+"""
+
+import dataclasses
+from typing import Literal
+
+from jcl import base
+from jcl.control.drift import allocation
+from jcl.cost import gemms, pairs, systolic
+
+Mode = Literal["full", "compat"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+  """Seconds of the kernels of a student and its teacher."""
+
+  infer: float  # the student, one frame, on the rows for serving
+  train: float  # an iteration of one batch, on the other rows
+  valid: float  # the student's forward pass of one batch
+  label: float  # the teacher's forward pass of one image
+  batch: int = 16
+  source: str = "given"  # where the numbers are from
+
+  def __post_init__(self):
+    if not self.infer > 0:
+      raise ValueError(f"infer={self.infer}: give the seconds, more than 0")
+    if self.batch < 1:
+      raise ValueError(f"batch={self.batch}: give 1 or more")
+    self.kernels  # noqa: B018  checks the others
+
+  def training(self, share: float) -> "Times":
+    """Returns those of updates that take a share of this one's work.
+
+    Args:
+      share: above 0, and above 1 with replay; `models.Student.training_share`.
+    """
+    return dataclasses.replace(self, train=self.train * share)
+
+  @property
+  def kernels(self) -> allocation.Kernels:
+    """Those that take turns on the rows that do not serve."""
+    return allocation.Kernels(self.train, self.valid, self.label)
+
+
+def published(
+  student: str = "resnet18",
+  *,
+  mode: Mode = "full",
+  fps: float = 30,
+  batch: int = 16,
+  more_rows: int = 0,
+) -> Times:
+  """Returns the times of a published pair, for images of 224x224.
+
+  For small networks that stand in for the pair: they are charged its time.
+
+  Args:
+    student: of one of `cost.pairs.PAIRS`.
+    mode: of the cost model, see `cost.gemms.of`.
+    fps: frames per second that serving has to keep up with.
+    batch: images of a training iteration.
+    more_rows: rows that serve beyond those needed, for ablations.
+
+  Raises:
+    ValueError: for another student or mode, or where no rows suffice.
+  """
+  teachers = dict(pairs.PAIRS)
+  if student not in teachers:
+    raise ValueError(f"student={student!r}: choose from {', '.join(teachers)}")
+  teacher = teachers[student]
+
+  def of_student(batch, pass_):
+    return pairs.published(student, mode=mode, batch=batch, pass_=pass_)
+
+  return _times(
+    of_student,
+    pairs.published(teacher, mode=mode),
+    fps,
+    batch,
+    more_rows,
+    f"{mode} mode, timed as {student} <- {teacher}",
+  )
+
+
+def of(
+  student: base.Network,
+  teacher: base.Network,
+  *,
+  mode: Mode = "full",
+  fps: float = 30,
+  batch: int = 16,
+  more_rows: int = 0,
+) -> Times:
+  """Returns the times of the networks' own products.
+
+  Args:
+    student: serves and learns.
+    teacher: labels.
+    mode: of the cost model, see `cost.gemms.of`.
+    fps: frames per second that serving has to keep up with.
+    batch: images of a training iteration.
+    more_rows: rows that serve beyond those needed, for ablations.
+
+  Raises:
+    ValueError: as `published`.
+  """
+
+  def of_student(batch, pass_):
+    return gemms.of(student, mode=mode, batch=batch, pass_=pass_)
+
+  return _times(
+    of_student,
+    gemms.of(teacher, mode=mode),
+    fps,
+    batch,
+    more_rows,
+    f"{mode} mode, {student.name} <- {teacher.name}",
+  )
+
+
+def _times(of_student, teacher, fps, batch, more_rows, source) -> Times:
+  latencies = systolic.latencies(of_student(1, "forward"), fmt="mx6")
+  serving = systolic.rows_for(latencies, fps) + more_rows
+  rest = systolic.ROWS - serving
+  if more_rows < 0 or rest < 1:
+    raise ValueError(
+      f"more_rows={more_rows} makes {serving} of {systolic.ROWS} rows for "
+      "serving: leave one at least, and those that serving needs"
+    )
+
+  def seconds(products, fmt) -> float:
+    cycles = systolic.network_cycles(products, rows=rest, fmt=fmt)
+    return float(systolic.seconds(cycles))
+
+  return Times(
+    infer=float(latencies[serving - 1]),
+    train=seconds(of_student(batch, "train"), "mx9"),
+    valid=seconds(of_student(batch, "forward"), "mx6"),
+    label=seconds(teacher, "mx6"),
+    batch=batch,
+    source=f"modelled: {source}, {serving} + {rest} rows",
+  )

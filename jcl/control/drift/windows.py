@@ -1,0 +1,61 @@
+"""Windows of fixed length, as several systems divide the stream into."""
+
+from fractions import Fraction
+
+from jcl.control.drift import allocation, times
+
+
+def static(
+  seconds: times.Times, window: int, rate: float, epochs: int, fps: int
+) -> allocation.Static:
+  """Returns the allocation of windows that retrain, then label.
+
+  Args:
+    seconds: of the kernels.
+    window: seconds.
+    rate: share of a window's frames that is labelled; 0 for the largest that
+      leaves time to retrain on all of them.
+    epochs: of a retraining.
+    fps: frames per second.
+
+  Raises:
+    ValueError: if labelling and retraining do not fit a window.
+  """
+  kernels, frames = seconds.kernels, window * fps
+  if rate:
+    return allocation.Static(kernels, rate, window, fps, epochs, seconds.batch)
+
+  def fits(num):
+    training = allocation.retraining_seconds(
+      kernels, num, 0, seconds.batch, epochs
+    )
+    return training + allocation.labelling_seconds(kernels, num) <= window
+
+  low, high = 0, frames  # `low` fits; time rises with the number
+  while low < high:
+    middle = (low + high + 1) // 2
+    low, high = (middle, high) if fits(middle) else (low, middle - 1)
+  if not low:
+    raise ValueError(
+      f"window={window} is too short to label a frame and train on it: give "
+      "more seconds"
+    )
+  # Half a frame more, as a rate is rounded down to whole frames.
+  share = float(Fraction(2 * low + 1, 2 * frames)) if low < frames else 1.0
+  return allocation.Static(kernels, share, window, fps, epochs, seconds.batch)
+
+
+def lasting(frames: range, fps: int) -> Fraction:
+  """Returns the seconds in which these frames arrive."""
+  return Fraction(len(frames), fps)
+
+
+def at_least_one(**numbers: float) -> None:
+  """Checks options that are counts.
+
+  Raises:
+    ValueError: for one below 1, with its name.
+  """
+  for name, value in numbers.items():
+    if value < 1:
+      raise ValueError(f"{name}={value}: give 1 or more")

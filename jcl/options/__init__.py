@@ -1,0 +1,1 @@
+"""Options as people write them: name:option=value, and kinds of values."""

@@ -1,0 +1,265 @@
+"""The one notation for choices with options: `name:key=value,key=value`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+import difflib
+import functools
+import inspect
+import textwrap
+import typing
+from typing import Any, ParamSpec, TypeVar
+
+from jcl.options import kinds
+
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
+
+parse_size = kinds.parse_size
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+  """Returns the name and the options of a choice such as "er:buffer=500".
+
+  Values are read as Python literals where they are such (numbers, True, lists,
+  quoted text), "true" and "false" as True and False, and all others as text.
+  Commas inside brackets or quotes belong to the value.
+
+  Raises:
+    ValueError: where an option has no "=" or appears twice.
+  """
+  name, options = read(text)
+  return name, {key: kinds.literal(value) for key, value in options.items()}
+
+
+def read(text: str) -> tuple[str, dict[str, kinds.Text]]:
+  """Returns name and options as `parse` does, but values as they are written.
+
+  `call` and `check` read them as the function annotates its options, so that a
+  path or a name may look like a number.
+  """
+  name, _, rest = text.strip().partition(":")
+  options: dict[str, kinds.Text] = {}
+  for part in _split(rest):
+    key, equals, value = part.partition("=")
+    key = key.strip()
+    if not equals or not key:
+      raise ValueError(
+        f"{kinds.shown(text)}: option {kinds.shown(part)} should read "
+        "key=value, as in name:key=value,other=value"
+      )
+    if key in options:
+      raise ValueError(
+        f"{kinds.shown(text)}: option {kinds.shown(key)} is given twice"
+      )
+    options[key] = kinds.Text(value.strip())
+  return name.strip(), options
+
+
+def _split(text: str) -> list[str]:
+  parts, depth, quote = [""], 0, ""
+  for letter in text:
+    if quote:
+      quote = "" if letter == quote else quote
+    elif letter in "'\"" and parts[-1].rstrip()[-1:] in tuple("=[(,"):
+      quote = letter  # elsewhere it is an apostrophe
+    else:
+      depth += (letter in "[(") - (letter in "])")
+    if letter == "," and depth == 0 and not quote:
+      parts.append("")
+    else:
+      parts[-1] += letter
+  return [part for part in parts if part.strip()]
+
+
+def call(
+  kind: str,
+  choices: Mapping[str, Callable[..., Any]],
+  name: str,
+  /,
+  *args: Any,
+  **options: Any,
+) -> Any:
+  """Returns `choices[name](*args, **options)`, after a look at the options.
+
+  Options are the keyword-only parameters of the function.
+
+  Raises:
+    ValueError: where the name or an option is unknown, a required option is
+      missing, or a value is not what the function's annotation takes.
+  """
+  function = choose(kind, choices, name)
+  return function(*args, **check(kind, name, function, options))
+
+
+def choose(
+  kind: str, choices: Mapping[str, Callable[..., Any]], name: str
+) -> Callable[..., Any]:
+  """Returns the choice called `name`; see `call`."""
+  if name not in choices:
+    raise ValueError(
+      f"no {kind} is called {kinds.shown(name)}{_hint(name, choices)}"
+    )
+  return choices[name]
+
+
+def check(
+  kind: str,
+  name: str,
+  function: Callable[..., Any],
+  options: Mapping[str, Any],
+  also: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """Returns options as a function takes them; see `call`.
+
+  Args:
+    kind: of choice, for messages.
+    name: of the choice.
+    function: whose keyword-only parameters the options are.
+    options: as given, in text (`read`) or in Python values.
+    also: annotations of further options, by name.
+  """
+  accepted, hints = keywords(function), {**_hints(function), **(also or {})}
+  known(f"{kind} {name!r}", options, [*accepted, *(also or {})])
+  found = {
+    option: value(
+      f"{kind} {name!r}: {option}", given, hints.get(option, Any), accepted
+    )
+    for option, given in options.items()
+  }
+  for option, default in accepted.items():
+    if default is inspect.Parameter.empty and option not in options:
+      raise ValueError(f"{kind} {name!r} needs the option {option}=...")
+  return found
+
+
+def known(title: str, given: Iterable[str], options: Sequence[str]) -> None:
+  """ValueError for the first name given that is none of the options."""
+  for option in given:
+    if option not in options:
+      raise ValueError(
+        f"{title} has no option {kinds.shown(option)}{_hint(option, options)}"
+      )
+
+
+def value(
+  title: str, given: Any, hint: Any, defaults: Mapping[str, Any] | None = None
+) -> Any:
+  """Returns a value as the kind that the annotation `hint` names.
+
+  Args:
+    title: of the value in a message; its last word is the option's name.
+    given: the value, in text (`kinds.Text`) or as Python has it.
+    hint: the annotation; see `kinds.read`.
+    defaults: by the option's name, for an example.
+
+  Raises:
+    ValueError: where it is of another kind; the message says what to give.
+  """
+  try:
+    return kinds.read(given, hint)
+  except kinds.Unfit as unfit:
+    option = title.split()[-1]
+    reason = f" ({unfit})" if str(unfit) else ""
+    example = _example((defaults or {}).get(option), hint)
+    raise ValueError(
+      f"{title}={kinds.shown(given)}: give {kinds.words(hint)}{reason}"
+      + (f", such as {option}={example}" if example else "")
+    ) from None
+
+
+def checked(kind: str) -> Callable[..., Any]:
+  """Returns a decorator that checks options as `call` does, at every call."""
+
+  def decorate(function: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    @functools.wraps(function)
+    def checking(*args: _Given.args, **given: _Given.kwargs) -> _Made:
+      own = inspect.signature(function).parameters
+      options = {
+        key: value
+        for key, value in given.items()
+        if key not in own or own[key].kind is inspect.Parameter.KEYWORD_ONLY
+      }
+      name = function.__name__
+      found = check(kind, name, function, options)
+      return function(*args, **{**given, **found})
+
+    return checking
+
+  return decorate
+
+
+def checked_fields(record: Any) -> Any:
+  """Returns a dataclass with each field read as its annotation names it.
+
+  Raises:
+    ValueError: for a value that its field does not take.
+  """
+  if not dataclasses.is_dataclass(record) or isinstance(record, type):
+    raise ValueError(
+      f"{kinds.shown(record)} holds no options: give a record of them, such "
+      "as jcl.Options(resume=False)"
+    )
+  hints, default = fields(type(record)), type(record)()
+  found = {
+    field.name: value(
+      field.name, getattr(record, field.name), hints[field.name], vars(default)
+    )
+    for field in dataclasses.fields(record)
+  }
+  return dataclasses.replace(record, **found)
+
+
+def fields(kind: type) -> dict[str, Any]:
+  """Returns the annotations of a dataclass's fields."""
+  return typing.get_type_hints(kind, include_extras=True)
+
+
+def keywords(function: Callable[..., Any]) -> dict[str, Any]:
+  """Returns a function's keyword-only parameters and their defaults."""
+  return {
+    parameter.name: parameter.default
+    for parameter in inspect.signature(function).parameters.values()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+
+
+def describe(choices: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
+  """Returns one line about each choice: what it does, and its options."""
+  lines = {}
+  for name, function in choices.items():
+    first = (inspect.getdoc(function) or "").partition("\n")[0]
+    options = [
+      key if default is inspect.Parameter.empty else f"{key}={default}"
+      for key, default in keywords(function).items()
+    ]
+    lines[name] = f"{first} ({', '.join(options)})" if options else first
+  return lines
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+  plain = inspect.unwrap(function)
+  if not getattr(plain, "__annotations__", None):
+    return {}
+  return typing.get_type_hints(plain, include_extras=True)
+
+
+def _example(default: Any, hint: Any) -> str:
+  """Returns a value that fits, as a user writes it, or nothing."""
+  candidates = [True, 0.1, 10, [0, 1]]
+  if default not in (None, "", (), inspect.Parameter.empty):
+    candidates.insert(0, default)
+  for found in candidates:
+    try:
+      kinds.read(found, hint)
+    except kinds.Unfit:
+      continue
+    text = str(found).replace(" ", "")
+    return text.lower() if isinstance(found, bool) else text
+  return ""
+
+
+def _hint(name: str, choices: Iterable[str]) -> str:
+  close = difflib.get_close_matches(name[:100], list(choices), n=1)
+  guess = f"; did you mean {close[0]!r}?" if close else ";"
+  listed = ", ".join(sorted(choices)) or "none"
+  return f"{guess} choose from {textwrap.shorten(listed, 400)}"

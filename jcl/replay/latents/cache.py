@@ -1,0 +1,195 @@
+"""Latents that were computed once, coded, within a budget of bytes."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from jcl import base
+from jcl.cost import ledger as ledger_lib
+from jcl.options import spec
+from jcl.replay.latents import codecs
+from jcl.replay.latents import trunk as trunk_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+  """Counts of reads of one kind of data; a repeated row counts once."""
+
+  hits: int = 0  # rows that were in the cache
+  misses: int = 0  # rows that were computed, those to fit the codec included
+  operations: float = 0.0  # done by the trunk
+  saved: float = 0.0  # operations that reads without a cache would add
+
+  def __add__(self, other: "Counts") -> "Counts":
+    mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
+    return Counts(*(a + b for a, b in zip(mine, others, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """Contents of a cache, and counts of its use."""
+
+  training: Counts
+  held_out: Counts
+  held: int  # examples
+  bytes_held: int  # by them; without `table_bytes`
+  budget_bytes: int | None  # None: no limit
+  bytes_per_example: int
+  table_bytes: int  # of what all rows of the codec share
+  clipped: int  # computed rows that the codec's fit did not foresee
+
+
+class Cache:
+  """Codes of examples by data set and row: first come, kept.
+
+  Nothing that is kept ever leaves. Once the budget is full, all other rows are
+  computed whenever they are asked for. Finding a row takes four bytes of every
+  data set's length, which the budget does not cover.
+
+  Args:
+    trunk: computes latents.
+    codec: writes them.
+    budget: bytes of codes, as a number or as text such as "64MB"; None for no
+      limit.
+
+  Raises:
+    ValueError: for a budget below zero, or a text that is no size.
+  """
+
+  def __init__(
+    self,
+    trunk: trunk_lib.Trunk,
+    codec: codecs.Codec,
+    budget: int | str | None = None,
+  ):
+    if isinstance(budget, str):
+      budget = spec.parse_size(budget)
+    if budget is not None and budget < 0:
+      raise ValueError(
+        f"budget={budget}: give bytes from 0, such as '64MB', or None for no "
+        "limit"
+      )
+    self.codec, self.trunk, self._budget = codec, trunk, budget
+    self._room = math.inf
+    if budget is not None:
+      self._room = budget // codec.bytes_per_example
+    self._held = self._clipped = 0
+    self._viewed = 0  # rows of all views
+    self._rows = np.empty((0, *codec.row_shape), codec.dtype)
+    self._counts = {"data": Counts(), "evaluate": Counts()}
+
+  def view(self, x: Any, *, held_out: bool = False) -> "View":
+    """Returns raw inputs [N, ...] as codes of their latents.
+
+    Args:
+      x: as in `base.Dataset`.
+      held_out: whether they judge what was learned; their work is charged to
+        "evaluate", that of training data to "data".
+    """
+    self._viewed += len(x)
+    return View(self, x, "evaluate" if held_out else "data")
+
+  @property
+  def row_flops(self) -> float:
+    """Operations of the trunk for one example of a full batch."""
+    return self.trunk.flops / self.trunk.rows
+
+  def charge_to(self, ledger: ledger_lib.Ledger) -> None:
+    """Files the trunk's work in a run's ledger, from its beginning on."""
+    self.trunk.charge_to(ledger)
+
+  def report(self) -> Report:
+    """Returns what the cache holds and what came of it so far."""
+    return Report(
+      training=self._counts["data"],
+      held_out=self._counts["evaluate"],
+      held=self._held,
+      bytes_held=self._held * self.codec.bytes_per_example,
+      budget_bytes=self._budget,
+      bytes_per_example=self.codec.bytes_per_example,
+      table_bytes=self.codec.table_bytes,
+      clipped=self._clipped,
+    )
+
+  def read(self, view: "View", rows: np.ndarray) -> np.ndarray:
+    """Returns codes [N, *row_shape] of a view's rows [N]."""
+    slots = view.slots[rows]
+    known = slots >= 0
+    absent = np.unique(rows[~known])
+    codes = np.empty((len(rows), *self.codec.row_shape), self.codec.dtype)
+    codes[known] = self._rows[slots[known]]
+    if len(absent):
+      fresh = self._computed(view, absent)
+      codes[~known] = fresh[np.searchsorted(absent, rows[~known])]
+      self._keep(view, absent, fresh)
+    asked, count = len(np.unique(rows)), len(absent)
+    needed, done = map(self.trunk.batches, (asked, count))
+    flops = self.trunk.flops
+    self._counts[view.account] += Counts(
+      asked - count, count, done * flops, (needed - done) * flops
+    )
+    return codes
+
+  def take(self, view: "View", rows: np.ndarray, z: np.ndarray) -> None:
+    """Takes in latents [N, ...] of a view's rows [N], computed elsewhere."""
+    done = self.trunk.batches(len(rows)) * self.trunk.flops
+    self._counts[view.account] += Counts(misses=len(rows), operations=done)
+    self._keep(view, rows, self.codec.encode(z))
+
+  def _keep(self, view: "View", rows: np.ndarray, codes: np.ndarray) -> None:
+    """Keeps codes of a view's rows [N], as many as there is room for."""
+    count = int(min(len(rows), self._room - self._held))
+    if self._held + count > len(self._rows):
+      # All that may come to be held; the system gives memory as it is written.
+      size = int(min(self._viewed, self._room))
+      wider = np.empty((size, *self._rows.shape[1:]), self._rows.dtype)
+      wider[: self._held] = self._rows[: self._held]
+      self._rows = wider
+    self._rows[self._held : self._held + count] = codes[:count]
+    view.slots[rows[:count]] = np.arange(self._held, self._held + count)
+    self._held += count
+
+  def _computed(self, view: "View", rows: np.ndarray) -> np.ndarray:
+    parts = []
+    with self.trunk.charged(view.account, len(rows)):
+      for z in self.trunk.latents(np.asarray(view.inputs[rows])):
+        parts.append(self.codec.encode(z))
+        self._clipped += self.codec.clipped(z)
+    return np.concatenate(parts)
+
+
+class View:
+  """Inputs of a data set as codes of latents; see `base.Dataset.x`.
+
+  Indexing reads the rows asked for: from the cache, or by the trunk.
+  """
+
+  def __init__(self, cache: Cache, x: Any, account: str):
+    self.inputs, self.account = x, account
+    self.slots = np.full(len(x), -1, np.int32)  # in the cache; -1: not held
+    self.shape = (len(x), *cache.codec.row_shape)
+    self.dtype = cache.codec.dtype
+    self._cache, self._all = cache, np.arange(len(x))
+
+  def __len__(self) -> int:
+    return len(self._all)
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    rows = self._all[index]
+    codes = self._cache.read(self, np.atleast_1d(rows))
+    return codes if np.ndim(rows) else codes[0]
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    del copy  # reading makes a new array in any case
+    return np.asarray(self[:], dtype)
+
+
+def coded(
+  cache: Cache, data: base.Dataset, *, held_out: bool = False
+) -> base.Dataset:
+  """Returns a data set whose inputs are codes of latents."""
+  return dataclasses.replace(
+    data, x=cache.view(data.x, held_out=held_out), scale=1.0
+  )

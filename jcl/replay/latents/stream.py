@@ -1,0 +1,164 @@
+"""A stream seen through a frozen trunk: what is learned is the tail alone.
+
+Latent replay: where the lower units of a network stay as they are and inputs
+are not augmented at random, their output for an example is always the same. It
+is computed once and kept, and a memory that replays examples holds it in place
+of the inputs. Pellegrini et al., "Latent Replay for Real-Time Continual
+Learning", IROS 2020; coded as in Kwon et al., "LifeLearner", SenSys 2023.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jcl import base
+from jcl.networks import cut
+from jcl.replay.latents import cache as cache_lib
+from jcl.replay.latents import codecs
+from jcl.replay.latents import trunk as trunk_lib
+from jcl.streams import stream as stream_lib
+from jcl.train import step as step_lib
+
+DECODE = "decode"  # the unit ahead of the tail
+_FITTED = 1024  # examples that a codec is fitted on, at most
+
+
+class Prepared(NamedTuple):
+  """Parts of a run over latents."""
+
+  stream: stream_lib.Stream  # of codes
+  network: base.Network  # the tail, behind a unit that decodes
+  cache: cache_lib.Cache
+  params: base.Params  # of the whole network, as it begins
+  stats: base.Stats
+
+
+def prepare(
+  stream: stream_lib.Stream,
+  network: base.Network,
+  at: str | int,
+  codec: str = "raw",
+  *,
+  key: base.Key,
+  budget: int | str | None = None,
+  augment: str = "none",
+  rows: int = 32,
+) -> Prepared:
+  """Makes a run's stream and network into those of a run on latents.
+
+  ```
+  made = prepare(stream, network, "block_6", "uint8", key=key, budget="64MB")
+  setting = session.assemble(made.stream, made.network, method, training, seed)
+  made.cache.charge_to(setting.ledger)
+  result = session.run(setting)
+  params = cut.joined(made.params, result.state.train.params)
+  ```
+
+  Args:
+    stream: of raw inputs.
+    network: a chain; its `init` gives the weights, learned ones for
+      `pretrained.with_weights`.
+    at: first unit that is to learn, by name or number.
+    codec: how latents are kept; see `codecs.fit`.
+    key: the one from which the run draws its parameters, so that trunk and
+      tail are those of the whole network.
+    budget: of the cache in bytes, or as text such as "64MB"; None: no limit.
+    augment: of the run.
+    rows: inputs that the trunk takes together; see `view`.
+
+  Raises:
+    ValueError: for random augmentation, a network or unit that cannot be cut,
+      an unknown codec, or a budget that is no size.
+  """
+  if augment != "none":
+    raise ValueError(
+      f"augment={augment!r} shows an example otherwise each time, but its "
+      "latent is computed once: write augment=none, or do without the cache"
+    )
+  params, stats = jax.jit(network.init)(key)
+  seed = int(jax.random.bits(jax.random.fold_in(key, 1))) >> 1
+  parts = cut.cut(network, at)
+  codes, cache = view(
+    *(stream, parts, params, stats, codec),
+    budget=budget,
+    rows=rows,
+    seed=seed,
+  )
+  tail = decoding(parts.tail, cache.codec)
+  return Prepared(codes, tail, cache, params, stats)
+
+
+def view(
+  stream: stream_lib.Stream,
+  parts: cut.Cut,
+  params: base.Params,
+  stats: base.Stats,
+  codec: str,
+  *,
+  budget: int | str | None = None,
+  rows: int = 32,
+  seed: int = 0,
+) -> tuple[stream_lib.Stream, cache_lib.Cache]:
+  """Returns the stream with codes of latents in place of its inputs.
+
+  Experiences and test sets are the same; nothing but what the codec is fitted
+  on, a part of the first experience, is computed before it is asked for. Mean
+  and standard deviation become 0 and 1, as inputs are normalised ahead of the
+  trunk.
+
+  Args:
+    stream: of raw inputs.
+    parts: of the network.
+    params: of the whole network.
+    stats: likewise.
+    codec: see `codecs.fit`.
+    budget: of the cache, which training and test data share.
+    rows: inputs that the trunk takes together, best the run's batch size: fewer
+      are padded, which costs as much.
+    seed: of the codec's fit.
+  """
+  first = stream.experiences[0].data
+  preprocess = step_lib.Preprocess(stream.mean, stream.std)
+  trunk = trunk_lib.Trunk(
+    parts, params, stats, preprocess, np.asarray(first.x[[0]][0]), rows
+  )
+  generator = np.random.default_rng(seed)
+  count = 0 if codec == "raw" else min(len(first), _FITTED)
+  chosen = np.sort(generator.permutation(len(first))[:count])
+  z = np.empty((0, *trunk.shape), np.float32)
+  if count:
+    with trunk.charged("data", count):
+      z = np.concatenate(list(trunk.latents(np.asarray(first.x[chosen]))))
+  fitted = codecs.fit(codec, z, seed)
+  cache = cache_lib.Cache(trunk, fitted, budget)
+  experiences = tuple(
+    dataclasses.replace(each, data=cache_lib.coded(cache, each.data))
+    for each in stream.experiences
+  )
+  if count:
+    cache.take(experiences[0].data.x, chosen, z)
+  with stream.held_out.open() as test_sets:
+    held_out = stream_lib.Sealed(
+      cache_lib.coded(cache, data, held_out=True) for data in test_sets
+    )
+  codes = dataclasses.replace(
+    stream,
+    name=f"{stream.name}-{parts.tail.name}-{fitted.name}",
+    experiences=experiences,
+    held_out=held_out,
+    mean=np.zeros((), np.float32),
+    std=np.ones((), np.float32),
+  )
+  return codes, cache
+
+
+def decoding(tail: base.Network, codec: codecs.Codec) -> base.Network:
+  """Returns the network of codes: a unit that decodes them, then the tail."""
+
+  def apply(params, stats, x, training, key):
+    del params, training, key
+    return codec.decode(x), stats
+
+  return cut.behind(tail, base.Block(DECODE, apply), codec.row_shape)

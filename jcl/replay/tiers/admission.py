@@ -1,0 +1,98 @@
+"""Which examples the episodic memory holds after an experience."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jcl import base
+from jcl.replay.tiers import quotas
+
+Residents = Mapping[int, Sequence[int]]
+
+
+def update(
+  hierarchy: base.Hierarchy,
+  residents: Residents,
+  arrivals: Residents,
+  stored: Mapping[int, np.ndarray],
+  size: int,
+  generator: np.random.Generator,
+) -> dict[int, list[int]]:
+  """Takes in an experience's examples and fills what stays empty.
+
+  "ring" keeps the latest of each class, "greedy" any of them, "herding" those
+  that come last in `arrivals` (the best ones, by the caller's order), and
+  "reservoir" a uniform sample of all that is stored, whatever the class.
+
+  Args:
+    hierarchy: says by which rule.
+    residents: class -> ids, those that stay longest last.
+    arrivals: the same of the experience.
+    stored: class -> all ids in storage that may be held.
+    size: examples that fit.
+    generator: of random choices.
+
+  Returns:
+    class -> ids, those that stay longest last.
+  """
+  if hierarchy.keep == "reservoir":
+    return _uniform(residents, arrivals, stored, size, generator)
+  if hierarchy.keep == "greedy":
+    arrivals = {
+      label: generator.permutation(np.array(ids, np.int64)).tolist()
+      for label, ids in arrivals.items()
+    }
+  kept = quotas.ring_update(residents, arrivals, size, hierarchy.remainder)
+  return filled(kept, stored, size, hierarchy.remainder, generator)
+
+
+def filled(
+  residents: Residents,
+  stored: Mapping[int, np.ndarray],
+  size: int,
+  remainder: quotas.Remainder,
+  generator: np.random.Generator,
+) -> dict[int, list[int]]:
+  """Fills empty seats from storage, evenly, with examples drawn at random."""
+  counts = {label: len(ids) for label, ids in residents.items()}
+  wanted = quotas.top_up(
+    counts, {k: len(v) for k, v in stored.items()}, size, remainder
+  )
+  found = {}
+  for label, count in wanted.items():
+    held = list(residents.get(label, ()))
+    others = np.setdiff1d(stored.get(label, ()), held)
+    drawn = generator.permutation(others.astype(np.int64))[:count].tolist()
+    found[label] = drawn + held  # the first to leave
+  return found
+
+
+def _uniform(residents, arrivals, stored, size, generator):
+  """Draws which of the experience's examples replace which residents.
+
+  As after reservoir sampling, everything stored is held with one probability.
+  """
+  held = np.array([i for ids in residents.values() for i in ids], np.int64)
+  fresh = np.concatenate(
+    [np.asarray(stored[label]) for label in arrivals] or [np.zeros(0, np.int64)]
+  )
+  fresh = np.setdiff1d(fresh, held)
+  total = sum(len(ids) for ids in stored.values())
+  size = min(size, total)
+  # How many of the new ones a uniform sample of everything would hold.
+  share = int(
+    generator.hypergeometric(len(fresh), max(total - len(fresh), 0), size)
+  )
+  stay = generator.permutation(held)[: size - share].tolist()
+  if len(stay) < size - share:  # the memory was smaller for a while
+    others = np.concatenate([np.asarray(ids) for ids in stored.values()])
+    others = np.setdiff1d(others, np.concatenate([held, fresh]))
+    stay += generator.permutation(others)[: size - share - len(stay)].tolist()
+  come = generator.permutation(fresh)[: size - len(stay)]
+  chosen = {*stay, *come.tolist()}
+  found = {}
+  for label, ids in stored.items():
+    mine = [int(i) for i in np.asarray(ids).tolist() if i in chosen]
+    if mine or label in residents or label in arrivals:
+      found[label] = mine
+  return found

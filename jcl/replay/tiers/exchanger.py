@@ -1,0 +1,160 @@
+"""Which replayed examples leave the memory, and which ones come for them."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jcl import base
+from jcl.replay.tiers import exchange_rate
+from jcl.replay.tiers import reader as reader_lib
+
+
+@dataclasses.dataclass
+class Progress:
+  """Progress of swapping; saved with a checkpoint."""
+
+  target: float  # share of replayed examples to exchange, as I/O bears it
+  carry: float = 0.0  # part of an exchange that is owed
+  calm: int = 0  # epochs without a lag
+
+
+class Exchanges:
+  """Asks for exchanges of what a step has replayed.
+
+  Args:
+    hierarchy: says how many and which leave.
+    reader: brings the examples in.
+    pool: class -> ids that may come, residents included.
+    seed: of the run.
+    lag: steps between asking and applying.
+  """
+
+  def __init__(
+    self,
+    hierarchy: base.Hierarchy,
+    reader: reader_lib.Swapper,
+    pool: Callable[[int], np.ndarray],
+    seed: int,
+    lag: int,
+  ):
+    self._hierarchy, self._reader, self._pool = hierarchy, reader, pool
+    self._seed, self._lag = seed, lag
+    self.progress = Progress(hierarchy.swap)
+    self._epoch_counts = dataclasses.replace(reader.counts)
+
+  def ask(
+    self,
+    step: int,
+    part: float,
+    epoch: int,
+    replayed: np.ndarray,
+    labels: np.ndarray,
+    hardness: np.ndarray,
+    residents: Mapping[int, int],
+  ) -> None:
+    """Has some of a batch's replayed examples exchanged.
+
+    Args:
+      step: of the batch.
+      part: of the experience's epochs that is over, in [0, 1).
+      epoch: of the experience.
+      replayed: [N] ids that the batch held, all different.
+      labels: [N] their classes.
+      hardness: [N] as `step.Info` has it.
+      residents: what is in memory, by id.
+    """
+    ratio, interval = exchange_rate.ladder(self.progress.target)
+    if not self.progress.target or not exchange_rate.in_interval(
+      epoch, interval
+    ):
+      return
+    count, self.progress.carry = exchange_rate.take(
+      self.progress.carry, ratio, len(replayed)
+    )
+    leaving = self._reader.leaving
+    free = np.array([i not in leaving for i in replayed.tolist()], bool)
+    if not count or not free.any():
+      return
+    generator = np.random.default_rng((self._seed, 6, step))
+    gated = self._hierarchy.gate == "hard" or (
+      self._hierarchy.gate == "late" and part >= 0.5
+    )
+    order = np.argsort(hardness if gated else generator.random(len(free)))
+    order = order[free[order]]
+    chosen = order[:count]
+    if self._hierarchy.balanced:
+      count = min(count, len(order))
+      chosen = exchange_rate.evenly(order, labels, count / len(order), count)
+    coming = set(self._reader.coming)
+    out, ids = [], []
+    for label in np.unique(labels[chosen]).tolist():
+      mine = chosen[labels[chosen] == label]
+      found = self._incoming(label, len(mine), residents, coming, generator)
+      out.extend(replayed[mine[: len(found)]].tolist())
+      ids.extend(found)
+    if ids:
+      self._reader.submit(
+        reader_lib.Exchange(
+          step + self._lag, np.array(out, np.int64), np.array(ids, np.int64)
+        )
+      )
+
+  def end_epoch(self) -> str:
+    """Fits the target to what the storage kept up with; says what changed."""
+    counts = self._reader.counts - self._epoch_counts
+    self._epoch_counts = dataclasses.replace(self._reader.counts)
+    settled = counts.applied + counts.late
+    if not settled:
+      return ""
+    before, completion = self.progress.target, counts.applied / settled
+    target, self.progress.calm = exchange_rate.back_off(
+      before, completion, self.progress.calm
+    )
+    self.progress.target = min(target, self._hierarchy.swap)
+    if self.progress.target == before:
+      return ""
+    verb = "lags" if self.progress.target < before else "keeps up"
+    return (
+      f"storage {verb}: {completion:.0%} of {settled} exchanges were done; "
+      f"swap ratio {before:.0%} -> {self.progress.target:.0%}"
+    )
+
+  def state(self) -> dict[str, Any]:
+    """Returns where swapping stands, ready for JSON."""
+    return {
+      "progress": dataclasses.asdict(self.progress),
+      "counts": dataclasses.asdict(self._reader.counts),
+      "epoch_counts": dataclasses.asdict(self._epoch_counts),
+      "pending": reader_lib.as_lists(self._reader.pending),
+    }
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Goes on from a saved state; what was on its way is read again."""
+    self.progress = Progress(**state["progress"])
+    self._reader.counts = reader_lib.Counts(**state["counts"])
+    self._epoch_counts = reader_lib.Counts(**state["epoch_counts"])
+    for exchange in reader_lib.from_lists(state["pending"]):
+      self._reader.submit(exchange, again=True)
+
+  def _incoming(self, label, count, residents, coming, generator) -> list[int]:
+    """Draws ids of a class that are neither in memory nor on their way."""
+    pool = self._pool(label)
+    found: list[int] = []
+    # Nearly all of a large pool is outside of memory; a small one is listed.
+    tries = generator.integers(0, max(len(pool), 1), 4 * count + 8)
+    candidates = pool[tries].tolist() if len(pool) else []
+    for attempt in (candidates, None):
+      if attempt is None:
+        left = [
+          i for i in pool.tolist() if i not in residents and i not in coming
+        ]
+        attempt = generator.permutation(np.array(left, np.int64)).tolist()
+      for i in attempt:
+        if len(found) == count:
+          return found
+        if i not in residents and i not in coming:
+          found.append(i)
+          coming.add(i)
+    return found

@@ -1,0 +1,112 @@
+"""Sources of examples that a run over a memory hierarchy trains on."""
+
+from collections.abc import Callable, Sequence
+import zlib
+
+import numpy as np
+
+from jcl import base
+from jcl.replay.tiers import ram
+
+# (shape [K, B], (flat places, rows) of each part) -> a batch, padded elsewhere
+Compose = Callable[
+  [tuple[int, ...], Sequence[tuple[np.ndarray, np.ndarray]]], base.Batch
+]
+
+
+class Source:
+  """The memory, the stream buffer or both, as batches.
+
+  Rows [0, M) of an epoch are the memory's and those behind them the stream
+  buffer's. `spans` are as at the epoch's beginning: where either has shrunk
+  since, rows that are gone are padding. Behind the rows asked for stand those
+  that the objective draws from the memory, if any.
+
+  Args:
+    memory: slots of the memory.
+    stream: slots of the stream buffer.
+    spans: returns how many rows of the present epoch are the memory's, and
+      how many the buffer's.
+    compose: makes the batch.
+    seeds: decide draws, together with the rows of a batch.
+    draws: how often a step draws from the memory.
+    size: examples of a draw.
+    own: whether rows are the stream buffer's alone, which holds examples of
+      one experience in the order in which they came.
+  """
+
+  def __init__(
+    self,
+    memory: ram.Ram,
+    stream: ram.Ram,
+    spans: Callable[[], tuple[int, int]],
+    compose: Compose,
+    seeds: tuple[int, ...],
+    draws: int = 0,
+    size: int = 0,
+    own: bool = False,
+  ):
+    self.own = own
+    self._memory, self._stream, self._spans = memory, stream, spans
+    self._compose, self._seeds = compose, seeds
+    self._draws, self._size = draws, size
+
+  def __len__(self) -> int:
+    return sum(self._spans())
+
+  def batch(self, rows: np.ndarray) -> base.Batch:
+    """Returns host batches [K, B + drawn, ...] for rows [K, B], -1 for pads."""
+    span, _ = self._spans()
+    inside = (rows >= 0) & (rows < min(span, self._memory.count))
+    memory = np.where(inside, rows, -1)
+    inside = (rows >= span) & (rows - span < self._stream.count)
+    stream = np.where(inside, rows - span, -1)
+    if self._draws:
+      drawn = np.stack([self._drawn(row) for row in rows])
+      memory = np.concatenate([memory, drawn], axis=1)
+      stream = np.concatenate([stream, np.full_like(drawn, -1)], axis=1)
+    parts = []
+    for tier, slots in ((self._memory, memory), (self._stream, stream)):
+      places = np.flatnonzero(slots.reshape(-1) >= 0)
+      parts.append((places, tier.take(slots.reshape(-1)[places])))
+    return self._compose(memory.shape, parts)
+
+  def _drawn(self, row: np.ndarray) -> np.ndarray:
+    """Returns slots [draws * size] for a batch; its rows decide them."""
+    generator = np.random.default_rng((*self._seeds, zlib.crc32(row.tobytes())))
+    drawn = np.full((self._draws, self._size), -1, np.int64)
+    for slots in drawn:
+      some = generator.permutation(self._memory.count)[: self._size]
+      slots[: len(some)] = some
+    return drawn.reshape(-1)
+
+
+class Stored:
+  """Examples in the archive, read batch by batch while training waits.
+
+  Args:
+    ids: [N] of the examples.
+    read: ids -> rows; ids that cannot be read are missing.
+    compose: makes the batch.
+  """
+
+  own = False  # examples of all experiences
+
+  def __init__(
+    self,
+    ids: np.ndarray,
+    read: Callable[[np.ndarray], np.ndarray],
+    compose: Compose,
+  ):
+    self._ids, self._read, self._compose = ids, read, compose
+
+  def __len__(self) -> int:
+    return len(self._ids)
+
+  def batch(self, rows: np.ndarray) -> base.Batch:
+    """Returns host batches [K, B, ...] for rows [K, B], -1 for pads."""
+    places = np.flatnonzero(rows.reshape(-1) >= 0)
+    ids = self._ids[rows.reshape(-1)[places]]
+    found = self._read(ids)
+    places = places[np.isin(ids, found["id"])]
+    return self._compose(rows.shape, [(places, found)])

@@ -1,0 +1,496 @@
+"""A memory in RAM above a store of every example ever seen.
+
+An experience goes through four stages, as in Ma et al., "Cost-effective
+On-device Continual Learning over Memory Hierarchy with Miro", MobiCom 2023:
+its examples go to the store, all of them, and some of them to the stream
+buffer; training goes through memory and buffer; what it replays is exchanged
+for other examples of the store meanwhile; and at the end the memory takes in
+examples of the buffer.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+import mmap
+from typing import Any
+
+import numpy as np
+
+from jcl import base
+from jcl.options import spec
+from jcl.replay.tiers import (
+  admission,
+  episodic,
+  exchanger,
+  quotas,
+  ram,
+  sources,
+)
+from jcl.replay.tiers import archive as archive_lib
+from jcl.replay.tiers import reader as reader_lib
+
+# (classes [N], their inputs, block by block) -> positions, of each class the
+# best ones last
+Order = Callable[[np.ndarray, Iterable[np.ndarray]], np.ndarray]
+
+
+_BLOCK = 256  # examples that are copied together
+STAGED_PART = 8  # of what is allowed, that what is on its way may take
+
+
+class Tiers:
+  """Episodic memory, stream buffer and archive of one run. Main thread only.
+
+  Args:
+    hierarchy: sizes and rules.
+    archive: where all examples are.
+    seed: of the run.
+    limit: bytes that memory, buffer and what is on its way may take now.
+    lag: steps between asking for an exchange and applying it.
+    staged: examples that may be on their way; an eighth of what the limit
+      allows, where that is less.
+  """
+
+  def __init__(
+    self,
+    hierarchy: base.Hierarchy,
+    archive: archive_lib.Archive,
+    *,
+    seed: int = 0,
+    limit: Callable[[], float] = lambda: math.inf,
+    lag: int = 8,
+    staged: int = 256,
+  ):
+    self.hierarchy, self.archive, self.seed = hierarchy, archive, seed
+    self.limit = limit
+    self.experience = -1
+    self.span = 0  # rows of an epoch that are the memory's
+    self.buffered = 0  # those that are the stream buffer's
+    self.sizes = (0, 0)  # given to memory and buffer
+    self.wanted = (0, 0)  # chosen for the experience
+    self.table: list[dict[str, Any]] = []  # of trials, of the experience
+    # (accuracy, likelihood) that was judged at ends of its epochs
+    self.looks: list[tuple[float, float]] = []
+    self.decisions: list[dict[str, Any]] = []
+    self.em = episodic.Episodic(archive.row_type)
+    self.sb = ram.Ram(archive.row_type, 0, "stream-buffer")
+    self._ids = np.zeros(0, np.int64)  # of the experience
+    self._first = 0  # id of the run's first example
+    self._staged = staged
+    self.swapper = reader_lib.Swapper(archive.rows, staged)
+    self.exchanges = exchanger.Exchanges(
+      hierarchy, self.swapper, self._incoming, seed, lag
+    )
+    self.fit_staging()
+
+  @property
+  def row_bytes(self) -> int:
+    """Bytes of an example in memory."""
+    return self.em.rows.row_bytes
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of memory, buffer and what may be on its way."""
+    staged = self.swapper.capacity * self.row_bytes
+    return self.em.rows.nbytes + self.sb.nbytes + staged
+
+  @property
+  def room(self) -> float:
+    """Examples that memory and buffer may hold together, by the limit."""
+    limit = self.limit()
+    if math.isinf(limit):
+      return limit
+    left = limit - self.swapper.capacity * self.row_bytes
+    left -= 2 * mmap.PAGESIZE  # by which they are rounded up
+    return max(0.0, left // self.row_bytes)
+
+  def fit_staging(self) -> None:
+    """Bounds what is on its way by what is allowed now."""
+    most, limit = self._staged, self.limit()
+    if not math.isinf(limit):
+      most = min(most, int(limit / STAGED_PART // self.row_bytes))
+    if most != self.swapper.capacity:
+      self.swapper.resize(most)
+
+  def in_examples(self, size: int | str) -> int:
+    """Returns a size given in examples, or in bytes such as "2MB"."""
+    if isinstance(size, int):
+      return size
+    return spec.parse_size(size) // self.row_bytes
+
+  def expected_rows(self, earlier: int, fresh: int) -> int:
+    """Returns how many examples an epoch goes through, by the sizes so far.
+
+    Args:
+      earlier: examples of the experiences before.
+      fresh: examples of the experience.
+    """
+    em, sb = self.wanted
+    if self.wanted == (0, 0):
+      em, sb = map(self.in_examples, (self.hierarchy.em, self.hierarchy.sb))
+    memory, stream = min(em, earlier), min(sb, fresh)
+    return {
+      "both": memory + stream,
+      "memory": min(em, earlier + fresh),
+      "stream": stream,
+      "store": earlier + fresh,
+    }[self.hierarchy.trains]
+
+  # The stages of an experience.
+
+  def store(self, experience: int, data: base.Dataset) -> None:
+    """Stores an experience's examples, those that are not stored already."""
+    self.experience = experience
+    self._ids = self.archive.add(experience, data)
+    if experience == 0:
+      self._first = int(self._ids[0])
+    plan = self.hierarchy.plan
+    if plan is not None and (plan.tries or plan.patience):
+      self.archive.hold_out(plan.held_out, self.seed)
+
+  def arrange(self, em: int, sb: int, data: base.Dataset | None = None) -> None:
+    """Gives the memory `em` seats and the buffer `sb`.
+
+    What shrinks goes first. A memory that grows is filled from the archive.
+
+    Args:
+      em: seats of the memory; those that no example can fill are not made.
+      sb: seats of the stream buffer.
+      data: of the experience, to fill the buffer from; None keeps what is in
+        it, up to `sb`.
+    """
+    self.sizes = em, sb
+    kept = 0 if data is not None else min(sb, self.sb.count)
+    self.sb.keep(np.arange(kept))
+    self.sb.resize(kept)
+    whole = self.hierarchy.trains == "memory"
+    earlier = self._pools() if whole else self.earlier()
+    em = min(em, sum(len(ids) for ids in earlier.values()))
+    residents = self.em.residents()
+    if em < len(self.em):
+      residents = quotas.shrink(residents, em, self.hierarchy.remainder)
+    elif em > len(self.em):
+      residents = admission.filled(
+        residents, earlier, em, self.hierarchy.remainder, self._generator(8)
+      )
+    self.em.become(residents, em, self.archive.intact)
+    if data is not None:
+      self._fill_buffer(data, sb)
+      self.begin_epoch()
+
+  def _fill_buffer(self, data: base.Dataset, sb: int) -> None:
+    """Takes a random part of every class, in the shares that they came in."""
+    aside = self.archive.held_out
+    labels = np.asarray(data.y)
+    parts = {}
+    for label in np.unique(labels).tolist():
+      mine = np.flatnonzero(labels == label)
+      if label in aside:
+        mine = mine[~np.isin(self._ids[mine], aside[label])]
+      parts[label] = mine
+    counts = quotas.trim_counts({k: len(v) for k, v in parts.items()}, sb)
+    generator = self._generator(10)
+    chosen = np.sort(
+      np.concatenate(
+        [generator.permutation(parts[k])[:n] for k, n in counts.items()]
+      )
+    )
+    self.sb.resize(len(chosen))
+    for start in range(0, len(chosen), _BLOCK):
+      part = chosen[start : start + _BLOCK]
+      rows = np.zeros(len(part), self.archive.row_type)
+      rows["x"], rows["y"] = data.x[part], labels[part]
+      rows["id"], rows["task"] = self._ids[part], self.experience
+      self.sb.append(rows)
+
+  def begin_epoch(self) -> bool:
+    """Has an epoch go through the memory as it is now; tells of a change."""
+    before = self.span, self.buffered
+    through = self.hierarchy.trains in ("both", "memory")
+    self.span = len(self.em) if through else 0
+    self.buffered = self.sb.count
+    return (self.span, self.buffered) != before
+
+  def source(self, draws: int, size: int) -> sources.Source | sources.Stored:
+    """Returns what the experience trains on.
+
+    Args:
+      draws: how often a step draws from the memory.
+      size: examples of a draw.
+    """
+    if self.hierarchy.trains == "store":
+      ids = np.sort(np.concatenate(list(self._pools().values())))
+      return sources.Stored(ids, self.archive.intact, self.compose)
+    return self.source_of(
+      self.em.rows,
+      self.sb,
+      lambda: (self.span, self.buffered),
+      draws,
+      size,
+    )
+
+  def source_of(
+    self,
+    memory: ram.Ram,
+    stream: ram.Ram,
+    spans: Callable[[], tuple[int, int]],
+    draws: int,
+    size: int,
+  ) -> sources.Source:
+    """Returns a source of other slots than the run's own; see `Source`."""
+    seeds = self.seed, 7, self.experience
+    own = self.hierarchy.trains == "stream"
+    return sources.Source(
+      memory, stream, spans, self.compose, seeds, draws, size, own
+    )
+
+  def trained(
+    self,
+    step: int,
+    part: float,
+    epoch: int,
+    ids: np.ndarray,
+    hardness: np.ndarray,
+  ) -> None:
+    """Asks for exchanges of what a step has replayed.
+
+    Args:
+      step: that was made.
+      part: of the experience's epochs that is over.
+      epoch: of the experience.
+      ids: [B] of the batch, as `compose` gave them.
+      hardness: [B] as `step.Info` has it; fewer, where the rest is not known.
+    """
+    rows = {}
+    for row, i in enumerate(ids.tolist()):
+      if i >= 0 and i + self._first in self.em.slots:
+        rows[i + self._first] = row
+    if not rows:
+      return
+    where = np.array(list(rows.values()))
+    hard = np.pad(hardness, (0, len(ids) - len(hardness)))[where]
+    slots = np.array([self.em.slots[i] for i in rows])
+    self.exchanges.ask(
+      step,
+      part,
+      epoch,
+      np.array(list(rows), np.int64),
+      self.em.labels(slots),
+      hard,
+      self.em.slots,
+    )
+
+  def apply(self, step: int) -> None:
+    """Puts what was read, and is due, in the places of what leaves."""
+    for exchange, rows in self.swapper.collect(step):
+      self.em.exchange(exchange.out, rows)
+
+  def end(
+    self,
+    data: base.Dataset,
+    size: int,
+    extras: archive_lib.Extras | None = None,
+    order: Order | None = None,
+  ) -> None:
+    """Takes the experience in: the memory holds some of it, the buffer none.
+
+    Args:
+      data: of the experience.
+      size: seats of the memory from now on.
+      extras: what is stored beside each example, where anything is.
+      order: which examples of a class stay longest; None: the latest.
+    """
+    self.swapper.end()
+    if extras is not None:
+      self.archive.add_extras(self.experience, data, extras)
+    if self.hierarchy.trains != "memory":
+      self.absorb(data, size, order)
+    self._ids = np.zeros(0, np.int64)
+    self.span = self.buffered = 0
+
+  def absorb(
+    self, data: base.Dataset, size: int, order: Order | None = None
+  ) -> None:
+    """Takes the buffer into the memory; all of the experience without one.
+
+    The buffer is given back first: what stays of it is read from the archive.
+    Arguments as those of `end`.
+    """
+    ids, labels = self.sb.field("id"), self.sb.field("y")
+    inputs = self._inputs()
+    if not len(ids):
+      rest = np.flatnonzero(~np.isin(self._ids, self.archive.aside))
+      ids, labels = self._ids[rest], np.asarray(data.y)[rest]
+      blocks = np.split(rest, range(_BLOCK, len(rest), _BLOCK))
+      inputs = (np.asarray(data.x[block]) for block in blocks)
+    rows = np.argsort(ids)
+    if order is not None:
+      rows = order(labels, inputs)
+    # A class of which the buffer has none still gets its seats.
+    arrivals: dict[int, list[int]] = {
+      label: [] for label in np.unique(np.asarray(data.y)).tolist()
+    }
+    for i, label in zip(ids[rows].tolist(), labels[rows].tolist(), strict=True):
+      if i not in self.em.slots:  # swapped in already
+        arrivals[label].append(i)
+    self.sb.keep(np.zeros(0, np.int64))
+    self.sb.resize(0)
+    stored = self._pools()
+    size = min(size, sum(len(pool) for pool in stored.values()))
+    kept = admission.update(
+      self.hierarchy,
+      self.em.residents(),
+      arrivals,
+      stored,
+      size,
+      self._generator(8),
+    )
+    self.em.become(kept, size, self.archive.intact)
+
+  def _inputs(self) -> Iterable[np.ndarray]:
+    """Yields the buffer's inputs, a few at a time."""
+    for start in range(0, self.sb.count, _BLOCK):
+      slots = np.arange(start, min(start + _BLOCK, self.sb.count))
+      yield self.sb.take(slots)["x"]
+
+  # Batches.
+
+  def compose(
+    self, shape: tuple[int, ...], parts: Sequence[tuple[np.ndarray, np.ndarray]]
+  ) -> base.Batch:
+    """Returns a batch [K, B, ...] of rows at flat places; others are pads.
+
+    As in `batching.gather`, a pad repeats the first example of its batch.
+    """
+    flat = np.zeros(math.prod(shape), self.archive.row_type)
+    flat["id"] = -1
+    for places, rows in parts:
+      flat[places] = rows
+    found = flat.reshape(shape)
+    real = found["id"] >= 0
+    pads = np.nonzero(~real)
+    for name in ("x", "y"):
+      found[name][pads] = found[name][pads[0], 0]
+    return base.Batch(
+      x=np.ascontiguousarray(found["x"]),
+      y=np.ascontiguousarray(found["y"]),
+      task=np.ascontiguousarray(found["task"]),
+      ids=np.where(real, found["id"] - self._first, -1).astype(np.int32),
+      weight=real.astype(np.float32),
+      extras={
+        name: np.ascontiguousarray(found[name])
+        for name in self.archive.extra_names
+      },
+    )
+
+  def memory(self) -> base.Batch:
+    """Returns all that the memory holds, [M, ...]; a pad where it is empty."""
+    rows = self.em.rows.take(np.arange(len(self.em)))
+    shape = 1, max(len(rows), 1)
+    found = self.compose(shape, [(np.arange(len(rows)), rows)])
+    x, y, task, ids, weight = (np.asarray(leaf)[0] for leaf in found[:-1])
+    extras = {name: leaf[0] for name, leaf in found.extras.items()}
+    return base.Batch(x, y, task, ids, weight, extras)
+
+  def summary(self, experience: int) -> dict[str, Any]:
+    """Returns what the tiers hold, and decided in an experience: for JSON."""
+    labels = self.em.rows.field("y")
+    per_class = np.bincount(labels, minlength=self.archive.num_classes)
+    return {
+      "examples": len(self.em),
+      "bytes": self.nbytes,
+      "per_class": per_class.tolist(),
+      "sizes": list(self.sizes),
+      "exchanges": self.exchanges.state()["counts"],
+      "decisions": [d for d in self.decisions if d["experience"] == experience],
+    }
+
+  # Saving and going on.
+
+  def state(self) -> dict[str, Any]:
+    """Returns all that going on needs beside the archive, ready for JSON."""
+    return {
+      "experience": self.experience,
+      "span": self.span,
+      "buffered": self.buffered,
+      "sizes": list(self.sizes),
+      "wanted": list(self.wanted),
+      "table": self.table,
+      "looks": self.looks,
+      "first": self._first,
+      "decisions": self.decisions,
+      "memory": self.em.state(),
+      "buffer": self.sb.field("id").tolist(),
+      "held_out": {
+        str(k): v.tolist() for k, v in self.archive.held_out.items()
+      },
+      "exchanges": self.exchanges.state(),
+      "begun": len(self._ids) > 0,
+    }
+
+  def restore(self, state: Mapping[str, Any], data: base.Dataset) -> None:
+    """Holds what a saved state held.
+
+    Args:
+      state: as `state` returned it.
+      data: of the state's experience.
+    """
+    self.archive.held_out = {
+      int(k): np.array(v, np.int64) for k, v in state["held_out"].items()
+    }
+    # Also of an experience that has ended: what came later is unknown again.
+    self.store(state["experience"], data)
+    if not state["begun"]:
+      self._ids = np.zeros(0, np.int64)
+    self._first = state["first"]
+    self.sizes = (state["sizes"][0], state["sizes"][1])
+    self.wanted = (state["wanted"][0], state["wanted"][1])
+    self.table, self.decisions = state["table"], list(state["decisions"])
+    self.looks = [(accuracy, other) for accuracy, other in state["looks"]]
+    # The host may allow less by now.
+    held = len(state["memory"]["ids"]) + len(state["buffer"])
+    room = int(min(self.room, held))
+    self.em.restore(state["memory"], self.archive.intact, room)
+    ids = np.array(state["buffer"], np.int64)[: room - len(self.em)]
+    self.sb.keep(np.zeros(0, np.int64))
+    self.sb.resize(len(ids))
+    for start in range(0, len(ids), _BLOCK):
+      self.sb.append(self.archive.intact(ids[start : start + _BLOCK]))
+    self.span, self.buffered = state["span"], state["buffered"]
+    self.exchanges.restore(state["exchanges"])
+
+  def close(self) -> None:
+    """Ends the reading threads and gives all memory back."""
+    self.swapper.close()
+    self.em.close()
+    self.sb.close()
+
+  def _incoming(self, label: int) -> np.ndarray:
+    """Returns the ids of a class that may be swapped in.
+
+    Where extras are stored, those of the experience have none yet.
+    """
+    pool = self.archive.pool(label)
+    if self.archive.extra_names and len(self._ids):
+      pool = pool[: np.searchsorted(pool, self._ids[0])]
+    return pool
+
+  def _pools(self) -> dict[int, np.ndarray]:
+    """Returns the ids of each class that may train."""
+    pools = {i: self.archive.pool(i) for i in range(self.archive.num_classes)}
+    return {label: ids for label, ids in pools.items() if len(ids)}
+
+  def fresh(self) -> dict[int, np.ndarray]:
+    """Returns those of them that came with this experience."""
+    first = self._ids[0]
+    pools = {k: ids[ids >= first] for k, ids in self._pools().items()}
+    return {label: ids for label, ids in pools.items() if len(ids)}
+
+  def earlier(self) -> dict[int, np.ndarray]:
+    """Returns those of them that came before this experience."""
+    pools = self._pools()
+    if len(self._ids):
+      pools = {label: ids[ids < self._ids[0]] for label, ids in pools.items()}
+    return {label: ids for label, ids in pools.items() if len(ids)}
+
+  def _generator(self, purpose: int) -> np.random.Generator:
+    return np.random.default_rng((self.seed, purpose, self.experience))

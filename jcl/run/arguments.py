@@ -1,0 +1,75 @@
+"""Checks of a run's arguments, so that one sentence tells of a mix-up."""
+
+from collections.abc import Callable, Iterable, Mapping
+import os
+from typing import Annotated, Any
+
+from jcl import base, errors
+from jcl.options import kinds, spec
+from jcl.streams import stream as stream_lib
+
+# A random key of JAX takes no larger seed.
+_Seed = Annotated[int, kinds.Range(0, 2**63 - 1)]
+
+_PARTS: dict[str, tuple[Any, str]] = {
+  "stream": (
+    stream_lib.Stream,
+    "a stream, such as jcl.class_incremental(source, tasks=5)",
+  ),
+  "network": (
+    base.Network,
+    "a network, such as jcl.build_network('mlp', stream.example_shape, "
+    "stream.num_classes) or jcl.from_linen(module, ...)",
+  ),
+  "method": (base.Method, "a recipe, such as jcl.recipes.er(buffer=500)"),
+}
+
+
+def check_parts(**parts: Any) -> None:
+  """Raises ValueError where stream, network or method is something else."""
+  for name, given in parts.items():
+    kind, words = _PARTS[name]
+    if not isinstance(given, kind):
+      raise ValueError(
+        f"{name}={errors.short(given)}: give {words}"
+        + ("; this is a function, which is to be called" * callable(given))
+      )
+
+
+def seed(value: Any) -> int:
+  """Returns a seed as a number; ValueError for anything else."""
+  return spec.value("seed", value, _Seed)
+
+
+def check_folder(workdir: Any) -> None:
+  """Raises ValueError for what is neither the path of a folder nor None."""
+  if workdir is None:
+    return
+  if not isinstance(workdir, str | os.PathLike) or "\0" in os.fspath(workdir):
+    raise ValueError(
+      f"workdir={errors.short(workdir)}: give the path of a folder, or None "
+      "to keep everything in memory"
+    )
+
+
+def check_names(
+  function: Callable[..., Any],
+  given: Mapping[str, Any],
+  fields: Iterable[str],
+  options: Iterable[str],
+) -> None:
+  """Raises ValueError for a name that `jcl.learn` does not take.
+
+  Args:
+    function: `learn` itself, whose own keywords are known too.
+    given: further keywords of the call.
+    fields: names that further keywords may have.
+    options: names that belong in the argument `options` instead.
+  """
+  for name in given:
+    if name in options:
+      raise ValueError(
+        f"jcl.learn has no option {name!r}: write options=jcl.Options("
+        f"{name}=...)"
+      )
+  spec.known("jcl.learn", given, [*spec.keywords(function), *fields])

@@ -1,0 +1,376 @@
+"""Checkpoints that survive a kill at any moment: one pytree and one JSON.
+
+Arrays and host state are written by Orbax, asynchronously and atomically (a
+checkpoint appears under its name only when complete). Every array carries a
+CRC-32 that is checked on reading; a damaged checkpoint is set aside with a
+warning and the one before it is used.
+"""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import dataclasses
+import errno
+import os
+import pathlib
+import re
+import time
+from typing import Any
+import zlib
+
+from absl import logging
+import jax
+import numpy as np
+
+from jcl import base, errors
+from jcl.replay import forgetting
+from jcl.report import decoding, lines, summary
+from jcl.run import loop
+
+_FORMAT = 2
+_READ = (1, 2)  # formats; in the first, a checkpoint holds the records itself
+
+# Errors for which an intact file cannot be read at the moment.
+_OF_THE_SYSTEM = (
+  errno.EACCES,
+  errno.EPERM,
+  errno.EMFILE,
+  errno.ENFILE,
+  errno.ENOMEM,
+)
+
+# Errors for which a checkpoint cannot be written.
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+# Saving takes time: an experience that ends gets a checkpoint only where the
+# last one is this many seconds old, and this many times as old as saving took.
+_LEAST_SECONDS, _LEAST_TIMES = 2.0, 20.0
+
+
+class CheckpointError(RuntimeError):
+  """A checkpoint that does not fit the run that reads it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+  """Everything that resuming needs."""
+
+  state: base.LearnerState
+  place: loop.Place
+  ledger: Mapping[str, Any]
+  curve: Mapping[str, Any]  # what is gathered for its next point
+
+
+def place_to_json(
+  place: loop.Place, records: lines.Mark | None = None
+) -> dict[str, Any]:
+  """Returns a JSON-ready copy of a run's place.
+
+  Args:
+    place: where the run stands.
+    records: the mark in a file up to which it holds the run's records; None
+      copies the records too.
+  """
+  fields = {f.name: getattr(place, f.name) for f in dataclasses.fields(place)}
+  if records is None:
+    fields["records"] = [summary.to_json(r) for r in place.records]
+  else:
+    fields["records"] = dataclasses.asdict(records)
+  for name in ("selection", "following"):
+    chosen = fields[name]
+    fields[name] = None if chosen is None else list(chosen.trainable)
+  for name in ("choices", "pruned"):
+    fields[name] = summary.encode(fields[name])
+  for name in ("decision", "tally", "spent"):
+    value = fields[name]
+    fields[name] = None if value is None else dataclasses.asdict(value)
+  if place.forgetting is not None:
+    fields["forgetting"] = place.forgetting.state()
+  return fields
+
+
+def place_from_json(fields: Mapping[str, Any]) -> loop.Place:
+  """Inverse of `place_to_json`; ValueError for anything else."""
+  try:
+    return _place(dict(fields))
+  except ValueError as error:
+    raise ValueError(
+      f"not the place of a run ({errors.reason(error, 300)})"
+    ) from error
+  except (AttributeError, KeyError, OverflowError, TypeError) as error:
+    raise ValueError(
+      f"not the place of a run ({errors.short(error, 120)})"
+    ) from error
+
+
+def _place(fields: dict[str, Any]) -> loop.Place:
+  fields["records"] = [decoding.record(r) for r in fields["records"]]
+  for name in ("selection", "following"):
+    if fields[name] is not None:
+      chosen = tuple(bool(yes) for yes in fields[name])
+      fields[name] = base.Selection(chosen)
+  fields["choices"] = [decoding.choice(c) for c in fields["choices"]]
+  if fields["decision"] is not None:
+    limit = base.Cost(**fields["decision"]["limit"])
+    fields["decision"] = base.Decision(**{**fields["decision"], "limit": limit})
+  fields["tally"] = loop.Tally(**fields["tally"])
+  fields["spent"] = base.Cost(**fields["spent"])
+  if fields.get("forgetting") is not None:
+    noted = forgetting.Forgetting(len(fields["forgetting"]["events"]))
+    noted.restore(fields["forgetting"])
+    fields["forgetting"] = noted
+  if fields["initial"] is not None:
+    fields["initial"] = tuple(tuple(row) for row in fields["initial"])
+  return loop.Place(**fields)
+
+
+class Checkpoints:
+  """A run's checkpoints in one folder.
+
+  Args:
+    folder: where they are; made if absent.
+    every_seconds: time between checkpoints in the middle of an experience.
+    keep: how many of the latest to keep; at least two, so that one is left
+      when the newest is damaged.
+    records: the file that holds a place's records, up to the last one at each
+      save; None keeps all of them in every checkpoint.
+  """
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    every_seconds: float = 60.0,
+    keep: int = 2,
+    records: lines.Lines | None = None,
+  ):
+    import orbax.checkpoint as ocp
+
+    self._ocp = ocp
+    self._every_seconds = every_seconds
+    self._last_save, self._took = time.monotonic(), 0.0
+    self._records = records
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=max(keep, 2),
+      enable_async_checkpointing=True,
+      create=True,
+      cleanup_tmp_directories=True,  # what a kill left half written
+    )
+    self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+  def due(self) -> bool:
+    """Tells whether `every_seconds` have passed since the last save."""
+    return time.monotonic() - self._last_save >= self._every_seconds
+
+  def pays(self) -> bool:
+    """Tells whether the last save is old enough for another to be worth it.
+
+    For moments that suit a checkpoint, such as the end of an experience.
+    """
+    least = max(_LEAST_SECONDS, _LEAST_TIMES * self._took)
+    return self.due() or time.monotonic() - self._last_save >= least
+
+  def save(self, snapshot: Snapshot) -> None:
+    """Copies the snapshot and starts writing it in the background."""
+    start = time.monotonic()
+    self._save(snapshot)
+    self._last_save = time.monotonic()
+    self._took = self._last_save - start
+
+  def _save(self, snapshot: Snapshot) -> None:
+    mark = None
+    if self._records is not None:
+      self._records.sync()  # first: the checkpoint refers to these records
+      mark = self._records.mark
+    arrays, described = {}, []
+    for i, (path, leaf) in enumerate(_leaves(snapshot.state)):
+      # A copy: the device reuses the buffer in the next step.
+      value = np.array(leaf, copy=True)
+      described.append(
+        {
+          "path": path,
+          "shape": list(value.shape),
+          "dtype": str(value.dtype),
+          "crc32": _crc(value),
+        }
+      )
+      if value.size:
+        arrays[f"a{i}"] = value
+    host = {
+      "format": _FORMAT,
+      "arrays": described,
+      "place": place_to_json(snapshot.place, mark),
+      "ledger": dict(snapshot.ledger),
+      "curve": dict(snapshot.curve),
+    }
+    ocp = self._ocp
+    with _as_os_error():
+      self._manager.save(
+        (self._manager.latest_step() or 0) + 1,
+        args=ocp.args.Composite(
+          arrays=ocp.args.StandardSave(arrays), host=ocp.args.JsonSave(host)
+        ),
+      )
+
+  def restore(self, template_fn) -> Snapshot | None:
+    """Returns the latest intact snapshot, or None where there is none.
+
+    Args:
+      template_fn: maps a `Place` to the shapes and dtypes of a `LearnerState`
+        there.
+
+    Raises:
+      CheckpointError: where an intact checkpoint is of another model, the
+        message lists the arrays that differ; or of another format; or where no
+        checkpoint fits the file of records.
+    """
+    missing = ""
+    for number in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        arrays, host = self._read(number)
+        known = self._known(host["place"])
+        place = place_from_json({**host["place"], "records": known})
+        ledger, curve = dict(host["ledger"]), dict(host["curve"])
+      except (CheckpointError, MemoryError):
+        raise
+      except lines.MissingLinesError as error:
+        logging.warning("checkpoint %d cannot be used: %s", number, error)
+        missing = missing or str(error)
+        continue
+      except Exception as error:  # Whatever a damaged file makes Orbax raise.
+        if _error_number(error) in _OF_THE_SYSTEM:
+          raise _unread(f"checkpoint {number}", error) from error
+        logging.warning(
+          "checkpoint %d is damaged (%s): using the one before it",
+          number,
+          str(error).splitlines()[0] if str(error) else type(error).__name__,
+        )
+        self._manager.delete(number)
+        continue
+      template = template_fn(place)
+      state = _assemble(template, arrays, host["arrays"])
+      return Snapshot(state, place, ledger, curve)
+    if missing:
+      raise CheckpointError(
+        f"{missing}, and the checkpoints need them: bring the file back, or "
+        "start over with --noresume"
+      )
+    return None
+
+  def _known(self, place: Mapping[str, Any]) -> list[Any]:
+    """Returns the records of a saved place, as JSON."""
+    known = place["records"]
+    if isinstance(known, list):
+      return known
+    if self._records is None:
+      return []
+    mark = lines.Mark(**known)
+    try:
+      return self._records.read(mark)
+    except OSError as error:
+      raise _unread(str(self._records.path), error) from error
+
+  def _read(self, number: int):
+    ocp = self._ocp
+    restored = self._manager.restore(
+      number,
+      args=ocp.args.Composite(
+        arrays=ocp.args.StandardRestore(), host=ocp.args.JsonRestore()
+      ),
+    )
+    host = restored["host"]
+    if host.get("format") not in _READ:
+      raise CheckpointError(
+        f"checkpoint {number} has format {host.get('format')}, this version of "
+        f"jcl reads up to {_READ[-1]}: go on with the version that wrote it, "
+        "or use a new work directory"
+      )
+    arrays = []
+    for i, about in enumerate(host["arrays"]):
+      empty = np.zeros(about["shape"], np.dtype(about["dtype"]))
+      value = np.asarray(restored["arrays"][f"a{i}"]) if empty.size else empty
+      if _crc(value) != about["crc32"]:
+        raise ValueError(f"the checksum of {about['path']} does not match")
+      arrays.append(value)
+    return arrays, host
+
+  def wait(self) -> None:
+    """Returns when everything saved so far is on disk."""
+    with _as_os_error():
+      self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for pending writes and releases the folder."""
+    self.wait()
+    self._manager.close()
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+  """Turns what Orbax raises where it cannot write into an OSError."""
+  try:
+    yield
+  except OSError:
+    raise
+  except Exception as error:
+    number = _error_number(error)
+    if number is None:
+      raise
+    raise OSError(number, os.strerror(number)) from error
+
+
+def _error_number(error: BaseException | None) -> int | None:
+  """Returns the system's number of an error, or of an error that led to it."""
+  while error is not None:
+    if isinstance(error, OSError) and error.errno:
+      return error.errno
+    told = str(error)
+    if found := re.search(r"os_error_code='(\d+)'", told):
+      return int(found[1])
+    for number in (*_OF_WRITING, *_OF_THE_SYSTEM):
+      if os.strerror(number) in told:
+        return number
+    # Without a word of a disk, it is memory, of the host or a device.
+    if told.startswith("RESOURCE_EXHAUSTED"):
+      return errno.ENOMEM
+    error = error.__cause__ or error.__context__
+  return None
+
+
+def _unread(what: str, error: BaseException) -> CheckpointError:
+  reason = os.strerror(_error_number(error) or errno.EIO)
+  return CheckpointError(
+    f"{what} cannot be read ({reason}): nothing was changed; see to it that it "
+    "can and run the same command again, or start over with --noresume"
+  )
+
+
+def _leaves(state) -> list[tuple[str, Any]]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+  return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def _crc(value: np.ndarray) -> int:
+  return zlib.crc32(np.ascontiguousarray(value).tobytes())
+
+
+def _assemble(template, arrays, described) -> base.LearnerState:
+  expected = {
+    path: (tuple(leaf.shape), str(leaf.dtype))
+    for path, leaf in _leaves(template)
+  }
+  found = {a["path"]: (tuple(a["shape"]), a["dtype"]) for a in described}
+  if found != expected:
+    names = sorted(expected.keys() | found.keys())
+    differing = [
+      f"{name}: saved {found.get(name)}, this run has {expected.get(name)}"
+      for name in names
+      if found.get(name) != expected.get(name)
+    ]
+    raise CheckpointError(
+      "the checkpoint is of another model; use a new work directory, or the "
+      "flags it was made with. Arrays that differ: "
+      + "; ".join(differing[:5])
+      + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
+    )
+  by_path = dict(zip([a["path"] for a in described], arrays, strict=True))
+  leaves = [by_path[path] for path, _ in _leaves(template)]
+  return jax.tree.unflatten(jax.tree.structure(template), leaves)

@@ -1,0 +1,145 @@
+"""Progress bars, and signals from the terminal."""
+
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import signal
+import sys
+from typing import Any
+
+from absl import logging
+
+from jcl.run import loop, surroundings
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[list[int]]:
+  """Collects SIGINT and SIGTERM in a list instead of dying at once.
+
+  A second signal interrupts immediately, for those who cannot wait. Outside
+  the main thread nothing is changed.
+  """
+  received: list[int] = []
+
+  def handle(number, frame):
+    del frame
+    if received:
+      raise KeyboardInterrupt
+    received.append(number)
+
+  before = {}
+  # Only the main thread may set handlers.
+  with contextlib.suppress(ValueError):
+    for number in (signal.SIGINT, signal.SIGTERM):
+      before[number] = signal.signal(number, handle)
+  try:
+    yield received
+  finally:
+    for number, handler in before.items():
+      # None: a handler that a host program set, and Python cannot set again.
+      if handler is not None:
+        signal.signal(number, handler)
+
+
+def _is_wanted(record: Any) -> bool:
+  return record.levelno < 40 or "/orbax/" not in record.pathname
+
+
+@contextlib.contextmanager
+def quiet_savers() -> Iterator[None]:
+  """Silences threads of checkpointing that cannot write.
+
+  Their errors are raised in the main thread as well, which tells them once.
+  Where the block fails, threads may report later still: they stay silenced.
+  """
+  before, logger = sys.unraisablehook, logging.get_absl_logger()
+
+  def hook(raised):
+    if str(raised.exc_value) != "Event loop is closed":
+      before(raised)
+
+  sys.unraisablehook = hook
+  logger.addFilter(_is_wanted)
+  yield
+  sys.unraisablehook = before
+  logger.removeFilter(_is_wanted)
+
+
+@contextlib.contextmanager
+def counted(
+  title: str, unit: str, shown: bool = True
+) -> Iterator[Callable[[int, int], None]]:
+  """Shows a bar, moved by calls with what is done and what there is in all.
+
+  It is quiet where standard error is no terminal.
+  """
+  import tqdm
+
+  quiet = not (shown and surroundings.is_terminal(sys.stderr))
+  with tqdm.tqdm(desc=title, unit=unit, disable=quiet) as bar:
+
+    def move(done: int, total: int) -> None:
+      bar.total = total
+      bar.update(done - bar.n)
+
+    yield move
+
+
+class Progress:
+  """A progress bar over the updates of a run; a context manager.
+
+  It counts the updates that the epochs decided so far and a like number for
+  the experiences to come add up to, and is quiet where `shown` is False, or
+  None and standard error is no terminal.
+  """
+
+  def __init__(
+    self,
+    setting: loop.Setting,
+    place: loop.Place,
+    recipe: Mapping[str, Any],
+    shown: bool | None = None,
+  ):
+    import tqdm
+
+    shown = surroundings.is_terminal(sys.stderr) if shown is None else shown
+    self._count = len(setting.stream.experiences)
+    self._bar = tqdm.tqdm(
+      total=loop.expected_steps(setting, place),
+      initial=place.step,
+      desc=f"{recipe['name']} seed {setting.seed}",
+      unit="step",
+      disable=not shown,
+      dynamic_ncols=True,
+      mininterval=0.2,
+    )
+    self._setting = setting
+    self._accuracy = ""
+
+  def __enter__(self) -> "Progress":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._bar.close()
+
+  def note(self, event: loop.Event) -> None:
+    """Moves the bar to where the event stands."""
+    if self._bar.disable:
+      return
+    place = event.place
+    if event.kind == "experience":
+      record = place.records[-1]
+      row = record.accuracy[: record.experience + 1]
+      self._accuracy = f"{sum(row) / len(row):.1%}"
+    if event.kind == "begin":
+      self._bar.total = loop.expected_steps(self._setting, place)
+    shown = {
+      "experience": f"{min(place.experience + 1, self._count)}/{self._count}"
+    }
+    if event.kind == "paused":
+      shown["paused"] = "no memory"
+    if "loss" in event.scalars:
+      shown["loss"] = f"{event.scalars['loss']:.3f}"
+    if self._accuracy:
+      shown["accuracy"] = self._accuracy
+    self._bar.set_postfix(shown, refresh=False)
+    self._bar.update(place.step - self._bar.n)

@@ -1,0 +1,150 @@
+"""What a run would take, found before it starts."""
+
+import dataclasses
+import statistics
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from jcl.cost import program_cost, step_memory
+from jcl.report import table
+from jcl.run import loop, reselection, tiering
+from jcl.selection import mask
+from jcl.streams import batching
+from jcl.train import gather
+
+_TRIALS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A run's needs; seconds and joules leave evaluation out."""
+
+  parameters: int
+  trained: int  # of these, at first
+  program: program_cost.ProgramCost  # of one update
+  memory: step_memory.StepMemory | None  # of it, where the backend tells
+  compile_seconds: float
+  step_seconds: float  # measured, median
+  steps: int  # of the whole run, at the epochs set
+  examples: int  # stream and replayed examples per update
+  replay_bytes: int
+  joules: float  # of all steps
+  joules_source: str
+
+
+def of(setting: loop.Setting) -> Estimate:
+  """Compiles the train step and times a few updates on the first batches.
+
+  Methods that select tensors train those of their first choice, for which
+  theirs has to be a setting that `session.profiled` returned; without a profile
+  all tensors train.
+  """
+  with tiering.opened(setting, None) as opened:
+    return _of(opened)
+
+
+def _of(setting: loop.Setting) -> Estimate:
+  learner, ledger = setting.learner, setting.ledger
+  state, selection = learner.init(setting.key)
+  place = loop.Place(selection=selection, control=setting.controller.init())
+  scope = loop.scope_of(setting, 0)
+  rows = batching.batch_rows(
+    np.arange(len(setting.stream.experiences[0].data)), learner.batch_size
+  )
+  num_steps = learner.steps_per_dispatch
+  rows = np.resize(rows, (num_steps, rows.shape[1]))
+  source: Any = gather.Experiences(setting.stream, [0])
+  if setting.tiers is not None:
+    tiering.begin(setting, state, place, scope)
+    source = loop.source_of(setting, 0)
+    rows = np.where(rows < len(source), rows, -1)
+  batches = learner.put_batches(source.batch(rows))
+  if not learner.method.selector.profile or setting.times is not None:
+    loop.decide(setting, place)
+    state = reselection.choose_if_due(setting, state, place, scope, source)
+  start = time.perf_counter()
+  state, program = reselection.program(setting, state, place)
+  compile_seconds = time.perf_counter() - start
+  assert place.selection is not None
+  times = []
+  for _ in range(_TRIALS):
+    start = time.perf_counter()
+    state, _ = jax.block_until_ready(
+      program.call(setting.key, state, batches, np.int32(num_steps), scope)
+    )
+    times.append((time.perf_counter() - start) / num_steps)
+  step_seconds = statistics.median(times)
+  steps = loop.expected_steps(setting, place)
+  return Estimate(
+    parameters=program_cost.num_parameters(state.train.params),
+    trained=mask.trained_parameters(learner.network, place.selection),
+    program=program.cost,
+    memory=step_memory.split(learner, place.selection, trunk=setting.trunk),
+    compile_seconds=compile_seconds,
+    step_seconds=step_seconds,
+    steps=steps,
+    examples=learner.rows_per_step,
+    replay_bytes=_replay_bytes(setting, state),
+    joules=ledger.device.joules(steps * step_seconds),
+    joules_source=ledger.device.source,
+  )
+
+
+def _replay_bytes(setting: loop.Setting, state) -> int:
+  tiers = setting.tiers
+  if tiers is not None:
+    return tiers.row_bytes * sum(map(tiers.in_examples, tiers.wanted))
+  return program_cost.num_bytes(state.replay.items) if state.replay else 0
+
+
+def text(estimate: Estimate) -> str:
+  """Returns the estimate as lines for a terminal."""
+  flops = estimate.program.flops
+  seconds = estimate.step_seconds
+  trained = f"{estimate.trained:,}"
+  if estimate.trained == estimate.parameters:
+    trained = "all of which"
+  rows = {
+    "parameters": f"{estimate.parameters:,}, {trained} train at first",
+    "updates": f"{estimate.steps:,}, {estimate.examples} examples each",
+    "operations": (
+      f"{_si(flops, 'FLOP')} an update, "
+      f"{_si(flops * estimate.steps, 'FLOP')} in all"
+    ),
+    "memory": (
+      f"{_si(estimate.program.peak_bytes, 'B')} for an update (compiled "
+      f"program), of which {_si(estimate.program.temp_bytes, 'B')} scratch"
+    ),
+    **_parts(estimate.memory),
+    "replay memory": _si(estimate.replay_bytes, "B"),
+    "time": (
+      f"{estimate.compile_seconds:.1f} s to compile, then "
+      f"{_si(seconds, 's')} an update, {_si(seconds * estimate.steps, 's')} "
+      "in all, evaluation not counted"
+    ),
+    "energy": f"{_si(estimate.joules, 'J')} ({estimate.joules_source})",
+  }
+  return "\n".join(f"  {name:14} {value}" for name, value in rows.items())
+
+
+def _parts(memory: step_memory.StepMemory | None) -> dict[str, str]:
+  """Returns a row that says what an update's memory is made of."""
+  if memory is None:
+    return {}
+  parts = dataclasses.asdict(memory)
+  del parts["peak"]
+  shown = [
+    f"{table.STEP_PARTS[name]} {_si(value, 'B')}"
+    for name, value in parts.items()
+    if value
+  ]
+  return {"of it": ", ".join(shown)}
+
+
+def _si(value: float, unit: str) -> str:
+  from matplotlib import ticker
+
+  return ticker.EngFormatter(unit, places=2)(value)

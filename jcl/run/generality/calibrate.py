@@ -1,0 +1,78 @@
+"""Chooses the units to freeze by a run in which everything trains."""
+
+import dataclasses
+
+import numpy as np
+
+from jcl.metrics import generality as measures
+from jcl.run import loop
+from jcl.run.generality import follow
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Calibration:
+  """What a calibration run found; the head is no unit of it."""
+
+  units: tuple[str, ...]  # [U] input side first
+  ms: np.ndarray  # [T, U] memory stability, NaN in the first row
+  lp: np.ndarray  # [T, U] learning plasticity
+  generality: np.ndarray  # [U]
+  prefix: int  # leading units to freeze, as `selection.fixed` takes it
+
+
+def calibrate(
+  setting: loop.Setting,
+  probes: follow.Probes,
+  *,
+  first: int = 1,
+  tau: float = measures.TAU,
+) -> Calibration:
+  """Learns a stream with everything trainable and measures its units.
+
+  Meant for the base split or another machine, ahead of the runs that freeze
+  what it found; see `measures` for the source.
+
+  Args:
+    setting: from `session.assemble`, with a method that trains every tensor,
+      such as `recipes.finetune()`, and has no memory hierarchy.
+    probes: of the setting's stream, see `follow`.
+    first: 0 where the network begins with learned weights, else 1; see
+      `measures.generality`.
+    tau: least generality of a frozen unit.
+
+  Raises:
+    ValueError: for a stream of one experience, or a method that leaves
+      tensors out, has a memory hierarchy or cannot be followed.
+    loop.NonFiniteLossError: where the loss leaves the finite numbers.
+  """
+  if len(setting.stream.experiences) < 2:
+    raise ValueError(
+      "the stream has one experience: calibrate over two or more, since "
+      "nothing is lost before the second"
+    )
+  if setting.learner.method.hierarchy is not None:
+    raise ValueError(
+      "calibrate with a recipe without memory hierarchy, such as finetune"
+    )
+  follower = follow.Follower(setting, probes)
+  events = loop.run(setting, *loop.start(setting))
+  for event in follow.from_events(events, follower):
+    selection = event.place.selection
+    assert selection is not None
+    if event.kind == "steps" and not all(selection.trainable):
+      raise ValueError(
+        f"{sum(selection.trainable)} of {len(selection.trainable)} tensors "
+        "train: calibrate with a recipe that trains all of them, such as "
+        "finetune"
+      )
+  return summarise(follower, first=first, tau=tau)
+
+
+def summarise(
+  follower: follow.Follower, *, first: int = 1, tau: float = measures.TAU
+) -> Calibration:
+  """Returns what a follower has found so far, two experiences at least."""
+  ms, lp = measures.table(follower.records)
+  values = measures.generality(ms, lp, first=first)
+  chosen = measures.prefix(values, tau)
+  return Calibration(follower.units, ms, lp, values, chosen)

@@ -1,0 +1,266 @@
+"""Follows a run's units: what each experience made them lose and change."""
+
+from collections.abc import Callable, Iterator
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+import zlib
+
+import jax
+import numpy as np
+
+from jcl import base
+from jcl.metrics import generality, similarity
+from jcl.report import lines
+from jcl.run.cursor import Event, Place, Setting
+from jcl.run.generality import features
+from jcl.streams import stream as stream_lib
+
+SIZE = 256  # examples of a probe set
+
+
+class Probes(NamedTuple):
+  """A fixed set of examples of every experience; read when needed."""
+
+  rows: tuple[np.ndarray, ...]  # [T] of [n] int64, sorted rows of the data
+  read: Callable[[int], np.ndarray]  # experience -> raw inputs [n, ...]
+
+  @property
+  def largest(self) -> int:
+    """Examples of the largest set."""
+    return max(map(len, self.rows))
+
+
+def held_out(
+  stream: stream_lib.Stream, *, size: int = SIZE, seed: int = 0
+) -> Probes:
+  """Probe sets of test examples, `size` of each experience or all there are.
+
+  They are drawn without replacement from the experience's own test set, by
+  seed and experience alone, and no label of theirs is read. Whatever is
+  decided by them has seen the test data: for decisions about the same stream
+  take `arrived`.
+
+  Raises:
+    ValueError: where an experience has fewer than four test examples.
+  """
+  with stream.held_out.open() as test_sets:
+    rows = _draw("held-out", [len(data) for data in test_sets], size, seed)
+
+  def read(index: int) -> np.ndarray:
+    with stream.held_out.open() as test_sets:
+      return np.asarray(test_sets[index].x[rows[index]])
+
+  return Probes(rows, read)
+
+
+def arrived(
+  stream: stream_lib.Stream, *, size: int = SIZE, seed: int = 0
+) -> Probes:
+  """Probe sets of training examples, where a device has no others.
+
+  Drawn like those of `held_out`; a unit that fits them more closely than
+  unseen examples moves further on them.
+  """
+  data = [experience.data for experience in stream.experiences]
+  rows = _draw("training", [len(each) for each in data], size, seed)
+  return Probes(rows, lambda index: np.asarray(data[index].x[rows[index]]))
+
+
+def _draw(kind, sizes, size, seed) -> tuple[np.ndarray, ...]:
+  least = similarity.LEAST_ROWS
+  if size < least:
+    raise ValueError(f"size={size}: a probe set needs {least} or more")
+  rows = []
+  for index, count in enumerate(sizes):
+    if count < least:
+      raise ValueError(
+        f"experience {index} has {count} {kind} examples, and a probe set "
+        f"needs {least}: use fewer experiences"
+      )
+    generator = np.random.default_rng((seed, index))
+    drawn = generator.choice(count, min(size, count), replace=False)
+    rows.append(np.sort(drawn))
+  return tuple(rows)
+
+
+class Follower:
+  """Measures stability and plasticity of every unit while a run goes on.
+
+  `begin` reads what the units make of an experience's probe set before it is
+  learned, `end` what they make of it and of all earlier ones afterwards; see
+  `measures`. Of the past it keeps one set of features per experience on the
+  host, so that experience t costs t + 2 forward passes of a probe set. All
+  of it is filed under "probe". What `end` takes is filed after the record of
+  its experience has been made, and so in that of the next.
+
+  With a path, all that is known is written there after each call, whole or
+  not at all, and a follower that is made anew goes on from it.
+
+  Args:
+    setting: of the run, whose network keeps its shape.
+    probes: as many sets as the stream has experiences.
+    path: the .npz file; None keeps everything in memory.
+
+  Raises:
+    ValueError: for a method that prunes channels or draws new weights, sets
+      that do not match the stream, or a file of other units or sets.
+  """
+
+  def __init__(
+    self, setting: Setting, probes: Probes, path: Path | None = None
+  ):
+    method, count = setting.learner.method, len(setting.stream.experiences)
+    if method.pruning is not None or method.restart:
+      how = "draws new weights" if method.restart else "prunes channels"
+      raise ValueError(
+        f"the recipe {how} on the way, so that units cannot be followed: take "
+        "one that keeps its network and weights, such as finetune"
+      )
+    if len(probes.rows) != count:
+      raise ValueError(
+        f"{len(probes.rows)} probe sets for {count} experiences: make them of "
+        "the same stream"
+      )
+    self.units = setting.learner.network.units[:-1]
+    self._learner, self._probes, self._path = setting.learner, probes, path
+    self._records: list[dict[str, Any]] = []  # by experience
+    self._learned: list[generality.Features] = []  # by experience
+    # Features ahead of an experience, and which one.
+    self._before: tuple[int, generality.Features] = (-1, ())
+    if path is not None and path.exists():
+      self._restore(path)
+
+  @property
+  def records(self) -> tuple[dict[str, Any], ...]:
+    """One per experience learned, ready for JSON: see `measures.record`."""
+    return tuple(self._records)
+
+  def require(self, place: Place) -> None:
+    """Checks that nothing ahead of `place` was missed.
+
+    Raises:
+      ValueError: where the run was taken up again without the follower's file.
+    """
+    index, known = place.experience, len(self._records)
+    begun = place.begun and known == index
+    if known < index or (begun and self._before[0] != index):
+      raise self._missed(index)
+
+  def begin(self, state: base.LearnerState, place: Place) -> None:
+    """Reads the units ahead of the experience that `place` stands at.
+
+    Raises:
+      ValueError: where an earlier experience was missed.
+    """
+    index, known = place.experience, len(self._records)
+    if index < known:
+      return  # learned once before the run was taken up from an earlier place
+    if index > known:
+      raise self._missed(index)
+    with self._learner.ledger.timed("probe"):
+      self._before = index, self._read(state, index)
+    self._save()
+
+  def end(self, state: base.LearnerState, place: Place) -> dict[str, Any]:
+    """Reads the units when an experience has been learned.
+
+    Args:
+      state: behind the experience.
+      place: as events of kind "experience" have it, one experience further.
+
+    Returns:
+      The experience's record.
+
+    Raises:
+      ValueError: where its beginning or an earlier experience was missed.
+    """
+    index, known = place.experience - 1, len(self._records)
+    if index < known:
+      return self._records[index]
+    begun, before = self._before
+    if index > known or begun != index:
+      raise self._missed(index)
+    with self._learner.ledger.timed("probe"):
+      now = [self._read(state, i) for i in range(index + 1)]
+      record = generality.record(self._learned, before, now)
+    self._learned.append(now[-1])
+    self._records.append(record)
+    self._save()
+    return record
+
+  def _missed(self, index: int) -> ValueError:
+    where = "" if self._path is None else f" or bring back {self._path}"
+    return ValueError(
+      f"the run stands in experience {index}, but its beginning or past was "
+      f"missed: {len(self._records)} were followed to their end. Start the run "
+      f"over{where}"
+    )
+
+  def _read(self, state: base.LearnerState, index: int) -> generality.Features:
+    weights = state.train.params, state.train.stats
+    x = self._probes.read(index)
+    return features.read(
+      self._learner, weights, x, self.units, self._probes.largest
+    )
+
+  def _identity(self) -> dict[str, Any]:
+    rows = np.concatenate(self._probes.rows).astype("<i8").tobytes()
+    sizes = [len(each) for each in self._probes.rows]
+    return {"units": list(self.units), "sizes": sizes, "rows": zlib.crc32(rows)}
+
+  def _save(self) -> None:
+    if self._path is None or jax.process_index():
+      return
+    index, before = self._before
+    known = {
+      "identity": self._identity(),
+      "records": self._records,
+      "before": index,
+    }
+    arrays: dict[str, Any] = {"known": np.array(json.dumps(known))}
+    arrays |= {f"before_{unit}": a for unit, a in enumerate(before)}
+    for i, found in enumerate(self._learned):
+      arrays |= {f"learned_{i}_{unit}": a for unit, a in enumerate(found)}
+    timed = self._learner.ledger.timed("checkpoint")
+    with timed, lines.replacing(self._path) as file:
+      np.savez(file, **arrays)
+
+  def _restore(self, path: Path) -> None:
+    with np.load(path) as arrays:
+      known = json.loads(arrays["known"].item())
+      if known["identity"] != self._identity():
+        raise ValueError(
+          f"{path} was written for other units or probe sets: give the network "
+          "and sets that it was made with, or another path"
+        )
+      units = range(len(self.units))
+      self._records = known["records"]
+      self._learned = [
+        tuple(arrays[f"learned_{i}_{unit}"] for unit in units)
+        for i in range(len(self._records))
+      ]
+      index = known["before"]
+      if index >= 0:
+        self._before = index, tuple(arrays[f"before_{u}"] for u in units)
+
+
+def from_events(events: Iterator[Event], follower: Follower) -> Iterator[Event]:
+  """Yields a run's events as they are, with the follower seeing them first.
+
+  ```
+  for event in follow.from_events(loop.run(setting, state, place), follower):
+    ...
+  ```
+
+  Raises:
+    ValueError: where the run was taken up again without the follower's file.
+  """
+  for number, event in enumerate(events):
+    if event.kind == "begin":
+      follower.begin(event.state, event.place)
+    elif event.kind == "experience":
+      follower.end(event.state, event.place)
+    elif number == 0:
+      follower.require(event.place)
+    yield event

@@ -1,0 +1,116 @@
+"""Comparison of a run with the one that made a folder.
+
+Data are the same where their content is, wherever their files lie. Settings are
+the same where all that both versions know agree and all others are at their
+defaults.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from jcl import base, errors
+from jcl.options import spec
+
+_SAMPLED = 64  # inputs that stand for all
+_WHOLE = 2**22  # bytes of inputs up to which all are looked at
+_SHOWN = 3  # differences that a message lists
+
+# Settings that only say where data lie: they may differ where content agrees.
+_PLACES = ("data", "stream.name")
+
+
+def content(datasets: Sequence[base.Dataset]) -> str:
+  """Returns a digest of data sets, the same wherever they were read from.
+
+  It covers shapes, dtypes, all labels and, where there are more than 4 MB, an
+  evenly spaced sample of 64 inputs: a change in other inputs goes unnoticed.
+  """
+  digest = hashlib.sha256()
+  for data in datasets:
+    about = [list(data.x.shape), str(data.x.dtype), float(data.scale)]
+    digest.update(json.dumps(about).encode())
+    digest.update(np.ascontiguousarray(data.y, "<i4").tobytes())
+  ends = np.cumsum([len(data) for data in datasets])
+  rows = np.arange(ends[-1])
+  size = sum(
+    np.dtype(d.x.dtype).itemsize * np.prod(d.x.shape) for d in datasets
+  )
+  if size > _WHOLE:
+    rows = np.unique(np.linspace(0, ends[-1] - 1, _SAMPLED).astype(int))
+  for data, end in zip(datasets, ends, strict=True):
+    chosen = rows[(rows >= end - len(data)) & (rows < end)] - (end - len(data))
+    if len(chosen):
+      x = np.asarray(data.x[chosen])
+      digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
+  return digest.hexdigest()[:16]
+
+
+def differences(
+  theirs: Mapping[str, Any],
+  mine: Mapping[str, Any],
+  defaults: Mapping[str, Any] | None = None,
+) -> list[str]:
+  """Returns the differences between two settings, a few words each.
+
+  Args:
+    theirs: as a folder keeps them, written by any version.
+    mine: as they are now.
+    defaults: of those settings that versions may gain and lose, nested like
+      the settings. A setting that is missing from `theirs` was at its default;
+      one that this version lacks is a difference unless it was false, 0, empty
+      or None.
+  """
+  old, new = dict(_leaves(theirs)), dict(_leaves(mine))
+  known = dict(_leaves(defaults or {}))
+  groups = {key.rpartition(".")[0] for key in known}
+  same = old.get("content") is not None and (
+    old.get("content") == new.get("content")
+  )
+  found = []
+  for key in sorted(old.keys() | new.keys()):
+    was, now = old.get(key, known.get(key)), new.get(key)
+    dropped = key not in new and key.rpartition(".")[0] in groups
+    if was == now or (key == "content" and key not in old):
+      continue
+    if same and key in _PLACES and _placeless(was) == _placeless(now):
+      continue
+    if key == "content":
+      found.append("labels or inputs of the data are others")
+    elif not dropped:
+      found.append(
+        f"{key} was {errors.short(was)} and is now {errors.short(now)}"
+      )
+    elif was:
+      found.append(
+        f"{key} was {errors.short(was)}, which this version does not know"
+      )
+  return found
+
+
+def told(found: Sequence[str]) -> str:
+  """Returns differences as one line: the first few, and how many follow."""
+  more = len(found) - _SHOWN
+  shown = "; ".join(found[:_SHOWN])
+  return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _placeless(value: Any) -> Any:
+  """Returns a data set's text without its path, None for a plain name."""
+  if not isinstance(value, str) or ":" not in value:
+    return None
+  name, options = spec.parse(value)
+  options.pop("path", None)
+  return name, options
+
+
+def _leaves(value: Mapping[str, Any], path: str = "") -> Iterator:
+  for key, item in value.items():
+    here = f"{path}.{key}" if path else str(key)
+    if isinstance(item, Mapping):
+      yield from _leaves(item, here)
+    else:
+      yield here, item

@@ -1,0 +1,289 @@
+"""Models in files: arrays and JSON; loading a model executes none of it."""
+
+from collections.abc import Mapping
+import json
+import os
+from pathlib import Path
+from typing import Any
+import zipfile
+
+import jax
+import numpy as np
+
+from jcl import base, errors
+from jcl.networks import origin
+from jcl.objectives import predictors
+from jcl.options import spec
+from jcl.report import lines
+from jcl.run.inference import model
+
+NAME = "model.npz"  # of the file in a run's folder
+_FORMAT = 1
+_ABOUT = "about"
+# Other devices round otherwise: so far may scores of the same model lie apart
+# on another machine, as a share of the largest one.
+_NEAR = 0.05
+_HEADERS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+}
+_CHECKED = 8  # made-up examples whose scores are kept
+
+
+def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
+  """Writes a model to a file, as a whole or not at all.
+
+  Raises:
+    OSError: where it cannot be written.
+    ValueError: for a predictor of one's own, which no file can hold.
+  """
+  path, name = Path(path).expanduser(), made.predictor.name
+  if not name:
+    raise ValueError(
+      "the method reads scores by a predictor of its own, which is code and "
+      "cannot be kept in a file: keep result.state, or use one of "
+      f"jcl.objectives.predictors: {', '.join(predictors.NAMED)}"
+    )
+  if path.is_dir():
+    path = path / NAME
+  if not path.parent.is_dir():
+    raise FileNotFoundError(
+      f"cannot save to {path}: there is no folder {path.parent}; make it, or "
+      "give a file in one that is there"
+    )
+  leaves = _leaves((made.params, made.stats, made.fitted))
+  probe = _probe(made.inputs)
+  arrays = {f"a{i}": _plain(leaf) for i, (_, leaf) in enumerate(leaves)}
+  arrays |= {
+    "mean": np.asarray(made.inputs.mean),
+    "std": np.asarray(made.inputs.std),
+    "seen": np.asarray(made.seen, bool),
+    "scores": made.predict_scores(probe),
+  }
+  network = made.inputs.network
+  about = {
+    "format": _FORMAT,
+    "network": network.name,
+    "origin": _json_ready(network.origin),
+    "input_shape": list(network.input_shape),
+    "dtype": str(made.inputs.dtype),
+    "class_names": list(made.class_names),
+    "predictor": name,
+    "arrays": [[key, str(leaf.dtype)] for key, leaf in leaves],
+  }
+  arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+  with lines.replacing(path) as file:
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+  return path
+
+
+def load(
+  path: str | os.PathLike[str], network: base.Network | None = None
+) -> model.Model:
+  """Reads a model that `Result.save` or a run has left; runs no code from it.
+
+  Args:
+    path: of the file, or the folder of a run that has ended.
+    network: built as for the run, where it was a network of your own; None
+      builds networks of `jcl.build_network` anew.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where the file is no model, damaged or of a newer version, or
+      the network is not the one that was trained.
+  """
+  if network is not None and not isinstance(network, base.Network):
+    raise ValueError(
+      f"network={errors.short(network)}: give a network as the run had, of "
+      "jcl.from_linen, jcl.from_nnx or jcl.build_network"
+    )
+  path = _found(Path(path).expanduser())
+  try:
+    arrays = _read(path)
+    about = json.loads(arrays.pop(_ABOUT).tobytes())
+    number = about["format"]
+  except (
+    *(KeyError, TypeError, ValueError, EOFError, RecursionError),
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, MemoryError),
+  ) as error:
+    raise _damaged(path, error) from error
+  if number != _FORMAT:
+    raise ValueError(
+      f"{path} is a model of format {errors.short(number)}, and this version "
+      f"of jcl reads {_FORMAT}: load it with the version that saved it"
+    )
+  network = network or _built(path, about)
+  try:
+    made = _assembled(arrays, about, network)
+  except (KeyError, IndexError, TypeError, AttributeError) as error:
+    raise _damaged(path, error) from error
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+  _check(path, made, arrays["scores"])
+  return made
+
+
+def _found(path: Path) -> Path:
+  if path.is_dir():
+    below = [path / NAME] if (path / NAME).is_file() else []
+    below = (
+      below
+      or sorted(path.glob(f"*/{NAME}"))
+      or sorted(path.glob(f"*/*/{NAME}"))
+    )
+    if len(below) == 1:
+      return below[0]
+    if below:
+      raise ValueError(
+        f"{path} holds {len(below)} models: give one, such as {below[0].parent}"
+      )
+    raise FileNotFoundError(
+      f"{path} holds no {NAME}: a run writes it when it has ended; run the "
+      "same command again to end it"
+    )
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"there is no {path}: give a file of result.save(path), or the folder of "
+      "a run"
+    )
+  return path
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+  told = errors.short(str(error) or type(error).__name__, 90)
+  return ValueError(
+    f"{path} is no model of jcl, or a damaged one ({told}): save it again"
+  )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+  """Returns the arrays of a file, in no more memory than the file takes."""
+  most = path.stat().st_size
+  with zipfile.ZipFile(path) as archive:
+    for info in archive.infolist():
+      if info.compress_type != zipfile.ZIP_STORED or info.file_size > most:
+        raise ValueError(f"{info.filename} is packed")
+      with archive.open(info) as file:
+        shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+      if dtype.hasobject or np.prod(shape, dtype=float) * dtype.itemsize > most:
+        raise ValueError(f"{info.filename} holds other things than it says")
+  with np.load(path, allow_pickle=False) as file:
+    return {name: file[name] for name in file.files}
+
+
+def _built(path: Path, about: Mapping[str, Any]) -> base.Network:
+  if about.get("origin") is None:
+    raise ValueError(
+      f"{path} was trained with a network of your own, "
+      f"{errors.short(about.get('network'))}: build it again and give it, "
+      "jcl.load_model(path, network=...)"
+    )
+  try:
+    shape = tuple(int(size) for size in about["input_shape"])
+    return origin.build(about["origin"], shape, len(about["class_names"]))
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"{path}: its network cannot be built "
+      f"({errors.short(str(error), 120)}); give it, "
+      "jcl.load_model(path, network=...)"
+    ) from error
+
+
+def _assembled(arrays, about, network: base.Network) -> model.Model:
+  name, options = spec.parse(about["predictor"])
+  named = predictors.NAMED[name]
+  trees = jax.eval_shape(network.init, jax.random.key(0))
+  keys = [key for key, _ in _leaves(trees)]
+  told = [key for key, _ in about["arrays"]]
+  own = [key for key in told if not key.startswith("[2]")]
+  if own != keys:
+    odd = sorted(set(own) ^ set(keys)) or keys
+    raise ValueError(
+      f"the weights are not those of network {network.name!r}: "
+      f"{errors.some(odd, 3)} is in one of them only"
+    )
+  shape = tuple(about["input_shape"])
+  if tuple(network.input_shape) != shape or network.num_classes != len(
+    about["class_names"]
+  ):
+    raise ValueError(
+      f"network {network.name!r} takes {network.input_shape} and has "
+      f"{network.num_classes} classes; the model was trained with {shape} and "
+      f"{len(about['class_names'])}"
+    )
+  leaves = [
+    arrays[f"a{i}"].view(_dtype(dtype)).reshape(arrays[f"a{i}"].shape)
+    for i, (_, dtype) in enumerate(about["arrays"])
+  ]
+  put = [jax.device_put(leaf) for leaf in leaves]
+  params, stats = jax.tree.unflatten(
+    jax.tree.structure(trees), put[: len(keys)]
+  )
+  return model.of(
+    model.Inputs(
+      network, arrays["mean"], arrays["std"], np.dtype(about["dtype"])
+    ),
+    params,
+    stats,
+    named.build(**options),
+    named.fitted(*put[len(keys) :]),
+    [str(name) for name in about["class_names"]],
+    arrays["seen"],
+  )
+
+
+def _check(path: Path, made: model.Model, expected: np.ndarray) -> None:
+  """Raises ValueError where the scores are not those of the saved model."""
+  try:
+    found = made.predict_scores(_probe(made.inputs))
+  except Exception as error:  # whatever a user's network raises
+    raise ValueError(
+      f"{path}: its network {made.inputs.network.name!r} does not run with the "
+      f"weights ({errors.short(str(error), 120)}); build it as for the run"
+    ) from error
+  known = np.isfinite(expected)
+  near = _NEAR * np.abs(expected[known]).max(initial=1e-3)
+  if found.shape != expected.shape or not np.allclose(
+    found[known], expected[known], rtol=0, atol=near
+  ):
+    raise ValueError(
+      f"{path}: network {made.inputs.network.name!r} takes the weights, but "
+      "computes other scores than the one that was trained: build it with the "
+      "same options, such as activations and normalisers"
+    )
+
+
+def _probe(inputs: model.Inputs) -> np.ndarray:
+  """Made-up examples, the same everywhere."""
+  shape = (_CHECKED, *inputs.network.input_shape)
+  generator = np.random.Generator(np.random.PCG64(0))
+  if inputs.dtype == np.uint8:
+    return generator.integers(0, 256, shape, dtype=np.uint8)
+  drawn = generator.normal(size=shape)
+  return np.asarray(inputs.mean + inputs.std * drawn, np.float32)
+
+
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def _plain(leaf: Any) -> np.ndarray:
+  """The array, or whole numbers of its bits where NumPy lacks its dtype."""
+  array = np.ascontiguousarray(leaf)
+  if array.dtype.kind in "biufc":
+    return array.reshape(np.shape(leaf))
+  whole = np.dtype(f"u{array.dtype.itemsize}")
+  return array.view(whole).reshape(np.shape(leaf))
+
+
+def _dtype(name: str) -> np.dtype:
+  return np.dtype(jax.numpy.dtype(name))
+
+
+def _json_ready(value: Any) -> Any:
+  """The value, or None where JSON cannot hold it."""
+  try:
+    return json.loads(json.dumps(value, allow_nan=False))
+  except (TypeError, ValueError):
+    return None

@@ -1,0 +1,62 @@
+"""Times of a student's kernels, measured on the device at hand."""
+
+from collections.abc import Callable
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from jcl.control.drift.times import Times
+from jcl.serving import books, models
+
+_STEPS = 8  # of training that are timed together
+
+
+def times(
+  student: models.Student,
+  weights: models.Weights,
+  images: np.ndarray,
+  labels: np.ndarray,
+  labeller: books.Labeller | None,
+  rounds: int = 5,
+) -> Times:
+  """Returns medians of seconds, while nothing else runs; compiles ahead of it.
+
+  Args:
+    student: serves and learns.
+    weights: to begin with; they are left as they are.
+    images: [n, ...] raw, some to time with; repeated where there are few.
+    labels: [n] classes.
+    labeller: the teacher; None: labelling takes next to no time.
+    rounds: timed calls of each kernel.
+  """
+  batch = student.batch_size
+  rows = np.resize(np.arange(len(images)), _STEPS * batch)
+  images, labels = images[rows], np.asarray(labels)[rows]
+  some = images[:batch]
+
+  def train():
+    jax.block_until_ready(student.retrain(weights, images, labels))
+
+  def label():
+    if labeller is not None:
+      labeller(some)
+
+  def median(call: Callable[[], object]) -> float:
+    call()  # compiles
+    found = []
+    for _ in range(rounds):
+      start = time.perf_counter()
+      call()
+      found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+  return Times(
+    infer=median(lambda: student.predict(weights, images[:1])),
+    train=median(train) / _STEPS,
+    valid=median(lambda: student.predict(weights, some)),
+    label=max(median(label) / batch, 1e-9),
+    batch=batch,
+    source="measured",
+  )

@@ -1,0 +1,290 @@
+"""Sparse kernels whose live weights change while they learn."""
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jcl.networks import catalogue
+from jcl.networks.sparsity import dynamic
+
+SHAPE = (3, 3, 4, 5)  # 180 weights
+KERNELS = (("a", "conv", "kernel"), ("b", "conv", "kernel"))
+NAME = "a/conv/kernel"
+SETTING = dynamic.Schedule(
+  0.75, ((0.75, 0.7), (0.8, 0.75), (0.75, 0.75)), 4, gradient_period=3
+)
+
+
+def params(seed=0):
+  generator = np.random.default_rng(seed)
+
+  def unit():
+    kernel = generator.standard_normal(SHAPE).astype(np.float32)
+    return {
+      "conv": {"kernel": kernel},
+      "norm": {
+        "scale": np.ones(5, np.float32),
+        "bias": np.zeros(5, np.float32),
+      },
+    }
+
+  return {name: unit() for name in "ab"}
+
+
+def gradient(step, like):
+  generator = np.random.default_rng((7, step))
+  return jax.tree.map(
+    lambda leaf: generator.standard_normal(leaf.shape, np.float32), like
+  )
+
+
+def largest(scores, count):
+  """As `ranking.largest`, on the host."""
+  marks = np.zeros(scores.size, bool)
+  marks[np.argsort(-scores.ravel(), kind="stable")[:count]] = True
+  return marks.reshape(scores.shape)
+
+
+def compiled(fn, *args):
+  """Returns the function for such arguments, compiled quickly."""
+  options = {"xla_backend_optimization_level": 0}
+  return jax.jit(fn).lower(*args).compile(compiler_options=options)
+
+
+def rule(seed=0):
+  return dynamic.sparse(optax.sgd(0.1, momentum=0.9), KERNELS, SETTING, seed)
+
+
+@functools.cache
+def start(seed=0):
+  """Parameters and state ahead of the first update."""
+
+  def begin(weights):
+    weights = dynamic.start(weights, KERNELS, SETTING.sparsity)
+    return weights, rule(seed).init(weights)
+
+  return compiled(begin, params())(params())
+
+
+@functools.cache
+def program():
+  """All updates: masks are values, so that one program makes them."""
+
+  def step(weights, state, grads):
+    updates, state = rule().update(grads, state, weights)
+    return optax.apply_updates(weights, updates), state
+
+  return compiled(step, *start(), params())
+
+
+@functools.cache
+def learned(seed=0, steps=14):
+  """Parameters and state ahead of the first update and behind each."""
+  history = [start(seed)]
+  for number in range(steps):
+    history.append(program()(*history[-1], gradient(number, params())))
+  return history
+
+
+def masks(history, name=NAME):
+  return [np.asarray(state[name].mask) for _, state in history]
+
+
+def test_start_is_by_magnitude():
+  weights, state = learned()[0]
+  kernel = np.asarray(params()["a"]["conv"]["kernel"])
+  order = np.argsort(-np.abs(kernel).ravel(), kind="stable")
+  expected = np.zeros(kernel.size, bool)
+  expected[order[:45]] = True
+  found = np.asarray(weights["a"]["conv"]["kernel"])
+  np.testing.assert_array_equal(found != 0, expected.reshape(SHAPE))
+  np.testing.assert_array_equal(masks(learned())[0], found != 0)
+  again = compiled(lambda w: dynamic.start(w, KERNELS, 0.75), weights)
+  jax.tree.map(np.testing.assert_array_equal, again(weights), weights)
+  assert set(state) == {
+    f"{unit}/{array}"
+    for unit in "ab"
+    for array in ("conv/kernel", "norm/scale", "norm/bias")
+  }
+
+
+def test_live_weights_by_phase():
+  """Changes ahead of updates 0, 4, 8 and 12, exact to the weight."""
+  expected = [45] + [54] * 4 + [45] * 10
+  for name in (NAME, "b/conv/kernel"):
+    assert [mask.sum() for mask in masks(learned(), name)] == expected
+  first, second = (masks(learned(), n)[1] for n in (NAME, "b/conv/kernel"))
+  assert (first != second).any()
+
+
+def test_what_is_dead_is_zero_and_the_rest_is_dense():
+  for weights, state in learned():
+    kernel = np.asarray(weights["a"]["conv"]["kernel"])
+    assert not kernel[~np.asarray(state[NAME].mask)].any()
+  # Shifts begin with zeros and learn all the same.
+  norm = learned()[-1][0]["a"]["norm"]
+  assert (np.asarray(norm["bias"]) != 0).all()
+  assert (np.asarray(norm["scale"]) != 1).all()
+
+
+def test_the_least_important_are_pruned_and_others_grow():
+  history, step = learned(), 4  # to 36 and back to 45
+  weights, before = history[step]
+  kernel = np.asarray(weights["a"]["conv"]["kernel"])
+  grad = np.asarray(gradient(step, weights)["a"]["conv"]["kernel"])
+  old, new = np.asarray(before[NAME].mask), masks(history)[step + 1]
+  importance = np.where(old, np.abs(kernel) + 0.5 * np.abs(grad), -1)
+  stay = largest(importance, 36)
+  assert new[stay].all()
+  assert (new & ~stay).sum() == 9
+  # Nine of 144 at random, hardly all of them among those pruned just now.
+  assert (new & ~old).any()
+
+
+def test_masks_and_weights_begin_where_they_were():
+  grown = masks(learned())[1] & ~masks(learned())[0]
+  kernel = np.asarray(learned()[1][0]["a"]["conv"]["kernel"])
+  assert grown.sum() == 9
+  # What grows starts from zero: all it has is one update, if let through.
+  grad = np.asarray(gradient(0, params())["a"]["conv"]["kernel"])
+  pattern = np.asarray(learned()[1][1][NAME].pattern)
+  np.testing.assert_allclose(
+    kernel[grown], (-0.1 * grad * pattern)[grown], rtol=1e-5
+  )
+
+
+def test_no_growth_in_the_last_phase():
+  late = masks(learned())[9:]
+  for mask in late[1:]:
+    np.testing.assert_array_equal(mask, late[0])
+
+
+def test_gradients_left_out():
+  history = learned()
+  patterns = [np.asarray(state[NAME].pattern) for _, state in history]
+  assert patterns[0].all()
+  for step in range(14):
+    assert patterns[step + 1].sum() == 36
+    if step % 3:
+      np.testing.assert_array_equal(patterns[step + 1], patterns[step])
+      continue
+    grads = gradient(step, params())["a"]["conv"]["kernel"]
+    alive = masks(history)[step + 1]
+    expected = largest(np.where(alive, np.abs(grads), 0), 36)
+    np.testing.assert_array_equal(patterns[step + 1], expected)
+
+
+def test_momentum_sees_what_is_let_through():
+  """The optimiser's own state is that of the gradient with its zeros."""
+  _, state = learned()[1]
+  trace = np.asarray(state[NAME].slot[0].trace)
+  through = np.asarray(state[NAME].mask & state[NAME].pattern)
+  grad = np.asarray(gradient(0, params())["a"]["conv"]["kernel"])
+  np.testing.assert_allclose(trace, np.where(through, grad, 0), rtol=1e-6)
+
+
+def test_restart_begins_the_schedule_anew():
+  weights, state = learned()[-1]
+  again = dynamic.restart(state)
+  assert (int(state[NAME].step), int(again[NAME].step)) == (14, 0)
+  assert jax.tree.structure(again) == jax.tree.structure(state)
+  _, after = program()(weights, again, gradient(0, params()))
+  assert after[NAME].mask.sum() == 54
+  # Growth draws on: the same schedule does not bring the same weights.
+  key = np.asarray(after[NAME].key)
+  assert (key != np.asarray(learned()[1][1][NAME].key)).any()
+
+
+def test_the_seed_decides():
+  other = learned(seed=1, steps=1)
+  again = learned(seed=0, steps=1)
+  np.testing.assert_array_equal(masks(again)[1], masks(learned())[1])
+  assert (masks(other)[1] != masks(learned())[1]).any()
+
+
+def test_a_selection_of_the_arrays():
+  weights = params()
+  weights["a"] = jax.tree.map(lambda leaf: None, weights["a"])
+
+  def once(weights):
+    state = rule().init(weights)
+    return rule().update(weights, state, weights)
+
+  updates, state = jax.eval_shape(once, weights)
+  assert {name[0] for name in state} == {"b"}
+  assert jax.tree.structure(updates) == jax.tree.structure(weights)
+  assert state["b/conv/kernel"].mask.shape == SHAPE
+
+
+def test_densities():
+  assert dynamic.densities(learned()[-1][1])[NAME][0] == 0.25
+  found = dynamic.densities(learned()[1][1])
+  assert set(found) == {NAME, "b/conv/kernel"}
+  state = learned()[1][1][NAME]
+  through = np.asarray(state.mask & state.pattern).mean()
+  assert found[NAME] == (0.3, pytest.approx(through))
+
+
+def test_kernels_of_resnet18():
+  network = catalogue.build("resnet18", (32, 32, 3), 10)
+  found = dynamic.kernels(network)
+  assert len(found) == 16
+  assert {path[0] for path in found} == set(network.units[1:-1])
+  assert {path[1] for path in found} == {"conv_0", "conv_1"}
+  flat = catalogue.build("mlp", (4,), 3, width=5)
+  with pytest.raises(ValueError, match="mlp.* no convolution larger than 1x1"):
+    dynamic.kernels(flat)
+
+
+def test_published_schedule():
+  """Fifty epochs, a change every five."""
+  found = dynamic.schedule(0.75, 5 * 280, 50 * 280)
+  assert found.period == 1400 and len(found.phases) == 10
+  expected = [(0.75, 0.74)] + [(0.76, 0.75)] * 8 + [(0.75, 0.75)]
+  np.testing.assert_allclose(found.phases, expected)
+  assert (found.gradient_sparsity, found.gradient_period) == (0.8, 30)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 6, 10, 11])
+def test_short_tasks_settle_too(steps):
+  phases = dynamic.schedule(0.5, 5, steps).phases
+  assert len(phases) == -(-steps // 5)
+  assert phases[-1] == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+  ("make", "message"),
+  [
+    (lambda: dynamic.schedule(0.75, 0, 10), "period=0"),
+    (lambda: dynamic.schedule(0.75, 5, 0), "steps_per_task=0"),
+    (lambda: dynamic.schedule(0.75, 5, 100, margin=0.8), "margin=0.8"),
+    (lambda: dynamic.schedule(0.99, 5, 100, margin=0.02), "sparsity is 1.01"),
+    (lambda: dynamic.Schedule(0.5, (), 5), "phases"),
+    (lambda: dynamic.Schedule(0.5, ((0.4, 0.5),), 5), "pruned to 0.4"),
+    (lambda: dynamic.Schedule(0.5, ((0.5, 0.5),), 5, 1.0), "sparsity is 1.0"),
+    (
+      lambda: dynamic.Schedule(0.5, ((0.5, 0.5),), 5, 0.8, 0),
+      "gradient_period=0",
+    ),
+  ],
+)
+def test_schedules_that_cannot_be(make, message):
+  with pytest.raises(ValueError, match=message):
+    make()
+
+
+def test_values_are_needed():
+  with pytest.raises(ValueError, match="need their values"):
+    rule().update(params(), {})
+
+
+def test_growth_draws_what_a_kernel_of_that_shape_would():
+  for seed in range(3):
+    key = jax.random.key(seed)
+    flat = jax.random.uniform(key, (180,))
+    np.testing.assert_array_equal(
+      flat.reshape(SHAPE), jax.random.uniform(key, SHAPE)
+    )

@@ -1,0 +1,271 @@
+"""Memory, buffer and archive together: identity, balance, limits, going on."""
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+import tiny_hierarchy as tiny
+
+from jcl import base
+from jcl.replay.tiers import limits
+
+# Three experiences of which the last one brings back two classes.
+EXPERIENCES = ([0, 1] * 30, [2, 3] * 30, [1, 2] * 30)
+LABELS = [label for labels in EXPERIENCES for label in labels]
+
+
+def experience(index):
+  first = sum(map(len, EXPERIENCES[:index]))
+  return tiny.data(EXPERIENCES[index], first)
+
+
+def begin(tiers, index, em=20, sb=30):
+  tiers.store(index, experience(index))
+  tiers.arrange(em, sb, experience(index))
+
+
+def replay(tiers, steps, seed=0, batch=8):
+  """Asks for exchanges of random parts of the memory, and applies them."""
+  generator = np.random.default_rng(seed)
+  for step in range(steps):
+    ids = generator.permutation(tiers.em.ids())[:batch]
+    tiers.trained(step, 0.0, 0, ids, np.zeros(len(ids)))
+    tiers.apply(step)
+    tiny.check(tiers, LABELS)
+
+
+def per_class(tiers):
+  return tiers.summary(0)["per_class"]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+  tiny.read_at_once(monkeypatch)
+
+
+def test_the_stages_of_three_experiences(tmp_path):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30), lag=2) as tiers:
+    for index in range(3):
+      begin(tiers, index)
+      assert tiers.sb.count == 30
+      assert tiers.span == (0, 20, 20)[index]
+      tiny.check(tiers, LABELS)
+      replay(tiers, 300, seed=index)
+      tiers.end(experience(index), 20)
+      assert tiers.sb.count == 0
+      assert per_class(tiers) == [[10, 10, 0, 0], [5] * 4, [5] * 4][index]
+      tiny.check(tiers, LABELS)
+    counts = tiers.swapper.counts
+    assert counts.applied > 2000 and counts.failed == counts.dropped == 0
+
+
+@settings(max_examples=25)
+@given(
+  steps=st.lists(
+    st.one_of(
+      st.tuples(st.just("resize"), st.integers(4, 60), st.integers(0, 60)),
+      st.tuples(st.just("grow"), st.integers(4, 60), st.integers(0, 60)),
+      st.tuples(st.just("replay"), st.integers(1, 9), st.integers(1, 16)),
+    ),
+    max_size=8,
+  ),
+  held_out=st.booleans(),
+  remainder=st.sampled_from(["spread", "drop"]),
+)
+def test_rows_are_their_examples_whatever_happens(
+  tmp_path_factory, steps, held_out, remainder
+):
+  plan = base.Plan(held_out=5) if held_out else None
+  hierarchy = base.Hierarchy(20, 30, plan=plan, remainder=remainder)
+  folder = tmp_path_factory.mktemp("store")
+  with tiny.made(folder, hierarchy, lag=1) as tiers:
+    begin(tiers, 0)
+    tiers.end(experience(0), 20)
+    begin(tiers, 1)
+    for kind, first, second in steps:
+      if kind == "replay":
+        replay(tiers, first, batch=second)
+      else:
+        data = experience(1) if kind == "grow" else None
+        tiers.arrange(first, second, data)
+      tiny.check(tiers, LABELS)
+      counts = per_class(tiers)
+      assert max(counts[:2]) - min(counts[:2]) <= 1
+      assert sum(counts) <= tiers.em.rows.capacity
+    tiers.end(experience(1), 21)
+    tiny.check(tiers, LABELS)
+    counts = per_class(tiers)
+    assert max(counts) - min(counts) <= 1
+    assert sum(counts) == (21 if remainder == "spread" else 20)
+
+
+def test_examples_set_aside_never_train(tmp_path):
+  hierarchy = base.Hierarchy(20, 60, plan=base.Plan(held_out=3))
+  with tiny.made(tmp_path, hierarchy, lag=1) as tiers:
+    for index, sb in enumerate((60, 0, 60)):  # also where no buffer is
+      begin(tiers, index, sb=sb)
+      assert tiers.sb.count == (54 if index == 0 else sb and 60)
+      replay(tiers, 30)
+      tiers.end(experience(index), 40)
+      tiny.check(tiers, LABELS)
+    assert all(len(ids) == 3 for ids in tiers.archive.held_out.values())
+
+
+@pytest.mark.parametrize("swap", [0.0, 1.0])
+def test_saved_tiers_come_back_and_go_on_alike(tmp_path, swap):
+  hierarchy = base.Hierarchy(20, 30, swap=swap, plan=base.Plan(held_out=3))
+
+  def second_half(tiers):
+    replay(tiers, 10, seed=5)
+    tiers.end(experience(1), 20)
+    begin(tiers, 2)
+    replay(tiers, 10, seed=6)
+    tiers.end(experience(2), 20)
+    return tiers.state()
+
+  with tiny.made(tmp_path, hierarchy, lag=3) as tiers:
+    begin(tiers, 0)
+    tiers.end(experience(0), 20)
+    begin(tiers, 1)
+    replay(tiers, 7)
+    state = tiers.state()
+    assert len(state["exchanges"]["pending"]) == (3 if swap else 0)
+    expected = second_half(tiers)  # so that the store has what is to come
+  with tiny.made(tmp_path, hierarchy, lag=3) as tiers:
+    tiers.restore(state, experience(1))
+    assert tiers.state() == state
+    tiny.check(tiers, LABELS)
+    assert second_half(tiers) == expected
+    assert len(tiers.archive.rows(np.arange(len(LABELS)))) == len(LABELS)
+
+
+def test_tiers_saved_between_experiences_come_back(tmp_path):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30)) as tiers:
+    begin(tiers, 0)
+    tiers.end(experience(0), 20)
+    state = tiers.state()
+    begin(tiers, 1)
+    expected = tiers.state()
+  with tiny.made(tmp_path, base.Hierarchy(20, 30)) as tiers:
+    tiers.restore(state, experience(0))
+    assert tiers.state() == state and len(tiers.archive.pool(2)) == 0
+    begin(tiers, 1)
+    assert tiers.state() == expected
+
+
+def test_a_host_that_allows_less_by_now_gets_less(tmp_path):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30)) as tiers:
+    begin(tiers, 0)
+    tiers.end(experience(0), 20)
+    begin(tiers, 1)
+    state, row = tiers.state(), tiers.row_bytes
+  limit = limits.fixed(2 * 4096 + 30 * row)
+  with tiny.made(tmp_path, base.Hierarchy(20, 30), limit=limit) as tiers:
+    tiers.restore(state, experience(1))
+    assert tiers.nbytes <= limit()
+    tiny.check(tiers, LABELS)
+
+
+def test_bytes_stay_within_the_limit_through_every_stage(tmp_path):
+  row = 8 + 4 + 8 + 4
+  limit = limits.Settable(2 * 4096 + 100 * row)
+  with tiny.made(
+    tmp_path, base.Hierarchy(20, 30), limit=limit, staged=50
+  ) as tiers:
+    assert tiers.row_bytes == row
+    begin(tiers, 0)
+    tiers.end(experience(0), 20)
+    begin(tiers, 1)
+    assert tiers.nbytes <= limit()
+    limit.set(2 * 4096 + 20 * row)
+    tiers.fit_staging()
+    room = int(tiers.room)
+    tiers.arrange(room // 2, room - room // 2)
+    assert tiers.nbytes <= limit()
+    limit.set(0)
+    tiers.fit_staging()
+    tiers.arrange(0, 0)
+    assert tiers.nbytes == 0 and tiers.room == 0
+    limit.set(math.inf)
+    tiers.fit_staging()
+    assert tiers.swapper.capacity == 50 and tiers.room == math.inf
+
+
+def test_sizes_may_be_given_in_bytes(tmp_path):
+  with tiny.made(tmp_path, base.Hierarchy("1KB", "1KiB")) as tiers:
+    row = tiers.row_bytes
+    assert tiers.in_examples("1KB") == 1000 // row
+    assert tiers.in_examples(7) == 7
+
+
+def test_an_order_decides_who_stays(tmp_path):
+  seen = []
+
+  def order(labels, blocks):
+    x = np.concatenate(list(blocks))
+    seen.append((labels, tiny.numbers(x)))
+    return np.argsort(tiny.numbers(x))[::-1]  # low numbers stay longest
+
+  hierarchy = base.Hierarchy(6, 30, keep="herding")
+  with tiny.made(tmp_path, hierarchy) as tiers:
+    begin(tiers, 0, em=6)
+    buffer = np.sort(tiers.sb.field("id"))
+    tiers.end(experience(0), 6, order=order)
+    labels, numbers = seen[0]
+    assert (np.array(LABELS)[numbers] == labels).all()
+    best = [i for label in (0, 1) for i in buffer[buffer % 2 == label][:3]]
+    assert sorted(tiers.em.ids()) == sorted(best)
+    begin(tiers, 1, em=6, sb=0)  # without a buffer, of all that came
+    tiers.end(experience(1), 6, order=order)
+    assert len(seen[1][1]) == 60
+    tiny.check(tiers, LABELS)
+
+
+def test_a_memory_alone_is_balanced_over_all_that_was_seen(tmp_path):
+  hierarchy = base.Hierarchy(20, 0, trains="memory", keep="greedy")
+  with tiny.made(tmp_path, hierarchy, lag=1) as tiers:
+    for index in range(3):
+      tiers.store(index, experience(index))
+      tiers.arrange(min(20, len(tiers.em)), 0)
+      tiers.absorb(experience(index), 20)
+      tiers.begin_epoch()
+      assert per_class(tiers) == ([10, 10, 0, 0] if not index else [5] * 4)
+      replay(tiers, 40)
+      tiers.end(experience(index), 20)
+      assert tiers.span == 0 and len(tiers.em) == 20
+
+
+def test_the_memory_as_one_batch(tmp_path):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30)) as tiers:
+    assert tiers.memory().weight.tolist() == [0]
+    begin(tiers, 0)
+    tiers.end(experience(0), 20)
+    batch = tiers.memory()
+    assert batch.weight.sum() == 20
+    assert tiny.numbers(batch.x).tolist() == batch.ids.tolist()
+
+
+@pytest.mark.parametrize(
+  ("trains", "expected"),
+  [
+    # Of 12 earlier and 20 fresh examples, by a memory of 20 and a buffer of 30.
+    ("both", [12 + 20, 5 + 20, 5 + 7]),
+    ("memory", [20, 5, 5]),
+    ("stream", [20, 20, 7]),
+    ("store", [32, 32, 32]),
+  ],
+)
+def test_what_an_epoch_will_go_through(tmp_path, trains, expected):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30, trains=trains)) as tiers:
+    found = []
+    for wanted in ((0, 0), (5, 30), (5, 7)):  # none yet: the sizes given
+      tiers.wanted = wanted
+      found.append(tiers.expected_rows(12, 20))
+    assert found == expected
+    tiers.wanted = 50, 0
+    assert (
+      tiers.expected_rows(12, 20)
+      == {"both": 12, "memory": 32, "stream": 0, "store": 32}[trains]
+    )

@@ -1,0 +1,41 @@
+"""The study as a command."""
+
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import pandas as pd
+
+SCRIPT = Path(__file__).parents[3] / "experiments" / "generality.py"
+ENVIRONMENT = {
+  **os.environ,
+  "JAX_PLATFORMS": "cpu",
+}
+
+
+def test_the_study_makes_tables_and_pictures(tmp_path):
+  done = subprocess.run(
+    [
+      sys.executable,
+      str(SCRIPT),
+      "--quick",
+      "--network=mlp:width=16,depth=1",
+      f"--workdir={tmp_path}",
+    ],
+    capture_output=True,
+    text=True,
+    env=ENVIRONMENT,
+  )
+  assert done.returncode == 0, done.stderr
+  table = pd.read_csv(tmp_path / "table.csv")
+  assert table["calibration"].tolist() == ["base", "stream"]
+  assert table["unit"].tolist() == ["dense_0"] * 2
+  assert (table["G"] == table[["MS", "LP"]].min(axis=1)).all()
+  assert ((table["G"] >= 0.9) == (table["frozen"] == "yes")).all()
+  measured = pd.read_csv(tmp_path / "measures.csv")
+  assert len(measured) == 2 + 3
+  assert measured["MS"].isna().tolist() == [True, False, True, False, False]
+  text = (tmp_path / "table.txt").read_text()
+  assert "of 1 units at tau 0.9" in text and "gate: " in text
+  assert all((tmp_path / f"{name}.png").exists() for name in ("base", "stream"))

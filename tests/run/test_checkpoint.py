@@ -1,0 +1,346 @@
+import errno
+import json
+import math
+import os
+
+import jax
+import numpy as np
+import pytest
+import tiny_network
+
+from jcl import base
+from jcl.report import lines
+from jcl.run import checkpoint, loop
+
+NETWORK = tiny_network.build()
+
+
+def state(selection=tiny_network.HEAD):
+  """A state of every kind of leaf, with slots for a part of the network."""
+  train = base.TrainState(
+    np.int32(7),
+    {"head": {"kernel": np.float32([[1.5, -0.0], [math.inf, math.nan]])}},
+    {"first": {"calls": np.float32(3)}},
+    ({"trace": np.arange(sum(selection.trainable), dtype=np.float32)}, ()),
+  )
+  items = tiny_network.batch(3)._replace(
+    x=np.arange(12, dtype=np.uint8).reshape(3, 4)
+  )
+  replay = base.ReplayState(items, np.int32(3), {"ok": np.array([True, False])})
+  return base.LearnerState(train, replay, {"none": np.zeros((0, 4))}, ())
+
+
+def place():
+  record = base.Record(
+    0,
+    (0, 1),
+    base.Decision(2, reason="twice"),
+    (2, 6),
+    (36, 148),
+    5,
+    30,
+    0.25,
+    0.5,
+    (1.0, math.nan),
+    (1.0, 0.5),
+    (1.0, math.nan, 0.0, 1.0),
+    {"examples": 3, "bytes": 99, "per_class": [1, 2, 0, 0]},
+    {"train": base.Cost(1.0, 2.0, math.nan, 4.0)},
+    1000,
+  )
+  return loop.Place(
+    experience=1,
+    begun=True,
+    epoch=1,
+    batch=4,
+    step=9,
+    evaluated=8,
+    selection=tiny_network.HEAD,
+    decision=base.Decision(
+      3, base.Cost(1.5, math.inf, 1e12, math.inf), 0.5, "half"
+    ),
+    control={"phase": "probe"},
+    tally=loop.Tally(4, 24.0, 1.25, 3.0, 6.0),
+    spent=base.Cost(0.5, 1.0, 1e9, 1e8),
+    initial=((0.25, 0.0), (0.5, 0.5)),
+    records=[record],
+  )
+
+
+def template(where):
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+    state(where.selection),
+  )
+
+
+def save(folder, *steps):
+  checkpoints = checkpoint.Checkpoints(folder)
+  for step in steps:
+    where = place()
+    where.step = step
+    checkpoints.save(
+      checkpoint.Snapshot(state(), where, {"n": step}, {"every": 3})
+    )
+    checkpoints.wait()
+  checkpoints.close()
+
+
+@pytest.fixture
+def restore(tmp_path):
+  def read(template_fn=template):
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    try:
+      return checkpoints.restore(template_fn)
+    finally:
+      checkpoints.close()
+
+  return read
+
+
+def test_a_place_survives_json_with_infinities_and_nan():
+  for original in (place(), loop.Place(control=None)):
+    text = json.dumps(checkpoint.place_to_json(original))
+    again = checkpoint.place_from_json(json.loads(text))
+    assert repr(again) == repr(original)  # equal, NaN included
+
+
+def test_all_bits_come_back(tmp_path, restore):
+  save(tmp_path, 9)
+  snapshot = restore()
+  assert tiny_network.same_bits(snapshot.state, state())
+  assert jax.tree.structure(snapshot.state) == jax.tree.structure(state())
+  dtypes = [leaf.dtype for leaf in jax.tree.leaves(snapshot.state)]
+  assert dtypes == [leaf.dtype for leaf in jax.tree.leaves(state())]
+  assert repr(snapshot.place) == repr(place())
+  assert snapshot.ledger == {"n": 9} and snapshot.curve == {"every": 3}
+
+
+def test_an_empty_folder_holds_none(restore):
+  assert restore() is None
+
+
+def test_the_last_ones_are_kept_and_none_is_half_written(tmp_path, restore):
+  save(tmp_path, 1, 2, 3)
+  (tmp_path / "9.orbax-checkpoint-tmp").mkdir()
+  assert restore().place.step == 3
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
+def newest(folder):
+  return folder / max(path.name for path in folder.iterdir())
+
+
+def files(folder, part):
+  found = [p for p in sorted((folder / part).rglob("*")) if p.is_file()]
+  return sorted(found, key=lambda path: path.stat().st_size)
+
+
+def truncate(folder):
+  path = files(folder, "arrays")[-1]
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(folder):
+  for path in files(folder, "arrays/d"):
+    data = bytearray(path.read_bytes())
+    for i in range(0, len(data), 16):
+      data[i] ^= 0x40
+    path.write_bytes(bytes(data))
+
+
+def delete_arrays(folder):
+  for path in files(folder, "arrays"):
+    path.unlink()
+
+
+def delete_host(folder):
+  for path in files(folder, "host"):
+    path.unlink()
+
+
+def cut_host(folder):
+  path = files(folder, "host")[-1]
+  path.write_text(path.read_text()[:100])
+
+
+@pytest.mark.parametrize(
+  "damage", [truncate, flip, delete_arrays, delete_host, cut_host]
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+  damage, tmp_path, restore, caplog
+):
+  save(tmp_path, 1, 2)
+  damage(newest(tmp_path))
+  snapshot = restore()
+  assert snapshot.place.step == 1
+  assert tiny_network.same_bits(snapshot.state, state())
+  assert "damaged" in caplog.text and "the one before" in caplog.text
+  assert restore().place.step == 1  # it was put out of the way
+  save(tmp_path, 5)
+  assert restore().place.step == 5
+
+
+def test_where_all_are_damaged_there_is_none(tmp_path, restore, caplog):
+  save(tmp_path, 1, 2)
+  for folder in list(tmp_path.iterdir()):
+    truncate(folder)
+  assert restore() is None
+  assert caplog.text.count("is damaged") == 2
+
+
+def test_a_changed_number_is_noticed(tmp_path, restore, caplog):
+  """Values that read well but are not those that were saved."""
+  save(tmp_path, 1, 2)
+  path = newest(tmp_path) / "host" / "metadata"
+  host = json.loads(path.read_text())
+  host["arrays"][1]["crc32"] ^= 1
+  path.write_text(json.dumps(host))
+  assert restore().place.step == 1
+  assert "checksum of .train.params" in caplog.text
+
+
+def test_another_models_arrays_are_listed(tmp_path, restore):
+  save(tmp_path, 1)
+
+  def other(where):
+    found = template(where)
+    wide = {"head": {"kernel": jax.ShapeDtypeStruct((2, 3), np.float32)}}
+    return found._replace(train=found.train._replace(params=wide))
+
+  with pytest.raises(checkpoint.CheckpointError) as caught:
+    restore(other)
+  message = str(caught.value)
+  assert "(2, 2)" in message and "(2, 3)" in message
+  assert "['head']['kernel']" in message and "new work directory" in message
+  assert restore().place.step == 1  # it is still there
+
+
+def test_another_format_is_refused_and_left_alone(
+  tmp_path, restore, monkeypatch
+):
+  monkeypatch.setattr(checkpoint, "_FORMAT", 99)
+  save(tmp_path, 1)
+  monkeypatch.undo()
+  with pytest.raises(checkpoint.CheckpointError, match="has format 99"):
+    restore()
+  assert newest(tmp_path).name == "1"
+
+
+@pytest.mark.parametrize(
+  ("error", "number"),
+  [
+    (PermissionError(errno.EACCES, "denied"), errno.EACCES),
+    (ValueError("RESOURCE_EXHAUSTED: Out of memory: 9 GiB"), errno.ENOMEM),
+    (ValueError("open: Too many open files"), errno.EMFILE),
+  ],
+)
+def test_what_cannot_be_read_now_is_left_alone(
+  tmp_path, monkeypatch, error, number
+):
+  save(tmp_path, 1, 2)
+  saved = checkpoint.Checkpoints(tmp_path)
+
+  def refuse(*args, **kwargs):
+    raise error
+
+  monkeypatch.setattr(saved, "_read", refuse)
+  with pytest.raises(
+    checkpoint.CheckpointError, match="2 cannot be read"
+  ) as at:
+    saved.restore(template)
+  assert f"({os.strerror(number)}): nothing was changed" in str(at.value)
+  assert sorted(saved._manager.all_steps()) == [1, 2]
+  saved.close()
+
+
+def test_records_that_cannot_be_read_cost_no_checkpoint(tmp_path):
+  records = lines.Lines(tmp_path / "records.jsonl")
+  saved = checkpoint.Checkpoints(tmp_path / "c", records=records)
+  records.append({"a": 1})
+  saved.save(checkpoint.Snapshot(state(), place(), {}, {}))
+  saved.wait()
+  records.path.unlink()
+  records.path.mkdir()
+  with pytest.raises(checkpoint.CheckpointError, match="records.jsonl cannot"):
+    saved.restore(template)
+  assert list(saved._manager.all_steps()) == [1]
+  saved.close()
+
+
+def test_checkpoints_fall_due(tmp_path):
+  checkpoints = checkpoint.Checkpoints(tmp_path, every_seconds=0.0)
+  assert checkpoints.due()
+  checkpoints.close()
+  checkpoints = checkpoint.Checkpoints(tmp_path, every_seconds=1000.0)
+  assert not checkpoints.due()
+  checkpoints.close()
+
+
+@pytest.mark.parametrize("call", ["save", "wait_until_finished"])
+@pytest.mark.parametrize(
+  ("told", "number"),
+  [
+    ("No space [os_error_code='28']", errno.ENOSPC),
+    (os.strerror(errno.EDQUOT), errno.EDQUOT),
+    ("Out of memory while trying to allocate 9 bytes", errno.ENOMEM),
+  ],
+)
+def test_a_writer_without_room_is_an_os_error(
+  call, told, number, tmp_path, monkeypatch
+):
+  """As TensorStore words it, from a thread of its own."""
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+
+  def fail(*args, **kwargs):
+    raise ValueError(f"RESOURCE_EXHAUSTED: {told}")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoints._manager, call, fail)
+    with pytest.raises(OSError) as caught:
+      checkpoints.save(checkpoint.Snapshot(state(), place(), {}, {}))
+      checkpoints.wait()
+  assert caught.value.errno == number
+  checkpoints.close()
+
+
+@pytest.mark.parametrize(("seconds", "due"), [(59.5, False), (60.0, True)])
+def test_a_checkpoint_is_due_a_minute_after_the_last(
+  tmp_path, monkeypatch, seconds, due
+):
+  clock = [100.0]
+  monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
+  kept = checkpoint.Checkpoints(tmp_path)
+  clock[0] += seconds
+  assert kept.due() is due
+  kept.close()
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (7, "; and 2 more")])
+def test_a_few_of_the_arrays_that_differ_are_named(count, more):
+  template = {f"w{i}": np.zeros(2, np.float32) for i in range(count + 1)}
+  found = [
+    {"path": f"['w{i}']", "shape": [3], "dtype": "float32"}
+    for i in range(count)
+  ]
+  same = {"path": f"['w{count}']", "shape": [2], "dtype": "float32"}
+  with pytest.raises(checkpoint.CheckpointError) as told:
+    checkpoint._assemble(template, [], [*found, same])
+  text = str(told.value)
+  assert text.count("saved ((3,), 'float32')") == 5
+  assert f"w{count}" not in text and text.endswith(
+    f"this run has ((2,), 'float32'){more}"
+  )
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [{"tally": None}, {"spent": {"secs": 1}}, {"records": 3}, {"choices": [1]}],
+)
+def test_a_place_that_is_none_is_refused(changes):
+  fields = checkpoint.place_to_json(place())
+  with pytest.raises(ValueError, match="not the place of a run|not the record"):
+    checkpoint.place_from_json({**fields, **changes})
+  del fields["records"]
+  with pytest.raises(ValueError, match="not the place of a run"):
+    checkpoint.place_from_json(fields)

@@ -1,0 +1,47 @@
+"""What an estimate says of a step's memory."""
+
+import dataclasses
+
+import tiny_network
+
+from jcl import base, recipes
+from jcl.run import estimate, session
+
+
+def test_the_memory_of_an_update_is_taken_apart():
+  setting = session.assemble(
+    tiny_network.stream(tasks=2),
+    tiny_network.build(),
+    recipes.er(buffer=8, minibatch=4),
+    base.Training(epochs=1, batch_size=6),
+    options=session.Options(steps_per_dispatch=1),
+  )
+  found = estimate.of(setting)
+  assert found.memory is not None
+  assert found.memory.peak == found.program.peak_bytes
+  assert found.memory.gradients == 4 * found.parameters
+  (line,) = [
+    line for line in estimate.text(found).splitlines() if "of it" in line
+  ]
+  assert "gradients 592.00 B" in line and "replay memory" in line
+  assert "anchors" not in line  # nothing of that kind is held
+  unknown = dataclasses.replace(found, memory=None)
+  assert "of it" not in estimate.text(unknown)
+
+
+def test_a_method_that_selects_trains_its_first_choice():
+  recipe = recipes.build("elastic:rho=0.8,profile=analytic")
+  setting = session.assemble(
+    tiny_network.stream(tasks=2),
+    tiny_network.build(),
+    recipe,
+    base.Training(epochs=1, batch_size=6),
+    options=session.Options(steps_per_dispatch=1),
+  )
+  full = estimate.of(setting)  # there is no profile
+  found = estimate.of(session.profiled(setting))
+  assert full.trained == full.parameters == found.parameters
+  assert 0 < found.trained < full.trained
+  assert found.program.flops < full.program.flops
+  assert "train at first" in estimate.text(found)
+  assert "all of which train" in estimate.text(full)

@@ -1,0 +1,31 @@
+"""Real processes over a memory hierarchy, killed at random moments."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_what_was_acknowledged_outlives_kills():
+  command = [
+    sys.executable,
+    "experiments/hierarchy_crash.py",
+    "--kills=3",
+    "--epochs=1",
+  ]
+  done = subprocess.run(
+    command,
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+  )
+  assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+  assert "    3 kills in all" in done.stdout
+  assert "0 lost, 0 wrong, 0 on which" in done.stdout
+  assert ": 0 missing" in done.stdout
+  same, runs = re.findall(r"identical (\d+) of (\d+) runs", done.stdout)[-1]
+  assert same == runs and int(runs) >= 1

@@ -1,0 +1,478 @@
+import dataclasses
+import math
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_network
+
+from jcl import base, recipes
+from jcl.control import limits
+from jcl.report import decoding, summary
+from jcl.run import evaluation, loop, session
+from jcl.streams import batching, scenarios, sources
+
+NETWORK = tiny_network.build()
+
+
+def assemble(method=None, stream=None, controller=None, **more):
+  training = {"epochs": 1, "batch_size": 6, "learning_rate": 0.1}
+  fields = {field.name for field in dataclasses.fields(base.Training)}
+  training |= {k: more.pop(k) for k in list(more) if k in fields}
+  stream = stream or tiny_network.stream()
+  return session.assemble(
+    stream,
+    more.pop("network", None)
+    or tiny_network.build(num_classes=stream.num_classes),
+    method or recipes.finetune(),
+    base.Training(**training),
+    options=session.Options(**more),
+    controller=controller,
+  )
+
+
+def play(setting):
+  """Runs to the end; returns the state, the place, and all events' kinds."""
+  state, place = loop.start(setting)
+  kinds = []
+  for event in loop.run(setting, state, place):
+    state = event.state
+    kinds.append((event.kind, place.step, event.scalars))
+  return state, place, kinds
+
+
+def shown_to(setting):
+  """Records the ids of all examples that are put on the device to learn."""
+  ids, put = [], setting.learner.put_batches
+
+  def spy(batches):
+    ids.extend(batches.ids[batches.weight > 0].tolist())
+    return put(batches)
+
+  setting.learner.put_batches = spy
+  return ids
+
+
+def test_events_records_and_counts():
+  setting = assemble(epochs=2, batch_size=10)  # 24 examples: 3 batches
+  _, place, kinds = play(setting)
+  one = ["begin", "steps", "steps", "experience"]  # a dispatch per epoch
+  assert [kind for kind, *_ in kinds] == one * 2
+  assert [r.experience for r in place.records] == [0, 1]
+  assert [r.steps for r in place.records] == [6, 6]
+  assert [r.examples for r in place.records] == [48, 48]  # pads left out
+  assert place.step == 12 and place.experience == 2
+  record = place.records[0]
+  assert record.classes == (0, 1) and record.trained == (6, 6)
+  assert record.parameters[0] == sum(
+    math.prod(tensor.shape) for tensor in NETWORK.tensors
+  )
+  assert math.isfinite(record.loss) and 0 < record.online_accuracy <= 1
+  assert np.isnan(record.accuracy_class).sum() == 0
+  assert len(place.initial[0]) == 2
+
+
+@pytest.mark.parametrize("name", ["er:buffer=4", "gdumb", "ewc"])
+def test_a_stream_of_one_example(name):
+  stream = scenarios.class_incremental(
+    sources.arrays(
+      np.ones((1, 4), np.float32),
+      [0],
+      np.ones((1, 4), np.float32),
+      [0],
+      class_names=("only",),
+    ),
+    tasks=1,
+    normalize="none",
+  )
+  _, place, _ = play(assemble(recipes.build(name), stream, batch_size=8))
+  assert len(place.records) == 1 and place.records[0].examples == 1
+  assert place.records[0].class_names == ("only",)
+  assert place.records[0].accuracy == (1.0,)
+
+
+def test_records_have_the_names_of_groups():
+  group = ["süd", "nord"] * 10
+  x, y = np.ones((20, 4), np.float32), [0, 1, 2, 3] * 5
+  source = sources.arrays(x, y, group=group)
+  stream = scenarios.domain_by_group(source, normalize="none")
+  _, place, _ = play(assemble(stream=stream))
+  assert [record.name for record in place.records] == ["nord", "süd"]
+  told = summary.to_json(place.records[1])
+  assert decoding.record(told).name == told["name"] == "süd"
+  del told["name"]  # as earlier versions wrote them
+  assert decoding.record(told).name == ""
+
+
+def test_a_class_seen_once_and_batches_and_draws_larger_than_what_there_is():
+  source = tiny_network.source(per_class=5)
+  once = np.flatnonzero(source.train.y == 3)[1:]
+  keep = np.setdiff1d(np.arange(len(source.train)), once)
+  source = sources.arrays(
+    source.train.x[keep], source.train.y[keep], source.test.x, source.test.y
+  )
+  stream = scenarios.class_incremental(source, tasks=4)
+  assert len(stream.experiences[3].data) == 1
+  method = recipes.er(buffer=3, minibatch=10)
+  _, place, _ = play(assemble(method, stream, batch_size=50, epochs=2))
+  assert [r.steps for r in place.records] == [2] * 4
+  assert [r.examples for r in place.records] == [10, 10, 10, 2]
+  assert place.records[-1].memory["examples"] == 3
+
+
+def test_a_limit_of_operations_stops_at_the_same_step():
+  _, place, _ = play(assemble(epochs=9))
+  assert place.records[0].steps == 36
+  step_flops = place.spent.flops / 36
+  limit = base.Cost(*(math.inf,) * 2, 20.5 * step_flops, math.inf)
+  controller = base.Controller(
+    init=lambda: (),
+    decide=lambda state, seen: (base.Decision(9, limit), state),
+  )
+  for chunk in (0, 3):
+    setting = assemble(controller=controller, steps_per_dispatch=chunk)
+    _, place, _ = play(setting)
+    assert [r.steps for r in place.records] == [21, 21], chunk
+
+
+def test_a_budget_for_the_run_leaves_later_experiences_their_share():
+  _, place, _ = play(assemble(epochs=30))
+  flops = sum(r.costs["train"].flops for r in place.records)
+  total = base.Cost(math.inf, math.inf, flops / 2, math.inf)
+  setting = assemble(controller=limits.within(30, total))
+  _, place, _ = play(setting)
+  first, second = (r.steps for r in place.records)
+  assert 0 < first < 120 and 0 < second < 120
+  assert "left for 2 experiences" in place.records[0].decision.reason
+
+
+def test_a_budget_that_shrinks_stops_at_the_next_epoch():
+  allowed = iter([math.inf, math.inf, 0.0])
+  controller = limits.within(30, base.UNLIMITED, joules=lambda: next(allowed))
+  setting = assemble(controller=controller)
+  state, place = loop.start(setting)
+  for event in loop.run(setting, state, place):
+    if event.kind == "experience":
+      break
+  # Asked at the beginning and behind both epochs.
+  assert place.epoch == 0 and place.records[0].steps == 2 * 4
+
+
+def test_evaluations_come_every_so_many_updates():
+  setting = assemble(epochs=2, evaluate_every=3, steps_per_dispatch=2)
+  _, _, kinds = play(setting)  # 8 updates per experience, by twos
+  steps = [step for kind, step, _ in kinds if kind == "evaluated"]
+  assert steps == [4, 6, 10, 12, 16]  # once 3, 6, 9, 12 and 15 are reached
+  accuracies = [s["accuracy"] for kind, _, s in kinds if kind == "evaluated"]
+  assert all(len(row) == 2 for row in accuracies)
+
+
+def test_an_evaluation_that_a_stop_prevented_is_made_up_for():
+  setting = assemble(epochs=2, evaluate_every=4, steps_per_dispatch=4)
+  state, place = loop.start(setting)
+  for event in loop.run(setting, state, place):
+    if event.kind == "steps":
+      break  # stopped here, ahead of the evaluation at update 4
+  kinds = [e.kind for e in loop.run(setting, event.state, place)]
+  assert kinds[0] == "evaluated"
+  assert kinds.count("evaluated") == 4
+
+
+def test_a_loss_that_is_not_finite_names_its_step_and_examples():
+  plain = recipes.finetune()
+
+  def loss(forward, params, stats, batch, *rest):
+    value, aux = plain.objective.loss(forward, params, stats, batch, *rest)
+    return jnp.where(jnp.any(batch.ids == 30), jnp.inf, value), aux
+
+  method = plain._replace(objective=plain.objective._replace(loss=loss))
+  setting = assemble(method)
+  state, place = loop.start(setting)
+  with pytest.raises(loop.NonFiniteLossError) as caught:
+    for _ in loop.run(setting, state, place):
+      pass
+  order = 24 + batching.epoch_order(24, 0, 1, 0)
+  batch = order.tolist().index(30) // 6
+  shown = order[6 * batch : 6 * batch + 6].tolist()
+  assert f"became inf at step {4 + batch}, experience 1" in str(caught.value)
+  own = setting.stream.experiences[1].source_index
+  rows = ", ".join(str(row) for row in sorted(own[np.array(shown) - 24]))
+  told = f"shown, rows {rows} of the training data, counted from 0"
+  assert str(caught.value).endswith(told)
+  assert "lower the learning rate" in str(caught.value)
+
+
+def test_rows_that_a_step_was_shown_are_told_as_the_user_counts_them():
+  y = np.repeat([0, 1], 40).astype(np.int32)
+  x = np.arange(80, dtype=np.float32)[:, None]
+  order = np.random.default_rng(0).permutation(80)
+  source = sources.arrays(x[order], y[order], group=y[order] + 7)
+  stream = scenarios.domain_by_group(source, holdout=0.1)
+  starts = stream.starts
+  for experience in stream.experiences:
+    ids = starts[experience.index] + np.arange(len(experience.data))
+    found = stream.sources_of([-1, *ids, starts[-1]])
+    assert {index for index, _ in found} == {experience.index}
+    rows = [row for _, row in found]
+    np.testing.assert_array_equal(source.train.x[rows], experience.data.x)
+  told = loop._shown(stream, 1, np.arange(starts[-1]))
+  assert told.count("in all") == 2 and len(told) < 200
+  assert " of the training data, rows " in told and "earlier ones" in told
+  assert loop._shown(stream, 1, np.full(3, -1)) == ""
+  assert loop._named(stream, 1) == "experience 1 ('8')"
+
+
+def test_a_learning_rate_beyond_reason_does_not_end_in_silence(network):
+  stream = scenarios.class_incremental(sources.load("digits"), tasks=5)
+  setting = assemble(stream=stream, network=network, learning_rate=1e20)
+  state, place = loop.start(setting)
+  with pytest.raises(loop.NonFiniteLossError, match=r"step \d, experience 0"):
+    for _ in loop.run(setting, state, place):
+      pass
+
+
+@pytest.mark.parametrize("where", ["loss", "add", "track", "finish"])
+def test_held_out_data_cannot_be_read_while_learning(where):
+  stream = tiny_network.stream()
+
+  def peek(function):
+    def look(*args, **kwargs):
+      stream.held_out.datasets  # noqa: B018
+      return function(*args, **kwargs) if function else args[0]
+
+    return look
+
+  method = recipes.er(buffer=4, minibatch=2)
+  if where == "add":
+    part = method.replay._replace(add=peek(method.replay.add))
+    method = method._replace(replay=part)
+  else:
+    old = getattr(method.objective, where)
+    part = method.objective._replace(**{where: peek(old)})
+    method = method._replace(objective=part)
+  with pytest.raises(RuntimeError, match="held-out data was read"):
+    play(assemble(method, stream))
+  with stream.held_out.open() as test_sets:
+    assert len(test_sets) == 2
+
+
+def test_ordered_streams_keep_their_order_and_others_do_not():
+  stream = tiny_network.stream()
+  orders = []
+  for ordered in (True, False):
+    setting = assemble(
+      stream=dataclasses.replace(stream, ordered=ordered), epochs=2
+    )
+    ids = shown_to(setting)
+    play(setting)
+    orders.append(ids)
+  expected = list(range(24)) * 2
+  assert orders[0] == expected + [24 + i for i in expected]
+  assert orders[1] != orders[0]
+  assert sorted(orders[1][:48]) == sorted(list(range(24)) * 2)
+
+
+def test_joint_sees_all_experiences_and_restarts():
+  setting = assemble(recipes.joint(), epochs=1)
+  ids = shown_to(setting)
+  state, place = loop.start(setting)
+  by_experience: list[set[int]] = [set(), set()]
+  for event in loop.run(setting, state, place):
+    if event.kind == "begin":
+      ids.clear()
+    if event.kind == "experience":
+      index = event.place.experience - 1
+      by_experience[index] = set(ids)
+  assert by_experience[0] == set(range(24))
+  assert by_experience[1] == set(range(48))
+  assert [r.examples for r in place.records] == [24, 48]
+
+
+@pytest.mark.parametrize(
+  "name", ["finetune", "joint", "gdumb:buffer=7", "gdumb:buffer=40"]
+)
+def test_expected_steps_are_those_made(name):
+  setting = assemble(recipes.build(name), epochs=3, batch_size=5)
+  state, place = loop.start(setting)
+  expected = {loop.expected_steps(setting, place)}
+  for event in loop.run(setting, state, place):
+    expected.add(loop.expected_steps(setting, event.place))
+  assert expected == {place.step}
+
+
+def test_accounts_add_up_and_replay_pays_its_share():
+  setting = assemble(recipes.er(buffer=12, minibatch=6), epochs=2)
+  _, place, _ = play(setting)
+  later = place.records[1].costs
+  assert later["replay"].flops == pytest.approx(later["train"].flops, rel=0.3)
+  for record in place.records:
+    assert record.costs["evaluate"].flops > 0
+    assert all(cost.seconds >= 0 for cost in record.costs.values())
+  assert place.records[0].costs["compile"].seconds > 0
+  assert place.records[1].costs["compile"].seconds == 0
+
+
+def test_the_same_seed_is_the_same_run_whatever_the_dispatch():
+  method = recipes.er(buffer=12, minibatch=6)
+  results = [
+    play(assemble(method, steps_per_dispatch=chunk))[0] for chunk in (1, 3)
+  ]
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6),
+    results[0].train,
+    results[1].train,
+  )
+  assert tiny_network.same_bits(results[0].replay, results[1].replay)
+
+
+def steps_of(**place):
+  """The updates of an experience, with nothing but a place."""
+  made = object.__new__(loop._Steps)
+  tally = loop.Tally()
+  values = {"experience": 1, "epoch": 0, "batch": 0, "step": 10, "evaluated": 0}
+  made.place = types.SimpleNamespace(**(values | {"tally": tally} | place))
+  stream = types.SimpleNamespace(
+    experiences=[types.SimpleNamespace(name="")] * 2,
+    sources_of=lambda ids: [(1, 40 + i) for i in ids.tolist() if i >= 0],
+  )
+  made.setting = types.SimpleNamespace(
+    tiers=None, evaluate_every=0, stream=stream
+  )
+  return made
+
+
+def test_how_many_steps_reach_a_limit():
+  cost = types.SimpleNamespace(flops=20.0, bytes_accessed=5.0)
+  spent = base.Cost(1.0, 1.0, 30.0, 40.0)
+
+  def found(**limit):
+    limit = dataclasses.replace(base.UNLIMITED, **limit)
+    decision = types.SimpleNamespace(limit=limit)
+    return steps_of(decision=decision, spent=spent)
+
+  for limit, steps in (
+    ({}, math.inf),
+    ({"flops": 100.0}, 4),
+    ({"flops": 110.0}, 4),
+    ({"flops": 111.0}, 5),
+    ({"flops": 100.0, "bytes": 50.0}, 2),
+    ({"flops": 30.0}, 1),
+    ({"seconds": 1.5}, math.inf),
+  ):
+    assert found(**limit)._steps_to_limit(cost) == steps
+  idle = types.SimpleNamespace(flops=0.0, bytes_accessed=0.0)
+  assert found(flops=100.0)._steps_to_limit(idle) == math.inf
+  for limit, reached in (
+    ({}, False),
+    ({"flops": 30.0}, True),
+    ({"flops": 30.5}, False),
+    ({"seconds": 0.5}, True),
+    ({"bytes": 40.0, "flops": 99.0}, True),
+  ):
+    assert found(**limit)._limit_reached() is reached
+
+
+@pytest.mark.parametrize(
+  ("every", "step", "evaluated", "due"),
+  [(0, 9, 0, False), (5, 4, 0, False), (5, 5, 0, True), (5, 9, 5, False)]
+  + [(5, 10, 9, True), (1, 1, 0, True), (1, 1, 1, False)],
+)
+def test_when_an_evaluation_is_due(every, step, evaluated, due):
+  made = steps_of(step=step, evaluated=evaluated)
+  made.setting.evaluate_every = every
+  assert made._evaluation_due() is due
+
+
+def test_what_steps_add_up_to():
+  info = types.SimpleNamespace(
+    loss=np.float32([1.0, 4.0, np.nan]),
+    correct=np.float32([2.0, 1.0, 0.0]),
+    examples=np.float32([3.0, 3.0, 0.0]),
+  )
+  made = steps_of()
+  ids = np.array([[7, 8, -1], [9, 10, 11], [-1] * 3])
+  told = made._tally(info, ids, 2, 0.5)
+  assert told == {"loss": 2.5, "online_accuracy": 0.5, "seconds": 0.5}
+  assert made.place.tally == loop.Tally(2, 6.0, 5.0, 3.0, 6.0)
+  made.place.epoch = 1
+  made._tally(info, ids, 1, 0.5)
+  assert made.place.tally == loop.Tally(3, 12.0, 6.0, 3.0, 6.0)
+  with pytest.raises(
+    loop.NonFiniteLossError, match=r"step 12, .* 1: .* shown$"
+  ):
+    made._tally(info, ids, 3, 0.5)
+  info.loss[0] = np.inf
+  with pytest.raises(loop.NonFiniteLossError, match=r"step 10, .* rows 47, 48"):
+    made._tally(info, ids, 2, 0.5)
+  nothing = types.SimpleNamespace(
+    loss=np.float32([1.0]), correct=np.zeros(1), examples=np.zeros(1)
+  )
+  assert steps_of()._tally(nothing, ids, 1, 0.5)["online_accuracy"] == 0
+
+
+def test_what_part_of_an_update_is_replayed():
+  made = steps_of()
+  made.setting.learner = types.SimpleNamespace(replay_share=0.25)
+  made.source = range(40)
+
+  def shares(memory, **tiers):
+    made.state = types.SimpleNamespace(replay=memory)
+    made.setting.tiers = types.SimpleNamespace(**tiers) if tiers else None
+    found = made._shares()
+    assert found["train"] + found["replay"] == 1
+    return found["replay"]
+
+  empty, one = (types.SimpleNamespace(seen=np.int32(n)) for n in (0, 1))
+  assert [shares(()), shares(empty), shares(one)] == [0, 0, 0.25]
+  assert shares((), span=0, em=range(0)) == 0
+  assert shares((), span=0, em=range(1)) == 0.25
+  assert shares((), span=10, em=range(1)) == 0.25
+  assert shares((), span=30, em=range(1)) == 0.75
+  made.source = ()
+  assert shares((), span=1, em=range(1)) == 1
+
+
+def test_an_experience_that_may_cost_nothing_is_recorded():
+  limit = dataclasses.replace(base.UNLIMITED, flops=0.0)
+  controller = base.Controller(
+    init=lambda: (),
+    decide=lambda state, seen: (base.Decision(1, limit), state),
+  )
+  _, place, _ = play(assemble(controller=controller))
+  for record in place.records:
+    assert (record.steps, record.examples) == (0, 0)
+    assert record.loss == record.online_accuracy == 0
+    assert record.memory == {"examples": 0, "bytes": 0, "per_class": [0] * 4}
+
+
+def test_what_a_memory_on_the_device_holds():
+  items = tiny_network.batch(5, weight=(1, 0, 1, 1, 0))._replace(
+    y=np.array([3, 0, 3, 1, 0], np.int32)
+  )
+  state = types.SimpleNamespace(replay=base.ReplayState(items, 9, ()))
+  held = evaluation._held(state, 5)
+  assert held["examples"] == 3 and held["per_class"] == [0, 1, 0, 2, 0]
+  assert held["bytes"] == 5 * (4 * 4 + 4 * 4)
+
+
+def test_glimpses_are_of_orders_of_their_own():
+  plain = recipes.finetune()
+
+  def ahead(forward, params, stats, batch, memory, scope, noted, key):
+    return (batch.ids, noted[1]), stats
+
+  def behind(forward, params, stats, batch, memory, scope, noted, key):
+    return (noted[0], batch.ids), stats
+
+  nothing = jnp.zeros(6, jnp.int32)
+  objective = plain.objective._replace(
+    init=lambda params, stats: (nothing, nothing), ahead=ahead, behind=behind
+  )
+  setting = assemble(plain._replace(objective=objective), epochs=2)
+  state, _, _ = play(setting)
+  # Behind the two epochs of the second experience, whose first example is 24.
+  for seen, epoch in zip(state.objective, (2, 3), strict=True):
+    order = 24 + batching.epoch_order(24, 0, 1, epoch)
+    assert seen.tolist() == order[:6].tolist()

@@ -1,0 +1,209 @@
+"""What trains is chosen again as training goes, and a run repeats itself."""
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+import tiny_network
+
+from jcl import base, recipes
+from jcl.networks import catalogue
+from jcl.run import checkpoint, loop, session
+from jcl.selection import times as times_lib
+
+NETWORK = catalogue.build("mlp", (4,), 4, width=6, depth=2)
+COUNT = len(NETWORK.tensors)
+TIMES = times_lib.TensorTimes(
+  *((1.0,) * COUNT for _ in range(4)), fixed=0.0, method="analytic"
+)
+
+
+def scripted(every=1, num_probes=2, slots="keep"):
+  """Chooses by the sums of the probes' gradients: other tensors each time."""
+
+  def update(key, state, probe):
+    grads = [
+      probe.gradient(probe.params, batch, jax.random.fold_in(key, i))
+      for i, batch in enumerate(probe.batches)
+    ]
+    probe.advance(grads[0], probe.params)
+    total = jax.tree.map(lambda *leaves: abs(sum(leaves)).sum(), *grads)
+    scores = np.array(jax.tree.leaves(total), np.float32)
+    return {
+      "scores": scores * (1 + state["scores"] * 0),
+      "turn": state["turn"] + 1,
+    }
+
+  def choose(state, network, times, budget):
+    assert times is TIMES and budget == 1.0
+    turn = int(state["turn"])
+    order = np.argsort(np.asarray(state["scores"]))
+    keep = set(order[turn % 3 :: 2].tolist()) | {COUNT - 1}
+    return base.Selection(tuple(i in keep for i in range(COUNT)))
+
+  return base.Selector(
+    init=lambda params: {
+      "scores": np.zeros(COUNT, np.float32),
+      "turn": np.int32(0),
+    },
+    update=update,
+    choose=choose,
+    every=every,
+    num_probes=num_probes,
+    profile="analytic",
+    slots=slots,
+  )
+
+
+def assemble(executor="whole", lead=3, epochs=3, **selector):
+  method = recipes.er(buffer=8, minibatch=4)
+  method = method._replace(selector=scripted(**selector))
+  setting = session.assemble(
+    tiny_network.stream(per_class=20),  # 40 examples: 7 updates an epoch
+    NETWORK,
+    method,
+    base.Training(epochs=epochs, batch_size=6, momentum=0.9),
+    options=session.Options(executor=executor, steps_per_dispatch=4),
+  )
+  return dataclasses.replace(setting, times=TIMES, lead=lead)
+
+
+class Played(NamedTuple):
+  """A run that is over, and copies of what it was at every event."""
+
+  setting: loop.Setting
+  state: base.LearnerState
+  place: loop.Place
+  begun: base.LearnerState
+  events: list[tuple[str, base.LearnerState, dict]]  # with the place as JSON
+
+
+def play(setting, state=None, place=None) -> Played:
+  if state is None:
+    state, place = loop.start(setting)
+  begun, events = jax.tree.map(np.array, state), []
+  for event in loop.run(setting, state, place):
+    state = event.state
+    copy = jax.tree.map(np.array, state)
+    events.append((event.kind, copy, checkpoint.place_to_json(event.place)))
+  return Played(setting, state, place, begun, events)
+
+
+@functools.cache
+def played(executor="whole") -> Played:
+  """The run that most tests look at."""
+  return play(assemble(executor))
+
+
+@pytest.mark.parametrize("executor", ["whole", "pieces"])
+def test_choices_come_every_so_many_epochs_and_are_noted(executor):
+  place = play(assemble(executor, every=2)).place
+  assert [len(record.choices) for record in place.records] == [2, 2]
+  first, second = place.records[0].choices
+  assert (first.step, first.epoch, first.adopted) == (0, 0, 0)
+  wait = 3 if executor == "whole" else 0  # parts are there at once
+  assert (second.step, second.epoch, second.adopted) == (14, 2, 14 + wait)
+  assert first.share == pytest.approx(TIMES.step(first.trainable) / TIMES.full)
+  assert place.records[0].trained == (sum(second.trainable), COUNT)
+  spent = place.records[0].costs["probe"]
+  assert spent.seconds > 0 and spent.flops > 0
+
+
+def test_a_choice_is_trained_from_the_step_it_is_adopted_at():
+  run = played()
+  changes, params = [], run.begun.train.params
+  for kind, state, told in run.events:
+    if kind == "steps":
+      frozen = [
+        (a == b).all()
+        for a, b in zip(
+          jax.tree.leaves(params),
+          jax.tree.leaves(state.train.params),
+          strict=True,
+        )
+      ]
+      changes.append((told["step"], tuple(not still for still in frozen)))
+    params = state.train.params
+  names = [t.path for t in NETWORK.tensors]
+  leaves = [
+    tuple(str(entry.key) for entry in path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+  ]
+  choices = [c for record in run.place.records for c in record.choices]
+  assert changes
+  for step, moved in changes:
+    last = [c for c in choices if c.adopted < step][-1]
+    chosen = {n for n, yes in zip(names, last.trainable, strict=True) if yes}
+    moving = {n for n, yes in zip(leaves, moved, strict=True) if yes}
+    assert moving <= chosen, (step, moving - chosen)
+    assert moving
+
+
+@pytest.mark.parametrize("executor", ["whole", "pieces"])
+def test_a_run_taken_up_anywhere_ends_the_same(executor):
+  whole = played(executor)
+  saved = [(state, told) for _, state, told in whole.events]
+  waiting = [s for s in saved if s[1]["following"] is not None]
+  assert waiting or executor == "pieces"
+  resumed = assemble(executor)
+  for copy, told in (waiting or saved[3:])[:2] + saved[-4:-3]:
+    there = checkpoint.place_from_json(told)
+    template = resumed.learner.template(there.selection)
+    assert jax.tree.structure(template) == jax.tree.structure(copy)
+    again = play(resumed, resumed.learner.put(copy), there)
+    assert tiny_network.same_bits(again.state, whole.state)
+    assert [r.choices for r in there.records] == [
+      r.choices for r in whole.place.records
+    ]
+
+
+def test_programs_are_as_many_as_different_choices():
+  run = played()
+  chosen = {c.trainable for r in run.place.records for c in r.choices}
+  steps = [key for key in run.setting.learner.compiler if key[0] == "step"]
+  assert len(steps) == len(chosen) > 1
+
+
+def test_a_tensor_that_returns_finds_its_slots_by_the_policy():
+  kept = played().state
+  dropped = play(assemble(slots="drop")).state
+  assert kept.parked and not dropped.parked
+  assert not tiny_network.same_bits(kept.train, dropped.train)
+
+
+def test_probing_leaves_no_trace():
+  """The same choices, forced without a probe, train the same."""
+  run = played()
+  script = [c.trainable for r in run.place.records for c in r.choices]
+  setting = assemble(num_probes=0)
+  turns = iter(script)
+  forced = setting.learner.method.selector._replace(
+    update=lambda key, state, probe: state,
+    choose=lambda *_: base.Selection(next(turns)),
+  )
+  setting.learner.method = setting.learner.method._replace(selector=forced)
+  other = play(setting).state
+  for part in ("train", "replay", "parked"):
+    assert tiny_network.same_bits(
+      getattr(run.state, part), getattr(other, part)
+    )
+
+
+def test_half_of_a_short_interval_is_the_longest_wait():
+  place = play(assemble(lead=1000, epochs=2)).place
+  second = place.records[0].choices[1]
+  assert second.adopted - second.step == 7 // 2
+  assert math.isfinite(second.share)
+
+
+def test_a_prompt_choice_is_trained_at_once():
+  setting = assemble(epochs=2)
+  selector = setting.learner.method.selector._replace(prompt=True)
+  setting.learner.method = setting.learner.method._replace(selector=selector)
+  place = play(setting).place
+  second = place.records[0].choices[1]
+  assert second.adopted == second.step == 7

@@ -1,0 +1,64 @@
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from jcl import errors
+
+
+@pytest.mark.parametrize(
+  "value, text",
+  [
+    (3, "3"),
+    ("a b", "'a b'"),
+    (np.int64(7), "7"),
+    (np.str_("x"), "'x'"),
+    (np.float64("nan"), "nan"),
+    ("two\nlines", "'two\\nlines'"),
+    (np.array([1, 2]), "array([1, 2])"),
+  ],
+)
+def test_short_values_are_written_out(value, text):
+  assert errors.short(value) == text
+
+
+def test_the_middle_of_a_long_value_is_left_out():
+  assert errors.short("abcdefghijkl", 9) == "'ab...kl'"
+  assert errors.short(10**50, 9) == "100...000"
+
+
+def test_the_first_and_the_last_of_many():
+  assert errors.some([]) == "none"
+  assert errors.some(["a", 2]) == "'a', 2"
+  assert errors.some(range(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
+  assert errors.some(range(100), 3) == "0, 1, ..., 99 (100 in all)"
+
+
+def test_names_are_written_as_they_are():
+  assert errors.names([]) == "none"
+  assert errors.names(["a b", "c"]) == "a b, c"
+  assert errors.names("abcd", 3) == "a, b, ..., d (4 in all)"
+  assert errors.names(["x" * 99]) == "x" * 40 + "..."
+
+
+def test_numbers_too_long_for_python_are_named():
+  assert errors.short(10**5000) == "a very large number"
+
+
+def test_numbers_with_nouns():
+  assert errors.count(1, "class", "classes") == "1 class"
+  assert errors.count(2, "class", "classes") == "2 classes"
+  assert errors.count(0, "row") == "0 rows"
+
+
+@given(
+  st.lists(
+    st.text() | st.binary() | st.integers() | st.floats() | st.lists(st.text())
+  ),
+  st.integers(2, 12),
+  st.integers(8, 60),
+)
+def test_what_is_written_is_bounded_and_on_one_line(values, most, width):
+  text = errors.some(values, most, width)
+  assert len(text) <= most * (width + 2) + 30
+  assert len(text.splitlines()) <= 1

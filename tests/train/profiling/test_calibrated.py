@@ -1,0 +1,290 @@
+"""Fits to step times whose truth is known."""
+
+import dataclasses
+import inspect
+import math
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jcl import base
+from jcl.networks import mlp, resnet
+from jcl.selection.times import TensorTimes
+from jcl.train.profiling import analytic, calibrated
+
+
+@pytest.fixture(scope="module")
+def network():
+  return resnet.slim_resnet18((16, 16, 3), 10, filters=4)
+
+
+@pytest.fixture(scope="module")
+def prior(network):
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  x = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.float32)
+  return analytic.profile(network, params, stats, x)
+
+
+def units(network):
+  return [tensor.unit for tensor in network.tensors]
+
+
+def distorted(prior, names, *, arrival, training, always):
+  """The prior with each unit's times multiplied by factors of its own."""
+  unit = [list(dict.fromkeys(names)).index(name) for name in names]
+
+  def scaled(values, factors):
+    return tuple((np.array(values) * np.array(factors)[unit]).tolist())
+
+  return TensorTimes(
+    forward=tuple(always * each for each in prior.forward),
+    arrival=scaled(prior.arrival, arrival),
+    weight_grad=scaled(prior.weight_grad, training),
+    update=scaled(prior.update, training),
+    fixed=always * prior.fixed,
+    method="timed",
+  )
+
+
+def random_truth(prior, network, spread, seed=0):
+  random = np.random.default_rng(seed)
+  count = len(network.units)
+  factors = np.exp(spread * random.normal(size=(2, count)))
+  return distorted(
+    prior,
+    units(network),
+    arrival=2.0 * factors[0],
+    training=5.0 * factors[1],
+    always=3.0,
+  )
+
+
+def steps(truth, selections):
+  return np.array([truth.step(each.trainable) for each in selections])
+
+
+def rows(selections):
+  return np.array([each.trainable for each in selections])
+
+
+def random_selections(network, count, seed=1):
+  random = np.random.default_rng(seed)
+  for _ in range(count):
+    chosen = random.random(len(network.tensors)) < random.random()
+    chosen[: random.integers(len(chosen))] = False
+    chosen[-1] |= not chosen.any()
+    yield base.Selection(tuple(map(bool, chosen)))
+
+
+def test_two_factors_for_all_units_are_found_exactly(network, prior):
+  truth = random_truth(prior, network, spread=0.0)
+  chosen = calibrated.masks(network)
+  fitted = calibrated.fit(
+    rows(chosen), steps(truth, chosen), prior, units(network)
+  )
+  for name in ("forward", "arrival", "weight_grad", "update", "fixed"):
+    np.testing.assert_allclose(
+      getattr(fitted, name), getattr(truth, name), rtol=1e-6
+    )
+  assert fitted.method == "calibrated"
+  assert fitted.closure == pytest.approx(1)
+  assert fitted.about["greatest_error"] < 1e-6
+  assert fitted.about["masks"] == len(chosen) == 16
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_units_of_their_own_speed_under_noise(network, prior, seed):
+  """Half as fast or twice: the masks' times are met, and those of others."""
+  truth = random_truth(prior, network, spread=0.5, seed=seed)
+  chosen = calibrated.masks(network)
+  noise = np.random.default_rng(seed).normal(scale=0.01, size=len(chosen))
+  seconds = steps(truth, chosen) * (1 + noise)
+  fitted = calibrated.fit(rows(chosen), seconds, prior, units(network))
+  assert fitted.full == pytest.approx(truth.full, rel=0.03)
+  assert fitted.about["rms_error"] < 0.02
+  assert fitted.closure == pytest.approx(1, abs=0.05)
+  unseen = list(random_selections(network, 50))
+  errors = steps(fitted, unseen) / fitted.full - steps(truth, unseen) / (
+    truth.full
+  )
+  plain = steps(prior, unseen) / prior.full - steps(truth, unseen) / truth.full
+  assert np.abs(errors).max() < 0.05
+  assert np.sqrt(np.mean(errors**2)) < np.sqrt(np.mean(plain**2)) / 3
+
+
+def test_a_slow_unit_is_told_apart(network, prior):
+  names = list(network.units)
+  slow = names.index("block_3")
+  ones = np.ones(len(names))
+  training = np.where(np.arange(len(names)) == slow, 4.0, 1.0)
+  truth = distorted(
+    prior, units(network), arrival=ones, training=training, always=1.0
+  )
+  chosen = calibrated.masks(network, count=2 * len(names) + 1)
+  fitted = calibrated.fit(
+    rows(chosen), steps(truth, chosen), prior, units(network)
+  )
+  members = np.array(units(network)) == "block_3"
+  ratio = (
+    np.array(fitted.weight_grad)[members] / np.array(truth.weight_grad)[members]
+  )
+  np.testing.assert_allclose(ratio, ratio[0])
+  # The prior says a quarter; it still draws the unit to the others a little.
+  assert 0.65 < ratio[0] < 1.05
+
+
+def test_units_that_no_mask_reaches_follow_the_others(network, prior):
+  truth = random_truth(prior, network, spread=0.0)
+  names = units(network)
+  head = names.index("block_5")
+  # Only the last units ever train.
+  chosen = [
+    base.Selection(tuple(i >= start for i in range(len(names))))
+    for start in range(head, len(names), 3)
+  ]
+  fitted = calibrated.fit(rows(chosen), steps(truth, chosen), prior, names)
+  np.testing.assert_allclose(fitted.arrival, truth.arrival, rtol=1e-3)
+  assert math.isnan(fitted.closure)
+
+
+def test_a_prior_in_flops_serves_as_well(network, prior):
+  truth = random_truth(prior, network, spread=0.3)
+  chosen = calibrated.masks(network)
+  seconds = steps(truth, chosen)
+  large = dataclasses.replace(
+    prior,
+    **{
+      name: tuple(1e11 * each for each in getattr(prior, name))
+      for name in ("forward", "arrival", "weight_grad", "update")
+    },
+    fixed=1e11 * prior.fixed,
+  )
+  fits = [
+    calibrated.fit(rows(chosen), seconds, each, units(network))
+    for each in (prior, large)
+  ]
+  np.testing.assert_allclose(fits[0].arrival, fits[1].arrival, rtol=1e-6)
+
+
+def test_times_below_any_sum_stay_non_negative(network, prior):
+  """A program that gets faster the more it trains: no time turns negative."""
+  chosen = calibrated.masks(network)
+  seconds = 2.0 - rows(chosen).mean(1)
+  fitted = calibrated.fit(rows(chosen), seconds, prior, units(network))
+  assert min(fitted.arrival + fitted.weight_grad + fitted.update) >= 0
+  assert fitted.about["greatest_error"] > 0.01
+
+
+def test_what_fit_rejects(network, prior):
+  chosen = rows(calibrated.masks(network))
+  seconds = np.ones(len(chosen))
+  names = units(network)
+  fit = calibrated.fit
+  with pytest.raises(ValueError, match=r"give \[S, 62\]"):
+    fit(chosen[:, 1:], seconds, prior, names)
+  with pytest.raises(ValueError, match="one time per mask, and 3 masks"):
+    fit(chosen[:2], seconds[:2], prior, names)
+  with pytest.raises(ValueError, match="above 0"):
+    fit(chosen, 0 * seconds, prior, names)
+  with pytest.raises(ValueError, match="select a tensor"):
+    fit(np.zeros_like(chosen), seconds, prior, names)
+
+
+def test_masks_spread_over_the_depth(network):
+  chosen = rows(calibrated.masks(network))
+  assert len(chosen) == len({tuple(row) for row in chosen}) == 16
+  assert chosen[0].all()
+  starts = [units(network).index(unit) for unit in network.units]
+  for row in chosen[1:]:
+    first = int(np.argmax(row))
+    assert first in starts
+    assert row.sum() == 1 or row[first:].all()
+  singles = [int(np.argmax(row)) for row in chosen if row.sum() == 1]
+  assert min(singles) == 0 and max(singles) == starts[-1]
+  deep = [int(np.argmax(row)) for row in chosen if row.sum() > 1]
+  assert max(deep) == starts[-1]
+
+
+def test_small_networks_have_fewer_masks():
+  tiny = mlp.mlp((4,), 3, width=5, depth=1)
+  assert 3 <= len(calibrated.masks(tiny)) < 16
+  assert len(calibrated.masks(tiny, 3)) == 3
+  with pytest.raises(ValueError, match="count=2"):
+    calibrated.masks(tiny, 2)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  """A clock that only programs move on."""
+  now = [0.0]
+
+  def advance(seconds):
+    now[0] += seconds
+
+  monkeypatch.setattr(
+    calibrated, "time", types.SimpleNamespace(perf_counter=lambda: now[0])
+  )
+  return advance
+
+
+def test_measuring_warms_up_takes_turns_and_medians(clock):
+  ran = []
+
+  def program(name, seconds):
+    def run():
+      calls = ran.count(name)
+      ran.append(name)
+      # Slow at first, and once an outlier.
+      clock(50.0 if calls < 3 or calls == 5 else seconds)
+
+    return run
+
+  seconds = calibrated.measure([program("a", 1.0), program("b", 2.0)], 5)
+  np.testing.assert_allclose(seconds, [1.0, 2.0])
+  assert len(ran) == 2 * (3 + 5)
+  turns = [tuple(ran[i : i + 2]) for i in range(0, len(ran), 2)]
+  assert {frozenset(turn) for turn in turns} == {frozenset("ab")}
+  assert len(set(turns)) == 2  # the order changes
+  with pytest.raises(ValueError, match="rounds=0"):
+    calibrated.measure([], 0)
+
+
+def test_profile_times_steps_and_their_compiles(network, prior, clock):
+  truth = random_truth(prior, network, spread=0.0)
+
+  def run_step(selection):
+    clock(7.0)
+    return lambda: clock(truth.step(selection.trainable))
+
+  times = calibrated.profile(network, prior, run_step, rounds=3)
+  assert times.compile_seconds == pytest.approx(7.0)
+  assert times.full == pytest.approx(truth.full, rel=1e-6)
+  assert times.about["rounds"] == 3
+  with pytest.raises(ValueError, match="network 'mlp' 4"):
+    calibrated.profile(mlp.mlp((4,), 3, width=5, depth=1), prior, run_step)
+
+
+def test_items_evenly_spread_with_both_ends():
+  items = [10, 11, 12, 13, 14]
+  assert calibrated._spread(items, 3) == [10, 12, 14]
+  assert calibrated._spread(items, 2) == [10, 14]
+  assert calibrated._spread(items, 1) == [14]
+  assert calibrated._spread(items, 0) == calibrated._spread([], 3) == []
+  assert calibrated._spread(items, 9) == items
+
+
+def test_as_few_masks_as_a_fit_takes(network, prior):
+  assert len(calibrated.masks(network, 3)) == 3
+  with pytest.raises(ValueError, match="count=2"):
+    calibrated.masks(network, 2)
+  assert calibrated._NOISE == 0.02 and calibrated._SPREAD == 1  # as `fit` says
+  defaults = {
+    name: parameter.default
+    for function in (calibrated.profile, calibrated.masks, calibrated.measure)
+    for name, parameter in inspect.signature(function).parameters.items()
+    if name in ("count", "rounds")
+  }
+  assert defaults == {"count": 16, "rounds": 20}

@@ -1,0 +1,100 @@
+import jax
+import numpy as np
+import optax
+import pytest
+import tiny_network
+
+from jcl import base, recipes
+from jcl.networks import catalogue
+from jcl.run import loop, session
+from jcl.train import gather
+from jcl.train.profiling import learners
+
+NETWORK = catalogue.build("mlp", (4,), 4, width=8, depth=2)
+
+
+def prepared(training=None, **options):
+  training = {"momentum": 0.9} if training is None else training
+  setting = session.assemble(
+    tiny_network.stream(),
+    NETWORK,
+    recipes.er(buffer=8, minibatch=4),
+    base.Training(batch_size=6, **training),
+    options=session.Options(**options),
+  )
+  learner = setting.learner
+  source = gather.Experiences(setting.stream, [0])
+  rows = np.resize(
+    np.arange(24, dtype=np.int32),
+    (learner.steps_per_dispatch, learner.batch_size),
+  )
+  batches = learner.put_batches(source.batch(rows))
+  return learner, batches, loop.scope_of(setting, 0)
+
+
+def test_counting_is_exact_and_repeats():
+  learner, batches, scope = prepared()
+  one, two = (
+    learners.profile(learner, "analytic", batches, scope) for _ in range(2)
+  )
+  assert one == two and one.method == "analytic"
+  assert len(one.forward) == len(NETWORK.tensors)
+  assert learner.ledger.totals()["probe"].seconds > 0
+
+
+@pytest.mark.parametrize(
+  ("method", "executor"),
+  [("timed", "whole"), ("calibrated", "whole"), ("calibrated", "pieces")],
+)
+def test_measured_once_and_kept(tmp_path, method, executor):
+  learner, batches, scope = prepared(executor=executor, steps_per_dispatch=2)
+  options = {"folder": tmp_path, "device": "here", "count": 4, "rounds": 2}
+  one = learners.profile(learner, method, batches, scope, **options)
+  two = learners.profile(learner, method, batches, scope, **options)
+  assert one == two and one.method == method
+  assert len(list(tmp_path.iterdir())) == 1
+  # Noise may hide all that a full step takes longer than the least one.
+  assert 0 < one.least_share <= 1 and one.compile_seconds > 0
+  # Times are those of one update, however many a dispatch makes.
+  assert one.full < 1.0
+  spent = learner.ledger.totals()
+  assert spent["probe"].seconds + spent["compile"].seconds > 0
+
+
+@pytest.mark.parametrize("method", ["analytic", "timed"])
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"schedule": "cosine:warmup=0.1"},
+    {"learning_rate": optax.linear_schedule(0.1, 0.0, 9), "optimizer": "adam"},
+    {"optimizer": optax.chain(optax.clip(1.0), optax.adamw(1e-3))},
+  ],
+)
+def test_rates_that_change_are_profiled_too(method, changes):
+  learner, batches, scope = prepared(training=changes)
+  options = {} if method == "analytic" else {"rounds": 1}
+  found = learners.profile(learner, method, batches, scope, **options)
+  assert found.method == method
+  assert len(found.update) == len(NETWORK.tensors) and found.full > 0
+
+
+def test_slots_that_are_no_tensor_s_go_with_any_selection():
+  rule = optax.chain(optax.clip(1.0), optax.adamw(1e-3))
+  learner, batches, scope = prepared(training={"optimizer": rule})
+  state, _ = learner.init(jax.random.key(0))
+  run_step = learners.stepper(learner, state, batches, scope)
+  run_step(tiny_network.HEAD)()
+
+
+def test_the_learner_is_as_it_was():
+  learner, batches, scope = prepared()
+  before, _ = learner.init(jax.random.key(0))
+  learners.profile(learner, "calibrated", batches, scope, count=3, rounds=1)
+  after, _ = learner.init(jax.random.key(0))
+  assert tiny_network.same_bits(before, after)
+
+
+def test_mistakes_are_told():
+  learner, batches, scope = prepared()
+  with pytest.raises(ValueError, match="profile='guess'"):
+    learners.profile(learner, "guess", batches, scope)
