@@ -78,6 +78,7 @@ from absl import app, flags, logging
 
 from jcl import base
 from jcl.cost.meters import find
+from jcl.errors import UsageError
 from jcl.options import kinds, spec
 from jcl.run import surroundings
 
@@ -364,7 +365,7 @@ def _main(argv: list[str]) -> int:
     if argv[1:2] == ["serve"]:
       return _serve(argv[2:] or ["dacapo", "dacapo_spatial", "ekya", "frozen"])
     if argv[1:]:
-      raise ValueError(
+      raise UsageError(
         f"unexpected arguments {argv[1:]}: flags begin with --; the commands "
         "are `report DIR...` and `serve SYSTEM...`"
       )
@@ -377,10 +378,8 @@ def _main(argv: list[str]) -> int:
     from jcl.run import checkpoint, loop, session, workdir
 
     expected = (
+      UsageError,
       checkpoint.CheckpointError,
-      ValueError,
-      FileNotFoundError,
-      ImportError,
       workdir.WorkdirError,
       loop.NonFiniteLossError,
       session.Interrupted,
@@ -440,7 +439,7 @@ def _learn() -> int:
   _print_notes(stream.notes)
   methods = [recipes.build(text) for text in texts]
   if _TRUNK_CACHE.value and not any(m.trunk is not None for m in methods):
-    raise ValueError(
+    raise UsageError(
       f"--trunk_cache={_TRUNK_CACHE.value}: none of {', '.join(texts)} freezes "
       "a trunk; give a recipe such as lightcl or er+freeze:until=0.7"
     )
@@ -493,7 +492,7 @@ def _learn() -> int:
 
 
 def _check_flags() -> None:
-  """Raises ValueError for a number that a flag does not take."""
+  """Raises UsageError for a number that a flag does not take."""
   for name, hint in {**spec.fields(base.Training), **_TAKEN}.items():
     value = getattr(FLAGS, name, None)
     if isinstance(value, int | float):
@@ -505,12 +504,12 @@ def _seeds() -> list[int]:
   try:
     seeds = [int(text) for text in _SEED.value]
   except ValueError:
-    raise ValueError(
+    raise UsageError(
       f"{text}: write whole numbers, as in --seed=0,1,2"
     ) from None
   fits = seeds and min(seeds) >= 0 and max(seeds) < 2**32
   if not fits or len(set(seeds)) < len(seeds):
-    raise ValueError(
+    raise UsageError(
       f"{text}: write different numbers from 0 and below 2**32, as in "
       "--seed=0,1,2"
     )
@@ -547,7 +546,7 @@ def _split(source):
   if not _BASE_CLASSES.value:
     return None, source
   if _WEIGHTS.value is not None:
-    raise ValueError(
+    raise UsageError(
       "--base_classes learns the weights that a run begins with: leave out "
       "--weights"
     )
@@ -866,7 +865,7 @@ def _report(folders: list[Path]) -> int:
   from jcl.report import page
 
   if not folders:
-    raise ValueError("report needs folders: python run.py report DIR...")
+    raise UsageError("report needs folders: python run.py report DIR...")
   folders = [folder.expanduser() for folder in folders]
   target = _folder("", None) if _WORKDIR.value else folders[0]
   _write_report(page.find_runs(folders), target)

@@ -18,6 +18,7 @@ from safetensors import numpy as safetensors
 
 from jcl import base
 from jcl.cost.meters import calibration
+from jcl.errors import UsageError
 from jcl.networks import external
 from jcl.replay.store import records
 from jcl.replay.store.store import Store
@@ -50,7 +51,7 @@ class Reader(NamedTuple):
 
   samples: list[dict[str, bytes]]  # folders: the content of each file
   read: Callable[[Path], Any]  # of a folder
-  errors: tuple[type[Exception], ...] = (ValueError, FileNotFoundError)
+  errors: tuple[type[Exception], ...] = (UsageError,)
   is_target: Callable[[str], bool] = bool  # whether a file is damaged
   # Bytes that the damaged file says it decodes to, where that is told.
   declared: Callable[[Path], int] = _nothing

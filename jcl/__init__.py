@@ -8,6 +8,7 @@ print(result.average_accuracy)
 
 from jcl import base, metrics, recipes
 from jcl.base import Method, Network, Objective, Predictor, Replay, Selector
+from jcl.errors import UsageError
 from jcl.networks.catalogue import build as build_network
 from jcl.networks.linen import from_linen
 from jcl.networks.nnx import from_nnx
@@ -35,6 +36,7 @@ __all__ = [
   "Replay",
   "Result",
   "Selector",
+  "UsageError",
   "arrays",
   "base",
   "blurry",

@@ -1,10 +1,27 @@
-"""Values in messages that stay short whatever they are."""
+"""Errors of users, and values in messages that stay short whatever they are."""
 
 from collections.abc import Iterable
 from typing import Any
 
 _WIDTH = 40  # characters of one value
 _MOST = 8  # values of a list
+
+
+class UsageError(ValueError):
+  """An option, a file or a combination of parts that jcl refuses.
+
+  The message is whole sentences for the user: what was given and what to give
+  instead. The command line prints it without a traceback. An error of any
+  other kind is a mistake of the program, or of a function's caller.
+  """
+
+
+class MissingFileError(UsageError, FileNotFoundError):
+  """A file or folder that the user named and that is not there."""
+
+
+class MissingPackageError(UsageError, ImportError):
+  """A package that what the user chose needs and that is not installed."""
 
 
 def short(value: Any, width: int = _WIDTH) -> str:

@@ -1,8 +1,13 @@
+"""What errors say, and which of them are the user's."""
+
+import pickle
+
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+import jcl
 from jcl import errors
 
 
@@ -62,3 +67,29 @@ def test_what_is_written_is_bounded_and_on_one_line(values, most, width):
   text = errors.some(values, most, width)
   assert len(text) <= most * (width + 2) + 30
   assert len(text.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+  "kind, also",
+  [
+    (errors.UsageError, ValueError),
+    (errors.MissingFileError, FileNotFoundError),
+    (errors.MissingPackageError, ImportError),
+  ],
+)
+def test_every_kind_is_a_usage_error_and_what_python_calls_it(kind, also):
+  error = kind("there is no x.csv: give another path")
+  assert isinstance(error, jcl.UsageError) and isinstance(error, also)
+  assert str(error) == "there is no x.csv: give another path"
+  again = pickle.loads(pickle.dumps(error))
+  assert type(again) is kind and str(again) == str(error)
+
+
+def test_what_users_give_is_told_apart_from_what_functions_are_given():
+  with pytest.raises(jcl.UsageError, match="no recipe is called 'err'"):
+    jcl.recipes.build("err")
+  with pytest.raises(jcl.UsageError, match="t.csv"):
+    jcl.load("csv", "nowhere", path="t.csv")
+  with pytest.raises(ValueError) as told:
+    jcl.metrics.micro_average([0.5, 0.25], [3])
+  assert not isinstance(told.value, jcl.UsageError)

@@ -30,11 +30,12 @@ def test_other_errors_and_long_messages_are_found():
 import sys
 sys.path.insert(0, {str(EXPERIMENTS)!r})
 import fuzz_samples
+from jcl.errors import UsageError
 
 def read(folder):
   if (folder / "a").read_bytes()[:1] < b"a":
     return {{}}["no key"]
-  raise ValueError("x" * 9999)
+  raise UsageError("x" * 9999)
 
 fuzz_samples.READERS = {{
   "bad": lambda place: fuzz_samples.Reader([{{"a": b"a file"}}], read)

@@ -16,7 +16,8 @@ ROOT = PACKAGE.parent
 # and from its own part; siblings in a row meet through `base`, but for the
 # pairs below.
 ROWS = (
-  ("alike", "errors", "jaxprs", "options"),
+  ("errors",),
+  ("alike", "jaxprs", "options"),
   ("base", "metrics"),
   ("cost", "networks", "objectives", "selection", "streams"),
   ("control", "report", "train"),
@@ -26,7 +27,7 @@ ROWS = (
   ("serving",),
 )
 # Rooms at most, and floors of them.
-ROOMS, FLOORS = 20, 9
+ROOMS, FLOORS = 20, 10
 # The package's own face gathers what is below it.
 TOP = ("__init__",)
 

@@ -246,6 +246,43 @@ def test_mistakes_are_told_in_a_line_or_two(
   assert not list(tmp_path.glob("w/*/seed_*"))
 
 
+def test_mistakes_of_jcl_show_where_they_are(call_here, monkeypatch):
+  """Only what users did wrong is told in a sentence."""
+  from jcl import errors, recipes
+
+  def build(text):
+    raise kind(f"made up for {text}")
+
+  monkeypatch.setattr(recipes, "build", build)
+  for kind in (ValueError, FileNotFoundError, ImportError):
+    with pytest.raises(kind, match="made up for er"):
+      call_here()
+  kind = errors.UsageError
+  done = call_here()
+  assert done.returncode == 2
+  assert done.stderr == "run.py: made up for er\n"
+
+
+def test_a_mistake_of_jcl_ends_the_process_with_a_traceback():
+  program = f"""
+import runpy, sys
+from jcl import recipes
+recipes.build = lambda text: [].index(text)
+sys.argv = [{str(ROOT / "run.py")!r}]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+    timeout=300,
+  )
+  assert done.returncode == 1
+  assert "Traceback" in done.stderr and "is not in list" in done.stderr
+
+
 @pytest.mark.parametrize(
   "recipe", ["lightcl", "lightcl_sparse", "sparcl", "er+elastic", "er+freeze"]
 )

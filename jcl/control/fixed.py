@@ -1,6 +1,7 @@
 """The same effort for every experience."""
 
 from jcl import base
+from jcl.errors import UsageError
 
 
 def fixed(epochs: int, budget: float = 1.0) -> base.Controller:
@@ -22,9 +23,9 @@ def fixed(epochs: int, budget: float = 1.0) -> base.Controller:
 def check(epochs: int, budget: float) -> None:
   """Raises `ValueError` for an effort that no experience can be given."""
   if epochs < 1:
-    raise ValueError(f"epochs={epochs}: give one pass at least")
+    raise UsageError(f"epochs={epochs}: give one pass at least")
   if not 0 < budget <= 1:
-    raise ValueError(
+    raise UsageError(
       f"a step's budget of {budget} is no share: give more than 0, and 1 at "
       "most for full training"
     )

@@ -6,6 +6,7 @@ import math
 
 from jcl import base
 from jcl.control import fixed
+from jcl.errors import UsageError
 
 _UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
 
@@ -39,7 +40,7 @@ def within(
   }
   for name, value in limits.items():
     if not value > 0:
-      raise ValueError(
+      raise UsageError(
         f"a budget of {value:g} {name}: give more than 0, or infinity where "
         "there is no limit"
       )

@@ -10,6 +10,8 @@ import os
 import platform
 import re
 
+from jcl.errors import UsageError
+
 # Watts (idle, busy) per device, by a part of its name in lower case.
 _BY_NAME: tuple[tuple[str, float, float, str], ...] = (
   ("h200", 75.0, 700.0, "NVIDIA's H200 SXM data sheet, TDP 700 W"),
@@ -72,7 +74,7 @@ def detect(
     idle = idle if idle_watts is None else idle_watts
     busy = busy if busy_watts is None else busy_watts
   if not 0 <= idle <= busy:
-    raise ValueError(
+    raise UsageError(
       f"idle_watts={idle} and busy_watts={busy}: give 0 <= idle <= busy"
     )
   return Device(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jcl import base, jaxprs
 from jcl.cost import systolic
+from jcl.errors import UsageError
 
 Gemm = systolic.Gemm
 COMPAT_CLASSES = 4  # of the heads in the published tables
@@ -95,7 +96,7 @@ def training_share(network: base.Network, selection: base.Selection) -> float:
 
   whole = work([True] * len(network.tensors))
   if not whole:
-    raise ValueError(f"network {network.name!r} multiplies no matrices")
+    raise UsageError(f"network {network.name!r} multiplies no matrices")
   return work(selection.trainable) / whole
 
 
@@ -202,7 +203,7 @@ class _Trace:
       unknown = [_Value()] * jaxprs.num_inputs(program)
       self.walk(program, unknown, times)
     if len(self.gemms) > before:
-      raise ValueError(
+      raise UsageError(
         f"{self.gemms[-1].name or 'a product'} is within a {name}: how often "
         "it runs cannot be read off; write the layers out, or use a scan"
       )

@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from jcl.errors import UsageError
+
 Format = Literal["mx4", "mx6", "mx9"]
 
 GROUP = 16  # values that an engine multiplies at once
@@ -217,10 +219,10 @@ def rows_for(latencies: Sequence[float] | np.ndarray, fps: float) -> int:
       f"latencies={latencies}: give seconds > 0 with 1, 2, ... rows"
     )
   if not fps > 0:
-    raise ValueError(f"fps={fps}: give a number > 0")
+    raise UsageError(f"fps={fps}: give a number > 0")
   enough = table * fps <= 1
   if not enough.any():
-    raise ValueError(
+    raise UsageError(
       f"no number of rows up to {len(table)} serves {fps:g} frames per second; "
       f"give fps <= {np.floor(1000 / table.min()) / 1000:g}, or a smaller "
       "network"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import check, order
 
 # run(params, stats, x, training, key) -> (logits, stats, recorded): `training`
@@ -47,7 +48,7 @@ def adapt(
   x = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
   params, stats = jax.eval_shape(init, jax.random.key(0))
   if not jax.tree.leaves(params):
-    raise ValueError(f"{name} has no parameters to learn")
+    raise UsageError(f"{name} has no parameters to learn")
 
   def evaluate(params, stats, x):
     logits, _, recorded = run(params, stats, x, frozenset(), None)

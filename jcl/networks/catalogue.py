@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import conv1d, mlp, mobilenet, resnet, vit
 from jcl.options import spec
 
@@ -85,7 +86,7 @@ def suggest(input_shape: tuple[int, ...], convolutional: bool = False) -> str:
     ValueError: where the model has to convolve and the inputs are vectors.
   """
   if convolutional and len(input_shape) < 2:
-    raise ValueError(
+    raise UsageError(
       f"inputs of shape {input_shape} are vectors, and the recipe needs a "
       "network that convolves: give images or series, or another recipe"
     )

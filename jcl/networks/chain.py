@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import check, order
 
@@ -45,7 +46,7 @@ def chain(
   check.sizes(name, input_shape, num_classes)
   names = tuple(unit for unit, _ in units)
   if not names or len(set(names)) < len(names):
-    raise ValueError(
+    raise UsageError(
       f"{name}: unit names must differ, got {errors.names(names)}"
     )
   inputs, sown = _traced(name, units, tuple(input_shape), num_classes)
@@ -121,7 +122,7 @@ def _traced(name, units, input_shape, num_classes):
   inputs, sown = [], []
   for index, (unit, module) in enumerate(units):
     if index == len(units) - 1 and index > 0 and len(x.shape) != 2:
-      raise ValueError(
+      raise UsageError(
         f"{name}: unit {units[index - 1][0]!r} feeds the head and must return "
         f"[B, D], got shape {x.shape}; flatten or pool in it"
       )
@@ -138,7 +139,7 @@ def _traced(name, units, input_shape, num_classes):
     x = jax.eval_shape(run, jax.random.key(0), x)
     sown.append(tuple(names))
     if not isinstance(x, jax.ShapeDtypeStruct):
-      raise ValueError(
+      raise UsageError(
         f"{name}: unit {unit!r} must return one array, got {type(x).__name__}"
       )
   check.logits(name, x, num_classes)

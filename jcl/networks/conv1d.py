@@ -3,6 +3,7 @@
 from flax import linen as nn
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import chain, check, layers
 from jcl.options import kinds
 
@@ -46,7 +47,7 @@ def conv1d(
   check.series("conv1d", input_shape)
   check.at_least("conv1d", 1, width=width, depth=depth, kernel=kernel)
   if input_shape[0] < 2 ** (depth - 1):
-    raise ValueError(
+    raise UsageError(
       f"conv1d: {input_shape[0]} time steps cannot be halved {depth - 1} "
       f"times; give depth <= {input_shape[0].bit_length()}"
     )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import check
 
@@ -44,7 +45,7 @@ def cut(network: base.Network, at: str | int) -> Cut:
       leaves nothing to either side.
   """
   if not network.blocks:
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} is no chain of units and cannot be cut: build "
       "it of units with networks.chain, or freeze its first units by the "
       "selection frozen_prefix"
@@ -97,7 +98,7 @@ def behind(
     ValueError: where the network has a unit of that name.
   """
   if block.name in network.units:
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} has a unit {block.name!r} already: give one "
       "of the two another name"
     )
@@ -153,7 +154,7 @@ def _number(network: base.Network, at: str | int) -> int:
     check.known(repr(network.name), "unit", (at,), units)
     at = units.index(at)
   if not 0 < at < len(units):
-    raise ValueError(
+    raise UsageError(
       f"at={at}: a cut of network {network.name!r} leaves units to both sides; "
       f"give 1 to {len(units) - 1}, or one of {errors.names(units[1:])}"
     )

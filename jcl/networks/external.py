@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.errors import MissingFileError, MissingPackageError, UsageError
 from jcl.networks import check, pretrained
 
 Path = tuple[str, ...]  # unit and keys below it, the last names the array
@@ -58,7 +59,7 @@ def with_file(
   try:
     params, stats, fresh = arrange(network, arrays, fresh)
   except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise UsageError(f"{path}: {error}") from error
   return pretrained.with_weights(network, params, stats, fresh=fresh)
 
 
@@ -77,12 +78,12 @@ def read(path: str) -> dict[str, np.ndarray]:
     import safetensors
     from safetensors import numpy as reader
   except ImportError as error:
-    raise ImportError(
+    raise MissingPackageError(
       f"safetensors cannot be imported ({error}); install it with "
       'pip install "jcl[weights]"'
     ) from error
   if str(path).endswith((".pt", ".pth", ".bin", ".ckpt", ".pkl")):
-    raise ValueError(
+    raise UsageError(
       f"{path} is pickled, and reading that would run what it contains: "
       "convert it to safetensors where you trust it, with "
       "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
@@ -90,9 +91,11 @@ def read(path: str) -> dict[str, np.ndarray]:
   try:
     arrays = reader.load_file(path)
   except FileNotFoundError:
-    raise
+    raise MissingFileError(
+      f"there is no {path}: give a safetensors file"
+    ) from None
   except (safetensors.SafetensorError, *_UNREAD) as error:
-    raise ValueError(
+    raise UsageError(
       f"{path} is no safetensors file, or a damaged one ({error}): fetch or "
       "convert it again"
     ) from error
@@ -144,7 +147,7 @@ def arrange(
   trees = jax.tree_util.tree_map_with_path(take, expected)
   if faults:
     more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-    raise ValueError(
+    raise UsageError(
       f"the weights are not those of network {network.name!r}: "
       + "; ".join(faults[:5])
       + f"{more}. Units named in fresh= need none"
@@ -177,7 +180,7 @@ def _sources(network: base.Network, trees) -> dict[Path, Source]:
   names = {path: name_of(path) for path in paths}
   unknown = ["/".join(path) for path, name in names.items() if name is None]
   if unknown:
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} has {unknown[0]}, which has no name in files "
       "of torchvision or timm: use one of the ResNets, or vit"
     )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import adapter, check
 
 # Names by which modules are told the mode, and what they are told in training.
@@ -99,7 +100,7 @@ def _mode(name, module, argument) -> Callable[[bool], dict[str, Any]]:
   parameters = inspect.signature(type(module).__call__).parameters
   found = [argument] if argument else [n for n in _MODES if n in parameters]
   if argument and argument not in parameters:
-    raise ValueError(
+    raise UsageError(
       f"{name} takes no argument {argument!r}; training_argument must be one "
       f"of {', '.join(n for n in parameters if n != 'self')}"
     )

@@ -7,6 +7,7 @@ Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR
 from flax import linen as nn
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import chain, check, layers
 from jcl.options import kinds
 
@@ -98,7 +99,7 @@ def mobilenet(
   """
   check.image("mobilenet", input_shape)
   if not isinstance(width, (int, float)) or not width > 0:
-    raise ValueError(
+    raise UsageError(
       f"mobilenet: width must be a number > 0, such as 0.5, got {width!r}"
     )
   small = min(input_shape[:2]) < _SMALL

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 
 
@@ -28,7 +29,7 @@ def with_precision(
   if dtype == "float32":
     return network
   if dtype != "bfloat16":
-    raise ValueError(
+    raise UsageError(
       f"precision {dtype!r} is not supported; write float32 or bfloat16"
     )
 

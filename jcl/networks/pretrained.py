@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 
 
 def with_weights(
@@ -29,7 +30,7 @@ def with_weights(
   """
   unknown = sorted(set(fresh) - set(network.units))
   if unknown:
-    raise ValueError(
+    raise UsageError(
       f"fresh=[{errors.some(fresh)}]: network {network.name!r} has no unit "
       f"{unknown[0]!r}; its units are {errors.names(network.units)}"
     )
@@ -70,7 +71,7 @@ def _check(name, given, expected) -> None:
   ]
   if faults:
     more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-    raise ValueError(
+    raise UsageError(
       f"the weights are not those of network {name!r}: "
       + "; ".join(faults[:5])
       + more

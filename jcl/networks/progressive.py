@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.networks import check, order
 
 
@@ -79,7 +80,7 @@ def progressive(
   num_classes = len(every)
   once = len(set(listed)) == len(listed) and set(listed) <= every
   if not owned or not all(owned) or not once:
-    raise ValueError(
+    raise UsageError(
       f"progressive: columns own classes {errors.some(owned)}; give each "
       "column one at least, and each class from 0 on to one column, such as "
       "stream.task_classes of a task-incremental stream"
@@ -87,7 +88,7 @@ def progressive(
   members = [column(tuple(input_shape), len(own)) for own in owned]
   chains = [member.blocks or () for member in members]
   if not all(chains):
-    raise ValueError(
+    raise UsageError(
       f"progressive: network {members[0].name!r} is no plain chain of units; "
       "build columns with mlp, conv1d, mobilenet, vit or a resnet"
     )

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base, jaxprs
+from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import channels
 
@@ -299,7 +300,7 @@ def _compare(old: base.Network, new: base.Network, masks: Masks) -> None:
   try:
     found = groups(new)
   except (ValueError, TypeError, errors.FlaxError) as error:
-    raise ValueError(
+    raise UsageError(
       f"{old.name} does not run with fewer channels ({error}): its modules "
       "must take widths from what they read or declare them as `features`; "
       "or leave the groups concerned out of the masks"
@@ -310,7 +311,7 @@ def _compare(old: base.Network, new: base.Network, masks: Masks) -> None:
   }
   expected = {parts: size for parts, size in expected.items() if size > 1}
   if expected != {group.parts: group.size for group in found}:
-    raise ValueError(
+    raise UsageError(
       f"{old.name} takes another path with fewer channels: let it not decide "
       "by its widths, such as whether shapes agree, or leave the groups "
       "concerned out of the masks"

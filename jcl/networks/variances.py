@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 
 # How modules call a running variance, at any depth of the statistics.
@@ -92,7 +93,7 @@ def _check(network: base.Network) -> None:
   x = jax.ShapeDtypeStruct((2, *network.input_shape), jnp.float32)
   jax.eval_shape(apply, jax.random.key(0), x)
   if len(moved) > len(known):
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} keeps {len(moved)} running variances, such as "
       f"{moved[0]!r}, but {len(known)} layers of flax.linen.BatchNorm or "
       "flax.nnx.BatchNorm: variance=unbiased (which published=True asks for) "

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import chain, check, layers
 from jcl.options import kinds
 
@@ -124,21 +125,21 @@ def vit(
   sizes = {"patch": patch, "width": width, "depth": depth, "heads": heads}
   check.at_least("vit", 1, **sizes, expansion=expansion)
   if input_shape[0] % patch or input_shape[1] % patch:
-    raise ValueError(
+    raise UsageError(
       f"vit: patches of {patch} do not tile images of "
       f"{input_shape[0]}x{input_shape[1]}; give a patch that divides both"
     )
   if width % heads:
-    raise ValueError(
+    raise UsageError(
       f"vit: width {width} is no multiple of heads {heads}; "
       f"give {width - width % heads + heads}"
     )
   if pooling not in ("token", "mean"):
-    raise ValueError(f"vit: pooling must be token or mean, got {pooling!r}")
+    raise UsageError(f"vit: pooling must be token or mean, got {pooling!r}")
   if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-    raise ValueError(f"vit: dropout must be in [0, 1), got {dropout!r}")
+    raise UsageError(f"vit: dropout must be in [0, 1), got {dropout!r}")
   if gelu not in ("tanh", "exact"):
-    raise ValueError(f"vit: gelu must be tanh or exact, got {gelu!r}")
+    raise UsageError(f"vit: gelu must be tanh or exact, got {gelu!r}")
   token, exact = pooling == "token", gelu == "exact"
   units: list[tuple[str, nn.Module]] = [
     ("embed", _Embed(patch, width, token)),

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.objectives import supervised, teacher
 
 # Count of anchors and size of a map at which `beta` means what it says: those
@@ -223,12 +224,12 @@ def _layout(network: base.Network, settings: _Settings) -> _Layout:
   known = (*network.units[:-1], *network.places)
   for tap in taps:
     if tap not in known:
-      raise ValueError(
+      raise UsageError(
         f"network {network.name!r} has no place {tap!r} to hold: choose among "
         f"{errors.names(known)}"
       )
     if network.units.index(tap.split("/")[0]) < first:
-      raise ValueError(
+      raise UsageError(
         f"tap {tap!r} lies in the frozen part of {network.name!r}, where "
         f"nothing drifts: training begins at {network.units[first]!r}"
       )
@@ -317,20 +318,20 @@ def _total(weight: jax.Array) -> jax.Array:
 
 def _check(beta, ratio, count, cap, source, inner) -> None:
   if not beta >= 0:
-    raise ValueError(f"beta weighs a loss and is {beta}: give 0 or more")
+    raise UsageError(f"beta weighs a loss and is {beta}: give 0 or more")
   if not 0 <= ratio <= 1:
-    raise ValueError(
+    raise UsageError(
       f"ratio={ratio}: give the share of channels to hold, in [0, 1]; 1 holds "
       "all of them"
     )
   if not (isinstance(count, int) and count >= 1):
-    raise ValueError(f"count={count!r}: give the number of anchors, 1 or more")
+    raise UsageError(f"count={count!r}: give the number of anchors, 1 or more")
   if not 0 < cap <= 1:
-    raise ValueError(f"cap={cap}: give a share of the channels above 0, to 1")
+    raise UsageError(f"cap={cap}: give a share of the channels above 0, to 1")
   if source not in ("new", "old"):
-    raise ValueError(f"source={source!r}: give new or old")
+    raise UsageError(f"source={source!r}: give new or old")
   if source == "old" and not inner.num_draws:
-    raise ValueError(
+    raise UsageError(
       "source='old' takes anchors from a memory, and the loss replays none: "
       "give a buffer, or source='new'"
     )

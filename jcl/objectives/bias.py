@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.objectives import batches, losses, teacher
 
 _ROWS = 500  # examples per forward pass
@@ -63,7 +64,7 @@ def bias_correction(
   """
   for name, value in (("temperature", temperature), ("decay", decay)):
     if value <= 0:
-      raise ValueError(f"{name} is {value}: give a number above 0")
+      raise UsageError(f"{name} is {value}: give a number above 0")
 
   def init(params, stats, num_classes):
     copied = teacher.copy(params, stats)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.objectives import batches, losses
 
 
@@ -26,7 +27,7 @@ def fdr(alpha: float) -> base.Objective:
     ValueError: where `alpha` is negative.
   """
   if alpha < 0:
-    raise ValueError(
+    raise UsageError(
       f"alpha weighs a loss and is {alpha}: give a number from 0"
     )
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.objectives import supervised
 
 _CROSS_ENTROPY = supervised.cross_entropy()
@@ -151,8 +152,8 @@ def _kernels(arrays) -> Slices:
 def _check(inner, ratio, strength, first_loss):
   supervised.without_state(inner)
   if not 0 <= ratio < 1:
-    raise ValueError(f"ratio is {ratio}: give a number in [0, 1), such as 0.2")
+    raise UsageError(f"ratio is {ratio}: give a number in [0, 1), such as 0.2")
   if strength is not None and not 0 <= strength < math.inf:
-    raise ValueError(f"strength is {strength}: give a number from 0")
+    raise UsageError(f"strength is {strength}: give a number from 0")
   if first_loss is not None and not 0 < first_loss < math.inf:
-    raise ValueError(f"first_loss is {first_loss}: give a number above 0")
+    raise UsageError(f"first_loss is {first_loss}: give a number above 0")

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.objectives import batches, losses
 
 
@@ -73,6 +74,6 @@ def _stores(network: base.Network):
 
 def _check(name, value):
   if value < 0:
-    raise ValueError(
+    raise UsageError(
       f"{name} weighs a loss and is {value}: give a number from 0"
     )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 
 # Score of a class that cannot be predicted; finite, so that scores can be
 # compared and averaged.
@@ -81,7 +82,7 @@ def nearest_mean(features: str = "features") -> base.Predictor:
 
   def fit(network_apply, params, stats, memory):
     if memory is None:
-      raise ValueError(
+      raise UsageError(
         "the nearest mean of exemplars needs a memory: use a replay such as "
         "herding.herding(capacity, num_samples), or predictors.logits()"
       )

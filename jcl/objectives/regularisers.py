@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.objectives import losses, supervised, teacher
 
 _CROSS_ENTROPY = supervised.cross_entropy()
@@ -55,7 +56,7 @@ def ewc_online(
   """
   _check(inner, strength=strength, decay=decay)
   if decay > 1:
-    raise ValueError(f"decay is {decay}: give a number in [0, 1]")
+    raise UsageError(f"decay is {decay}: give a number in [0, 1]")
 
   def init(params, stats):
     del stats
@@ -117,7 +118,7 @@ def synaptic_intelligence(
   """
   _check(inner, strength=strength)
   if damping <= 0:
-    raise ValueError(
+    raise UsageError(
       f"damping is {damping}: give a number above 0, such as 0.1, as it "
       "divides where a parameter did not move"
     )
@@ -178,7 +179,7 @@ def lwf(
   """
   _check(inner, strength=strength)
   if temperature <= 0:
-    raise ValueError(
+    raise UsageError(
       f"temperature is {temperature}: give a number above 0, such as 2"
     )
 
@@ -226,4 +227,4 @@ def _check(inner, **factors):
   supervised.without_state(inner)
   for name, value in factors.items():
     if value < 0:
-      raise ValueError(f"{name} is {value}: give a number from 0")
+      raise UsageError(f"{name} is {value}: give a number from 0")

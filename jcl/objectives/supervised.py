@@ -3,6 +3,7 @@
 import jax
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.objectives import batches, losses
 
 
@@ -10,7 +11,7 @@ def without_state(inner: base.Objective) -> None:
   """Raises ValueError where an objective remembers anything between steps."""
   hooks = (inner.track, inner.begin, inner.accumulate, inner.finish)
   if any(hooks) or inner.init({}, {}) != ():
-    raise ValueError(
+    raise UsageError(
       "inner must remember nothing between steps, such as "
       "supervised.experience_replay(): penalties do not nest"
     )

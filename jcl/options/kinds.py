@@ -16,6 +16,8 @@ import typing
 from typing import Annotated, Any, Literal
 import warnings
 
+from jcl.errors import UsageError
+
 _BYTES = {
   "B": 1,
   "KB": 10**3,
@@ -169,7 +171,7 @@ def parse_size(text: str) -> int:
   """
   match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?i?B)", text.strip(), re.I)
   if match is None or match[2].upper() not in _BYTES or len(text) > 100:
-    raise ValueError(
+    raise UsageError(
       f"{shown(text)} is no size in bytes: write a number and one of B, kB, "
       'MB, GB, KiB, MiB, GiB, such as "2MB" or "512KiB"'
     )

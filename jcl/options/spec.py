@@ -9,6 +9,7 @@ import textwrap
 import typing
 from typing import Any, ParamSpec, TypeVar
 
+from jcl.errors import UsageError
 from jcl.options import kinds
 
 _Given = ParamSpec("_Given")
@@ -25,7 +26,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
   Commas inside brackets or quotes belong to the value.
 
   Raises:
-    ValueError: where an option has no "=" or appears twice.
+    UsageError: where an option has no "=" or appears twice.
   """
   name, options = read(text)
   return name, {key: kinds.literal(value) for key, value in options.items()}
@@ -43,12 +44,12 @@ def read(text: str) -> tuple[str, dict[str, kinds.Text]]:
     key, equals, value = part.partition("=")
     key = key.strip()
     if not equals or not key:
-      raise ValueError(
+      raise UsageError(
         f"{kinds.shown(text)}: option {kinds.shown(part)} should read "
         "key=value, as in name:key=value,other=value"
       )
     if key in options:
-      raise ValueError(
+      raise UsageError(
         f"{kinds.shown(text)}: option {kinds.shown(key)} is given twice"
       )
     options[key] = kinds.Text(value.strip())
@@ -84,7 +85,7 @@ def call(
   Options are the keyword-only parameters of the function.
 
   Raises:
-    ValueError: where the name or an option is unknown, a required option is
+    UsageError: where the name or an option is unknown, a required option is
       missing, or a value is not what the function's annotation takes.
   """
   function = choose(kind, choices, name)
@@ -96,7 +97,7 @@ def choose(
 ) -> Callable[..., Any]:
   """Returns the choice called `name`; see `call`."""
   if name not in choices:
-    raise ValueError(
+    raise UsageError(
       f"no {kind} is called {kinds.shown(name)}{_hint(name, choices)}"
     )
   return choices[name]
@@ -128,15 +129,15 @@ def check(
   }
   for option, default in accepted.items():
     if default is inspect.Parameter.empty and option not in options:
-      raise ValueError(f"{kind} {name!r} needs the option {option}=...")
+      raise UsageError(f"{kind} {name!r} needs the option {option}=...")
   return found
 
 
 def known(title: str, given: Iterable[str], options: Sequence[str]) -> None:
-  """ValueError for the first name given that is none of the options."""
+  """UsageError for the first name given that is none of the options."""
   for option in given:
     if option not in options:
-      raise ValueError(
+      raise UsageError(
         f"{title} has no option {kinds.shown(option)}{_hint(option, options)}"
       )
 
@@ -153,7 +154,7 @@ def value(
     defaults: by the option's name, for an example.
 
   Raises:
-    ValueError: where it is of another kind; the message says what to give.
+    UsageError: where it is of another kind; the message says what to give.
   """
   try:
     return kinds.read(given, hint)
@@ -161,7 +162,7 @@ def value(
     option = title.split()[-1]
     reason = f" ({unfit})" if str(unfit) else ""
     example = _example((defaults or {}).get(option), hint)
-    raise ValueError(
+    raise UsageError(
       f"{title}={kinds.shown(given)}: give {kinds.words(hint)}{reason}"
       + (f", such as {option}={example}" if example else "")
     ) from None
@@ -192,10 +193,10 @@ def checked_fields(record: Any) -> Any:
   """Returns a dataclass with each field read as its annotation names it.
 
   Raises:
-    ValueError: for a value that its field does not take.
+    UsageError: for a value that its field does not take.
   """
   if not dataclasses.is_dataclass(record) or isinstance(record, type):
-    raise ValueError(
+    raise UsageError(
       f"{kinds.shown(record)} holds no options: give a record of them, such "
       "as jcl.Options(resume=False)"
     )

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.options import spec
 from jcl.recipes import presets
 from jcl.recipes.agem import agem
@@ -115,7 +116,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
   options: dict[str, Any] = {}
   for _, own in parts:
     for twice in options.keys() & own.keys():
-      raise ValueError(f"{text!r}: option {twice!r} is given to two parts")
+      raise UsageError(f"{text!r}: option {twice!r} is given to two parts")
     options |= own
   return "+".join(name for name, _ in parts), options
 
@@ -142,7 +143,7 @@ def build(text: str) -> base.Method:
     chosen = _build(part, method.trunk)
     if chosen.hierarchy is not None:
       if method.hierarchy is not None:
-        raise ValueError(f"{text!r}: one memory hierarchy is enough")
+        raise UsageError(f"{text!r}: one memory hierarchy is enough")
       method = over(method, chosen)
       continue
     trunk = method.trunk if chosen.trunk is None else chosen.trunk

@@ -8,6 +8,7 @@ examples together, and a place for another recipe's memory:
 from typing import Literal
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.objectives import supervised
 from jcl.options import kinds
 from jcl.recipes import bounds
@@ -225,7 +226,7 @@ def over(method: base.Method, tiers: base.Method) -> base.Method:
   hierarchy = tiers.hierarchy
   assert hierarchy is not None
   if method.gather == "seen":
-    raise ValueError(
+    raise UsageError(
       "this method trains on everything seen and needs no memory hierarchy: "
       "leave that part out, or write storage_only"
     )
@@ -237,12 +238,12 @@ def over(method: base.Method, tiers: base.Method) -> base.Method:
   if method.replay.rebuild is not None:
     changes["keep"] = "herding"
   if hierarchy.trains == "store":
-    raise ValueError(
+    raise UsageError(
       "storage_only has no memory that another method could draw from: write "
       "carm"
     )
   if hierarchy.gate != "random" and changes.get("trains") == "stream":
-    raise ValueError(
+    raise UsageError(
       f"gate={hierarchy.gate!r} goes by the predictions for replayed examples, "
       "which this method does not report: write gate=random"
     )
@@ -275,7 +276,7 @@ def _grid(text: str) -> tuple[tuple[int, int], ...]:
       raise ValueError
     return sizes
   except ValueError:
-    raise ValueError(
+    raise UsageError(
       f"grid={kinds.shown(text)}: write sizes as memory x stream buffer, such "
       "as 500x1000/200x500"
     ) from None

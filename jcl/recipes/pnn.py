@@ -1,6 +1,7 @@
 """Progressive neural networks."""
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.objectives import supervised
 from jcl.recipes import bounds
 from jcl.selection import fixed, mask
@@ -29,7 +30,7 @@ def pnn() -> base.Method:
 def _own_column(network: base.Network, experience: int) -> base.Selection:
   own = f"column_{experience}"
   if own not in network.units:
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} has no {own}, which experience {experience} "
       "is to train: build it with progressive.progressive(column, "
       "stream.example_shape, stream.task_classes), which has a column for "

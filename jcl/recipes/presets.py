@@ -9,6 +9,7 @@ Options not in the table keep the recipe's defaults.
 
 from typing import Any
 
+from jcl.errors import UsageError
 from jcl.options import kinds
 
 _MNIST: dict[tuple[str, int], dict[str, Any]] = {
@@ -60,7 +61,7 @@ def options(preset: str, recipe: str, buffer: Any) -> dict[str, Any]:
       at this memory size.
   """
   if preset not in PRESETS:
-    raise ValueError(
+    raise UsageError(
       f"preset {kinds.shown(preset)} is not known: choose from "
       f"{', '.join(PRESETS)}"
     )
@@ -71,7 +72,7 @@ def options(preset: str, recipe: str, buffer: Any) -> dict[str, Any]:
   known = ", ".join(
     f"{name}:buffer={size}" if size else name for name, size in table
   )
-  raise ValueError(
+  raise UsageError(
     f"preset {preset!r} has no values for {recipe} with buffer={buffer}: it "
     f"has them for {known}"
   )

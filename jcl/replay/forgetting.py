@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from jcl.errors import UsageError
+
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -148,9 +150,9 @@ def removals(
     ValueError: for a share out of range, or no removal before `until`.
   """
   if not 0 <= share < 1:
-    raise ValueError(f"share={share}: give a share from 0 and below 1")
+    raise UsageError(f"share={share}: give a share from 0 and below 1")
   if not 1 <= every <= until:
-    raise ValueError(
+    raise UsageError(
       f"every={every}, until={until}: give epochs from 1, such as 5 and 20"
     )
   epochs = range(every, until + 1, every)

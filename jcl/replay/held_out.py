@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.replay import memory, sampling
 
 # 2**32 over the golden ratio: multiples of it, modulo 2**32, fall evenly.
@@ -41,7 +42,7 @@ def by_number(share: float) -> Rule:
     ValueError: for another share.
   """
   if not 0 < share < 1:
-    raise ValueError(
+    raise UsageError(
       f"held_out is {share}: give a share above 0 and below 1, such as 0.1"
     )
   below = np.uint32(share * 2**32)
@@ -81,7 +82,7 @@ def held_out(
   def num_drawn(num_slots):
     drawn = num_slots - max(1, round(share * num_slots))
     if drawn < 1:
-      raise ValueError(
+      raise UsageError(
         f"a memory of {num_slots} slots with held_out={share} leaves none to "
         "draw from: give it more slots, or hold out less"
       )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.replay import memory, sampling
 
 
@@ -97,7 +98,7 @@ def rebuild(state: base.ReplayState, batch: base.Batch) -> base.ReplayState:
   classes = np.union1d(items.y[filled], batch.y[offered])
   capacity = len(items.y)
   if capacity < len(classes):
-    raise ValueError(
+    raise UsageError(
       f"{capacity} slots cannot hold an exemplar of each of {len(classes)} "
       f"classes: give a capacity of at least {len(classes)}"
     )

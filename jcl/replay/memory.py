@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.options import spec
 
 
@@ -48,7 +49,7 @@ def write(items: base.Batch, batch: base.Batch, slots: jax.Array) -> base.Batch:
   """
   missing = sorted(set(items.extras) - set(batch.extras))
   if missing:
-    raise ValueError(
+    raise UsageError(
       f"the memory stores {missing}, which the batch lacks: return them in "
       "Aux.extras of the objective, or leave them out of the example that "
       "the memory is made from"
@@ -100,7 +101,7 @@ def capacity_in_slots(budget: int | str, example: base.Batch) -> int:
     spec.parse_size(budget) // cost if isinstance(budget, str) else budget
   )
   if capacity < 1:
-    raise ValueError(
+    raise UsageError(
       f"a memory of {budget!r} holds no sample: one costs {cost} bytes; give "
       f'at least "{cost}B", or a number of samples from 1'
     )
@@ -111,12 +112,12 @@ def check_sizes(capacity: int | str, num_samples: int) -> None:
   """Raises `ValueError` where no memory can have these sizes."""
   size = spec.parse_size(capacity) if isinstance(capacity, str) else capacity
   if size < 1:
-    raise ValueError(
+    raise UsageError(
       f"a memory of {capacity!r} keeps nothing: give a capacity of at least "
       "one slot, or use nothing.none()"
     )
   if num_samples < 0:
-    raise ValueError(
+    raise UsageError(
       f"num_samples is {num_samples}: give the number of examples per draw, "
       "or 0 for a memory that is never sampled"
     )

@@ -1,6 +1,7 @@
 """The memory of methods that have none."""
 
 from jcl import base
+from jcl.errors import UsageError
 
 
 def none() -> base.Replay:
@@ -15,7 +16,7 @@ def none() -> base.Replay:
     return state
 
   def sample(key, state, scope):
-    raise ValueError(
+    raise UsageError(
       "the objective replays examples and the memory keeps none: use a memory "
       "such as reservoir.reservoir(capacity, num_samples)"
     )

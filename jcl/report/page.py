@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jcl import base, errors
+from jcl.errors import MissingFileError
 from jcl.report import hierarchy, paragraph, pictures, summary, table
 
 # Pictures that lie in a run's own folder.
@@ -134,7 +135,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
   for folder in map(Path, folders):
     below = sorted(path.parent for path in folder.rglob("records.jsonl"))
     if not below:
-      raise FileNotFoundError(
+      raise MissingFileError(
         f"no run in {folder}: give a folder with a records.jsonl in it or "
         "somewhere below it"
       )

@@ -27,6 +27,7 @@ import warnings
 import numpy as np
 
 from jcl import base, errors, metrics
+from jcl.errors import MissingFileError, UsageError
 from jcl.report import decoding
 
 SCENARIOS = {
@@ -124,7 +125,7 @@ def summarise(
   context = {k: v() if callable(v) else v for k, v in context.items()}
   clash = sorted(set(context) & set(COMPUTED))
   if clash:
-    raise ValueError(
+    raise UsageError(
       f"context names what is computed: {errors.some(clash)}; rename them"
     )
   indices = [record.experience for record in records]
@@ -248,7 +249,7 @@ def read_run(folder: str | Path) -> Run:
   """
   folder = Path(folder)
   if not is_run(folder):
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"{folder} is no run folder, it holds no records.jsonl: give the folder "
       "of a run, or one above it to find_runs"
     )
@@ -283,7 +284,7 @@ def _made_anew(
       context={"recipe": {"name": folder.name, "options": {}}, **context},
     )
   except (IndexError, TypeError, ValueError) as error:
-    raise ValueError(
+    raise UsageError(
       f"{folder}: what its records, its curve and its summary say does not "
       f"fit together ({errors.reason(error)})"
     ) from error
@@ -364,9 +365,9 @@ def _read_lines(path: Path, decode_fn: Callable[[Any], Any]) -> list[Any]:
           f"{path}: the half-written last line is left out", stacklevel=3
         )
         continue
-      raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
+      raise UsageError(f"{path}, line {number} is no JSON: {error}") from error
     except (ValueError, RecursionError) as error:
-      raise ValueError(f"{path}, line {number}: {error}") from error
+      raise UsageError(f"{path}, line {number}: {error}") from error
   return found
 
 
@@ -374,7 +375,7 @@ def _text(path: Path) -> str:
   try:
     return path.read_text(encoding="utf-8")
   except UnicodeDecodeError as error:
-    raise ValueError(f"{path} is no text in UTF-8: {error}") from error
+    raise UsageError(f"{path} is no text in UTF-8: {error}") from error
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
@@ -384,17 +385,17 @@ def _read_summary(folder: Path) -> dict[str, Any]:
   try:
     value = json.loads(_text(path))
   except (ValueError, RecursionError) as error:
-    raise ValueError(
+    raise UsageError(
       f"{path} is no JSON: {error}; without it the records alone are read"
     ) from error
   if not isinstance(value, dict):
-    raise ValueError(
+    raise UsageError(
       f"{path} is no summary of a run: {errors.short(value, 80)}"
     )
   try:
     decoding.check_summary(value, SCENARIOS)
   except ValueError as error:
-    raise ValueError(
+    raise UsageError(
       f"{path}: {error}; without the file the records alone are read"
     ) from error
   return value

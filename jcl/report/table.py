@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from jcl import metrics
+from jcl.errors import UsageError
 from jcl.report import summary
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def comparison(runs: Sequence[summary.Run]) -> "pd.DataFrame":
 
   groups = group(runs)
   if not groups:
-    raise ValueError("there is no run to compare: give at least one")
+    raise UsageError("there is no run to compare: give at least one")
   columns = quantities(runs)
   rows = []
   for one in groups:

@@ -5,6 +5,7 @@ import os
 from typing import Annotated, Any
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.options import kinds, spec
 from jcl.streams import stream as stream_lib
 
@@ -30,7 +31,7 @@ def check_parts(**parts: Any) -> None:
   for name, given in parts.items():
     kind, words = _PARTS[name]
     if not isinstance(given, kind):
-      raise ValueError(
+      raise UsageError(
         f"{name}={errors.short(given)}: give {words}"
         + ("; this is a function, which is to be called" * callable(given))
       )
@@ -46,7 +47,7 @@ def check_folder(workdir: Any) -> None:
   if workdir is None:
     return
   if not isinstance(workdir, str | os.PathLike) or "\0" in os.fspath(workdir):
-    raise ValueError(
+    raise UsageError(
       f"workdir={errors.short(workdir)}: give the path of a folder, or None "
       "to keep everything in memory"
     )
@@ -68,7 +69,7 @@ def check_names(
   """
   for name in given:
     if name in options:
-      raise ValueError(
+      raise UsageError(
         f"jcl.learn has no option {name!r}: write options=jcl.Options("
         f"{name}=...)"
       )

@@ -15,6 +15,7 @@ import numpy as np
 
 from jcl import base, errors
 from jcl.cost import program_cost
+from jcl.errors import UsageError
 from jcl.run import evaluation, removal, reselection, tiering
 from jcl.run.cursor import Event, Place, Setting, Tally
 from jcl.streams import batching
@@ -100,7 +101,7 @@ def _begin(setting, state, place, scope):
   decide(setting, place)
   limit = place.decision.limit
   if jax.process_count() > 1 and min(limit.seconds, limit.joules) < math.inf:
-    raise ValueError(
+    raise UsageError(
       "processes that share a run would reach a limit of seconds or joules at "
       "different steps: limit operations instead"
     )

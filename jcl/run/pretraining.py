@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import pretrained
 from jcl.recipes import bounds
 from jcl.report import lines
@@ -48,13 +49,13 @@ def split(
   if not 2 <= classes <= count - 2:
     upto = f"give 2 to {count - 2}" if count >= 4 else "four are needed"
     kind = " with training examples" * (count < train.num_classes)
-    raise ValueError(
+    raise UsageError(
       f"{classes} classes to begin with, of {count}{kind}: {upto}, so that "
       "two at least are left"
     )
   end = count if then is None else classes + then
   if not classes + 2 <= end <= count:
-    raise ValueError(
+    raise UsageError(
       f"{then} classes to follow {classes}, of {count}: give 2 to "
       f"{count - classes}"
     )
@@ -157,7 +158,7 @@ def kept(
   if [arrays[n].shape for n in names if n in arrays] != [
     leaf.shape for leaf in leaves
   ]:
-    raise ValueError(
+    raise UsageError(
       f"{path} holds weights of another network than {network.name!r}: give "
       "another folder, or remove it"
     )

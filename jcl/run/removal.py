@@ -3,6 +3,7 @@
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.replay import forgetting
 from jcl.run.cursor import Place, Setting
 
@@ -13,7 +14,7 @@ def check(method: base.Method) -> None:
     return
   forgetting.removals(1, **vars(method.removal))
   if method.gather != "current" or method.hierarchy is not None:
-    raise ValueError(
+    raise UsageError(
       "examples are removed from what an experience brings: leave removal out "
       "of methods that train on a memory, on all examples or on storage"
     )

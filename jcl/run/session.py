@@ -23,6 +23,7 @@ from jcl.control import fixed as fixed_control
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.cost.meters import meter as meters
+from jcl.errors import UsageError
 from jcl.networks import shrink
 from jcl.options import kinds, spec
 from jcl.replay.latents import stream as latent_streams
@@ -181,18 +182,18 @@ def assemble(
       and one that only models leave all of them to the device.
 
   Raises:
-    ValueError: where parts do not fit, saying which and what to change.
+    UsageError: where parts do not fit, saying which and what to change.
   """
   arguments.check_parts(stream=stream, network=network, method=method)
   seed = arguments.seed(seed)
   if network.num_classes != stream.num_classes:
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} has {network.num_classes} outputs, but the "
       f"stream has {stream.num_classes} classes: build it with "
       f"num_classes={stream.num_classes}"
     )
   if tuple(network.input_shape) != tuple(stream.example_shape):
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} takes inputs {network.input_shape}, but "
       f"examples of the stream have shape {stream.example_shape}: build it "
       f"with input_shape={stream.example_shape}"
@@ -234,7 +235,7 @@ def assemble(
   )
   held, classes = learner.memory_slots, int(stream.classes_trained.sum())
   if method.replay.rebuild is not None and held < classes:
-    raise ValueError(
+    raise UsageError(
       f"a memory of {held} examples cannot hold one of each of {classes} "
       f"classes: give the recipe buffer={classes} or more"
     )
@@ -265,7 +266,7 @@ def _behind_trunk(stream, network, method, training, seed, options):
   """Returns stream, tail and cache of a run on a frozen trunk's outputs."""
   if method.trunk is None or not network.pretrained:
     what = "no frozen trunk" if method.trunk is None else "no learned weights"
-    raise ValueError(
+    raise UsageError(
       f"trunk_cache={options.trunk_cache!r} keeps what a frozen, learned trunk "
       f"makes of examples, and it has {what}: give a recipe such as "
       "lightcl or er+freeze:until=0.7, and a network with learned weights"
@@ -484,7 +485,7 @@ def learn(
     **training: fields of `base.Training`, such as `epochs=1`.
 
   Raises:
-    ValueError: where parts do not fit, or for an unknown name.
+    UsageError: where parts do not fit, or for an unknown name.
     WorkdirError: where the work directory is in use, was made with other
       arguments, or cannot be written.
     Interrupted: after SIGINT or SIGTERM, once everything is saved.

@@ -12,6 +12,7 @@ import numpy as np
 
 from jcl import base
 from jcl.control import choice
+from jcl.errors import UsageError
 from jcl.run import trials
 from jcl.run.cursor import Place, Setting
 
@@ -86,7 +87,7 @@ def fitting(
     return 0, min(sb, room)  # nothing could fill a memory yet
   scaled = choice.scaled(em, sb, room, seen)
   if scaled is None:
-    raise ValueError(
+    raise UsageError(
       f"{allowed(tiers)} are allowed for the memory hierarchy, which holds "
       f"{room} examples of {tiers.row_bytes} bytes: fewer than the {seen} "
       "classes seen; allow more with --memory_budget"

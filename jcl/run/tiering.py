@@ -19,6 +19,7 @@ from absl import logging
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.replay import herding
 from jcl.replay.store import store as store_lib
 from jcl.replay.tiers import archive as archive_lib
@@ -77,7 +78,7 @@ def opened(
     stack.callback(tiers.close)
     seats = tiers.in_examples(hierarchy.em)
     if hierarchy.trains != "store" and seats < len(names):
-      raise ValueError(
+      raise UsageError(
         f"em={hierarchy.em} makes {seats} seats in memory for {len(names)} "
         f"classes: give em={len(names)} or more"
       )

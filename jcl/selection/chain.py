@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.selection.times import TensorTimes
 
 COST_MODELS = ("arrival", "inclusive", "exclusive")
@@ -41,7 +42,7 @@ def times_of(
   if cost_model == "arrival":
     return arrival
   if cost_model not in COST_MODELS:
-    raise ValueError(
+    raise UsageError(
       f"cost_model={cost_model!r}: give one of {', '.join(COST_MODELS)}"
     )
   kernel = np.array([tensor.kind == "kernel" for tensor in tensors])

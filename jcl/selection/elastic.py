@@ -28,6 +28,7 @@ import warnings
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.selection import chain, fixed, importance, knapsack, mask
 from jcl.selection import menu as menus
 from jcl.selection.times import TensorTimes
@@ -121,27 +122,27 @@ def elastic(
   )
   for name, value in options.items():
     if value not in _CHOICES[name]:
-      raise ValueError(
+      raise UsageError(
         f"{name}={value!r}: give one of {', '.join(_CHOICES[name])}"
       )
   if not (isinstance(rho, numbers.Real) and 0 < rho <= 1):
-    raise ValueError(f"rho={rho!r}: give a share above 0, 1 at most")
+    raise UsageError(f"rho={rho!r}: give a share above 0, 1 at most")
   counts = dict(interval=interval, probes=probes, resolution=resolution)
   for name, count in counts.items():
     if not (isinstance(count, int) and count >= 1):
-      raise ValueError(f"{name}={count!r}: give a whole number, 1 or more")
+      raise UsageError(f"{name}={count!r}: give a whole number, 1 or more")
   if not (isinstance(menu, int) and (menu == 0 or menu >= 2)):
-    raise ValueError(
+    raise UsageError(
       f"menu={menu!r}: give 0 for none, or 2 or more entries, one of which is "
       "the head alone"
     )
   if menu and not always_train_head:
-    raise ValueError(
+    raise UsageError(
       f"menu={menu}: its entries all train the head; leave always_train_head "
       "on, or give menu=0"
     )
   if fresh_pair and metric != "update":
-    raise ValueError(
+    raise UsageError(
       f"fresh_pair is about metric='update', not {metric!r}: leave it out"
     )
   settings = _Settings(
@@ -304,7 +305,7 @@ def _with_head(case: _Case, times: TensorTimes, share: float) -> np.ndarray:
   paid, head = case.seconds(case.head), case.head
   least = min(1.0, (times.always + paid) / times.full)
   if least > share * (1 + _ROUNDING):
-    raise ValueError(
+    raise UsageError(
       f"rho={share}: a step that trains the head takes "
       f"{math.ceil(least * 1e4) / 1e4:.4f} of a full one; give that or more, "
       "or always_train_head=False"

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.selection import mask
 
 
@@ -22,12 +23,12 @@ def head_only() -> base.Selector:
 def top_units(num_units: int) -> base.Selector:
   """Trains the last `num_units` units, the head included."""
   if num_units < 1:
-    raise ValueError(f"num_units={num_units}: train one unit at least")
+    raise UsageError(f"num_units={num_units}: train one unit at least")
 
   def choose(network):
     count = len(network.units)
     if num_units > count:
-      raise ValueError(
+      raise UsageError(
         f"network {network.name!r} has {count} units: train 1 to {count} of "
         f"them, not {num_units}"
       )
@@ -93,13 +94,13 @@ def first_trained(network: base.Network, until: str | int | float) -> int:
   count = len(network.units)
   if isinstance(until, str):
     if until not in network.units:
-      raise ValueError(
+      raise UsageError(
         f"network {network.name!r} has no unit {until!r}: its units are "
         f"{', '.join(network.units)}"
       )
     return network.units.index(until)
   if isinstance(until, float) and not 0 <= until < 1:
-    raise ValueError(
+    raise UsageError(
       f"freeze {until} of the units: give a share in [0, 1), a whole number of "
       "units, or the name of the first that trains"
     )
@@ -109,7 +110,7 @@ def first_trained(network: base.Network, until: str | int | float) -> int:
   # A part of a network that begins behind the last frozen unit trains whole.
   first = max(0, int(first) - network.offset) if network.offset else int(first)
   if not 0 <= first < count:
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} has {count} units: freeze 0 to {count - 1} of "
       f"them, not {first}"
     )

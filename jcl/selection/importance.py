@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 
 Path = tuple[str, ...]
 
@@ -72,13 +73,13 @@ def update_times_gradient(
       `fresh_pair`, or scores that are not finite.
   """
   if point not in ("after", "before"):
-    raise ValueError(f"point={point!r}: give 'after' or 'before'")
+    raise UsageError(f"point={point!r}: give 'after' or 'before'")
   if step not in ("optimizer", "sgd"):
-    raise ValueError(f"step={step!r}: give 'optimizer' or 'sgd'")
+    raise UsageError(f"step={step!r}: give 'optimizer' or 'sgd'")
   _has_batches(probe)
   batches = list(zip(probe.batches, _keys(key, probe), strict=True))
   if fresh_pair and len(batches) % 2:
-    raise ValueError(
+    raise UsageError(
       f"fresh_pair needs two different batches for each score, got "
       f"{len(batches)}: give an even number"
     )
@@ -155,7 +156,7 @@ def _mean(rows: Sequence[Any], tensors: Sequence[Path]) -> np.ndarray:
   ]
   if bad:
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-    raise ValueError(
+    raise UsageError(
       f"the importance of {', '.join(bad[:5])}{more} is not finite: "
       "training, or the probing update, left the finite numbers; lower the "
       "learning rate, or clip gradients"

@@ -19,6 +19,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jcl.errors import UsageError
+
 # A set may exceed the budget by this share of it. That is far below what a
 # timing resolves, and above what the rounding of sums makes of a budget that
 # was meant to be met exactly, such as the whole backward pass.
@@ -147,7 +149,7 @@ def select(
   if problem.useful.any():
     least = float(problem.alone[problem.useful].min())
     if least > problem.limit:
-      raise ValueError(
+      raise UsageError(
         f"budget={problem.budget}: no tensor of positive importance fits; give "
         f"{least} or more"
       )
@@ -184,7 +186,7 @@ def backward_budget(share: float, forward: float, backward: float) -> float:
     raise ValueError("forward and backward are both 0: give measured times")
   least = forward / (forward + backward)
   if not least <= share <= 1:
-    raise ValueError(
+    raise UsageError(
       f"share={share}: a step that trains something takes between {least} "
       "(the forward pass) and 1 of a full one"
     )

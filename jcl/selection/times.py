@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jcl import alike
+from jcl.errors import UsageError
 
 _ARRAYS = ("forward", "arrival", "weight_grad", "update")
 
@@ -107,7 +108,7 @@ class TensorTimes(alike.Alike):
         least one is then stated.
     """
     if not self.least_share <= share <= 1:
-      raise ValueError(
+      raise UsageError(
         f"rho={share}: a step that trains something takes between "
         f"{math.ceil(self.least_share * 1e4) / 1e4:.4f} and 1 of a full one"
       )

@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 
+from jcl.errors import UsageError
 from jcl.streams import manifest, sources
 
 BASE = (manifest.Attributes(),)  # what the student knows: a clear day
@@ -61,13 +62,13 @@ def check(source: sources.Source, classes: int = 9) -> None:
   data = source.train
   shape, dtype = tuple(data.x.shape[1:]), np.dtype(data.x.dtype)
   if len(shape) != 3 or shape[2] not in (1, 3) or dtype != np.uint8:
-    raise ValueError(
+    raise UsageError(
       f"{data.name} has examples of shape {shape} and dtype {dtype}: systems "
       "serve images, [height, width, 1 or 3 channels] of dtype uint8; "
       "x[..., None] gives grey ones their channel"
     )
   if not 2 <= classes <= data.num_classes:
-    raise ValueError(
+    raise UsageError(
       f"classes={classes}: give 2 to the number of classes of {data.name}, "
       f"{data.num_classes}"
     )
@@ -75,7 +76,7 @@ def check(source: sources.Source, classes: int = 9) -> None:
   counts = np.bincount(np.concatenate(labels), minlength=data.num_classes)
   few = np.flatnonzero(counts[:classes] < PARTS)
   if len(few):
-    raise ValueError(
+    raise UsageError(
       f"class {data.class_names[few[0]]!r} of {data.name} has "
       f"{counts[few[0]]} images: every class needs {PARTS}, one for the "
       "student, one for the teacher and one for the stream"

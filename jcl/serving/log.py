@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jcl.control.drift import accounting
+from jcl.errors import UsageError
 from jcl.streams import archives
 
 _ARRAYS = ("predictions", "truth", "served", "versions")
@@ -120,6 +121,6 @@ def load(path: Path) -> Log:
     ValueError,
     RecursionError,
   ) as error:
-    raise ValueError(
+    raise UsageError(
       f"{path}.json or .npz is damaged ({error}): remove both"
     ) from error

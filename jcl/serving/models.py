@@ -21,6 +21,7 @@ from jcl import base
 from jcl.cost import devices as descriptions
 from jcl.cost import gemms
 from jcl.cost import ledger as ledger_lib
+from jcl.errors import UsageError
 from jcl.recipes import bounds
 from jcl.selection import mask
 from jcl.serving.teacher import Predictor
@@ -322,7 +323,7 @@ def pretrain(
     Parameters and running statistics, on the host.
   """
   if callable(training.learning_rate):
-    raise ValueError("give a number for learning_rate: it falls at the end")
+    raise UsageError("give a number for learning_rate: it falls at the end")
   learned = network.init(jax.random.key(seed))
   late = epochs // 4
   for part, share in ((epochs - late, 1.0), (late, 0.1)):
@@ -369,7 +370,7 @@ def _check(method: base.Method) -> None:
   }
   for what, needed in wrong.items():
     if needed:
-      raise ValueError(
+      raise UsageError(
         f"the recipe needs {what}, which retraining on a stream of frames does "
         "not have: give one such as finetune, er, freeze or elastic"
       )

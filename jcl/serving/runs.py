@@ -12,6 +12,7 @@ import pandas as pd
 from jcl import metrics
 from jcl.control.drift import accounting, systems
 from jcl.control.drift.times import Times
+from jcl.errors import UsageError
 from jcl.report import page
 from jcl.serving import live as live_lib
 from jcl.serving import log, measured_times, paragraph, pictures, setup, virtual
@@ -50,7 +51,7 @@ def build(text: str, seconds: Times, live: bool = False) -> systems.System:
   """
   found = systems.build(text, seconds)
   if live and not found.causal:
-    raise ValueError(
+    raise UsageError(
       f"{text!r} looks at frames to come, which a wall clock does not have: "
       "leave it out, or serve in virtual time"
     )

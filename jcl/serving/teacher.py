@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks.mx import formats, layers
 from jcl.train import evaluate as evaluation
 from jcl.train import step as step_lib
@@ -32,7 +33,7 @@ def precise(
     ValueError: for another precision, or what `numerics.layers.policy` refuses.
   """
   if precision not in ("float32", "mx", "mx9"):
-    raise ValueError(f"precision={precision!r}: give float32, mx or mx9")
+    raise UsageError(f"precision={precision!r}: give float32, mx or mx9")
   if precision == "float32":
     return network
   fmt: formats.Format = "mx6" if precision == "mx" else "mx9"

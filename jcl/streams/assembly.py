@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.streams import sources, splits, stream, views
 
 
@@ -22,7 +23,7 @@ def cut(
 def check_holdout(holdout: float) -> None:
   """ValueError unless `holdout` leaves something to learn from."""
   if not 0 <= holdout < 1:
-    raise ValueError(f"holdout={holdout}: write a share from 0 to below 1")
+    raise UsageError(f"holdout={holdout}: write a share from 0 to below 1")
 
 
 def hold_out(
@@ -91,7 +92,7 @@ def assemble(
     ):
       if not len(rows):
         among = [train.class_names[label] for label in task_classes[index]]
-        raise ValueError(
+        raise UsageError(
           f"experience {index} of {name} on {train.name} would have no {what} "
           f"examples ({_called(names[index])}its classes: "
           f"{errors.some(among)}); use fewer experiences or another split"
@@ -157,7 +158,7 @@ def by_group(
   """
   train = source.train
   if train.group is None:
-    raise ValueError(
+    raise UsageError(
       f"{train.name} has no groups; give one for each example: group= of "
       "jcl.arrays, the keys group_train and group_test of an archive, a column "
       "that csv:group= names, or a level of folders with "
@@ -165,7 +166,7 @@ def by_group(
     )
   rows, test = hold_out(source, holdout, seed)
   if test.group is None:
-    raise ValueError(
+    raise UsageError(
       f"the test set of {train.name} has no groups; give it some, as "
       "group_test= of jcl.arrays or the key group_test of an archive, or write "
       "holdout=0.2 to hold out training data instead"

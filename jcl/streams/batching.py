@@ -6,6 +6,7 @@ A single pass over a stream, the online setting, is one epoch per experience.
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 
 
 def epoch_order(
@@ -37,7 +38,7 @@ def epoch_order(
 def num_batches(num_examples: int, batch_size: int) -> int:
   """Batches that hold `num_examples`, the last one padded where need be."""
   if batch_size < 1:
-    raise ValueError(f"batch_size={batch_size}: write 1 or more")
+    raise UsageError(f"batch_size={batch_size}: write 1 or more")
   return -(-num_examples // batch_size)
 
 

@@ -14,6 +14,7 @@ import zlib
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.streams import download as downloads
 from jcl.streams import files, pickles
 
@@ -67,7 +68,7 @@ def cifar100(
 ) -> tuple[base.Dataset, base.Dataset]:
   """Small photographs: 32x32 colour, 100 classes in 20 superclasses."""
   if labels not in ("fine", "coarse"):
-    raise ValueError(f"labels={labels!r}: write labels=fine or labels=coarse")
+    raise UsageError(f"labels={labels!r}: write labels=fine or labels=coarse")
   python = _Version(
     "cifar-100-python",
     ("cifar-100-python.tar.gz", "cifar-100-python.tar.xz"),
@@ -166,7 +167,7 @@ def _contents(place: Path, names: Sequence[str]) -> dict[str, bytes]:
   if place.is_dir():
     absent = [place / name for name in names if not (place / name).exists()]
     if absent:
-      raise ValueError(f"{place} is incomplete: {absent[0]} does not exist")
+      raise UsageError(f"{place} is incomplete: {absent[0]} does not exist")
     return {name: _member(place / name) for name in names}
   found = {}
   try:

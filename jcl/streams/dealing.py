@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from jcl import errors
+from jcl.errors import UsageError
 
 Order = Literal["natural", "random"] | Sequence[str | int]
 
@@ -65,7 +66,7 @@ def classes(
     tasks = min(_USUAL, len(present))
   if _lists(tasks):
     if not isinstance(order, str) or order != "natural":
-      raise ValueError(
+      raise UsageError(
         f"order={errors.short(order)} beside the classes of each experience: "
         "leave order out"
       )
@@ -107,19 +108,19 @@ def _listed(names, present, tasks) -> list[tuple[int, ...]]:
   for part in tasks:
     listed = part if isinstance(part, list | tuple | set | np.ndarray) else None
     if listed is None or not len(listed):
-      raise ValueError(
+      raise UsageError(
         f"tasks: {errors.short(part)} is no list of classes; write a list of "
         "one class or more for each experience"
       )
     found = _numbers("tasks", names, list(listed))
     for label, given in zip(found, listed, strict=True):
       if found.count(label) > 1:
-        raise ValueError(
+        raise UsageError(
           f"tasks: {errors.short(given)} stands twice in one experience, "
           f"[{errors.some(listed)}]; write it once"
         )
       if label not in present:
-        raise ValueError(
+        raise UsageError(
           f"tasks: class {errors.short(given)} has no training examples; "
           "leave it out"
         )
@@ -136,7 +137,7 @@ def _numbers(option: str, names: Sequence[str], given: list[Any]) -> list[int]:
     return [at for at in by_name if at is not None]
   if all(_is_whole(each) and 0 <= each < len(names) for each in given):
     return [int(each) for each in given]
-  raise ValueError(
+  raise UsageError(
     f"{option}: no class is called {errors.short(given[wrong])}; choose from "
     f"{errors.some(names)}"
   )
@@ -145,7 +146,7 @@ def _numbers(option: str, names: Sequence[str], given: list[Any]) -> list[int]:
 def _ordered(names, present, order: Order, seed: int) -> np.ndarray:
   if isinstance(order, str):
     if order not in ("natural", "random"):
-      raise ValueError(
+      raise UsageError(
         f"order={errors.short(order)}: write natural, random or a list of the "
         "classes"
       )
@@ -154,13 +155,13 @@ def _ordered(names, present, order: Order, seed: int) -> np.ndarray:
       ordered = np.random.default_rng((seed, len(present))).permutation(ordered)
     return ordered
   if not np.iterable(order):
-    raise ValueError(
+    raise UsageError(
       f"order={errors.short(order)}: write natural, random or a list of the "
       "classes"
     )
   found = _numbers("order", names, list(order))
   if len(set(found)) < len(found) or not set(present) <= set(found):
-    raise ValueError(
+    raise UsageError(
       f"order=[{errors.some(order)}] must hold each class once: "
       f"{errors.some([names[label] for label in present])}"
     )
@@ -174,9 +175,9 @@ def _sizes(tasks: Any, count: int, of: int) -> list[int]:
     what += " with training examples"
   shown = f"tasks={errors.short(tasks)}"
   if isinstance(tasks, dict | bytes):
-    raise ValueError(f"{shown}: {_FORMS}")
+    raise UsageError(f"{shown}: {_FORMS}")
   if isinstance(tasks, str) and len(tasks) > _LONGEST:
-    raise ValueError(f"{shown}: {_FORMS}")
+    raise UsageError(f"{shown}: {_FORMS}")
   if isinstance(tasks, str) and tasks.strip().isdecimal():
     tasks = int(tasks)
   elif isinstance(tasks, float) and tasks.is_integer():
@@ -184,23 +185,23 @@ def _sizes(tasks: Any, count: int, of: int) -> list[int]:
   if _is_whole(tasks):
     if not 1 <= tasks <= count:
       upto = f"1 to {count}" if count > 1 else "1"
-      raise ValueError(f"{shown}: write {upto}, {what}")
+      raise UsageError(f"{shown}: write {upto}, {what}")
     return [len(part) for part in np.array_split(np.arange(count), tasks)]
   if isinstance(tasks, str):
     found = [_TERM.fullmatch(term.strip()) for term in tasks.split("+")]
     if None in found:
-      raise ValueError(f"{shown}: {_FORMS}")
+      raise UsageError(f"{shown}: {_FORMS}")
     terms = [(int(m[1]), int(m[2] or 1)) for m in found if m is not None]
   else:
     if not np.iterable(tasks) or not all(map(_is_whole, tasks)):
-      raise ValueError(f"{shown}: {_FORMS}")
+      raise UsageError(f"{shown}: {_FORMS}")
     terms = [(int(size), 1) for size in tasks]
   if not terms or min(min(term) for term in terms) < 1:
-    raise ValueError(f"{shown}: each experience brings 1 class or more")
+    raise UsageError(f"{shown}: each experience brings 1 class or more")
   total = sum(size * times for size, times in terms)
   if total != count:
     half = f"{count - count // 2}+{count // 2}"
-    raise ValueError(
+    raise UsageError(
       f"{shown} adds up to {total}: write sizes that add up to {count}, "
       f"{what}" + (f", as {half}" if count > 1 else "")
     )

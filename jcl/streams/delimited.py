@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jcl import errors
+from jcl.errors import UsageError
 from jcl.streams import dialects, files, tidying
 
 Column = str | int  # a name, or the number that names it
@@ -66,10 +67,10 @@ class _Source(NamedTuple):
     """The name of a column, for messages."""
     return errors.short(self.dialect.names[column])
 
-  def error(self, row: int, column: int, reason: str) -> ValueError:
+  def error(self, row: int, column: int, reason: str) -> UsageError:
     """An error about one field; `reason` follows "holds VALUE, ..."."""
     line, text = self.cell(row, column)
-    return ValueError(
+    return UsageError(
       f"{self.path}: line {line}, column {self.named(column)} holds "
       f"{files.brief(text, 60)!r}, {reason}"
     )
@@ -95,7 +96,7 @@ def read(path: Path, options: Options) -> Table:
     header=options.header,
   )
   if not dialect.num_records:
-    raise ValueError(f"{path} has no rows below its header")
+    raise UsageError(f"{path} has no rows below its header")
   source = _Source(path, data, dialect)
   frame = _parse(source, options.na)
   notes = [*left_out, *_dialect_notes(dialect)]
@@ -114,12 +115,12 @@ def read(path: Path, options: Options) -> Table:
     None if options.group is None else _find(source, "group", options.group)
   )
   if label in dropped or group in dropped or group == label:
-    raise ValueError(
+    raise UsageError(
       f"{path}: label=, group= and index= must name different columns"
     )
   features = [j for j in left if j not in (label, group)]
   if not features:
-    raise ValueError(
+    raise UsageError(
       f"{path} has no column beside the label {source.named(label)}"
     )
   for j in (label, group):
@@ -143,14 +144,14 @@ def read(path: Path, options: Options) -> Table:
 
 def _check_options(options: Options) -> None:
   if options.missing not in ("refuse", "drop"):
-    raise ValueError(
+    raise UsageError(
       f"missing={options.missing!r}: write missing=refuse or missing=drop"
     )
   na = options.na if isinstance(options.na, list | tuple) else [options.na]
   if options.na is not None and options.na is not False:
     for text in na:
       if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise ValueError(
+        raise UsageError(
           f"na={errors.short(options.na)}: give the text that means a missing "
           "value, a list of such texts, or na=false for an empty field alone"
         )
@@ -216,7 +217,7 @@ def _index(
     if numeric and not (
       pd.api.types.is_integer_dtype(frame[j]) and frame[j].is_unique
     ):
-      raise ValueError(
+      raise UsageError(
         f"{source.path}: column {j} has no name and does not number the rows; "
         "write index=true to leave it out or index=false to read it"
       )
@@ -234,12 +235,12 @@ def _find(source: _Source, option: str, wanted: Column) -> int:
   elif not found and isinstance(wanted, int | float):
     found = [j for j, name in enumerate(names) if _value(name) == wanted]
   if len(found) > 1:
-    raise ValueError(
+    raise UsageError(
       f"{source.path} has {len(found)} columns that are called "
       f"{errors.short(text)}; rename one"
     )
   if not found:
-    raise ValueError(
+    raise UsageError(
       f"{source.path} has no column {files.brief(text, 40)!r}; write {option}= "
       f"and one of {files.listed(names, 20)}"
     )
@@ -289,7 +290,7 @@ def _numbers(source: _Source, column: Any) -> Any:
   if 2 * wrong.sum() > column.notna().sum():
     line, text = source.cell(row, column.name)
     name = source.named(column.name)
-    raise ValueError(
+    raise UsageError(
       f"{source.path}: column {name} is not numeric (line {line} holds "
       f"{files.brief(text, 60)!r}); leave it out of the file, encode it as "
       f"numbers, or write label={name} if it is the class"

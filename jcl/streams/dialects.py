@@ -12,6 +12,7 @@ import re
 from typing import NamedTuple
 
 from jcl import errors
+from jcl.errors import UsageError
 from jcl.streams import files
 
 SEPARATORS = {
@@ -78,19 +79,19 @@ def to_utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
   except UnicodeDecodeError as error:
     line = content.count(b"\n", 0, error.start) + 1
     found = content[max(0, error.start - 8) : error.end + 8]
-    raise ValueError(
+    raise UsageError(
       f"{path}: line {line} is not in the encoding {given} (it holds {found!r})"
       "; write encoding=latin-1, encoding=utf-16 or the one it is in"
     ) from error
   except (LookupError, ValueError) as error:
-    raise ValueError(
+    raise UsageError(
       f"encoding={files.brief(given, 40)} is not known; write encoding=utf-8, "
       "encoding=latin-1 or another that Python knows"
     ) from error
   text = text.removeprefix("\ufeff")
   if "\0" in text:
     line = text.count("\n", 0, text.index("\0")) + 1
-    raise ValueError(
+    raise UsageError(
       f"{path}: line {line} holds a NUL character, so this is no table of text,"
       " or one in another encoding, such as encoding=utf-16"
     )
@@ -123,16 +124,16 @@ def recognise(
       the line and the option.
   """
   if header not in (None, True, False):
-    raise ValueError(
+    raise UsageError(
       f"header={errors.short(header)}: write header=true or header=false"
     )
   if not data.strip():
-    raise ValueError(f"{path} is empty")
+    raise UsageError(f"{path} is empty")
   try:
     sep = _separator(path, data, sep)
     sample = list(itertools.islice(records(data, sep), _SAMPLE))
     if not sample:
-      raise ValueError(f"{path} is empty")
+      raise UsageError(f"{path} is empty")
     first = sample.pop(0)
     num_records, width, padded = _shape(path, data, sep)
   except csv.Error as error:
@@ -148,7 +149,7 @@ def recognise(
   if header is None:
     header = _has_header(first_fields, rows)
   if header is None:
-    raise ValueError(
+    raise UsageError(
       f"{path}: line {first[0]} ({files.listed(first_fields, 5)}) may be a "
       "header or an example; write header=true or header=false"
     )
@@ -175,7 +176,7 @@ def _shape(path: Path, data: bytes, sep: str) -> tuple[int, int, bool]:
     if total == 2 and abs(len(fields) - first) == 1:
       width = len(fields)  # the header may lack a name for the rows' names
     if len(fields) != width:
-      raise ValueError(
+      raise UsageError(
         f"{path}: line {line} has {len(fields)} fields, the lines before "
         f"{width} (separated by {_spelt(sep)}); mend the line, or write sep="
       )
@@ -185,7 +186,7 @@ def _shape(path: Path, data: bytes, sep: str) -> tuple[int, int, bool]:
   if first == width + 1 and first_padded:  # only the header is padded
     return total, width, True
   if first > width:
-    raise ValueError(
+    raise UsageError(
       f"{path}: the first line has {first} fields, the others {width} "
       f"(separated by {_spelt(sep)}); mend it, or write sep="
     )
@@ -197,7 +198,7 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
   if given is not None:
     sep = SEPARATORS.get(str(given), str(given))
     if len(sep) != 1 or sep in '"\r\n':
-      raise ValueError(
+      raise UsageError(
         f"sep={files.brief(given, 40)!r}: write one character, or comma, "
         "semicolon, tab, pipe or space"
       )
@@ -206,7 +207,7 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
   for sep in dict.fromkeys(SEPARATORS.values()):
     sample = [f for _, f in itertools.islice(records(data, sep), _SAMPLE)]
     if not sample:
-      raise ValueError(f"{path} is empty")
+      raise UsageError(f"{path} is empty")
     widths = {len(fields) for fields in sample[1:]} or {len(sample[0])}
     widest = max(widest, (max(widths), sep), key=lambda pair: pair[0])
     width = widths.pop()
@@ -216,7 +217,7 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
     scores[sep] = sum(map(is_number, fields)) / max(len(fields), 1)
   if not scores:
     if widest[0] == 1:
-      raise ValueError(
+      raise UsageError(
         f"{path} has no column beside the label, or is not separated by comma, "
         "semicolon, tab, pipe or space; write sep= and the character"
       )
@@ -224,7 +225,7 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
   best = max(scores.values())
   found = [sep for sep, score in scores.items() if score == best]
   if len(found) > 1:
-    raise ValueError(
+    raise UsageError(
       f"{path} may be separated by {' or '.join(map(_spelt, found))}; write "
       "sep= and which"
     )
@@ -246,7 +247,7 @@ def _decimal(
   if given is not None:
     decimal = DECIMALS.get(str(given), str(given))
     if decimal not in DECIMALS.values():
-      raise ValueError(
+      raise UsageError(
         f"decimal={files.brief(given, 40)!r}: write decimal=point or "
         "decimal=comma"
       )
@@ -256,7 +257,7 @@ def _decimal(
   if sep == "," or not commas or any("." in field for field in numbers):
     return "."
   if all(map(_THOUSANDS.fullmatch, commas)):
-    raise ValueError(
+    raise UsageError(
       f"{path}: {errors.short(commas[0].strip())} may have a decimal comma or "
       "be in thousands; write decimal=comma, or take these commas out"
     )

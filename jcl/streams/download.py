@@ -7,6 +7,8 @@ import tempfile
 from typing import NamedTuple
 import urllib.request
 
+from jcl.errors import UsageError
+
 _CHUNK = 1 << 20  # bytes read at a time
 _TIMEOUT = 60.0  # seconds without an answer
 
@@ -84,7 +86,7 @@ def fetch(remote: RemoteFile, path: Path) -> None:
         digest.update(chunk)
         output.write(chunk)
     if digest.hexdigest() != remote.digest:
-      raise ValueError(
+      raise UsageError(
         f"{remote.url} has {remote.algorithm} {digest.hexdigest()} instead of "
         f"{remote.digest}; nothing was kept. Fetch the file by hand, check "
         f"where it comes from, and put it at {path.absolute()}"

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jcl import errors
+from jcl.errors import UsageError
 from jcl.streams import manifest
 
 NAMES = ("none", "S1", "S2", "S3", "S4", "S5", "S6", "ES1", "ES2")
@@ -79,13 +80,13 @@ def split(
       images.
   """
   if min(shares) <= 0 or sum(shares) > 1 + 1e-9:
-    raise ValueError(f"shares={shares}: give three above 0, of sum 1 at most")
+    raise UsageError(f"shares={shares}: give three above 0, of sum 1 at most")
   generator = np.random.default_rng(seed)
   dealt: list[list[np.ndarray]] = [[], [], []]
   for label in np.unique(labels):
     rows = generator.permutation(np.flatnonzero(labels == label))
     if len(rows) < len(shares):
-      raise ValueError(
+      raise UsageError(
         f"class {label} has {len(rows)} images: every class needs three, one "
         "for each part"
       )
@@ -116,9 +117,9 @@ def ladder(
     ValueError: for another name, or less than one segment.
   """
   if name not in NAMES:
-    raise ValueError(f"name={name!r}: give one of {', '.join(NAMES)}")
+    raise UsageError(f"name={name!r}: give one of {', '.join(NAMES)}")
   if segments < 1:
-    raise ValueError(f"segments={segments}: give 1 or more")
+    raise UsageError(f"segments={segments}: give 1 or more")
   if name == "none":
     return (manifest.Attributes(),) * segments
   if name in ("ES1", "ES2"):
@@ -219,13 +220,13 @@ def build(
   labels, rows = np.asarray(labels), np.asarray(rows)
   for option, value in (("fps", fps), ("segment_seconds", segment_seconds)):
     if value < 1:
-      raise ValueError(f"{option}={value}: give 1 or more")
+      raise UsageError(f"{option}={value}: give 1 or more")
   if classes < 2:
-    raise ValueError(f"classes={classes}: give 2 or more")
+    raise UsageError(f"classes={classes}: give 2 or more")
   held = [rows[labels[rows] == label] for label in range(classes)]
   empty = [label for label, found in enumerate(held) if not len(found)]
   if empty:
-    raise ValueError(
+    raise UsageError(
       f"classes={classes}, but no image among the rows is of "
       f"{errors.some(empty)}: write "
       "classes= and how many labels the set has"

@@ -9,6 +9,8 @@ from typing import IO, Any
 import zipfile
 import zlib
 
+from jcl.errors import MissingFileError, UsageError
+
 MOST_BYTES = 16 << 30  # of a file's decoded content that readers take
 
 
@@ -19,7 +21,7 @@ def first_existing(paths: Iterable[Path]) -> Path | None:
 
 def missing(
   name: str, looked_for: Sequence[Path], published: str, remedy: str
-) -> FileNotFoundError:
+) -> MissingFileError:
   """The error to raise where none of the paths `looked_for` exists.
 
   Args:
@@ -30,7 +32,7 @@ def missing(
     remedy: a flag to set, as the rest of "set ...".
   """
   places = "\n".join(f"  {_short(path.absolute())}" for path in looked_for)
-  return FileNotFoundError(
+  return MissingFileError(
     f"{_short(name)}: none of these files exists:\n{places}\n"
     + (f"The set is published at: {published}.\n" if published else "")
     + f"Set {remedy}."
@@ -43,28 +45,28 @@ def _short(path: object) -> str:
   return text if len(text) <= 250 else f"{text[:120]}...{text[-120:]}"
 
 
-def damaged(path: Path, reason: object) -> ValueError:
+def damaged(path: Path, reason: object) -> UsageError:
   """The error to raise where a published file is not what it should be."""
-  return ValueError(
+  return UsageError(
     f"{_shown(path)} is damaged or not in the expected format "
     f"({brief(reason)}); "
     "delete it and fetch it again"
   )
 
 
-def unreadable(path: Path, reason: object) -> ValueError:
+def unreadable(path: Path, reason: object) -> UsageError:
   """The error to raise where a file of the user's own cannot be read."""
   if isinstance(reason, OSError) and reason.strerror:
     reason = reason.strerror
-  return ValueError(
+  return UsageError(
     f"{_shown(path)} is damaged or not in the expected format ({brief(reason)})"
   )
 
 
-def too_large(path: Path, size: int, most: int | None = None) -> ValueError:
+def too_large(path: Path, size: int, most: int | None = None) -> UsageError:
   """The error to raise where content is above `most` bytes."""
   most = MOST_BYTES if most is None else most
-  return ValueError(
+  return UsageError(
     f"{path} has {min(size, 10**18):,} bytes or more, decoded; at most "
     f"{most:,} are read from one file"
   )
@@ -86,7 +88,7 @@ def content(path: Path) -> bytes:
       `MOST_BYTES`.
   """
   if path.is_dir():
-    raise ValueError(f"{path} is a folder; give a file")
+    raise UsageError(f"{path} is a folder; give a file")
   try:
     if path.suffix.lower() == ".zip":
       return _only_member(path)
@@ -140,7 +142,7 @@ def _only_member(path: Path) -> bytes:
       if not m.is_dir() and not m.filename.startswith("__MACOSX/")
     ]
     if len(members) != 1:
-      raise ValueError(
+      raise UsageError(
         f"{path} holds {len(members)} files "
         f"({listed([m.filename for m in members], 5)}); unpack it and give one"
       )

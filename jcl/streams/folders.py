@@ -10,6 +10,7 @@ import unicodedata
 import numpy as np
 
 from jcl import base
+from jcl.errors import MissingFileError, UsageError
 from jcl.options import kinds
 from jcl.streams import files, images, labelling
 
@@ -132,14 +133,14 @@ def _beside(root: Path, train: Path, held_out: Path | None) -> list[str]:
   return [f"folders beside {train.name}/ not read: {files.listed(others)}"]
 
 
-def _no_train(root: Path, group: bool) -> FileNotFoundError:
+def _no_train(root: Path, group: bool) -> MissingFileError:
   layout = "train/GROUP/CLASS/" if group else "train/CLASS/"
   if root.is_dir():
     held = [place.name for place in _subfolders(root)]
     what = f"has no folder train/ ({files.listed(held) or 'no folder'} in it)"
   else:
     what = "is no folder"
-  return FileNotFoundError(
+  return MissingFileError(
     f"image_folder: {files.brief(root.absolute())} {what}; images are read as "
     f"{layout}NAME.png, so set --data_dir, or path=, to the folder that holds "
     "train/, or move the folders of the classes into one of that name"
@@ -226,10 +227,10 @@ def _counted(suffixes: Counter[str]) -> str:
   return files.listed([f"{n} {suffix}" for suffix, n in ranked])
 
 
-def _no_images(folder: Path, part: _Part, group: bool) -> ValueError:
+def _no_images(folder: Path, part: _Part, group: bool) -> UsageError:
   layout = "GROUP/CLASS/" if group else "CLASS/"
   beside = f"; it holds {_counted(part.other)}" if part.other else ""
-  return ValueError(
+  return UsageError(
     f"{folder} holds no images as {layout}NAME.png, .jpg or another format "
     f"that Pillow reads{beside}"
   )
@@ -275,7 +276,7 @@ def tiny_imagenet(
 
   def dataset(part: str, labelled: Sequence[tuple[Path, int]]) -> base.Dataset:
     if not labelled:
-      raise ValueError(f"{root / part} holds no images")
+      raise UsageError(f"{root / part} holds no images")
     x = Images([path for path, _ in labelled], size)
     y = np.array([label for _, label in labelled], np.int32)
     return base.Dataset("tiny_imagenet", x, y, class_names)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from jcl import errors
+from jcl.errors import MissingFileError, UsageError
 from jcl.streams import files, folders
 
 _FRAME = "frame"
@@ -68,7 +69,7 @@ def read(
   path, image_dir = Path(path), Path(image_dir)
   entries = _entries(path)
   if not entries:
-    raise ValueError(f"{path} has no entries: give one per frame")
+    raise UsageError(f"{path} has no entries: give one per frame")
   names = set(entries[0])
   for i, entry in enumerate(entries):
     missing = [name for name in _NEEDED if not entry.get(name)]
@@ -104,18 +105,20 @@ def read(
 def _entries(path: Path) -> list[dict[str, str]]:
   """The entries of either format, attributes beside the rest, all text."""
   if path.suffix not in (".json", ".csv"):
-    raise ValueError(f"{path}: give a list that ends in .json or .csv")
+    raise UsageError(f"{path}: give a list that ends in .json or .csv")
   try:
     if path.suffix == ".csv":
       with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file, restkey="more", restval=""))
     listed = json.loads(path.read_text(encoding="utf-8-sig"))
   except FileNotFoundError:
-    raise
+    raise MissingFileError(
+      f"there is no {path}: give a list of frames that ends in .json or .csv"
+    ) from None
   except (csv.Error, OSError, RecursionError, ValueError) as error:
-    raise ValueError(f"{path} is damaged ({error}); write it anew") from error
+    raise UsageError(f"{path} is damaged ({error}); write it anew") from error
   if not isinstance(listed, list):
-    raise ValueError(f"{path} holds no list: write [{{...}}, {{...}}]")
+    raise UsageError(f"{path} holds no list: write [{{...}}, {{...}}]")
   entries = []
   for i, entry in enumerate(listed):
     if not isinstance(entry, dict):
@@ -151,7 +154,7 @@ def _is_file(path: Path) -> bool:
     return False
 
 
-def _wrong(path: Path, i: int, entry: Any, reason: str) -> ValueError:
-  return ValueError(
+def _wrong(path: Path, i: int, entry: Any, reason: str) -> UsageError:
+  return UsageError(
     f"{path}: entry {i}, {files.brief(entry)}, {files.brief(reason)}"
   )

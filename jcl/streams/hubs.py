@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base
+from jcl.errors import MissingPackageError, UsageError
 from jcl.options import kinds
 from jcl.streams import files, folders, images, labelling, splits
 
@@ -65,7 +66,7 @@ class _Column:
     if hasattr(values[0], "convert"):
       arrays = [self._decode(value) for value in values]
       if len({array.shape for array in arrays}) > 1:
-        raise ValueError(
+        raise UsageError(
           f"the images of column {self._column!r} differ in size; write "
           "size=... to resize them"
         )
@@ -76,7 +77,7 @@ class _Column:
     try:
       return images.to_array(image, self._size, self._color, self._range)
     except Exception as error:  # a damaged image may raise almost anything
-      raise ValueError(
+      raise UsageError(
         f"an image of column {self._column!r} cannot be read: "
         f"{files.brief(error)}"
       ) from error
@@ -123,11 +124,13 @@ def huggingface(
       f"the Hugging Face hub under {name}",
       "--download",
     ) from error
+  except ValueError as error:
+    raise UsageError(f"{name}: {files.brief(error)}") from error
 
   def read(rows: Any) -> _Part:
     for column in (image_column, label_column):
       if column not in rows.features:
-        raise ValueError(
+        raise UsageError(
           f"{name} has no column {column!r}; write image_column= and "
           f"label_column= from {', '.join(rows.features)}"
         )
@@ -137,7 +140,7 @@ def huggingface(
 
   limits = images.parse_range(range)
   if "train" not in parts:
-    raise ValueError(f"{name} has no split 'train', only {sorted(parts)}")
+    raise UsageError(f"{name} has no split 'train', only {sorted(parts)}")
   held_out = next((p for p in ("test", "validation") if p in parts), None)
   train = read(parts["train"])
   return _datasets(
@@ -159,7 +162,10 @@ def tfds(
     import tensorflow_datasets
   except ImportError as error:
     raise _extra("tfds", "tensorflow_datasets", error) from error
-  builder = tensorflow_datasets.builder(name, data_dir=str(data_dir / "tfds"))
+  try:
+    builder = tensorflow_datasets.builder(name, data_dir=str(data_dir / "tfds"))
+  except ValueError as error:
+    raise UsageError(f"{name}: {files.brief(error)}") from error
   if download:
     builder.download_and_prepare()
   elif not (data_dir / "tfds" / name).exists():
@@ -207,8 +213,8 @@ def _distinct(names: Sequence[str] | None) -> tuple[str, ...]:
   return labelling.distinct(names or (), range(len(names or ())))
 
 
-def _extra(extra: str, module: str, error: ImportError) -> ImportError:
-  return ImportError(
+def _extra(extra: str, module: str, error: ImportError) -> MissingPackageError:
+  return MissingPackageError(
     f"{module} cannot be imported ({error}); install it with "
     f'pip install "jcl[{extra}]"'
   )

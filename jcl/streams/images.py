@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from jcl.errors import UsageError
 from jcl.streams import files
 
 Color = Literal["rgb", "grey"]
@@ -82,9 +83,9 @@ class Images:
         too large or of a kind that is not read; it names the file.
     """
     if size is not None and size < 1:
-      raise ValueError(f"size={size}: write the edge length in pixels")
+      raise UsageError(f"size={size}: write the edge length in pixels")
     if color not in ("rgb", "grey"):
-      raise ValueError(f"color={color!r}: write color=rgb or color=grey")
+      raise UsageError(f"color={color!r}: write color=rgb or color=grey")
     self.range = parse_range(range)
     self._paths = np.asarray(paths, dtype=object)
     self._size = size
@@ -112,7 +113,7 @@ class Images:
   def _read(self, path: Path) -> np.ndarray:
     pixels = self._decode(path)
     if pixels.shape != self.shape[1:]:
-      raise ValueError(
+      raise UsageError(
         f"{path} is {pixels.shape[0]} by {pixels.shape[1]} pixels, the first "
         f"image {self.shape[1]} by {self.shape[2]}; write size=... to resize"
       )
@@ -158,7 +159,7 @@ def parse_range(value: str | Range) -> Range | None:
     match = re.fullmatch(f"{number}-{number}", value, re.I)
     value = (float(match[1]), float(match[2])) if match else (0.0, 0.0)
   if len(value) != 2 or not value[0] < value[1]:
-    raise ValueError(
+    raise UsageError(
       "range= takes the values that become black and white, such as "
       "range=0-4095, or range=data for the least and greatest that occur"
     )
@@ -196,12 +197,12 @@ def _look(path: Path, look: Callable[[Any], _T]) -> _T:
         raise Image.DecompressionBombError()
       return look(image)
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-    raise ValueError(
+    raise UsageError(
       f"{path} has more than {MOST_PIXELS // 10**6} million pixels; make it "
       "smaller with a program for images, or leave it out"
     ) from e
   except _Refused as error:
-    raise ValueError(f"{path} {error}") from error
+    raise UsageError(f"{path} {error}") from error
   except Image.UnidentifiedImageError as error:
     raise files.unreadable(path, "it is no image, or a damaged one") from error
   except Exception as error:  # a damaged image may raise almost anything

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.streams import assembly, sources, views
 
 
@@ -24,12 +25,12 @@ def join(members: Sequence[sources.Source]) -> sources.Source:
   listed: list[Any] = list(members) if several else [members]
   for member in listed:
     if not isinstance(member, sources.Source):
-      raise ValueError(
+      raise UsageError(
         f"{errors.short(member)} is no source of data; give what jcl.arrays "
         "or jcl.load return, or a list of them"
       )
   if not listed:
-    raise ValueError("the list of sources is empty; give one or more")
+    raise UsageError("the list of sources is empty; give one or more")
   pairs = [(member.train, member.test) for member in listed]
   if any(test is not None for _, test in pairs):
     pairs = [_with_test(member) for member in listed]
@@ -60,7 +61,7 @@ def single(source: Any) -> sources.Source:
   """The source itself. ValueError for a list of several, or another value."""
   if isinstance(source, sources.Source):
     return source
-  raise ValueError(
+  raise UsageError(
     f"{errors.short(source)} is no source of data; give what jcl.arrays or "
     "jcl.load return. Lists of them are for class_incremental, "
     "task_incremental and domain_by_group"

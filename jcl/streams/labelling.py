@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jcl import errors
+from jcl.errors import UsageError
 
 # Labels that are read together must all be of one of these kinds.
 _KINDS = (
@@ -93,7 +94,7 @@ def indices(
       else f"outside 0 to {len(class_names) - 1}, the positions in its "
       f"{len(class_names)} names"
     )
-    raise ValueError(
+    raise UsageError(
       f"{name} has {what} {errors.short(y[row])} in row {row}, {known}; leave "
       f"out {'class_names' if what == 'label' else 'the names'} to have the "
       f"{what}s that occur numbered"
@@ -116,21 +117,21 @@ def labels(name: str, values: Any, what: str = "label") -> np.ndarray:
   """
   y = _array(name, values, what)
   if y.ndim == 0:
-    raise ValueError(
+    raise UsageError(
       f"{name} has {errors.short(values)} for {what}s; give one for each "
       "example"
     )
   while y.ndim > 1 and y.shape[-1] == 1:
     y = y[..., 0]
   if y.ndim > 1:
-    raise ValueError(f"{name} has {_several(y, what)}")
+    raise UsageError(f"{name} has {_several(y, what)}")
   if "float" in y.dtype.name:  # bfloat16 is no kind of NumPy's own
     return _whole(name, y, what)
   if y.dtype.kind in "biu":
     return y
   if y.dtype.kind in "OSUT":
     return _objects(name, y.astype(object), what)
-  raise ValueError(
+  raise UsageError(
     f"{name} has {what}s of dtype {y.dtype}; give integers or text, as "
     "y.astype(str) makes"
   )
@@ -141,14 +142,14 @@ def _array(name: str, values: Any, what: str) -> np.ndarray:
     row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
     raise _missing(name, what, row, "masked")
   if hasattr(values, "tocsr"):
-    raise ValueError(f"{name} has sparse {what}s; write y.toarray()")
+    raise UsageError(f"{name} has sparse {what}s; write y.toarray()")
   try:
     y = np.asarray(values)
   except ValueError:  # NumPy's answer to rows of unequal length
     y = np.empty(len(values), object)
     y[:] = list(values)
   except (TypeError, RuntimeError) as error:  # tensors elsewhere, with gradient
-    raise ValueError(
+    raise UsageError(
       f"{name} has {what}s that NumPy cannot read "
       f"({errors.short(str(error), 90)}); of a tensor write "
       "y.detach().cpu().numpy()"
@@ -213,7 +214,7 @@ def _whole(name: str, y: np.ndarray, what: str) -> np.ndarray:
       if what == "label"
       else "give integers or text"
     )
-    raise ValueError(
+    raise UsageError(
       f"{name} has {what} {errors.short(y[row])} in row {row}, which is no "
       f"whole number; {advice}"
     )
@@ -229,7 +230,7 @@ def _objects(name: str, y: np.ndarray, what: str) -> np.ndarray:
   for kind in kinds:
     row = next(i for i, value in enumerate(y) if type(value) is kind)
     if issubclass(kind, list | tuple | set | frozenset | dict | np.ndarray):
-      raise ValueError(
+      raise UsageError(
         f"{name} has several {what}s in row {row}, "
         f"{errors.short(y[row])}; give one for each example, such as the "
         f"first: [v[0] for v in y]"
@@ -237,7 +238,7 @@ def _objects(name: str, y: np.ndarray, what: str) -> np.ndarray:
     if kind.__name__ in ("NoneType", "NAType", "NaTType"):
       raise _missing(name, what, row, str(y[row]))
     if not issubclass(kind, known):
-      raise ValueError(
+      raise UsageError(
         f"{name} has {what} {errors.short(y[row])} of type {kind.__name__} in "
         f"row {row}; give integers or text, as [str(v) for v in y]"
       )
@@ -291,7 +292,7 @@ def _check_kinds(name: str, values: Iterable[Any], what: str) -> None:
     seen.setdefault(kind, value)
   if len(seen) > 1:
     first, second = list(seen.values())[:2]
-    raise ValueError(
+    raise UsageError(
       f"{name} has {what}s of mixed kinds, such as {errors.short(first)} "
       f"({type(first).__name__}) and {errors.short(second)} "
       f"({type(second).__name__}); give all as text, as [str(v) for v in y], "
@@ -299,8 +300,8 @@ def _check_kinds(name: str, values: Iterable[Any], what: str) -> None:
     )
 
 
-def _missing(name: str, what: str, row: int, found: str) -> ValueError:
-  return ValueError(
+def _missing(name: str, what: str, row: int, found: str) -> UsageError:
+  return UsageError(
     f"{name} has no {what} in row {row} ({found}); leave such rows out, or "
     f"give them a {what} of their own"
   )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jcl.errors import UsageError
 from jcl.streams import archives
 
 Mix = Literal["A", "B"]
@@ -198,6 +199,6 @@ def load(path: Path) -> Manifest:
     ValueError,
     RecursionError,
   ) as error:
-    raise ValueError(
+    raise UsageError(
       f"{path}.json or .npz is damaged ({error}); write it anew"
     ) from error

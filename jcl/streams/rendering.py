@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jcl.errors import UsageError
 from jcl.streams import manifest
 
 _ROWS = 256  # frames rendered together
@@ -50,17 +51,17 @@ class Frames:
     """
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[-1] not in (1, 3):
-      raise ValueError(
+      raise UsageError(
         f"images {shape}: give [N, height, width, channels], one or three "
         "channels"
       )
     if images.dtype != np.uint8:
-      raise ValueError(
+      raise UsageError(
         f"images are {images.dtype}: give np.round(255 * x / largest).astype("
         "np.uint8)"
       )
     if shape[0] != stream.num_images:
-      raise ValueError(
+      raise UsageError(
         f"{shape[0]} images, but the manifest was made for "
         f"{stream.num_images}: give the set it was made for"
       )

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.options import kinds, spec
 from jcl.streams import (
   assembly,
@@ -95,14 +96,14 @@ def _split_classes(
   name = f"{scenario}_incremental"
   if not isinstance(source, sources.Source):
     if not isinstance(tasks, str) or tasks not in (dealing.AUTO, dealing.GROUP):
-      raise ValueError(
+      raise UsageError(
         f"tasks={errors.short(tasks)} beside a list of sources, each of which "
         "is an experience: leave tasks out"
       )
     source, tasks = joining.join(source), dealing.GROUP
   if isinstance(tasks, str) and tasks == dealing.GROUP:
     if order != "natural":
-      raise ValueError(
+      raise UsageError(
         f"order={errors.short(order)} beside tasks=group, whose experiences "
         "come in the order of the groups: leave order out"
       )
@@ -168,11 +169,11 @@ def blurry(
   rows, test, groups = _dealt(source, tasks, seed, order, holdout)
   tasks = len(groups)
   if tasks < 2:
-    raise ValueError(f"tasks={tasks}: a blurry stream needs 2 or more")
+    raise UsageError(f"tasks={tasks}: a blurry stream needs 2 or more")
   main = np.full(source.train.num_classes, -1)
   for task, group in enumerate(groups):
     if (main[list(group)] >= 0).any():
-      raise ValueError(
+      raise UsageError(
         f"tasks: a class has two main experiences, {errors.short(task)} and "
         "one before it; list each class once"
       )
@@ -241,7 +242,7 @@ def rotated(
   source = joining.single(source)
   shape = source.train.x.shape[1:]
   if len(shape) != 3:
-    raise ValueError(
+    raise UsageError(
       f"{source.train.name} has examples of shape {shape}; only images "
       "[height, width, channels] can be rotated"
     )

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.streams import files
 
 _ACTIVITIES = (
@@ -61,7 +62,7 @@ def dsads(
       out subjects 7 and 8.
   """
   if test not in ("segments", "subjects"):
-    raise ValueError(f"test={test!r}: write test=segments or test=subjects")
+    raise UsageError(f"test={test!r}: write test=segments or test=subjects")
   roots = [data_dir / "dsads" / "data", data_dir / "data", data_dir]
   found = files.first_existing(root / "a01" for root in roots)
   if found is None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import MissingFileError, UsageError
 from jcl.options import kinds, spec
 from jcl.streams import (
   cifar,
@@ -59,7 +60,7 @@ def agree(
     ("scale", first.scale, second.scale),
   ):
     if one != other and (aspect != "scale" or first.x.dtype == np.uint8):
-      raise ValueError(
+      raise UsageError(
         f"{what} must agree in {aspect}; they have {one} and {other}"
       )
   if not same_classes or first.class_names == second.class_names:
@@ -70,8 +71,8 @@ def agree(
     for one, other in (names, names[::-1])
   )
   if only == also == errors.some([]):
-    raise ValueError(f"{what} must name the classes in the same order")
-  raise ValueError(
+    raise UsageError(f"{what} must name the classes in the same order")
+  raise UsageError(
     f"{what} must agree in class names; only the first have {only}, only the "
     f"second {also}"
   )
@@ -110,11 +111,11 @@ def arrays(
   """
   test = f"{name} (test set)"
   if x_train is None or y_train is None:
-    raise ValueError("give both x_train and y_train")
+    raise UsageError("give both x_train and y_train")
   if (x_test is None) != (y_test is None):
-    raise ValueError("give both x_test and y_test, or neither")
+    raise UsageError("give both x_test and y_test, or neither")
   if group_test is not None and (x_test is None or group is None):
-    raise ValueError(
+    raise UsageError(
       "group_test is of the test set and goes with group; give "
       + ("x_test and y_test" if x_test is None else "group, of training data")
     )
@@ -122,7 +123,7 @@ def arrays(
     labels, class_names = labelling.number(name, y_train, y_test)
   else:
     if not np.iterable(class_names):
-      raise ValueError(
+      raise UsageError(
         f"class_names={errors.short(class_names)}: give a list of one name "
         "for each class"
       )
@@ -177,18 +178,19 @@ def load(name: str, data_dir: str | Path = ".", /, **options: Any) -> Source:
     **options: the keyword-only arguments of the reader of that name.
 
   Raises:
-    FileNotFoundError: where files are missing; it says which and where from.
-    ImportError: where the set needs an extra that is not installed.
-    ValueError: where the name, an option or the content is wrong.
+    MissingFileError: where files are missing; it says which and where from.
+    MissingPackageError: where the set needs an extra that is not installed.
+    UsageError: where the name, an option or the content is wrong.
   """
   folder = Path(data_dir).expanduser()
   try:
     return Source(*spec.call("data set", READERS, name, folder, **options))
-  except FileNotFoundError:
+  except UsageError:
     raise
   except OSError as error:
+    lost = isinstance(error, FileNotFoundError)
     place = f": {kinds.shown(error.filename)}" if error.filename else ""
-    raise ValueError(
+    raise (MissingFileError if lost else UsageError)(
       f"data set {name!r} cannot be read: {error.strerror or error}{place}"
     ) from error
 

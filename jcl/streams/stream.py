@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.streams import views
 
 Normalization = Literal["unit", "standard", "none"]
@@ -155,13 +156,13 @@ def statistics(
     return np.zeros((), np.float32), np.ones((), np.float32)
   if normalize == "unit":
     if not is_bytes:
-      raise ValueError(
+      raise UsageError(
         f"{data.name} holds {data.x.dtype}, of which no value stands for one; "
         "write normalize=standard or normalize=none"
       )
     return np.zeros((), np.float32), np.asarray(data.scale, np.float32)
   if normalize != "standard":
-    raise ValueError(
+    raise UsageError(
       f"normalize={normalize!r}: write normalize=unit, normalize=standard or "
       "normalize=none"
     )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.streams import archives, delimited, files, labelling, splits
 
 _LEAST = 5  # rows of which the held-out share is a whole one
@@ -91,14 +92,14 @@ def _table(
     raise files.missing(name, [path], published, remedy)
   table = delimited.read(path, options)
   if len(table.y) < _LEAST:
-    raise ValueError(
+    raise UsageError(
       f"{path} has {errors.count(len(table.y), 'row')}, too few to hold some "
       f"out; it takes {_LEAST}"
     )
   if len(table.class_names) == 1:
     column = options.label
     column = "the last column" if column is None else files.brief(column, 40)
-    raise ValueError(
+    raise UsageError(
       f"{path}: the label ({column}) is always "
       f"{files.brief(table.class_names[0], 40)}; write "
       "label= and the column of the class"
@@ -156,15 +157,15 @@ def npz(
   named = f"it has {errors.some(sorted(arrays))}; name its arrays {_KEYS}"
   for key in needed:
     if key not in arrays:
-      raise ValueError(f"{file} has no {key}: {named}")
+      raise UsageError(f"{file} has no {key}: {named}")
   for key in sorted(arrays):
     if key not in used:
-      raise ValueError(
+      raise UsageError(
         f"{file} has {errors.short(key)}, which is not read beside "
         f"{errors.some(needed)}: {named}, and leave out others"
       )
   if _TEST[2] in arrays and keys[0][2] not in arrays:
-    raise ValueError(f"{file} has group_test but no {keys[0][2]}: {named}")
+    raise UsageError(f"{file} has group_test but no {keys[0][2]}: {named}")
   x, y, group = (
     [arrays.get(part[i]) for part in keys] for i in range(len(_WHOLE))
   )
@@ -204,7 +205,7 @@ def _archive(file: Path) -> dict[str, np.ndarray]:
     with archive:
       return {key: _member(file, archive, key) for key in archive.files}
   except _Held as error:
-    raise ValueError(str(error)) from None
+    raise UsageError(str(error)) from None
   except Exception as error:  # a damaged archive may raise almost anything
     raise files.unreadable(file, error) from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import re
 
 from jcl import errors
+from jcl.errors import UsageError
 from jcl.streams import dialects
 
 _EXCEL = re.compile(rb'\s*"?sep=(.)"?[ \t]*(?=[\r\n])', re.I | re.S)
@@ -47,7 +48,7 @@ def check(path: Path, content: bytes) -> None:
   start = content[:4096].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
   for mark, what in _FOREIGN:
     if start.startswith(mark.lower()):
-      raise ValueError(
+      raise UsageError(
         f"{path} is {what}, no table of text; save it as CSV, as Excel and "
         "pandas.DataFrame.to_csv do"
       )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.streams import labelling
 
 _ROWS = 4096  # looked at together, to keep the peak of memory low
@@ -29,13 +30,13 @@ def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
   name = name or dataset.name
   x = _inputs(name, dataset.x)
   if 0 in (x.shape[0], np.size(dataset.y)):
-    raise ValueError(f"{name} is empty; give at least one example")
+    raise UsageError(f"{name} is empty; give at least one example")
   class_names = _names(name, dataset.class_names)
   y = labelling.indices(name, dataset.y, class_names)
   if x.shape[0] != len(y):
-    raise ValueError(f"{name} has {x.shape[0]} inputs but {len(y)} labels")
+    raise UsageError(f"{name} has {x.shape[0]} inputs but {len(y)} labels")
   if not _is_scale(dataset.scale):
-    raise ValueError(
+    raise UsageError(
       f"{name} has scale {errors.short(dataset.scale)}; write a positive one"
     )
   return dataclasses.replace(
@@ -60,13 +61,13 @@ def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
 def _names(name: str, class_names: Sequence[Any]) -> tuple[str, ...]:
   named = labelling.names(class_names)
   if not named:
-    raise ValueError(f"{name} has no classes; give class_names")
+    raise UsageError(f"{name} has no classes; give class_names")
   place: dict[str, int] = {}
   for i, each in enumerate(named):
     if not each.strip():
-      raise ValueError(f"{name}: class {i} has no name; give it one")
+      raise UsageError(f"{name}: class {i} has no name; give it one")
     if each in place:
-      raise ValueError(
+      raise UsageError(
         f"{name}: classes {place[each]} and {i} are both called "
         f"{errors.short(each)}; give each a name of its own"
       )
@@ -111,22 +112,22 @@ def _doubtful_shape(name: str, x: Any) -> Iterator[str]:
 def _inputs(name: str, values: Any) -> Any:
   x = _readable(name, values)
   if x.dtype == object:
-    raise ValueError(f"{name} has {_objects(values, x)}")
+    raise UsageError(f"{name} has {_objects(values, x)}")
   if len(x.shape) < 2:
-    raise ValueError(
+    raise UsageError(
       f"{name} has inputs of shape {tuple(x.shape)}; the first axis counts "
       "examples, so write x[:, None] for one feature each"
     )
   if 0 in x.shape[1:]:
-    raise ValueError(f"{name} has inputs of shape {tuple(x.shape)}: no values")
+    raise UsageError(f"{name} has inputs of shape {tuple(x.shape)}: no values")
   if x.dtype == np.uint8:
     return x
   # By name, as bfloat16 is no kind of NumPy's own.
   if "float" not in x.dtype.name:
-    raise ValueError(f"{name} has inputs of dtype {x.dtype}; {_advice(x)}")
+    raise UsageError(f"{name} has inputs of dtype {x.dtype}; {_advice(x)}")
   if not isinstance(x, np.ndarray):
     if x.dtype != np.float32:
-      raise ValueError(
+      raise UsageError(
         f"{name} decodes its inputs to {x.dtype}; let it give uint8 or float32"
       )
     return x
@@ -139,11 +140,11 @@ def _inputs(name: str, values: Any) -> Any:
 def _readable(name: str, values: Any) -> Any:
   """An array, or a reader that decodes on demand."""
   if hasattr(values, "tocsr"):
-    raise ValueError(f"{name} has sparse inputs; write x.toarray()")
+    raise UsageError(f"{name} has sparse inputs; write x.toarray()")
   if np.ma.isMaskedArray(values):
     hidden = np.ma.getmaskarray(values)
     if hidden.any():
-      raise ValueError(
+      raise UsageError(
         f"{name} has {int(hidden.sum())} masked values, the first in row "
         f"{int(np.argwhere(hidden)[0][0])}; remove these rows or write "
         "x.filled(...)"
@@ -154,9 +155,9 @@ def _readable(name: str, values: Any) -> Any:
   try:
     return np.asarray(values)
   except ValueError as error:  # NumPy's answer to rows of unequal length
-    raise ValueError(f"{name} has ragged inputs; {_STACK}") from error
+    raise UsageError(f"{name} has ragged inputs; {_STACK}") from error
   except (TypeError, RuntimeError) as error:  # tensors elsewhere, with gradient
-    raise ValueError(
+    raise UsageError(
       f"{name} has inputs that NumPy cannot read "
       f"({errors.short(str(error), 90)}); of a tensor write "
       "x.detach().cpu().numpy()"
@@ -226,7 +227,7 @@ def _check_finite(name: str, x: np.ndarray) -> None:
       first = start + int(bad.reshape(len(bad), -1).any(axis=1).argmax())
     count += num_bad
   if count:
-    raise ValueError(
+    raise UsageError(
       f"{name} has {count} NaN or infinite values as float32, the first in row "
       f"{first}; remove these rows or fill the gaps"
     )
@@ -239,7 +240,7 @@ def _group(
     return None
   group = np.asarray(dataset.group)
   if group.shape != (num_examples,) or group.dtype.kind not in "iu":
-    raise ValueError(
+    raise UsageError(
       f"{name} has groups of shape {group.shape} and dtype {group.dtype}; give "
       f"one integer for each of the {num_examples} examples"
     )

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jcl.errors import MissingPackageError, UsageError
+
 
 class Frame(NamedTuple):
   """A frame and when it was taken."""
@@ -31,16 +33,16 @@ def frames(
   try:
     import cv2
   except ImportError as error:
-    raise ValueError(
+    raise MissingPackageError(
       "reading video takes OpenCV: pip install opencv-python-headless"
     ) from error
   for name, value in (("size", size), ("fps", fps)):
     if value is not None and not value > 0:
-      raise ValueError(f"{name}={value}: give more than 0")
+      raise UsageError(f"{name}={value}: give more than 0")
   capture = cv2.VideoCapture(source)
   try:
     if not capture.isOpened():
-      raise ValueError(
+      raise UsageError(
         f"source={source!r} cannot be opened: give a video file, or the number "
         "of a camera"
       )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 
 # (key, x [B, H, W, ...]) -> x of the same shape and dtype
 Augment = Callable[[base.Key, jax.Array], jax.Array]
@@ -59,11 +60,11 @@ def build(name: str, example_shape: tuple[int, ...]) -> Augment:
       where examples have another shape.
   """
   if name not in CHOICES:
-    raise ValueError(
+    raise UsageError(
       f"augment={name!r} is not known: choose from {', '.join(CHOICES)}"
     )
   if name != "none" and len(example_shape) != 3:
-    raise ValueError(
+    raise UsageError(
       f"augment={name!r} needs images [H, W, C], but an example has shape "
       f"{example_shape}: use augment='none'"
     )

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.selection import mask
 from jcl.train import optimizer as optimizers
 from jcl.train import pieces, whole
@@ -36,17 +37,17 @@ def in_pieces(learner) -> pieces.Pieces:
     ValueError: where the learner's parts do not allow it.
   """
   if learner.sparsity is not None:
-    raise ValueError(
+    raise UsageError(
       "executor=pieces moves arrays one by one and knows nothing of weights "
       "held at zero: give executor=whole"
     )
   if optimizers.is_own(learner.training):
-    raise ValueError(
+    raise UsageError(
       "executor=pieces runs a rule on every tensor by itself, an optimizer of "
       "one's own on all of them together: give executor=whole"
     )
   if learner.mesh.size > 1 or learner.accumulate_parts > 1:
-    raise ValueError(
+    raise UsageError(
       "executor=pieces trains on one device and in one part: give "
       "executor=whole, or neither accumulate nor several devices"
     )
@@ -101,25 +102,25 @@ def check_batch(
   """Returns the batch size, checked to be one that can be cut."""
   size = training.batch_size
   if size is None or size < 1:
-    raise ValueError(f"batch_size={size} must be at least 1")
+    raise UsageError(f"batch_size={size} must be at least 1")
   if accumulate < 1 or size % accumulate:
-    raise ValueError(
+    raise UsageError(
       f"accumulate={accumulate} must divide batch_size={size} into equal parts"
     )
   if size < method.objective.least_rows:
-    raise ValueError(
+    raise UsageError(
       f"the recipe takes {method.objective.least_rows} examples of a batch as "
       f"anchors, but batch_size={size}: give a larger batch or fewer anchors"
     )
   replayed, least = method.replay.num_samples, method.objective.least_replayed
   if replayed < least:
-    raise ValueError(
+    raise UsageError(
       f"the recipe takes {least} replayed examples as anchors, but an update "
       f"has minibatch={replayed}: give {least} or more, or fewer anchors"
     )
   replayed = replayed if method.objective.num_draws else 0
   if replayed % accumulate:
-    raise ValueError(
+    raise UsageError(
       f"accumulate={accumulate} must also divide the {replayed} replayed "
       "examples of a step"
     )

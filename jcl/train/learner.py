@@ -12,6 +12,7 @@ import optax
 
 from jcl import base, jaxprs
 from jcl.cost import ledger as ledger_lib
+from jcl.errors import UsageError
 from jcl.networks import variances
 from jcl.selection import mask
 from jcl.train import background, executors, pieces, slots
@@ -103,13 +104,13 @@ class Learner:
     self._tested: evaluation.TestSets | None = None  # test sets scored last
     self._steps_per_dispatch = steps_per_dispatch
     if executor not in EXECUTORS:
-      raise ValueError(
+      raise UsageError(
         f"executor={executor!r}: choose from {', '.join(EXECUTORS)}"
       )
     self._executor = executor
     method.objective.sizes(network)  # tells of places that do not exist
     if method.replay.rebuild is not None and network.features is None:
-      raise ValueError(
+      raise UsageError(
         f"the recipe needs features, but network {network.name!r} names "
         "none: give `features`, the unit whose output feeds the head"
       )
@@ -118,12 +119,12 @@ class Learner:
     """Returns the optimiser with slots by tensor."""
     rule, own = self.single_optimizer, optimizers.is_own(self.training)
     if own and self.sparsity is not None:
-      raise ValueError(
+      raise UsageError(
         "weights are held at zero by rules that act on every weight alone: "
         "give optimizer=sgd, adam or adamw"
       )
     if own and self.method.selector.slots == "decay":
-      raise ValueError(
+      raise UsageError(
         "slots=decay knows what fades in the slots of sgd, adam and adamw, not "
         "in those of an optimizer of one's own: give slots=keep or slots=reset"
       )

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.options import spec
 from jcl.train import schedules
 
@@ -46,7 +47,7 @@ def complete(training: base.Training) -> base.Training:
   if is_own(training):
     for name in _OF_RULE:
       if getattr(training, name) is not None:
-        raise ValueError(
+        raise UsageError(
           f"{name}={getattr(training, name)!r} has no effect beside an "
           "optimizer of one's own: leave it out, or make it part of that"
         )
@@ -56,7 +57,7 @@ def complete(training: base.Training) -> base.Training:
   if callable(rate):
     _check_schedule(rate)
   if callable(rate) and (training.schedule or "constant") != "constant":
-    raise ValueError(
+    raise UsageError(
       f"schedule={training.schedule}: the learning_rate is a schedule already; "
       "leave one of them out"
     )
@@ -72,7 +73,7 @@ def _check_schedule(rate: Any) -> None:
     float(rate(np.int32(0)))
   except Exception as error:
     reason = errors.reason(error)
-    raise ValueError(
+    raise UsageError(
       "learning_rate is a function, but of an update's number it returns no "
       f"number ({reason}): give a schedule such as "
       "optax.cosine_decay_schedule(0.1, 1000)"
@@ -109,7 +110,7 @@ def build(
       _probed(rule, 0, 1.0)
     except Exception as error:
       reason = errors.reason(error)
-      raise ValueError(
+      raise UsageError(
         "the optimizer makes no update of gradients, parameters and its state "
         f"alone ({reason}): give one that needs no more, such as "
         "optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))"
@@ -120,15 +121,15 @@ def build(
   assert rate is not None and momentum is not None
   assert decay is not None and clip is not None
   if not callable(rate) and not rate > 0:
-    raise ValueError(f"learning_rate={rate} must be above 0, such as 0.1")
+    raise UsageError(f"learning_rate={rate} must be above 0, such as 0.1")
   if not 0 <= momentum < 1:
-    raise ValueError(f"momentum={momentum} must lie in [0, 1), such as 0.9")
+    raise UsageError(f"momentum={momentum} must lie in [0, 1), such as 0.9")
   if decay < 0:
-    raise ValueError(f"weight_decay={decay} must not be negative")
+    raise UsageError(f"weight_decay={decay} must not be negative")
   if clip < 0:
-    raise ValueError(f"clip={clip} must not be negative; 0 turns it off")
+    raise UsageError(f"clip={clip} must not be negative; 0 turns it off")
   if training.optimizer not in ("sgd", "adam", "adamw"):
-    raise ValueError(
+    raise UsageError(
       f"optimizer={training.optimizer!r} is not known: choose from sgd, "
       "adam, adamw"
     )

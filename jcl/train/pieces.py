@@ -16,6 +16,7 @@ import optax
 
 from jcl import base
 from jcl.cost import program_cost
+from jcl.errors import UsageError
 from jcl.selection import mask
 from jcl.train import (
   background,
@@ -64,7 +65,7 @@ class Pieces:
     shapes: tuple[Any, base.LearnerState, base.Batch, base.Scope],
   ):
     if not network.blocks:
-      raise ValueError(
+      raise UsageError(
         f"network {network.name!r} is not a plain chain of units: train it "
         "with executor=whole"
       )

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from jcl import base, errors
+from jcl.errors import UsageError
 
 Slots = dict[str, Any]  # by the tensor's path, joined by "/"
 
@@ -99,7 +100,7 @@ def together(
       )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
       reason = errors.reason(error)
-      raise ValueError(
+      raise UsageError(
         "the optimizer's state cannot be told apart by tensor, as a selection "
         f"of tensors needs ({reason}): give one whose init maps over the "
         "parameters, as those of optax do"

@@ -17,6 +17,7 @@ import math
 from typing import Literal
 
 from jcl.control.drift import buffer
+from jcl.errors import UsageError
 
 Seconds = float | Fraction
 Kind = Literal["first_label", "retrain", "label", "extra_label"]
@@ -52,7 +53,7 @@ class Sizes:
   def __post_init__(self):
     for name, value in dataclasses.asdict(self).items():
       if value < 1:
-        raise ValueError(f"{name}={value}: give 1 or more")
+        raise UsageError(f"{name}={value}: give 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,12 +193,12 @@ class Static:
 
   def __post_init__(self):
     if not 0 < self.rate <= 1 or self.num_labels < 1:
-      raise ValueError(
+      raise UsageError(
         f"rate={self.rate} of {self.frames} frames: give a share of them, at "
         "least one frame"
       )
     if self.training > self.retrain_seconds:
-      raise ValueError(
+      raise UsageError(
         f"rate={self.rate}: training for {float(self.training):.4g} s does not "
         f"fit the {float(self.retrain_seconds):.4g} s that labelling leaves of "
         f"{self.seconds} s; give a lower rate or fewer epochs"
@@ -240,7 +241,7 @@ class Static:
     left = [self.seconds - self.num_labels * exact(each) for each in label]
     fits = [seconds for seconds in left if seconds > 0]
     if not fits:
-      raise ValueError(
+      raise UsageError(
         f"label={list(label)}: {self.num_labels} images fit {self.seconds} s "
         "with none of them; give a faster one"
       )

@@ -21,6 +21,7 @@ from jcl.control.drift import ekya as scheduler
 from jcl.control.drift import eomu as policy
 from jcl.control.drift.phases import Label, Phase, Retrain, System, Trials, View
 from jcl.control.drift.windows import at_least_one, lasting, static
+from jcl.errors import UsageError
 from jcl.options import kinds
 
 # A change of brightness counts by the spread of natural images, a quarter of
@@ -67,9 +68,9 @@ def ekya(
   at_least_one(window=window, trial_epochs=trial_epochs, epochs=min(epochs))
   for name, value in (("share", share), *(("fractions", f) for f in fractions)):
     if not 0 < value <= 1:
-      raise ValueError(f"{name}={value}: give shares in (0, 1]")
+      raise UsageError(f"{name}={value}: give shares in (0, 1]")
   if by not in ("accuracy", "estimate"):
-    raise ValueError(f"by={by!r}: give 'accuracy' or 'estimate'")
+    raise UsageError(f"by={by!r}: give 'accuracy' or 'estimate'")
   kernels, batch = seconds.kernels, seconds.batch
 
   def part(ids, fraction):
@@ -132,7 +133,7 @@ def ekya(
         trials = tuple(map(trial, sets))
         took = sum(trying(*each) for each in trials)
         if took >= plan.retrain_seconds:
-          raise ValueError(
+          raise UsageError(
             f"trials take {float(took):.4g} s of "
             f"{float(plan.retrain_seconds):.4g} s: give fewer fractions or "
             "trial_epochs, a lower rate, or a longer window"

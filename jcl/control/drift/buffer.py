@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jcl.errors import UsageError
+
 NUM_TRAIN = 324  # samples per retraining
 NUM_VALID = 108  # samples that a retraining is validated on
 NUM_LABEL = 108  # samples of a labelling phase
@@ -129,7 +131,7 @@ def shares(counts: np.ndarray, num: int) -> np.ndarray:
   counts = np.asarray(counts, np.int64)
   total = int(counts.sum())
   if num < 0 or total < num:
-    raise ValueError(
+    raise UsageError(
       f"{num} samples cannot be drawn from {total}: label more before you "
       "retrain, or draw fewer"
     )
@@ -215,7 +217,7 @@ def draw_robust(
   for role, wanted in ((False, num_train), (True, num_valid)):
     pool = np.flatnonzero(buffer.valid == role)
     if not len(pool):
-      raise ValueError(
+      raise UsageError(
         f"none of {len(buffer.ids)} samples is there to "
         f"{'validate' if role else 'train'} on: push more, or another `every`"
       )

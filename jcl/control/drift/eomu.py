@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jcl.errors import UsageError
+
 _LUMA = np.array([0.299, 0.587, 0.114])
 _SIGMA = 0.8  # of the Gaussian that three pixels hold
 _MOST_EPOCHS = 30
@@ -82,7 +84,7 @@ def thin(keys: np.ndarray, num_frames: int, rate: float) -> np.ndarray:
   """
   most = math.floor(num_frames * rate + 1e-9)
   if not 0 < rate <= 1 or most < 1:
-    raise ValueError(
+    raise UsageError(
       f"rate={rate} of {num_frames} frames: give a share that is a frame or "
       "more, 1 at most"
     )

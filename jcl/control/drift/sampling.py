@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jcl.errors import UsageError
+
 
 def paper(num_frames: int, num_samples: int) -> np.ndarray:
   """Takes frames at a constant whole stride.
@@ -78,7 +80,7 @@ def top_probability(logits: ArrayLike) -> np.ndarray:
 
 def _check(num_frames: int, num_samples: int) -> None:
   if not 1 <= num_samples <= num_frames:
-    raise ValueError(
+    raise UsageError(
       f"{num_samples} of {num_frames} frames: give 1 sample or more, and no "
       "more than there are frames"
     )

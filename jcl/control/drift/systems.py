@@ -24,6 +24,7 @@ from jcl.control.drift import (
 )
 from jcl.control.drift.phases import Label, Phase, Retrain, System
 from jcl.control.drift.windows import at_least_one, lasting, static
+from jcl.errors import UsageError
 from jcl.options import kinds, spec
 
 Drift = Literal["paper", "robust", "never"]
@@ -68,7 +69,7 @@ def dacapo(
     ValueError: for another test, or numbers below 1.
   """
   if drift not in ("paper", "robust", "never"):
-    raise ValueError(f"drift={drift!r}: give 'paper', 'robust' or 'never'")
+    raise UsageError(f"drift={drift!r}: give 'paper', 'robust' or 'never'")
   at_least_one(labels=labels, first=first, epochs=epochs)
   if drift == "robust":
     detection.robust(1, 1, 1, 1, level=level, design=design)  # checks both

@@ -13,6 +13,7 @@ from typing import Literal
 from jcl import base
 from jcl.control.drift import allocation
 from jcl.cost import gemms, pairs, systolic
+from jcl.errors import UsageError
 
 Mode = Literal["full", "compat"]
 
@@ -73,7 +74,7 @@ def published(
   """
   teachers = dict(pairs.PAIRS)
   if student not in teachers:
-    raise ValueError(f"student={student!r}: choose from {', '.join(teachers)}")
+    raise UsageError(f"student={student!r}: choose from {', '.join(teachers)}")
   teacher = teachers[student]
 
   def of_student(batch, pass_):
@@ -130,7 +131,7 @@ def _times(of_student, teacher, fps, batch, more_rows, source) -> Times:
   serving = systolic.rows_for(latencies, fps) + more_rows
   rest = systolic.ROWS - serving
   if more_rows < 0 or rest < 1:
-    raise ValueError(
+    raise UsageError(
       f"more_rows={more_rows} makes {serving} of {systolic.ROWS} rows for "
       "serving: leave one at least, and those that serving needs"
     )

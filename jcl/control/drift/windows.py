@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from jcl.control.drift import allocation, times
+from jcl.errors import UsageError
 
 
 def static(
@@ -36,7 +37,7 @@ def static(
     middle = (low + high + 1) // 2
     low, high = (middle, high) if fits(middle) else (low, middle - 1)
   if not low:
-    raise ValueError(
+    raise UsageError(
       f"window={window} is too short to label a frame and train on it: give "
       "more seconds"
     )
@@ -58,4 +59,4 @@ def at_least_one(**numbers: float) -> None:
   """
   for name, value in numbers.items():
     if value < 1:
-      raise ValueError(f"{name}={value}: give 1 or more")
+      raise UsageError(f"{name}={value}: give 1 or more")

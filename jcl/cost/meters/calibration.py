@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from jcl.cost.meters import meter, modelled
+from jcl.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +58,9 @@ def measure(
       that drew less at work than at rest.
   """
   if not seconds > 0:
-    raise ValueError(f"seconds={seconds}: give more than 0")
+    raise UsageError(f"seconds={seconds}: give more than 0")
   if not found.source.startswith("measured:"):
-    raise ValueError(
+    raise UsageError(
       f"energy is {found.source}: a model can only be calibrated by a sensor"
     )
   watts = []
@@ -71,10 +72,10 @@ def measure(
       took = after.seconds - before.seconds
       watts.append((after.joules - before.joules) / took)
   if after.missing:
-    raise ValueError(f"the sensor fell silent ({after.source}): try again")
+    raise UsageError(f"the sensor fell silent ({after.source}): try again")
   idle, busy = watts
   if idle > busy:
-    raise ValueError(
+    raise UsageError(
       f"{idle:.3g} W at rest and {busy:.3g} W at work: let nothing else run, "
       "and measure for longer"
     )
@@ -110,9 +111,9 @@ def load(path: str | Path, device: str | None = None) -> Calibration:
     calibration = Calibration(**json.loads(Path(path).read_text("utf-8")))
     calibration.power()
   except (TypeError, ValueError, AttributeError, RecursionError) as error:
-    raise ValueError(f"{path} is no calibration ({error}): {again}") from error
+    raise UsageError(f"{path} is no calibration ({error}): {again}") from error
   if device is not None and calibration.device != device:
-    raise ValueError(
+    raise UsageError(
       f"{path} is of {calibration.device!r}, this is {device!r}: {again}"
     )
   return calibration

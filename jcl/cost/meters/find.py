@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 
 from jcl.cost.meters import detection, meter, modelled, nvml, rails, rapl
+from jcl.errors import UsageError
 
 # Name: what `detection` calls it, and who finds its sensor under a root.
 _SENSORS: Mapping[str, tuple[str, Callable[[str | Path], meter.Sensor]]] = {
@@ -36,7 +37,7 @@ def find(
     ValueError: for another name.
   """
   if name not in NAMES:
-    raise ValueError(f'meter="{name}": choose from {", ".join(NAMES)}')
+    raise UsageError(f'meter="{name}": choose from {", ".join(NAMES)}')
   if name == "modelled":
     asked = (("sensors", "the power model was asked for"),)
     return detection.Detected(modelled.Modelled(power), asked)

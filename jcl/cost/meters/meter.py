@@ -13,6 +13,7 @@ import time
 from typing import Literal
 
 from jcl.cost.meters import energy
+from jcl.errors import UsageError
 
 # An outage is bridged with the last known power for this long: seconds, or
 # periods where that is longer.
@@ -20,7 +21,7 @@ _BRIDGED_SECONDS = 1.0
 _BRIDGED_PERIODS = 3
 
 
-class Unavailable(ValueError):
+class Unavailable(UsageError):
   """A sensor that this machine or this user does not have, and why."""
 
 

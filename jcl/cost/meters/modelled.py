@@ -6,6 +6,7 @@ import math
 import time
 
 from jcl.cost.meters import meter
+from jcl.errors import UsageError
 
 # What moving a byte takes, by where it lies: a device's power over its
 # bandwidth, right within an order of magnitude.
@@ -36,7 +37,7 @@ class Power:
 
   def __post_init__(self):
     if not 0 <= self.idle_watts <= self.busy_watts < math.inf:
-      raise ValueError(
+      raise UsageError(
         f"idle_watts={self.idle_watts} and busy_watts={self.busy_watts}: give "
         "0 <= idle <= busy"
       )

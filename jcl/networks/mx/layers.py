@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 from jcl.networks.mx import formats, matmul
 
@@ -44,7 +45,7 @@ def policy(
   formats.mantissa(fmt_infer)
   formats.mantissa(fmt_train)
   if rounding not in formats.ROUNDINGS:
-    raise ValueError(
+    raise UsageError(
       f"rounding={rounding!r}: choose from {', '.join(formats.ROUNDINGS)}"
     )
   is_chain = network.blocks is not None
@@ -69,7 +70,7 @@ def policy(
   x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
   jax.eval_shape(apply, *jax.eval_shape(network.init, jax.random.key(0)), x)
   if not found:
-    raise ValueError(
+    raise UsageError(
       f"{network.name} has no Linen layer Dense, DenseGeneral or Conv to "
       "compute in an MX format; build the network of such layers"
     )
@@ -140,7 +141,7 @@ class _Dot:
   def __call__(self, x, w, dimension_numbers, **_):
     (summed, of_w), (batch, _) = dimension_numbers
     if batch:
-      raise ValueError(
+      raise UsageError(
         f"a layer with batch axes {tuple(batch)} is no product of matrices; "
         "give DenseGeneral no batch_dims"
       )

@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import channels
 from jcl.networks.sparsity import ranking
 
@@ -44,12 +45,12 @@ class Schedule:
   def __post_init__(self):
     for name in ("period", "gradient_period"):
       if getattr(self, name) < 1:
-        raise ValueError(f"{name}={getattr(self, name)}: give 1 update or more")
+        raise UsageError(f"{name}={getattr(self, name)}: give 1 update or more")
     if not self.phases:
-      raise ValueError("phases=(): give (pruned to, grown to) of one at least")
+      raise UsageError("phases=(): give (pruned to, grown to) of one at least")
     for pruned, grown in self.phases:
       if pruned < grown:
-        raise ValueError(
+        raise UsageError(
           f"a kernel pruned to {pruned} cannot grow to {grown}: the second "
           "sparsity must not exceed the first"
         )
@@ -89,9 +90,9 @@ def schedule(
     ValueError: for numbers out of range.
   """
   if not 0 <= margin <= sparsity:
-    raise ValueError(f"margin={margin}: give a share from 0 to {sparsity}")
+    raise UsageError(f"margin={margin}: give a share from 0 to {sparsity}")
   if steps_per_task < 1 or period < 1:
-    raise ValueError(
+    raise UsageError(
       f"period={period} and steps_per_task={steps_per_task}: give 1 or more"
     )
   changes = math.ceil(steps_per_task / period)
@@ -119,7 +120,7 @@ def kernels(network: base.Network) -> tuple[channels.Path, ...]:
     and tensor.unit not in ends
   )
   if not found:
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} has no convolution larger than 1x1 between "
       "its first unit and its head: give a network such as resnet18"
     )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import channels
 from jcl.networks.sparsity import ranking, structured
 
@@ -93,7 +94,7 @@ def _check(network: base.Network) -> None:
     others = {tensor.kind for tensor in tensors} - {"kernel"}
     shortcut = (*form, "shortcut") if unit in blocks else form
     if found not in (form, shortcut) or not others <= allowed:
-      raise ValueError(
+      raise UsageError(
         f"unit {unit!r} of {network.name!r} is not of the published form: give "
         "a network such as resnet18, or use jcl.networks.sparsity.structured"
       )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.errors import UsageError
 
 # Keeps what is a whole number but for its rounding, 5 * (1 - 0.9) + 0.5, from
 # the floor.
@@ -23,7 +24,7 @@ def num_kept(size: int, sparsity: float) -> int:
     ValueError: for another sparsity.
   """
   if not 0 <= sparsity < 1:
-    raise ValueError(
+    raise UsageError(
       f"sparsity is {sparsity}: give the share that goes, from 0 and below 1, "
       "such as 0.75"
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from jcl import base
 from jcl.cost import ledger as ledger_lib
+from jcl.errors import UsageError
 from jcl.options import spec
 from jcl.replay.latents import codecs
 from jcl.replay.latents import trunk as trunk_lib
@@ -67,7 +68,7 @@ class Cache:
     if isinstance(budget, str):
       budget = spec.parse_size(budget)
     if budget is not None and budget < 0:
-      raise ValueError(
+      raise UsageError(
         f"budget={budget}: give bytes from 0, such as '64MB', or None for no "
         "limit"
       )

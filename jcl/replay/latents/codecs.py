@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jcl.errors import UsageError
+
 _CODEWORDS = 256  # one byte names one of them
 _SUBVECTORS = 16_384  # that a codebook is fitted on, at most
 _ZEROS = 0.1  # share of zeros from which on a bitmap is kept
@@ -60,7 +62,7 @@ def fit(name: str, z: np.ndarray, seed: int = 0) -> Codec:
   """
   kind, _, size = name.partition(":")
   if kind not in ("raw", "uint8", "pq") or bool(size) != (kind == "pq"):
-    raise ValueError(
+    raise UsageError(
       f"no codec is called {name!r}: write raw, uint8, or pq:S for sub-vectors "
       "of S values, such as pq:8, pq:32 or pq:128"
     )
@@ -74,7 +76,7 @@ def fit(name: str, z: np.ndarray, seed: int = 0) -> Codec:
   if kind == "uint8":
     return _fit_affine(z)
   if not size.isdecimal() or int(size) < 1:
-    raise ValueError(
+    raise UsageError(
       f"{name!r}: sub-vectors hold a whole number of values from 1; write "
       "pq:8, pq:32 or pq:128"
     )

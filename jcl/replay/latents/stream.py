@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.networks import cut
 from jcl.replay.latents import cache as cache_lib
 from jcl.replay.latents import codecs
@@ -73,7 +74,7 @@ def prepare(
       an unknown codec, or a budget that is no size.
   """
   if augment != "none":
-    raise ValueError(
+    raise UsageError(
       f"augment={augment!r} shows an example otherwise each time, but its "
       "latent is computed once: write augment=none, or do without the cache"
     )

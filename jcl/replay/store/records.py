@@ -24,6 +24,8 @@ import zlib
 from absl import logging
 import numpy as np
 
+from jcl.errors import UsageError
+
 MAGIC = 0x52_6C_63_6A  # "jclR"
 HEADER = struct.Struct("<IIQIIIi")
 FIELDS = ("magic", "length", "id", "layout", "label", "run", "task")
@@ -132,7 +134,7 @@ def layout_of(x: np.ndarray, extras: Mapping[str, np.ndarray]) -> Layout:
   """
   for name, array in {"x": x, **extras}.items():
     if array.dtype.kind not in "biufc":
-      raise ValueError(
+      raise UsageError(
         f"{name} is of type {array.dtype}, which a store cannot keep: convert "
         "it to a boolean, integer, float or complex NumPy type"
       )
@@ -149,7 +151,7 @@ def layout_of(x: np.ndarray, extras: Mapping[str, np.ndarray]) -> Layout:
     for kind, shape in (layout.x, *((k, s) for _, k, s in layout.extras))
   )
   if total + 8 * len(extras) > LARGEST:
-    raise ValueError(f"one example takes {total} bytes, more than {LARGEST}")
+    raise UsageError(f"one example takes {total} bytes, more than {LARGEST}")
   return layout
 
 

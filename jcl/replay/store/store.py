@@ -27,6 +27,7 @@ import filelock
 import numpy as np
 
 from jcl import errors
+from jcl.errors import UsageError
 from jcl.replay.store import contents as contents_lib
 from jcl.replay.store import records, segments, writer
 
@@ -88,15 +89,15 @@ class Store:
       StoreError: where the folder is in use, cannot be used or holds no store.
     """
     if mode not in ("a", "r"):
-      raise ValueError(f'mode={mode!r}: write "a" to add or "r" to read')
+      raise UsageError(f'mode={mode!r}: write "a" to add or "r" to read')
     if fsync not in ("always", "batch") and (
       isinstance(fsync, bool | str) or not fsync > 0
     ):
-      raise ValueError(
+      raise UsageError(
         f'fsync={fsync!r}: write "always", "batch" or a number of seconds'
       )
     if not 4096 <= segment_bytes <= 2**31:
-      raise ValueError(f"segment_bytes={segment_bytes}: write 4096 to 2**31")
+      raise UsageError(f"segment_bytes={segment_bytes}: write 4096 to 2**31")
     folder = Path(folder)
     lock = None
     try:

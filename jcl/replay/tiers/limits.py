@@ -15,6 +15,7 @@ from typing import Literal
 from absl import logging
 import psutil
 
+from jcl.errors import UsageError
 from jcl.options import spec
 
 Unit = Literal["bytes", "joules"]
@@ -129,7 +130,7 @@ def parse(text: Limit | str | None, unit: Unit = "bytes") -> Limit | None:
   try:
     return fixed(_parse(text + "\n" * text[-1:].isdigit(), unit), unit)
   except ValueError as error:
-    raise ValueError(
+    raise UsageError(
       f"{text!r} is no limit of {unit}, and no file has that name: {error}"
     ) from None
 
@@ -285,11 +286,11 @@ def _parse(text: str, unit: Unit) -> float:
     elif text.strip().endswith("J"):
       value = float(text.strip()[:-1])
     else:
-      raise ValueError(
+      raise UsageError(
         f'{text!r} is no energy: write a number and J, such as "1500J"'
       ) from None
   if not whole:
-    raise ValueError(
+    raise UsageError(
       f"{text!r} may go on: end it with its unit or a line's end"
     )
   return _checked(value)
@@ -354,13 +355,13 @@ def _remembered(
 
 def _checked(value: float) -> float:
   if not value >= 0:
-    raise ValueError(f"a limit of {value}: write a number from 0 to infinity")
+    raise UsageError(f"a limit of {value}: write a number from 0 to infinity")
   return float(value)
 
 
 def _check_share(share: float) -> None:
   if not 0 < share <= 1:
-    raise ValueError(f"share={share}: write a share above 0, up to 1")
+    raise UsageError(f"share={share}: write a share above 0, up to 1")
 
 
 def _amount(value: float, unit: Unit) -> str:

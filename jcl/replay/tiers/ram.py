@@ -19,6 +19,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from jcl.errors import UsageError
+
 PAGE = mmap.PAGESIZE  # bytes, of which a memory occupies whole multiples
 _PIECE = 2**20  # bytes on their way from one place to another
 
@@ -45,7 +47,7 @@ def row_type(
   """
   taken = sorted({"x", "y", "id"} & set(extras))
   if taken:
-    raise ValueError(
+    raise UsageError(
       f"extras {', '.join(taken)}: a row has fields of these names already, "
       "write others"
     )
@@ -58,7 +60,7 @@ def row_type(
     fields.append((name, np.dtype(dtype), tuple(shape)))
   for name, dtype, _ in fields:
     if dtype.kind not in "biufc":
-      raise ValueError(
+      raise UsageError(
         f"field {name!r} is of type {dtype}: store numbers or booleans"
       )
   return np.dtype(fields)

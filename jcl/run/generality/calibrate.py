@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from jcl.errors import UsageError
 from jcl.metrics import generality as measures
 from jcl.run import loop
 from jcl.run.generality import follow
@@ -46,12 +47,12 @@ def calibrate(
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
   if len(setting.stream.experiences) < 2:
-    raise ValueError(
+    raise UsageError(
       "the stream has one experience: calibrate over two or more, since "
       "nothing is lost before the second"
     )
   if setting.learner.method.hierarchy is not None:
-    raise ValueError(
+    raise UsageError(
       "calibrate with a recipe without memory hierarchy, such as finetune"
     )
   follower = follow.Follower(setting, probes)
@@ -60,7 +61,7 @@ def calibrate(
     selection = event.place.selection
     assert selection is not None
     if event.kind == "steps" and not all(selection.trainable):
-      raise ValueError(
+      raise UsageError(
         f"{sum(selection.trainable)} of {len(selection.trainable)} tensors "
         "train: calibrate with a recipe that trains all of them, such as "
         "finetune"

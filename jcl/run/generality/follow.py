@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.metrics import generality, similarity
 from jcl.report import lines
 from jcl.run.cursor import Event, Place, Setting
@@ -70,11 +71,11 @@ def arrived(
 def _draw(kind, sizes, size, seed) -> tuple[np.ndarray, ...]:
   least = similarity.LEAST_ROWS
   if size < least:
-    raise ValueError(f"size={size}: a probe set needs {least} or more")
+    raise UsageError(f"size={size}: a probe set needs {least} or more")
   rows = []
   for index, count in enumerate(sizes):
     if count < least:
-      raise ValueError(
+      raise UsageError(
         f"experience {index} has {count} {kind} examples, and a probe set "
         f"needs {least}: use fewer experiences"
       )
@@ -113,7 +114,7 @@ class Follower:
     method, count = setting.learner.method, len(setting.stream.experiences)
     if method.pruning is not None or method.restart:
       how = "draws new weights" if method.restart else "prunes channels"
-      raise ValueError(
+      raise UsageError(
         f"the recipe {how} on the way, so that units cannot be followed: take "
         "one that keeps its network and weights, such as finetune"
       )
@@ -230,7 +231,7 @@ class Follower:
     with np.load(path) as arrays:
       known = json.loads(arrays["known"].item())
       if known["identity"] != self._identity():
-        raise ValueError(
+        raise UsageError(
           f"{path} was written for other units or probe sets: give the network "
           "and sets that it was made with, or another path"
         )

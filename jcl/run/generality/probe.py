@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.run.generality import features
 from jcl.streams import splits
 from jcl.train import learner as learner_lib
@@ -95,7 +96,7 @@ def gate(
   """
   trunk = learner.network.units[:-1]
   if unit not in trunk:
-    raise ValueError(
+    raise UsageError(
       f"unit={unit!r} is not in the trunk of network "
       f"{learner.network.name!r}: choose from {errors.names(trunk)}"
     )

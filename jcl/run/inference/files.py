@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import MissingFileError, UsageError
 from jcl.networks import origin
 from jcl.objectives import predictors
 from jcl.options import spec
@@ -39,7 +40,7 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
   """
   path, name = Path(path).expanduser(), made.predictor.name
   if not name:
-    raise ValueError(
+    raise UsageError(
       "the method reads scores by a predictor of its own, which is code and "
       "cannot be kept in a file: keep result.state, or use one of "
       f"jcl.objectives.predictors: {', '.join(predictors.NAMED)}"
@@ -47,7 +48,7 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
   if path.is_dir():
     path = path / NAME
   if not path.parent.is_dir():
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"cannot save to {path}: there is no folder {path.parent}; make it, or "
       "give a file in one that is there"
     )
@@ -93,7 +94,7 @@ def load(
       the network is not the one that was trained.
   """
   if network is not None and not isinstance(network, base.Network):
-    raise ValueError(
+    raise UsageError(
       f"network={errors.short(network)}: give a network as the run had, of "
       "jcl.from_linen, jcl.from_nnx or jcl.build_network"
     )
@@ -108,7 +109,7 @@ def load(
   ) as error:
     raise _damaged(path, error) from error
   if number != _FORMAT:
-    raise ValueError(
+    raise UsageError(
       f"{path} is a model of format {errors.short(number)}, and this version "
       f"of jcl reads {_FORMAT}: load it with the version that saved it"
     )
@@ -118,7 +119,7 @@ def load(
   except (KeyError, IndexError, TypeError, AttributeError) as error:
     raise _damaged(path, error) from error
   except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise UsageError(f"{path}: {error}") from error
   _check(path, made, arrays["scores"])
   return made
 
@@ -134,24 +135,24 @@ def _found(path: Path) -> Path:
     if len(below) == 1:
       return below[0]
     if below:
-      raise ValueError(
+      raise UsageError(
         f"{path} holds {len(below)} models: give one, such as {below[0].parent}"
       )
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"{path} holds no {NAME}: a run writes it when it has ended; run the "
       "same command again to end it"
     )
   if not path.is_file():
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"there is no {path}: give a file of result.save(path), or the folder of "
       "a run"
     )
   return path
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
+def _damaged(path: Path, error: Exception) -> UsageError:
   told = errors.short(str(error) or type(error).__name__, 90)
-  return ValueError(
+  return UsageError(
     f"{path} is no model of jcl, or a damaged one ({told}): save it again"
   )
 
@@ -173,7 +174,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _built(path: Path, about: Mapping[str, Any]) -> base.Network:
   if about.get("origin") is None:
-    raise ValueError(
+    raise UsageError(
       f"{path} was trained with a network of your own, "
       f"{errors.short(about.get('network'))}: build it again and give it, "
       "jcl.load_model(path, network=...)"
@@ -182,7 +183,7 @@ def _built(path: Path, about: Mapping[str, Any]) -> base.Network:
     shape = tuple(int(size) for size in about["input_shape"])
     return origin.build(about["origin"], shape, len(about["class_names"]))
   except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(
+    raise UsageError(
       f"{path}: its network cannot be built "
       f"({errors.short(str(error), 120)}); give it, "
       "jcl.load_model(path, network=...)"
@@ -198,7 +199,7 @@ def _assembled(arrays, about, network: base.Network) -> model.Model:
   own = [key for key in told if not key.startswith("[2]")]
   if own != keys:
     odd = sorted(set(own) ^ set(keys)) or keys
-    raise ValueError(
+    raise UsageError(
       f"the weights are not those of network {network.name!r}: "
       f"{errors.some(odd, 3)} is in one of them only"
     )
@@ -206,7 +207,7 @@ def _assembled(arrays, about, network: base.Network) -> model.Model:
   if tuple(network.input_shape) != shape or network.num_classes != len(
     about["class_names"]
   ):
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} takes {network.input_shape} and has "
       f"{network.num_classes} classes; the model was trained with {shape} and "
       f"{len(about['class_names'])}"
@@ -237,7 +238,7 @@ def _check(path: Path, made: model.Model, expected: np.ndarray) -> None:
   try:
     found = made.predict_scores(_probe(made.inputs))
   except Exception as error:  # whatever a user's network raises
-    raise ValueError(
+    raise UsageError(
       f"{path}: its network {made.inputs.network.name!r} does not run with the "
       f"weights ({errors.short(str(error), 120)}); build it as for the run"
     ) from error
@@ -246,7 +247,7 @@ def _check(path: Path, made: model.Model, expected: np.ndarray) -> None:
   if found.shape != expected.shape or not np.allclose(
     found[known], expected[known], rtol=0, atol=near
   ):
-    raise ValueError(
+    raise UsageError(
       f"{path}: network {made.inputs.network.name!r} takes the weights, but "
       "computes other scores than the one that was trained: build it with the "
       "same options, such as activations and normalisers"

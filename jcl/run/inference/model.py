@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base, errors
+from jcl.errors import UsageError
 from jcl.networks import shrink
 from jcl.train import background
 from jcl.train import evaluate as evaluation
@@ -107,7 +108,7 @@ class Model:
     }
     if not wanted or wanted - known:
       what = errors.some(sorted(wanted - known)) if wanted else "none"
-      raise ValueError(
+      raise UsageError(
         f"among={what}: give classes that were learned, of "
         f"{errors.some(sorted(known))}"
       )
@@ -117,7 +118,7 @@ class Model:
     """An array, or a reader that decodes on demand, of the right shape."""
     if np.ma.is_masked(x):
       place = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(x))[0]))
-      raise ValueError(
+      raise UsageError(
         f"x[{place}] is masked: every input must be known, so fill or leave "
         "out such examples"
       )
@@ -126,23 +127,23 @@ class Model:
       try:
         x = np.asarray(x)
       except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(
+        raise UsageError(
           f"inputs that are no array ({errors.short(str(error), 90)}): give "
           f"[N, {self._shape}] of {self.inputs.dtype}"
         ) from error
     shape, expected = tuple(x.shape), tuple(self.inputs.network.input_shape)
     if shape == expected:
-      raise ValueError(
+      raise UsageError(
         f"inputs of shape {shape} are one example, without an axis that counts "
         "them: write x[None]"
       )
     if not shape or shape[1:] != expected:
-      raise ValueError(
+      raise UsageError(
         f"inputs have shape {shape}: give [N, {self._shape}], N examples like "
         "those that were learned"
       )
     if not shape[0]:
-      raise ValueError(f"inputs of shape {shape} are no example: give one")
+      raise UsageError(f"inputs of shape {shape} are no example: give one")
     return x
 
   @property
@@ -153,7 +154,7 @@ class Model:
     """Returns rows of the inputs in the model's dtype."""
     rows = np.asarray(x[np.arange(start, stop)])
     if rows.dtype.kind not in "biuf" and "float" not in rows.dtype.name:
-      raise ValueError(
+      raise UsageError(
         f"inputs are of dtype {rows.dtype}: give {self.inputs.dtype}"
       )
     if self.inputs.dtype == np.uint8:
@@ -163,7 +164,7 @@ class Model:
     wrong = np.argwhere(~np.isfinite(rows))
     if len(wrong):
       place = ", ".join(map(str, (start + wrong[0][0], *wrong[0][1:])))
-      raise ValueError(
+      raise UsageError(
         f"x[{place}] is {rows[tuple(wrong[0])]}: every input must be finite, "
         "so fill or leave out such examples"
       )
@@ -212,13 +213,13 @@ def _as_bytes(rows: np.ndarray) -> np.ndarray:
   if rows.dtype == np.uint8:
     return rows
   if rows.dtype.kind not in "iu":
-    raise ValueError(
+    raise UsageError(
       f"inputs are of dtype {rows.dtype}, and bytes from 0 to 255 were "
       "learned: give them as they were read, uint8, neither scaled nor "
       "normalised"
     )
   if rows.min() < 0 or rows.max() > 255:
-    raise ValueError(
+    raise UsageError(
       f"inputs reach from {rows.min()} to {rows.max()}, and bytes from 0 to "
       "255 were learned: give uint8"
     )

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jcl.errors import UsageError
 from jcl.train.kernels import bridge, choice, onednn, rules
 from jcl.train.kernels import problem as problem_lib
 
@@ -34,7 +35,7 @@ def why_not() -> str:
   """
   asked = os.environ.get(_CHOICE, "auto")
   if asked not in ("auto", "xla"):
-    raise ValueError(f"{_CHOICE}={asked!r}: write auto or xla")
+    raise UsageError(f"{_CHOICE}={asked!r}: write auto or xla")
   if asked == "xla":
     return f"{_CHOICE}=xla"
   if jax.default_backend() != "cpu":

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.selection import times
 from jcl.train import slots
 from jcl.train.profiling import analytic, calibrated, store, timed
@@ -46,7 +47,7 @@ def profile(
     ValueError: for another method, or one that the network does not allow.
   """
   if method not in METHODS:
-    raise ValueError(f"profile={method!r}: choose from {', '.join(METHODS)}")
+    raise UsageError(f"profile={method!r}: choose from {', '.join(METHODS)}")
   training = learner.training
   key = store.key(
     learner.network,

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jcl import base
+from jcl.errors import UsageError
 from jcl.selection import mask, times
 from jcl.train import optimizer as optimizers
 from jcl.train import step
@@ -59,7 +60,7 @@ def profile(
       rejects.
   """
   if not network.blocks:
-    raise ValueError(
+    raise UsageError(
       f"network {network.name!r} is not a chain of units that can be timed one "
       "by one: profile it with method 'analytic' or 'calibrated'"
     )
