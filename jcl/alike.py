@@ -8,11 +8,18 @@ _MISSING = object()  # stands for every NaN
 
 
 class Alike:
-  """Lets a dataclass equal another that has NaN in the same places.
+  """Base of dataclasses that are equal where both have NaN in one place.
 
-  NaN equals nothing, not even itself; until Python 3.12 a dataclass overlooked
-  that where both were the same object. For `dataclasses.dataclass(eq=False)`;
-  NaN is found in tuples, lists and dicts among the fields too.
+  NaN equals nothing, not even itself, so that a record read back from a file
+  would differ from the one written. (Until Python 3.12 a dataclass took the
+  very same NaN object for equal.) NaN in tuples, lists and dicts among the
+  fields counts too. Declare subclasses with `dataclasses.dataclass(eq=False)`.
+
+  >>> @dataclasses.dataclass(frozen=True, eq=False)
+  ... class Point(Alike):
+  ...   x: float
+  >>> Point(float("nan")) == Point(float("nan"))
+  True
   """
 
   def __eq__(self, other: object) -> bool:

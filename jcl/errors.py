@@ -30,9 +30,12 @@ def short(value: Any, width: int = _WIDTH) -> str:
   Args:
     value: of any kind; NumPy's scalars read like Python's.
     width: characters at most.
+
+  >>> short("a" * 100, width=12)
+  "'aaaa...aaa'"
   """
   if isinstance(value, str) and len(value) > 2 * width:
-    # Not written out first: text may be as long as a file.
+    # Cut before it is written out: text may be as long as a file.
     value = value[:width] + value[-width:]
   elif hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
     value = value.item()
@@ -53,6 +56,9 @@ def some(values: Iterable[Any], most: int = _MOST, width: int = _WIDTH) -> str:
     values: of any kind, each written as by `short`.
     most: values that are written out.
     width: characters of each at most.
+
+  >>> some(range(100), most=4)
+  '0, 1, 2, ..., 99 (100 in all)'
   """
   listed = list(values)
   return _few([short(value, width) for value in _shown(listed, most)], listed)
@@ -67,6 +73,9 @@ def names(
     values: names, or paths.
     most: names that are written out.
     width: characters of each at most; the rest of a longer one is left out.
+
+  >>> names(["conv", "head"])
+  'conv, head'
   """
   listed = list(values)
   shown = [
@@ -84,6 +93,7 @@ def _shown(listed: list[Any], most: int) -> list[Any]:
 
 
 def _few(written: list[str], listed: list[Any]) -> str:
+  """Joins what is written out, with the count of all where some are not."""
   if len(written) == len(listed):
     return ", ".join(written) or "none"
   *first, last = written
@@ -91,10 +101,14 @@ def _few(written: list[str], listed: list[Any]) -> str:
 
 
 def reason(error: BaseException, width: int = 200) -> str:
-  """Returns what an error says on one line, cut to `width` characters."""
+  """Returns an error's message on one line, cut to `width` characters."""
   return " ".join(str(error).split())[:width]
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-  """Returns "1 class" or "3 classes": a number with its noun."""
+  """Returns a number with its noun, in the plural where it is not 1.
+
+  >>> count(1, "class", "classes"), count(3, "class", "classes")
+  ('1 class', '3 classes')
+  """
   return f"{number} {noun if number == 1 else plural or noun + 's'}"

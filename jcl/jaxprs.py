@@ -3,20 +3,20 @@
 The form of a jaxpr changes from version to version of JAX; the rest of jcl
 reads the records below. This module uses JAX's public names alone:
 `jax.make_jaxpr`, `jax.core.Tracer` and `jax.extend.core`; the private ones are
-in `jcl.train.kernels.rules`. Forms that differ, and how they are read:
+in `jcl.train.kernels.rules`. What differs between versions, and how it is read:
 
 - A program with its constants is a `ClosedJaxpr` that holds a `Jaxpr` until jax
-  0.10; from 0.11 on both are one type. Attributes are looked at, not types.
-- Which of a scan's operands are constants and which are carried is said by
-  `num_consts` and `num_carry` until 0.10, by the trees `ft_in` and `ft_out`
-  from 0.11 on. The shapes outside and inside its body say so in all versions.
+  0.10; from 0.11 on both are one type. The code asks for attributes, not types.
+- A scan tells its constants from its carried values by `num_consts` and
+  `num_carry` until 0.10, by the trees `ft_in` and `ft_out` from 0.11 on. In all
+  versions the shapes outside and inside its body tell them apart.
 - The program of `jax.checkpoint` has no constants of its own until 0.10.
 - Calls change their names (pjit, jit; remat, remat2, checkpoint) and where they
   hold their program (jaxpr, call_jaxpr, fun_jaxpr). A call is recognised by
   holding one program with the operands and results of the call itself.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -40,7 +40,7 @@ class Equation(NamedTuple):
 
 
 class Loop(NamedTuple):
-  """A scan: operands are constants, then carried values, then slices."""
+  """A scan, whose operands are constants, then carried values, then slices."""
 
   body: Program  # of one turn; results are carried values, then slices
   carried: range  # positions among the operands
@@ -63,7 +63,7 @@ def is_traced(value: Any) -> bool:
 
 
 def num_inputs(program: Program) -> int:
-  """Returns how many arrays a program takes, its constants left out."""
+  """Counts the arrays that a program takes, without its constants."""
   return len(_opened(program).invars)
 
 
@@ -74,26 +74,32 @@ def follow(
   constant: Callable[[Any], Value],
   literal: Callable[[Any], Value] | None = None,
 ) -> list[Value]:
-  """Carries what is known of a program's inputs through to its outputs.
+  """Interprets a program over values of any kind, such as shapes or axes.
 
   Args:
-    program: to go through, in the order in which it runs.
-    inputs: what is known of its arguments, one each.
-    results: from an equation and what is known of its operands to what is
-      known of its results.
-    constant: from shape and dtype to what is known of a constant array; called
-      once for each.
+    program: its equations are visited in the order in which they run.
+    inputs: the value of each argument.
+    results: maps an equation and the values of its operands to the values of
+      its results.
+    constant: maps shape and dtype of a constant array to its value; called once
+      for each.
     literal: the same for numbers that are written into an equation, once for
       each place; None takes `constant`.
 
   Returns:
-    What is known of the outputs, one each.
+    The value of each output.
+
+  >>> program = trace(lambda x, y: (x + 1) * y, 2.0, 3.0)
+  >>> def name(equation, operands):
+  ...   return [f"{equation.name}({', '.join(operands)})"]
+  >>> follow(program, ["x", "y"], name, constant=lambda aval: "1")
+  ['mul(add(x, 1), y)']
   """
   jaxpr, literal = _opened(program), literal or constant
   known = {variable: constant(variable.aval) for variable in jaxpr.constvars}
   known.update(zip(jaxpr.invars, inputs, strict=True))
 
-  def read(atom):
+  def read(atom: Any) -> Value:
     if isinstance(atom, core.Literal):
       return literal(atom.aval)
     return known[atom]
@@ -115,7 +121,13 @@ def read_equation(equation: Any) -> Equation:
 
 
 def equations(program: Program) -> Iterator[Equation]:
-  """Yields all equations in order, each followed by those that it holds."""
+  """Yields all equations in order, each followed by those within it.
+
+  >>> import jax.numpy as jnp
+  >>> program = trace(lambda x: jax.jit(jnp.sin)(x) + 1, 2.0)
+  >>> [each.name for each in equations(program)][1:]  # but for the jit
+  ['sin', 'add']
+  """
   for each in _opened(program).eqns:
     equation = read_equation(each)
     yield equation
@@ -124,7 +136,7 @@ def equations(program: Program) -> Iterator[Equation]:
 
 
 def programs(equation: Equation) -> list[Program]:
-  """Returns the programs that an equation holds: a body, or branches."""
+  """Lists the programs within an equation: a body, or branches."""
   found = []
   for value in equation.params.values():
     for each in value if isinstance(value, (tuple, list)) else (value,):
@@ -152,8 +164,9 @@ def called(equation: Equation) -> Program | None:
 def loop(equation: Equation) -> Loop | None:
   """Returns what a scan repeats; None for other equations.
 
-  An operand that is cut into slices, one a turn, has an axis more outside than
-  inside the body, and so has a result that is stacked from slices.
+  Slices are told by their shape: an operand that is cut into slices, one a
+  turn, has an axis more outside than inside the body, and so has a result that
+  is stacked from slices.
   """
   if equation.name != "scan":
     return None
@@ -217,11 +230,11 @@ def _opened(program: Program) -> Any:
   return getattr(program, "jaxpr", program)
 
 
-def _shapes(avals) -> list[tuple[int, ...] | None]:
+def _shapes(avals: Iterable[Any]) -> list[tuple[int, ...] | None]:
   return [getattr(aval, "shape", None) for aval in avals]
 
 
-def _longer(outside, inside) -> int:
+def _longer(outside: Iterable[Any], inside: Iterable[Any]) -> int:
   """Counts values that have an axis more outside than inside."""
   return sum(
     len(getattr(whole, "shape", ())) > len(getattr(part, "shape", ()))

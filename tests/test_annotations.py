@@ -22,7 +22,6 @@ PENDING = (
   "control.drift",
   "cost",
   "cost.meters",
-  "jaxprs",
   "networks",
   "networks.mx",
   "networks.sparsity",

@@ -1,4 +1,7 @@
-"""What results are summed up by; functions of an accuracy matrix here."""
+"""Measures of continual learning: accuracy, similarity and generality.
+
+The functions of an accuracy matrix are gathered here.
+"""
 
 from jcl.metrics.accuracy import (
   accuracy_on_seen,

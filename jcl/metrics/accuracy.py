@@ -1,13 +1,19 @@
-"""What a continual learner achieved, as functions of its accuracy matrix.
+"""Accuracy, forgetting and transfer, as functions of an accuracy matrix.
 
 Throughout, `accuracy[i, j]` is the accuracy in [0, 1] on test set `j` after
 learning experience `i`, where test set `j` holds what experience `j` taught;
-`T` counts both. What was scored before any learning, by the network as
-initialised, is a separate row `initial` [T].
+`T` counts both. The scores of the network as initialised, before any learning,
+are a separate row `initial` [T].
 
 A missing test set is NaN and is left out of every mean. A mean over nothing is
 NaN: so are forgetting and both transfers where `T` is 1, since no earlier
 experience exists that could be forgotten or built upon.
+
+>>> accuracy = [[0.9, 0.1], [0.6, 0.8]]  # after experience 0, after 1
+>>> round(final_average_accuracy(accuracy), 3)
+0.7
+>>> round(forgetting_from_maximum(accuracy), 3)  # of test set 0
+0.3
 """
 
 import math
@@ -19,7 +25,11 @@ from jcl import errors
 
 
 def macro_average(values: ArrayLike) -> float:
-  """Mean over test sets or classes [N], each counted once; NaN left out."""
+  """Mean over test sets or classes [N], each counted once; NaN left out.
+
+  >>> macro_average([0.5, 1.0, float("nan")])
+  0.75
+  """
   array = np.asarray(values, float).ravel()
   present = array[~np.isnan(array)]
   return float(present.mean()) if present.size else math.nan
@@ -29,6 +39,12 @@ def micro_average(values: ArrayLike, sizes: ArrayLike) -> float:
   """Mean over test sets or classes [N], weighted by their `sizes` [N].
 
   The accuracy of one test set that joins them all; NaN left out.
+
+  Raises:
+    ValueError: for another number of sizes, or negative ones.
+
+  >>> micro_average([0.5, 1.0], sizes=[30, 10])
+  0.625
   """
   array = np.asarray(values, float).ravel()
   weights = np.asarray(sizes, float).ravel()
@@ -51,7 +67,11 @@ def final_average_accuracy(accuracy: ArrayLike) -> float:
   """Mean of the last row: (1/T) sum_j A[T-1, j].
 
   Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning",
-  NeurIPS 2017 (ACC). Any number of rows [>=1, T] will do.
+  NeurIPS 2017 (ACC), https://arxiv.org/abs/1706.08840. Any number of rows
+  [>=1, T] will do.
+
+  >>> final_average_accuracy([[0.9, 0.1], [0.5, 0.75]])
+  0.625
   """
   return macro_average(_rows(accuracy)[-1])
 
@@ -60,13 +80,20 @@ def average_incremental_accuracy(accuracy: ArrayLike) -> float:
   """Mean over i of the mean over the test sets j <= i of A[i, j], [T, T].
 
   Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",
-  CVPR 2017, with test sets of equal weight.
+  CVPR 2017, https://arxiv.org/abs/1611.07725, with test sets of equal weight.
+
+  >>> average_incremental_accuracy([[1.0, 0.1], [0.5, 0.75]])
+  0.8125
   """
   return macro_average(accuracy_on_seen(accuracy))
 
 
 def accuracy_on_seen(accuracy: ArrayLike) -> np.ndarray:
-  """Mean over the test sets j <= i of A[i, j], for each i: [T, T] to [T]."""
+  """Mean over the test sets j <= i of A[i, j], for each i: [T, T] to [T].
+
+  >>> accuracy_on_seen([[1.0, 0.1], [0.5, 0.75]])
+  array([1.   , 0.625])
+  """
   matrix = _square(accuracy)
   return np.array([macro_average(row[: i + 1]) for i, row in enumerate(matrix)])
 
@@ -75,17 +102,24 @@ def learning_accuracy(accuracy: ArrayLike) -> float:
   """Mean of the diagonal: (1/T) sum_j A[j, j], just after learning each.
 
   Riemer et al., "Learning to Learn without Forgetting by Maximizing Transfer
-  and Minimizing Interference", ICLR 2019 (LA).
+  and Minimizing Interference", ICLR 2019 (LA),
+  https://arxiv.org/abs/1810.11910.
+
+  >>> learning_accuracy([[1.0, 0.1], [0.5, 0.75]])
+  0.875
   """
   return macro_average(np.diagonal(_square(accuracy)))
 
 
 def forgetting_per_test(accuracy: ArrayLike) -> np.ndarray:
-  """How far each earlier test set fell from its best: [T, T] to [T-1].
+  """Fall of each earlier test set from its best: [T, T] to [T-1].
 
   max over i < T-1 of A[i, j], minus A[T-1, j]; Chaudhry et al., "Riemannian
-  Walk for Incremental Learning", ECCV 2018. Negative where the last row is the
-  best.
+  Walk for Incremental Learning", ECCV 2018, https://arxiv.org/abs/1801.10112.
+  Negative where the last row is the best.
+
+  >>> forgetting_per_test([[1.0, 0.1], [0.25, 0.75]])
+  array([0.75])
   """
   matrix = _square(accuracy)
   if len(matrix) == 1:
@@ -96,8 +130,11 @@ def forgetting_per_test(accuracy: ArrayLike) -> np.ndarray:
 def forgetting_from_maximum(accuracy: ArrayLike) -> float:
   """Mean over j < T-1 of (max over i < T-1 of A[i, j]) - A[T-1, j].
 
-  Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018.
-  NaN for T = 1.
+  Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018,
+  https://arxiv.org/abs/1801.10112. NaN for T = 1.
+
+  >>> forgetting_from_maximum([[1.0, 0.1], [0.25, 0.75]])
+  0.75
   """
   return macro_average(forgetting_per_test(accuracy))
 
@@ -107,6 +144,9 @@ def forgetting_from_first(accuracy: ArrayLike) -> float:
 
   Never above `forgetting_from_maximum`, and the negative of
   `backward_transfer`, under which name most papers give it. NaN for T = 1.
+
+  >>> forgetting_from_first([[1.0, 0.1], [0.25, 0.75]])
+  0.75
   """
   matrix = _square(accuracy)
   return macro_average(np.diagonal(matrix)[:-1] - matrix[-1, :-1])
@@ -116,7 +156,10 @@ def backward_transfer(accuracy: ArrayLike) -> float:
   """Mean over j < T-1 of A[T-1, j] - A[j, j]; NaN for T = 1.
 
   Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning",
-  NeurIPS 2017 (BWT).
+  NeurIPS 2017 (BWT), https://arxiv.org/abs/1706.08840.
+
+  >>> backward_transfer([[1.0, 0.1], [0.25, 0.75]])
+  -0.75
   """
   matrix = _square(accuracy)
   return macro_average(matrix[-1, :-1] - np.diagonal(matrix)[:-1])
@@ -125,10 +168,21 @@ def backward_transfer(accuracy: ArrayLike) -> float:
 def forward_transfer(accuracy: ArrayLike, initial: ArrayLike) -> float:
   """Mean over j >= 1 of A[j-1, j] - initial[j]; NaN for T = 1.
 
-  What earlier experiences gave a test set ahead of its own. Lopez-Paz &
-  Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017
-  (FWT). Where outputs of unseen classes take no part in predictions,
-  A[j-1, j] is 0 by construction and the number says nothing.
+  The accuracy that earlier experiences gave a test set ahead of its own.
+  Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning",
+  NeurIPS 2017 (FWT), https://arxiv.org/abs/1706.08840. Where outputs of unseen
+  classes take no part in predictions, A[j-1, j] is 0 by construction and the
+  number says nothing.
+
+  Args:
+    accuracy: [T, T].
+    initial: [T] accuracies before any learning.
+
+  Raises:
+    ValueError: for shapes that do not fit.
+
+  >>> forward_transfer([[1.0, 0.5], [0.5, 0.75]], initial=[0.25, 0.25])
+  0.25
   """
   matrix = _square(accuracy)
   row = np.asarray(initial, float)
@@ -141,7 +195,11 @@ def forward_transfer(accuracy: ArrayLike, initial: ArrayLike) -> float:
 
 
 def worst_case(accuracy: ArrayLike) -> float:
-  """The lowest accuracy of the last row: min over j of A[T-1, j]."""
+  """The lowest accuracy of the last row: min over j of A[T-1, j].
+
+  >>> worst_case([[1.0, 0.5], [0.25, 0.75]])
+  0.25
+  """
   return float(np.fmin.reduce(_rows(accuracy)[-1]))
 
 
@@ -151,14 +209,21 @@ def worst_case_accuracy(evaluations: ArrayLike, experience: ArrayLike) -> float:
   (1/k) A[last, k-1] + (1 - 1/k) mean over j < k-1 of the minimum accuracy on
   test set j over all evaluations made once experience j was over, k being
   the number of experiences begun. De Lange et al., "Continual Evaluation for
-  Lifelong Learning: Identifying the Stability Gap", ICLR 2023.
-  It grows lower, and truer, the more often one evaluates; NaN where the newest
-  test set is missing.
+  Lifelong Learning: Identifying the Stability Gap", ICLR 2023,
+  https://arxiv.org/abs/2205.13452. The more often one evaluates, the lower and
+  the truer WC-ACC is; NaN where the newest test set is missing.
 
   Args:
     evaluations: [N, T] accuracies in the order they were measured.
     experience: [N] index of the experience that was being learned, or had
       just been learned, at each evaluation; never falling.
+
+  Raises:
+    ValueError: for another number of indices, or indices that fall or name no
+      test set.
+
+  >>> worst_case_accuracy([[1.0, 0.0], [0.25, 0.5], [0.5, 1.0]], [0, 1, 1])
+  0.625
   """
   rows = _rows(evaluations)
   course = np.asarray(experience, int)
@@ -188,12 +253,19 @@ def anytime_average(steps: ArrayLike, accuracies: ArrayLike) -> float:
   """Area under accuracy over steps by trapezoids, over the steps' range.
 
   Koh et al., "Online Continual Learning on Class Incremental Blurry Task
-  Configuration with Anytime Inference", ICLR 2022 (A_AUC), who sum rectangles
-  instead. One point [1] is its own average; points that are NaN are left out.
+  Configuration with Anytime Inference", ICLR 2022 (A_AUC),
+  https://arxiv.org/abs/2110.10031, sum rectangles instead. One point [1] is its
+  own average; points that are NaN are left out.
 
   Args:
-    steps: [N] strictly rising.
+    steps: [N] updates made, strictly rising.
     accuracies: [N] on the test sets seen so far.
+
+  Raises:
+    ValueError: for lists of two lengths, or steps that do not rise.
+
+  >>> anytime_average([0, 10, 20], [0.0, 1.0, 1.0])
+  0.75
   """
   x = np.asarray(steps, float)
   y = np.asarray(accuracies, float)
@@ -218,7 +290,13 @@ def anytime_average(steps: ArrayLike, accuracies: ArrayLike) -> float:
 def accuracy_per_joule(accuracy: float, joules: float) -> float:
   """Accuracy in [0, 1] over the energy spent on it, per joule.
 
-  NaN where no energy was accounted for, since then it is not known.
+  NaN where no energy was accounted for: then nobody knows what was spent.
+
+  Raises:
+    ValueError: for negative energy.
+
+  >>> accuracy_per_joule(0.5, joules=4.0)
+  0.125
   """
   if joules < 0:
     raise ValueError(f"energy cannot be negative: {joules} joules")
@@ -232,6 +310,13 @@ def confidence_interval(
 
   Student's t with n - 1 degrees of freedom over the `n` values that are not
   NaN: half-width NaN for one value, both NaN for none.
+
+  Raises:
+    ValueError: for a level that is not between 0 and 1.
+
+  >>> mean, half_width = confidence_interval([0.5, 0.6, 0.7])
+  >>> round(mean, 3), round(half_width, 3)
+  (0.6, 0.248)
   """
   if not 0 < level < 1:
     raise ValueError(f"level must lie between 0 and 1: {level}; 0.95 is usual")

@@ -1,13 +1,13 @@
 """How far units may stay as they are: stability, plasticity, generality.
 
-Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint For
-Edge Device", ASP-DAC 2025, arXiv 2407.10545, has the idea of two measures per
-layer, of what a layer loses of earlier knowledge and of how it serves new
-knowledge, and freezes the layers that do well by both. The definitions here
-are this library's own. Let `F_l^t(P)` be what unit l makes of the examples P
-with the weights after experience t, in evaluation mode and averaged over
-space, P_i a fixed set of examples of experience i, and CKA the similarity of
-`similarity.debiased_cka`:
+The idea of two measures per layer, one for what it loses of earlier knowledge
+and one for how it serves new knowledge, and of freezing the layers that do well
+by both, is that of Wang et al., "LightCL: Compact Continual Learning with Low
+Memory Footprint For Edge Device", ASP-DAC 2025,
+https://arxiv.org/abs/2407.10545. The definitions here are this library's own.
+Let `F_l^t(P)` be the output of unit l for the examples P with the weights after
+experience t, in evaluation mode and averaged over space, P_i a fixed set of
+examples of experience i, and CKA the similarity of `similarity.debiased_cka`:
 ```
 memory stability      MS_l(t) = mean over i < t of
                                 CKA(F_l^i(P_i), F_l^t(P_i)),      t >= 1
@@ -30,15 +30,19 @@ from jcl.metrics import similarity
 
 TAU = 0.9  # generality from which a unit may be frozen
 
-# [U] of [n, D_l] float32: what each unit makes of one set of examples.
+# [U] of [n, D_l] float32: the output of each unit for one set of examples.
 Features = Sequence[np.ndarray]
 
 
 def agreement(before: Features, after: Features) -> np.ndarray:
   """Returns the CKA of every unit's features at two times, as [U] float64.
 
-  With features of examples about to be learned, and of the same ones when
-  they have been learned, it is the learning plasticity LP(t).
+  It is the learning plasticity LP(t) if the examples are learned between the
+  two times.
+
+  Args:
+    before: features of some examples.
+    after: features of the same examples, later.
 
   Raises:
     ValueError: where the units differ in number, or features do not fit.
@@ -76,7 +80,7 @@ def stability(
 def record(
   learned: Sequence[Features], before: Features, now: Sequence[Features]
 ) -> dict[str, Any]:
-  """Returns what experience t tells of every unit, ready for JSON.
+  """Returns both measures of every unit for experience t, ready for JSON.
 
   Args:
     learned: [t] features of P_i, i < t, with the weights after experience i.
@@ -94,6 +98,11 @@ def table(records: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, ...]:
   """Returns MS and LP of some records as [T, U] float64 each.
 
   The first row of MS is NaN: there was nothing to lose.
+
+  >>> records = [{"ms": None, "lp": [0.5]}, {"ms": [0.25], "lp": [1.0]}]
+  >>> ms, lp = table(records)
+  >>> ms.tolist(), lp.tolist()
+  ([[nan], [0.25]], [[0.5], [1.0]])
   """
   lp = np.array([each["lp"] for each in records], float)
   ms = np.full_like(lp, np.nan)
@@ -109,13 +118,16 @@ def generality(ms: np.ndarray, lp: np.ndarray, *, first: int = 1) -> np.ndarray:
   Args:
     ms: [T, U] memory stability; the first row is not read.
     lp: [T, U] learning plasticity.
-    first: the first experience whose LP counts. Weights drawn at random have
-      all to learn in experience 0, which says nothing of later ones: 1; where
-      the run began with learned weights: 0.
+    first: the first experience whose LP counts: 0 where the run began with
+      learned weights, else 1. Weights drawn at random have all to learn in
+      experience 0, which says nothing of later ones.
 
   Raises:
     ValueError: for shapes that differ, fewer than two experiences, or another
       `first`.
+
+  >>> generality([[np.nan, np.nan], [0.75, 0.5]], [[0.1, 0.1], [0.5, 1.0]])
+  array([0.5, 0.5])
   """
   ms, lp = np.asarray(ms, float), np.asarray(lp, float)
   if ms.shape != lp.shape or ms.ndim != 2:
@@ -136,10 +148,10 @@ def generality(ms: np.ndarray, lp: np.ndarray, *, first: int = 1) -> np.ndarray:
 
 
 def prefix(values: np.ndarray, tau: float = TAU) -> int:
-  """Returns how many units to freeze: the leading ones with G >= tau.
+  """Counts the units to freeze: the leading ones with G >= tau.
 
-  A unit behind the first that falls short trains whatever its own figure,
-  since what it reads changes.
+  All units behind the first that falls short train, whatever their own figures,
+  since their inputs change.
 
   Args:
     values: [U] generality, input side first, the head left out.
@@ -147,6 +159,9 @@ def prefix(values: np.ndarray, tau: float = TAU) -> int:
 
   Raises:
     ValueError: for another tau.
+
+  >>> prefix([0.95, 0.92, 0.4, 0.99], tau=0.9)
+  2
   """
   if not 0 < tau <= 1:
     raise ValueError(f"tau={tau}: write a number above 0 and up to 1")
@@ -155,7 +170,9 @@ def prefix(values: np.ndarray, tau: float = TAU) -> int:
 
 
 def frozen_ratios(accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns what freezing prefixes leaves of accuracy, the slow check of G.
+  """Returns the share of accuracy left when prefixes are frozen: checks G.
+
+  The check is slow, as each prefix takes a run of its own.
 
   Args:
     accuracy: [P, T, T] in [0, 1], task-incremental: with the first p units
@@ -163,9 +180,9 @@ def frozen_ratios(accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       and nothing is frozen in the first.
 
   Returns:
-    LPx [P, T], of accuracy on test set t after experience t, and MSx [P, T],
-    of mean accuracy on test sets i < t, NaN for t = 0: both as ratios to the
-    run with nothing frozen, NaN where that one has none right.
+    LPx [P, T], of the accuracy on test set t after experience t, and MSx
+    [P, T], of the mean accuracy on test sets i < t, NaN for t = 0. Both are
+    ratios to the run with nothing frozen, NaN where its accuracy is 0.
 
   Raises:
     ValueError: for another shape.
@@ -184,6 +201,7 @@ def frozen_ratios(accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ratio(values: np.ndarray) -> np.ndarray:
+  """Returns [P, T] over the first row; NaN where the first row is 0."""
   to = np.broadcast_to(values[0], values.shape)
   nothing = np.full_like(values, np.nan)
   return np.divide(values, to, out=nothing, where=to > 0)

@@ -1,10 +1,10 @@
-"""How alike two sets of features are, up to rotation and scale."""
+"""Similarity of two sets of features, up to rotation and scale."""
 
 import numpy as np
 
 LEAST_ROWS = 4  # fewer leave the debiased estimate undefined
 
-# Of a centred Gram matrix's sum of squares: below it lies only rounding.
+# Share of a Gram matrix's sum of squares below which lies only rounding.
 _ROUNDING = 1e-24
 
 
@@ -17,27 +17,32 @@ def debiased_cka(x: np.ndarray, y: np.ndarray, *, clip: bool = True) -> float:
             / (n (n-3))
   CKA = H(K, L) / sqrt(H(K, K) H(L, L))
   ```
-  It does not change when features are rotated, scaled or shifted, or when the
-  rows of both sets are put in another order, and its expectation is about 0
-  for independent features, however many there are.
+  CKA does not change when features are rotated, scaled or shifted, or when the
+  rows of both sets are put in another order. For independent features, however
+  many there are, its expectation is about 0.
 
   Kornblith et al., "Similarity of Neural Network Representations Revisited",
-  ICML 2019, section 3; H is the unbiased estimator of Song et al., "Feature
-  Selection via Dependence Maximization", JMLR 2012, equation 5.
+  ICML 2019, section 3, https://arxiv.org/abs/1905.00414; H is the unbiased
+  estimator of Song et al., "Feature Selection via Dependence Maximization",
+  JMLR 2012, equation 5, https://jmlr.org/papers/v13/song12a.html.
 
   Args:
     x: [n, d] features of n examples.
     y: [n, e] other features of the same examples.
     clip: whether values outside [0, 1], which chance alone brings about,
-      become the nearest of the two.
+      become 0 or 1.
 
   Returns:
-    The alignment, computed in float64; 0 where features of one set do not
-    vary, so that a factor is 0.
+    The alignment, computed in float64; 0 where the features of one set do not
+    vary.
 
   Raises:
     ValueError: for other shapes, fewer than four rows, or values that are not
       finite.
+
+  >>> x = np.random.default_rng(0).normal(size=(8, 3))
+  >>> round(debiased_cka(x, -2 * x[:, ::-1] + 1), 6)
+  1.0
   """
   x, y = _checked("x", x), _checked("y", y)
   if len(x) != len(y):
@@ -46,7 +51,7 @@ def debiased_cka(x: np.ndarray, y: np.ndarray, *, clip: bool = True) -> float:
       "examples"
     )
   k, l = _centred_gram(x), _centred_gram(y)  # noqa: E741
-  # (1 / (n (n - 3))) stands above and below the line.
+  # The factor 1 / (n (n - 3)) of H stands above and below the line.
   squares = (k * k).sum() * (l * l).sum()
   value = (k * l).sum() / np.sqrt(squares) if squares > 0 else 0.0
   return float(np.clip(value, 0, 1) if clip else value)
@@ -71,9 +76,10 @@ def _centred_gram(x: np.ndarray) -> np.ndarray:
   """Returns K [n, n], centred so that H(K, L) is the mean of products.
 
   Szekely and Rizzo, "Partial Distance Correlation with Methods for
-  Dissimilarities", Annals of Statistics 2014, section 3: H(K, L) n (n - 3) is
-  the sum over all entries of the product of U-centred matrices. H(K, K) is
-  then a sum of squares and cannot be negative.
+  Dissimilarities", Annals of Statistics 2014, section 3,
+  https://doi.org/10.1214/14-AOS1255: H(K, L) n (n - 3) is the sum over all
+  entries of the product of U-centred matrices. H(K, K) is then a sum of squares
+  and cannot be negative.
   """
   n = len(x)
   # Neither shift changes H. The first makes constant channels exactly 0, the

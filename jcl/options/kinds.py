@@ -1,7 +1,8 @@
-"""What options take, as annotations say it, and values read accordingly.
+"""Reads the values of options by their annotations.
 
-A function annotates its options; `read` makes values of them, from text as a
-user wrote it (`Text`) or from Python values, and `words` says what is taken.
+A function annotates its options; `read` turns the text that a user wrote
+(`Text`), or a Python value, into the kind that the annotation names, and
+`words` tells in words which values the annotation takes.
 """
 
 import ast
@@ -27,8 +28,8 @@ _BYTES = {
   "MIB": 2**20,
   "GIB": 2**30,
 }
-# The largest whole number where an annotation sets no upper bound: such numbers
-# count rows of arrays.
+# The largest whole number where an annotation sets no upper bound. Such numbers
+# count rows of arrays, which JAX numbers by int32.
 _MOST = 2**31 - 1
 
 
@@ -37,7 +38,7 @@ class Text(str):
 
 
 class Unfit(ValueError):
-  """A value that is not of the kind; the message, if any, gives a reason."""
+  """Raised for a value of another kind; the message, if any, says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Trunk:
-  """Which units never train: their number, share, or the first that does."""
+  """The units that never train: their number, share, or the first that does."""
 
   def check(self, value: Any) -> None:
     """Raises `Unfit` for a negative number, or a share out of bounds."""
@@ -84,7 +85,7 @@ class Trunk:
       raise Unfit
 
   def words(self, plain: str) -> str:
-    """Returns what is taken; `plain` is not needed."""
+    """Returns the choices in words; `plain` is not needed."""
     del plain
     return (
       "a number of units, their share from 0 and below 1, or the name of the "
@@ -116,7 +117,7 @@ class Bytes:
     return found
 
   def words(self, plain: str) -> str:
-    """Returns what is taken; `plain` is not needed."""
+    """Returns the choices in words; `plain` is not needed."""
     del plain
     return (
       f"a number of examples from {self.least}, or bytes with their unit "
@@ -132,6 +133,7 @@ class Endless:
 
   def read(self, value: Any) -> float:
     """Returns the number; raises `Unfit` for one out of bounds."""
+    # `_float`, which reads all other numbers, takes finite ones only.
     if _number(value) == math.inf:
       return math.inf
     found = _float(value)
@@ -168,6 +170,9 @@ def parse_size(text: str) -> int:
 
   Raises:
     ValueError: where the text is no number, or its unit is missing or unknown.
+
+  >>> parse_size("2MB"), parse_size("512 KiB")
+  (2000000, 524288)
   """
   match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?i?B)", text.strip(), re.I)
   if match is None or match[2].upper() not in _BYTES or len(text) > 100:
@@ -179,7 +184,11 @@ def parse_size(text: str) -> int:
 
 
 def literal(text: str) -> Any:
-  """Returns a Python literal, "true" and "false" as bool, all else as text."""
+  """Returns a Python literal, "true" and "false" as bool, all else as text.
+
+  >>> literal("0.5"), literal("true"), literal("[1, 2]"), literal("mean")
+  (0.5, True, [1, 2], 'mean')
+  """
   if text in ("true", "false"):
     return text == "true"
   try:
@@ -197,8 +206,16 @@ def read(value: Any, hint: Any) -> Any:
   the quotes around it; in a union, numbers that are written as such come first
   and text comes last.
 
+  Args:
+    value: text as a user wrote it (`Text`), or a Python value.
+    hint: an annotation: a class, a `Literal`, a union, a list or tuple, or an
+      `Annotated` with bounds of this module.
+
   Raises:
-    Unfit: where it is of another kind, or out of bounds.
+    Unfit: for a value of another kind, or out of bounds.
+
+  >>> read(Text("1e3"), int), read(Text("2024"), str)
+  (1000, '2024')
   """
   if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
     value = value.item()  # an array's scalar
@@ -234,7 +251,11 @@ def read(value: Any, hint: Any) -> Any:
 
 
 def words(hint: Any) -> str:
-  """Returns what an annotation takes, for a sentence beginning with "give"."""
+  """Describes an annotation, for a sentence beginning with "give".
+
+  >>> words(Share | None)
+  'a number from 0 to 1'
+  """
   origin, args = typing.get_origin(hint), typing.get_args(hint)
   if origin is Annotated:
     told = words(args[0])
@@ -254,7 +275,7 @@ def words(hint: Any) -> str:
 
 
 def shown(value: Any, most: int = 60) -> str:
-  """Returns a value as a user wrote it, at most `most` characters of it."""
+  """Returns a value as a user wrote it, cut to `most` characters."""
   try:
     text = str(value) if isinstance(value, Text) else repr(value)
   except ValueError:  # an integer of thousands of digits
@@ -264,6 +285,7 @@ def shown(value: Any, most: int = 60) -> str:
 
 
 def _unquoted(value: Any) -> Any:
+  """Returns text as a user meant it, without quotes around it."""
   if not isinstance(value, Text):
     return value
   text = str(value)

@@ -27,6 +27,9 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
   Raises:
     UsageError: where an option has no "=" or appears twice.
+
+  >>> parse("er:buffer=500,replay=mean")
+  ('er', {'buffer': 500, 'replay': 'mean'})
   """
   name, options = read(text)
   return name, {key: kinds.literal(value) for key, value in options.items()}
@@ -35,8 +38,14 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 def read(text: str) -> tuple[str, dict[str, kinds.Text]]:
   """Returns name and options as `parse` does, but values as they are written.
 
-  `call` and `check` read them as the function annotates its options, so that a
-  path or a name may look like a number.
+  `call` and `check` then read each value by the annotation of its option, so
+  that a path or a name may look like a number.
+
+  Raises:
+    UsageError: where an option has no "=" or appears twice.
+
+  >>> read("npz:path=2024")
+  ('npz', {'path': '2024'})
   """
   name, _, rest = text.strip().partition(":")
   options: dict[str, kinds.Text] = {}
@@ -57,6 +66,7 @@ def read(text: str) -> tuple[str, dict[str, kinds.Text]]:
 
 
 def _split(text: str) -> list[str]:
+  """Splits at the commas outside brackets and quotes."""
   parts, depth, quote = [""], 0, ""
   for letter in text:
     if quote:
@@ -80,13 +90,26 @@ def call(
   *args: Any,
   **options: Any,
 ) -> Any:
-  """Returns `choices[name](*args, **options)`, after a look at the options.
+  """Checks the options, then returns `choices[name](*args, **options)`.
 
   Options are the keyword-only parameters of the function.
 
+  Args:
+    kind: of choice, such as "recipe", for messages.
+    choices: functions by name.
+    name: of the choice.
+    *args: passed on as they are.
+    **options: as given, in text (`read`) or in Python values.
+
   Raises:
     UsageError: where the name or an option is unknown, a required option is
-      missing, or a value is not what the function's annotation takes.
+      missing, or a value is none that the function's annotation takes.
+
+  >>> def constant(*, rate: kinds.Positive = 0.1) -> float:
+  ...   return rate
+  >>> name, options = read("constant:rate=1e-2")
+  >>> call("schedule", {"constant": constant}, name, **options)
+  0.01
   """
   function = choose(kind, choices, name)
   return function(*args, **check(kind, name, function, options))
@@ -95,7 +118,10 @@ def call(
 def choose(
   kind: str, choices: Mapping[str, Callable[..., Any]], name: str
 ) -> Callable[..., Any]:
-  """Returns the choice called `name`; see `call`."""
+  """Returns the choice called `name`; an unknown name is a UsageError.
+
+  The message names `kind` and the choice nearest to `name`.
+  """
   if name not in choices:
     raise UsageError(
       f"no {kind} is called {kinds.shown(name)}{_hint(name, choices)}"
@@ -110,7 +136,7 @@ def check(
   options: Mapping[str, Any],
   also: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-  """Returns options as a function takes them; see `call`.
+  """Reads options by a function's annotations; raises as `call` does.
 
   Args:
     kind: of choice, for messages.
@@ -118,6 +144,9 @@ def check(
     function: whose keyword-only parameters the options are.
     options: as given, in text (`read`) or in Python values.
     also: annotations of further options, by name.
+
+  Returns:
+    The options given, each of the kind that its annotation names.
   """
   accepted, hints = keywords(function), {**_hints(function), **(also or {})}
   known(f"{kind} {name!r}", options, [*accepted, *(also or {})])
@@ -134,7 +163,13 @@ def check(
 
 
 def known(title: str, given: Iterable[str], options: Sequence[str]) -> None:
-  """UsageError for the first name given that is none of the options."""
+  """Raises UsageError for the first name given that is none of the options.
+
+  Args:
+    title: what has the options, such as "recipe 'er'", for the message.
+    given: names to look for.
+    options: all names there are.
+  """
   for option in given:
     if option not in options:
       raise UsageError(
@@ -154,7 +189,10 @@ def value(
     defaults: by the option's name, for an example.
 
   Raises:
-    UsageError: where it is of another kind; the message says what to give.
+    UsageError: for a value of another kind; the message says what to give.
+
+  >>> value("run: seed", kinds.Text("7"), kinds.Seed)
+  7
   """
   try:
     return kinds.read(given, hint)
@@ -225,7 +263,13 @@ def keywords(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def describe(choices: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
-  """Returns one line about each choice: what it does, and its options."""
+  """Returns one line about each choice: its promise, and its options.
+
+  >>> def er(*, buffer: kinds.Size = 200):
+  ...   "Experience replay."
+  >>> describe({"er": er})
+  {'er': 'Experience replay. (buffer=200)'}
+  """
   lines = {}
   for name, function in choices.items():
     first = (inspect.getdoc(function) or "").partition("\n")[0]
@@ -245,7 +289,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _example(default: Any, hint: Any) -> str:
-  """Returns a value that fits, as a user writes it, or nothing."""
+  """Returns a value that fits, as a user writes it; "" where none is known."""
   candidates = [True, 0.1, 10, [0, 1]]
   if default not in (None, "", (), inspect.Parameter.empty):
     candidates.insert(0, default)
@@ -260,6 +304,7 @@ def _example(default: Any, hint: Any) -> str:
 
 
 def _hint(name: str, choices: Iterable[str]) -> str:
+  """Returns the nearest choice and all others, as the end of a sentence."""
   close = difflib.get_close_matches(name[:100], list(choices), n=1)
   guess = f"; did you mean {close[0]!r}?" if close else ";"
   listed = ", ".join(sorted(choices)) or "none"
