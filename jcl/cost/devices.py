@@ -1,8 +1,8 @@
 """The device of a run, and the power model that prices its seconds.
 
-Without a meter, joules are seconds times watts from the table below: orders of
-magnitude from published thermal design powers, named "modelled" wherever they
-are shown.
+Without a meter, joules are seconds times watts from the table below. The watts
+are orders of magnitude from published thermal design powers; wherever such
+joules are shown, they are called "modelled".
 """
 
 import dataclasses
@@ -43,10 +43,15 @@ class Device:
   cores: int  # processor cores this process may use
   idle_watts: float
   busy_watts: float
-  source: str  # of the watts; begins with "modelled:"
+  source: str  # where the watts come from; begins with "modelled:"
 
   def joules(self, seconds: float, busy: bool = True) -> float:
-    """Returns the modelled energy of some time at work, or idle."""
+    """Returns the modelled energy in joules of `seconds` at work, or idle.
+
+    >>> device = Device("cpu", "board", 1, 4, 2.0, 10.0, "modelled: example")
+    >>> device.joules(3.0), device.joules(3.0, busy=False)
+    (30.0, 6.0)
+    """
     return seconds * (self.busy_watts if busy else self.idle_watts)
 
 
@@ -56,8 +61,8 @@ def detect(
   """Describes the devices that JAX uses.
 
   Args:
-    idle_watts: power of all of them while idle, where the user knows it.
-    busy_watts: power of all of them while busy.
+    idle_watts: power of all devices together while idle; None: from the table.
+    busy_watts: power of all devices together while busy; None: from the table.
 
   Raises:
     ValueError: for negative watts, or idle above busy.
@@ -83,7 +88,7 @@ def detect(
 
 
 def describe(device: Device) -> str:
-  """Returns one line: platform, count, processor cores, versions."""
+  """Returns one line: platform, devices, processor cores, version, watts."""
   import jax
 
   return (
@@ -93,10 +98,13 @@ def describe(device: Device) -> str:
   )
 
 
-def _watts(kind, name, num_devices, cores) -> tuple[float, float, str]:
+def _watts(
+  kind: str, name: str, num_devices: int, cores: int
+) -> tuple[float, float, str]:
+  """Returns idle watts, busy watts and where both come from."""
   for part, idle, busy, source in _BY_NAME:
     if re.search(rf"\b{part}\b", name.lower()):
-      # What JAX calls several CPU devices is one board.
+      # Several CPU devices of JAX share one board.
       boards = 1 if kind == "cpu" else num_devices
       return idle * boards, busy * boards, source
   if kind in _BY_PLATFORM:

@@ -1,9 +1,9 @@
 """The matrix products of a network, found by tracing it.
 
-What a systolic array computes (see `systolic`), as Kim et al., "DaCapo", ISCA
-2024, count it: convolutions as products of patches, dense layers, and for
-training two more products of each. Pooling, normalisers, activations, softmax
-and weight updates are free.
+They are what a systolic array computes (see `systolic`), counted as Kim et al.,
+"DaCapo", ISCA 2024, https://arxiv.org/abs/2403.14353, count them: convolutions
+as products of patches, dense layers, and for training two more products for
+each. Pooling, normalisers, activations, softmax and weight updates are free.
 """
 
 from collections.abc import Sequence
@@ -30,23 +30,27 @@ def of(
 ) -> list[Gemm]:
   """Returns the products of one pass of a network, in the order of execution.
 
-  A convolution is [N OH OW, Cin kh kw] x [Cin kh kw, Cout], with padding and
-  the holes of dilations computed; one in G groups is G such products, each
-  filling the array by itself. A dense layer is [rows, in] x [in, out], a
-  product of activations (attention) one for every member of its batch axes,
-  with its operands in the order in which JAX multiplies them.
+  A convolution is [N OH OW, Cin kh kw] x [Cin kh kw, Cout]; padding and the
+  holes of dilations are computed. A convolution in G groups is G such products,
+  each filling the array by itself. A dense layer is [rows, in] x [in, out]. A
+  product of activations (attention) is one product for every member of its
+  batch axes, its operands in the order in which JAX multiplies them.
 
   Args:
-    network: the model; nothing is computed or compiled.
-    mode: "full" counts all of them. "compat" counts as the published tables
-      do: a head of 4 classes, and of transformers neither attention's products
-      nor the layers that lead into and out of them.
+    network: the model; it is traced, not computed or compiled.
+    mode: "full" counts all products. "compat" counts as the published tables
+      do: the head has 4 classes, and transformers count without attention's
+      products and without the layers that lead into and out of these.
     batch: examples.
     pass_: "forward", or "train" with the gradients; see `trained`.
 
   Raises:
     ValueError: for another mode or pass, a batch below 1, or products within
       a loop or branch of unknown count.
+
+  >>> from jcl.networks import mlp
+  >>> [gemm[:3] for gemm in of(mlp.mlp((2, 2, 1), 3, width=5), batch=8)]
+  [(8, 4, 5), (8, 5, 5), (8, 5, 3)]
   """
   if mode not in ("full", "compat"):
     raise ValueError(f"mode={mode!r}: give 'full' or 'compat'")
@@ -69,13 +73,14 @@ def of(
 
 
 def training_share(network: base.Network, selection: base.Selection) -> float:
-  """Returns what training a part takes of training all, in multiplications.
+  """Returns the multiplications of training a part over those of training all.
 
-  Forward passes are whole. Of the gradients, those of the selected tensors
-  count and those that lead to them; the input's of the first layer never does.
+  The forward pass counts in full. The gradients of the selected tensors count,
+  and the gradients of activations that lead to them; the gradient of the
+  network's input never counts.
 
   Args:
-    network: the model; nothing is computed or compiled.
+    network: the model; it is traced, not computed or compiled.
     selection: which of its tensors train.
 
   Raises:
@@ -103,7 +108,7 @@ def training_share(network: base.Network, selection: base.Selection) -> float:
 def _traced(
   network: base.Network, batch: int, learned: frozenset[str]
 ) -> "_Trace":
-  """Walks a network's forward pass, in which some parameters are learned."""
+  """Walks a network's forward pass, in which `learned` parameters train."""
   params, stats = jax.eval_shape(network.init, jax.random.key(0))
   x = jax.ShapeDtypeStruct((batch, *network.input_shape), jnp.float32)
   program = jaxprs.trace(
@@ -121,17 +126,20 @@ def _traced(
 
 
 def trained(gemms: Sequence[Gemm], transformer: bool) -> list[Gemm]:
-  """Returns the products of training: forward and both gradients, of each.
+  """Returns each forward product with the products of its two gradients.
 
-  The input's gradient sums over the outputs, also for the first layer. The
-  weights' is [Cout, rows] x [rows, Cin kh kw] in convolutional networks, their
-  head included, and [in, rows] x [rows, out] in transformers, their patch
-  embedding included. A product of activations has the gradients of its two
-  operands.
+  The gradient of the input sums over the outputs, for the first layer too. The
+  gradient of the weights is [Cout, rows] x [rows, Cin kh kw] in convolutional
+  networks, also for their head, and [in, rows] x [rows, out] in transformers,
+  also for their patch embedding. A product of activations has the gradients of
+  its two operands.
 
   Args:
-    gemms: forward, as from `of`.
-    transformer: whether layers count as those of transformers.
+    gemms: the forward products, as from `of`.
+    transformer: whether all layers are ordered as in transformers.
+
+  >>> [gemm[:3] for gemm in trained([Gemm(8, 4, 5)], transformer=False)]
+  [(8, 4, 5), (8, 5, 4), (5, 8, 4)]
   """
   found = []
   for gemm in gemms:
@@ -150,28 +158,27 @@ def trained(gemms: Sequence[Gemm], transformer: bool) -> list[Gemm]:
 
 
 class _Value(NamedTuple):
-  """Knowledge of a variable."""
+  """A variable of a traced program: what it depends on."""
 
   is_data: bool = False  # depends on the input
-  name: str = ""  # of the parameter that it is made of
+  name: str = ""  # the parameter that it is made of
   is_learned: bool = False  # depends on a parameter that trains
-  nearest: frozenset[int] = (
-    frozenset()
-  )  # products it comes from, no other since
+  # The latest products among those that the variable depends on.
+  nearest: frozenset[int] = frozenset()
 
 
 class _Trace:
   """Walks a program and gathers its products."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.gemms: list[Gemm] = []
-    self.gradients: list[int] = []  # that training needs, of each
+    self.gradients: list[int] = []  # how many each needs in training
     self.attention: set[int] = set()  # dense layers next to a product
 
   def walk(
     self, program: jaxprs.Program, inputs: Sequence[_Value], times: int
   ) -> list[_Value]:
-    """Returns what is known of the outputs of a program that runs `times`."""
+    """Returns the values of the outputs of a program that runs `times`."""
     return jaxprs.follow(
       program,
       inputs,
@@ -179,7 +186,10 @@ class _Trace:
       lambda _: _Value(),
     )
 
-  def _results(self, equation, operands, times) -> list[_Value]:
+  def _results(
+    self, equation: jaxprs.Equation, operands: list[_Value], times: int
+  ) -> list[_Value]:
+    """Returns the values of an equation's results; gathers its products."""
     name = equation.name
     if name == "conv_general_dilated":
       return [self._add(_convolution(equation), operands, times)]
@@ -187,12 +197,11 @@ class _Trace:
       return [self._add(_product(equation, operands), operands, times)]
     if loop := jaxprs.loop(equation):
       # From the second round on, carried values come from the loop itself.
-      within = {
-        "is_data": True,
-        "is_learned": any(value.is_learned for value in operands),
-      }
+      is_learned = any(value.is_learned for value in operands)
       operands = [
-        value._replace(**within) if index in loop.carried else value
+        value._replace(is_data=True, is_learned=is_learned)
+        if index in loop.carried
+        else value
         for index, value in enumerate(operands)
       ]
       return self.walk(loop.body, operands, times * loop.length)
@@ -215,7 +224,7 @@ class _Trace:
     )
     return [merged] * len(equation.gives)
 
-  def _add(self, gemm, operands, times) -> _Value:
+  def _add(self, gemm: Gemm, operands: list[_Value], times: int) -> _Value:
     index = len(self.gemms)
     name = next((value.name for value in operands if not value.is_data), "")
     nearest = frozenset().union(*(value.nearest for value in operands))
@@ -233,7 +242,7 @@ class _Trace:
     )
 
 
-def _convolution(equation) -> Gemm:
+def _convolution(equation: jaxprs.Equation) -> Gemm:
   numbers = equation.params["dimension_numbers"]
   kernel = equation.takes[1].shape
   out = equation.gives[0].shape
@@ -245,7 +254,7 @@ def _convolution(equation) -> Gemm:
   )
 
 
-def _product(equation, operands) -> Gemm:
+def _product(equation: jaxprs.Equation, operands: Sequence[_Value]) -> Gemm:
   (summed, _), (batch, _) = equation.params["dimension_numbers"]
   left, right = (aval.shape for aval in equation.takes)
   k = math.prod(left[axis] for axis in summed)

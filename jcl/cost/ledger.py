@@ -1,4 +1,4 @@
-"""Who spent what: seconds, joules, operations and bytes by account."""
+"""A ledger: seconds, joules, operations and bytes, filed by account."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from jcl import base
 from jcl.cost import devices
 
-# "checkpoint" is what saving the state takes, "write" all other files of a run.
+# "checkpoint" is for saving the state, "write" for all other files of a run.
 ACCOUNTS = (
   "train",
   "replay",
@@ -84,14 +84,14 @@ class Ledger:
   since the ledger was made (or restored, or its meter started). In nested
   blocks the inner one is charged and the outer one gets the rest.
 
-  Joules are what the meter counted between start and end of a block. What it
-  did not cover, which without a meter is everything, is priced by the device.
+  The joules of a block are the meter's count from its start to its end. Time
+  that the meter did not cover, which without a meter is all time, is priced by
+  the device.
 
   Args:
     device: prices seconds in joules.
-    clock: seconds, monotonic.
-    meter: counts joules within `metered`; one that does not measure is left
-      aside.
+    clock: returns seconds, monotonic.
+    meter: counts joules within `metered`; a meter without a sensor is ignored.
   """
 
   def __init__(
@@ -105,7 +105,7 @@ class Ledger:
     measures = meter is not None and meter.source.startswith("measured:")
     self._meter = meter if measures else None
     self._running = False
-    # Names of what joules came from, each once, in order of occurrence.
+    # Names of the sources of joules, each once, in order of occurrence.
     self._measured: dict[str, None] = {}
     self._modelled: dict[str, None] = {}
     self._totals = dict.fromkeys(ACCOUNTS, base.Cost())
@@ -144,11 +144,11 @@ class Ledger:
 
   @property
   def source(self) -> str:
-    """How all joules filed so far came about, restored ones included.
+    """The source of all joules filed so far, restored ones included.
 
     One of "measured (NAME)", "partly measured (NAME)", where a part was
-    modelled, and "modelled (HOW)". Before anything is filed, what the first
-    entry is expected to be.
+    modelled, and "modelled (HOW)". Before anything is filed, the source that
+    the first entry is expected to have.
     """
     measured, modelled = list(self._measured), list(self._modelled)
     if not measured and not modelled:
@@ -167,6 +167,17 @@ class Ledger:
   ) -> Iterator[Entry]:
     """Charges an account with the time of the block and the given work.
 
+    >>> from jcl.cost import devices
+    >>> device = devices.Device("cpu", "board", 1, 4, 2.0, 10.0, "modelled: ")
+    >>> now = iter([0.0, 1.0, 3.0, 3.0])
+    >>> ledger = Ledger(device, clock=lambda: next(now))
+    >>> with ledger.timed("train", flops=1e6) as entry:
+    ...   pass
+    >>> entry.cost.seconds, entry.cost.joules, entry.cost.flops
+    (2.0, 20.0, 1000000.0)
+    >>> ledger.totals()["idle"].seconds
+    1.0
+
     Args:
       account: one of `ACCOUNTS`.
       flops: floating-point operations done in the block.
@@ -184,8 +195,8 @@ class Ledger:
   ) -> Iterator[Entry]:
     """Charges several accounts with their shares of one block's work.
 
-    A step that learns stream and replayed examples is one measurement; its
-    rows say how it divides.
+    A step that learns from the stream and from replayed examples is one
+    measurement, divided by its numbers of rows.
 
     Raises:
       ValueError: for unknown accounts, or shares that do not add up to one.
@@ -212,9 +223,9 @@ class Ledger:
   def charge(self, account: str, cost: base.Cost) -> None:
     """Adds work that was measured elsewhere.
 
-    Its seconds are part of the time since the last block, or of the block
-    around this call, which is charged with that much less; and so are its
-    joules where a meter runs.
+    The seconds of this work are part of the time since the last block, or of
+    the block around this call; that time is charged with as much less. The same
+    holds for the joules where a meter runs.
     """
     _check(account)
     self._add(account, cost)
@@ -229,18 +240,18 @@ class Ledger:
     return sum(self.totals().values(), base.Cost())
 
   def totals(self) -> dict[str, base.Cost]:
-    """Returns what each account holds since the start."""
+    """Returns the cost of each account since the start."""
     self._file_idle()
     return dict(self._totals)
 
   def drain(self) -> dict[str, base.Cost]:
-    """Returns what each account took since the last call; unused ones too."""
+    """Returns the cost of each account since the last call, unused ones too."""
     news = self.pending()
     self._drained = dict(self._totals)
     return news
 
   def pending(self) -> dict[str, base.Cost]:
-    """Returns what each account took since `drain` was called last."""
+    """Returns the cost of each account since `drain` was called last."""
     totals = self.totals()
     return {name: each - self._drained[name] for name, each in totals.items()}
 
@@ -258,7 +269,7 @@ class Ledger:
     return {**accounts, "sources": sources}
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Goes on from a saved state; time since then is not charged."""
+    """Continues from a saved state; the time since then is not charged."""
     # States saved before there were meters name no sources.
     sources = state.get("sources", {"modelled": [_name(self.device.source)]})
     self._measured = dict.fromkeys(sources.get("measured", ()))
@@ -271,10 +282,10 @@ class Ledger:
     self._since = self._count()
 
   def _file_idle(self) -> _Count:
-    """Files the time since the last block as idle, outside of all blocks.
+    """Files the time since the last block as idle, if no block is open.
 
     Returns:
-      What clock and meter show now.
+      The present state of clock and meter.
     """
     now = self._count()
     if len(self._inner) == 1:
@@ -296,7 +307,7 @@ class Ledger:
     bytes: float = 0.0,
     busy: bool = True,
   ) -> base.Cost:
-    """Returns the cost of a stretch and notes where its joules come from."""
+    """Returns the cost of a stretch, and notes the source of its joules."""
     seconds = max(took.seconds, 0.0)
     # The meter has a clock of its own, and charges come without any.
     missing = min(max(took.missing, 0.0), seconds)
@@ -321,5 +332,5 @@ def _check(*accounts: str) -> None:
 
 
 def _name(source: str) -> str:
-  """Returns a source without the word in front that tells its kind."""
+  """Returns a source without its leading "measured: " or "modelled: "."""
   return source.partition(": ")[2] or source

@@ -1,4 +1,4 @@
-"""Counts: what a compiled program does and needs, and what trees weigh."""
+"""Operations and memory of compiled programs; sizes of trees of arrays."""
 
 import dataclasses
 import math
@@ -10,9 +10,9 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class ProgramCost:
-  """Figures of one call of a compiled program; NaN where XLA gives none.
+  """Cost of one call of a compiled program; NaN where XLA tells none.
 
-  XLA counts the body of a loop once, whatever its trips.
+  XLA counts the body of a loop once, however often it runs.
   """
 
   flops: float
@@ -24,7 +24,7 @@ class ProgramCost:
 
   @property
   def peak_bytes(self) -> float:
-    """Bytes that arguments, outputs and scratch take together."""
+    """Bytes of arguments, outputs and scratch together."""
     return (
       self.argument_bytes
       + self.output_bytes
@@ -34,7 +34,11 @@ class ProgramCost:
 
 
 def of_compiled(compiled: Any) -> ProgramCost:
-  """Reads the figures of `jax.jit(f).lower(...).compile()`."""
+  """Reads the cost of `jax.jit(f).lower(...).compile()`.
+
+  Args:
+    compiled: a `jax.stages.Compiled`, or whatever has its two analyses.
+  """
   analysis = compiled.cost_analysis()
   if isinstance(analysis, list):  # some backends give one per partition
     analysis = analysis[0] if analysis else None
@@ -43,7 +47,7 @@ def of_compiled(compiled: Any) -> ProgramCost:
   analysis = analysis or {}
   memory = compiled.memory_analysis()
 
-  def in_bytes(name):
+  def in_bytes(name: str) -> float:
     return float(getattr(memory, f"{name}_size_in_bytes", math.nan))
 
   return ProgramCost(
@@ -59,7 +63,7 @@ def of_compiled(compiled: Any) -> ProgramCost:
 def peak_rss_bytes() -> int:
   """Returns the most memory that this process has occupied so far."""
   try:
-    # What `resource` tells on Linux begins with what the parent occupied.
+    # On Linux, the figure of `resource` begins with what the parent occupied.
     with open("/proc/self/status", encoding="ascii") as file:
       for line in file:
         if line.startswith("VmHWM:"):
@@ -77,10 +81,20 @@ def peak_rss_bytes() -> int:
 
 
 def num_parameters(params: Any) -> int:
-  """Returns the number of scalars in a tree of arrays."""
+  """Returns the number of scalars in a tree of arrays.
+
+  >>> import numpy as np
+  >>> num_parameters({"kernel": np.zeros((3, 4)), "bias": np.zeros(4)})
+  16
+  """
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def num_bytes(tree: Any) -> int:
-  """Returns the bytes that the arrays of a tree take."""
+  """Returns the bytes that the arrays of a tree take.
+
+  >>> import numpy as np
+  >>> num_bytes([np.zeros((3, 4), np.float32), np.zeros(4, np.uint8)])
+  52
+  """
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

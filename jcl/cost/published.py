@@ -1,11 +1,12 @@
-"""The memory and operations that LightCL's authors print, recomputed.
+"""The memory and operations in LightCL's table of results, recomputed.
 
 Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint For
-Edge Device", ASP-DAC 2025, arXiv 2407.10545, results table. No formula is
-published; these give its columns for dense networks to .5 % (memory) and 1 %
-(operations). They are arithmetic, not a measured peak: of the activations they
-count what convolutions wider than a pixel put out, once, and nothing that
-normalisers, rectifiers or shortcuts keep. `step_memory` has what a step takes.
+Edge Device", ASP-DAC 2025, https://arxiv.org/abs/2407.10545. The paper gives no
+formula; the formulas here give its columns for dense networks to 0.5 %
+(memory) and 1 % (operations). They are arithmetic, not a measured peak: of all
+activations they count the outputs of convolutions wider than a pixel, once, and
+nothing that normalisers, rectifiers or shortcuts keep. `step_memory` has the
+memory that a step really takes.
 """
 
 from collections.abc import Collection
@@ -30,7 +31,7 @@ _ROWS = {
   "derpp": (2, 2),
   "pnn": (6, 0),
 }
-_NO_FLOPS = ("pnn",)  # its columns grow; the table's figure was not found
+_NO_FLOPS = ("pnn",)  # no formula was found for its growing columns
 
 
 class Layer(NamedTuple):
@@ -38,7 +39,7 @@ class Layer(NamedTuple):
 
   unit: str
   window: int  # pixels that the kernel covers; 1 for a matrix product
-  outputs: int  # numbers that it puts out
+  outputs: int  # numbers in its output
   macs: int  # multiply-accumulates, those with padding included
 
 
@@ -46,7 +47,8 @@ def layers(network: base.Network) -> tuple[Layer, ...]:
   """Returns the layers of a network in execution order, traced only.
 
   Raises:
-    ValueError: where its kernels are not used once each, in their order.
+    ValueError: for a network that does not use each of its kernels once, in
+      their order.
   """
   params, stats = jax.eval_shape(network.init, jax.random.key(0))
   x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
@@ -78,8 +80,8 @@ def activations(
   """Returns the floats per image that the table counts as activations.
 
   Args:
-    network: whose convolutions wider than one pixel count.
-    units: those that count; None: all.
+    network: its convolutions wider than one pixel count.
+    units: names of the units that count; None: all.
   """
   return sum(
     layer.outputs
@@ -100,9 +102,12 @@ def macs(network: base.Network, units: Collection[str] | None = None) -> int:
 def memory_mib(
   row: str, weights: int, activations: int, *, batch: int = 32, buffer: int = 15
 ) -> float:
-  """Returns a row's memory in MiB, which the table calls MB.
+  """Returns the memory of a row of the table in MiB, which it calls MB.
 
   The table takes the weights of the ten-class network for both data sets.
+
+  >>> round(memory_mib("er", weights=44_695_848, activations=557_056), 1)
+  185.1
 
   Args:
     row: "sgd", "joint", "ewc", "er", "fdr", "derpp" or "pnn".
@@ -135,9 +140,9 @@ def lightcl_mib(
 
   Args:
     weights: bytes of the parameters.
-    gradients: bytes of those that train.
+    gradients: bytes of the parameters that train.
     activations: floats per image, of the units that train.
-    anchors: floats per image that are held.
+    anchors: floats of feature maps that are held per image.
     batch: images of the stream in a step.
     buffer: images that are held, and shown in each step.
   """
@@ -155,16 +160,16 @@ def flops(
   batch: int = 32,
   buffer: int = 15,
 ) -> float:
-  """Returns a row's floating-point operations of a whole run.
+  """Returns the floating-point operations of a row's whole run.
 
-  Two per multiply-accumulate, one forward and two backward passes.
+  Two for each multiply-accumulate, in one forward and two backward passes.
 
   Args:
     row: "sgd", "joint", "ewc", "er", "fdr" or "derpp".
-    macs: per image, by `macs`.
-    images: of the stream's training set.
+    macs: multiply-accumulates per image, by `macs`.
+    images: in the stream's training set.
     epochs: of each task.
-    tasks: of the stream; "joint" learns all images as often.
+    tasks: of the stream; "joint" learns all images once per task.
     batch: images of the stream in a step.
     buffer: images replayed in a step.
 
@@ -188,12 +193,12 @@ def lightcl_flops(
 ) -> float:
   """Returns LightCL's operations of a whole run, without sparsity.
 
-  As `flops`, with two backward passes through the part that trains.
+  Like `flops`, but the two backward passes go through the part that trains.
 
   Args:
-    macs: per image, of the whole network.
-    trained: per image, of the units that train.
-    images: of the stream's training set.
+    macs: multiply-accumulates per image, of the whole network.
+    trained: multiply-accumulates per image, of the units that train.
+    images: in the stream's training set.
     epochs: of each task.
     batch: images of the stream in a step.
     buffer: images that are held, and shown in each step.

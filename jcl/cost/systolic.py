@@ -1,9 +1,11 @@
 """Cost of matrix products on a systolic array that computes in MX formats.
 
-Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
-Video Analytics", ISCA 2024: an output-stationary array of dot-product engines,
-16 by 16 at 500 MHz, split by rows into two parts that run side by side. An
-engine multiplies a group of 16 values in 1, 4 or 16 cycles, by format.
+The array is that of Kim et al., "DaCapo: Accelerating Continuous Learning in
+Autonomous Systems for Video Analytics", ISCA 2024,
+https://arxiv.org/abs/2403.14353: an output-stationary array of 16 by 16
+dot-product engines at 500 MHz, split by rows into two parts that run side by
+side. An engine multiplies a group of 16 values in 1, 4 or 16 cycles, depending
+on the format.
 
 The closed form below gives the cycles of the published cycle simulator. All
 figures are modelled: none was measured on silicon.
@@ -28,8 +30,8 @@ BYTES_PER_GROUP = {"mx4": 8, "mx6": 12, "mx9": 18}
 # 204.8 GB/s into the read buffers, counted in units of 1024 bytes per us.
 BYTES_PER_CYCLE = 204.8 * 1024 / 500
 HALF_BUFFER = 80 * 1024  # bytes that are read before the first product starts
-# Assumption: one synthesis figure for the whole array at 28 nm, drawn at all
-# times; nothing says how it divides among rows or formats.
+# Assumption: the array draws its published synthesis figure (28 nm) at all
+# times, since the paper does not say how it divides among rows or formats.
 POWER_WATTS = 0.236
 
 
@@ -56,28 +58,33 @@ def gemm_cycles(
 ) -> np.ndarray:
   """Returns the cycles of [m, k] x [k, n] on some rows of the array.
 
-  Tiles of `columns` by `rows` outputs run one after another; those at the edges
+  Tiles of `columns` by `rows` outputs run one after another; tiles at the edges
   use as many engines as they have outputs. Operands enter on a skew, and where
-  the queue of the first engine fills up the last ones start late. Half a buffer
-  is read ahead of the first tile.
+  the queue of the first engine fills up, the last engines start late. Half a
+  buffer is read before the first tile starts.
 
   Args:
     m: integers from 1, as are `k`, `n` and `rows`; all broadcast together.
-    k: terms of each sum; they are multiplied in groups of 16.
-    n: see `m`.
-    rows: of the array that compute.
-    columns: of the array.
-    fmt: of both operands.
-    bytes_per_cycle: what this part of the array can read, such as half of
-      `BYTES_PER_CYCLE`. A tile then takes as long as reading its operands does,
-      where that is more than computing (the two overlap), and the first buffer
-      fills at this speed. None, as published: tiles never wait for operands.
+    k: terms of each sum, which are multiplied in groups of 16.
+    n: columns of the result; see `m`.
+    rows: number of the array's rows that compute.
+    columns: number of the array's columns.
+    fmt: format of both operands.
+    bytes_per_cycle: how much this part of the array can read, such as half of
+      `BYTES_PER_CYCLE`. A tile then takes the longer of reading its operands
+      and computing (the two overlap), and the first buffer fills at this speed.
+      None, as published: tiles never wait for operands.
 
   Returns:
     int64 cycles, exact, of the shape that the arguments broadcast to.
 
   Raises:
     ValueError: for another format, or sizes that are no integers from 1.
+
+  >>> int(gemm_cycles(32, 64, 32, rows=16, fmt="mx4"))
+  332
+  >>> gemm_cycles(32, 64, 32, rows=[8, 16], fmt="mx9").tolist()
+  [884, 572]
   """
   m, k, n, rows = _checked(fmt, columns, m=m, k=k, n=n, rows=rows)
   if bytes_per_cycle is not None and not bytes_per_cycle > 0:
@@ -87,7 +94,9 @@ def gemm_cycles(
   cycles = CYCLES_PER_GROUP[fmt]
   groups = -(-k // GROUP)
 
-  def tile(used_columns, used_rows):
+  def tile(
+    used_columns: int | np.ndarray, used_rows: int | np.ndarray
+  ) -> np.ndarray:
     skew = used_columns + used_rows - 2
     took = groups * cycles + skew
     if cycles > 1:  # with one cycle a group the queue never fills
@@ -124,8 +133,11 @@ def utilisation(
 ) -> np.ndarray:
   """Returns the share of the engines' cycles that go into products, in (0, 1].
 
-  Without the first filling of the buffer; arguments and errors as for
-  `gemm_cycles`. Values that fill up the last group count as work.
+  The first filling of the buffer is left out; padding of the last group counts
+  as work. Arguments and errors are those of `gemm_cycles`.
+
+  >>> float(utilisation(16, 160, 16, rows=16, fmt="mx4"))
+  0.25
   """
   took = gemm_cycles(
     m,
@@ -155,9 +167,9 @@ def network_cycles(
   into the format, weight updates.
 
   Args:
-    gemms: of a forward pass or a train step; see `gemms.of`.
-    rows: of the array, an integer or an array of them.
-    fmt: of all operands.
+    gemms: the products of a forward pass or a train step; see `gemms.of`.
+    rows: number of the array's rows, an integer or an array of integers.
+    fmt: format of all operands.
     bytes_per_cycle: see `gemm_cycles`.
 
   Returns:
@@ -176,12 +188,16 @@ def network_cycles(
 
 
 def seconds(cycles: Any, clock: float = CLOCK) -> np.ndarray:
-  """Returns the seconds that cycles take at a clock in cycles per second."""
+  """Returns the seconds of `cycles` at a clock in cycles per second.
+
+  >>> float(seconds(1_000_000))
+  0.002
+  """
   return np.asarray(cycles) / clock
 
 
 def joules(seconds: Any) -> np.ndarray:
-  """Returns the modelled energy: the array's one power figure, at all times."""
+  """Returns the modelled energy: `POWER_WATTS` at all times."""
   return POWER_WATTS * np.asarray(seconds)
 
 
@@ -212,6 +228,9 @@ def rows_for(latencies: Sequence[float] | np.ndarray, fps: float) -> int:
 
   Raises:
     ValueError: where no number of rows is fast enough, with the best rate.
+
+  >>> rows_for([0.1, 0.05, 0.034, 0.026], fps=30.0)
+  4
   """
   table = np.asarray(latencies, np.float64)
   if table.ndim != 1 or not len(table) or not (table > 0).all():
@@ -230,7 +249,8 @@ def rows_for(latencies: Sequence[float] | np.ndarray, fps: float) -> int:
   return int(np.argmax(enough)) + 1
 
 
-def _checked(fmt, columns, **sizes) -> list[np.ndarray]:
+def _checked(fmt: str, columns: int, **sizes: Any) -> list[np.ndarray]:
+  """Returns the sizes as int64 arrays, in their order."""
   if fmt not in CYCLES_PER_GROUP:
     raise ValueError(f"fmt={fmt!r}: choose from {', '.join(CYCLES_PER_GROUP)}")
   arrays = {

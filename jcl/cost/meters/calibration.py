@@ -1,4 +1,4 @@
-"""Watts at rest and at work, measured once and kept for the power model."""
+"""Watts at rest and at work: measured once, saved, used by the power model."""
 
 from collections.abc import Callable
 import dataclasses
@@ -18,14 +18,14 @@ class Calibration:
   platform: str
   idle_watts: float
   busy_watts: float
-  seconds: float  # of each of the two
+  seconds: float  # of each of the two measurements
   meter: str  # source of the readings
 
   def power(self) -> modelled.Power:
-    """Returns the model with these watts: what it gives stays modelled.
+    """Returns the power model with these watts, still called "modelled".
 
     Raises:
-      ValueError: for watts that no device has.
+      ValueError: for negative watts, or idle above busy.
     """
     how = self.meter.removeprefix("measured: ")
     return modelled.Power(
@@ -46,15 +46,15 @@ def measure(
   """Measures a device at rest, then at work.
 
   Args:
-    device: its name.
-    platform: as JAX calls it.
-    found: a meter that measures and does not run.
-    rest: spends so many seconds doing nothing.
-    work: spends so many seconds with the device fully busy.
-    seconds: of each.
+    device: name of the device.
+    platform: JAX's name of its platform.
+    found: a meter with a sensor, not yet running.
+    rest: leaves the device idle for the given seconds.
+    work: keeps the device fully busy for the given seconds.
+    seconds: of each measurement.
 
   Raises:
-    ValueError: for a meter that only models or lost its sensor, or a device
+    ValueError: for a meter without a sensor or one that lost it, or a device
       that drew less at work than at rest.
   """
   if not seconds > 0:
@@ -83,7 +83,7 @@ def measure(
 
 
 def save(calibration: Calibration, path: str | Path) -> None:
-  """Writes a calibration as JSON, all of it or nothing."""
+  """Writes a calibration as JSON; an interruption leaves no partial file."""
   path = Path(path)
   text = json.dumps(dataclasses.asdict(calibration), indent=2)
   part = path.with_name(path.name + ".part")
@@ -99,12 +99,12 @@ def load(path: str | Path, device: str | None = None) -> Calibration:
   """Reads a calibration.
 
   Args:
-    path: written by `save`.
-    device: the name of this device, where it must be the one calibrated.
+    path: a file that `save` wrote.
+    device: the name that the calibrated device must have; None: any.
 
   Raises:
     OSError: where there is no such file.
-    ValueError: for a file of something else, or of another device.
+    ValueError: for a file that is no calibration, or is of another device.
   """
   again = "run experiments/calibrate_power.py on this machine"
   try:

@@ -1,4 +1,4 @@
-"""The best meter that a machine has, and why it has no better one."""
+"""Detection of a machine's best meter, with reasons against the others."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -10,14 +10,14 @@ from jcl.cost.meters import rails as rails_lib
 
 @dataclasses.dataclass(frozen=True)
 class Detected:
-  """A meter, and why each of the others is not used."""
+  """The chosen meter, and the reason why each other meter is not used."""
 
   meter: meter.Meter
   unused: tuple[tuple[str, str], ...]  # kind of meter, reason
 
   @property
   def measures(self) -> bool:
-    """Whether a sensor stands behind the meter."""
+    """True if the meter reads a sensor, false if it only models."""
     return not isinstance(self.meter, modelled.Modelled)
 
 
@@ -27,17 +27,17 @@ def detect(
   platform: str | None = None,
   rails: Sequence[str] = (),
 ) -> Detected:
-  """Looks for sensors, those that cover most first, and falls back on a model.
+  """Chooses the sensor that covers most, or the power model without sensors.
 
   The order is: a board's input rails, the GPUs' own counters, the processor's
   counters, the power model.
 
   Args:
     power: the model for machines without a sensor.
-    root: where the kernel shows its devices.
-    platform: what computes, as JAX names it ("cpu", "gpu", "tpu"); sensors of
-      something else are passed over. None takes any sensor.
-    rails: names of a board's rails to add up, see `rails_lib.find`.
+    root: the folder where the kernel shows its devices.
+    platform: JAX's name of what computes ("cpu", "gpu", "tpu"); sensors of
+      other parts are passed over. None takes any sensor.
+    rails: names of a board's rails to add up, see `rails.find`.
 
   Raises:
     ValueError: for rails that the board does not have.
@@ -72,7 +72,7 @@ def detect(
 
 
 def explain(detected: Detected) -> str:
-  """Returns lines for a person: the meter, and why not the others."""
+  """Returns lines for a person: the meter, and the reasons against others."""
   lines = [f"energy is {detected.meter.source}"]
   lines += [f"not {kind}: {reason}" for kind, reason in detected.unused]
   return "\n".join(lines)

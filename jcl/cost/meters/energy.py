@@ -17,7 +17,10 @@ def integrate(times: Sequence[float], power: Sequence[float]) -> float:
 
   Raises:
     ValueError: for lists of different lengths, values that are not finite, or
-      a time before the one ahead of it.
+      a time before the previous one.
+
+  >>> integrate([0.0, 1.0, 3.0], [10.0, 20.0, 20.0])
+  55.0
   """
   if len(times) != len(power):
     raise ValueError(
@@ -40,17 +43,20 @@ def integrate(times: Sequence[float], power: Sequence[float]) -> float:
 def counter_delta(a: float, b: float, wrap: float = math.inf) -> float:
   """Returns how far a counter went from `a` to `b`.
 
-  A counter that stands lower than before has passed its end once; more than
-  once cannot be told, so that it must be read often enough. Without an end it
-  can only have been started anew, and what it counted since then is returned.
+  A counter that stands lower than before has passed its end once. Passing the
+  end twice cannot be noticed, so a counter must be read often enough. A counter
+  without an end must have been reset, and the count since then is returned.
 
   Args:
     a: the earlier value, from 0 to `wrap`.
-    b: the later one, in the same unit.
-    wrap: the value at which the counter starts over.
+    b: the later value, in the same unit.
+    wrap: the value at which the counter starts over; infinite: it has no end.
 
   Raises:
     ValueError: for a value outside of the counter's range.
+
+  >>> counter_delta(5.0, 7.0), counter_delta(95.0, 5.0, wrap=100.0)
+  (2.0, 10.0)
   """
   if not wrap > 0:
     raise ValueError(f"wrap={wrap}: give the range of the counter, above 0")
@@ -71,16 +77,16 @@ def extrapolate(
   sb: int,
   epochs: float,
 ) -> float:
-  """Returns the energy of a whole training, from that of a short trial.
+  """Extrapolates the joules of a short trial to a whole training.
 
-  Energy is taken as proportional to the examples shown: a trial of few epochs
-  on a part of the data gives joules per example, which the training pays for
-  each of `em + sb` examples in each of its epochs.
+  Energy is assumed to be proportional to the examples shown: a trial of few
+  epochs on a part of the data gives the joules per example, which the training
+  pays for each of `em + sb` examples in each of its epochs.
 
   Args:
     trial_joules: spent by the trial, all epochs.
     trial_epochs: passes that the trial made.
-    trial_batches: batches in each of them.
+    trial_batches: batches in each pass.
     batch: examples per batch.
     em: examples in the episodic memory of the training.
     sb: examples in its stream buffer.
@@ -89,6 +95,9 @@ def extrapolate(
   Raises:
     ValueError: for a trial without epochs, batches or examples, or negative
       amounts.
+
+  >>> extrapolate(40.0, 2, 10, batch=10, em=300, sb=100, epochs=5)
+  400.0
   """
   for name, value in (
     ("trial_epochs", trial_epochs),

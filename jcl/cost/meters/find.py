@@ -1,4 +1,4 @@
-"""A meter by the name that a person gives."""
+"""Meters by the names that users give."""
 
 from collections.abc import Callable, Mapping
 import contextlib
@@ -7,7 +7,7 @@ from pathlib import Path
 from jcl.cost.meters import detection, meter, modelled, nvml, rails, rapl
 from jcl.errors import UsageError
 
-# Name: what `detection` calls it, and who finds its sensor under a root.
+# By name: its kind in `detection`, and the function that finds its sensor.
 _SENSORS: Mapping[str, tuple[str, Callable[[str | Path], meter.Sensor]]] = {
   "rails": ("board rails", rails.find),
   "nvml": ("NVML", lambda root: nvml.find()),
@@ -22,14 +22,14 @@ def find(
   root: str | Path = "/sys",
   platform: str | None = None,
 ) -> detection.Detected:
-  """Returns the meter of a name, and why no other is used.
+  """Returns the meter of a name, and the reasons against the others.
 
   Args:
-    name: of `NAMES`. "auto" is the best that the machine has, see
-      `detection.detect`; "modelled" asks for no sensor.
-    power: the model for where nothing is measured.
-    root: where the kernel shows its devices.
-    platform: what computes, as JAX names it ("cpu", "gpu", "tpu").
+    name: one of `NAMES`. "auto" is the best meter that the machine has, see
+      `detection.detect`; "modelled" uses no sensor.
+    power: the model for time that is not measured.
+    root: the folder where the kernel shows its devices.
+    platform: JAX's name of what computes ("cpu", "gpu", "tpu").
 
   Raises:
     meter.Unavailable: a `ValueError`, where the named meter cannot be read or
@@ -51,7 +51,7 @@ def find(
   sensor = None
   with contextlib.suppress(meter.Unavailable):
     sensor = find_sensor(root)
-  # A reason that names the sensor only says that another comes before it.
+  # If the reason names the sensor, it works: another only came before it.
   if sensor is None or sensor.name not in reason:
     raise meter.Unavailable(
       f'meter="{name}": {reason}. Take "auto" for the best meter that this '

@@ -1,8 +1,8 @@
 """Protocol of meters, and the meter that reads a sensor.
 
 A meter counts joules from its start. Sensors of power are sampled by a thread
-and integrated by trapezoids; counters of energy are read now and then, so that
-none runs over unseen.
+and integrated by the trapezoid rule; counters of energy are read often enough
+that none starts over unnoticed.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,13 +10,13 @@ import dataclasses
 import math
 import threading
 import time
-from typing import Literal
+from typing import Any, Literal, Self
 
 from jcl.cost.meters import energy
 from jcl.errors import UsageError
 
-# An outage is bridged with the last known power for this long: seconds, or
-# periods where that is longer.
+# An outage is bridged with the last known power for the longer of these two
+# times.
 _BRIDGED_SECONDS = 1.0
 _BRIDGED_PERIODS = 3
 
@@ -31,11 +31,11 @@ class Reading:
 
   joules: float
   seconds: float
-  watts: float  # the power last seen
+  watts: float  # the latest known power
   # Begins with "measured:", "modelled:", or "partly measured:" where a sensor
   # was lost for a while.
   source: str
-  missing: float = 0.0  # of `seconds`, those that `joules` does not cover
+  missing: float = 0.0  # the part of `seconds` that `joules` does not cover
   longest_gap: float = 0.0  # seconds, between two samples
 
 
@@ -47,10 +47,10 @@ class Meter:
   begins anew at zero.
   """
 
-  source: str  # of a reading that misses nothing
+  source: str  # the source of a reading without `missing` seconds
 
   def start(self) -> Reading:
-    """Begins to count.
+    """Starts to count.
 
     Raises:
       Unavailable: where the sensor cannot be read.
@@ -59,39 +59,39 @@ class Meter:
     raise NotImplementedError
 
   def read(self) -> Reading:
-    """Returns what was counted up to now; fails never, see `missing`."""
+    """Returns the count up to now; never fails, see `Reading.missing`."""
     raise NotImplementedError
 
   def stop(self) -> Reading:
-    """Ends the count; without effect on a meter that does not run."""
+    """Ends the count; has no effect on a meter that does not run."""
     raise NotImplementedError
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     self.start()
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: Any) -> None:
     self.stop()
 
 
 @dataclasses.dataclass(frozen=True)
 class Sensor:
-  """Where power or energy is read, one value per channel; they add up.
+  """A sensor of power or energy with one value per channel, to be added up.
 
   `read` raises `OSError` or `ValueError` where the sensor does not answer.
   """
 
-  name: str  # what it is and what it covers
+  name: str  # of the sensor and the parts that it covers
   kind: Literal["watts", "joules"]  # joules: counters that only go up
   read: Callable[[], Sequence[float]]
-  period: float  # seconds between samples, at most
-  resolution: float  # seconds in which a value stays what it is
+  period: float  # longest time between samples, seconds
+  resolution: float  # seconds for which the sensor holds a value
   wraps: tuple[float, ...] = ()  # joules at which each counter starts over
 
   def joules(
     self, before: Sequence[float], after: Sequence[float], seconds: float
   ) -> float:
-    """Returns the energy between two samples that lie so far apart."""
+    """Returns the joules between two samples that lie `seconds` apart."""
     if self.kind == "watts":
       return energy.integrate((0.0, seconds), (sum(before), sum(after)))
     wraps = self.wraps or (math.inf,) * len(after)
@@ -99,19 +99,20 @@ class Sensor:
 
 
 class Sampled(Meter):
-  """A meter that reads a sensor, from a thread and whenever it is asked.
+  """A meter that reads a sensor, from a thread and at each call of `read`.
 
-  Asked again before the sensor can have changed, it goes on with the power
-  last seen; such advances are taken back from what comes after. A sensor that
-  stops to answer is assumed to draw the same for a second, or three periods if
-  longer; the rest is counted as `missing` until it answers again, counters
-  included: they may have been reset.
+  A `read` before the sensor can have changed continues with the latest known
+  power; such advances are subtracted from later samples. While a sensor does
+  not answer, the latest known power is assumed for a second, or for three
+  periods if these are longer; from then on the time counts as `missing` until
+  the sensor answers again. This holds for counters too: they may have been
+  reset.
 
   Args:
-    sensor: what is read.
-    period: seconds between samples, the sensor's own where absent.
-    clock: seconds, monotonic.
-    bridge: seconds of silence to bridge, where it should be another time.
+    sensor: the sensor to read.
+    period: seconds between samples; None: the sensor's own period.
+    clock: returns seconds, monotonic.
+    bridge: seconds of silence to bridge; None: as said above.
 
   Raises:
     ValueError: for a period that is not positive, or a negative bridge.
@@ -139,8 +140,9 @@ class Sampled(Meter):
     self._stopped = threading.Event()
     self._thread: threading.Thread | None = None
     self._begin = self._time = 0.0  # of the start, and of the last sample
-    self._values: Sequence[float] = ()  # of that sample
-    self._joules = self._told = 0.0  # up to that sample, and told at most
+    self._values: Sequence[float] = ()  # of the last sample
+    self._joules = 0.0  # up to the last sample
+    self._told = 0.0  # the most that a reading has told
     self._watts = self._missing = self._longest_gap = 0.0
     self._failing = False
     self._final = Reading(0.0, 0.0, 0.0, self.source)
@@ -188,11 +190,11 @@ class Sampled(Meter):
         self._sample()
 
   def _sample(self) -> None:
-    """Takes the sensor's values into the account. The lock is held."""
+    """Adds the sensor's values to the count; the caller holds the lock."""
     before = self._clock()
     try:
       values = self._values_now()
-      # A slow bus answers somewhere in between.
+      # A slow bus samples at an unknown time in between.
       now = 0.5 * (before + self._clock())
       gap = now - self._time
       if self._failing and gap > self._bridge:
@@ -225,7 +227,7 @@ class Sampled(Meter):
     age = self._age()
     bridged = min(age, self._bridge) if self._failing else age
     missing = self._missing + age - bridged
-    # A count that went down would be charged to somebody as negative.
+    # If the count went down, some account would be charged less than nothing.
     self._told = max(self._told, self._joules + self._watts * bridged)
     seconds = self._time + age - self._begin
     source = self.source

@@ -8,7 +8,7 @@ import time
 from jcl.cost.meters import meter
 from jcl.errors import UsageError
 
-# What moving a byte takes, by where it lies: a device's power over its
+# Energy of moving a byte, by kind of memory: a device's power over its
 # bandwidth, right within an order of magnitude.
 JOULES_PER_BYTE = {
   "dram": 0.15e-9,
@@ -30,12 +30,12 @@ class Power:
 
   idle_watts: float
   busy_watts: float
-  source: str  # of the watts; begins with "modelled:"
+  source: str  # where the watts come from; begins with "modelled:"
   joules_per_byte: Mapping[str, float] = dataclasses.field(
     default_factory=lambda: dict(JOULES_PER_BYTE)
   )
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 <= self.idle_watts <= self.busy_watts < math.inf:
       raise UsageError(
         f"idle_watts={self.idle_watts} and busy_watts={self.busy_watts}: give "
@@ -56,15 +56,19 @@ class Power:
     busy_seconds: float,
     traffic: Mapping[str, float] | None = None,
   ) -> float:
-    """Returns the energy of some time with some work in it.
+    """Returns the joules of a stretch of time, part of it at work.
 
     Args:
       seconds: all of the time.
-      busy_seconds: the part of it at work.
-      traffic: bytes moved, by place: a key of `joules_per_byte`.
+      busy_seconds: the part of `seconds` at work.
+      traffic: bytes moved, by kind of memory: the keys of `joules_per_byte`.
 
     Raises:
-      ValueError: for more time at work than there is, or an unknown place.
+      ValueError: for `busy_seconds` above `seconds`, or an unknown kind.
+
+    >>> power = Power(2.0, 10.0, "modelled: example")
+    >>> power.joules(10.0, busy_seconds=2.5)
+    40.0
     """
     if not 0 <= busy_seconds <= seconds:
       raise ValueError(
@@ -87,7 +91,7 @@ class Modelled(meter.Meter):
 
   Args:
     power: the model.
-    clock: seconds, monotonic.
+    clock: returns seconds, monotonic.
   """
 
   def __init__(
@@ -110,15 +114,15 @@ class Modelled(meter.Meter):
   def work(
     self, seconds: float, traffic: Mapping[str, float] | None = None
   ) -> None:
-    """Notes work that is done: seconds of it, and bytes moved by place."""
-    self.power.joules(seconds, seconds, traffic)  # refuses what it must
+    """Adds work: its seconds, and the bytes moved by kind of memory."""
+    self.power.joules(seconds, seconds, traffic)  # raises for bad arguments
     self._busy += seconds
     for place, amount in (traffic or {}).items():
       self._traffic[place] = self._traffic.get(place, 0.0) + amount
 
   def read(self) -> meter.Reading:
     if self._begin is not None:
-      # Work is timed by another clock, which may be ahead by its rounding.
+      # Other clocks time the work, and may be ahead of this one by rounding.
       seconds = max(self._clock() - self._begin, 0.0)
       joules = self.power.joules(
         seconds, min(self._busy, seconds), self._traffic

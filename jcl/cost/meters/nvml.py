@@ -21,13 +21,13 @@ _RESOLUTION = 0.1
 def find(visible: str | None = None) -> meter.Sensor:
   """Returns the sensor of the GPUs that this process may use.
 
-  Energy is that of whole boards, memory and other programs included, without
+  The sensor covers whole boards, memory and other programs included, without
   the host's processor. Nothing is subtracted for idling.
 
   Args:
     visible: indices (in the order of the PCI bus) or UUIDs, separated by
-      commas; the value of CUDA_VISIBLE_DEVICES where absent, all GPUs where
-      that is not set.
+      commas. None: the value of CUDA_VISIBLE_DEVICES; all GPUs where that
+      variable is not set.
 
   Raises:
     meter.Unavailable: where the package, the driver or the GPU is missing, or
@@ -117,7 +117,7 @@ def _visible(nvml: Any, visible: str | None) -> dict[int, Any]:
         if part == str(index)
         or _text(nvml.nvmlDeviceGetUUID(handle)).startswith(part)
       ]
-      # As CUDA does, a part that names no GPU hides itself and all behind it.
+      # As in CUDA, a part that names no GPU ends the list.
       if not matches:
         break
       chosen[matches[0]] = every[matches[0]]
@@ -128,6 +128,7 @@ def _visible(nvml: Any, visible: str | None) -> dict[int, Any]:
 
 
 def _cut(nvml: Any, handle: Any) -> bool:
+  """Returns whether a GPU is cut into instances (MIG)."""
   try:
     return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
   except nvml.NVMLError:  # boards that cannot be cut

@@ -13,10 +13,10 @@ import re
 
 from jcl.cost.meters import meter, sysfs
 
-# Rails that together carry a whole module and overlap nowhere. A rail at the
-# input holds all those behind it, which are left out. From NVIDIA's "Jetson
-# Linux Developer Guide" (software-based power consumption modeling) and, for
-# the two boards without such a rail, from their design guides.
+# Rails that together carry a whole module and do not overlap. A rail at the
+# input includes all rails behind it, so these are left out. Sources: NVIDIA's
+# "Jetson Linux Developer Guide" (software-based power consumption modeling);
+# for the two boards without an input rail, their design guides.
 _BOARDS = (
   ("VDD_IN",),  # TX1, TX2, Xavier NX, Orin NX, Orin Nano
   ("POM_5V_IN",),  # Nano
@@ -42,12 +42,12 @@ def find(root: str | Path = "/sys", rails: Sequence[str] = ()) -> meter.Sensor:
   """Returns the sensor of a board's whole power.
 
   Args:
-    root: where the kernel shows its devices.
+    root: the folder where the kernel shows its devices.
     rails: names of the rails to add up, for boards that are not known here.
 
   Raises:
-    meter.Unavailable: where there is no such rail, it cannot be read, or it
-      is not known which of the rails carry the whole board.
+    meter.Unavailable: where there is no such rail, it cannot be read, or the
+      rails that carry the whole board are not known.
   """
   try:
     found = _rails(Path(root))
@@ -114,7 +114,7 @@ def _rails(root: Path) -> dict[str, tuple[Callable[[], float], float]]:
 
 
 def _labels(chip: Path, pattern: str) -> list[tuple[str, str]]:
-  """Returns channels and what they are called."""
+  """Returns the channels of a chip, each with its label."""
   labels = []
   for path in sorted(chip.iterdir()):
     match = re.fullmatch(pattern, path.name)

@@ -25,14 +25,14 @@ _RESOLUTION = 0.001  # seconds between updates of the counters
 def find(root: str | Path = "/sys") -> meter.Sensor:
   """Returns the sensor of all processor packages and their memory.
 
-  It counts what every program on the machine uses.
+  The sensor counts the energy of every program on the machine.
 
   Args:
-    root: where the kernel shows its devices.
+    root: the folder where the kernel shows its devices.
 
   Raises:
     meter.Unavailable: where there are no such counters, or they cannot be
-      read, as by users other than root since Linux 5.10.
+      read: since Linux 5.10 only root may read them.
   """
   base = Path(root)
   zones: dict[str, Path] = {}
@@ -46,7 +46,7 @@ def find(root: str | Path = "/sys") -> meter.Sensor:
   try:
     for path in sysfs.folders(base, _ZONES):
       name = sysfs.text(path / "name")
-      # "psys" holds the packages, "core" and "uncore" are held by them.
+      # "psys" includes the packages; they include "core" and "uncore".
       if name.startswith("package") or name == "dram":
         zones.setdefault(path.name, path)
       else:

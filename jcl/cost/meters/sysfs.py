@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def text(path: Path) -> str:
-  """Returns what a file holds, without white space around it.
+  """Returns the text of a file, without white space around it.
 
   Raises:
     OSError: where there is no such file, no permission, or no device behind.
@@ -19,7 +19,7 @@ def number(path: Path) -> float:
 
   Raises:
     OSError: as for `text`.
-    ValueError: where it holds something else.
+    ValueError: for a file that holds no number.
   """
   value = text(path)
   try:
@@ -29,10 +29,10 @@ def number(path: Path) -> float:
 
 
 def folders(root: Path, patterns: Iterable[str]) -> list[Path]:
-  """Returns the folders of some patterns, in their order.
+  """Returns the folders that match the patterns, in the patterns' order.
 
-  The kernel shows one device in several places, linked to each other: the same
-  folder may come more than once, under other names.
+  The kernel shows one device in several places, linked to each other: a folder
+  may be returned more than once, under different names.
   """
   return [
     path
@@ -43,7 +43,7 @@ def folders(root: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def why(error: OSError | ValueError) -> str:
-  """Says why a file could not be read, and what helps."""
+  """Returns why a file could not be read, and what helps."""
   if isinstance(error, ValueError):
     return str(error)
   name = error.filename
