@@ -10,6 +10,7 @@ from jcl.report import summary, table
 
 # Accounts whose cost a limit of an experience is about.
 _TRAINING = ("train", "replay")
+_NAMES = {"flops": "operations", "bytes": "bytes moved"}
 _MOST = 8  # recipes that are told in sentences; the table has all of them
 
 
@@ -92,11 +93,14 @@ def limited(run: summary.Run) -> str:
 
 def _by_budget(records: Sequence[base.Record]) -> list[str]:
   reached = [limits_reached(record) for record in records]
-  return [
-    f"the budget of {name} ended {sum(name in each for each in reached)} of "
-    f"{_count(len(records), 'experience')}"
-    for name in dict.fromkeys(each for names in reached for each in names)
-  ]
+  of = _count(len(records), "experience")
+  parts = []
+  for name in dict.fromkeys(each for names in reached for each in names):
+    ended = sum(name in each for each in reached)
+    parts.append(
+      f"the budget of {_NAMES.get(name, name)} ended {ended} of {of}"
+    )
+  return parts
 
 
 def _by_hierarchy(records: Sequence[base.Record]) -> list[str]:

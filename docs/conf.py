@@ -1,0 +1,103 @@
+"""Settings of the documentation's site; `sphinx-build -W docs docs/_build`."""
+
+import dataclasses
+import importlib.metadata
+import inspect
+import re
+
+project = "jcl"
+version = release = importlib.metadata.version("jcl")
+author = "the authors of jcl"
+copyright = "the authors of jcl, Apache-2.0"
+
+extensions = [
+  "myst_parser",
+  "sphinx.ext.autodoc",
+  "sphinx.ext.napoleon",
+]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = "jcl"
+
+# Docstrings put code between single backticks.
+default_role = "code"
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+
+def field_comments(record):
+  """Comments behind the fields of a class, or above them, by field."""
+  found, above = {}, []
+  for line in inspect.getsource(record).splitlines():
+    text = line.strip()
+    if text.startswith("#"):
+      above.append(text.lstrip("# "))
+      continue
+    field = re.match(r"(\w+): [^#]*?(?:#\s*(.*))?$", text)
+    if field:
+      found[field[1]] = " ".join([*above, field[2] or ""]).strip()
+    above = []
+  return found
+
+
+def describe_fields(app, what, name, obj, options, lines):
+  """Lists the fields of a record with their comments below its docstring."""
+  if what != "class" or not is_record(obj):
+    return
+  told = {name: text for name, text in field_comments(obj).items() if text}
+  lines += ["", *(f"* `{name}`: {escaped(told[name])}" for name in told), ""]
+
+
+def is_record(obj):
+  return dataclasses.is_dataclass(obj) or hasattr(obj, "_fields")
+
+
+def escaped(text):
+  return re.sub(r"([*_|])", r"\\\1", re.sub(r"``?", "", text))
+
+
+def skip_fields(app, what, name, obj, skip, options):
+  """Leaves out fields as members, since the list of fields has them."""
+  return (
+    True if inspect.isdatadescriptor(obj) and not is_property(obj) else skip
+  )
+
+
+def is_property(obj):
+  return isinstance(obj, property)
+
+
+def plain_signature(app, what, name, obj, options, signature, returns):
+  """Shows `Annotated[int, ...]` as `int`, and functions as `...`."""
+  if not signature:
+    return None
+  return plain(re.sub(r"<function [\w.]+>", "...", signature)), returns
+
+
+def plain(text):
+  """Returns a signature with the first part of each `Annotated[...]`."""
+  start = text.find("Annotated[")
+  while start >= 0:
+    first = start + len("Annotated[")
+    depth, comma, place = 1, 0, first
+    while depth:
+      depth += {"[": 1, "(": 1, "]": -1, ")": -1}.get(text[place], 0)
+      if depth == 1 and text[place] == "," and not comma:
+        comma = place
+      place += 1
+    text = text[:start] + text[first:comma] + text[place:]
+    start = text.find("Annotated[")
+  return text
+
+
+def setup(app):
+  app.connect("autodoc-process-docstring", describe_fields)
+  app.connect("autodoc-skip-member", skip_fields)
+  app.connect("autodoc-process-signature", plain_signature)

@@ -1,0 +1,152 @@
+"""Every block of code in README.md and docs/ runs as it is written.
+
+Blocks of a page run in order, in one empty folder and one namespace. A line
+`<!-- not run: REASON -->` ahead of a block leaves that one out.
+"""
+
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+_BLOCK = re.compile(
+  r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?"
+  r"^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```$",
+  re.M | re.S,
+)
+_SHOWN = {"text", ""}  # what is seen, not typed
+
+
+class Block(NamedTuple):
+  """A fenced block of a page."""
+
+  kind: str  # what stands behind the fence
+  code: str
+  reason: str | None  # why it is not run
+  line: int
+
+
+def blocks(page):
+  text = page.read_text(encoding="utf-8")
+  return [
+    Block(
+      found["kind"].strip(),
+      found["code"],
+      found["reason"],
+      text.count("\n", 0, found.start("code")),
+    )
+    for found in _BLOCK.finditer(text)
+  ]
+
+
+def test_blocks_are_found_with_their_reasons(tmp_path):
+  page = tmp_path / "page.md"
+  page.write_text(
+    "<!-- not run: slow -->\n```bash\nsleep 9\n```\n\n```python\na = 1\n```\n"
+    "<!-- not run: apart -->\n\n```bash\nls\n```\n"
+  )
+  assert blocks(page) == [
+    Block("bash", "sleep 9\n", "slow", 2),
+    Block("python", "a = 1\n", None, 6),
+    Block("bash", "ls\n", None, 11),
+  ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_block_says_what_it_is(page):
+  for block in blocks(page):
+    directive = block.kind.startswith("{")
+    assert directive or block.kind in {"python", "bash", *_SHOWN}, block
+    if block.kind in _SHOWN:
+      assert block.reason is None, block
+      assert "run.py --" not in block.code, f"{page}:{block.line}: mark as bash"
+  fences = len(re.findall(r"^```", page.read_text(encoding="utf-8"), re.M))
+  assert fences == 2 * len(blocks(page))  # none is overlooked
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+  """Runs a block of bash where `python` is this one and jcl lies around."""
+  tools = tmp_path / "bin"
+  tools.mkdir()
+  python = tools / "python"
+  python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+  python.chmod(0o755)
+  folder = tmp_path / "page"
+  folder.mkdir()
+  for name in ("run.py", "experiments"):
+    (folder / name).symlink_to(ROOT / name)
+  monkeypatch.chdir(folder)
+  environment = {
+    **os.environ,
+    "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONPATH": str(ROOT),
+    "JAX_PLATFORMS": "cpu",
+  }
+
+  def call(code):
+    return subprocess.run(
+      ["bash", "-euo", "pipefail", "-c", code],
+      env=environment,
+      capture_output=True,
+      text=True,
+    )
+
+  return call
+
+
+RUN = [
+  page
+  for page in PAGES
+  if any(
+    each.kind in ("python", "bash") and each.reason is None
+    for each in blocks(page)
+  )
+]
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_blocks_run(page, shell):
+  namespace: dict = {"__name__": "__page__"}
+  for block in blocks(page):
+    if block.reason is not None:
+      continue
+    if block.kind == "python":
+      # Lines of a traceback are then those of the page.
+      code = "\n" * block.line + block.code
+      exec(compile(code, str(page), "exec"), namespace)
+    elif block.kind == "bash":
+      done = shell(block.code)
+      where = f"{page}:{block.line}\n"
+      assert done.returncode == 0, where + done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_and_paths_lead_somewhere(page):
+  text = page.read_text(encoding="utf-8")
+  for link in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", text):
+    if not re.match(r"https?://", link):
+      assert (page.parent / link).exists(), f"{page}: {link}"
+  for path in re.findall(
+    r"`(?:python )?((?:jcl|tests|experiments)/[\w/]+\.\w+)", text
+  ):
+    assert (ROOT / path).exists(), f"{page}: {path}"
+
+
+def test_flags_that_pages_name_exist(shell):
+  known = shell("python run.py --helpfull").stdout
+  flags = set(re.findall(r"--(?:\[no\])?(\w+)", known)) | {"help", "helpfull"}
+  flags |= {f"no{flag}" for flag in flags}
+  for page in PAGES:
+    for line in page.read_text(encoding="utf-8").splitlines():
+      if "experiments/" in line or "pip " in line or "pytest" in line:
+        continue  # those have flags of their own
+      for flag in re.findall(r"(?<![\w-])--(\w+)", line):
+        assert flag in flags, f"{page}: --{flag}"
