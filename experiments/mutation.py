@@ -133,6 +133,11 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/streams/rendering.py": {
     "total += images[:, :, np.where(at < width, at, 1 * width - 1 - at)]"
   },
+  # A buffer is emptied before a file is cut, and nothing else is written.
+  "jcl/replay/tiers/ram.py": {
+    'self._file = open(os.memfd_create(name), "r+b", buffering= 1)',
+    'self._file = open(os.memfd_create(name), "r+b", buffering= -1)',
+  },
   # There is one batch: the first is the last.
   "jcl/replay/tiers/tiers.py": {
     "x, y, task, ids, weight = (np.asarray(leaf)[ -1] for leaf in found[:-1])"

@@ -98,7 +98,7 @@ def together(
         named,
         transform_non_params=lambda _: SHARED,
       )
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # an optimizer may be anybody's code
       reason = errors.reason(error)
       raise UsageError(
         "the optimizer's state cannot be told apart by tensor, as a selection "

@@ -279,3 +279,13 @@ def test_describe_tells_every_model_and_its_options():
 def test_suggestions_can_be_built(shape, name):
   assert catalogue.suggest(shape) == name
   assert catalogue.build(name, shape, 4).num_classes == 4
+
+
+def test_recipes_that_convolve_get_a_network_that_does():
+  found = [catalogue.suggest(shape, True) for shape in ((8, 8, 1), (9, 4))]
+  assert found == ["slim_resnet18:filters=8", "conv1d"]
+  assert catalogue.suggest((8, 8, 2), True) == "slim_resnet18"
+  with pytest.raises(ValueError, match=r"shape \(64,\) are vectors"):
+    catalogue.suggest((64,), True)
+  name, options = catalogue.read("auto:filters=3", (8, 8, 1), True)
+  assert (name, options) == ("slim_resnet18", {"filters": 3})

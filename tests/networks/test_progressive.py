@@ -42,6 +42,15 @@ def test_columns_by_hand():
     np.testing.assert_allclose(LOGITS[:, own], logits, rtol=1e-4, atol=1e-5)
 
 
+def test_a_tap_has_the_logits_of_a_column_of_any_depth():
+  deep = functools.partial(mlp.mlp, width=4, depth=2)
+  network = progressive.progressive(deep, (5,), ((1, 0), (2,)))
+  params, stats = network.init(jax.random.key(0))
+  out = network.apply(params, stats, X, taps=("column_1", "column_0"))
+  np.testing.assert_array_equal(out.taps["column_0"], out.logits[:, [1, 0]])
+  np.testing.assert_array_equal(out.taps["column_1"], out.logits[:, [2]])
+
+
 def test_the_first_column_is_a_network_of_its_own():
   alone = COLUMN((5,), 2).apply(PARAMS["column_0"], {}, X).logits
   np.testing.assert_allclose(LOGITS[:, (3, 0)], alone, rtol=1e-6)

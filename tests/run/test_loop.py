@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_hierarchy
 import tiny_network
 
 from jcl import base, recipes
@@ -432,6 +433,88 @@ def test_what_part_of_an_update_is_replayed():
   assert shares((), span=30, em=range(1)) == 0.75
   made.source = ()
   assert shares((), span=1, em=range(1)) == 1
+
+
+def test_exchanges_are_asked_for_when_it_is_known_what_leaves(monkeypatch):
+  asked, ids = [], np.array([[4, 5]])
+  monkeypatch.setattr(
+    loop.tiering,
+    "after_steps",
+    lambda setting, place, step, ids, hardness: asked.append((step, hardness)),
+  )
+  hardness = np.float32([[0.25, 0.5]])
+
+  def asks(gate):
+    made, before = steps_of(step=10), len(asked)
+    if gate:
+      hierarchy = base.Hierarchy(9, 9, gate=gate)
+      made.setting.tiers = types.SimpleNamespace(hierarchy=hierarchy)
+    made._exchange(ids)
+    early = len(asked) - before
+    made._exchange(ids, hardness)
+    return early, len(asked) - before - early, made._gated
+
+  assert asks("") == (0, 0, False)
+  assert asks("random") == (1, 0, False)
+  step, given = asked.pop()
+  assert step == 10 and given.tolist() == [[0, 0]]
+  assert asks("hard") == asks("late") == (0, 1, True)
+  assert asked[0][1] is asked[1][1] is hardness
+
+
+@pytest.mark.parametrize("gate", ["random", "hard"])
+def test_every_dispatch_asks_for_exchanges_once(gate, tmp_path, monkeypatch):
+  tiny_hierarchy.read_at_once(monkeypatch)
+  asked, after_steps = [], loop.tiering.after_steps
+
+  def asking(setting, place, step, ids, hardness):
+    asked.append((step, ids.shape, bool(np.any(hardness))))
+    return after_steps(setting, place, step, ids, hardness)
+
+  monkeypatch.setattr(loop.tiering, "after_steps", asking)
+  method = recipes.build(f"carm:em=8,sb=12,gate={gate}")
+  setting = assemble(method, epochs=1, steps_per_dispatch=2)
+  with loop.tiering.opened(setting, tmp_path) as running:
+    _, place, kinds = play(running)
+  ends = [step for kind, step, _ in kinds if kind == "steps"]
+  starts = [0, *ends[:-1]]
+  assert [step for step, *_ in asked] == starts
+  assert [shape[0] for _, shape, _ in asked] == np.diff([0, *ends]).tolist()
+  assert {known for *_, known in asked} == {gate == "hard"}
+  assert place.records[-1].steps == 12 // 6 + 8 // 6 + 1
+
+
+def test_an_epoch_shows_what_answers_to_the_one_before_left(monkeypatch):
+  """The order of the second epoch is known once the first one is over."""
+  observe, remaining = loop.removal.observe, loop.removal.remaining
+  answered, known = [], []
+
+  def observing(setting, place, ids, hardness):
+    answered.extend(ids[ids >= 0].tolist())
+    return observe(setting, place, ids, hardness)
+
+  def telling(setting, place, order, epoch):
+    known.append((place.experience, epoch, len(answered)))
+    return remaining(setting, place, order, epoch)
+
+  monkeypatch.setattr(loop.removal, "observe", observing)
+  monkeypatch.setattr(loop.removal, "remaining", telling)
+  removed = base.Removal(share=0.5, every=1, until=1)
+  setting = assemble(
+    recipes.finetune()._replace(removal=removed),
+    epochs=2,
+    steps_per_dispatch=1,
+  )
+  state, place = loop.start(setting)
+  for event in loop.run(setting, state, place):
+    if event.kind == "experience":
+      # 24 of the first epoch and 12 of the second, of each experience.
+      first = 36 * (place.experience - 1)
+      begun, later = answered[first : first + 24], answered[first + 24 :]
+      assert len(set(begun)) == 24 and len(set(later)) == len(later) == 12
+      rows = {i - 24 * (place.experience - 1) for i in later}
+      assert rows == set(range(24)) - set(place.removed)
+  assert set(known) == {(0, 0, 0), (0, 1, 24), (1, 0, 36), (1, 1, 60)}
 
 
 def test_an_experience_that_may_cost_nothing_is_recorded():

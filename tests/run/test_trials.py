@@ -1,5 +1,6 @@
 """Short trials: what they tell, and that nothing of them is left."""
 
+import contextlib
 import copy
 import json
 import types
@@ -100,7 +101,28 @@ def test_trials_leave_everything_as_it_was(tmp_path, monkeypatch):
 def test_what_was_exchanged_before_is_part_of_an_update(tmp_path, monkeypatch):
   text = MIRO.format(epochs=1, grid=GRID, halving="false")
   setting = assemble(text, tasks=3, epochs=8)
+  counts, joules, timed = [], [], setting.ledger.timed
+
+  class Noted(trials._Examples):
+    def __init__(self, *given):
+      super().__init__(*given)
+      counts.append(self.count)
+
+  @contextlib.contextmanager
+  def noting(*given):
+    before = len(counts)
+    with timed(*given) as took:
+      yield took
+    if len(counts) > before:
+      joules.append(took.cost.joules)
+
+  monkeypatch.setattr(trials, "_Examples", Noted)
+  monkeypatch.setattr(setting.ledger, "timed", noting)
   [first, second], _, place = observed(setting, tmp_path, monkeypatch)
+  # Three candidates and a warm-up, twice; the first time, reading is told.
+  assert len(counts) == len(joules) == 8
+  each = sum(joules[:4]) / sum(counts[:4])
+  assert first[0].read_joules == pytest.approx(each)
   assert place.records[1].memory["exchanges"]["applied"] > 0
   assert first[0].read_joules > 0 and second[0].read_joules == 0
 

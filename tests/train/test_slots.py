@@ -115,6 +115,20 @@ def test_decay_is_what_updates_without_gradient_would_do():
     np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+  "error", [TypeError, ValueError, KeyError, AttributeError, RuntimeError]
+)
+def test_an_optimizer_whose_state_cannot_be_told_apart(error):
+  def init(params):
+    raise error("no such thing")
+
+  whole = slots.together(optax.GradientTransformation(init, None))
+  with pytest.raises(
+    ValueError, match="told apart .*no such thing.*: give one"
+  ):
+    whole.update(params(), {}, params())
+
+
 def test_a_buffer_has_one_owner():
   training = base.Training(momentum=0.5)
   optimizer = slots.per_tensor(optimizers.build(optimizers.complete(training)))

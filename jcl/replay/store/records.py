@@ -24,7 +24,7 @@ import zlib
 from absl import logging
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.errors import UsageError, short
 
 MAGIC = 0x52_6C_63_6A  # "jclR"
 HEADER = struct.Struct("<IIQIIIi")
@@ -78,17 +78,11 @@ class Layout:
         (kind, tuple(shape)),
         tuple((name, k, tuple(s)) for name, k, s in fields["extras"]),
       )
-      if not 0 < layout.dtype.itemsize <= LARGEST + 64:
-        raise ValueError(f"{layout.dtype.itemsize} bytes")
-    except (
-      AttributeError,
-      KeyError,
-      MemoryError,
-      OverflowError,
-      RecursionError,
-      TypeError,
-    ) as error:
-      raise ValueError(f"{error!r}") from error
+      size = layout.dtype.itemsize
+    except Exception as error:  # NumPy's for what is no type may be any
+      raise ValueError(short(error, 200)) from error
+    if not 0 < size <= LARGEST + 64:
+      raise ValueError(f"{size} bytes")
     return layout
 
   @functools.cached_property

@@ -77,6 +77,52 @@ def test_the_published_fits_hope_on_where_nothing_is_lost(measured):
   assert start == pytest.approx(0.3, abs=0.01) and 0.35 < end < 0.45
 
 
+def test_the_fits_by_hand(monkeypatch):
+  calls, seeds = [], iter([[0.2, 2.0, 0.1], [0.1, 2.0, 0.0], [0.5, 2.0, 0.25]])
+
+  def fit(epochs, accuracies):
+    calls.append((list(epochs), list(accuracies)))
+    return np.array(next(seeds))
+
+  monkeypatch.setattr(microprofile, "_fit", fit)
+  found = microprofile.extrapolate_published(
+    0.5, 0.6, 5, [0, 4, 1e9], end=10, most=0.9
+  )
+  assert calls[0] == ([0, 10], [0.5, 0.9])
+  # 1 - (1 / 3 + 0.1) was hoped for: 0.9 times 17 / 30.
+  reached = 0.9 * 0.6 / (0.9 * 17 / 30)
+  assert calls[1] == ([0, 10], [0.5, pytest.approx(min(1, reached) * 0.9)])
+  between = np.linspace(0, 10, 4)
+  curve = 1 - 1 / (0.1 * between + 2)
+  assert calls[2][0] == pytest.approx([*between, 0, 10, 5])
+  assert calls[2][1] == pytest.approx([*curve, 0.5, calls[1][1][1], 0.6])
+  np.testing.assert_allclose(found, [0.25, 0.5, 0.75], atol=1e-8)
+
+
+@pytest.mark.parametrize("true", [(0.3, 1.5, 0.05), (0.1, 3.0, 0.2)])
+def test_a_curve_through_its_own_points_is_found_again(true):
+  x = np.array([0.0, 2.0, 5.0, 11.0, 30.0, 80.0])
+  y = 1 - (1 / (true[0] * x + true[1]) + true[2])
+  np.testing.assert_allclose(microprofile._fit(x, y), true, rtol=1e-3)
+
+
+def test_a_fit_begins_near_what_is_known(monkeypatch):
+  from scipy import optimize
+
+  seen = []
+
+  def least_squares(residual, first, bounds):
+    seen.append((first.tolist(), bounds, residual(np.array([0.0, 2.0, 0.1]))))
+    return optimize.OptimizeResult(x=first)
+
+  monkeypatch.setattr(optimize, "least_squares", least_squares)
+  microprofile._fit([0, 1], [0.75, 0.8])
+  microprofile._fit([0, 1], [1.0, 1.0])
+  assert seen[0][0] == [0.1, 4.0, 1e-3] and seen[1][0] == [0.1, 1e3, 1e-3]
+  assert seen[0][1] == (0, np.inf)
+  np.testing.assert_allclose(seen[0][2], [-0.35, -0.4])
+
+
 def test_a_measured_curve_of_the_family_is_found_again():
   curve = lambda x: 1 - 1 / (0.6 * x + 2)  # noqa: E731
   assert curve(30) == pytest.approx(0.95)

@@ -110,6 +110,42 @@ def test_a_class_that_is_all_in_memory_stays():
   assert reader.counts.requested == 0
 
 
+def test_a_class_without_examples_elsewhere_stays():
+  reader = Reader([0, 1000, 2000])
+  pool = {0: POOL[0][:1], 1: POOL[1][:0], 2: POOL[2]}  # itself, none, 300
+  ask(build(reader, pool=pool), reader, [0, 1000, 2000])
+  assert reader.counts.applied == 1
+  assert 0 in reader.memory and 1000 in reader.memory
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+def test_a_run_repeats_what_earlier_versions_drew(number):
+  """Four tries for each example wanted and eight more, class by class."""
+  ids = [i for label in (0, 2) for i in range(1000 * label, 1000 * label + 5)]
+  ids = [i for i in ids if i % 1000 < number]
+  reader = Reader(ids)
+  ask(build(reader, seed=3), reader, ids, step=7)
+  generator = np.random.default_rng((3, 6, 7))
+  generator.random(len(ids))  # the order in which they would leave
+  expected = []
+  for label in (0, 2):
+    tries = POOL[label][generator.integers(0, 300, 4 * number + 8)]
+    new = [i for i in dict.fromkeys(tries.tolist()) if i % 1000 >= number]
+    expected += new[:number]
+  assert list(reader.memory) == expected
+
+
+def test_what_random_tries_miss_is_listed():
+  # One in 300 is outside of memory, and the tries do not meet it.
+  outside, step = POOL[0][150], 0
+  generator = np.random.default_rng((0, 6, step))
+  generator.random(1)
+  assert 150 not in generator.integers(0, 300, 12)
+  reader = Reader([i for i in POOL[0].tolist() if i != outside])
+  ask(build(reader), reader, [0], step=step)
+  assert outside in reader.memory and 0 not in reader.memory
+
+
 def test_the_last_ones_outside_are_found():
   reader = Reader(residents(298))
   ask(build(reader), reader, residents(5))
