@@ -30,6 +30,10 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_custom_sections = [
+  ("Modes", "params_style"),
+  ("Policies", "params_style"),
+]
 
 
 def field_comments(record):
@@ -53,6 +57,18 @@ def describe_fields(app, what, name, obj, options, lines):
     return
   told = {name: text for name, text in field_comments(obj).items() if text}
   lines += ["", *(f"* `{name}`: {escaped(told[name])}" for name in told), ""]
+
+
+def show_fences(app, what, name, obj, options, lines):
+  """Shows what stands between fences of three backticks as it is."""
+  shown, inside = [], False
+  for line in lines:
+    if line.strip() == "```":
+      inside = not inside
+      shown += ["", "::", ""] if inside else [""]
+    else:
+      shown.append("  " + line if inside else line)
+  lines[:] = shown
 
 
 def is_record(obj):
@@ -98,6 +114,8 @@ def plain(text):
 
 
 def setup(app):
+  # Ahead of napoleon, which reads the sections.
+  app.connect("autodoc-process-docstring", show_fences, priority=400)
   app.connect("autodoc-process-docstring", describe_fields)
   app.connect("autodoc-skip-member", skip_fields)
   app.connect("autodoc-process-signature", plain_signature)
