@@ -65,7 +65,7 @@ def show_fences(app, what, name, obj, options, lines):
   for line in lines:
     if line.strip() == "```":
       inside = not inside
-      shown += ["", "::", ""] if inside else [""]
+      shown += ["", ".. code-block:: text", ""] if inside else [""]
     else:
       shown.append("  " + line if inside else line)
   lines[:] = shown

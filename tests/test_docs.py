@@ -4,6 +4,8 @@ Blocks of a page run in order, in one empty folder and one namespace. A line
 `<!-- not run: REASON -->` ahead of a block leaves that one out.
 """
 
+import functools
+import importlib
 import os
 from pathlib import Path
 import re
@@ -12,6 +14,8 @@ import sys
 from typing import NamedTuple
 
 import pytest
+
+from jcl import recipes
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -138,6 +142,40 @@ def test_links_and_paths_lead_somewhere(page):
     r"`(?:python )?((?:jcl|tests|experiments)/[\w/]+\.\w+)", text
   ):
     assert (ROOT / path).exists(), f"{page}: {path}"
+
+
+def found(name):
+  """Whether a dotted name is a module or something in one."""
+  for cut in range(name.count(".") + 1):
+    module, *rest = name.rsplit(".", cut)
+    try:
+      value = importlib.import_module(module)
+    except ModuleNotFoundError:
+      continue
+    try:
+      functools.reduce(getattr, rest, value)
+    except AttributeError:
+      return False
+    return True
+  return False
+
+
+@pytest.mark.parametrize(
+  "page", [*PAGES, ROOT / "BUILD.md"], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_names_of_the_package_exist(page):
+  text = page.read_text(encoding="utf-8")
+  for name in re.findall(r"(?<![\w./])jcl(?:\.[A-Za-z_]\w*)+", text):
+    assert found(name), f"{page}: {name}"
+
+
+@pytest.mark.parametrize(
+  "page", ["README.md", "docs/concepts/recipes.md", "docs/api/recipes.md"]
+)
+def test_every_recipe_has_a_place(page):
+  text = (ROOT / page).read_text(encoding="utf-8")
+  named = set(re.findall(r"(?:`|jcl\.recipes\.)(\w+)", text))
+  assert set(recipes.choices()) <= named
 
 
 def test_flags_that_pages_name_exist(shell):
