@@ -396,7 +396,10 @@ def test_a_trunk_learned_first(call_here, tmp_path):
   )
   assert (run / "generality.png").exists()
   page = (tmp_path / "report.html").read_text()
-  assert "What units lost" in page and "Memory of a training step" in page
+  assert (
+    "Stability and plasticity of units" in page
+    and "Memory of a training step" in page
+  )
   done = call_here("--trunk_cache=raw")
   assert done.returncode == 2
   assert "none of er, finetune freezes a trunk" in done.stderr

@@ -99,7 +99,7 @@ class Ledger:
     device: devices.Device,
     clock: Callable[[], float] = time.perf_counter,
     meter: Meter | None = None,
-  ):
+  ) -> None:
     self.device = device
     self._clock = clock
     measures = meter is not None and meter.source.startswith("measured:")

@@ -22,7 +22,7 @@ class Forgetting:
   Examples are known by their ids, from 0.
   """
 
-  def __init__(self, num_examples: int):
+  def __init__(self, num_examples: int) -> None:
     """Begins with nothing observed, for ids below `num_examples`."""
     if num_examples < 1:
       raise ValueError(f"num_examples={num_examples}: give 1 or more")

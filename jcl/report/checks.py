@@ -1,7 +1,8 @@
-"""Values of a run's files, each checked to be of the kind that it must be.
+"""Checks of values that were read from a run's files.
 
-Every function returns the value, or raises a ValueError that names it and says
-in a few words what it is instead: files may be damaged, or another program's.
+Files may be damaged or written by another program, so every function returns
+the value if it is of the wanted kind, and otherwise raises a ValueError that
+names the value and the wanted kind.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,14 +16,22 @@ _LARGEST = 2**53  # whole numbers up to this are exact as floats too
 
 
 def whole(value: Any, name: str) -> int:
-  """A whole number from 0 to 2**53."""
+  """Returns `value` if it is a whole number from 0 to 2**53.
+
+  >>> whole(3, "steps")
+  3
+  >>> whole(-1, "steps")
+  Traceback (most recent call last):
+  ...
+  ValueError: "steps" is -1 instead of a whole number from 0 to 2**53
+  """
   if type(value) is not int or not 0 <= value <= _LARGEST:
     raise _unlike(value, name, "a whole number from 0 to 2**53")
   return value
 
 
 def real(value: Any, name: str) -> float:
-  """A number, NaN where the file has null, or an infinity that is text."""
+  """Returns a number as float: null is NaN, "inf" and "-inf" are infinite."""
   if value is None:
     return math.nan
   if value in ("inf", "-inf") or type(value) in (int, float):
@@ -34,21 +43,21 @@ def real(value: Any, name: str) -> float:
 
 
 def text(value: Any, name: str) -> str:
-  """Text."""
+  """Returns `value` if it is text."""
   if not isinstance(value, str):
     raise _unlike(value, name, "text")
   return value
 
 
 def yes_or_no(value: Any, name: str) -> bool:
-  """True or false."""
+  """Returns `value` if it is true or false."""
   if not isinstance(value, bool):
     raise _unlike(value, name, "true or false")
   return value
 
 
 def mapping(value: Any, name: str) -> dict[str, Any]:
-  """A JSON object, as a dictionary of its own."""
+  """Returns a copy of `value` if it is a JSON object."""
   if not isinstance(value, Mapping):
     raise _unlike(value, name, "an object")
   return dict(value)
@@ -57,19 +66,19 @@ def mapping(value: Any, name: str) -> dict[str, Any]:
 def several(
   value: Any, name: str, each: Callable[[Any, str], _T]
 ) -> tuple[_T, ...]:
-  """A list, each item of which `each` checks."""
+  """Returns a list as a tuple, each of its items checked by `each`."""
   if not isinstance(value, list | tuple):
     raise _unlike(value, name, "a list")
   return tuple(each(item, name) for item in value)
 
 
 def wholes(value: Any, name: str) -> tuple[int, ...]:
-  """A list of whole numbers."""
+  """Returns a list of whole numbers as a tuple."""
   return several(value, name, whole)
 
 
 def row(value: Any, name: str) -> tuple[float, ...]:
-  """A list of numbers, null for NaN."""
+  """Returns a list of numbers as a tuple, NaN for null."""
   return several(value, name, real)
 
 

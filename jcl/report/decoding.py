@@ -1,7 +1,7 @@
-"""Records, points and summaries of runs from JSON, each value checked.
+"""Decoding of records, points and summaries of runs from JSON.
 
-Files may have been damaged, or written by other programs: what is not of its
-kind is a ValueError that names it.
+Files may have been damaged, or written by other programs, so every value is
+checked: one of the wrong kind raises a ValueError that names it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,8 +12,8 @@ from typing import Any
 from jcl import base, errors
 from jcl.report import checks
 
-# Numbers among what a memory hierarchy decided. The accuracy of a candidate is
-# none of them: null says there that it was not tried.
+# Numbers in the decisions of a memory hierarchy, where null stands for NaN.
+# The accuracy of a candidate is not among them: there null means "not tried".
 _DECIDED = (
   "swap",
   "seconds",
@@ -25,7 +25,7 @@ _DECIDED = (
   "noise",
 )
 
-# Numbers and rows that a point of the curve may hold beside its step.
+# Numbers, and below rows of numbers, that a point of the curve may hold.
 _CURVES = (
   "experience",
   "loss",
@@ -35,7 +35,7 @@ _CURVES = (
 )
 _ROWS = ("accuracy", "accuracy_task")
 
-# Kinds of what a summary holds, where it holds it.
+# Checks of the parts of a summary; any part may be missing.
 _SUMMARY: dict[str, Callable[[Any, str], Any]] = {
   **dict.fromkeys(("experiences", "num_experiences"), checks.whole),
   **dict.fromkeys(("steps", "examples", "peak_bytes"), checks.whole),
@@ -49,7 +49,11 @@ _OPTIONAL = ("initial", "test_sizes", "num_experiences")  # may be null
 
 
 def record(value: Any) -> base.Record:
-  """The record that `summary.to_json` was given; ValueError for all else."""
+  """Decodes a record that `summary.to_json` encoded.
+
+  Raises:
+    ValueError: for anything else, with the reason.
+  """
   try:
     return _record(checks.mapping(value, "record"))
   except (KeyError, ValueError) as error:
@@ -60,11 +64,11 @@ def record(value: Any) -> base.Record:
 
 
 def choice(value: Any, name: str = "choice") -> base.Choice:
-  """The choice that `summary.encode` was given.
+  """Decodes a choice that `summary.encode` encoded.
 
   Raises:
-    KeyError: where a part is missing.
-    ValueError: where one is of another kind.
+    KeyError: for a missing part.
+    ValueError: for a part of another kind.
   """
   checks.mapping(value, name)
   return base.Choice(
@@ -77,7 +81,11 @@ def choice(value: Any, name: str = "choice") -> base.Choice:
 
 
 def point(value: Any) -> dict[str, Any]:
-  """A point of a curve as it stands; ValueError for all else."""
+  """Returns a point of a curve as it stands, after checking it.
+
+  Raises:
+    ValueError: for anything else, with the reason.
+  """
   try:
     found = checks.mapping(value, "point")
     checks.whole(found.get("step"), "step")
@@ -93,11 +101,14 @@ def point(value: Any) -> dict[str, Any]:
 
 
 def check_summary(value: Mapping[str, Any], scenarios: Collection[str]) -> None:
-  """Raises ValueError where a part of a summary is of another kind.
+  """Checks the parts of a summary.
 
   Args:
     value: the summary; parts of it may be missing.
     scenarios: the names of parts that hold a matrix.
+
+  Raises:
+    ValueError: for a part of another kind.
   """
   for name, check in _SUMMARY.items():
     if name in value and not (value[name] is None and name in _OPTIONAL):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
 
-# Okabe & Ito, "Color Universal Design", 2008, without yellow, which is lost on
-# white paper.
+# Okabe & Ito, "Color Universal Design", 2008, without yellow, which is hard to
+# see on white paper.
 _COLOURS = (
   "#0072B2",
   "#D55E00",
@@ -31,35 +31,42 @@ _MARKERS = "osD^vPX*"
 _HATCHES = ("", "///", "...", "xxx")
 WIDTH = 9.0  # inches
 _LEGEND = 48  # characters in a line of a legend
-_NUM_POINTS = 200  # of a line over steps that seeds do not share
+_NUM_POINTS = 200  # of the x axis that series with different x share
 
 Series = tuple[np.ndarray, np.ndarray]  # x [N] rising, y [N]
 
 
 def colour(index: int) -> str:
-  """The colour of the recipe or account at `index`; they repeat after seven."""
+  """Returns the colour of a recipe or account; colours repeat after seven."""
   return _COLOURS[index % len(_COLOURS)]
 
 
 def marker(index: int) -> str:
-  """The mark of the recipe at `index`; they repeat after eight."""
+  """Returns the marker of a recipe; markers repeat after eight."""
   return _MARKERS[index % len(_MARKERS)]
 
 
 def hatch(index: int) -> str:
-  """Hatching that tells bars of one colour apart."""
+  """Returns the hatching that distinguishes bars of the same colour."""
   return _HATCHES[index // len(_COLOURS) % len(_HATCHES)]
 
 
 def wrapped(label: str, width: int) -> str:
-  """A label in lines of about `width` characters, options kept whole."""
+  """Breaks a label into lines of about `width` characters, but no option."""
   return textwrap.fill(
     label, width, break_long_words=False, break_on_hyphens=False
   )
 
 
 def resampled(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
-  """Series of one recipe on a common x [N], as y [seeds, N]."""
+  """Interpolates the series of a recipe's seeds at a common x.
+
+  Args:
+    series: one for each seed.
+
+  Returns:
+    x [N], and y [seeds, N] with NaN outside of a series' own range.
+  """
   if not series:
     return np.empty(0), np.empty((0, 0))
   first = series[0][0]
@@ -73,7 +80,12 @@ def resampled(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
-  """Rows of possibly unequal lengths as one array, padded with NaN."""
+  """Stacks rows of any lengths as one array [rows, longest], padded with NaN.
+
+  >>> stack([np.array([1.0, 2.0]), np.array([3.0])])
+  array([[ 1.,  2.],
+         [ 3., nan]])
+  """
   stacked = np.full((len(rows), max(map(len, rows), default=0)), math.nan)
   for target, row in zip(stacked, rows, strict=True):
     target[: len(row)] = row
@@ -81,7 +93,7 @@ def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Means and half-widths over seeds, [seeds, N] to [N] each."""
+  """Returns means and 95 % half-widths over seeds, [seeds, N] to [N] each."""
   pairs = [metrics.confidence_interval(column) for column in values.T]
   means, half_widths = np.array(pairs).reshape(-1, 2).T
   return means, half_widths
@@ -90,7 +102,7 @@ def intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def line(
   axis: "Axes", x: np.ndarray, values: np.ndarray, index: int, label: str
 ) -> None:
-  """Draws the mean of `values` [seeds, N] over `x` [N], and its band."""
+  """Draws the mean of `values` [seeds, N] over `x` [N], and its 95 % band."""
   mean, half_width = intervals(values)
   few = len(x) <= 25
   axis.plot(
@@ -116,14 +128,14 @@ def line(
 
 
 def new_figure(width: float, height: float) -> "Figure":
-  """An empty figure, sizes in inches, outside pyplot's global state."""
+  """Makes an empty figure, sizes in inches, outside pyplot's global state."""
   from matplotlib import figure
 
   return figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def line_figure(labels: Sequence[str]) -> "Figure":
-  """Room for a row of line charts above a legend in two columns."""
+  """Makes a figure for a row of line charts above a legend in two columns."""
   num_lines = sum(wrapped(label, _LEGEND).count("\n") + 1 for label in labels)
   return new_figure(WIDTH, 3.6 + 0.2 * math.ceil(num_lines / 2))
 
@@ -131,7 +143,14 @@ def line_figure(labels: Sequence[str]) -> "Figure":
 def panels(
   labels: Sequence[str], width: float, height: float, *, sharey: bool = False
 ) -> tuple["Figure", list["Axes"]]:
-  """One panel per label, titled with it, three to a row; sizes of a panel."""
+  """Makes a figure with one panel per label, three to a row.
+
+  Args:
+    labels: titles of the panels.
+    width: of a panel, inches.
+    height: of a panel without its title, inches.
+    sharey: whether all panels have the same y axis.
+  """
   columns = min(3, len(labels))
   rows = math.ceil(len(labels) / columns)
   titles = [wrapped(label, 36) for label in labels]
@@ -150,7 +169,7 @@ def panels(
 
 
 def legend(figure: "Figure", axis: "Axes") -> None:
-  """Names the lines of `axis` below the whole figure."""
+  """Adds the legend of `axis` below the whole figure."""
   handles, labels = axis.get_legend_handles_labels()
   figure.legend(
     handles,
@@ -163,14 +182,14 @@ def legend(figure: "Figure", axis: "Axes") -> None:
 
 
 def tidy(axis: "Axes", grid: Literal["x", "y", "both"]) -> None:
-  """Leaves of the frame only what helps reading, and a grid behind it all."""
+  """Removes the frame above and at the right, and adds a grid behind."""
   axis.spines[["top", "right"]].set_visible(False)
   axis.grid(axis=grid, color="0.9", linewidth=0.8)
   axis.set_axisbelow(True)
 
 
 def integers(axis: Any) -> None:
-  """Whole numbers as ticks of an x or y axis."""
+  """Puts the ticks of an x or y axis at whole numbers."""
   from matplotlib import ticker
 
   axis.set_major_locator(ticker.MaxNLocator(10, integer=True, min_n_ticks=1))
@@ -179,8 +198,8 @@ def integers(axis: Any) -> None:
 def named(axis: "Axes", x: np.ndarray, names: Sequence[str]) -> None:
   """Labels ticks of the x axis at `x` [N] with names, or with numbers.
 
-  Numbers stand in place of more than 20 names, and of any name that the font
-  has no letters for.
+  Numbers take the place of more than 20 names, and of each name with a letter
+  that the font does not have.
   """
   told = [table.short(name, 14) for name in names]
   if len(told) != len(x) or len(told) > 20 or told == [str(i) for i in x]:
@@ -191,7 +210,7 @@ def named(axis: "Axes", x: np.ndarray, names: Sequence[str]) -> None:
     name if known.issuperset(map(ord, name)) else str(i)
     for i, name in zip(x, told, strict=True)
   ]
-  # Dollar signs are plain text here, not mathematics.
+  # Without `parse_math`, names with dollar signs would be read as formulas.
   axis.set_xticks(
     x, labels, rotation=60, ha="right", fontsize=7, parse_math=False
   )
@@ -199,7 +218,7 @@ def named(axis: "Axes", x: np.ndarray, names: Sequence[str]) -> None:
 
 @functools.cache
 def _letters() -> frozenset[int]:
-  """Characters that the font of the charts has."""
+  """Returns the code points of all characters in the font of the charts."""
   from matplotlib import font_manager
 
   path = font_manager.findfont(font_manager.FontProperties())
@@ -207,7 +226,7 @@ def _letters() -> frozenset[int]:
 
 
 def say(axis: "Axes", message: str) -> None:
-  """Says in the middle of an empty chart why it is empty."""
+  """Writes into the middle of an empty chart why it is empty."""
   axis.set_xticks([])
   axis.text(
     0.5,

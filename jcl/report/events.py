@@ -1,4 +1,4 @@
-"""Progress as event files, for TensorBoard and what else reads them."""
+"""Progress of a run as event files, for TensorBoard and similar readers."""
 
 from collections.abc import Mapping
 import contextlib
@@ -10,20 +10,24 @@ from typing import Any
 from jcl import base, metrics
 
 _FLUSH_SECONDS = 10.0  # between two flushes to disk, at least
-TEST_SETS = 50  # each has a curve of its own where there are no more
+TEST_SETS = 50  # with more of them, only their mean is written
 
 
 class EventWriter:
   """Writes scalars to an event file in `folder`; a context manager.
 
-  It writes in the calling thread, so that a failure to write is raised there.
+  The calling thread does the writing, so that a failure is raised there.
 
-  A run that resumes gives the number of updates it had made, `resume_step`:
-  readers then drop what an earlier writer logged after that step, so that no
-  point shows twice.
+  Args:
+    folder: where the event file lies; it is made if needed.
+    resume_step: of a run that resumes, the updates that it had made. Readers
+      then drop all points of earlier writers after that step, so that no point
+      shows twice.
   """
 
-  def __init__(self, folder: str | Path, resume_step: int | None = None):
+  def __init__(
+    self, folder: str | Path, resume_step: int | None = None
+  ) -> None:
     from tensorboardX import event_file_writer
     from tensorboardX.proto import event_pb2, summary_pb2
 
@@ -32,7 +36,7 @@ class EventWriter:
     Path(folder).mkdir(parents=True, exist_ok=True)
     self._writer = event_file_writer.EventsWriter(
       str(Path(folder) / "events"),
-      # File names count whole seconds, in which a short run may come back.
+      # File names hold whole seconds, within which a short run may resume.
       "" if resume_step is None else f".from_{resume_step}",
     )
     self._flushed = time.monotonic()
@@ -45,8 +49,8 @@ class EventWriter:
       )
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes one point per name at `step`; what is not finite is left out."""
-    # One event for all takes a fraction of the time of one for each.
+    """Writes one point per name at `step`; skips values that are not finite."""
+    # One event for all values is much faster than one for each.
     points = [
       self._summary.Value(tag=name, simple_value=float(value))
       for name, value in values.items()
@@ -62,10 +66,10 @@ class EventWriter:
       self._flushed = time.monotonic()
 
   def record(self, record: base.Record, step: int) -> None:
-    """Writes what an experience did, achieved and cost, at its last `step`.
+    """Writes the figures of an experience at its last `step`.
 
-    Accuracy is the mean over the test sets seen and, where there are up to
-    `TEST_SETS`, that on each test set.
+    Accuracy is the mean over the test sets seen so far and, if there are at
+    most `TEST_SETS` of them, the accuracy on each.
     """
     values = {
       "experience/loss": record.loss,
@@ -87,12 +91,12 @@ class EventWriter:
     self.scalars(step, values)
 
   def close(self) -> None:
-    """Writes what is still held back; nothing may be written after it."""
+    """Writes all points that are still in memory, and closes the file."""
     try:
       self._writer.close()
     except OSError:
-      # The writer leaves its file open then, and from Python 3.13 on a file
-      # that cannot be flushed complains once more as it is collected.
+      # The writer left its file open, and from Python 3.13 on a file that
+      # cannot be flushed raises once more when it is garbage-collected.
       with contextlib.suppress(OSError):
         self._writer._py_recordio_writer.close()
       raise
@@ -100,5 +104,5 @@ class EventWriter:
   def __enter__(self) -> "EventWriter":
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: object) -> None:
     self.close()

@@ -1,4 +1,4 @@
-"""How stable and how general the units of a network are, over depth."""
+"""Chart of the stability and plasticity of a network's units over depth."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

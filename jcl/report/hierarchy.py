@@ -1,7 +1,7 @@
-"""Tables and pictures of what a memory hierarchy held, exchanged and decided.
+"""Tables and pictures of a memory hierarchy: sizes, exchanges and decisions.
 
-All of it is read off `Record.memory`, which `hierarchy.tiers.Tiers.summary`
-makes; see there and in `tiering.note` for what it holds.
+All figures come from `Record.memory`, which `replay.tiers.tiers.Tiers.summary`
+fills.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ Decision = dict[str, Any]
 
 _COUNTS = ("requested", "applied", "dropped", "failed", "ended", "bytes")
 _TRAINING = ("train", "replay")  # accounts that a prediction is about
-# How candidates look, by what became of them, in the order of the legend.
+# Markers of candidates by their state, in the order of the legend.
 _LOOKS: dict[str, dict[str, Any]] = {
   "beyond the joules left": {"marker": "x", "c": "0.5", "s": 24},
   "tried": {"marker": "o", "facecolors": "none", "edgecolors": "0.4", "s": 28},
@@ -35,17 +35,18 @@ class Table(NamedTuple):
   """A table as text, for the page."""
 
   title: str
-  note: str  # says how to read it
+  note: str  # how to read the table
   header: tuple[str, ...]
   rows: Sequence[tuple[str, ...]]
-  totals: bool = False  # whether the last row is of sums
-  words: bool = False  # whether cells hold sentences
+  totals: bool = False  # true: the last row holds sums
+  words: bool = False  # true: cells hold sentences
 
 
 def save(run: summary.Run) -> None:
   """Draws `hierarchy.png` and `trials.png` in the run's folder.
 
-  Each only where there is something to draw; nothing for other methods.
+  A run without decisions about sizes gets no `hierarchy.png`, a run without
+  trials no `trials.png`.
   """
   if _decisions(run):
     timeline(run).savefig(run.folder / "hierarchy.png", dpi=120)
@@ -54,10 +55,10 @@ def save(run: summary.Run) -> None:
 
 
 def timeline(run: summary.Run) -> "Figure":
-  """Sizes and swap ratio over optimiser steps; decisions below, by kind.
+  """Draws sizes and swap ratio over optimiser steps, and decisions by kind.
 
   Raises:
-    ValueError: where the run decided nothing about a hierarchy.
+    ValueError: for a run without decisions about a hierarchy.
   """
   decisions = _decisions(run)
   if not decisions:
@@ -101,7 +102,7 @@ def timeline(run: summary.Run) -> "Figure":
       axis.axvline(end, color="0.75", linewidth=0.8, zorder=0)
     drawing.tidy(axis, "y")
   sizes.set(ylabel="examples", xlim=(0, max(steps[-1], 1)))
-  # Keeps the largest size apart from a swap ratio of 100 %.
+  # Leave room at the top, so that no size lies on the line of 100 %.
   largest = max(max(each["em"], each["sb"]) for each in decisions)
   sizes.set_ylim(0, 1.15 * max(largest, 1))
   ratio.set(ylabel="swap ratio (%)", ylim=(0, 105))
@@ -116,10 +117,10 @@ def timeline(run: summary.Run) -> "Figure":
 
 
 def trials(run: summary.Run) -> "Figure":
-  """Predicted energy against what trials showed of candidates, by experience.
+  """Draws the trial accuracy of candidates over their predicted energy.
 
   Raises:
-    ValueError: where the run tried no sizes.
+    ValueError: for a run that tried no sizes.
   """
   tried = list(_tried(run))
   if not tried:
@@ -142,7 +143,7 @@ def trials(run: summary.Run) -> "Figure":
 
 
 def _shown(decision: Decision) -> str:
-  """Names the figure that judged the trials before a decision."""
+  """Returns the name of the figure by which trials were judged."""
   return f"trial {decision.get('judge', 'accuracy')} (%)"
 
 
@@ -158,7 +159,7 @@ def _title(record: base.Record, decision: Decision) -> str:
 def _scatter(
   axis: "Axes", record: base.Record, decision: Decision
 ) -> dict[str, Any]:
-  """Draws candidates; returns what stands for each state in a legend."""
+  """Draws candidates; returns one artist per state, for the legend."""
   rows, states = decision["candidates"], _states(record, decision)
   found = {}
   for state, look in _LOOKS.items():
@@ -175,7 +176,7 @@ def _scatter(
 
 
 def tables(run: summary.Run) -> list[Table]:
-  """Tables of a run's hierarchy for the page; none for other methods."""
+  """Returns the tables of a run's hierarchy; no tables for other methods."""
   found = [
     *_decision_table(run),
     *_cost_table(run),
@@ -218,7 +219,7 @@ def _decision_table(run: summary.Run) -> Iterator[Table]:
 
 
 def _cost_table(run: summary.Run) -> Iterator[Table]:
-  """Table of what trials cost, and how well they told training's energy."""
+  """Yields the table of trials' costs beside the predicted and real joules."""
   took = spent = 0.0
   rows = []
   for record in run.records:
@@ -243,11 +244,11 @@ def _cost_table(run: summary.Run) -> Iterator[Table]:
   if rows:
     joules = f"joules ({table.joules_source([run])})"
     yield Table(
-      "What choosing by trials took",
-      "The share is that of all trials up to then in all that the run had "
-      "spent at the end of the experience, with compiling, evaluation and "
-      "idling. Training is the accounts train and replay of the experience, "
-      "predicted for the epochs that were made in the end.",
+      "The cost of choosing by trials",
+      "The share divides the joules of all trials so far by all joules that "
+      "the run had spent at the end of the experience, with compiling, "
+      "evaluation and idling. Training is the accounts train and replay of the "
+      "experience, predicted for the epochs that were made in the end.",
       (
         "experience",
         "seconds of trials",
@@ -262,7 +263,10 @@ def _cost_table(run: summary.Run) -> Iterator[Table]:
 
 
 def _exchange_table(run: summary.Run) -> Iterator[Table]:
-  """Exchanges of each experience, as records hold the counts so far."""
+  """Yields the table of exchanges by experience.
+
+  Records hold the counts since the start of the run, so a row is a difference.
+  """
   before = dict.fromkeys(_COUNTS, 0)
   rows = []
   for record in run.records:
@@ -276,8 +280,8 @@ def _exchange_table(run: summary.Run) -> Iterator[Table]:
     rows.append(("total", *(f"{before[name]:,}" for name in _COUNTS)))
     yield Table(
       "Examples exchanged with the store",
-      "Of those requested, some were dropped for want of room, failed as they "
-      "were damaged on disk, or were not applied when their experience ended.",
+      "Requested examples are dropped for lack of room, fail if they are "
+      "damaged on disk, or end with their experience before they are applied.",
       ("experience", *_COUNTS[:-1], "bytes read"),
       rows,
       totals=True,
@@ -314,9 +318,9 @@ def _candidate_table(
 
 
 def _states(record: base.Record, decision: Decision) -> list[str]:
-  """State of each candidate after a decision.
+  """Returns the state of each candidate after a decision.
 
-  Where the host did not allow the sizes of any in the end, none is marked.
+  No candidate is "chosen" if the host allowed none of their sizes in the end.
   """
   given = decision["em"], decision["sb"]
   rows, kept = decision["candidates"], decision["kept"]
@@ -337,12 +341,12 @@ def _states(record: base.Record, decision: Decision) -> list[str]:
 
 
 def _decisions(run: summary.Run) -> list[Decision]:
-  """All decisions of a run in order."""
+  """Returns all decisions of a run, in order."""
   return [d for r in run.records for d in r.memory.get("decisions", ())]
 
 
 def _tried(run: summary.Run) -> Iterator[tuple[base.Record, Decision]]:
-  """Yields the decisions that trials came before, with their records."""
+  """Yields the decisions that were based on trials, with their records."""
   for record in run.records:
     for decision in _tried_in(record):
       yield record, decision

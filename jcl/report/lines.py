@@ -1,9 +1,9 @@
-"""Files of JSON lines that grow at their end and outlast a kill.
+"""Files of JSON lines that grow at their end and survive a killed process.
 
-What is appended is on disk once `sync` returns. Another file, written after
-that, may note the `Mark` up to which it knows the lines; whoever goes on from
-it reads the lines up to the mark and cuts off what came later, a half-written
-line included.
+Appended lines are on disk once `sync` returns. A second file, such as a
+checkpoint, may then save the `Mark` of the lines that it knows. A run that
+resumes from this file reads the lines up to the mark, and cuts off all later
+ones, a half-written line included.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,35 +17,35 @@ import zlib
 
 
 class MissingLinesError(ValueError):
-  """A file of lines that is shorter than, or other than, it once was."""
+  """A file of lines that lost or changed lines which a mark covers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-  """How far a file goes: its lines, its size in bytes, and a checksum."""
+  """A position in a file: the lines before it, their bytes, their checksum."""
 
   count: int = 0
   size: int = 0
   crc32: int = 0
 
   def beyond(self, data: bytes, count: int = 1) -> "Mark":
-    """Returns the mark behind some more lines."""
+    """Returns the mark after `count` more lines, whose bytes are `data`."""
     crc32 = zlib.crc32(data, self.crc32)
     return Mark(self.count + count, self.size + len(data), crc32)
 
 
 class Lines:
-  """A file of JSON lines, one value each; `mark` tells how far it goes.
+  """A file of JSON lines, one value each; `mark` is the position of its end.
 
-  Between calls nothing is held back, and the file is closed.
+  Between calls no line is held in memory, and the file is closed.
   """
 
-  def __init__(self, path: Path):
+  def __init__(self, path: Path) -> None:
     self.path = path
     self.mark = Mark()
 
   def replace(self, values: Iterable[Any]) -> None:
-    """Writes the file anew, as a whole."""
+    """Replaces all lines of the file."""
     lines = [_line(value) for value in values]
     write_atomically(self.path, "".join(lines))
     self.mark = Mark().beyond("".join(lines).encode(), len(lines))
@@ -53,7 +53,7 @@ class Lines:
   def append(self, value: Any) -> None:
     """Adds a line."""
     data = _line(value).encode()
-    # Unbuffered, so that a full disk raises here, and only once.
+    # Without a buffer, a full disk raises here, and only once.
     with open(self.path, "ab", buffering=0) as file:
       left = memoryview(data)
       while left:
@@ -67,10 +67,10 @@ class Lines:
         os.fsync(file.fileno())
 
   def read(self, mark: Mark) -> list[Any]:
-    """Returns the values up to a mark, from where `append` goes on.
+    """Returns the values up to a mark; `append` continues from there.
 
     Raises:
-      MissingLinesError: where the file does not hold them any more.
+      MissingLinesError: if the file does not hold these lines any more.
     """
     data = b""
     if self.path.exists():
@@ -86,7 +86,7 @@ class Lines:
     return [json.loads(line) for line in data.splitlines()]
 
   def cut(self) -> None:
-    """Removes what lies behind the mark."""
+    """Removes all bytes after the mark."""
     os.truncate(self.path, self.mark.size)
 
 
@@ -98,10 +98,10 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-  """Opens a file that becomes `path` once the block has written all of it.
+  """Opens a temporary file that replaces `path` when the block ends.
 
   An error in the block, or its interruption, leaves `path` as it was and
-  nothing beside it.
+  removes the temporary file.
   """
   partial = path.with_name(f".{path.name}.partial")
   try:

@@ -21,27 +21,28 @@ _OWN = {
   ),
   "profile": (
     "Where a step's time goes",
-    "What each tensor adds to the time of a step by the run's profile: the "
-    "gradient's way to it, its own gradient, its update.",
+    "The time that each tensor adds to a step by the run's profile: carrying "
+    "the gradient to it, its own gradient, its update.",
   ),
   "generality": (
-    "What units lost and how far they moved",
-    "Left, how alike a unit's outputs for earlier experiences still are to "
-    "those just after learning them; right, how alike those for new examples "
-    "stayed while these were learned. Units at 1 throughout need no training.",
+    "Stability and plasticity of units",
+    "Left: the similarity of a unit's outputs for earlier experiences now and "
+    "just after these were learned. Right: the similarity of its outputs for "
+    "new examples before and after learning them. A unit that stays at 1 needs "
+    "no training.",
   ),
   "hierarchy": (
-    "What the memory hierarchy was given",
+    "Sizes of the memory hierarchy",
     "Examples that the episodic memory and the stream buffer may hold, and the "
     "share of replayed examples that is exchanged with the store. Dots are "
-    "decisions, grey lines end experiences.",
+    "decisions; grey lines mark the ends of experiences.",
   ),
   "trials": (
-    "What trials of sizes showed",
-    "Each mark is a size of memory and stream buffer, by how it was judged in "
-    "a short trial and the energy that training with it was predicted to take. "
-    "Those not tried to the end are left out. Titles give the sizes that came "
-    "of it, memory + stream buffer.",
+    "Trials of sizes",
+    "Each mark is a size of memory and stream buffer: its score in a short "
+    "trial over the predicted energy of training with it. Sizes that were not "
+    "tried to the end are left out. Titles give the chosen sizes, memory + "
+    "stream buffer.",
   ),
 }
 _CAPTIONS = {
@@ -53,9 +54,9 @@ _CAPTIONS = {
   ),
   "accuracy_over_time": (
     "Accuracy at any time",
-    "Left: accuracy on the seen test sets at every evaluation, so that dips "
-    "within an experience show. Right: accuracy on each batch before it was "
-    "learned. Grey lines end experiences.",
+    "Left: accuracy on the seen test sets at every evaluation, which shows "
+    "dips within an experience. Right: accuracy on each batch before it was "
+    "learned. Grey lines mark the ends of experiences.",
   ),
   "accuracy_matrix": (
     "Accuracy matrices",
@@ -70,8 +71,9 @@ _CAPTIONS = {
   ),
   "costs": (
     "Where the cost went",
-    "Totals of a run by account, mean over seeds; whiskers are of the whole. "
-    "Energy is named by how it was found: measured, in part, or modelled.",
+    "Totals of a run by account, mean over seeds; whiskers belong to the sum. "
+    "The name of the energy says whether it was measured, partly measured or "
+    "modelled.",
   ),
   "loss": (
     "Training loss",
@@ -84,10 +86,10 @@ _CAPTIONS = {
     "balanced memory.",
   ),
   "step_memory": (
-    "What the memory of a training step is made of",
+    "Parts of the memory of a training step",
     "Bytes on the device for one call of the compiled step, with the weights "
-    "of a frozen trunk that runs ahead of it; the mark is the peak. A bar ends "
-    "beyond the mark where not all parts live at once.",
+    "of a frozen trunk that runs before it; the mark is the peak. A bar is "
+    "longer than the peak if not all parts are in memory at the same time.",
   ),
 }
 _MEANINGS = {
@@ -98,9 +100,9 @@ _MEANINGS = {
     "test sets seen by then"
   ),
   "learning_accuracy": "accuracy on each test set just after learning it",
-  "forgetting_from_maximum": "forgetting: fall from the best ever",
-  "forgetting_from_first": "forgetting: fall from just after learning it",
-  "backward_transfer": "backward transfer: the latter, negated",
+  "forgetting_from_maximum": "forgetting: fall from the best accuracy",
+  "forgetting_from_first": "forgetting: fall from just after learning",
+  "backward_transfer": "backward transfer: rise from just after learning",
   "forward_transfer": (
     "forward transfer: gain over the untrained network just before learning it"
   ),
@@ -111,7 +113,7 @@ _MEANINGS = {
   ),
   "anytime_average": "accuracy on seen test sets, averaged over steps",
 }
-# Shown in places of their own, so not again among a run's other context.
+# Context of a run that the page shows in places of its own.
 _PLACED = {
   "recipe",
   "seed",
@@ -120,16 +122,16 @@ _PLACED = {
   "notes",
   *summary.STEP_MEMORY,
 }
-_ROWS = 50  # of an accuracy matrix that is shown in numbers
+_ROWS = 50  # the most that an accuracy matrix in numbers may have
 _NAMES = 60  # characters that names of classes may take in a table's cell
-_TABULATED = {"decisions", "exchanges"}  # of a memory, likewise
+_TABULATED = {"decisions", "exchanges"}  # parts of a memory with own tables
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Path]:
-  """Run folders among `folders` and at any depth below them, each once.
+  """Lists the run folders among `folders` and at any depth below, each once.
 
   Raises:
-    FileNotFoundError: where a folder does not exist or holds no run.
+    FileNotFoundError: for a folder that does not exist or holds no run.
   """
   found: dict[Path, None] = {}
   for folder in map(Path, folders):
@@ -146,9 +148,9 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
 def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
   """Writes the report on `runs` into `folder` and returns the page's path.
 
-  `report.html` holds its pictures and needs no other file. Beside it lie the
-  pictures, `pictures/*.png`, and `summary.json` with the summaries of all
-  runs, which is left as it is where `folder` is itself that of a run.
+  `report.html` contains its pictures and needs no other file. Beside it lie the
+  pictures, `pictures/*.png`, and `summary.json` with the summaries of all runs.
+  If `folder` is itself a run folder, its own `summary.json` is left as it is.
   """
   folder = Path(folder)
   comparison = table.formatted(table.comparison(runs))
@@ -180,13 +182,13 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
 
 
 def _notes(runs: Sequence[summary.Run]) -> list[str]:
-  """Notes on what reading the data left out or converted, each once."""
+  """Returns the notes on data that was left out or converted, each once."""
   told = (note for run in runs for note in run.summary.get("notes") or ())
   return list(dict.fromkeys(told))
 
 
 def _step_memory(runs: Sequence[summary.Run]) -> dict[str, Any] | None:
-  """Header and rows of the table, None where no run tells."""
+  """Returns header and rows of the table; None if no run tells its memory."""
   frame = table.step_memory(runs)
   if frame.empty:
     return None
@@ -200,7 +202,7 @@ def _step_memory(runs: Sequence[summary.Run]) -> dict[str, Any] | None:
 
 
 def rendered(name: str, **values: Any) -> str:
-  """Returns a page of this folder, filled in."""
+  """Fills in a template of this folder with `values`; returns the page."""
   import jinja2
 
   environment = jinja2.Environment(
@@ -214,19 +216,20 @@ def rendered(name: str, **values: Any) -> str:
 
 
 def picture(texts: tuple[str, str], path: Path) -> dict[str, str]:
-  """Returns title, caption and the picture itself, for a page to hold."""
+  """Returns title, caption and encoded picture, for a page to contain."""
   title, caption = texts
   data = base64.b64encode(path.read_bytes()).decode()
   return {"title": title, "caption": caption, "data": data}
 
 
 def _own_pictures(folder: Path) -> list[dict[str, str]]:
-  """Pictures that a run has drawn of itself."""
+  """Returns the pictures that a run drew in its own folder."""
   paths = {name: folder / f"{name}.png" for name in _OWN}
   return [picture(_OWN[n], path) for n, path in paths.items() if path.exists()]
 
 
 def _details(run: summary.Run) -> dict[str, Any]:
+  """Returns all that the page shows of a run alone."""
   facts = run.summary
   context = {
     key: value
@@ -240,22 +243,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
     "status": progress if run.finished else f"unfinished: {progress}",
     "finished": run.finished,
     "pictures": _own_pictures(run.folder),
-    "facts": {
-      "folder": str(run.folder),
-      **{
-        key.replace("_", " "): _text(value)
-        for key, value in context.items()
-        if not isinstance(value, dict)
-      },
-      "steps": f"{facts['steps']:,}",
-      "examples shown": f"{facts['examples']:,}",
-      "peak memory of the process": table.scaled(facts["peak_bytes"], "B"),
-      "time spent writing files": table.scaled(table.writing(facts), "s"),
-      "accuracy per joule": _number(facts["accuracy_per_joule"]),
-      "online accuracy": _share(facts["online_accuracy"]),
-      "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
-      **_unshown(facts),
-    },
+    "facts": _facts(run, context),
     "sections": {
       key.replace("_", " "): _mapping(value)
       for key, value in context.items()
@@ -291,8 +279,29 @@ def _details(run: summary.Run) -> dict[str, Any]:
   }
 
 
+def _facts(run: summary.Run, context: dict[str, Any]) -> dict[str, str]:
+  """Returns single values of a run and of its context, by name."""
+  facts = run.summary
+  return {
+    "folder": str(run.folder),
+    **{
+      key.replace("_", " "): _text(value)
+      for key, value in context.items()
+      if not isinstance(value, dict)
+    },
+    "steps": f"{facts['steps']:,}",
+    "examples shown": f"{facts['examples']:,}",
+    "peak memory of the process": table.scaled(facts["peak_bytes"], "B"),
+    "time spent writing files": table.scaled(table.writing(facts), "s"),
+    "accuracy per joule": _number(facts["accuracy_per_joule"]),
+    "online accuracy": _share(facts["online_accuracy"]),
+    "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
+    **_unshown(facts),
+  }
+
+
 def _unshown(facts: dict[str, Any]) -> dict[str, str]:
-  """Says where numbers are that would be too many for a page."""
+  """Returns where the numbers are that are too many for a page."""
   if facts["experiences"] <= _ROWS:
     return {}
   return {"accuracy matrices in numbers": "in summary.json of that folder"}
@@ -320,7 +329,7 @@ def _experience(record: base.Record) -> str:
 
 
 def _classes(record: base.Record) -> str:
-  """Names of an experience's classes, or their numbers where that is long."""
+  """Returns the names of an experience's classes; numbers if these are long."""
   names = ", ".join(record.class_names)
   numbers = tuple(map(str, record.classes))
   if record.class_names in ((), numbers) or len(names) > _NAMES:
@@ -329,7 +338,7 @@ def _classes(record: base.Record) -> str:
 
 
 def _span(classes: Sequence[int]) -> str:
-  """Classes in few words, "0–9" where they follow each other."""
+  """Returns numbers of classes, shortened to "0–9" if they are consecutive."""
   if not classes:
     return "–"
   if len(classes) > 2 and classes[-1] - classes[0] == len(classes) - 1:

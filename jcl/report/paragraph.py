@@ -1,4 +1,4 @@
-"""What runs say in a few sentences, for the top of the report."""
+"""The results of runs in a few sentences, for the top of the report."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
@@ -8,18 +8,18 @@ from typing import Any
 from jcl import base, metrics
 from jcl.report import summary, table
 
-# Accounts whose cost a limit of an experience is about.
+# Accounts whose cost the limit of an experience bounds.
 _TRAINING = ("train", "replay")
 _NAMES = {"flops": "operations", "bytes": "bytes moved"}
-_MOST = 8  # recipes that are told in sentences; the table has all of them
+_MOST = 8  # recipes described in sentences; the table has all recipes
 
 
 def sentences(runs: Sequence[summary.Run]) -> list[tuple[str, str]]:
-  """Returns (recipe, what became of it) for each recipe, at most eight.
+  """Returns pairs (recipe, sentences about its results), at most eight.
 
   Figures are means over seeds: accuracy and forgetting after the last
-  experience, class-incremental; cost; and what limited the training. A last
-  pair without a recipe says what holds of all of them.
+  experience, class-incremental; cost; and the limits of the training. A last
+  pair without a recipe holds sentences about all recipes.
   """
   groups = table.group(runs)
   limits = [_limits(one.runs) for one in groups]
@@ -36,7 +36,7 @@ def sentences(runs: Sequence[summary.Run]) -> list[tuple[str, str]]:
 
 
 def setting(runs: Sequence[summary.Run]) -> str:
-  """Says what was learned: the streams, each once, and their sizes."""
+  """Returns a sentence on the streams that were learned, each once."""
   streams: dict[str, Mapping[str, Any]] = {}
   for run in runs:
     streams.setdefault(_stream(run), run.summary)
@@ -52,9 +52,9 @@ def setting(runs: Sequence[summary.Run]) -> str:
 
 
 def limits_reached(record: base.Record) -> list[str]:
-  """Names the limits that ended an experience: "seconds", "joules" and so on.
+  """Returns the limits that ended an experience: "seconds", "joules", ...
 
-  A limit bounds what training takes, the accounts "train" and "replay".
+  A limit bounds the cost of training, the accounts "train" and "replay".
   """
   spent = sum(
     (record.costs[each] for each in _TRAINING if each in record.costs),
@@ -70,7 +70,7 @@ def limits_reached(record: base.Record) -> list[str]:
 
 
 def limited(run: summary.Run) -> str:
-  """Says what limited a run: budgets, an early end, memory, what trained."""
+  """Returns a sentence on a run's limits: budgets, early ends, memory."""
   records = run.records
   if not records:
     return "No experience is over yet."

@@ -1,10 +1,10 @@
-"""Charts of runs, one function each, from runs to a matplotlib figure.
+"""Charts of runs: each function takes runs and returns a matplotlib figure.
 
-A recipe keeps its colour, line and marker in every chart. Where it has several
-seeds, lines and bars are means, and bands and whiskers their 95 % intervals.
+A recipe keeps its colour, line and marker in every chart. For a recipe with
+several seeds, lines and bars are means, bands and whiskers 95 % intervals.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from jcl import metrics
 from jcl.report import drawing, summary, table
 
 if TYPE_CHECKING:
+  from matplotlib.axes import Axes
   from matplotlib.figure import Figure
 
 _SCENARIO_TITLES = {
@@ -37,7 +38,7 @@ def save_all(
 
 
 def accuracy_per_experience(runs: Sequence[summary.Run]) -> "Figure":
-  """Mean accuracy over the test sets seen so far, after each experience."""
+  """Draws mean accuracy on the test sets seen so far, after each experience."""
   groups = table.group(runs)
   figure = drawing.line_figure([group.label for group in groups])
   axes = figure.subplots(1, 2, sharey=True)
@@ -57,7 +58,7 @@ def accuracy_per_experience(runs: Sequence[summary.Run]) -> "Figure":
 
 
 def accuracy_over_time(runs: Sequence[summary.Run]) -> "Figure":
-  """Accuracy over optimiser steps: on seen test sets, and online."""
+  """Draws accuracy over optimiser steps: on seen test sets, and online."""
   figure = _curves(
     runs,
     {
@@ -73,14 +74,14 @@ def accuracy_over_time(runs: Sequence[summary.Run]) -> "Figure":
 
 
 def loss(runs: Sequence[summary.Run]) -> "Figure":
-  """Training loss over optimiser steps, as a running mean."""
+  """Draws the running mean of the training loss over optimiser steps."""
   return _curves(
     runs, {"training loss (running mean)": lambda run: _logged(run, "loss")}
   )
 
 
 def accuracy_matrix(runs: Sequence[summary.Run]) -> "Figure":
-  """Accuracy in percent on each test set after each experience, by recipe."""
+  """Draws percent right on each test set after each experience, by recipe."""
   groups = table.group(runs)
   figure, axes = drawing.panels([group.label for group in groups], 2.9, 2.9)
   image = None
@@ -119,7 +120,7 @@ def accuracy_matrix(runs: Sequence[summary.Run]) -> "Figure":
 
 
 def forgetting(runs: Sequence[summary.Run]) -> "Figure":
-  """Accuracy lost on each test set since its best, by recipe."""
+  """Draws the accuracy lost on each test set since its best, by recipe."""
   return _bars(
     runs,
     _forgetting,
@@ -131,7 +132,7 @@ def forgetting(runs: Sequence[summary.Run]) -> "Figure":
 
 
 def memory_per_class(runs: Sequence[summary.Run]) -> "Figure":
-  """Examples of each class that the memory holds at the end, by recipe."""
+  """Draws the examples of each class in the memory at the end, by recipe."""
   return _bars(
     runs,
     _memory,
@@ -144,7 +145,7 @@ def memory_per_class(runs: Sequence[summary.Run]) -> "Figure":
 
 
 def costs(runs: Sequence[summary.Run]) -> "Figure":
-  """Where seconds, joules and bytes went: stacked by account, per recipe."""
+  """Draws seconds, joules and bytes of each recipe, stacked by account."""
   from matplotlib import ticker
 
   groups = table.group(runs)
@@ -164,44 +165,21 @@ def costs(runs: Sequence[summary.Run]) -> "Figure":
     "bytes": "bytes moved",
   }
   for axis, (unit, title) in zip(axes, titles.items(), strict=True):
-    left = np.zeros(len(groups))
-    for index, account in enumerate(accounts):
-      width = np.array(
-        [
-          metrics.macro_average(
-            [_spent(run, account, unit) for run in group.runs]
-          )
-          for group in groups
-        ]
-      )
-      axis.barh(
-        places,
-        width,
-        left=left,
-        label=account,
-        color=drawing.colour(index),
-        hatch=drawing.hatch(index),
-        edgecolor="white",
-      )
-      left = left + width
-    halves = [
-      metrics.confidence_interval(
-        [
-          sum(_spent(run, account, unit) for account in accounts)
-          for run in group.runs
-        ]
-      )[1]
-      for group in groups
-    ]
+    ends = _stacked(axis, places, _mean_costs(groups, accounts, unit))
     axis.errorbar(
-      left, places, xerr=halves, fmt="none", ecolor="0.3", capsize=2
+      ends,
+      places,
+      xerr=[_half_width(group, accounts, unit) for group in groups],
+      fmt="none",
+      ecolor="0.3",
+      capsize=2,
     )
     axis.set_xlabel(title)
     axis.xaxis.set_major_locator(ticker.MaxNLocator(4))
     axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     axis.set_xlim(left=0)
     drawing.tidy(axis, "x")
-    if not np.any(left > 0):
+    if not np.any(ends > 0):
       drawing.say(axis, "none recorded")
   axes[0].set_yticks(places, labels, fontsize=8)
   axes[0].invert_yaxis()
@@ -214,7 +192,7 @@ def costs(runs: Sequence[summary.Run]) -> "Figure":
 
 
 def step_memory(runs: Sequence[summary.Run]) -> "Figure":
-  """Bytes of a train step: stacked by part, per recipe, with the peak."""
+  """Draws the bytes of train steps, stacked by part, and their peaks."""
   from matplotlib import ticker
 
   frame = table.step_memory(runs)
@@ -226,19 +204,8 @@ def step_memory(runs: Sequence[summary.Run]) -> "Figure":
     drawing.say(axis, "none recorded")
     return figure
   places = np.arange(len(labels))
-  left = np.zeros(len(labels))
-  for index, part in enumerate(table.STEP_PARTS.values()):
-    width = frame[part].to_numpy()
-    axis.barh(
-      places,
-      width,
-      left=left,
-      label=part,
-      color=drawing.colour(index),
-      hatch=drawing.hatch(index),
-      edgecolor="white",
-    )
-    left = left + width
+  parts = table.STEP_PARTS.values()
+  _stacked(axis, places, {part: frame[part].to_numpy() for part in parts})
   axis.scatter(
     frame["peak"],
     places,
@@ -266,7 +233,11 @@ def step_memory(runs: Sequence[summary.Run]) -> "Figure":
 
 
 def mean_matrix(group: table.Group) -> np.ndarray:
-  """Mean over a recipe's runs of its class-incremental accuracy matrix."""
+  """Averages the class-incremental accuracy matrices of a recipe's runs.
+
+  Returns:
+    [experiences, test sets] accuracies, NaN where no run has one.
+  """
   matrices = [summary.matrix(run) for run in group.runs]
   rows, columns = np.max([matrix.shape for matrix in matrices], axis=0)
   stacked = np.full((len(matrices), rows, columns), math.nan)
@@ -325,6 +296,61 @@ def _memory(run: summary.Run) -> np.ndarray:
   return np.array(counts, float)
 
 
+def _stacked(
+  axis: "Axes", places: np.ndarray, widths: Mapping[str, np.ndarray]
+) -> np.ndarray:
+  """Draws bars end to end, one part after another.
+
+  Args:
+    axis: where they are drawn.
+    places: [N] on the y axis.
+    widths: [N] by part.
+
+  Returns:
+    [N] where the bars end.
+  """
+  left = np.zeros(len(places))
+  for index, (part, width) in enumerate(widths.items()):
+    axis.barh(
+      places,
+      width,
+      left=left,
+      label=part,
+      color=drawing.colour(index),
+      hatch=drawing.hatch(index),
+      edgecolor="white",
+    )
+    left = left + width
+  return left
+
+
+def _mean_costs(
+  groups: Sequence[table.Group], accounts: Sequence[str], unit: str
+) -> dict[str, np.ndarray]:
+  """Returns the mean cost of each group [groups], by account."""
+
+  def mean(group: table.Group, account: str) -> float:
+    return metrics.macro_average(
+      [_spent(run, account, unit) for run in group.runs]
+    )
+
+  return {
+    account: np.array([mean(group, account) for group in groups])
+    for account in accounts
+  }
+
+
+def _half_width(
+  group: table.Group, accounts: Sequence[str], unit: str
+) -> float:
+  """Returns the half-width of the 95 % interval of a group's total cost."""
+  totals = [
+    sum(_spent(run, account, unit) for account in accounts)
+    for run in group.runs
+  ]
+  return metrics.confidence_interval(totals)[1]
+
+
 def _spent(run: summary.Run, account: str, unit: str) -> float:
   value = run.summary["costs"].get(account, {unit: 0.0})[unit]
   return math.nan if value is None else float(value)
@@ -355,7 +381,7 @@ def _curves(
 
 
 def _shared_ends(runs: Sequence[summary.Run]) -> list[int]:
-  """Steps at which experiences end, where all runs agree on them so far."""
+  """Returns the steps at which experiences end; [] if runs differ in them."""
   ends = [np.cumsum([r.steps for r in run.records], dtype=int) for run in runs]
   longest = max(ends, key=len)
   agree = all(np.array_equal(each, longest[: len(each)]) for each in ends)
@@ -372,7 +398,7 @@ def _bars(
   empty: str,
   names_fn: Callable[[summary.Run], Sequence[str]] = lambda run: (),
 ) -> "Figure":
-  """One panel of bars per recipe, named or numbered from `first`."""
+  """Draws one panel of bars per recipe, named or numbered from `first`."""
   groups = table.group(runs)
   figure, axes = drawing.panels(
     [group.label for group in groups], 2.9, 2.1, sharey=True

@@ -1,4 +1,4 @@
-"""Table and chart of what a train step takes, tensor by tensor."""
+"""Table and chart of the time of a train step, tensor by tensor."""
 
 from collections.abc import Sequence
 import math
@@ -20,18 +20,17 @@ _PARTS = {
   "update": "update",
 }
 _MILLI = 1e3
-# Names below the chart that fit side by side, over its width.
-_NAMES = 12
+_NAMES = 12  # names of units that fit side by side below the chart
 
 
 def table(times: TensorTimes, tensors: Sequence[base.Tensor]) -> "pd.DataFrame":
-  """One row per tensor, input side first, times in milliseconds.
+  """Tabulates times in milliseconds, one row per tensor, input side first.
 
   Columns are unit, tensor (its path), kind, shape, forward ms, arrival ms,
   weight_grad ms and update ms.
 
   Raises:
-    ValueError: where the times are not those of these tensors.
+    ValueError: for times of another number of tensors.
   """
   import pandas as pd
 
@@ -53,7 +52,7 @@ def table(times: TensorTimes, tensors: Sequence[base.Tensor]) -> "pd.DataFrame":
 
 
 def as_text(frame: "pd.DataFrame") -> str:
-  """Lays out what `table` returned, with a last row of sums, for a terminal."""
+  """Formats the table of `table` for a terminal, with a last row of sums."""
   import pandas as pd
 
   columns = [name for name in frame.columns if name.endswith(" ms")]
@@ -66,7 +65,7 @@ def as_text(frame: "pd.DataFrame") -> str:
 
 
 def describe(times: TensorTimes) -> str:
-  """One line: method, a full step's time, closure, the least feasible rho."""
+  """Returns one line: method, time of a full step, closure, least rho."""
   closure = times.about.get("closure", times.closure)
   missing = closure is None or math.isnan(closure)
   told = "not measured" if missing else f"{closure:.3f}"
@@ -77,13 +76,13 @@ def describe(times: TensorTimes) -> str:
 
 
 def picture(times: TensorTimes, tensors: Sequence[base.Tensor]) -> "Figure":
-  """Stacked bars of the backward times of each tensor, input side first.
+  """Draws the backward times of each tensor as bars, input side first.
 
-  Lines separate the units, named below. The title is that of `describe`, whose
-  closure is the one ahead of any scaling.
+  Lines separate the units, whose names stand below. The title is the line of
+  `describe`; its closure is the one before any scaling.
 
   Raises:
-    ValueError: where the times are not those of these tensors.
+    ValueError: for times of another number of tensors.
   """
   _check(times, tensors)
   figure = drawing.new_figure(drawing.WIDTH, 3.8)
@@ -123,7 +122,7 @@ def picture(times: TensorTimes, tensors: Sequence[base.Tensor]) -> "Figure":
 
 
 def _runs(names: Sequence[str]) -> list[tuple[str, int, int]]:
-  """Stretches of equal neighbours, as (name, start, stop)."""
+  """Returns stretches of equal neighbours, as (name, start, stop)."""
   starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
   stops = [*starts[1:], len(names)]
   return [

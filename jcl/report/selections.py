@@ -2,31 +2,34 @@
 
 from collections.abc import Sequence
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jcl import base
 from jcl.report import drawing
 
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
 
 def picture(
   choices: Sequence[base.Choice],
   tensors: Sequence[base.Tensor],
   title: str = "",
-) -> Any:
-  """Draws the map of choices as a Matplotlib figure.
+) -> "Figure":
+  """Draws a map of choices: columns are choices, rows are tensors.
 
-  A column is a choice, in order; a row is a tensor in execution order, the
-  input at the bottom. Lines part the network's units.
+  Choices stand in their order, tensors in execution order with the input at the
+  bottom. Lines separate the network's units.
 
   Args:
-    choices: of a run.
-    tensors: [W] of its network.
-    title: above the map.
+    choices: the choices of a run.
+    tensors: [W] the tensors of its network.
+    title: above the map; "": a title of its own.
 
   Raises:
-    ValueError: where there is no choice, or one of another network.
+    ValueError: without choices, or for choices of another network.
   """
   if not choices:
     raise ValueError("the run chose nothing: there is no map to draw")

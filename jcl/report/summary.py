@@ -3,16 +3,16 @@
 A run folder holds
 
 - `records.jsonl`, one line per experience that is over: `to_json(record)`;
-- `summary.json`, what `summarise` returns, written when the run begins and
-  ends, and after experiences that take long beside the writing of it;
+- `summary.json`, the result of `summarise`, written when the run begins and
+  ends, and after experiences that take long compared with writing it;
 - `curve.jsonl`, optional, one line per logged point: `{"step", "experience",
-  "loss", "online_accuracy", "seconds", "steps_per_second"}`, or, where the test
-  sets were evaluated on the way, `{"step", "experience", "accuracy": [T],
+  "loss", "online_accuracy", "seconds", "steps_per_second"}`, or, for an
+  evaluation within an experience, `{"step", "experience", "accuracy": [T],
   "accuracy_task": [T]}`.
 
-NaN is written as null, the infinities as "inf" and "-inf". A run that was
-interrupted may have written a last half line, which is ignored, and after it
-resumed it may repeat lines, of which the later ones count.
+NaN is written as null, the infinities as "inf" and "-inf". The last line of an
+interrupted run may be incomplete; it is ignored. A resumed run may repeat
+lines; the later ones count.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ SCENARIOS = {
   "class_incremental": "accuracy",
   "task_incremental": "accuracy_task",
 }
-# What `summarise` computes; all else in a summary is context.
+# Parts of a summary that `summarise` computes; all others are context.
 COMPUTED = (
   *SCENARIOS,
   "experiences",
@@ -54,11 +54,11 @@ COMPUTED = (
   "peak_bytes",
 )
 
-# Context with bytes by part of `cost.step_memory.StepMemory`: of what trained
-# last, and of everything where that was compiled as well.
+# Context with bytes by part of `cost.step_memory.StepMemory`: of the last step
+# that trained, and of the step of all tensors if it was compiled as well.
 STEP_MEMORY = ("step_memory", "step_memory_full")
 
-# What each scenario holds beside its matrix.
+# Parts of each scenario beside its matrix.
 METRICS = (
   "final_average_accuracy",
   "micro_average_accuracy",
@@ -85,6 +85,7 @@ class Run:
 
   @property
   def finished(self) -> bool:
+    """True once all experiences are over."""
     return self.summary["finished"]
 
 
@@ -97,11 +98,11 @@ def summarise(
   context: Mapping[str, Any],
   closing: Mapping[str, base.Cost] | None = None,
 ) -> dict[str, Any]:
-  """Summary of a run, finished or not, ready for `json.dump`.
+  """Summarises a run, finished or not, as a value for `json.dump`.
 
-  Metrics of an unfinished run cover the experiences so far and their test
-  sets. Those that compare experience `i` with test set `i` are null where the
-  two do not pair up, as in one experience under many test sets.
+  Metrics of an unfinished run cover the experiences so far and their test sets.
+  Metrics that compare experience `i` with test set `i` are null if the two do
+  not belong together, as for one experience with many test sets.
 
   Args:
     records: of the experiences so far, in order; may be empty.
@@ -110,30 +111,25 @@ def summarise(
     test_sizes: [T] examples per test set; None leaves micro averages null.
     anytime: the points of the curve that hold "step" and the rows "accuracy"
       and "accuracy_task"; may be empty.
-    context: kept and shown as it is, but for functions: what they return is,
-      for values that are known only as the run goes on. Of it the report reads
-      "recipe" and "stream" (`{"name", "options"}` each), "num_experiences",
-      "seed", those in `STEP_MEMORY` and "joules_source" ("measured (name)",
-      "partly measured (name)" or "modelled (how)"; see `cost.ledger.Ledger`).
-      Runs that agree in "recipe", "stream", "network", "training" and "options"
-      are averaged as seeds of one another; "device", "git_revision" and
-      "versions" under "environment" are compared. "class_names" [C] and
-      "notes", on what reading the data changed, are shown.
-    closing: what each account took since the last record was made, which no
-      record holds: above all the writing of it. "total" is without it.
+    context: values that are kept and shown unchanged; a function stands for
+      the value that it returns now, if that changes during the run. The report
+      reads "recipe" and "stream" (`{"name", "options"}` each),
+      "num_experiences", "seed", the keys in `STEP_MEMORY` and "joules_source"
+      ("measured (name)", "partly measured (name)" or "modelled (how)"; see
+      `cost.ledger.Ledger`). Runs that agree in "recipe", "stream", "network",
+      "training" and "options" are averaged as seeds of one recipe; "device",
+      "git_revision" and "versions" under "environment" are compared.
+      "class_names" [C] and "notes", on data that was left out or converted, are
+      shown.
+    closing: cost of each account since the last record was made, which no
+      record holds, mostly for writing that record. "total" is without it.
+
+  Raises:
+    UsageError: for context under a name in `COMPUTED`.
+    ValueError: for records that are not those of experiences 0, 1, ...
   """
   context = {k: v() if callable(v) else v for k, v in context.items()}
-  clash = sorted(set(context) & set(COMPUTED))
-  if clash:
-    raise UsageError(
-      f"context names what is computed: {errors.some(clash)}; rename them"
-    )
-  indices = [record.experience for record in records]
-  if indices != list(range(len(records))):
-    raise ValueError(
-      f"records are of experiences {errors.some(indices)}: give those of the "
-      "whole run, from 0 on and in order"
-    )
+  _check_parts(records, context)
   total = sum((_spent(record) for record in records), base.Cost())
   last = records[-1] if records else None
   seen = sorted({each for record in records for each in record.classes})
@@ -177,15 +173,37 @@ def summarise(
   return encode(summary)
 
 
+def _check_parts(
+  records: Sequence[base.Record], context: Mapping[str, Any]
+) -> None:
+  """Raises for context or records of which no summary can be made."""
+  clash = sorted(set(context) & set(COMPUTED))
+  if clash:
+    raise UsageError(
+      f"context names what is computed: {errors.some(clash)}; rename them"
+    )
+  indices = [record.experience for record in records]
+  if indices != list(range(len(records))):
+    raise ValueError(
+      f"records are of experiences {errors.some(indices)}: give those of the "
+      "whole run, from 0 on and in order"
+    )
+
+
 def evaluations(
   records: Sequence[base.Record],
   anytime: Iterable[Mapping[str, Any]],
   name: str,
 ) -> list[tuple[int, int, np.ndarray]]:
-  """All that was measured of row `name`: (step, experience, row [T]) by step.
+  """Lists all evaluations as (step, experience, row [T]), sorted by step.
 
-  Those at the ends of experiences, and those of the curve on the way. Where
-  both hold one step, the end of the experience counts.
+  They come from the ends of experiences and from the curve. If both have the
+  same step, the end of the experience counts.
+
+  Args:
+    records: of the experiences so far, in order.
+    anytime: points of the curve, with "step".
+    name: the row to return, such as "accuracy".
   """
   ends = np.cumsum([record.steps for record in records], dtype=int)
   found: dict[int, tuple[int, np.ndarray]] = {}
@@ -201,20 +219,28 @@ def evaluations(
 
 
 def seen_average(row: np.ndarray, experience: int) -> float:
-  """Mean of a row [T] over the test sets that `experience` has reached."""
+  """Averages a row [T] over the test sets of experiences up to `experience`.
+
+  >>> seen_average(np.array([0.5, 0.7, 0.0]), experience=1)
+  0.6
+  """
   return metrics.macro_average(row[: experience + 1])
 
 
 def to_json(record: base.Record) -> dict[str, Any]:
-  """A record as what `json.dump` takes; see `decoding.record`."""
+  """Encodes a record for `json.dump`; `decoding.record` decodes it."""
   return encode(record)
 
 
 def encode(value: Any) -> Any:
-  """Dataclasses, arrays, paths and non-finite numbers as plain JSON values."""
+  """Encodes dataclasses, arrays, paths and non-finite numbers for JSON.
+
+  >>> encode({"loss": math.nan, "row": np.array([0.5, math.inf])})
+  {'loss': None, 'row': [0.5, 'inf']}
+  """
   kind = type(value)
   if kind is float and math.isfinite(value) or kind in (int, str, bool):
-    return value  # first, as most values are such
+    return value  # tested first, since most values are plain
   if isinstance(value, list | tuple):
     return [encode(item) for item in value]
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -234,18 +260,18 @@ def encode(value: Any) -> Any:
 
 
 def is_run(folder: str | Path) -> bool:
-  """Whether a folder is that of a run, of which it may hold but the start."""
+  """Returns whether a folder is a run folder, if only of a run just begun."""
   return (Path(folder) / "records.jsonl").is_file()
 
 
 def read_run(folder: str | Path) -> Run:
-  """Reads a run folder, whether its run is over, going on or broken off.
+  """Reads the folder of a run that is finished, running or interrupted.
 
-  A summary that is older than the records is made anew from them.
+  A summary that is older than the records is computed from them again.
 
   Raises:
-    FileNotFoundError: where the folder is none of a run.
-    ValueError: where a file of it cannot be read, with the line.
+    FileNotFoundError: for a folder that is no run folder.
+    ValueError: for a file that cannot be read, with the line.
   """
   folder = Path(folder)
   if not is_run(folder):
@@ -359,7 +385,7 @@ def _read_lines(path: Path, decode_fn: Callable[[Any], Any]) -> list[Any]:
     try:
       found.append(decode_fn(json.loads(line)))
     except json.JSONDecodeError as error:
-      # The writer ends each line, so only a last one without end is half done.
+      # The writer ends each line, so only the last one can be incomplete.
       if number == len(lines):
         warnings.warn(
           f"{path}: the half-written last line is left out", stacklevel=3

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
   import pandas as pd
 
 
-# Parts of a summary in which runs agree that are seeds of one another.
+# Runs that agree in these parts of their summaries differ by their seeds only.
 _IDENTITY = ("recipe", "stream", "network", "training", "options")
 
-# Accounts of writing files.
+# Accounts for writing files.
 WRITING = ("checkpoint", "write")
 
-# Parts of a step's memory, as summaries and readers name them.
+# Parts of a step's memory: names in summaries, and names for readers.
 STEP_PARTS = {
   "trunk": "frozen trunk",
   "weights": "weights",
@@ -39,19 +39,19 @@ STEP_PARTS = {
 class Group:
   """Runs that differ by their seeds."""
 
-  label: str  # ends in "[3 of 5]" where none of them is finished
-  runs: tuple[summary.Run, ...]  # those that its means are taken over
-  num_runs: int  # all that were given
+  label: str  # ends in "[3 of 5]" if no run is finished
+  runs: tuple[summary.Run, ...]  # the runs that means are taken over
+  num_runs: int  # all runs, unfinished ones included
   progress: str  # "5 of 5", experiences
-  notes: tuple[str, ...]  # what a reader should know before trusting means
+  notes: tuple[str, ...]  # warnings about the means
 
 
 def group(runs: Sequence[summary.Run]) -> list[Group]:
-  """Runs by all that identifies them but the seed, in order of occurrence.
+  """Groups runs that differ by their seeds only, in order of occurrence.
 
-  Only runs that agree in recipe, stream, network, training and options are
-  averaged. An unfinished run has seen fewer test sets, so it only counts where
-  its group has no finished one.
+  Such runs agree in recipe, stream, network, training and options. An
+  unfinished run has seen fewer test sets, so it only counts in a group without
+  a finished run.
   """
   found: dict[str, list[summary.Run]] = {}
   for run in runs:
@@ -82,7 +82,7 @@ def _identity(run: summary.Run) -> dict[str, Any]:
 
 
 def _labels(identities: Sequence[dict[str, Any]]) -> list[str]:
-  """Recipes, with what else it takes to tell the groups apart."""
+  """Returns names of recipes, with the options in which groups differ."""
   labels = [name(each["recipe"]) for each in identities]
   streams = [name(each["stream"]) for each in identities]
   if len(set(streams)) > 1:
@@ -109,7 +109,11 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def name(value: Any) -> str:
-  """A recipe or stream, `{"name", "options"}` or text, as one line."""
+  """Returns a recipe or stream, `{"name", "options"}` or text, as one line.
+
+  >>> name({"name": "er", "options": {"minibatch": 8, "buffer": 50}})
+  'er (buffer=50, minibatch=8)'
+  """
   if not isinstance(value, Mapping):
     return "unnamed" if value is None else str(value)
   options = value.get("options") or {}
@@ -118,11 +122,15 @@ def name(value: Any) -> str:
 
 
 def comparison(runs: Sequence[summary.Run]) -> "pd.DataFrame":
-  """Means over seeds and half-widths of their 95 % intervals, in base units.
+  """Tabulates means over seeds and half-widths of their 95 % intervals.
 
-  One row per `group`; columns are pairs, (quantity, "mean") and (quantity,
-  "half width"), accuracies in [0, 1], after ("runs", "") and ("experiences",
-  ""). Half-widths are NaN where a recipe has one run.
+  Returns:
+    One row per `group`. The columns ("runs", "") and ("experiences", "") are
+    followed by pairs (quantity, "mean") and (quantity, "half width"), in base
+    units; accuracies are in [0, 1]. Half-widths of a single run are NaN.
+
+  Raises:
+    ValueError: without runs.
   """
   import pandas as pd
 
@@ -152,7 +160,7 @@ def comparison(runs: Sequence[summary.Run]) -> "pd.DataFrame":
 def quantities(
   runs: Sequence[summary.Run],
 ) -> dict[str, Callable[[dict[str, Any]], Any]]:
-  """Headers of the comparison and how each is read off a summary."""
+  """Returns the headers of a comparison, each with its reader of a summary."""
   return {
     "class-incremental accuracy": lambda s: s["class_incremental"][
       "final_average_accuracy"
@@ -172,7 +180,7 @@ def quantities(
 
 
 def class_names(told: Mapping[str, Any]) -> list[str]:
-  """Names of a run's classes, shortened; their numbers where it tells none."""
+  """Returns shortened names of a run's classes, or numbers without names."""
   names = told.get("class_names") or ()
   return [
     short(str(names[i]), 40) if i < len(names) else str(i)
@@ -181,13 +189,17 @@ def class_names(told: Mapping[str, Any]) -> list[str]:
 
 
 def short(text: str, width: int) -> str:
-  """A text in one line of `width` characters at most."""
+  """Shortens a text to one line of at most `width` characters.
+
+  >>> short("class incremental", 9)
+  'class in…'
+  """
   text = " ".join(text.split())
   return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def writing(told: Mapping[str, Any]) -> float:
-  """Seconds in which a run wrote files: checkpoints, records and all else."""
+  """Returns the seconds in which a run wrote checkpoints and other files."""
   return sum(
     _float(told.get(part, {}).get(account, {"seconds": 0.0})["seconds"])
     for part in ("costs", "closing")
@@ -196,11 +208,11 @@ def writing(told: Mapping[str, Any]) -> float:
 
 
 def step_memory(runs: Sequence[summary.Run]) -> "pd.DataFrame":
-  """Bytes that a train step takes: a row per recipe, a column per part.
+  """Tabulates the bytes of a train step: a row per recipe, a column per part.
 
-  Means over the runs that tell them; a recipe none of whose runs does has no
-  row. "peak" is the last column. A second row of a recipe, "..., all tensors",
-  is the step that trains everything, where that was compiled as well.
+  Rows are means over the runs that tell their memory; a recipe without such a
+  run has no row. "peak" is the last column. A second row of a recipe, "..., all
+  tensors", is for the step that trains all tensors, if it was compiled.
   """
   import pandas as pd
 
@@ -222,18 +234,18 @@ def step_memory(runs: Sequence[summary.Run]) -> "pd.DataFrame":
 
 
 def joules_source(runs: Sequence[summary.Run]) -> str:
-  """How energies came about in a word or two each, such as "modelled"."""
+  """Returns the sources of the runs' joules in a few words: "modelled"."""
   kinds = {re.split(r":| \(", source_of(run))[0] for run in runs}
   return ", ".join(sorted(kinds))
 
 
 def source_of(run: summary.Run) -> str:
-  """How a run's energy came about, such as "measured (a counter)"."""
+  """Returns the source of a run's joules, such as "measured (a counter)"."""
   return str(run.summary.get("joules_source") or "source unknown")
 
 
 def energy(runs: Sequence[summary.Run]) -> str:
-  """A line that names the source of all energies, by recipe if they differ."""
+  """Returns a line with the source of joules, by recipe if they differ."""
   sources = {
     one.label: ", ".join(sorted({source_of(run) for run in one.runs}))
     for one in group(runs)
@@ -245,7 +257,7 @@ def energy(runs: Sequence[summary.Run]) -> str:
 
 
 def formatted(frame: "pd.DataFrame") -> "pd.DataFrame":
-  """A comparison as text, "0.912 ± 0.004", one column per quantity."""
+  """Formats a comparison as text, "0.912 ± 0.004", one column per quantity."""
   import pandas as pd
 
   columns: dict[str, list[str]] = {}
@@ -263,7 +275,7 @@ def formatted(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def text(frame: "pd.DataFrame") -> str:
-  """A comparison for a terminal: columns aligned, headers wrapped."""
+  """Formats a comparison for a terminal: columns aligned, headers wrapped."""
   shown = formatted(frame).reset_index()
   headers = [textwrap.wrap(str(header), 12) for header in shown.columns]
   height = max(map(len, headers))
@@ -281,7 +293,7 @@ def text(frame: "pd.DataFrame") -> str:
 
 
 def markdown(frame: "pd.DataFrame") -> str:
-  """A comparison as a Markdown table."""
+  """Formats a comparison as a Markdown table."""
   shown = formatted(frame).reset_index()
   rows = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy()]
   lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows)
@@ -289,14 +301,22 @@ def markdown(frame: "pd.DataFrame") -> str:
 
 
 def amount(value: float) -> str:
-  """A quantity in at least three digits, "12,345" or "0.00321"; NaN a dash."""
+  """Formats a quantity with at least three digits; NaN is a dash.
+
+  >>> amount(12345.0), amount(0.0032149), amount(math.nan)
+  ('12,345', '0.00321', '–')
+  """
   if math.isnan(value):
     return "–"
   return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def scaled(value: float | None, unit: str) -> str:
-  """A quantity with a prefix of its unit, "2.88 GFLOP"; None a dash."""
+  """Formats a quantity with a prefix of its unit; None is a dash.
+
+  >>> scaled(2.881e9, "FLOP")
+  '2.88 GFLOP'
+  """
   from matplotlib import ticker
 
   if value is None:

@@ -47,7 +47,7 @@ class Footage:
   labels: np.ndarray  # [n] classes, the truth
   fps: int = 30
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if len(self.frames) != len(self.labels) or not len(self.labels):
       raise ValueError(
         f"{len(self.frames)} frames and {len(self.labels)} labels: give one "
@@ -92,7 +92,7 @@ class Site:
     *,
     causal: bool = True,
     seed: int = 0,
-  ):
+  ) -> None:
     num = len(footage)
     self.footage, self.weights = footage, weights
     self.served, self.seed = served, seed
@@ -288,7 +288,7 @@ class Site:
 class _View:
   """The books as a system sees them."""
 
-  def __init__(self, site: Site):
+  def __init__(self, site: Site) -> None:
     self._site = site
 
   @property

@@ -45,7 +45,7 @@ class Record:
     room: answers to make room for at once; it grows by itself.
   """
 
-  def __init__(self, room: int = 1024):
+  def __init__(self, room: int = 1024) -> None:
     if room < 1:
       raise ValueError(f"room={room}: give 1 or more")
     self._columns = tuple(np.zeros(room, kind) for kind in _TYPES)

@@ -259,7 +259,7 @@ def run(
 class _Server:
   """The thread that serves, and how far it is."""
 
-  def __init__(self, predict, slot, footage, clock, sleep):
+  def __init__(self, predict, slot, footage, clock, sleep) -> None:
     self.slot, self.fps, self.num = slot, footage.fps, len(footage)
     self.clock, self.sleep = clock, sleep
     self.record = latency.Record()
@@ -308,7 +308,7 @@ class _Server:
 class _Trainer:
   """Carries phases out beside the server, and keeps the site."""
 
-  def __init__(self, site: books.Site, server: _Server, checked: bool):
+  def __init__(self, site: books.Site, server: _Server, checked: bool) -> None:
     self._books, self._server, self._checked = site, server, checked
 
   def run(self, phase: phases.Phase):

@@ -83,7 +83,7 @@ class Student:
     rows: int = 128,
     carry: bool = False,
     devices: Iterable[jax.Device] | None = None,
-  ):
+  ) -> None:
     method = method or bounds.finetune()
     _check(method)
     preprocess = step_lib.Preprocess(
@@ -284,7 +284,7 @@ class Student:
 class _Samples:
   """Labelled images that a student retrains on, as a training set."""
 
-  def __init__(self, learner: learner_lib.Learner, data: base.Dataset):
+  def __init__(self, learner: learner_lib.Learner, data: base.Dataset) -> None:
     self._learner, self._data = learner, data
 
   def __len__(self) -> int:

@@ -69,7 +69,7 @@ class Stage:
     ValueError: for images, networks or a recipe that do not fit.
   """
 
-  def __init__(self, source: sources.Source, cast: Cast, folder: Path):
+  def __init__(self, source: sources.Source, cast: Cast, folder: Path) -> None:
     self._cast, self._folder = cast, folder
     self._images, self._labels = image_pool.pool(
       source, cast.classes, cast.enlarge

@@ -53,7 +53,7 @@ def standardisation(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Predictor:
   """Logits in batches of few sizes, so that few programs are compiled."""
 
-  def __init__(self, network, preprocess, rows):
+  def __init__(self, network, preprocess, rows) -> None:
     self._sizes = sorted({1, min(16, rows), rows})
     apply = evaluation.apply_fn(network, preprocess)
     self._call = jax.jit(
@@ -96,7 +96,7 @@ class Teacher:
     mean: np.ndarray,
     std: np.ndarray,
     rows: int = 128,
-  ):
+  ) -> None:
     preprocess = step_lib.Preprocess(mean, std)
     self.network = network
     self._weights = jax.tree.map(jnp.asarray, (params, stats))

@@ -108,7 +108,7 @@ class Weights:
     *,
     put: Callable[[Any], Any] = copied,
     checked: bool = False,
-  ):
+  ) -> None:
     self._put, self._checked = put, checked
     self._back: Version | None = None
     self._made: list[tuple[float, float]] = []

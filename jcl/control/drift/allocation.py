@@ -34,7 +34,7 @@ class Kernels:
   valid: Seconds  # the student's forward pass of one batch
   label: Seconds  # the teacher's forward pass of one image
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
       if not 0 < value < math.inf:
         raise ValueError(f"{name}={value}: give the seconds, more than 0")
@@ -50,7 +50,7 @@ class Sizes:
   first_label: int = buffer.NUM_AFTER_DRIFT
   batch: int = 16
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
       if value < 1:
         raise UsageError(f"{name}={value}: give 1 or more")
@@ -191,7 +191,7 @@ class Static:
   epochs: int = 2
   batch: int = 16
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 < self.rate <= 1 or self.num_labels < 1:
       raise UsageError(
         f"rate={self.rate} of {self.frames} frames: give a share of them, at "

@@ -32,7 +32,7 @@ class Inference:
   gpus: allocation.Seconds  # that it takes, 0 or more
   factor: float  # of the model's accuracy that is left, in [0, 1]
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 <= self.gpus < math.inf or not 0 <= self.factor <= 1:
       raise ValueError(
         f"gpus={self.gpus}, factor={self.factor}: give GPUs of 0 or more, and "
@@ -47,7 +47,7 @@ class Retraining:
   accuracy: float  # expected afterwards, in [0, 1]
   gpu_seconds: allocation.Seconds  # on one whole GPU, more than 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 <= self.accuracy <= 1 or not 0 < self.gpu_seconds < math.inf:
       raise ValueError(
         f"accuracy={self.accuracy}, gpu_seconds={self.gpu_seconds}: give an "
@@ -63,7 +63,7 @@ class Stream:
   inferences: tuple[Inference, ...]
   retrainings: tuple[Retraining, ...] = ()  # not to retrain is one more
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 <= self.accuracy <= 1 or not self.inferences:
       raise ValueError(
         f"accuracy={self.accuracy}, {len(self.inferences)} inferences: give an "

@@ -29,7 +29,7 @@ class Times:
   batch: int = 16
   source: str = "given"  # where the numbers are from
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not self.infer > 0:
       raise ValueError(f"infer={self.infer}: give the seconds, more than 0")
     if self.batch < 1:

@@ -124,7 +124,7 @@ class Sampled(Meter):
     period: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
     bridge: float | None = None,
-  ):
+  ) -> None:
     self.sensor = sensor
     self.period = sensor.period if period is None else period
     if not 0 < self.period < math.inf:

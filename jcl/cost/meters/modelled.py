@@ -96,7 +96,7 @@ class Modelled(meter.Meter):
 
   def __init__(
     self, power: Power, clock: Callable[[], float] = time.perf_counter
-  ):
+  ) -> None:
     self.power, self.source = power, power.source
     self._clock = clock
     self._begin: float | None = None

@@ -64,7 +64,7 @@ class Cache:
     trunk: trunk_lib.Trunk,
     codec: codecs.Codec,
     budget: int | str | None = None,
-  ):
+  ) -> None:
     if isinstance(budget, str):
       budget = spec.parse_size(budget)
     if budget is not None and budget < 0:
@@ -167,7 +167,7 @@ class View:
   Indexing reads the rows asked for: from the cache, or by the trunk.
   """
 
-  def __init__(self, cache: Cache, x: Any, account: str):
+  def __init__(self, cache: Cache, x: Any, account: str) -> None:
     self.inputs, self.account = x, account
     self.slots = np.full(len(x), -1, np.int32)  # in the cache; -1: not held
     self.shape = (len(x), *cache.codec.row_shape)

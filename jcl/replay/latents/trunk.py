@@ -37,7 +37,7 @@ class Trunk:
     preprocess: step_lib.Preprocess,
     example: np.ndarray,
     rows: int,
-  ):
+  ) -> None:
     if rows < 1:
       raise ValueError(f"rows={rows}: a batch holds 1 input or more")
     self.rows = rows

@@ -45,7 +45,7 @@ class Contents:
     OSError: where a file cannot be opened or read.
   """
 
-  def __init__(self, folder: Path, writable: bool, rebuild: bool):
+  def __init__(self, folder: Path, writable: bool, rebuild: bool) -> None:
     self.folder = folder
     self.index = index_lib.Index()
     self.names = names_lib.Names()

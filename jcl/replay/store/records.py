@@ -42,7 +42,7 @@ class StoreError(RuntimeError):
 class DamageError(StoreError):
   """Records that are on disk no more, or not as they were written."""
 
-  def __init__(self, message: str, ids: Sequence[int] = ()):
+  def __init__(self, message: str, ids: Sequence[int] = ()) -> None:
     super().__init__(message)
     self.ids = tuple(int(i) for i in ids)  # of the records
 

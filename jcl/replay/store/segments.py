@@ -190,7 +190,7 @@ HEAD = np.dtype(
 class _Window:
   """The part of a file that is looked at, read ahead in large pieces."""
 
-  def __init__(self, fd: int):
+  def __init__(self, fd: int) -> None:
     self._fd, self._start, self._data = fd, 0, b""
 
   def get(self, start: int, size: int) -> memoryview:

@@ -52,7 +52,7 @@ class Store:
     adds: writer.Writer | None,
     lock: filelock.BaseFileLock | None,
     run: str,
-  ):
+  ) -> None:
     self.contents = contents  # for checks; not to be changed
     self._writer, self._lock, self._run = adds, lock, run
 

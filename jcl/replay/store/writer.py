@@ -69,7 +69,7 @@ class Writer:
 
   def __init__(
     self, contents: contents_lib.Contents, fsync: Fsync, segment_bytes: int
-  ):
+  ) -> None:
     self._contents = contents
     self._fsync, self._segment_bytes = fsync, segment_bytes
     self._lock = threading.RLock()

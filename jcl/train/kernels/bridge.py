@@ -20,7 +20,7 @@ class Plans:
   it can be kept on disk.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self._words: dict[int, np.ndarray] = {}
     # Pairs of number and address; an open-addressed table.
     self.table = np.zeros((_SLOTS, 2), np.int64)

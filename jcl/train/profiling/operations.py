@@ -34,7 +34,7 @@ class Rates:
   # of all others. XLA's CPU backend has no fast kernel for them.
   grouped_flops_per_second: float | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in (
       "flops_per_second",
       "bytes_per_second",
