@@ -35,6 +35,10 @@ def build(
   Raises:
     ValueError: for an unknown name or option, with the choices, and for
       shapes or values that the model does not take.
+
+  >>> network = build("mlp", (8, 8, 1), 10, width=64)
+  >>> network.units, len(network.tensors)
+  (('dense_0', 'dense_1', 'head'), 6)
   """
   network = spec.call(
     "model", MODELS, name, input_shape, num_classes, **options

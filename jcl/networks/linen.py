@@ -60,6 +60,10 @@ def from_linen(
   Raises:
     ValueError: where the module does not take `training_argument`, or does
       not return logits of that width.
+
+  >>> network = from_linen(nn.Dense(3), (4,), 3)
+  >>> [tensor.path for tensor in network.tensors]
+  [('kernel',), ('bias',)]
   """
   name = name or type(module).__name__
   check.sizes(name, input_shape, num_classes)

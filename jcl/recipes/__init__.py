@@ -111,6 +111,9 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
   Raises:
     ValueError: where an option has no value or is given twice.
+
+  >>> parse("er:buffer=500+elastic:rho=0.4")
+  ('er+elastic', {'buffer': 500, 'rho': 0.4})
   """
   parts = [spec.parse(part) for part in _parts(text)]
   options: dict[str, Any] = {}
@@ -135,6 +138,10 @@ def build(text: str) -> base.Method:
 
   Raises:
     ValueError: for unknown names, options or values.
+
+  >>> method = build("er:buffer=500,learning_rate=0.03+freeze:until=2")
+  >>> method.replay.capacity, method.training.learning_rate, method.trunk
+  (500, 0.03, 2)
   """
   parse(text)
   first, *more = _parts(text)

@@ -63,6 +63,10 @@ def class_incremental(
     order: of the classes: "natural", "random", or all of them in a list.
     holdout: see the module.
     normalize: see `stream.statistics`.
+
+  >>> stream = class_incremental(sources.load("digits"), tasks="4+3x2")
+  >>> [each.classes for each in stream.experiences]
+  [(0, 1, 2, 3), (4, 5, 6), (7, 8, 9)]
   """
   return _split_classes("class", source, tasks, seed, order, holdout, normalize)
 
@@ -165,6 +169,10 @@ def blurry(
     order: of the classes, as for `class_incremental`.
     holdout: see the module.
     normalize: see `stream.statistics`.
+
+  >>> stream = blurry(sources.load("digits"), tasks=2, blur=0.1)
+  >>> [len(each.classes) for each in stream.experiences]
+  [10, 10]
   """
   rows, test, groups = _dealt(source, tasks, seed, order, holdout)
   tasks = len(groups)
@@ -238,6 +246,10 @@ def rotated(
   Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning",
   2017, with evenly spaced angles: the first experience is unchanged, the last
   is turned by `max_degrees`.
+
+  >>> stream = rotated(sources.load("digits"), tasks=2)
+  >>> [len(each.classes) for each in stream.experiences]
+  [10, 10]
   """
   source = joining.single(source)
   shape = source.train.x.shape[1:]
@@ -286,6 +298,11 @@ def domain_by_group(
 
   Groups come in the order of their numbers or names, each tested on its own
   rows. Of a list of sources each is a group.
+
+  >>> x, y = np.zeros((80, 2), np.float32), [0, 1] * 40
+  >>> source = sources.arrays(x, y, group=["mon"] * 40 + ["tue"] * 40)
+  >>> [each.name for each in domain_by_group(source).experiences]
+  ['mon', 'tue']
   """
   if not isinstance(source, sources.Source):
     source = joining.join(source)
@@ -316,6 +333,11 @@ def time_ordered(
     parts: number of experiences of (nearly) equal size.
     holdout: see the module.
     normalize: see `stream.statistics`.
+
+  >>> x, y = np.zeros((90, 2), np.float32), [0, 1] * 45
+  >>> stream = time_ordered(sources.arrays(x, y), parts=3)
+  >>> len(stream.experiences)
+  3
   """
   source = joining.single(source)
   assembly.check_holdout(holdout)

@@ -108,6 +108,11 @@ def arrays(
     name: for reports.
     class_names: [C], which labels are then positions in, or names of.
     scale: raw value that stands for one where x is uint8, 255 by default.
+
+  >>> x = np.zeros((6, 4), np.float32)
+  >>> source = arrays(x, ["cat", "dog", "cat", "dog", "cat", "dog"])
+  >>> source.train.class_names, source.train.y.tolist()
+  (('cat', 'dog'), [0, 1, 0, 1, 0, 1])
   """
   test = f"{name} (test set)"
   if x_train is None or y_train is None:
@@ -181,6 +186,10 @@ def load(name: str, data_dir: str | Path = ".", /, **options: Any) -> Source:
     MissingFileError: where files are missing; it says which and where from.
     MissingPackageError: where the set needs an extra that is not installed.
     UsageError: where the name, an option or the content is wrong.
+
+  >>> digits = load("digits")
+  >>> digits.train.num_classes, digits.train.x.shape[1:]
+  (10, (8, 8, 1))
   """
   folder = Path(data_dir).expanduser()
   try:

@@ -84,6 +84,9 @@ def ring_update(
 
   Raises:
     ValueError: for a negative size, or a `remainder` of another name.
+
+  >>> ring_update({0: [1, 2, 3, 4]}, {1: [5, 6, 7]}, size=4)
+  {0: [3, 4], 1: [6, 7]}
   """
   _check(size, remainder)
   classes = sorted(residents.keys() | arrivals.keys())
@@ -116,6 +119,9 @@ def shrink(
 
   Raises:
     ValueError: for a negative size, or a `remainder` of another name.
+
+  >>> shrink({0: [1, 2, 3], 1: [4]}, new_size=3)
+  {0: [2, 3], 1: [4]}
   """
   counts = {label: len(ids) for label, ids in residents.items()}
   seats = water_fill(counts, new_size, remainder)
@@ -148,6 +154,9 @@ def top_up(
   Raises:
     ValueError: for a negative number, a `remainder` of another name, or more
       residents than seats.
+
+  >>> top_up({0: 3, 1: 1}, {0: 9, 1: 9}, size=6)
+  {0: 0, 1: 2}
   """
   _check(size, remainder, counts=counts, stored=stored)
   if sum(counts.values()) > size:
@@ -175,6 +184,9 @@ def trim_counts(counts: Counts, new_size: int) -> dict[int, int]:
 
   Raises:
     ValueError: for a negative number.
+
+  >>> trim_counts({0: 30, 1: 10}, new_size=8)
+  {0: 6, 1: 2}
   """
   _check(new_size, "spread", counts=counts)
   total = sum(counts.values())
@@ -210,6 +222,9 @@ def trial_subset(
 
   Raises:
     ValueError: for a negative number or a share out of its range.
+
+  >>> trial_subset(em=100, sb=200, rho=0.1, classes=4, new_classes=2)
+  Subset(em=(3, 3, 2, 2), sb=(10, 10))
   """
   new_classes = classes if new_classes is None else new_classes
   named = {"em": em, "sb": sb, "classes": classes, "new_classes": new_classes}
