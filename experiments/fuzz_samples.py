@@ -102,7 +102,7 @@ def image_files(place: Path) -> Reader:
     [path] = folder.iterdir()
     return images.Images([path], size=8)[np.arange(1)]
 
-  return Reader(samples, read, (ValueError,), declared=_declared_by_image)
+  return Reader(samples, read, declared=_declared_by_image)
 
 
 def _declared_by_image(folder: Path) -> int:
@@ -171,7 +171,6 @@ def idx_files(place: Path) -> Reader:
   return Reader(
     [{"a": plain}, {"a.gz": gzip.compress(plain, mtime=0)}],
     lambda folder: idx.read(next(folder.iterdir())),
-    (ValueError,),
   )
 
 

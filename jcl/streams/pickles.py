@@ -69,27 +69,28 @@ def _from_bytes(data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
   return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
-# Python's own form of the class keeps what a pickle numbers in a dictionary;
-# that in C makes room up to the largest number, and crashes more easily.
-class _Unpickler(pickle._Unpickler):
-  def __init__(self, content: bytes):
-    super().__init__(io.BytesIO(content), encoding="latin1")
-    self.steps_left = STEPS + len(content) // _BYTES_A_STEP
+class _Names:
+  """What stands for the names in one pickle.
+
+  Apart from what reads the pickle, so that the content of a file is free as
+  soon as it was read: objects that refer to one another wait for a collector.
+  """
+
+  def __init__(self) -> None:
     self._bytes: dict[str, bytes] = {}
-    self._known: dict[tuple[str, str], Callable[..., Any]] = {
+
+  def find(self, module: str, name: str) -> Callable[..., Any]:
+    """Returns what a name stands for; KeyError for one that is not read."""
+    encoded = self._encoded
+    known: dict[tuple[str, str], Callable[..., Any]] = {
       ("_codecs", "encode"): self._from_codec,
       ("numpy", "dtype"): _Type,
       ("numpy", "ndarray"): lambda *_: None,
-      ("numpy._core.multiarray", "_reconstruct"): self._empty,
+      ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(encoded),
       ("numpy._core.multiarray", "scalar"): self._scalar,
       ("numpy._core.numeric", "_frombuffer"): self._whole,
     }
-
-  def find_class(self, module: str, name: str) -> Any:
-    module = module.replace("numpy.core", "numpy._core")
-    if (module, name) not in self._known:
-      raise pickle.UnpicklingError(f"it refers to {module}.{name}"[:100])
-    return _Token(self._known[module, name])
+    return known[module.replace("numpy.core", "numpy._core"), name]
 
   def _encoded(self, data: Any) -> Any:
     """Returns text as bytes, the same ones each time; all else as it is."""
@@ -104,16 +105,29 @@ class _Unpickler(pickle._Unpickler):
       raise pickle.UnpicklingError(f"text in the encoding {codec!r}"[:100])
     return self._encoded(text)
 
-  def _empty(self, *_: Any) -> _Array:
-    return _Array(self._encoded)
-
   def _whole(self, data: Any, kind: Any, shape: Any, order: Any) -> _Array:
-    array = self._empty()
+    array = _Array(self._encoded)
     array.value = _from_bytes(data, kind, shape, order)
     return array
 
   def _scalar(self, kind: Any, data: Any) -> Any:
     return np.frombuffer(self._encoded(data), kind.dtype())[0].item()
+
+
+# Python's own form of the class keeps what a pickle numbers in a dictionary;
+# that in C makes room up to the largest number, and crashes more easily.
+class _Unpickler(pickle._Unpickler):
+  def __init__(self, content: bytes):
+    super().__init__(io.BytesIO(content), encoding="latin1")
+    self.steps_left = STEPS + len(content) // _BYTES_A_STEP
+    self._names = _Names()
+
+  def find_class(self, module: str, name: str) -> Any:
+    try:
+      return _Token(self._names.find(module, name))
+    except KeyError:
+      told = f"it refers to {module}.{name}"[:100]
+      raise pickle.UnpicklingError(told) from None
 
 
 def _load_bytearray8(unpickler: Any) -> None:

@@ -1,4 +1,5 @@
 import codecs
+import gc
 import os
 import pickle
 import struct
@@ -107,3 +108,21 @@ def test_many_steps_need_as_many_bytes():
     pickles.load(sets(10 * pairs, 0))
   # Each pair has two bytes, of the twenty that a step must have.
   assert pickles.load(sets(pairs + 9_000, 400_000)) == {}
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_file_is_free_once_it_was_read(protocol):
+  """Without waiting for the garbage collector, whose turn may be far off."""
+  content = pickle.dumps({"a": np.zeros(100_000, np.uint8)}, protocol)
+  gc.disable()
+  try:
+    for _ in range(2):  # first what is kept anyway
+      tracemalloc.start()
+      pickles.load(content)
+      with pytest.raises(ValueError):
+        pickles.load(content[:-1])
+      left = tracemalloc.get_traced_memory()[0]
+      tracemalloc.stop()
+  finally:
+    gc.enable()
+  assert left < 50_000
