@@ -1,6 +1,7 @@
 """What may import what: read from the code, not from what happens to run."""
 
 import ast
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -25,6 +26,7 @@ ROWS = (
   ("recipes",),
   ("run",),
   ("serving",),
+  ("cli",),
 )
 # Rooms at most, and floors of them.
 ROOMS, FLOORS = 20, 10
@@ -51,6 +53,15 @@ BARRED = {
     part: {"pathlib", "time", "logging", "os", "io", "shutil"}
     for part in (*PURE, "train.step", "train.augment")
   },
+}
+
+# Modules that log; all others return what they have to say, or raise it.
+LOGGING = {
+  "replay.store.contents",
+  "replay.store.records",
+  "replay.tiers.limits",
+  *(f"run.{name}" for name in ("checkpoint", "console", "session")),
+  *(f"run.{name}" for name in ("tiering", "workdir")),
 }
 
 # What JAX changes between its versions is read in these modules alone.
@@ -126,7 +137,10 @@ def test_modules_keep_to_their_means(name):
     if target.startswith("absl.")
   }
   assert not used & barred
-  assert "flags" not in used, "flags belong to run.py and experiments"
+  absl = {t for t in imports(MODULES[name]) if t.split(".")[0] == "absl"}
+  if part_of(name) != "cli":
+    allowed = {"absl.logging"} if name in LOGGING else set()
+    assert absl <= allowed, "flags and the like belong to jcl.cli"
   assert "experiments" not in used and "run" not in used
   if {"pathlib", "io"} & barred:
     opened = [
@@ -137,6 +151,40 @@ def test_modules_keep_to_their_means(name):
       and node.func.id in ("open", "print")
     ]
     assert not opened, f"{name} opens files or prints in lines {opened}"
+
+
+def test_the_command_line_starts_without_other_libraries():
+  """It may start Python anew, which should not cost the imports twice."""
+  outside = {
+    target
+    for name in ("cli.__init__", "cli.start", "__init__")
+    for node in MODULES[name].body
+    if isinstance(node, ast.Import | ast.ImportFrom)
+    for target in imports(node)
+  }
+  assert {target.split(".")[0] for target in outside} <= {
+    "importlib",
+    "os",
+    "sys",
+    "typing",
+  }
+
+
+def test_the_public_face_names_what_it_imports():
+  face = MODULES["__init__"]
+  checked = next(node for node in face.body if isinstance(node, ast.If))
+  named = {
+    alias.asname or alias.name: f"{node.module}.{alias.name}"
+    for node in checked.body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+  }
+  assert sorted(named) == sorted(jcl.__all__)
+  for name, target in named.items():
+    found = getattr(jcl, name)
+    module, _, inner = target.rpartition(".")
+    assert found is getattr(importlib.import_module(module), inner)
+  assert not hasattr(jcl, "nothing") and set(jcl.__all__) <= set(dir(jcl))
 
 
 def sources():
@@ -236,7 +284,8 @@ def test_importing_jcl_is_light():
   if not (PACKAGE / "__init__.py").read_text(encoding="utf-8").strip():
     pytest.skip("the package has no public face yet")
   code = (
-    "import sys, jcl; heavy = {'sklearn', 'matplotlib', 'pandas', "
+    "import sys; from jcl import *; "
+    "heavy = {'sklearn', 'matplotlib', 'pandas', "
     "'tensorboardX', 'PIL', 'scipy.stats', 'orbax.checkpoint'}; "
     "print(sorted(heavy & set(sys.modules)))"
   )

@@ -1,4 +1,4 @@
-"""When run.py begins anew, and what a process may lack where it runs."""
+"""When the command line begins anew, and what its process may lack."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "run.py"
-# In place of the first library that run.py imports: tells and ends, at once.
+# In place of the first library that is imported: tells and ends, at once.
 STUB = """
 import os, sys
 print(sys.argv[1:], os.environ.get("GLIBC_TUNABLES"), flush=True)
@@ -20,6 +20,12 @@ import runpy, sys
 print("the caller starts", flush=True)
 sys.argv = [{str(RUN)!r}, *sys.argv[{{skip}}:]]
 runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+# As pip writes it for the command `jcl`.
+SCRIPT = """
+import sys
+from jcl.cli.start import jcl
+sys.exit(jcl())
 """
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="for glibc")
@@ -33,6 +39,8 @@ def start(tmp_path):
   (tmp_path / "twice.py").write_text(CALLER.format(skip=1))
   (tmp_path / "given.py").write_text(CALLER.format(skip=2))
   (tmp_path / "linked.py").symlink_to(RUN)
+  (tmp_path / "jcl").write_text(SCRIPT)
+  (tmp_path / "mine.py").write_text(SCRIPT)
   (tmp_path / "own").mkdir()
   (tmp_path / "own" / "run.py").write_text(
     f"import runpy\nrunpy.run_path({str(RUN)!r}, run_name='__main__')\n"
@@ -69,6 +77,7 @@ AS_IS = "['--seed=1'] None\n"
     ["here/run.py"],
     ["./here/run.py"],
     ["linked.py"],
+    ["jcl"],
     ["-u", "here/run.py"],
     ["-Wignore", "-X", "utf8", "-W", "default", "here/run.py"],
   ],
@@ -89,6 +98,7 @@ def test_a_plain_start_begins_anew(start, command):
     ["twice.py"],
     ["given.py", str(RUN)],
     ["own/run.py"],
+    ["mine.py"],
   ],
   ids=lambda command: " ".join(command)[:20].replace(str(ROOT), ""),
 )

@@ -1,0 +1,1 @@
+"""The command line: flags, one module per command, and what it prints."""

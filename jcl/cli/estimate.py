@@ -1,0 +1,19 @@
+"""`jcl estimate`: what runs would take, without learning."""
+
+from jcl import recipes
+from jcl.cli import learn, show
+from jcl.errors import UsageError
+from jcl.run import estimate, session
+from jcl.run import setup as setups
+
+
+def command(arguments: list[str]) -> int:
+  """Prints an estimate for each recipe; returns the exit status."""
+  if arguments:
+    raise UsageError(f"unexpected arguments {arguments}: flags begin with --")
+  runs = learn.prepare()
+  for text, setting in runs.first.items():
+    options = setups.options(runs.setup, recipes.build(text))
+    profiled = session.profiled(setting, options)
+    show.estimate(text, estimate.of(profiled))
+  return 0

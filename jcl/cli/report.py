@@ -1,0 +1,28 @@
+"""`jcl report`: one report over finished runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jcl.cli import definitions, folders, show
+from jcl.errors import UsageError
+from jcl.report import page, summary
+from jcl.run import workdir
+
+
+def command(arguments: list[str]) -> int:
+  """Rebuilds the report of runs below some folders; returns the status."""
+  if not arguments:
+    raise UsageError("report needs folders of runs: jcl report DIR...")
+  given = [Path(argument).expanduser() for argument in arguments]
+  target = folders.work("", None) if definitions.WORKDIR.value else given[0]
+  write(page.find_runs(given), target)
+  return 0
+
+
+def write(places: Sequence[Path], target: Path) -> None:
+  """Writes the report of some runs into a folder, and prints its table."""
+  runs = [summary.read_run(place) for place in places]
+  with workdir.explained(target):
+    target.mkdir(parents=True, exist_ok=True)
+    path = page.write(runs, target)
+  show.report(runs, path)

@@ -1,0 +1,103 @@
+"""What commands print."""
+
+from collections.abc import Iterable, Mapping, Sequence
+import json
+from pathlib import Path
+from typing import Any
+
+from jcl import base
+from jcl.cost import devices
+from jcl.cost import ledger as ledger_lib
+from jcl.cost.meters import detection
+from jcl.report import profile as profiles
+from jcl.report import table as tables
+from jcl.run import estimate as estimates
+from jcl.streams import sources
+from jcl.train.kernels import lowering
+from jcl.train.profiling import store
+
+_NOTES = 5  # printed lines about what reading the data changed
+
+
+def device(found: devices.Device) -> None:
+  """Prints what computes, and by which convolutions."""
+  print(devices.describe(found), flush=True)
+  print(f"convolutions by {lowering.describe()}", flush=True)
+
+
+def notes(lines: Sequence[str]) -> None:
+  """Prints what reading the data left out or converted, in a few lines."""
+  for line in lines[:_NOTES]:
+    print(f"data: {line}")
+  if len(lines) > _NOTES:
+    print(f"data: and {len(lines) - _NOTES} more such notes, in the report")
+
+
+def model(network: base.Network, methods: Iterable[base.Method]) -> None:
+  """Prints which model was chosen where a recipe needs one that convolves."""
+  if any(method.convolutional for method in methods):
+    print(f"model: {network.name}, which convolves", flush=True)
+
+
+def joules(ledger: ledger_lib.Ledger, found: detection.Detected) -> None:
+  """Prints what counts joules, and why nothing better does."""
+  reasons = "; ".join(f"not {kind}: {why}" for kind, why in found.unused)
+  print(f"joules: {ledger.source}; {reasons}", flush=True)
+
+
+def pretraining(before: sources.Source) -> None:
+  """Prints that some classes are learned at once."""
+  print(f"pre-training on {before.train.num_classes} classes", flush=True)
+
+
+def pretrained(accuracy: float) -> None:
+  """Prints what pre-training reached."""
+  print(f"accuracy on them: {accuracy:.3f}", flush=True)
+
+
+def profile(text: str, network: base.Network, folder: Path) -> None:
+  """Prints what a run's choices of tensors went by, where it made any."""
+  path = folder / "profile.json"
+  if not path.exists():
+    return
+  times = store.from_json(json.loads(path.read_text(encoding="utf-8")))
+  print(f"\n{text}: {profiles.describe(times)}")
+  print(profiles.as_text(profiles.table(times, network.tensors)))
+  print(f"profile: {folder / 'profile.csv'}, {folder / 'profile.png'}\n")
+
+
+def report(runs: Sequence[Any], path: Path) -> None:
+  """Prints the table of some runs, and where their report lies."""
+  print(tables.text(tables.comparison(runs)))
+  print(tables.energy(runs))
+  print(f"report: {path}")
+
+
+def took(seconds: float) -> None:
+  """Prints how long a command took."""
+  print(f"took {seconds:.0f} s")
+
+
+def estimate(text: str, found: estimates.Estimate) -> None:
+  """Prints what a recipe's run would take."""
+  print(f"\n{text}\n{estimates.text(found)}")
+
+
+def choices(sections: Mapping[str, Mapping[str, str]]) -> None:
+  """Prints choices by title: each with a line that describes it."""
+  for title, lines in sections.items():
+    print(title)
+    for name, line in lines.items():
+      print(f"  {name:20} {line}")
+    print()
+
+
+def score(scenario: str, system: str, seed: int, percent: float) -> None:
+  """Prints what a system reached on a stream of frames."""
+  print(f"{scenario}  {system}  seed {seed}: {percent:.1f} %", flush=True)
+
+
+def scores(table: Any, path: Path) -> None:
+  """Prints the scores of all systems, and where their report lies."""
+  print(f"\nscore in %\n{table.to_string()}")
+  print(f"report: {path}")
