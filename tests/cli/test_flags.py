@@ -37,7 +37,8 @@ def named():
   return folders.work(f"{name}-{folders.slug(texts[0])}", settings).as_posix()
 
 
-def test_the_flags_that_identify_a_run_are_the_same_as_ever():
+def test_the_flags_that_identify_a_run_are_the_same_as_ever(parse):
+  parse()
   assert sorted(flags.identity()) == IDENTIFYING
   assert sorted(flags.values()) == sorted([*IDENTIFYING, *OTHERS])
 
