@@ -100,7 +100,7 @@ MIRRORS = {
   "serving/pictures": "serving/virtual",
   "serving/log": "serving/runs serving/virtual",
   "control/drift/phases": "serving/virtual serving/live",
-  "control/drift/baselines": "control/drift/systems serving/models",
+  "control/drift/systems": "control/drift/baselines control/drift/systems",
   "serving/image_pool": "serving/models",
   "serving/books": "serving/virtual serving/models",
   "serving/setup": "serving/models serving/runs",
