@@ -23,7 +23,6 @@ PENDING = (
   "networks",
   "networks.mx",
   "networks.sparsity",
-  "objectives",
   "recipes",
   "replay",
   "replay.latents",

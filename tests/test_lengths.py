@@ -21,7 +21,6 @@ PENDING = (
   "control.drift.baselines.ekya",
   "control.drift.systems.dacapo",
   "networks.progressive.progressive",
-  "objectives.anchors.anchored",
   "replay.tiers.tiers.Tiers",
   "run.session.assemble",
   "run.session.run",

@@ -1,20 +1,21 @@
 """A few feature maps of a few images, held where they were.
 
 Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint For
-Edge Device", ASP-DAC 2025: when an experience begins, the network as it stands
-is shown the first images of it, and what it makes of them, in a few channels of
-the layers that train, is an anchor for all updates of that experience.
+Edge Device", ASP-DAC 2025, https://arxiv.org/abs/2407.10545: when an experience
+begins, the network as it stands computes features of its first images. In a few
+channels of the layers that train, these feature maps are anchors for all
+updates of that experience.
 
 No example of an earlier experience is needed: the anchors of one experience
-are replaced at the next. Below the first unit that trains the network is a
-constant function, so that its output for the anchors is all that is kept of
-their inputs, where the network is a chain.
+are replaced at the next. Below the first unit that trains, the network is a
+constant function. Where the network is a chain, the output of that part is
+therefore kept in place of the anchors' inputs.
 """
 
 from collections.abc import Callable, Sequence
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,26 @@ from jcl import base, errors
 from jcl.errors import UsageError
 from jcl.objectives import supervised, teacher
 
-# Count of anchors and size of a map at which `beta` means what it says: those
-# of the paper, 15 anchors and maps of 4 x 4.
+# The paper's count of anchors and size of a map (4 x 4), for which `beta` is
+# given; for others the drift is scaled.
 _USUAL_ANCHORS, _USUAL_AREA = 15, 16
 _CROSS_ENTROPY = supervised.cross_entropy(current=True)
+
+
+class _Forward(Protocol):
+  """`base.Forward`, with the attributes that anchors read."""
+
+  network: base.Network
+  trained: tuple[str, ...]  # units of which something trains
+
+  def __call__(
+    self,
+    params: base.Params,
+    stats: base.Stats,
+    x: base.Array,
+    key: base.Key | None = None,
+    **options: Any,
+  ) -> base.Output: ...
 
 
 class Anchors(NamedTuple):
@@ -54,139 +71,225 @@ def anchored(
   """Adds to a loss the drift of a few feature maps and of the logits.
 
   The drift (the paper's anchor loss) is the sum of squared differences to the
-  anchors' maps and logits, `beta` times. When an experience ends, a batch of it
-  tells which channels are active, and these join those of earlier experiences.
+  anchors' maps and logits, `beta` times. When an experience ends, the channels
+  that are active in one of its batches join those of earlier experiences.
 
   Args:
-    beta: weight of the drift for 15 anchors and maps of 4 x 4, scaled so that
-      it is worth the same for other counts and sizes.
+    beta: weight of the drift for 15 anchors and maps of 4 x 4; for other
+      counts and sizes the drift is scaled to weigh the same.
     ratio: share of a tap's channels that an experience adds; 1 holds all.
     count: number of anchors.
-    begins: position of the first unit that trains, of a network.
+    begins: maps a network to the position of its first unit that trains.
     taps: outputs to hold, units or places of `Network.places`; (): the places
       of all units that train, or their outputs, without the head.
     cap: bound on the held channels of a tap, as a share of all.
-    inner: what is learned under the drift.
+    inner: the loss to add to; it must remember nothing.
     source: "new" takes anchors from the new experience's first batch, "old"
       from the first draw of the memory that `inner` replays.
-    published: does as the authors' program: the plain sum, over all logits, of
-      one channel more and all that tie with it, without `cap`, kept as inputs;
-      passes over the anchors move the statistics of normalisers, from the
-      second experience on.
+    published: does as the authors' program. The sum is not scaled and takes all
+      logits; a tap holds one channel more, and all that tie with that one,
+      without `cap`; anchors are kept as inputs; and from the second experience
+      on, passes over the anchors move the statistics of normalisers.
 
   Raises:
     ValueError: for an argument out of range.
   """
   _check(beta, ratio, count, cap, source, inner)
-  settings = _Settings(ratio, count, begins, tuple(taps), published)
-
-  def sizes(network):
-    layout = _layout(network, settings)
-    x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
-    params, stats = jax.eval_shape(network.init, jax.random.key(0))
-    out = jax.eval_shape(
-      lambda *args: network.apply(*args, taps=layout.wanted), params, stats, x
-    )
-    shapes = [out.taps[tap].shape[1:] for tap in layout.taps]
-    held = out.taps[layout.below] if layout.below else x
-    return held.shape[1:], tuple(shapes), network.num_classes
-
-  def init(params, stats, held, shapes, num_classes):
-    del params, stats
-    slots = [_slots(shape[-1], 1.0 if published else cap) for shape in shapes]
-    zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
-    return Anchors(
-      zeros((count, *held)),
-      zeros(count),
-      tuple(
-        zeros((count, *shape[:-1], k))
-        for shape, k in zip(shapes, slots, strict=True)
-      ),
-      zeros((count, num_classes)),
-      tuple(jnp.zeros(shape[-1], bool) for shape in shapes),
-    )
-
-  def ahead(forward, params, stats, batch, memory, scope, state, key):
-    layout = _layout(forward.network, settings)
-    chosen = memory[0] if source == "old" else batch
-    x = jnp.asarray(chosen.x[:count], jnp.float32)
-    out = forward(params, stats, x, key, taps=layout.wanted)
-    state = state._replace(
-      held=out.taps[layout.below] if layout.below else x,
-      weight=jnp.where(scope.task > 0, chosen.weight[:count], 0.0),
-      maps=tuple(
-        _held(out.taps[tap], mask, old.shape[-1])
-        for tap, mask, old in zip(
-          layout.taps, state.masks, state.maps, strict=True
-        )
-      ),
-      logits=out.logits,
-    )
-    return state, _moved(stats, out.stats, scope) if published else stats
-
-  def behind(forward, params, stats, batch, memory, scope, state, key):
-    del memory, scope
-    layout = _layout(forward.network, settings)
-    out = forward(
-      params, stats, batch.x, key, taps=layout.taps, evaluate=not published
-    )
-    masks = tuple(
-      _grown(mask, out.taps[tap], batch.weight, settings, old.shape[-1])
-      for tap, mask, old in zip(
-        layout.taps, state.masks, state.maps, strict=True
-      )
-    )
-    return state._replace(masks=masks), out.stats if published else stats
-
-  def drift(forward, params, stats, scope, state, key):
-    layout = _layout(forward.network, settings)
-    first = layout.units.index(forward.trained[0])
-    start = layout.units[layout.first] if layout.below else None
-    # What lies below the deepest unit that trains cannot drift.
-    live = [
-      layout.units.index(tap.split("/")[0]) >= first for tap in layout.taps
-    ]
-    taps = tuple(tap for tap, yes in zip(layout.taps, live, strict=True) if yes)
-    out = forward(params, stats, state.held, key, taps=taps, start=start)
-    scale = 1.0 if published else _USUAL_ANCHORS / _total(state.weight)
-    total = jnp.float32(0)
-    parts = zip(layout.taps, state.masks, state.maps, live, strict=True)
-    for tap, mask, old, yes in parts:
-      if not yes:
-        continue
-      area = math.prod(old.shape[1:-1])
-      part = _squares(_held(out.taps[tap], mask, old.shape[-1]) - old)
-      total += (1.0 if published else scale * _USUAL_AREA / area) * jnp.sum(
-        part * state.weight
-      )
-    change = out.logits - state.logits
-    if not published:
-      change = jnp.where(teacher.earlier_classes(scope), change, 0.0)
-    total += scale * jnp.sum(_squares(change) * state.weight)
-    return beta * total, out.stats
-
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    key, drift_key = jax.random.split(key)
-    held, moved = drift(forward, params, stats, scope, state, drift_key)
-    if published:
-      stats = _moved(stats, moved, scope)
-    value, aux = inner.loss(
-      forward, params, stats, batch, memory, scope, (), key
-    )
-    return value + held, aux._replace(info={**aux.info, "anchors": held})
-
+  settings = _Settings(
+    beta,
+    ratio,
+    count,
+    begins,
+    tuple(taps),
+    1.0 if published else cap,
+    inner,
+    source == "old",
+    published,
+  )
   return inner._replace(
-    loss=loss,
-    sizes=sizes,
-    init=init,
-    ahead=ahead,
-    behind=behind,
+    loss=functools.partial(_loss, settings),
+    sizes=functools.partial(_sizes, settings),
+    init=functools.partial(_init, settings),
+    ahead=functools.partial(_hold, settings),
+    behind=functools.partial(_grow, settings),
     least_rows=count if source == "new" else 0,
     least_replayed=count if source == "old" else 0,
   )
 
 
-def _moved(before, after, scope):
+class _Settings(NamedTuple):
+  """The arguments of `anchored`."""
+
+  beta: float
+  ratio: float
+  anchors: int
+  begins: Callable[[base.Network], int]
+  taps: tuple[str, ...]
+  cap: float  # 1 where `published`
+  inner: base.Objective
+  from_memory: bool
+  published: bool
+
+
+def _sizes(
+  settings: _Settings, network: base.Network
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], int]:
+  """Returns shapes of one anchor and of its maps, and the number of classes."""
+  layout = _layout(network, settings)
+  x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  out = jax.eval_shape(
+    lambda *args: network.apply(*args, taps=layout.wanted), params, stats, x
+  )
+  shapes = [out.taps[tap].shape[1:] for tap in layout.taps]
+  held = out.taps[layout.below] if layout.below else x
+  return held.shape[1:], tuple(shapes), network.num_classes
+
+
+def _init(
+  settings: _Settings,
+  params: base.Params,
+  stats: base.Stats,
+  held: tuple[int, ...],
+  shapes: Sequence[tuple[int, ...]],
+  num_classes: int,
+) -> Anchors:
+  """Returns the state ahead of the first experience, from `_sizes`."""
+  del params, stats
+  slots = [_slots(shape[-1], settings.cap) for shape in shapes]
+  zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
+  return Anchors(
+    zeros((settings.anchors, *held)),
+    zeros(settings.anchors),
+    tuple(
+      zeros((settings.anchors, *shape[:-1], k))
+      for shape, k in zip(shapes, slots, strict=True)
+    ),
+    zeros((settings.anchors, num_classes)),
+    tuple(jnp.zeros(shape[-1], bool) for shape in shapes),
+  )
+
+
+def _hold(
+  settings: _Settings,
+  forward: _Forward,
+  params: base.Params,
+  stats: base.Stats,
+  batch: base.Batch,
+  memory: tuple[base.Batch, ...],
+  scope: base.Scope,
+  state: Anchors,
+  key: base.Key,
+) -> tuple[Anchors, base.Stats]:
+  """Takes the anchors of an experience, ahead of its first update."""
+  layout = _layout(forward.network, settings)
+  chosen = memory[0] if settings.from_memory else batch
+  x = jnp.asarray(chosen.x[: settings.anchors], jnp.float32)
+  out = forward(params, stats, x, key, taps=layout.wanted)
+  state = state._replace(
+    held=out.taps[layout.below] if layout.below else x,
+    weight=jnp.where(scope.task > 0, chosen.weight[: settings.anchors], 0.0),
+    maps=tuple(
+      _held(out.taps[tap], mask, old.shape[-1])
+      for tap, mask, old in zip(
+        layout.taps, state.masks, state.maps, strict=True
+      )
+    ),
+    logits=out.logits,
+  )
+  if not settings.published:
+    return state, stats
+  return state, _moved(stats, out.stats, scope)
+
+
+def _grow(
+  settings: _Settings,
+  forward: _Forward,
+  params: base.Params,
+  stats: base.Stats,
+  batch: base.Batch,
+  memory: tuple[base.Batch, ...],
+  scope: base.Scope,
+  state: Anchors,
+  key: base.Key,
+) -> tuple[Anchors, base.Stats]:
+  """Adds the channels that an experience made active, after its last update."""
+  del memory, scope
+  layout = _layout(forward.network, settings)
+  evaluate = not settings.published
+  out = forward(
+    params, stats, batch.x, key, taps=layout.taps, evaluate=evaluate
+  )
+  masks = tuple(
+    _grown(mask, out.taps[tap], batch.weight, settings, old.shape[-1])
+    for tap, mask, old in zip(layout.taps, state.masks, state.maps, strict=True)
+  )
+  return state._replace(masks=masks), stats if evaluate else out.stats
+
+
+def _loss(
+  settings: _Settings,
+  forward: _Forward,
+  params: base.Params,
+  stats: base.Stats,
+  batch: base.Batch,
+  memory: tuple[base.Batch, ...],
+  scope: base.Scope,
+  state: Anchors,
+  key: base.Key,
+) -> tuple[jax.Array, base.Aux]:
+  """Returns the loss of `inner` plus the drift."""
+  key, drift_key = jax.random.split(key)
+  held, moved = _drift(
+    settings, forward, params, stats, scope, state, drift_key
+  )
+  if settings.published:
+    stats = _moved(stats, moved, scope)
+  value, aux = settings.inner.loss(
+    forward, params, stats, batch, memory, scope, (), key
+  )
+  return value + held, aux._replace(info={**aux.info, "anchors": held})
+
+
+def _drift(
+  settings: _Settings,
+  forward: _Forward,
+  params: base.Params,
+  stats: base.Stats,
+  scope: base.Scope,
+  state: Anchors,
+  key: base.Key,
+) -> tuple[jax.Array, base.Stats]:
+  """Returns `beta` times the drift, and statistics after the anchors' pass."""
+  layout = _layout(forward.network, settings)
+  first = layout.units.index(forward.trained[0])
+  start = layout.units[layout.first] if layout.below else None
+  # Below the deepest unit that trains nothing can drift.
+  live = [layout.units.index(tap.split("/")[0]) >= first for tap in layout.taps]
+  taps = tuple(tap for tap, yes in zip(layout.taps, live, strict=True) if yes)
+  out = forward(params, stats, state.held, key, taps=taps, start=start)
+  published = settings.published
+  scale = 1.0 if published else _USUAL_ANCHORS / _total(state.weight)
+  total = jnp.float32(0)
+  parts = zip(layout.taps, state.masks, state.maps, live, strict=True)
+  for tap, mask, old, yes in parts:
+    if not yes:
+      continue
+    area = math.prod(old.shape[1:-1])
+    part = _squares(_held(out.taps[tap], mask, old.shape[-1]) - old)
+    total += (1.0 if published else scale * _USUAL_AREA / area) * jnp.sum(
+      part * state.weight
+    )
+  change = out.logits - state.logits
+  if not published:
+    change = jnp.where(teacher.earlier_classes(scope), change, 0.0)
+  total += scale * jnp.sum(_squares(change) * state.weight)
+  return settings.beta * total, out.stats
+
+
+def _moved(
+  before: base.Stats, after: base.Stats, scope: base.Scope
+) -> base.Stats:
   """Returns statistics after a pass over anchors.
 
   The first experience has no anchors, so it keeps the statistics `before`.
@@ -196,19 +299,11 @@ def _moved(before, after, scope):
   )
 
 
-class _Settings(NamedTuple):
-  ratio: float
-  anchors: int
-  begins: Callable[[base.Network], int]
-  taps: tuple[str, ...]
-  published: bool
-
-
 class _Layout(NamedTuple):
-  """What a network's places are for the anchors."""
+  """Where a network is tapped for the anchors."""
 
   units: tuple[str, ...]
-  first: int  # unit from which training begins
+  first: int  # position of the unit from which training begins
   taps: tuple[str, ...]
   below: str | None  # unit whose output is kept instead of inputs
 
@@ -254,16 +349,19 @@ def choose_channels(
 ) -> jax.Array:
   """Returns [C] bool: the channels that are most active.
 
-  They are the round(ratio * C) of the largest sum of magnitudes, those first
-  among equals that come first, and none that is silent throughout. `published`
-  keeps all that reach the value of the next one, thus one more and whatever
-  ties, silent channels included.
+  These are the round(ratio * C) channels with the largest sums of magnitudes;
+  among equals the first ones are taken, and silent channels never.
 
   Args:
     maps: [B, ..., C].
     weight: [B], 0 leaving an example out.
     ratio: share of the channels, in [0, 1]; 1 keeps all.
-    published: see above.
+    published: does as the authors' program: takes one channel more and all that
+      tie with that one, silent channels included.
+
+  >>> maps = jnp.array([[[0.0, 3.0], [1.0, -2.0]]])  # [1, 2, 2]
+  >>> choose_channels(maps, jnp.ones(1), ratio=0.5).tolist()
+  [False, True]
   """
   width = maps.shape[-1]
   if ratio == 1:
@@ -278,13 +376,23 @@ def choose_channels(
   return best & (importance > 0)
 
 
-def _importance(maps, weight):
+def _importance(maps: jax.Array, weight: base.Array) -> jax.Array:
+  """Returns [C], the weighted sum of magnitudes of each channel."""
   magnitude = jnp.sum(jnp.abs(maps), axis=tuple(range(1, maps.ndim - 1)))
   return jnp.sum(magnitude * jnp.asarray(weight)[:, None], axis=0)
 
 
-def _grown(mask, maps, weight, settings: _Settings, slots: int):
-  """Returns the union, the most active of the new ones first where it ends."""
+def _grown(
+  mask: jax.Array,
+  maps: jax.Array,
+  weight: base.Array,
+  settings: _Settings,
+  slots: int,
+) -> jax.Array:
+  """Returns [C] bool: held channels and new ones, `slots` of them at most.
+
+  Where there is no room for all new ones, the most active of them join.
+  """
   new = choose_channels(maps, weight, settings.ratio, settings.published)
   union = mask | new
   if slots == mask.shape[0]:
@@ -297,11 +405,12 @@ def _grown(mask, maps, weight, settings: _Settings, slots: int):
 
 
 def _slots(channels: int, cap: float) -> int:
+  """Returns the number K of channels that a tap may hold."""
   return max(1, math.floor(channels * cap + 0.5))
 
 
 def _held(maps: jax.Array, mask: jax.Array, slots: int) -> jax.Array:
-  """Returns the masked channels [..., K] in order, 0 where there are fewer."""
+  """Returns the masked channels [..., K] in order, filled up with 0."""
   if slots == mask.shape[0]:
     return jnp.where(mask, maps, 0.0)
   (index,) = jnp.nonzero(mask, size=slots, fill_value=mask.shape[0])
@@ -309,6 +418,7 @@ def _held(maps: jax.Array, mask: jax.Array, slots: int) -> jax.Array:
 
 
 def _squares(values: jax.Array) -> jax.Array:
+  """Returns [B], the sum of squares of each example."""
   return jnp.sum(jnp.square(values), axis=tuple(range(1, values.ndim)))
 
 
@@ -316,7 +426,15 @@ def _total(weight: jax.Array) -> jax.Array:
   return jnp.maximum(jnp.sum(weight), 1.0)
 
 
-def _check(beta, ratio, count, cap, source, inner) -> None:
+def _check(
+  beta: float,
+  ratio: float,
+  count: int,
+  cap: float,
+  source: str,
+  inner: base.Objective,
+) -> None:
+  """Raises UsageError for an argument of `anchored` out of range."""
   if not beta >= 0:
     raise UsageError(f"beta weighs a loss and is {beta}: give 0 or more")
   if not 0 <= ratio <= 1:

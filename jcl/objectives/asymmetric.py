@@ -11,11 +11,12 @@ def er_ace() -> base.Objective:
   """Replay with asymmetric cross-entropy (ER-ACE).
 
   Caccia et al., "New Insights on Reducing Abrupt Representation Change in
-  Online Continual Learning", ICLR 2022, eq. 4. The softmax of the stream batch
-  leaves out every class seen that the batch does not hold; outputs of classes
-  still to come take part in it if `scope.head` has them. That of the replayed
-  batch runs over all classes seen. In the first experience nothing is replayed
-  and nothing left out.
+  Online Continual Learning", ICLR 2022, eq. 4,
+  https://arxiv.org/abs/2104.05025. The softmax of the stream batch leaves out
+  every class seen that the batch does not hold; outputs of classes still to
+  come take part if `scope.head` has them. The softmax of the replayed batch
+  runs over all classes seen. In the first experience nothing is replayed and no
+  class left out.
   """
 
   def loss(forward, params, stats, batch, memory, scope, state, key):

@@ -1,4 +1,4 @@
-"""Stream and replayed examples side by side."""
+"""Joins batches of the stream with replayed ones."""
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,15 @@ from jcl import base
 def fill(memory: base.Batch, batch: base.Batch) -> base.Batch:
   """Gives the padding rows of `memory` the inputs of stream examples.
 
-  They still weigh 0, but normalisers in training mode average over all rows of
-  a batch, and blank ones would distort their statistics.
+  Normalisers in training mode average over all rows of a batch, whatever their
+  weight, and blank rows would distort their statistics. Padding keeps weight 0.
+
+  Args:
+    memory: [R, ...] replayed examples.
+    batch: [B, ...] examples of the stream; B is 1 or more.
+
+  Returns:
+    `memory` with other `x`, [R, ...].
   """
   num_rows = memory.weight.shape[0]
   rows = jnp.arange(num_rows) % batch.weight.shape[0]
@@ -21,7 +28,7 @@ def fill(memory: base.Batch, batch: base.Batch) -> base.Batch:
 
 
 def join(batch: base.Batch, memory: base.Batch) -> base.Batch:
-  """Returns one batch [B + R, ...], stream first, without extras."""
+  """Returns one batch [B + R, ...], the stream first, without extras."""
   memory = fill(memory, batch)
   return jax.tree.map(
     lambda *parts: jnp.concatenate(parts),

@@ -1,6 +1,7 @@
 """Distillation whose preference for new classes is corrected afterwards.
 
-Wu et al., "Large Scale Incremental Learning", CVPR 2019 (BiC).
+Wu et al., "Large Scale Incremental Learning", CVPR 2019 (BiC),
+https://arxiv.org/abs/1905.13260.
 """
 
 from collections.abc import Callable
@@ -39,25 +40,30 @@ def bias_correction(
   earlier classes among them; the teacher is the network as it stood when the
   experience began, with its layers. When the experience ends, the outputs o of
   its classes become alpha * o + beta, with the two numbers that explain
-  held-out examples of the memory best. Classes weigh the same in that, and
-  nothing is corrected unless both new and earlier classes have some.
+  held-out examples of the memory best. All classes weigh the same in this fit,
+  and nothing is corrected unless new and earlier classes both have held-out
+  examples.
 
   Layers of earlier experiences stay as they are and with their classes: they
   apply to teacher and student alike, and to predictions that read them
-  (`predictors.rescaled`). Where a class comes back, the new layer acts on what
-  the old one returns; where all do, the loss is plain replay. Held-out examples
-  weigh nothing in the loss; normalisers in training mode see their inputs.
+  (`predictors.rescaled`). Where a class comes back, the new layer acts on the
+  output of the old one; where all classes come back, the loss is plain replay.
+  Held-out examples weigh nothing in the loss; normalisers in training mode see
+  their inputs.
 
   Departures: the convex problem for alpha and beta is solved by Newton's method
-  instead of 250 epochs of SGD, and with a pull towards doing nothing: a few
-  examples that are told apart without error have no best alpha, and others ask
-  for one below 0, which would turn the order of the new classes around.
+  instead of 250 epochs of SGD, and with a pull towards no correction. Without
+  the pull, a few examples that are told apart without error have no best alpha,
+  and others ask for an alpha below 0, which would turn the order of the new
+  classes around.
 
   Args:
-    is_held_out: ids [B] -> [B] bool, examples never to learn from.
+    is_held_out: maps ids [B] to [B] bool, true for examples never to learn
+      from.
     temperature: of the distillation, above 0.
     decay: strength of the pull, above 0: decay * (alpha - 1 - log(alpha) +
-      beta^2 / 2) nats, against the surprise of N held-out examples in all.
+      beta^2 / 2) nats, beside the summed cross-entropy of the held-out
+      examples.
 
   Raises:
     ValueError: where temperature or decay are not above 0.
@@ -124,7 +130,7 @@ def bias_correction(
 
 
 def correct(state: Corrected, logits: jax.Array) -> jax.Array:
-  """Returns logits [B, C] behind the layers of their classes, in float32."""
+  """Applies the bias layers to logits [B, C]; returns [B, C] float32."""
   return state.scale * jnp.asarray(logits, jnp.float32) + state.shift
 
 
@@ -136,7 +142,7 @@ def fit(
   mask: base.Array,
   decay: base.Array | float,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the alpha and beta that explain labelled examples best.
+  """Fits alpha and beta to labelled examples: least cross-entropy plus pull.
 
   Args:
     logits: [N, C] outputs, without the layer that is sought.
@@ -144,25 +150,28 @@ def fit(
     weight: [N]; 0 leaves an example out.
     new: [C] bool, outputs that become alpha * logits + beta.
     mask: [C] bool, outputs that take part; holds all labels that weigh.
-    decay: above 0, strength of the pull on alpha and beta in nats; that of the
-      examples is their mean surprise.
+    decay: above 0, weight of the pull beside the mean cross-entropy of the
+      examples, both in nats.
+
+  Returns:
+    alpha and beta, [] float32 each.
   """
 
-  def surprise(layer):
+  def surprise(layer: jax.Array) -> jax.Array:
     corrected = jnp.where(new, layer[0] * logits + layer[1], logits)
     value = losses.cross_entropy(corrected, labels, weight, mask)
-    # Convex as well, and without bound where alpha nears 0.
+    # The pull is convex too, and grows without bound as alpha nears 0.
     pull = layer[0] - 1 - jnp.log(layer[0]) + jnp.square(layer[1]) / 2
     return value + decay * pull
 
-  def improve(_, layer):
+  def improve(_: jax.Array, layer: jax.Array) -> jax.Array:
     step = jnp.linalg.solve(jax.hessian(surprise)(layer), gradient(layer))
     tried = layer - lengths[:, None] * step
     values = jnp.where(tried[:, 0] > 0, jax.vmap(surprise)(tried), jnp.inf)
     return tried[jnp.argmin(values)]
 
   gradient = jax.grad(surprise)
-  # The last one stays: no step makes it worse.
+  # A last length of 0 keeps the layer where every step makes it worse.
   lengths = jnp.append(0.5 ** jnp.arange(_HALVINGS), 0.0).astype(jnp.float32)
   start = jnp.array([1.0, 0.0], jnp.float32)
   alpha, beta = jax.lax.fori_loop(0, _STEPS, improve, start)

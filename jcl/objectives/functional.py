@@ -1,8 +1,9 @@
 """Regularisation in function space.
 
 Benjamin, Rolnick and Kording, "Measuring and Regularizing Networks in Function
-Space", ICLR 2019: the distance between two networks is that of what they
-compute on a few examples, whatever their weights.
+Space", ICLR 2019, https://arxiv.org/abs/1805.08289: the distance between two
+networks is the distance between their outputs for a few examples, whatever
+their weights.
 """
 
 import jax
@@ -20,8 +21,12 @@ def fdr(alpha: float) -> base.Objective:
 
   The distance is the L2 norm of the difference between the softmax of the
   present and of the stored logits, averaged over examples; both softmaxes run
-  over the outputs in play now. It is meant for a memory that is filled when an
-  experience ends, so that what it stores is the function learned by then.
+  over the outputs in play now. Use it with a memory that is filled when an
+  experience ends, so that the logits stored are those of the function learned
+  by then.
+
+  Args:
+    alpha: weight of the distance, from 0.
 
   Raises:
     ValueError: where `alpha` is negative.
@@ -44,7 +49,7 @@ def fdr(alpha: float) -> base.Objective:
       jax.nn.softmax(jnp.where(scope.head, logits, losses.MASKED), axis=-1)
       for logits in (again.logits, memory[0].extras["logits"])
     )
-    # The root has no slope at 0, where replay begins; 0 is taken for it.
+    # The root has no slope at 0, where replay begins; `safe_norm` has slope 0.
     distance = optax.safe_norm(now - then, 0.0, axis=-1)
     moved = losses.weighted_mean(distance, memory[0].weight)
     info = {"stream": learned, "moved": moved}
@@ -55,5 +60,6 @@ def fdr(alpha: float) -> base.Objective:
   return base.Objective(loss, num_draws=1, stores=_stores)
 
 
-def _stores(network: base.Network):
+def _stores(network: base.Network) -> dict[str, base.Array]:
+  """Returns the extras of one example: its logits [C]."""
   return {"logits": np.zeros(network.num_classes, np.float32)}

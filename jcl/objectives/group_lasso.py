@@ -1,12 +1,13 @@
 """Group lasso: drives whole channels to zero, so that they can be taken out.
 
 Lym et al., "PruneTrain: Fast Neural Network Training by Dynamic Sparse Model
-Reconfiguration", SC 2019. The penalty is the sum of the L2 norms of slices of
-kernels, each holding the weights of one output or of one input; as it has a
-kink where a norm is zero, slices that the loss does not hold on to end there.
+Reconfiguration", SC 2019, https://arxiv.org/abs/1901.09290. The penalty is the
+sum of the L2 norms of slices of kernels, each holding the weights of one output
+or of one input. Because the penalty has a kink where a norm is zero, slices
+that the loss does not need end at zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import math
 from typing import NamedTuple
 
@@ -38,23 +39,24 @@ def group_lasso(
 ) -> base.Objective:
   """Adds coefficient * sum over slices of their L2 norms to a loss.
 
-  As in the paper there is one coefficient for all slices, whatever their size,
-  and it is chosen once, when the first experience begins, so that the penalty
-  is `ratio` of penalty and loss together. Departure: the loss put in is not
-  measured on the first batch but, as no prediction is better than chance yet,
-  the logarithm of the number of classes in play, or `first_loss`.
+  As in the paper there is one coefficient for all slices, whatever their size.
+  It is chosen once, when the first experience begins, so that the penalty is
+  `ratio` of penalty and loss together. Departure: the loss at the start is not
+  measured on the first batch. It is taken to be the logarithm of the number of
+  classes in play, since no prediction is better than chance yet, or
+  `first_loss`.
 
-  The penalty leaves tensors alone that do not train.
+  Tensors that do not train have no part in the penalty's gradient.
 
   Args:
-    slices: what is to be driven to zero; None: outputs and inputs of every
-      kernel, the last two axes in Flax's layout, although the network's own
-      inputs and outputs can never go.
-    ratio: of penalty and loss together at the start, in [0, 1).
+    slices: slices to drive to zero; None: outputs and inputs of every kernel,
+      the last two axes in Flax's layout. The network's own inputs and outputs
+      are among them although they can never go.
+    ratio: share of the penalty in penalty and loss at the start, in [0, 1).
     strength: the coefficient itself, from 0, instead of a ratio.
     first_loss: value of the inner loss at the start, above 0, where it is not
       a mean cross-entropy of a classifier without experience.
-    inner: what is learned under the penalty; it must remember nothing.
+    inner: the loss to add to; it must remember nothing.
 
   Raises:
     ValueError: for settings out of range, or an `inner` that remembers.
@@ -65,7 +67,7 @@ def group_lasso(
 
   def init(params, stats):
     del stats
-    penalty(params, slices)  # refuses slices of other networks early
+    penalty(params, slices)  # raises early for slices of another network
     return Lasso(jnp.float32(0 if strength is None else strength))
 
   def begin(state, params, stats, scope):
@@ -94,10 +96,18 @@ def group_lasso(
 def penalty(params: base.Params, slices: Slices | None = None) -> jax.Array:
   """Returns the sum of the L2 norms of all slices, [] float32.
 
-  The gradient of a slice of zeros is zero. Arguments as in `group_lasso`.
+  The gradient of a slice of zeros is zero.
+
+  Args:
+    params: nested dict of arrays.
+    slices: as in `group_lasso`.
 
   Raises:
     ValueError: for a path or an axis that the parameters do not have.
+
+  >>> params = {"dense": {"kernel": jnp.array([[3.0, 0.0], [4.0, 0.0]])}}
+  >>> float(penalty(params, [(("dense", "kernel"), 1)]))
+  5.0
   """
   arrays = _named(params)
   total = jnp.float32(0)
@@ -110,7 +120,8 @@ def penalty(params: base.Params, slices: Slices | None = None) -> jax.Array:
     kernel = jnp.asarray(arrays[path], jnp.float32)
     others = tuple(i for i in range(kernel.ndim) if i != axis)
     squares = jnp.sum(jnp.square(kernel), axis=others)
-    # The root has no gradient at zero; the branch not taken must not see it.
+    # The root has no gradient at zero, and `where` passes on NaN from a branch
+    # not taken: zeros are replaced ahead of the root.
     norms = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
     total += jnp.sum(jnp.where(squares > 0, norms, 0.0))
   return total
@@ -125,12 +136,15 @@ def coefficient(
     loss: [] without the penalty.
     total: [] from `penalty`; where it is 0 there is nothing to penalise.
     ratio: in [0, 1).
+
+  >>> float(coefficient(loss=3.0, total=2.0, ratio=0.25))
+  0.5
   """
   wanted = ratio / (1 - ratio) * jnp.asarray(loss, jnp.float32)
   return jnp.where(total > 0, wanted / jnp.where(total > 0, total, 1.0), 0.0)
 
 
-def _named(params) -> dict[tuple[str, ...], jax.Array]:
+def _named(params: base.Params) -> dict[tuple[str, ...], jax.Array]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   return {
     tuple(jax.tree_util.keystr((k,), simple=True) for k in path): leaf
@@ -138,8 +152,8 @@ def _named(params) -> dict[tuple[str, ...], jax.Array]:
   }
 
 
-def _kernels(arrays) -> Slices:
-  """Output and input axes of all kernels; those of size 1 have no channels."""
+def _kernels(arrays: Mapping[tuple[str, ...], jax.Array]) -> Slices:
+  """Lists output and input axes of all kernels, but for axes of size 1."""
   return [
     (path, leaf.ndim - back)
     for path, leaf in arrays.items()
@@ -149,7 +163,13 @@ def _kernels(arrays) -> Slices:
   ]
 
 
-def _check(inner, ratio, strength, first_loss):
+def _check(
+  inner: base.Objective,
+  ratio: float,
+  strength: float | None,
+  first_loss: float | None,
+) -> None:
+  """Raises UsageError for an argument of `group_lasso` out of range."""
   supervised.without_state(inner)
   if not 0 <= ratio < 1:
     raise UsageError(f"ratio is {ratio}: give a number in [0, 1), such as 0.2")

@@ -11,10 +11,11 @@ def icarl() -> base.Objective:
   """Binary cross-entropy per class, old classes taught by the old network.
 
   Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",
-  CVPR 2017, Algorithm 3, on stream and replayed examples together: the targets
-  of classes that the current experience lacks are the sigmoid outputs of the
-  network as it stood when the experience began, those of its own classes are
-  the labels. Averaged over examples and the classes seen.
+  CVPR 2017, Algorithm 3, https://arxiv.org/abs/1611.07725, on stream and
+  replayed examples together. The targets of classes that the current experience
+  lacks are the sigmoid outputs of the network as it stood when the experience
+  began; the targets of its own classes are the labels. The loss is averaged
+  over examples and the classes seen.
   """
 
   def loss(forward, params, stats, batch, memory, scope, state, key):

@@ -1,7 +1,7 @@
 """Replay of the logits an example had when it was stored.
 
 Buzzega et al., "Dark Experience for General Continual Learning: a Strong,
-Simple Baseline", NeurIPS 2020.
+Simple Baseline", NeurIPS 2020, https://arxiv.org/abs/2004.07211.
 """
 
 import jax
@@ -16,8 +16,14 @@ def der(alpha: float) -> base.Objective:
   """Cross-entropy, plus `alpha` times the drift of replayed logits (eq. 5).
 
   The drift is the squared difference to the stored logits, averaged over
-  examples and outputs. Logits are stored as the update that learns an example
-  saw them.
+  examples and outputs. The logits stored are those that the update computed
+  when it learned the example.
+
+  Args:
+    alpha: weight of the drift, from 0.
+
+  Raises:
+    ValueError: where `alpha` is negative.
   """
   _check("alpha", alpha)
 
@@ -39,7 +45,15 @@ def der(alpha: float) -> base.Objective:
 
 
 def derpp(alpha: float, beta: float) -> base.Objective:
-  """`der`, plus `beta` times the cross-entropy of a second draw (eq. 6)."""
+  """`der`, plus `beta` times the cross-entropy of a second draw (eq. 6).
+
+  Args:
+    alpha: weight of the drift, from 0.
+    beta: weight of the cross-entropy on replayed examples, from 0.
+
+  Raises:
+    ValueError: where `alpha` or `beta` is negative.
+  """
   _check("beta", beta)
   dark = der(alpha)
 
@@ -59,7 +73,16 @@ def derpp(alpha: float, beta: float) -> base.Objective:
   return dark._replace(loss=loss, num_draws=2)
 
 
-def _drift(forward, params, stats, batch, memory, scope, key):
+def _drift(
+  forward: base.Forward,
+  params: base.Params,
+  stats: base.Stats,
+  batch: base.Batch,
+  memory: base.Batch,
+  scope: base.Scope,
+  key: base.Key,
+) -> tuple[jax.Array, base.Stats]:
+  """Returns the drift of replayed logits, and statistics after that pass."""
   replayed = batches.fill(memory, batch)
   out = forward(params, stats, replayed.x, key)
   value = losses.squared_error(
@@ -68,11 +91,12 @@ def _drift(forward, params, stats, batch, memory, scope, key):
   return value, out.stats
 
 
-def _stores(network: base.Network):
+def _stores(network: base.Network) -> dict[str, base.Array]:
+  """Returns the extras of one example: its logits [C]."""
   return {"logits": np.zeros(network.num_classes, np.float32)}
 
 
-def _check(name, value):
+def _check(name: str, value: float) -> None:
   if value < 0:
     raise UsageError(
       f"{name} weighs a loss and is {value}: give a number from 0"

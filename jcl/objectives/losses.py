@@ -16,7 +16,11 @@ MASKED = -1e9
 
 
 def weighted_mean(values: jax.Array, weight: base.Array) -> jax.Array:
-  """Returns the mean of `values` [B], 0 where the weights [B] sum to 0."""
+  """Returns the mean of `values` [B], 0 where the weights [B] sum to 0.
+
+  >>> float(weighted_mean(jnp.array([1.0, 3.0, 9.0]), jnp.array([1.0, 1.0, 0])))
+  2.0
+  """
   total = jnp.sum(weight)
   return jnp.sum(values * weight) / jnp.where(total > 0, total, 1.0)
 
@@ -28,6 +32,11 @@ def cross_entropy(
 
   The softmax runs over the outputs in `mask`, which has to hold the labels [B]
   of all rows that weigh something.
+
+  >>> labels, mask = jnp.array([0]), jnp.array([True, True, False])
+  >>> value = cross_entropy(jnp.zeros((1, 3)), labels, jnp.ones(1), mask)
+  >>> round(float(value), 4)  # the logarithm of 2
+  0.6931
   """
   values = optax.softmax_cross_entropy_with_integer_labels(
     _keep(logits, mask), labels
@@ -57,8 +66,8 @@ def distillation(
 
   Its gradient is that of the cross-entropy between logits [B, C] over
   `temperature` (Li and Hoiem, "Learning without Forgetting", ECCV 2016, eqs. 2
-  and 3), and it is 0 where the two agree. Not scaled by the temperature's
-  square.
+  and 3, https://arxiv.org/abs/1606.09282), and it is 0 where the two agree. It
+  is not scaled by the temperature's square.
   """
   student, teacher = (
     jax.nn.log_softmax(_keep(logits, mask) / temperature)
@@ -76,14 +85,14 @@ def squared_error(
   return weighted_mean(_mean_over(values, mask), weight)
 
 
-def _keep(logits, mask):
+def _keep(logits: base.Array, mask: base.Array) -> jax.Array:
   return jnp.where(mask, _float32(logits), MASKED)
 
 
-def _mean_over(values, mask):
+def _mean_over(values: jax.Array, mask: base.Array) -> jax.Array:
   size = jnp.maximum(jnp.sum(mask), 1)
   return jnp.sum(jnp.where(mask, values, 0.0), axis=-1) / size
 
 
-def _float32(logits):
+def _float32(logits: base.Array) -> jax.Array:
   return jnp.asarray(logits, jnp.float32)

@@ -1,4 +1,4 @@
-"""How class scores are read off a network."""
+"""Predictors: read class scores off a network."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ _ROWS = 500  # exemplars per forward pass
 
 
 class Layer(NamedTuple):
-  """What `rescaled` reads the outputs with."""
+  """Factors and offsets that `rescaled` applies to the outputs."""
 
   scale: jax.Array  # [C]
   shift: jax.Array  # [C]
 
 
 class Means(NamedTuple):
-  """What `nearest_mean` keeps of the exemplars."""
+  """Means of the exemplars' features, for `nearest_mean`."""
 
   mean: jax.Array  # [C, D] of unit length
   known: jax.Array  # [C] bool, classes with an exemplar
@@ -46,9 +46,10 @@ def logits() -> base.Predictor:
 def rescaled() -> base.Predictor:
   """Scores classes by scale * output + shift, as the objective remembers them.
 
-  The bias correction layers of Wu et al., "Large Scale Incremental Learning",
-  CVPR 2019: the objective's state has `scale` [C] and `shift` [C], as
-  that of `objectives.bias.bias_correction`.
+  These are the bias correction layers of Wu et al., "Large Scale Incremental
+  Learning", CVPR 2019, https://arxiv.org/abs/1905.13260. The objective's state
+  must have `scale` [C] and `shift` [C], as the state of
+  `objectives.bias.bias_correction` has.
   """
 
   def fit(network_apply, params, stats, memory, scale, shift):
@@ -69,8 +70,9 @@ def nearest_mean(features: str = "features") -> base.Predictor:
   """Scores classes by how near the mean of their exemplars is.
 
   Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",
-  CVPR 2017, Algorithm 1: features and means have unit length, and a score is
-  minus the squared distance. Classes without exemplars score `NEVER`.
+  CVPR 2017, Algorithm 1, https://arxiv.org/abs/1611.07725: features and means
+  have unit length, and a score is minus the squared distance. Classes without
+  exemplars score `NEVER`.
 
   Args:
     features: the tap [B, D] to read, as `network_apply` knows it.
@@ -87,7 +89,7 @@ def nearest_mean(features: str = "features") -> base.Predictor:
         "herding.herding(capacity, num_samples), or predictors.logits()"
       )
     totals, counts = [], []
-    # Not a device loop, in which convolutions are slow on CPU.
+    # A Python loop: within `lax` loops convolutions are slow on CPU.
     for start in range(0, memory.y.shape[0], _ROWS):
       part = jax.tree.map(lambda leaf, i=start: leaf[i : i + _ROWS], memory)
       embedded, out = embed(network_apply, params, stats, part.x)
@@ -112,10 +114,10 @@ def nearest_mean(features: str = "features") -> base.Predictor:
 
 
 class Named(NamedTuple):
-  """A predictor of this module, and what makes its `fitted` of arrays."""
+  """A predictor of this module, by which a saved model finds it again."""
 
   build: Callable[..., base.Predictor]
-  fitted: Callable[..., Any]
+  fitted: Callable[..., Any]  # makes the predictor's `fitted` from its arrays
 
 
 NAMED = {
@@ -125,6 +127,7 @@ NAMED = {
 }
 
 
-def _unit_length(vectors):
+def _unit_length(vectors: jax.Array) -> jax.Array:
+  """Returns vectors [N, D] over their lengths; zeros stay zeros."""
   length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
   return vectors / jnp.maximum(length, 1e-12)

@@ -12,10 +12,10 @@ from jcl.objectives import losses, supervised
 def agem() -> base.Objective:
   """Averaged gradient episodic memory.
 
-  Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019, eq. 11:
-  where the gradient g of the batch and the gradient r of a replayed batch
-  point apart, g loses its part along r. An empty memory has r = 0 and leaves g
-  as it is.
+  Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019, eq. 11,
+  https://arxiv.org/abs/1812.00420: where the gradient g of the batch and the
+  gradient r of a replayed batch point apart, g loses its part along r. An empty
+  memory has r = 0 and leaves g as it is.
   """
 
   def reference(forward, params, stats, batch, memory, scope, state, key):
@@ -30,7 +30,10 @@ def agem() -> base.Objective:
   )
 
 
-def _project(grads, reference, memory):
+def _project(
+  grads: base.Params, reference: base.Params, memory: tuple[base.Batch, ...]
+) -> base.Params:
+  """Returns g - min(g.r, 0) / (r.r) r, or g where r is 0."""
   del memory
   norm = _dot(reference, reference)
   along = jnp.minimum(_dot(grads, reference), 0.0)
@@ -38,6 +41,7 @@ def _project(grads, reference, memory):
   return jax.tree.map(lambda g, r: g - scale * r, grads, reference)
 
 
-def _dot(one, two):
+def _dot(one: base.Params, two: base.Params) -> jax.Array:
+  """Returns the inner product of two trees of arrays, [] float32."""
   products = jax.tree.map(lambda a, b: jnp.sum(a * b), one, two)
   return jax.tree.reduce(operator.add, products, jnp.float32(0))

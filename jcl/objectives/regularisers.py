@@ -1,12 +1,13 @@
-"""Penalties for leaving what earlier experiences found.
+"""Penalties for moving away from the solution of earlier experiences.
 
 Each adds its term to the loss of `inner`, an objective that remembers nothing
-itself: cross-entropy on the stream unless told otherwise, so that
+itself: cross-entropy on the stream unless another is given. Thus
 `ewc_online(10.0, inner=supervised.experience_replay())` is replay with EWC.
 """
 
+from collections.abc import Callable
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,17 +43,21 @@ def ewc_online(
 ) -> base.Objective:
   """Elastic weight consolidation with one running Fisher diagonal.
 
-  Schwarz et al., "Progress & Compress", ICML 2018, section 3.2: the penalty is
+  Schwarz et al., "Progress & Compress", ICML 2018, section 3.2,
+  https://arxiv.org/abs/1805.06370: the penalty is
   strength * sum F (theta - theta*)^2, so that `strength` is half the paper's
-  lambda, with theta* the parameters at the end of the last experience and
-  F = decay * F + the mean, over the experience just ended, of the squared
-  gradients of each example's log-likelihood of its true label. A batch of it
-  takes the memory of B gradients.
+  lambda, with theta* the parameters at the end of the last experience. When an
+  experience ends, F becomes decay * F + the mean, over its examples, of the
+  squared gradient of the log-likelihood of the true label. Computing that mean
+  takes the memory of B gradients for a batch of B examples.
 
   Args:
     strength: weight of the penalty, from 0.
     decay: the paper's gamma in [0, 1].
-    inner: what is learned under the penalty.
+    inner: the loss to add to; it must remember nothing.
+
+  Raises:
+    ValueError: for settings out of range, or an `inner` that remembers.
   """
   _check(inner, strength=strength, decay=decay)
   if decay > 1:
@@ -105,16 +110,20 @@ def synaptic_intelligence(
   """Holds parameters by how much of the loss they took away on their path.
 
   Zenke et al., "Continual Learning Through Synaptic Intelligence", ICML 2017,
-  eqs. 3 to 5: the penalty is strength * sum Omega (theta - theta*)^2, and an
-  experience that moved a parameter by Delta adds omega / (Delta^2 + damping)
-  to Omega, where omega sums -gradient * step over the updates. The gradient is
-  that of the whole loss, penalty included. Departure: a negative omega, as
-  momentum can leave behind, counts as 0 instead of driving a parameter away.
+  eqs. 3 to 5, https://arxiv.org/abs/1703.04200: the penalty is
+  strength * sum Omega (theta - theta*)^2, and an experience that moved a
+  parameter by Delta adds omega / (Delta^2 + damping) to Omega, where omega sums
+  -gradient * step over the updates. The gradient is that of the whole loss,
+  penalty included. Departure: a negative omega, which momentum can lead to,
+  counts as 0 instead of driving a parameter away.
 
   Args:
     strength: the paper's c, from 0.
     damping: the paper's xi, above 0.
-    inner: what is learned under the penalty.
+    inner: the loss to add to; it must remember nothing.
+
+  Raises:
+    ValueError: for settings out of range, or an `inner` that remembers.
   """
   _check(inner, strength=strength)
   if damping <= 0:
@@ -166,16 +175,20 @@ def lwf(
 ) -> base.Objective:
   """Learning without forgetting.
 
-  Li and Hoiem, "Learning without Forgetting", ECCV 2016, eqs. 1 to 3: on the
-  stream's examples, predictions over the classes seen before are held near
-  those of the network as it stood when the experience began; in the first
-  experience nothing is. Where all classes have come back, as when only the
-  domain changes, they all count as seen before.
+  Li and Hoiem, "Learning without Forgetting", ECCV 2016, eqs. 1 to 3,
+  https://arxiv.org/abs/1606.09282: on the stream's examples, predictions over
+  the classes seen before are held near those of the network as it stood when
+  the experience began. In the first experience no prediction is held. Where all
+  classes have come back, as when only the domain changes, they all count as
+  seen before.
 
   Args:
     strength: the paper's lambda, from 0.
     temperature: the paper's T, above 0.
-    inner: what is learned beside.
+    inner: the loss to add to; it must remember nothing.
+
+  Raises:
+    ValueError: for settings out of range, or an `inner` that remembers.
   """
   _check(inner, strength=strength)
   if temperature <= 0:
@@ -200,7 +213,11 @@ def lwf(
   return inner._replace(loss=loss, init=teacher.copy, begin=teacher.begin)
 
 
-def _penalised(inner, strength, importance_fn):
+def _penalised(
+  inner: base.Objective,
+  strength: float,
+  importance_fn: Callable[[Any], base.Params],
+) -> Callable[..., tuple[jax.Array, base.Aux]]:
   """Returns the loss of `inner` plus a quadratic pull to `state.anchor`."""
 
   def loss(forward, params, stats, batch, memory, scope, state, key):
@@ -219,11 +236,11 @@ def _penalised(inner, strength, importance_fn):
   return loss
 
 
-def _copy(tree):
+def _copy(tree: base.Params) -> base.Params:
   return jax.tree.map(jnp.copy, tree)
 
 
-def _check(inner, **factors):
+def _check(inner: base.Objective, **factors: float) -> None:
   supervised.without_state(inner)
   for name, value in factors.items():
     if value < 0:

@@ -8,7 +8,7 @@ from jcl.objectives import batches, losses
 
 
 def without_state(inner: base.Objective) -> None:
-  """Raises ValueError where an objective remembers anything between steps."""
+  """Raises ValueError for an objective that has a state of its own."""
   hooks = (inner.track, inner.begin, inner.accumulate, inner.finish)
   if any(hooks) or inner.init({}, {}) != ():
     raise UsageError(
@@ -39,7 +39,8 @@ def binary_cross_entropy() -> base.Objective:
   """Learns the current batch with a sigmoid of each output.
 
   The loss of Rebuffi et al., "iCaRL: Incremental Classifier and Representation
-  Learning", CVPR 2017, without its distillation.
+  Learning", CVPR 2017, https://arxiv.org/abs/1611.07725, without its
+  distillation.
   """
 
   def loss(forward, params, stats, batch, memory, scope, state, key):
@@ -57,9 +58,10 @@ def binary_cross_entropy() -> base.Objective:
 def experience_replay(one_loss: bool = True) -> base.Objective:
   """Learns each batch together with one from the memory.
 
-  Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019;
-  Riemer et al., "Learning to Learn without Forgetting by Maximizing Transfer
-  and Minimizing Interference", ICLR 2019.
+  Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019,
+  https://arxiv.org/abs/1902.10486; Riemer et al., "Learning to Learn without
+  Forgetting by Maximizing Transfer and Minimizing Interference", ICLR 2019,
+  https://arxiv.org/abs/1810.11910.
 
   Args:
     one_loss: whether stream and replayed examples are one batch, with one mean

@@ -304,7 +304,9 @@ def test_a_drift_by_hand_at_the_usual_size_and_at_others():
 def test_a_few_slots_take_the_most_active_and_hold_them_in_order():
   mask = jnp.array([False, False, True, False, False])
   maps = jnp.array([[5.0, 1.0, 0.0, 7.0, 3.0]])
-  settings = anchors._Settings(0.6, 1, begins, (), False)
+  settings = anchors._Settings(
+    0.0, 0.6, 1, begins, (), 0.5, supervised.cross_entropy(), False, False
+  )
   grown = anchors._grown(mask, maps, np.ones(1), settings, 3)
   assert grown.tolist() == [True, False, True, True, False]
   assert anchors._grown(mask, maps, np.ones(1), settings, 5).sum() == 4
