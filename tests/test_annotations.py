@@ -31,7 +31,6 @@ PENDING = (
   "run",
   "run.generality",
   "run.inference",
-  "selection",
   "serving",
   "streams",
   "train",

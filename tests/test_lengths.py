@@ -26,7 +26,6 @@ PENDING = (
   "run.session.run",
   "run.trials.run",
   "run.workdir.Folder",
-  "selection.elastic.elastic",
   "serving.live.run",
   "serving.virtual.run",
   "streams.assembly.assemble",

@@ -1,4 +1,4 @@
-"""The way of the gradient from the output down to the deepest tensor."""
+"""Time of the gradient's way from the output down to the deepest tensor."""
 
 from collections.abc import Sequence
 
@@ -16,19 +16,24 @@ def times_of(
   tensors: Sequence[base.Tensor],
   cost_model: str = "arrival",
 ) -> np.ndarray:
-  """Returns what the way down to each tensor takes: [W] seconds.
+  """Returns the time of the gradient's way to each tensor: [W] seconds.
 
-  The time of a set of tensors is the sum of these from its deepest one on, in
-  each reading; what differs is where the chain stops. "arrival" stops where
-  the deepest tensor's gradient can be formed. The paper has two others, of a
-  time to carry the gradient past each tensor: "inclusive" (section 3.3) pays
-  it for the deepest one too, "exclusive" (equation 7) does not. To tell such
-  times from those of arrival, what runs between two tensors is taken to carry
+  In every cost model, the chain of a set of tensors takes the sum of these
+  times from its deepest tensor on. The models differ in where the chain stops:
+
+  - "arrival" stops where the deepest tensor's gradient can be formed.
+  - "inclusive" (the paper's section 3.3) also pays for carrying the gradient
+    past the deepest tensor.
+  - "exclusive" (equation 7) pays for carrying the gradient past all tensors but
+    the deepest.
+
+  The last two need the time to carry the gradient past each tensor, which is
+  derived from times of arrival. What runs between two tensors is taken to carry
   the gradient past the later one where either is a kernel (its convolution or
-  product, or the normaliser after it); between two others it belongs to the
-  earlier one, whose gradient it comes before. "exclusive" then equals
-  "arrival" for a set whose deepest tensor is a kernel and falls short of it
-  for others; "inclusive" is never below "arrival".
+  product, or the normaliser after it). Between two other tensors it belongs to
+  the earlier one, whose gradient comes after it. "exclusive" then equals
+  "arrival" for a set whose deepest tensor is a kernel and is less for others;
+  "inclusive" is never less than "arrival".
 
   Args:
     times: of the network.
@@ -46,7 +51,7 @@ def times_of(
       f"cost_model={cost_model!r}: give one of {', '.join(COST_MODELS)}"
     )
   kernel = np.array([tensor.kind == "kernel" for tensor in tensors])
-  # Entry k: does what runs between k + 1 and k carry past k + 1?
+  # Entry k: whether what runs between tensors k + 1 and k counts for k + 1.
   carries = kernel[1:] | kernel[:-1]
   past = np.zeros(len(arrival))
   past[1:] += np.where(carries, arrival[:-1], 0.0)
@@ -71,12 +76,15 @@ def by_unit(tensors: Sequence[base.Tensor]) -> list[list[int]]:
 def seconds(
   arrival: np.ndarray, training: np.ndarray, mask: Sequence[bool] | np.ndarray
 ) -> float:
-  """Returns what the gradients and updates of a mask's tensors take.
+  """Returns the seconds that gradients and updates of a mask's tensors take.
 
   Args:
     arrival: [W] seconds from the tensor after to this one, input side first.
     training: [W] seconds that training a tensor adds.
     mask: [W] which tensors train.
+
+  >>> seconds(np.array([4.0, 2.0, 1.0]), np.ones(3), [False, True, False])
+  4.0
   """
   chosen = np.flatnonzero(mask)
   if not len(chosen):

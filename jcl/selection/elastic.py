@@ -1,25 +1,28 @@
-"""The tensors worth most within a share of a full step's time, chosen anew.
+"""Elastic selection: the tensors worth most within a share of a step's time.
 
 Huang et al., "ElasticTrainer: Speeding Up On-Device Training with Runtime
-Elastic Tensor Selection", MobiSys 2023: every few epochs a probe scores the
-tensors (section 4), and a knapsack over measured times picks those that train
-until the next choice (sections 3.3 and 6); none is ever lost, each may return.
+Elastic Tensor Selection", MobiSys 2023,
+https://doi.org/10.1145/3581791.3596852: every few epochs a probe scores the
+tensors (section 4), and a knapsack over measured times picks the tensors that
+train until the next choice (sections 3.3 and 6). A tensor that is left out may
+return at any later choice.
 
-Where this departs from the authors' program, and how to have it their way:
-the knapsack is solved exactly (`mode="reference"`); the head always trains
-(`always_train_head=False`); the probe is a random batch and leaves no trace in
-the optimiser; slots of a tensor that stayed away start anew (`slots="keep"`);
-a chain ends where the deepest tensor's gradient can be formed
+Where this departs from the authors' program, and, in brackets, how to have it
+their way: the knapsack is solved exactly (`mode="reference"`); the head always
+trains (`always_train_head=False`); the probe is a random batch and leaves no
+trace in the optimiser; slots of a tensor that stayed away start anew
+(`slots="keep"`); a chain ends where the deepest tensor's gradient can be formed
 (`cost_model="inclusive"`); the forward pass is measured instead of taken as a
 third of a step.
 
 An array that several places of a network share is one tensor, at the first of
-them: its gradient is complete only there, so the chain is paid down to it. The
-stacked arrays of layers under a scan are one tensor too, and train or rest
-together: unroll such layers to choose among them. Neither shows in a
-`base.Network` and neither needs refusing.
+these places: only there its gradient is complete, so the chain is paid down to
+it. The stacked arrays of layers under a scan are one tensor too, and train or
+rest together: unroll such layers to choose among them.
 """
 
+from collections.abc import Sequence
+import functools
 import math
 import numbers
 from typing import Any, NamedTuple, cast
@@ -43,7 +46,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
   "granularity": ("tensor", "block"),
   "slots": ("reset", "keep", "decay"),
 }
-# What the rounding of sums may add to a time, as a share of a whole step.
+# Rounding error of sums of times, as a share of a whole step.
 _ROUNDING = 1e-12
 
 
@@ -69,122 +72,78 @@ def elastic(
   """Trains the tensors worth most within a share `rho` of a full step's time.
 
   The state is `{"scores": [W] float32}`, of the tensors by sorted path. Where
-  no tensor is worth training, the head trains, as far as it fits, with a
-  warning; never everything.
+  no tensor is worth training, the head trains as far as it fits, with a
+  warning.
 
-  A step then takes `rho` of a full one at most, by the times of the profile
-  under "arrival" and "inclusive"; `mode="reference"` may exceed it.
+  By the profile's times under "arrival" and "inclusive", a step then takes
+  `rho` of a full one at most; `mode="reference"` may exceed it.
 
   Args:
-    rho: wanted time of a step over that of a full one; the lesser of it and
-      the controller's budget holds. 0.533 is the paper's "50 %".
+    rho: wanted time of a step over the time of a full one; the lesser of `rho`
+      and the controller's budget holds. 0.533 is the paper's "50 %".
     interval: epochs between choices.
-    metric: what a tensor is worth: "update" as in the paper's section 4, or
-      the magnitude of its "gradient" or its "weight" (section 8.4).
-    point: where "update" takes the gradient; see
-      `importance.update_times_gradient`.
-    step: the update that "update" looks at; "sgd" does not favour tensors
-      that have been training.
+    metric: how the worth of a tensor is scored: "update" as in the paper's
+      section 4, or the magnitude of its "gradient" or its "weight" (section
+      8.4).
+    point: where "update" takes the gradient, "after" or "before" the update;
+      see `importance.update_times_gradient`.
+    step: the update that "update" looks at, "optimizer" or "sgd"; "sgd" does
+      not favour tensors that have been training.
     probes: scores to average, each of one random batch.
-    fresh_pair: of two random batches each, which removes the gradient noise
-      from the score; for "update" only.
-    profile: how times are found.
+    fresh_pair: score by two random batches each, which removes the gradient
+      noise from the score; for "update" only.
+    profile: how times are found: "analytic", "timed" or "calibrated".
     cost_model: how far the chain of gradients reaches; see `chain.times_of`.
     mode: how the knapsack is solved; see `knapsack.select`.
-    resolution: its grid.
-    granularity: "block" trains a unit's tensors together or not at all. A unit
-      is worth the sum of them all, of negative ones too as they train with
-      it, and its chain is that of its deepest tensor.
-    menu: 0, or how many different selections may occur in a run: each is a
-      program to compile. They consist of whole units and are made of the times
-      alone; see `menu.prepare`. `mode` and `granularity` then have no say.
-    always_train_head: train the last unit whatever it is worth, so that new
-      classes can be learned. Its time is paid first; the rest is chosen, no
-      less exactly, within what remains.
-    slots: of the optimiser, for tensors that leave; see `base.Selector`.
+    resolution: grid units of the knapsack in the whole backward pass.
+    granularity: "tensor", or "block", which trains a unit's tensors together or
+      not at all. A unit's worth is the sum over all its tensors, negative ones
+      included, and its chain is the chain of its deepest tensor.
+    menu: 0, or the number of different selections that may occur in a run. Each
+      selection is a program to compile. A menu's selections consist of whole
+      units and follow from the times alone (see `menu.prepare`), so that `mode`
+      and `granularity` have no effect.
+    always_train_head: train the last unit whatever its worth, so that new
+      classes can be learned. Its time is paid first; the other tensors are
+      chosen, just as exactly, within the time that remains.
+    slots: what becomes of the optimiser's slots of tensors that leave; see
+      `base.Selector`.
     trunk: units that never train, see `fixed.first_trained`; `rho` remains a
       share of a step that trains everything.
 
   Raises:
-    ValueError: for an option out of range; and from `choose`, where there is
-      no profile, scores and times are not of this network, a score is not
-      finite, or the share is too small: the smallest feasible is then stated.
+    ValueError: for an option out of range. `choose` raises it where there is
+      no profile, where scores or times are another network's, where a score is
+      not finite, and where the share is too small; the message then gives the
+      smallest feasible share.
   """
-  options = dict(
+  settings = _Settings(
+    rho=rho,
+    interval=interval,
     metric=metric,
     point=point,
     step=step,
+    probes=probes,
+    fresh_pair=fresh_pair,
     profile=profile,
     cost_model=cost_model,
     mode=mode,
+    resolution=resolution,
     granularity=granularity,
+    menu=menu,
+    always_train_head=always_train_head,
     slots=slots,
+    trunk=trunk,
   )
-  for name, value in options.items():
-    if value not in _CHOICES[name]:
-      raise UsageError(
-        f"{name}={value!r}: give one of {', '.join(_CHOICES[name])}"
-      )
-  if not (isinstance(rho, numbers.Real) and 0 < rho <= 1):
-    raise UsageError(f"rho={rho!r}: give a share above 0, 1 at most")
-  counts = dict(interval=interval, probes=probes, resolution=resolution)
-  for name, count in counts.items():
-    if not (isinstance(count, int) and count >= 1):
-      raise UsageError(f"{name}={count!r}: give a whole number, 1 or more")
-  if not (isinstance(menu, int) and (menu == 0 or menu >= 2)):
-    raise UsageError(
-      f"menu={menu!r}: give 0 for none, or 2 or more entries, one of which is "
-      "the head alone"
-    )
-  if menu and not always_train_head:
-    raise UsageError(
-      f"menu={menu}: its entries all train the head; leave always_train_head "
-      "on, or give menu=0"
-    )
-  if fresh_pair and metric != "update":
-    raise UsageError(
-      f"fresh_pair is about metric='update', not {metric!r}: leave it out"
-    )
-  settings = _Settings(
-    float(rho),
-    cost_model,
-    mode,
-    resolution,
-    granularity,
-    menu,
-    always_train_head,
-    trunk,
-  )
-
-  def init(params):
-    return {"scores": np.zeros(len(importance.paths(params)), np.float32)}
-
-  def update(key, state, probe):
-    del state  # the latest probe alone counts
-    tensors = importance.paths(probe.params)
-    if metric == "update":
-      scores = importance.update_times_gradient(
-        probe, key, tensors, point=point, step=step, fresh_pair=fresh_pair
-      )
-    elif metric == "gradient":
-      scores = importance.gradient_magnitude(probe, key, tensors)
-    else:
-      scores = importance.weight_magnitude(probe.params, tensors)
-    return {"scores": scores.astype(np.float32)}
-
-  def choose(state, network, times, budget):
-    scores = _in_order(state["scores"], network)
-    return mask.check(
-      network, _choose(settings, scores, network, times, budget)
-    )
-
+  _check(settings)
+  settings = settings._replace(rho=float(rho))
   num_probes = 2 * probes if fresh_pair else probes
   if metric == "weight":
-    num_probes = 1  # not looked at, but without one there is no update
+    num_probes = 1  # weights need no batch, but without a probe no update runs
   return base.Selector(
-    init=init,
-    update=update,
-    choose=choose,
+    init=_init,
+    update=functools.partial(_update, settings),
+    choose=functools.partial(_choose, settings),
     every=interval,
     num_probes=num_probes,
     profile=cast(Any, profile),
@@ -203,25 +162,104 @@ def magnitude(
 def grad_norm(
   rho: float = 0.533, interval: int = 3, **options: Any
 ) -> base.Selector:
-  """Trains those of largest gradients: `elastic` with metric="gradient"."""
+  """Trains the tensors of largest gradients: `elastic`, metric="gradient"."""
   return elastic(rho, interval, metric="gradient", **options)
 
 
 class _Settings(NamedTuple):
-  """Of `elastic`, those that `choose` reads."""
+  """The arguments of `elastic`."""
 
   rho: float
+  interval: int
+  metric: str
+  point: str
+  step: str
+  probes: int
+  fresh_pair: bool
+  profile: str
   cost_model: str
   mode: str
   resolution: int
   granularity: str
   menu: int
   always_train_head: bool
+  slots: str
   trunk: str | int | float
 
 
+def _check(settings: _Settings) -> None:
+  """Raises UsageError for an argument of `elastic` out of range."""
+  given = settings._asdict()
+  for name, choices in _CHOICES.items():
+    if given[name] not in choices:
+      raise UsageError(
+        f"{name}={given[name]!r}: give one of {', '.join(choices)}"
+      )
+  rho, menu, metric = settings.rho, settings.menu, settings.metric
+  if not (isinstance(rho, numbers.Real) and 0 < rho <= 1):
+    raise UsageError(f"rho={rho!r}: give a share above 0, 1 at most")
+  for name in ("interval", "probes", "resolution"):
+    if not (isinstance(given[name], int) and given[name] >= 1):
+      raise UsageError(
+        f"{name}={given[name]!r}: give a whole number, 1 or more"
+      )
+  if not (isinstance(menu, int) and (menu == 0 or menu >= 2)):
+    raise UsageError(
+      f"menu={menu!r}: give 0 for none, or 2 or more entries, one of which is "
+      "the head alone"
+    )
+  if menu and not settings.always_train_head:
+    raise UsageError(
+      f"menu={menu}: its entries all train the head; leave always_train_head "
+      "on, or give menu=0"
+    )
+  if settings.fresh_pair and metric != "update":
+    raise UsageError(
+      f"fresh_pair is about metric='update', not {metric!r}: leave it out"
+    )
+
+
+def _init(params: base.Params) -> dict[str, np.ndarray]:
+  return {"scores": np.zeros(len(importance.paths(params)), np.float32)}
+
+
+def _update(
+  settings: _Settings, key: base.Key, state: Any, probe: base.Probe | None
+) -> dict[str, np.ndarray]:
+  """Returns the scores of all tensors, by the metric of the settings."""
+  del state  # the latest probe alone counts
+  assert probe is not None, "num_probes asks for one"
+  tensors = importance.paths(probe.params)
+  if settings.metric == "update":
+    scores = importance.update_times_gradient(
+      probe,
+      key,
+      tensors,
+      point=settings.point,
+      step=settings.step,
+      fresh_pair=settings.fresh_pair,
+    )
+  elif settings.metric == "gradient":
+    scores = importance.gradient_magnitude(probe, key, tensors)
+  else:
+    scores = importance.weight_magnitude(probe.params, tensors)
+  return {"scores": scores.astype(np.float32)}
+
+
+def _choose(
+  settings: _Settings,
+  state: dict[str, base.Array],
+  network: base.Network,
+  times: TensorTimes | None,
+  budget: float,
+) -> base.Selection:
+  """Returns the selection until the next choice; see `elastic`."""
+  scores = _in_order(state["scores"], network)
+  return mask.check(network, _chosen(settings, scores, network, times, budget))
+
+
 def _in_order(scores: base.Array, network: base.Network) -> np.ndarray:
-  """Returns scores of sorted paths in the order of the network's tensors."""
+  """Sorts scores [W], given by sorted path, into the network's order."""
   scores, count = np.asarray(scores, np.float64), len(network.tensors)
   if scores.shape != (count,):
     raise ValueError(
@@ -241,13 +279,14 @@ def _in_order(scores: base.Array, network: base.Network) -> np.ndarray:
   return ordered
 
 
-def _choose(
+def _chosen(
   settings: _Settings,
   scores: np.ndarray,
   network: base.Network,
   times: TensorTimes | None,
   budget: float,
 ) -> base.Selection:
+  """Returns the best selection within the lesser of rho and `budget`."""
   if times is None:
     raise ValueError(
       "this selector needs to know what the tensors take: give the profile "
@@ -283,7 +322,7 @@ def _choose(
 
 
 class _Case(NamedTuple):
-  """What is to be chosen from; arrays [W], input side first.
+  """The tensors to choose from; arrays [W], input side first.
 
   `W` counts the tensors that are not frozen for good.
   """
@@ -291,17 +330,17 @@ class _Case(NamedTuple):
   settings: _Settings
   tensors: tuple[base.Tensor, ...]
   scores: np.ndarray
-  arrival: np.ndarray  # as the cost model reads it
-  arrived: np.ndarray  # as it was measured
+  arrival: np.ndarray  # seconds, as the cost model reads them
+  arrived: np.ndarray  # seconds, as measured
   training: np.ndarray
   head: np.ndarray  # bool
 
-  def seconds(self, chosen) -> float:
+  def seconds(self, chosen: Sequence[bool] | np.ndarray) -> float:
     return chain.seconds(self.arrival, self.training, chosen)
 
 
 def _with_head(case: _Case, times: TensorTimes, share: float) -> np.ndarray:
-  """Returns a mask [W] of the head and what is best beside it."""
+  """Returns a mask [W] of the head and of the best set beside it."""
   paid, head = case.seconds(case.head), case.head
   least = min(1.0, (times.always + paid) / times.full)
   if least > share * (1 + _ROUNDING):
@@ -316,7 +355,7 @@ def _with_head(case: _Case, times: TensorTimes, share: float) -> np.ndarray:
     return head
   if case.settings.menu:
     return _from_menu(case, _allowed(times, case.settings.rho), allowed)
-  # The way to the head is paid: only what lies beyond it costs more.
+  # The chain down to the head is paid: only tensors beyond it cost more.
   first = np.flatnonzero(head).min(initial=len(head))
   beyond = case._replace(
     arrival=np.where(np.arange(len(head)) < first, case.arrival, 0.0),
@@ -339,13 +378,13 @@ def _free(case: _Case, times: TensorTimes, share: float) -> np.ndarray:
 
 
 def _allowed(times: TensorTimes, share: float) -> float:
-  """Returns `times.budget(share)`, plus what rounding may have taken off it.
+  """Returns `times.budget(share)` with a margin for rounding.
 
-  A share that is just enough, such as 1 for a network of one tensor, is then
-  not refused for its last digit.
+  The margin keeps a share that is just enough, such as 1 for a network of one
+  tensor, from being refused for its last digit.
   """
   if share < times.least_share * (1 - _ROUNDING):
-    return times.budget(share)  # says how much it takes
+    return times.budget(share)  # raises, and states the least share
   whole = times.full
   seconds = knapsack.backward_budget(share, times.always, whole - times.always)
   return seconds + _ROUNDING * share * whole
@@ -360,12 +399,13 @@ def _warn(what: str) -> None:
 
 
 def _solve(case: _Case, allowed: float) -> np.ndarray:
-  """Returns the mask [W] of the best set, empty where none is worth it."""
+  """Returns the mask [W] of the best set, empty where none has a worth."""
   if case.settings.granularity == "block":
     groups = chain.by_unit(case.tensors)
   else:
     groups = [[k] for k in range(len(case.tensors))]
-  # Groups may alternate: each has the way from the next one's start.
+  # The tensors of groups may alternate: a group's arrival is counted from the
+  # start of the next group.
   arrival = np.add.reduceat(case.arrival, [group[0] for group in groups])
   training = np.array([case.training[group].sum() for group in groups])
   scores = np.array([case.scores[group].sum() for group in groups])
@@ -387,7 +427,7 @@ def _solve(case: _Case, allowed: float) -> np.ndarray:
 
 
 def _part_of_head(case: _Case, allowed: float) -> np.ndarray:
-  """Returns what fits of the head, else the one tensor that takes least."""
+  """Returns the part of the head that fits, else the cheapest tensor."""
   chosen = np.zeros_like(case.head)
   for k in np.flatnonzero(case.head)[::-1]:
     wider = chosen.copy()
@@ -401,10 +441,13 @@ def _part_of_head(case: _Case, allowed: float) -> np.ndarray:
 
 
 def _from_menu(case: _Case, most: float, allowed: float) -> np.ndarray:
-  """Returns the entry of the highest sum of scores that fits.
+  """Returns the menu's entry of the highest sum of scores that fits.
 
-  The menu is made within `most`, of rho, rather than within what is allowed
-  today: its entries have to stay the same.
+  Args:
+    case: tensors and their scores.
+    most: seconds within which the menu is made, from rho. The menu has to stay
+      the same for the whole run, so that it cannot follow `allowed`.
+    allowed: seconds that this choice may take.
   """
   times, size = (case.arrival, case.training), case.settings.menu
   entries = menus.prepare(case.tensors, case.head, *times, most, size)

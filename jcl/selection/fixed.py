@@ -21,11 +21,16 @@ def head_only() -> base.Selector:
 
 
 def top_units(num_units: int) -> base.Selector:
-  """Trains the last `num_units` units, the head included."""
+  """Trains the last `num_units` units, the head included.
+
+  Raises:
+    ValueError: for less than one unit; and from `choose`, for more than the
+      network has.
+  """
   if num_units < 1:
     raise UsageError(f"num_units={num_units}: train one unit at least")
 
-  def choose(network):
+  def choose(network: base.Network) -> base.Selection:
     count = len(network.units)
     if num_units > count:
       raise UsageError(
@@ -45,17 +50,17 @@ def frozen_prefix(until: str | int | float) -> base.Selector:
 def trunk_left_out(
   until: str | int | float,
 ) -> Callable[[base.Network], base.Selection]:
-  """Returns what selects all units from `first_trained` on."""
+  """Returns a function that selects all units from `first_trained` on."""
   return lambda network: _from(network, first_trained(network, until))
 
 
 def frozen_once_trained(until: str | int | float) -> base.Selector:
-  """Freezes as `frozen_prefix`, but not before there is something to keep.
+  """Freezes as `frozen_prefix` does, once the frozen units have learned.
 
   A network without learned weights trains as a whole in its first experience.
   """
 
-  def choose(network, experience):
+  def choose(network: base.Network, experience: int) -> base.Selection:
     if experience == 0 and not network.pretrained:
       return mask.everything(network)
     return _from(network, first_trained(network, until))
@@ -66,9 +71,13 @@ def frozen_once_trained(until: str | int | float) -> base.Selector:
 def by_experience(
   choose: Callable[[base.Network, int], base.Selection],
 ) -> base.Selector:
-  """Selects anew in each experience, from the network and its number, from 0.
+  """Selects anew in each experience.
 
   The state counts the choices so far.
+
+  Args:
+    choose: maps the network and the experience's number, from 0, to a
+      selection.
   """
   return base.Selector(
     init=lambda params: np.int32(0),
@@ -85,8 +94,8 @@ def first_trained(network: base.Network, until: str | int | float) -> int:
 
   Args:
     network: the model.
-    until: that unit's name, the number of frozen units, or their share of all
-      units, below 1 and with a point, such as 0.7.
+    until: the name of that unit, or the number of frozen units, or their share
+      of all units: a float below 1, such as 0.7.
 
   Raises:
     ValueError: where the network has no such unit, or none is left to train.
@@ -107,7 +116,7 @@ def first_trained(network: base.Network, until: str | int | float) -> int:
   first = until
   if isinstance(until, float):
     first = math.floor((count + network.offset) * until + 0.5)
-  # A part of a network that begins behind the last frozen unit trains whole.
+  # A part of a network that begins behind the last frozen unit trains wholly.
   first = max(0, int(first) - network.offset) if network.offset else int(first)
   if not 0 <= first < count:
     raise UsageError(
@@ -120,7 +129,7 @@ def first_trained(network: base.Network, until: str | int | float) -> int:
 def biases() -> base.Selector:
   """Trains biases, normalisers and the head (BN+Bias of the literature)."""
 
-  def choose(network):
+  def choose(network: base.Network) -> base.Selection:
     return mask.select(
       network,
       lambda tensor: (

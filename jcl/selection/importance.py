@@ -1,19 +1,21 @@
-"""What training a tensor is worth: scores that a selection adds up.
+"""Importance of tensors: the worth of training each, as a selection adds up.
 
 The score of Huang et al., "ElasticTrainer: Speeding Up On-Device Training with
-Runtime Elastic Tensor Selection", MobiSys 2023 (section 4), is how much the
-loss would rise, to first order, if the latest update of a tensor were undone:
-I_k = -sum_i g_i dw_i over its entries. It adds over entries and over tensors,
-as a knapsack needs; large where training the tensor lowers the loss, negative
-where it raises it. The other two are those it is compared with (section 8.4).
+Runtime Elastic Tensor Selection", MobiSys 2023 (section 4),
+https://doi.org/10.1145/3581791.3596852, is the rise of the loss, to first
+order, if the latest update of a tensor were undone: I_k = -sum_i g_i dw_i over
+its entries. The score adds over entries and over tensors, as a knapsack needs.
+It is large where training the tensor lowers the loss, and negative where
+training raises it. The paper compares it with two others (section 8.4), which
+are here too.
 
-Scores are not divided by their largest: a selection asks for ratios only.
+Scores are not divided by their largest, as a selection uses their ratios only.
 
 Tensors are named by their paths from the root of the parameters, because the
 order of a tree's leaves is that of sorted keys and not that of execution.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 from typing import Any
 
@@ -41,25 +43,25 @@ def update_times_gradient(
   step: str = "optimizer",
   fresh_pair: bool = False,
 ) -> np.ndarray:
-  """Returns how far an update of each tensor lowers the loss, to first order.
+  """Computes how far an update of each tensor lowers the loss, to first order.
 
   That is I_k = -sum_i g_i dw_i, averaged over the probe's batches. Each batch
-  makes an update of its own from the parameters as they are; nothing of it
-  stays. A batch's two gradients see the same random key, hence the same noise.
+  makes an update of its own from the present parameters, which stay as they
+  are. A batch's two gradients see the same random key, hence the same noise.
 
   Args:
-    probe: parameters, batches, and what makes gradients and updates. Called
-      from the host: one or two gradients a batch.
+    probe: parameters, batches, and functions that make gradients and updates;
+      one or two gradients are computed for each batch.
     key: consumed.
     tensors: [W] paths, in the order wanted.
     point: where `g` is taken. "after" the update, as the authors' program
       does, sees an update that overshoots; "before" it, as the paper writes,
       costs one gradient instead of two and sees only the slope.
-    step: what makes `dw`. "optimizer" is the run's own, with its momentum:
-      tensors that have been training move up to 1 / (1 - momentum) times as
-      far as others and so tend to stay. "sgd" is -learning_rate * gradient,
-      the same for all. It is also the more exact one: `dw` is not read off
-      as a difference of parameters, which rounds.
+    step: which update gives `dw`. "optimizer" is the run's own, with its
+      momentum: tensors that have been training move up to 1 / (1 - momentum)
+      times as far as others and so tend to stay. "sgd" is -learning_rate *
+      gradient for all tensors alike. "sgd" is also more exact, since its `dw`
+      is not a difference of parameters, which rounds.
     fresh_pair: take `dw` from one batch and `g` from the next one, under
       another key, in disjoint pairs. On one batch, the score holds the noise
       of a squared gradient, which is positive on average even where there is
@@ -83,7 +85,7 @@ def update_times_gradient(
       f"fresh_pair needs two different batches for each score, got "
       f"{len(batches)}: give an even number"
     )
-  # (what makes the update, what judges it)
+  # Each pair: the batch that makes the update, and the batch that judges it.
   pairs = (
     zip(batches[::2], batches[1::2], strict=True)
     if fresh_pair
@@ -104,7 +106,7 @@ def update_times_gradient(
     if step == "optimizer":
       lowered.append(-_moved(updated, params, slope, wanted))
     else:
-      # Not within the program: rates differ between runs, programs need not.
+      # The rate stays out of the compiled program, which all rates share.
       lowered.append(rate * _product(grads, slope, wanted))
   return _mean(lowered, wanted)
 
@@ -112,10 +114,20 @@ def update_times_gradient(
 def gradient_magnitude(
   probe: base.Probe, key: base.Key, tensors: Sequence[Path]
 ) -> np.ndarray:
-  """Returns sum_i |g_i| of each tensor, averaged over the probe's batches.
+  """Computes sum_i |g_i| of each tensor, averaged over the probe's batches.
 
-  "Grad" in the paper's section 8.4. Arguments, result and errors as those of
-  `update_times_gradient`.
+  "Grad" in the paper's section 8.4.
+
+  Args:
+    probe: parameters, batches, and a function that makes gradients.
+    key: consumed.
+    tensors: [W] paths, in the order wanted.
+
+  Returns:
+    [W] float64.
+
+  Raises:
+    ValueError: for no batch, or scores that are not finite.
   """
   _has_batches(probe)
   wanted = tuple(tensors)
@@ -129,25 +141,31 @@ def gradient_magnitude(
 def weight_magnitude(
   params: base.Params, tensors: Sequence[Path]
 ) -> np.ndarray:
-  """Returns sum_i |w_i| of each tensor: [W] float64.
+  """Computes sum_i |w_i| of each tensor: [W] float64.
 
-  "Weight" in the paper's section 8.4; it needs no data. Raises a ValueError
-  where a sum is not finite.
+  "Weight" in the paper's section 8.4; it needs no data.
+
+  Raises:
+    ValueError: for a sum that is not finite.
+
+  >>> params = {"head": {"kernel": jnp.array([1.0, -2.0])}}
+  >>> weight_magnitude(params, [("head", "kernel")])
+  array([3.])
   """
   wanted = tuple(tensors)
   return _mean([_magnitude(params, wanted)], wanted)
 
 
-def _has_batches(probe) -> None:
+def _has_batches(probe: base.Probe) -> None:
   if not probe.batches:
     raise ValueError("the probe has no batch: ask for one or more")
 
 
-def _keys(key, probe):
+def _keys(key: base.Key, probe: base.Probe) -> base.Key:
   return jax.random.split(key, len(probe.batches))
 
 
-def _mean(rows: Sequence[Any], tensors: Sequence[Path]) -> np.ndarray:
+def _mean(rows: Sequence[base.Array], tensors: Sequence[Path]) -> np.ndarray:
   scores = np.stack([np.asarray(row, np.float64) for row in rows]).mean(0)
   bad = [
     "/".join(path)
@@ -171,12 +189,16 @@ def _by_path(tree: Any) -> dict[Path, Any]:
   }
 
 
-def _wide(leaf):
-  """Casts to a type in which sums over many entries are worth something."""
+def _wide(leaf: jax.Array) -> jax.Array:
+  """Casts to float32 or wider, so that sums over many entries keep digits."""
   return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
-def _sums(function, tensors, *trees) -> jax.Array:
+def _sums(
+  function: Callable[..., jax.Array],
+  tensors: Sequence[Path],
+  *trees: base.Params,
+) -> jax.Array:
   """Returns [W] sums over the entries of `function(*leaves)`."""
   found = [_by_path(tree) for tree in trees]
   return jnp.stack(
@@ -188,22 +210,31 @@ def _sums(function, tensors, *trees) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames="tensors")
-def _moved(after, before, slope, tensors):
+def _moved(
+  after: base.Params,
+  before: base.Params,
+  slope: base.Params,
+  tensors: tuple[Path, ...],
+) -> jax.Array:
   return _sums(lambda a, b, g: (a - b) * g, tensors, after, before, slope)
 
 
 @functools.partial(jax.jit, static_argnames="tensors")
-def _product(first, second, tensors):
+def _product(
+  first: base.Params, second: base.Params, tensors: tuple[Path, ...]
+) -> jax.Array:
   return _sums(lambda a, b: a * b, tensors, first, second)
 
 
 @functools.partial(jax.jit, static_argnames="tensors")
-def _magnitude(tree, tensors):
+def _magnitude(tree: base.Params, tensors: tuple[Path, ...]) -> jax.Array:
   return _sums(jnp.abs, tensors, tree)
 
 
 @jax.jit
-def _descend(params, grads, rate):
+def _descend(
+  params: base.Params, grads: base.Params, rate: float
+) -> base.Params:
   return jax.tree.map(
     lambda p, g: (p - rate * g).astype(p.dtype), params, grads
   )

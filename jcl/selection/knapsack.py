@@ -1,13 +1,14 @@
-"""Which tensors to train within a backward time: a 0/1 knapsack per depth.
+"""Chooses the tensors to train within a backward time: a knapsack per depth.
 
-Time is that of Huang et al., "ElasticTrainer: Speeding Up On-Device Training
-with Runtime Elastic Tensor Selection", MobiSys 2023 (section 3.3): a set pays
+The time of a set of tensors is modelled as in Huang et al., "ElasticTrainer:
+Speeding Up On-Device Training with Runtime Elastic Tensor Selection", MobiSys
+2023 (section 3.3), https://doi.org/10.1145/3581791.3596852: the set pays
 `weight_grad` for each of its tensors, and `arrival` for every tensor from the
 output down to its deepest one, trained or not. `arrival[k]` is the time of all
-that runs between "the gradient has reached tensor k + 1" and "it has reached
-tensor k". A cost stated as the time to carry the gradient past each tensor,
-`past`, is `arrival = past` where the deepest tensor's own share is needed to
-form its gradient, and `arrival = [*past[1:], 0]` where it is not.
+that runs between "the gradient has reached tensor k + 1" and "the gradient has
+reached tensor k". Where costs are given as times `past` to carry the gradient
+past each tensor, use `arrival = past` if the deepest tensor's own share is
+needed to form its gradient, and `arrival = [*past[1:], 0]` if it is not.
 
 Arrays are in execution order outside, and reversed inside: index 0 is then the
 output side, and a set's depth is its greatest index.
@@ -21,9 +22,9 @@ from numpy.typing import ArrayLike
 
 from jcl.errors import UsageError
 
-# A set may exceed the budget by this share of it. That is far below what a
-# timing resolves, and above what the rounding of sums makes of a budget that
-# was meant to be met exactly, such as the whole backward pass.
+# Share by which a set may exceed the budget. It is far below the resolution of
+# timings, and above the rounding error of sums, so that a budget can be met
+# exactly, such as the whole backward pass.
 _TOLERANCE = 1e-9
 
 _MAX_BRUTE = 20
@@ -31,7 +32,7 @@ _MAX_BRUTE = 20
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-  """A set of tensors, what it is worth and what its backward pass takes."""
+  """A set of tensors, its worth and the time of its backward pass."""
 
   mask: tuple[bool, ...]  # [N] execution order, input side first
   value: float  # sum of the importances
@@ -67,7 +68,8 @@ class _Problem:
     return np.cumsum(self.arrival) + self.weight_grad
 
   def value(self, mask: np.ndarray) -> float:
-    # From the output side on, as the table adds: equal sets, equal bits.
+    # Added from the output side on, as in the table of `_exact`, so that equal
+    # sets have equal bits.
     return float(np.cumsum(np.append(0.0, self.importance[mask]))[-1])
 
   def time(self, mask: np.ndarray) -> float:
@@ -75,7 +77,7 @@ class _Problem:
     return float(self.arrival[:depth].sum() + self.weight_grad[mask].sum())
 
   def rank(self, mask: np.ndarray) -> tuple:
-    """Returns what is least for the best mask."""
+    """Returns a key by which the best mask comes first."""
     return -self.value(mask), self.time(mask), mask[::-1].tolist()
 
 
@@ -132,7 +134,12 @@ def select(
 
   Raises:
     ValueError: where an argument is out of range, or the budget is too small
-      for every tensor of positive importance; the least one is then stated.
+      for every tensor of positive importance; the message then gives the least
+      budget.
+
+  >>> found = select([3.0, 2.0, 1.0], [1.0, 1.0, 1.0], [9.0, 5.0, 4.0], 5.0)
+  >>> found.mask, found.value, found.time
+  ((False, True, True), 9.0, 5.0)
   """
   if mode not in _MODES:
     raise ValueError(f"mode={mode!r}: give one of {', '.join(_MODES)}")
@@ -167,8 +174,8 @@ def backward_budget(share: float, forward: float, backward: float) -> float:
   """Returns the backward time that keeps a step within `share` of a full one.
 
   That is `share * (forward + backward) - forward`: rho_b * T_bwd with
-  rho_b = rho * (1 + r) - r and r = T_fwd / T_bwd. The published program takes
-  r = 1/2 without measuring it.
+  rho_b = rho * (1 + r) - r and r = T_fwd / T_bwd. The published program sets
+  r = 1/2 without a measurement.
 
   Args:
     share: of the time of a step that trains everything, at most 1.
@@ -177,7 +184,10 @@ def backward_budget(share: float, forward: float, backward: float) -> float:
 
   Raises:
     ValueError: where a time is negative or not finite, or `share` is above 1
-      or too small for `forward`; the least one is then stated.
+      or too small for `forward`; the message then gives the least share.
+
+  >>> backward_budget(0.5, forward=1.0, backward=3.0)
+  1.0
   """
   for name, time in (("forward", forward), ("backward", backward)):
     if not 0 <= time < np.inf:
@@ -194,7 +204,12 @@ def backward_budget(share: float, forward: float, backward: float) -> float:
   return max(0.0, backward - (1 - share) * (forward + backward))
 
 
-def _problem(arrival, weight_grad, importance, budget) -> _Problem:
+def _problem(
+  arrival: ArrayLike,
+  weight_grad: ArrayLike,
+  importance: ArrayLike,
+  budget: float,
+) -> _Problem:
   """Checks the arguments of `select` and reverses the arrays."""
   named = {
     "arrival": np.asarray(arrival, np.float64),
@@ -256,7 +271,7 @@ def _exact(problem: _Problem, resolution: int) -> np.ndarray:
       np.greater(offered, values[cost:], out=taken[k, cost:])
       np.maximum(offered, values[cost:], out=values[cost:])
 
-  def trace_back(deepest, units):
+  def trace_back(deepest: int, units: int) -> np.ndarray:
     mask = np.zeros(len(importance), bool)
     mask[deepest] = True
     for k in range(deepest - 1, -1, -1):
@@ -265,8 +280,8 @@ def _exact(problem: _Problem, resolution: int) -> np.ndarray:
         units -= costs[k]
     return mask
 
-  # Rounding up wastes about half a unit per tensor, which a plain greedy set
-  # on real times sometimes makes better use of. Unrounded, it never does.
+  # Rounding up wastes about half a unit per tensor, so that a greedy set on
+  # real times is sometimes worth more. Without rounding it never is.
   found = [trace_back(*end) for end in ends]
   return min(*found, _greedy(problem, resolution), key=problem.rank)
 
@@ -290,12 +305,12 @@ def _brute(problem: _Problem, _resolution: int) -> np.ndarray:
 
 def _greedy(problem: _Problem, _resolution: int) -> np.ndarray:
   useful = np.flatnonzero(problem.useful)
-  with np.errstate(divide="ignore", over="ignore"):  # what is free comes first
+  with np.errstate(divide="ignore", over="ignore"):  # free tensors come first
     worth = problem.importance[useful] / problem.weight_grad[useful]
   order = useful[np.argsort(-worth, kind="stable")].tolist()
   costs, alone = problem.weight_grad.tolist(), problem.alone.tolist()
 
-  def fill(deepest):
+  def fill(deepest: int) -> np.ndarray:
     mask = np.zeros(len(costs), bool)
     mask[deepest] = True
     left = problem.limit - alone[deepest]
@@ -310,7 +325,7 @@ def _greedy(problem: _Problem, _resolution: int) -> np.ndarray:
 
 
 def _reference(problem: _Problem, resolution: int) -> np.ndarray:
-  # Row k of a table is about the first k tensors; row 0 is the empty set.
+  # Row k of a table holds sets of the first k tensors; row 0 the empty set.
   total = problem.total or 1.0
   arrival = np.floor(problem.arrival * resolution / total).astype(int)
   costs = np.floor(problem.weight_grad * resolution / total).astype(int)

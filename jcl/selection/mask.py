@@ -1,6 +1,6 @@
-"""Static selections: which tensors train, and trees cut in two by them."""
+"""Static selections of tensors, and parameters cut in two by them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import math
 from typing import Any
 
@@ -20,7 +20,7 @@ def select(
   """Returns the selection of the tensors that satisfy `predicate`.
 
   Raises:
-    ValueError: where none does.
+    ValueError: where no tensor does.
   """
   chosen = tuple(bool(predicate(tensor)) for tensor in network.tensors)
   return check(network, base.Selection(chosen))
@@ -51,8 +51,11 @@ def split(
 ) -> tuple[base.Params, base.Params]:
   """Cuts parameters into (trained, frozen).
 
-  Both have the structure of `params`, with None where a leaf is in the other;
+  Both have the structure of `params`, with None where the other has the leaf;
   None is an empty node to JAX and optax.
+
+  Raises:
+    ValueError: where the network's tensors are not those of `params`.
   """
   mask = as_mask(params, network, selection)
   trained = jax.tree.map(lambda leaf, yes: leaf if yes else None, params, mask)
@@ -61,7 +64,11 @@ def split(
 
 
 def merge(trained: base.Params, frozen: base.Params) -> base.Params:
-  """Puts together what `split` cut."""
+  """Joins the two trees of `split`.
+
+  >>> merge({"a": 1, "b": None}, {"a": None, "b": 2})
+  {'a': 1, 'b': 2}
+  """
   return jax.tree.map(
     lambda one, other: other if one is None else one,
     trained,
@@ -110,7 +117,7 @@ def trained_units(
 
 
 def trained_parameters(network: base.Network, selection: base.Selection) -> int:
-  """Returns the number of scalars in selected tensors."""
+  """Counts the scalars in selected tensors."""
   return sum(
     math.prod(tensor.shape)
     for tensor, yes in zip(network.tensors, selection.trainable, strict=True)
@@ -118,11 +125,11 @@ def trained_parameters(network: base.Network, selection: base.Selection) -> int:
   )
 
 
-def _keys(path) -> tuple[str, ...]:
+def _keys(path: Sequence[Any]) -> tuple[str, ...]:
   return tuple(str(getattr(entry, "key", entry)) for entry in path)
 
 
-def _names(paths) -> str:
+def _names(paths: Sequence[tuple[str, ...]]) -> str:
   shown = ["/".join(path) for path in paths[:5]]
   more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
   return (", ".join(shown) or "none") + more

@@ -1,7 +1,7 @@
 """A bounded menu of selections, so that few programs are ever compiled.
 
-Every selection that is trained is a program of its own. A menu is made from
-what the tensors take alone, not from what they are worth, so it stays as it is
+Every selection that is trained is a program of its own. A menu follows from the
+times of the tensors alone, not from their worth. It therefore stays the same
 for a whole run, and so do the programs of its entries.
 """
 
@@ -25,11 +25,11 @@ def prepare(
 ) -> tuple[Mask, ...]:
   """Returns at most `size` masks that fit a budget, each of whole units.
 
-  The first is the head alone, whether or not it fits. The second trains every
-  unit from the deepest on from which all fit. The others, for each depth that
-  can be reached, spend what the way there leaves on the units nearest to the
-  deepest one, or on those nearest to the head; where there are more than
-  `size`, they are thinned out evenly, in order of depth.
+  The first mask is the head alone, whether or not it fits. The second trains
+  the longest run of units up to the head that fits. Each of the others has a
+  deepest unit; it spends the time that the way down to that unit leaves on the
+  units nearest to it, or on the units nearest to the head. Where there are more
+  than `size`, they are thinned out evenly, in order of depth.
 
   Args:
     tensors: [W] in execution order.
@@ -43,10 +43,12 @@ def prepare(
   units = [np.array(unit) for unit in chain.by_unit(tensors)]
   units = [unit for unit in units if not alone[unit].all()]
 
-  def fits(mask):
+  def fits(mask: np.ndarray) -> bool:
     return chain.seconds(arrival, training, mask) <= budget
 
-  def fill(deepest, others):
+  def fill(
+    deepest: np.ndarray, others: Sequence[np.ndarray]
+  ) -> np.ndarray | None:
     mask = alone.copy()
     mask[deepest] = True
     if not fits(mask):

@@ -1,4 +1,4 @@
-"""What a train step takes, tensor by tensor."""
+"""Times of a train step, tensor by tensor."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -17,26 +17,33 @@ _ARRAYS = ("forward", "arrival", "weight_grad", "update")
 class TensorTimes(alike.Alike):
   """Seconds of a train step by tensor, in execution order, input side first.
 
-  `arrival[k]` is all that runs backward between "the gradient has reached
-  tensor k + 1" and "it has reached tensor k"; a step pays it for every tensor
-  from the output down to the deepest one that trains, trained or not. It pays
-  `weight_grad` and `update` for those that train, `forward` and `fixed` always
-  (Huang et al., "ElasticTrainer", MobiSys 2023, section 3.3, with the time of
-  an operation counted where the next tensor's gradient first needs it).
+  `arrival[k]` is the time of all that runs backward between "the gradient has
+  reached tensor k + 1" and "the gradient has reached tensor k". A step pays
+  `arrival` for every tensor from the output down to the deepest one that
+  trains, trained or not; `weight_grad` and `update` for the tensors that train;
+  `forward` and `fixed` always. This is the model of Huang et al.,
+  "ElasticTrainer", MobiSys 2023, section 3.3,
+  https://doi.org/10.1145/3581791.3596852, with the time of an operation counted
+  where the next tensor's gradient first needs it.
+
+  >>> times = TensorTimes((1.0, 1.0), (4.0, 2.0), (1.0, 1.0), (0.5, 0.5), 0.0,
+  ...                     method="timed")
+  >>> times.full, times.step([False, True])
+  (11.0, 5.5)
   """
 
   forward: tuple[float, ...]  # [W] of what runs from this tensor to the next
   arrival: tuple[float, ...]  # [W]
   weight_grad: tuple[float, ...]  # [W]
   update: tuple[float, ...]  # [W] optimiser and parameter
-  fixed: float  # of every step beside: ahead of the first tensor, loss, data
+  fixed: float  # all else of a step: ahead of the first tensor, loss, data
   method: str  # "analytic", "timed" or "calibrated"
-  # Taken apart from the tensors' own times, to check their sum; NaN if not.
+  # Measured on its own, to check the sum of the tensors' times; NaN if not.
   backward_total: float = math.nan
   compile_seconds: float = math.nan  # of one whole step, median
   about: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     lengths = {name: len(getattr(self, name)) for name in _ARRAYS}
     if len(set(lengths.values())) != 1 or not lengths["forward"]:
       raise ValueError(f"the arrays must be of one length, got {lengths}")
@@ -47,7 +54,7 @@ class TensorTimes(alike.Alike):
 
   @property
   def always(self) -> float:
-    """Seconds that a step takes whatever trains."""
+    """Seconds of a step that do not depend on what trains."""
     return self.fixed + math.fsum(self.forward)
 
   @property
@@ -68,7 +75,7 @@ class TensorTimes(alike.Alike):
 
   @property
   def closure(self) -> float:
-    """Sum of the tensors' backward times over the one taken apart from them."""
+    """Sum of the tensors' backward times over `backward_total`."""
     if not self.backward_total:
       return math.nan
     return self.backward / self.backward_total
@@ -77,7 +84,7 @@ class TensorTimes(alike.Alike):
   def least_share(self) -> float:
     """Smallest share of a full step in which one tensor can train."""
     alone = np.cumsum(self.arrival[::-1])[::-1] + np.asarray(self.training)
-    # Sums in another order may exceed the whole by a rounding.
+    # A sum in another order may exceed the whole by a rounding error.
     return min(1.0, (self.always + float(alone.min())) / self.full)
 
   def step(self, trainable: Sequence[bool]) -> float:
@@ -105,7 +112,7 @@ class TensorTimes(alike.Alike):
 
     Raises:
       ValueError: where `share` is above 1, or too small for any tensor; the
-        least one is then stated.
+        message then gives the least share.
     """
     if not self.least_share <= share <= 1:
       raise UsageError(
@@ -119,12 +126,15 @@ class TensorTimes(alike.Alike):
 def scaled(profile: TensorTimes, factor: float) -> TensorTimes:
   """Returns the profile with all its times multiplied by `factor`."""
 
-  def times(values):
+  def times(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(factor * value for value in values)
 
+  changed: dict[str, Any] = {
+    name: times(getattr(profile, name)) for name in _ARRAYS
+  }
   return dataclasses.replace(
     profile,
     fixed=factor * profile.fixed,
     backward_total=factor * profile.backward_total,
-    **{name: times(getattr(profile, name)) for name in _ARRAYS},
+    **changed,
   )

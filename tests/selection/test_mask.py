@@ -224,6 +224,6 @@ def test_a_selection_over_more_tensors_is_refused():
 
 @pytest.mark.parametrize("count, end", [(5, "p4$"), (6, "p4 and 1 more$")])
 def test_paths_are_listed_up_to_five(count, end):
-  other = {**PARAMS, **{f"p{i}": jnp.ones(1) for i in range(program_cost)}}
+  other = {**PARAMS, **{f"p{i}": jnp.ones(1) for i in range(count)}}
   with pytest.raises(ValueError, match=f"unknown p0, p1, p2, p3, {end}"):
     mask.as_mask(other, NETWORK, FIRST)
