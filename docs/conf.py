@@ -17,7 +17,6 @@ extensions = [
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
-myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
@@ -34,6 +33,11 @@ napoleon_custom_sections = [
   ("Modes", "params_style"),
   ("Policies", "params_style"),
 ]
+
+# What `numpy.typing.ArrayLike` stands for, as autodoc spells it out.
+ARRAY_LIKE = re.compile(
+  r"~numpy\._typing\._array_like\._Buffer \|.*?\[complex \| bytes \| str\]"
+)
 
 
 def field_comments(record):
@@ -94,7 +98,8 @@ def plain_signature(app, what, name, obj, options, signature, returns):
   """Shows `Annotated[int, ...]` as `int`, and functions as `...`."""
   if not signature:
     return None
-  return plain(re.sub(r"<function [\w.]+>", "...", signature)), returns
+  text = re.sub(r"<function [\w.]+>", "...", signature)
+  return plain(ARRAY_LIKE.sub("~numpy.typing.ArrayLike", text)), returns
 
 
 def plain(text):
