@@ -6,6 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
+import signatures
 
 from jcl.control import choice
 
@@ -480,3 +481,21 @@ def test_halving_finds_the_same_row_where_ranks_hold(
 def test_bad_arguments_are_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(choice.choose) == {
+    "policy": "utility",
+    "coeffs": (0.6, 0.4),
+  }
+  assert signatures.defaults(choice.best_fit) == {
+    "cutline": 1.0,
+    "policy": "utility",
+    "coeffs": (0.6, 0.4),
+  }
+  assert signatures.defaults(choice.candidates) == {
+    "most": 14,
+    "least": (0, 1),
+    "least_total": 1,
+  }
+  assert signatures.defaults(choice.halving) == {"least": 1}

@@ -1,6 +1,7 @@
 """The same effort for every experience."""
 
 import pytest
+import signatures
 
 from jcl import base
 from jcl.control import fixed
@@ -39,3 +40,7 @@ def test_the_least_and_the_most_effort():
 def test_impossible_efforts_are_refused(epochs, budget, message):
   with pytest.raises(ValueError, match=message):
     fixed.fixed(epochs, budget)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(fixed.fixed) == {"budget": 1.0}

@@ -6,6 +6,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
+import signatures
 
 from jcl import base
 from jcl.control import limits
@@ -97,3 +98,7 @@ def test_impossible_budgets_are_refused(value):
 def test_impossible_efforts_are_refused():
   with pytest.raises(ValueError, match="epochs=0"):
     limits.within(0, total(seconds=1.0))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(limits.within) == {"budget": 1.0}

@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
+import signatures
 
 from jcl import base
 from jcl.cost import gemms, pairs, systolic
@@ -251,3 +252,17 @@ def test_attention_passes_gradients_on_to_both_of_its_operands():
   )
   least = gemms.training_share(VIT, head)
   assert 1 / 3 < least < 0.4 < gemms.training_share(VIT, first) < 0.8
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(gemms.of) == {
+    "mode": "full",
+    "batch": 1,
+    "pass_": "forward",
+  }
+  assert signatures.defaults(pairs.published) == {
+    "mode": "full",
+    "batch": 1,
+    "pass_": "forward",
+    "num_classes": 9,
+  }

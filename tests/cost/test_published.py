@@ -5,6 +5,7 @@ import dataclasses
 from flax import linen as nn
 import jax
 import pytest
+import signatures
 import tiny_network
 
 from jcl.cost import program_cost, published
@@ -154,3 +155,23 @@ def test_windows_of_two_pixels_count():
   assert windows == [2, 1, 1]
   assert published.activations(network) == 4 * 4 * 2
   assert published.macs(network) == 32 * 2 + 48 * 2 + 6
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(published.memory_mib) == {
+    "batch": 32,
+    "buffer": 15,
+  }
+  assert signatures.defaults(published.lightcl_mib) == {
+    "batch": 32,
+    "buffer": 15,
+  }
+  assert signatures.defaults(published.flops) == {
+    "tasks": 1,
+    "batch": 32,
+    "buffer": 15,
+  }
+  assert signatures.defaults(published.lightcl_flops) == {
+    "batch": 32,
+    "buffer": 15,
+  }

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.cost import systolic
 
@@ -168,3 +169,10 @@ def test_bad_sizes(change, message):
 def test_bad_tables(table, fps, message):
   with pytest.raises(ValueError, match=message):
     systolic.rows_for(table, fps)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(systolic.gemm_cycles) == {"columns": 16}
+  assert signatures.defaults(systolic.utilisation) == {"columns": 16}
+  assert signatures.defaults(systolic.seconds) == {"clock": 500000000.0}
+  assert signatures.defaults(systolic.latencies) == {"clock": 500000000.0}

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import signatures
 
-from jcl.metrics import generality, similarity
+from jcl.metrics import accuracy, generality, similarity
 
 
 def features(seed, units=2):
@@ -95,3 +96,9 @@ def test_ratios_to_a_run_with_nothing_frozen():
 def test_arguments_that_do_not_fit(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(accuracy.confidence_interval) == {"level": 0.95}
+  assert signatures.defaults(generality.generality) == {"first": 1}
+  assert signatures.defaults(generality.prefix) == {"tau": 0.9}

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
-from jcl.networks import catalogue
+from jcl.networks import catalogue, conv1d, mlp, mobilenet, resnet, vit
 
 # Compiles faster, to slower machine code.
 quick = functools.partial(
@@ -289,3 +290,27 @@ def test_recipes_that_convolve_get_a_network_that_does():
     catalogue.suggest((64,), True)
   name, options = catalogue.read("auto:filters=3", (8, 8, 1), True)
   assert (name, options) == ("slim_resnet18", {"filters": 3})
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(conv1d.conv1d) == {
+    "width": 64,
+    "depth": 3,
+    "kernel": 5,
+  }
+  assert signatures.defaults(mlp.mlp) == {"width": 100, "depth": 2}
+  assert signatures.defaults(mobilenet.mobilenet) == {"width": 1.0}
+  assert signatures.defaults(resnet.resnet18) == {"filters": 64}
+  assert signatures.defaults(resnet.slim_resnet18) == {"filters": 20}
+  assert signatures.defaults(resnet.resnet32) == {"filters": 16}
+  assert signatures.defaults(resnet.resnet50) == {"filters": 64}
+  assert signatures.defaults(vit.vit) == {
+    "patch": 4,
+    "width": 192,
+    "depth": 6,
+    "heads": 3,
+    "expansion": 4,
+    "pooling": "token",
+    "dropout": 0.0,
+    "gelu": "tanh",
+  }

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors
+import signatures
 import torch_names
 
 from jcl.networks import catalogue, external
@@ -197,3 +198,8 @@ def test_other_files_and_networks_are_refused(tmp_path):
     external.arrange(network, {})
   with pytest.raises(ValueError, match="no unit 'tail'"):
     external.arrange(build("vit"), {}, fresh=("tail",))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(external.with_file) == {"fresh": ("head",)}
+  assert signatures.defaults(external.arrange) == {"fresh": ("head",)}

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base, recipes
 from jcl.networks import chain, layers, pretrained
@@ -497,3 +498,15 @@ def test_with_a_memory_anchors_are_replayed_images():
   )
   done = session.learn(stream(), network(), method, epochs=1, batch_size=8)
   assert float(done.state.objective.weight.sum()) == 4
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(anchors.anchored) == {
+    "beta": 0.0002,
+    "ratio": 0.15,
+    "count": 15,
+    "taps": (),
+    "cap": 0.5,
+    "source": "new",
+    "published": False,
+  }

@@ -8,6 +8,7 @@ import linear_case
 import numpy as np
 import pytest
 from scipy import optimize
+import signatures
 
 from jcl.objectives import batches, bias, supervised
 
@@ -279,3 +280,10 @@ def test_many_held_out_examples_are_read_in_parts():
 def test_bad_settings(name):
   with pytest.raises(ValueError, match=f"{name} is 0.*above 0"):
     bias.bias_correction(lambda ids: ids > 0, **{name: 0})
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(bias.bias_correction) == {
+    "temperature": 2.0,
+    "decay": 0.1,
+  }

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import linear_case
 import numpy as np
 import pytest
+import signatures
 
 from jcl.objectives import group_lasso, regularisers, supervised
 
@@ -177,3 +178,8 @@ def test_slices_of_another_network(slices):
   objective = group_lasso.group_lasso(slices)
   with pytest.raises(ValueError, match="the parameters have no .*kernel"):
     objective.init(PARAMS, STATS)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(group_lasso.group_lasso) == {"ratio": 0.2}
+  assert signatures.defaults(group_lasso.coefficient) == {"ratio": 0.2}

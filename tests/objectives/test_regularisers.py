@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import linear_case
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base
 from jcl.objectives import icarl, regularisers, supervised
@@ -273,3 +274,14 @@ def test_penalty_over_replay():
 def test_bad_settings(build, message):
   with pytest.raises(ValueError, match=message):
     build()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(regularisers.ewc_online) == {"decay": 1.0}
+  assert signatures.defaults(regularisers.synaptic_intelligence) == {
+    "damping": 0.1
+  }
+  assert signatures.defaults(regularisers.lwf) == {
+    "strength": 1.0,
+    "temperature": 2.0,
+  }

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.replay import forgetting as forgetting_lib
 
@@ -137,3 +138,11 @@ def test_removals_are_even(size, share, times):
 def test_mistakes_are_told(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(forgetting_lib.removals) == {
+    "share": 0.3,
+    "every": 5,
+    "until": 20,
+  }

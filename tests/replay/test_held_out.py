@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
+import signatures
 import small_stream
 
 from jcl.replay import balanced, held_out, memory, reservoir
@@ -149,3 +150,7 @@ def test_too_few_slots():
     replay = held_out.held_out(balanced.ring, slots, 2, share)
     with pytest.raises(ValueError, match=f"{slots} slots.*more slots"):
       replay.init(small_stream.EXAMPLE)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(held_out.held_out) == {"share": 0.1}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base
@@ -720,3 +721,26 @@ def test_a_set_chosen_equals_the_knapsacks_own():
   )
   assert chosen == found.mask
   assert 0 < sum(chosen) < 10
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(elastic.elastic) == {
+    "rho": 0.533,
+    "interval": 3,
+    "metric": "update",
+    "point": "after",
+    "step": "optimizer",
+    "probes": 1,
+    "fresh_pair": False,
+    "profile": "analytic",
+    "cost_model": "arrival",
+    "mode": "exact",
+    "resolution": 10000,
+    "granularity": "tensor",
+    "menu": 0,
+    "always_train_head": True,
+    "slots": "reset",
+    "trunk": 0,
+  }
+  assert signatures.defaults(elastic.magnitude) == {"rho": 0.533, "interval": 3}
+  assert signatures.defaults(elastic.grad_norm) == {"rho": 0.533, "interval": 3}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scipy import optimize, sparse
+import signatures
 
 from jcl.selection import knapsack
 
@@ -676,3 +677,10 @@ def test_the_coarsest_grid():
   for resolution in (0, 0.9, float("nan")):
     with pytest.raises(ValueError, match="resolution=.*give 1 or more"):
       knapsack.select(*arrays, 9, resolution=resolution)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(knapsack.select) == {
+    "mode": "exact",
+    "resolution": 10000,
+  }

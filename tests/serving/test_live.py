@@ -11,6 +11,7 @@ import types
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl.control.drift import accounting, phases, systems
 from jcl.control.drift.times import Times
@@ -357,3 +358,11 @@ def test_how_long_is_waited_for_frames_to_settle():
   server.record.settled, server._error = 0, KeyError("predict")
   with pytest.raises(KeyError):
     server.settle(1)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(live.run) == {
+    "seed": 0,
+    "devices": (),
+    "checked": False,
+  }

@@ -5,6 +5,7 @@ import types
 import jax
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base, recipes
 from jcl.control.drift import systems, times
@@ -370,3 +371,8 @@ def test_formats_that_a_precision_stands_for(monkeypatch):
     teacher.precise(NETWORK, precision)
   assert [options["fmt_infer"] for options in asked] == ["mx6", "mx9"]
   assert teacher.precise(NETWORK, "float32") is NETWORK
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(image_pool.pool) == {"classes": 9, "enlarge": 1}
+  assert signatures.defaults(image_pool.check) == {"classes": 9}

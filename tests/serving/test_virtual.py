@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
+import signatures
 import tiny_serving
 
 from jcl.control.drift import allocation, phases, systems, times, windows
@@ -348,3 +349,21 @@ def test_what_systems_assume():
     "compat": False,
   }
   assert defaults(systems.frozen) == {"window": 10}
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(measured_times.times) == {"rounds": 5}
+  assert signatures.defaults(virtual.run) == {"seed": 0}
+  assert signatures.defaults(times.published) == {
+    "student": "resnet18",
+    "mode": "full",
+    "fps": 30,
+    "batch": 16,
+    "more_rows": 0,
+  }
+  assert signatures.defaults(times.of) == {
+    "mode": "full",
+    "fps": 30,
+    "batch": 16,
+    "more_rows": 0,
+  }

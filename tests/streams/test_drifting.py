@@ -6,6 +6,7 @@ import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.streams import drifting, manifest
 
@@ -277,3 +278,14 @@ def test_the_bounds_of_a_manifest():
 def test_bad_options_are_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(drifting.split) == {"shares": (0.3, 0.4, 0.3)}
+  assert signatures.defaults(drifting.ladder) == {"segments": 28}
+  assert signatures.defaults(drifting.build) == {
+    "classes": 9,
+    "fps": 30,
+    "segment_seconds": 60,
+    "segments": 28,
+  }

@@ -1,6 +1,7 @@
 import numpy as np
 from PIL import Image
 import pytest
+import signatures
 
 from jcl.streams import folders, scenarios, sources
 
@@ -197,3 +198,7 @@ def test_tiny_imagenet_damage(tiny):
     folders.tiny_imagenet(tiny)
   with pytest.raises(FileNotFoundError, match="wnids.txt"):
     folders.tiny_imagenet(tiny / "elsewhere")
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(folders.tiny_imagenet) == {"size": 64}

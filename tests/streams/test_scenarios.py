@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.options import spec
 from jcl.streams import scenarios, sources, splits
@@ -529,3 +530,45 @@ def test_each_group_of_another_size_is_tested_on_its_own_rows():
     np.testing.assert_array_equal(
       numbers(test) - 10_000, np.flatnonzero(source.test.group == value)
     )
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(scenarios.class_incremental) == {
+    "tasks": "auto",
+    "seed": 0,
+    "order": "natural",
+    "holdout": 0.0,
+  }
+  assert signatures.defaults(scenarios.task_incremental) == {
+    "tasks": "auto",
+    "seed": 0,
+    "order": "natural",
+    "holdout": 0.0,
+  }
+  assert signatures.defaults(scenarios.blurry) == {
+    "tasks": "auto",
+    "blur": 0.1,
+    "seed": 0,
+    "order": "natural",
+    "holdout": 0.0,
+  }
+  assert signatures.defaults(scenarios.permuted) == {
+    "tasks": 5,
+    "seed": 0,
+    "holdout": 0.0,
+  }
+  assert signatures.defaults(scenarios.rotated) == {
+    "tasks": 5,
+    "max_degrees": 180.0,
+    "seed": 0,
+    "holdout": 0.0,
+  }
+  assert signatures.defaults(scenarios.domain_by_group) == {
+    "seed": 0,
+    "holdout": 0.0,
+  }
+  assert signatures.defaults(scenarios.time_ordered) == {
+    "parts": 10,
+    "holdout": 0.0,
+  }
+  assert signatures.defaults(scenarios.build) == {"seed": 0}

@@ -1,6 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
+import signatures
 
 from jcl import base
 from jcl.streams import splits
@@ -43,3 +44,7 @@ def test_strata_separate_groups():
   y, group = np.array([0, 1, 0, 1]), np.array([3, 3, 5, 5])
   toy = base.Dataset("toy", np.zeros((4, 1)), y, ("a", "b"), group=group)
   assert splits.strata(toy).tolist() == [6, 7, 10, 11]
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(splits.last) == {"parts": 1}

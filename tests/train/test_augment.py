@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+import signatures
 
 from jcl.train import augment
 
@@ -68,3 +69,7 @@ def test_the_usual_crop_moves_by_four_pixels_at_most():
   assert (y.sum(axis=(1, 2, 3)) == 1).all()
   _, rows, columns, _ = np.nonzero(y)
   assert set(rows) == set(columns) == set(range(9))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(augment.crop) == {"padding": 4}

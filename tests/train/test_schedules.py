@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import optax
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -235,3 +236,9 @@ def test_the_last_updates_of_an_experience_are_small():
   )
   assert not tiny_network.same_bits(whole.state, falling.state)
   assert dataclasses.asdict(falling.records[0].decision)["epochs"] == 2
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(schedules.constant) == {"warmup": 0.0}
+  assert signatures.defaults(schedules.linear) == {"warmup": 0.0, "floor": 0.0}
+  assert signatures.defaults(schedules.cosine) == {"warmup": 0.0, "floor": 0.0}

@@ -4,6 +4,7 @@ import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.control.drift import accounting
 
@@ -94,3 +95,8 @@ def test_paired_differences():
 def test_bad_input_is_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(accounting.geometric_mean) == {"warmup": 0}
+  assert signatures.defaults(accounting.paired_interval) == {"level": 0.95}

@@ -7,6 +7,7 @@ import math
 import hypothesis
 from hypothesis import strategies as st
 import pytest
+import signatures
 
 from jcl.control.drift import allocation
 
@@ -221,3 +222,14 @@ def test_bad_numbers_are_refused(call, message):
 
 def test_sizes_are_values():
   assert dataclasses.replace(allocation.Sizes(), label=54).label == 54
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(allocation.retraining_seconds) == {
+    "batch": 16,
+    "epochs": 1,
+  }
+  assert signatures.defaults(allocation.timeline) == {
+    "num_frames": 50400,
+    "fps": 30,
+  }

@@ -4,6 +4,7 @@ import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.control.drift import buffer
 
@@ -204,3 +205,15 @@ def test_published_sizes():
 def test_bad_pushes_are_refused(ids, labels, options, message):
   with pytest.raises(ValueError, match=message):
     buffer.push(buffer.empty(), ids, labels, 0, **options)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(buffer.push) == {"capacity": 1080, "every": 4}
+  assert signatures.defaults(buffer.draw_paper) == {
+    "num_train": 324,
+    "num_valid": 108,
+  }
+  assert signatures.defaults(buffer.draw_robust) == {
+    "num_train": 324,
+    "num_valid": 108,
+  }

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl.control.drift import detection
 
@@ -123,3 +124,15 @@ def test_certain_outcomes_alarm_nobody(accuracy):
 def test_bad_numbers_are_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(detection.paper) == {"threshold": -5.0}
+  assert signatures.defaults(detection.robust) == {"level": 0.01, "design": 1.0}
+  assert signatures.defaults(detection.p_value) == {"design": 1.0}
+  assert signatures.defaults(detection.false_alarms) == {
+    "num_label": 108,
+    "num_valid": 108,
+    "track": 1,
+    "design": 1.0,
+  }

@@ -7,6 +7,7 @@ import math
 import hypothesis
 from hypothesis import strategies as st
 import pytest
+import signatures
 
 from jcl.control.drift import ekya
 
@@ -285,3 +286,17 @@ def test_a_window_is_covered_once(streams, gpus):
 def test_bad_numbers_are_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(ekya.pick) == {"least": 0.4}
+  assert signatures.defaults(ekya.thief) == {
+    "delta": 0.1,
+    "least": 0.4,
+    "steals": "every",
+  }
+  assert signatures.defaults(ekya.window) == {
+    "delta": 0.1,
+    "least": 0.4,
+    "steals": "every",
+  }

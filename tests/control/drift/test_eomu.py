@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl.control.drift import eomu
 
@@ -198,3 +199,16 @@ def test_walks_stay_in_range_and_repeat():
 def test_bad_input_is_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(eomu.key_frames) == {
+    "threshold": 0.5,
+    "share": 0.4,
+  }
+  assert signatures.defaults(eomu.observe) == {"warmup": 480}
+  assert signatures.defaults(eomu.utility) == {"num_frames": 300}
+  assert signatures.defaults(eomu.choose_epochs) == {
+    "num_frames": 300,
+    "start": 15,
+  }

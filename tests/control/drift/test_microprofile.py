@@ -6,6 +6,7 @@ import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.control.drift import microprofile
 
@@ -221,3 +222,19 @@ def test_a_slow_device_gets_one_percent():
 def test_bad_numbers_are_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(microprofile.extrapolate) == {
+    "end": 30,
+    "most": 0.95,
+  }
+  assert signatures.defaults(microprofile.extrapolate_published) == {
+    "end": 30,
+    "most": 0.95,
+  }
+  assert signatures.defaults(microprofile.orin_configs) == {
+    "window": 120,
+    "frames": 3600,
+    "batch": 32,
+  }

@@ -5,6 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
+import signatures
 
 from jcl.cost.meters import energy
 
@@ -148,3 +149,7 @@ def test_trials_that_never_ran_are_refused(change):
   )
   with pytest.raises(ValueError, match=next(iter(change))):
     energy.extrapolate(**(values | change))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(energy.counter_delta) == {"wrap": math.inf}

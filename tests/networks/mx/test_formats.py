@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl.networks.mx import formats
 
@@ -208,3 +209,12 @@ def test_bits_per_value():
 def test_bad_input(x, options, message):
   with pytest.raises(ValueError, match=message):
     formats.quantize(jnp.array(x), **options)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(formats.quantize) == {
+    "axis": -1,
+    "rounding": "rne",
+  }
+  assert signatures.defaults(formats.nonfinite_blocks) == {"axis": -1}
+  assert signatures.defaults(formats.saturated) == {"axis": -1}

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import signatures
 
 from jcl.networks import catalogue
 from jcl.networks.sparsity import dynamic
@@ -288,3 +289,8 @@ def test_growth_draws_what_a_kernel_of_that_shape_would():
     np.testing.assert_array_equal(
       flat.reshape(SHAPE), jax.random.uniform(key, SHAPE)
     )
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(dynamic.schedule) == {"margin": 0.01}
+  assert signatures.defaults(dynamic.sparse) == {"seed": 0}

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl.cost import program_cost
 from jcl.networks import catalogue, resnet, shrink
@@ -148,3 +149,11 @@ def test_units_without_a_sparsity():
     structured.masks(network, params, {"stem": 0.5})
   with pytest.raises(ValueError, match="sparsity is 1.5"):
     structured.masks(network, params, lambda unit: 1.5)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(structured.by_stage) == {
+    "last": 0.8,
+    "before": 0.7,
+    "others": 0.2,
+  }

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
+import signatures
 
 from jcl.replay.latents import codecs
 
@@ -205,3 +206,7 @@ def test_latents_that_cannot_be_fitted(name):
     codecs.fit(name, sparse()[:0])
   with pytest.raises(ValueError, match="not all of them finite"):
     codecs.fit(name, np.full((3, 4), np.nan, np.float32))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(codecs.fit) == {"seed": 0}

@@ -4,6 +4,7 @@ from flax import linen as nn
 import jax
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -130,3 +131,12 @@ def test_a_codec_is_fitted_on_some_of_the_first_experience(monkeypatch):
   counts = prepare("uint8").cache.report().training
   assert (counts.hits, counts.misses) == (0, 5)
   assert prepare("raw").cache.report().training.misses == 0
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(latents.prepare) == {
+    "codec": "raw",
+    "augment": "none",
+    "rows": 32,
+  }
+  assert signatures.defaults(latents.view) == {"rows": 32, "seed": 0}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.replay.tiers import exchange_rate
 
@@ -334,3 +335,7 @@ def test_choices_have_the_published_size_and_fair_parts(
 def test_bad_arguments_are_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(exchange_rate.back_off) == {"floor": 0.01}

@@ -9,6 +9,7 @@ from absl import logging
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
+import signatures
 
 from jcl.replay.tiers import limits
 
@@ -342,3 +343,13 @@ def test_flags_that_state_no_limit(text, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(ValueError, match=f"'{text}' is no limit of bytes, and"):
     limits.parse(text)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(limits.available) == {"share": 0.5, "period": 0.5}
+  assert signatures.defaults(limits.cgroup) == {
+    "share": 1.0,
+    "root": "/sys/fs/cgroup",
+    "membership": "/proc/self/cgroup",
+    "period": 0.5,
+  }

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -242,3 +243,8 @@ def test_as_few_examples_as_a_probe_set_may_have():
     follow._draw("training", [9], 3, 0)
   with pytest.raises(ValueError, match="experience 1 has 3 held-out examples"):
     follow._draw("held-out", [9, 3], 4, 0)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(follow.held_out) == {"size": 256, "seed": 0}
+  assert signatures.defaults(follow.arrived) == {"size": 256, "seed": 0}

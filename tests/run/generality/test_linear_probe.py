@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -115,3 +116,11 @@ def test_a_fifth_of_some_examples_judges(learner, weights, monkeypatch):
   train, _, judged, _ = shapes[0]
   assert train + judged == 100 and abs(judged - 20) <= 1
   assert shapes[0] == shapes[1] == (train, train, judged, judged)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(probe.gate) == {
+    "most": 2000,
+    "margin": 0.1,
+    "seed": 0,
+  }

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -59,3 +60,8 @@ def test_memory_hierarchies_are_for_other_runs():
   setting.learner.method = method
   with pytest.raises(ValueError, match="without memory hierarchy"):
     calibrate.calibrate(setting, follow.held_out(STREAM))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(calibrate.calibrate) == {"first": 1, "tau": 0.9}
+  assert signatures.defaults(calibrate.summarise) == {"first": 1, "tau": 0.9}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import signatures
 
 from jcl import base
 from jcl.networks import chain, layers, mobilenet, resnet, vit
@@ -296,3 +297,7 @@ def test_rates_of_this_machine():
   assert 1e5 < rates.grouped_flops_per_second < 1e16
   on_xla = jax.default_backend() == "cpu" and bool(lowering.why_not())
   assert rates.expands_groups == on_xla
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(analytic.measure_rates) == {"rounds": 20}

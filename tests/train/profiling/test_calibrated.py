@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base
 from jcl.networks import mlp, resnet
@@ -288,3 +289,9 @@ def test_as_few_masks_as_a_fit_takes(network, prior):
     if name in ("count", "rounds")
   }
   assert defaults == {"count": 16, "rounds": 20}
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(calibrated.profile) == {"count": 16, "rounds": 20}
+  assert signatures.defaults(calibrated.masks) == {"count": 16}
+  assert signatures.defaults(calibrated.measure) == {"rounds": 20}

@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -98,3 +99,11 @@ def test_mistakes_are_told():
   learner, batches, scope = prepared()
   with pytest.raises(ValueError, match="profile='guess'"):
     learners.profile(learner, "guess", batches, scope)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(learners.profile) == {
+    "device": "",
+    "count": 16,
+    "rounds": 20,
+  }

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base
 from jcl.networks import mlp
@@ -148,3 +149,7 @@ def test_seconds_of_a_unit_by_hand():
   assert timed._rows([*map(float, range(8))]) == [[0, 1, 2, 3], [4, 5, 6, 7]]
   assert timed._in_proportion([1.0, 3.0], 8.0) == [2, 6]
   assert timed._in_proportion([0.0, 0.0], 8.0) == [4, 4]
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(timed.profile) == {"norms": "frozen", "rounds": 20}
