@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from jcl import recipes
+from jcl.cli import definitions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -70,23 +71,25 @@ def test_every_block_says_what_it_is(page):
     assert directive or block.kind in {"python", "bash", *_SHOWN}, block
     if block.kind in _SHOWN:
       assert block.reason is None, block
-      assert "run.py --" not in block.code, f"{page}:{block.line}: mark as bash"
+      typed = re.search(r"^(jcl|python) ", block.code, re.M)
+      assert not typed, f"{page}:{block.line}: mark as bash"
   fences = len(re.findall(r"^```", page.read_text(encoding="utf-8"), re.M))
   assert fences == 2 * len(blocks(page))  # none is overlooked
 
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
-  """Runs a block of bash where `python` is this one and jcl lies around."""
+  """Runs a block of bash where `python` and `jcl` are those under test."""
   tools = tmp_path / "bin"
   tools.mkdir()
-  python = tools / "python"
-  python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-  python.chmod(0o755)
+  started = "from jcl.cli import start; start.jcl()"
+  for name, words in (("python", ""), ("jcl", f"-c '{started}'")):
+    tool = tools / name
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+    tool.chmod(0o755)
   folder = tmp_path / "page"
   folder.mkdir()
-  for name in ("run.py", "experiments"):
-    (folder / name).symlink_to(ROOT / name)
+  (folder / "experiments").symlink_to(ROOT / "experiments")
   monkeypatch.chdir(folder)
   environment = {
     **os.environ,
@@ -178,13 +181,29 @@ def test_every_recipe_has_a_place(page):
   assert set(recipes.choices()) <= named
 
 
-def test_flags_that_pages_name_exist(shell):
-  known = shell("python run.py --helpfull").stdout
-  flags = set(re.findall(r"--(?:\[no\])?(\w+)", known)) | {"help", "helpfull"}
-  flags |= {f"no{flag}" for flag in flags}
+def commands(text):
+  """Yields command and flags of each `jcl COMMAND ...` in a text."""
+  text = text.replace("\\\n", " ")
+  for words in re.findall(
+    r"(?<![\w./-])jcl ((?:learn|serve|report|list|estimate)\b[^\n`|#]*)", text
+  ):
+    yield words.split()[0], re.findall(r"(?<![\w-])--(\w+)", words)
+
+
+def test_flags_that_pages_name_exist():
+  read = {
+    flag: each.by
+    for name, each in definitions.ALL.items()
+    for flag in (name, f"no{name}")
+  }
   for page in PAGES:
-    for line in page.read_text(encoding="utf-8").splitlines():
-      if re.search(r"experiments/|pip |pytest|jcl\.replay\.store", line):
+    text = page.read_text(encoding="utf-8")
+    for command, flags in commands(text):
+      for flag in flags:
+        known = flag == "help" or command in read.get(flag, ())
+        assert known, f"{page}: jcl {command} --{flag}"
+    for line in text.splitlines():
+      if re.search(r"experiments/|pip |pytest|jcl\.replay\.store|sphinx", line):
         continue  # those have flags of their own
       for flag in re.findall(r"(?<![\w-])--(\w+)", line):
-        assert flag in flags, f"{page}: --{flag}"
+        assert flag == "help" or flag in read, f"{page}: --{flag}"

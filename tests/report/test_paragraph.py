@@ -88,7 +88,9 @@ def test_without_a_limit_the_epochs_are_told(run):
 def test_what_trained_ended_early_or_is_not_over_is_told(
   run, write_run, tmp_path
 ):
-  assert "4 of 10 tensors trained in the last experience" in paragraph.limited(run)
+  assert "4 of 10 tensors trained in the last experience" in paragraph.limited(
+    run
+  )
   decisions = [{"kind": "fixed"}, {"kind": "ended"}, {"kind": "shrunk"}]
   tiers = changed(run, memory={"decisions": decisions})
   assert "3 experiences ended early" in paragraph.limited(tiers)
