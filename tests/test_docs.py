@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+import jcl
 from jcl import recipes
 from jcl.cli import definitions
 
@@ -170,6 +171,26 @@ def test_names_of_the_package_exist(page):
   text = page.read_text(encoding="utf-8")
   for name in re.findall(r"(?<![\w./])jcl(?:\.[A-Za-z_]\w*)+", text):
     assert found(name), f"{page}: {name}"
+
+
+def test_all_that_jcl_exports_is_in_the_api():
+  text = "".join(
+    page.read_text(encoding="utf-8") for page in (ROOT / "docs/api").iterdir()
+  )
+  missing = {
+    name for name in jcl.__all__ if not re.search(rf"jcl\.{name}\b", text)
+  }
+  assert not missing
+
+
+def test_the_readme_is_short_and_names_how_to_install_and_test():
+  lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+  assert len(lines) <= 150
+  for command in (
+    "pip install -e . && python run.py",
+    'pip install -e ".[test]" && python -m pytest -n 2',
+  ):
+    assert command in lines
 
 
 @pytest.mark.parametrize(
