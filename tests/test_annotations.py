@@ -19,7 +19,6 @@ PACKAGE = pathlib.Path(jcl.__file__).parent
 PENDING = (
   "base",
   "control",
-  "control.drift",
   "networks",
   "networks.mx",
   "networks.sparsity",

@@ -18,8 +18,6 @@ FUNCTION, CLASS = 60, 250
 # Longer ones that wait to be cut. The list only shrinks: an entry that is short
 # enough, or gone, fails.
 PENDING = (
-  "control.drift.baselines.ekya",
-  "control.drift.systems.dacapo",
   "networks.progressive.progressive",
   "replay.tiers.tiers.Tiers",
   "run.session.assemble",

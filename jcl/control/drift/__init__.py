@@ -1,1 +1,1 @@
-"""Labelling and retraining on a drifting stream, on a host clock of its own."""
+"""Systems that label and retrain on a drifting stream; plain Python, no JAX."""

@@ -1,9 +1,9 @@
-"""How a run over a stream is scored, frame by frame.
+"""Scores of a run over a stream, in which every frame counts, served or not.
 
-Every frame counts, served or not: Kim et al., "DaCapo: Accelerating Continuous
-Learning in Autonomous Systems for Video Analytics", ISCA 2024. The score of a
-scenario is the geometric mean of its window accuracies after the warm-up, that
-of a model the geometric mean over scenarios.
+Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
+Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353. The score of a
+scenario is the geometric mean of its window accuracies after the warm-up; the
+score of a model is the geometric mean over scenarios.
 """
 
 import math
@@ -23,19 +23,22 @@ def served(
 ) -> np.ndarray:
   """Returns which frames a server without a queue takes.
 
-  It takes the frame that arrives while it is idle, so one in every
+  The server takes a frame that arrives while it is idle, which is one in every
   ceil(fps * seconds).
 
   Args:
-    num_frames: that arrive at a steady rate, the first at an idle server.
+    num_frames: frames that arrive at a steady rate.
     fps: frames per second.
-    seconds: that serving a frame takes.
+    seconds: of serving a frame.
 
   Returns:
     [num_frames] bool.
 
   Raises:
     ValueError: for numbers that are not positive.
+
+  >>> served(5, fps=30, seconds=0.05).tolist()
+  [True, False, True, False, True]
   """
   for name, value in (("fps", fps), ("seconds", seconds)):
     if not 0 < value < math.inf:
@@ -54,11 +57,15 @@ def published_drop_ratio(
 ) -> float:
   """Returns the drop ratio by the published formula, max(0, 1 - 1 / (fps s)).
 
-  At most that of `served`, which loses what is left of a frame's time.
+  It is at most the drop ratio of `served`, whose server also waits for the next
+  frame to arrive.
 
   Args:
     fps: frames per second.
-    seconds: s, that serving a frame takes.
+    seconds: s, of serving a frame.
+
+  >>> published_drop_ratio(fps=30, seconds=0.04)
+  0.16666666666666666
   """
   load = allocation.exact(fps) * allocation.exact(seconds)
   return max(0.0, float(1 - 1 / load))
@@ -73,18 +80,21 @@ def correct(
   """Returns which frames count as right.
 
   Args:
-    predictions: [n] classes; read where a frame is served only.
+    predictions: [n] classes; only those of served frames are read.
     labels: [n] classes, the truth.
     served: [n] bool.
-    policy: "stale" gives a frame that is not served the prediction of the last
-      one that was; "strict" counts it wrong. Before the first frame that is
-      served, all are wrong.
+    policy: "stale" gives a frame that is not served the prediction for the last
+      served frame; "strict" counts it as wrong. All frames before the first
+      served one are wrong.
 
   Returns:
     [n] bool.
 
   Raises:
     ValueError: for lists of different lengths or a policy of another name.
+
+  >>> correct([1, 0, 0], [1, 1, 1], [True, False, True]).tolist()
+  [True, True, False]
   """
   guesses, truth = np.asarray(predictions), np.asarray(labels)
   taken = np.asarray(served, bool)
@@ -106,10 +116,13 @@ def window_accuracies(correct: ArrayLike, frames: int) -> np.ndarray:
 
   Args:
     correct: [n], whole windows.
-    frames: of a window.
+    frames: in a window.
 
   Raises:
-    ValueError: if the last window is not whole, or there is none.
+    ValueError: if the last window is not whole, or there is no window.
+
+  >>> window_accuracies([True, False, True, True], frames=2).tolist()
+  [0.5, 1.0]
   """
   right = np.asarray(correct, float)
   if frames < 1 or not len(right) or len(right) % frames:
@@ -121,14 +134,19 @@ def window_accuracies(correct: ArrayLike, frames: int) -> np.ndarray:
 
 
 def geometric_mean(accuracies: ArrayLike, warmup: int = 0) -> float:
-  """Returns the geometric mean of what follows the warm-up.
+  """Returns the geometric mean of the accuracies after the warm-up.
+
+  It is 0 if one of these accuracies is 0.
 
   Args:
-    accuracies: [n] of windows, or of scenarios; 0 where one of them is.
-    warmup: windows that are left out; 4 as published, of 14.
+    accuracies: [n] of windows, or of scenarios.
+    warmup: windows at the start that are left out; as published, 4 of 14.
 
   Raises:
-    ValueError: for a negative accuracy, or if nothing is left.
+    ValueError: for a negative accuracy, or if the warm-up has all windows.
+
+  >>> round(geometric_mean([0.1, 0.4, 0.9], warmup=1), 6)
+  0.6
   """
   from scipy import stats
 
@@ -146,12 +164,12 @@ def paired_interval(
 ) -> tuple[float, float]:
   """Returns the mean of paired differences and its half-width.
 
-  The difference is beyond chance where the half-width is below its size.
+  A mean larger than its half-width is unlikely to be chance.
 
   Args:
     ours: [n] scores, of the same seeds in the same order as `theirs`.
     theirs: [n] scores. A pair with a NaN is left out.
-    level: of confidence, by Student's t.
+    level: confidence of the interval, by Student's t.
 
   Raises:
     ValueError: for lists of different lengths.

@@ -1,12 +1,13 @@
-"""Which frames arrive in which phase of retraining and labelling.
+"""Division of a stream's frames among phases of retraining and labelling.
 
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
-Video Analytics", ISCA 2024: the student that serves frames gets the fewest rows
-that keep up with the camera; on all others, phases of retraining and labelling
-take turns. Frame i is stamped i / fps. How long kernels take is given, in
-seconds; `jcl.cost.systolic.rows_for` tells how many rows the student needs.
+Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353: the student that
+serves frames gets the fewest rows of the array that keep up with the camera
+(`jcl.cost.systolic.rows_for`); on all other rows, phases of retraining and
+labelling take turns. Frame i is stamped i / fps. The seconds of kernels are
+arguments.
 
-Sums of seconds are exact fractions, so that no frame is owned twice or by no
+Sums of seconds are exact fractions, so that every frame belongs to exactly one
 phase, however long the stream is.
 """
 
@@ -22,7 +23,7 @@ from jcl.errors import UsageError
 Seconds = float | Fraction
 Kind = Literal["first_label", "retrain", "label", "extra_label"]
 
-# A float such as 0.04 stands for the simple fraction next to it.
+# A float such as 0.04 stands for the simple fraction nearest to it.
 _LARGEST_DENOMINATOR = 10**9
 
 
@@ -42,7 +43,7 @@ class Kernels:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-  """Samples of each kind of phase, and how many make a batch."""
+  """Samples in each kind of phase, and in a batch."""
 
   train: int = buffer.NUM_TRAIN
   valid: int = buffer.NUM_VALID
@@ -75,23 +76,34 @@ class Window:
 
 
 def exact(seconds: Seconds) -> Fraction:
-  """Returns seconds as the simplest fraction near: 0.04 as 1/25."""
+  """Returns seconds as the nearest simple fraction.
+
+  >>> exact(0.04)
+  Fraction(1, 25)
+  """
   if isinstance(seconds, Fraction):
     return seconds
   return Fraction(seconds).limit_denominator(_LARGEST_DENOMINATOR)
 
 
 def retraining_seconds(
-  kernels: Kernels, num_train: int, num_valid: int, batch: int = 16, epochs=1
+  kernels: Kernels,
+  num_train: int,
+  num_valid: int,
+  batch: int = 16,
+  epochs: int = 1,
 ) -> Fraction:
-  """Returns what retraining on samples and validating it takes.
+  """Returns the seconds of retraining on samples and validating the result.
 
   Args:
     kernels: seconds per batch.
-    num_train: samples trained on per epoch; the last batch may be ragged.
+    num_train: samples trained on per epoch; the last batch may be incomplete.
     num_valid: samples validated on once.
     batch: samples per batch.
     epochs: passes over the samples trained on.
+
+  >>> retraining_seconds(Kernels(0.5, 0.25, 0.1), 320, 32, epochs=2)
+  Fraction(41, 2)
   """
   return epochs * math.ceil(num_train / batch) * exact(
     kernels.train
@@ -99,20 +111,23 @@ def retraining_seconds(
 
 
 def labelling_seconds(kernels: Kernels, num: int) -> Fraction:
-  """Returns what labelling `num` images takes, one after the other."""
+  """Returns the seconds of labelling `num` images one after the other."""
   return num * exact(kernels.label)
 
 
 def owned(first: int, seconds: Seconds, fps: Seconds) -> range:
   """Returns the frames of a phase that starts at the stamp of a frame.
 
-  Frames i with first / fps <= i / fps < first / fps + seconds. The next phase
-  starts at the first frame that is not among them.
+  These are the frames i with first / fps <= i / fps < first / fps + seconds.
+  The next phase starts at the first later frame.
 
   Args:
     first: frame at whose stamp the phase starts.
-    seconds: that it lasts.
+    seconds: length of the phase.
     fps: frames per second of the camera.
+
+  >>> owned(10, 0.5, fps=5)
+  range(10, 13)
   """
   return range(first, first + math.ceil(exact(seconds) * exact(fps)))
 
@@ -120,14 +135,14 @@ def owned(first: int, seconds: Seconds, fps: Seconds) -> range:
 def phase(
   kind: Kind, first: int, seconds: Seconds, fps: Seconds, num_frames: int
 ) -> Phase:
-  """Returns a phase, cut short where the stream ends in it.
+  """Returns a phase, shortened if the stream ends within it.
 
   Args:
     kind: of the phase.
     first: frame at whose stamp it starts, below `num_frames`.
-    seconds: that it lasts.
+    seconds: length of the phase.
     fps: frames per second of the camera.
-    num_frames: of the stream.
+    num_frames: length of the stream.
   """
   frames = owned(first, seconds, fps)
   return Phase(
@@ -144,16 +159,16 @@ def timeline(
   fps: Seconds = 30,
   sizes: Sizes | None = None,
 ) -> Iterator[Phase]:
-  """Yields the phases of a run in which no drift is seen.
+  """Yields the phases of a run in which no drift is detected.
 
-  A first labelling, then retraining and labelling in turns, until the stream
-  ends. The phases own every frame once.
+  A first labelling is followed by retraining and labelling in turns, until the
+  stream ends. Every frame belongs to one phase.
 
   Args:
     kernels: seconds on the rows that are not used for serving.
-    num_frames: of the stream.
+    num_frames: length of the stream.
     fps: frames per second of the camera.
-    sizes: of the phases; as published if None.
+    sizes: of the phases; None: as published.
   """
   sizes = sizes or Sizes()
   turns: Sequence[tuple[Kind, Fraction]] = (
@@ -175,10 +190,10 @@ def timeline(
 
 @dataclasses.dataclass(frozen=True)
 class Static:
-  """The static allocation of one pair: rows and a labelling rate are fixed.
+  """An allocation with a fixed labelling rate and a fixed number of rows.
 
-  Every window retrains for `epochs` on what was labelled in the window before,
-  then labels `floor(frames * rate)` of its own frames.
+  Every window retrains for `epochs` on the labels of the window before, then
+  labels `floor(frames * rate)` of its own frames.
 
   Raises:
     ValueError: if labelling and retraining do not fit a window.
@@ -223,20 +238,20 @@ class Static:
 
   @property
   def retrain_seconds(self) -> Fraction:
-    """Seconds of the first phase: all that labelling leaves."""
+    """Seconds of the first phase: the window's, less those of labelling."""
     return self.seconds - labelling_seconds(self.kernels, self.num_labels)
 
   def first_seconds(self, label: Sequence[Seconds]) -> Fraction:
     """Returns the seconds of the first phase of window 0, which trains nothing.
 
-    As published: of all ways to label that drop no frame, the slowest that
-    still fits the window.
+    As published, they leave time for the slowest way to label that drops no
+    frame and still fits the window.
 
     Args:
-      label: seconds per labelled image, of each way.
+      label: seconds per labelled image, for each way to label.
 
     Raises:
-      ValueError: if none of them fits.
+      ValueError: if no way fits the window.
     """
     left = [self.seconds - self.num_labels * exact(each) for each in label]
     fits = [seconds for seconds in left if seconds > 0]
@@ -248,14 +263,14 @@ class Static:
     return min(fits)
 
   def window(self, index: int, seconds: Fraction | None = None) -> Window:
-    """Returns the phases of window `index`, from 0.
+    """Returns the phases of a window.
 
-    The first phase owns the frames up to its end and including it, as
-    published.
+    As published, a frame stamped with the end of the first phase still belongs
+    to that phase.
 
     Args:
-      index: of the window.
-      seconds: of the first phase; by default `retrain_seconds`.
+      index: of the window, from 0.
+      seconds: of the first phase; None: `retrain_seconds`.
     """
     seconds = self.retrain_seconds if seconds is None else seconds
     start = index * self.frames

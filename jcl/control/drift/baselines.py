@@ -1,15 +1,17 @@
-"""Systems that DaCapo is compared with, on the same hardware, and its ceiling.
+"""Systems that DaCapo is compared with on equal hardware, and an upper bound.
 
 Ekya: Bhardwaj et al., "Ekya: Continuous Learning of Video Analytics Models on
-Edge Compute Servers", NSDI 2022. EOMU: edge-assisted on-device model update,
-ACM Multimedia 2023. Both in the form in which Kim et al., "DaCapo", ISCA 2024,
-compare with them, with these departures: all systems share rows, precision,
-learning rate, labels and the weights they begin with; what Ekya spends on
-trials takes time; and frames are labelled only after they have arrived, trained
-on only after they were labelled.
+Edge Compute Servers", NSDI 2022, https://arxiv.org/abs/2012.10557. EOMU:
+edge-assisted on-device model update, ACM Multimedia 2023. Both have the form in
+which Kim et al., "DaCapo", ISCA 2024, https://arxiv.org/abs/2403.14353, compare
+with them, with these departures: all systems share rows, precision, learning
+rate, labels and first weights; Ekya's trials take time; frames are labelled
+only after they have arrived, and trained on only after they were labelled.
 """
 
 from collections.abc import Callable, Sequence
+import dataclasses
+from fractions import Fraction
 import itertools
 import math
 from typing import Literal
@@ -19,14 +21,106 @@ import numpy as np
 from jcl.control.drift import allocation, microprofile, sampling, times
 from jcl.control.drift import ekya as scheduler
 from jcl.control.drift import eomu as policy
-from jcl.control.drift.phases import Label, Phase, Retrain, System, Trials, View
+from jcl.control.drift.phases import (
+  Label,
+  Phase,
+  Phases,
+  Retrain,
+  System,
+  Trials,
+  View,
+)
 from jcl.control.drift.windows import at_least_one, lasting, static
 from jcl.errors import UsageError
 from jcl.options import kinds
 
-# A change of brightness counts by the spread of natural images, a quarter of
-# full white (ImageNet's channels have 0.22 to 0.23).
+# Brightness is divided by the standard deviation of natural images, a quarter
+# of full white (ImageNet's channels have 0.22 to 0.23).
 _SPREAD = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class _Configurations:
+  """Ekya's ways to retrain: shares of the labels and numbers of epochs."""
+
+  times: times.Times
+  fractions: tuple[float, ...]
+  epochs: tuple[int, ...]
+  share: float  # of a fraction that its trial takes
+  trial_epochs: int
+  by: Literal["accuracy", "estimate"]
+
+  def part(self, ids: np.ndarray, fraction: float) -> np.ndarray:
+    """Returns an even part of labelled frames."""
+    wanted = max(1, round(fraction * len(ids)))
+    return ids[sampling.even(len(ids), wanted)]
+
+  def trial(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the frames to train a copy on, and those to validate it on."""
+    shown = self.part(ids, self.share)
+    if len(shown) < 2:
+      shown = ids[:2]
+    validates = np.arange(len(shown)) % 5 == min(4, len(shown) - 1)
+    return shown[~validates], shown[validates]
+
+  def trial_seconds(self, train: np.ndarray, valid: np.ndarray) -> Fraction:
+    """Returns the seconds of a trial, validated at first and every epoch."""
+    once = self._retraining(0, len(valid))
+    return once + self.trial_epochs * self._retraining(len(train), len(valid))
+
+  def retraining_seconds(self, ids: np.ndarray, epochs: int) -> Fraction:
+    """Returns the seconds of a retraining without validation."""
+    return self._retraining(len(ids), 0, epochs)
+
+  def pick(
+    self, sets: Sequence[np.ndarray], accuracies: np.ndarray, left: Fraction
+  ) -> tuple[tuple[np.ndarray, int] | None, dict[str, float]]:
+    """Picks the way to retrain that promises most.
+
+    Args:
+      sets: frames to train on, by fraction.
+      accuracies: [fractions, trial_epochs + 1] reached in trials.
+      left: seconds of the window that remain.
+
+    Returns:
+      Frames and epochs, None where no way fits; a note of the expected worth.
+    """
+    ways = []
+    for size, (ids, curve) in enumerate(zip(sets, accuracies, strict=True)):
+      reached = microprofile.extrapolate(
+        curve[0],
+        curve[-1],
+        self.trial_epochs,
+        self.epochs,
+        end=max(self.epochs),
+      )
+      for count, after in zip(self.epochs, map(float, reached), strict=True):
+        took = self.retraining_seconds(ids, count)
+        worth = self._worth(float(curve[0]), after, took, left)
+        if worth is not None:
+          ways.append((worth, took, size, count))
+    if not ways:
+      return None, {}
+    worth, _, size, count = max(ways)
+    return (sets[size], count), {"expected": worth}
+
+  def _worth(
+    self, before: float, after: float, took: Fraction, left: Fraction
+  ) -> float | None:
+    if self.by == "accuracy":
+      return after if took <= left else None
+    return scheduler.estimate(
+      scheduler.Stream(before, (scheduler.Inference(0, 1.0),)),
+      scheduler.Retraining(after, took),
+      1,
+      1.0,
+      left,
+    )
+
+  def _retraining(self, train: int, valid: int, epochs: int = 1) -> Fraction:
+    return allocation.retraining_seconds(
+      self.times.kernels, train, valid, self.times.batch, epochs
+    )
 
 
 def ekya(
@@ -42,12 +136,13 @@ def ekya(
 ) -> System:
   """Tries configurations on a part of each window's labels, takes the best.
 
-  Windows and rows as of DaCapo-Spatial. At a window's start, for each share of
-  the labels, a copy is trained on a tenth of it and its accuracy extrapolated;
-  of the configurations that fit what is left of the window, the one that looks
-  best is trained, of equals the longest: a trial too short to show anything
-  would otherwise end all training. Its weights serve as soon as it is done. One
-  stream and fixed rows leave a scheduler nothing to steal.
+  Windows and rows are those of DaCapo-Spatial. At the start of a window, for
+  each share of the labels, a copy is trained on a tenth of that share and its
+  accuracy extrapolated. Of the configurations that fit the rest of the window,
+  the one of the highest expected accuracy is trained, and among equals the
+  longest: otherwise a trial too short to show a gain would end all training.
+  The new weights serve as soon as they are trained. With one stream and fixed
+  rows there is nothing for Ekya's scheduler to steal.
 
   Args:
     seconds: of the kernels.
@@ -55,11 +150,12 @@ def ekya(
     rate: share of a window's frames that is labelled; 0 as for
       `systems.dacapo_spatial`.
     fractions: of the labelled frames to train on.
-    epochs: to choose among.
-    share: of a fraction that its trial takes, one in five of it to validate.
+    epochs: numbers of epochs to choose among.
+    share: of a fraction that its trial takes; one frame in five validates.
     trial_epochs: of a trial.
-    by: "accuracy" after training, as DaCapo's authors ran it; "estimate", the
-      mean over what is left of the window, as published for Ekya.
+    by: "accuracy" compares expected accuracies after training, as DaCapo's
+      authors ran it; "estimate" compares means over the rest of the window, as
+      published for Ekya.
 
   Raises:
     ValueError: for numbers out of range; when run, for trials or a rate that do
@@ -71,92 +167,49 @@ def ekya(
       raise UsageError(f"{name}={value}: give shares in (0, 1]")
   if by not in ("accuracy", "estimate"):
     raise UsageError(f"by={by!r}: give 'accuracy' or 'estimate'")
-  kernels, batch = seconds.kernels, seconds.batch
+  ways = _Configurations(
+    seconds, tuple(fractions), tuple(epochs), share, trial_epochs, by
+  )
+  return System("ekya", lambda view: _ekya(ways, window, rate, view))
 
-  def part(ids, fraction):
-    """An even part of labelled frames."""
-    wanted = max(1, round(fraction * len(ids)))
-    return ids[sampling.even(len(ids), wanted)]
 
-  def trial(ids):
-    """Part of the frames to train a copy on, and to validate it."""
-    shown = part(ids, share)
-    if len(shown) < 2:
-      shown = ids[:2]
-    validates = np.arange(len(shown)) % 5 == min(4, len(shown) - 1)
-    return shown[~validates], shown[validates]
+def _ekya(
+  ways: _Configurations, window: int, rate: float, view: View
+) -> Phases:
+  """Yields the phases of `ekya`."""
+  plan = static(ways.times, window, rate, 2, view.fps)
+  start, samples = 0, None
 
-  def trying(train, valid):
-    """Seconds: every epoch is validated, and the weights before the first."""
-    once = allocation.retraining_seconds(kernels, 0, len(valid), batch)
-    return once + trial_epochs * allocation.retraining_seconds(
-      kernels, len(train), len(valid), batch
-    )
+  def choose(view: View) -> np.ndarray:
+    return start + sampling.even(view.seen - start, plan.num_labels)
 
-  def pick(sets, accuracies, left):
-    """Frames and epochs to train, None where nothing fits; what is expected."""
-    ways = []
-    for size, (ids, curve) in enumerate(zip(sets, accuracies, strict=True)):
-      reached = microprofile.extrapolate(
-        curve[0], curve[-1], trial_epochs, epochs, end=max(epochs)
-      )
-      for count, after in zip(epochs, map(float, reached), strict=True):
-        took = allocation.retraining_seconds(kernels, len(ids), 0, batch, count)
-        worth: float | None = after if took <= left else None
-        if by == "estimate":
-          worth = scheduler.estimate(
-            scheduler.Stream(float(curve[0]), (scheduler.Inference(0, 1.0),)),
-            scheduler.Retraining(after, took),
-            1,
-            1.0,
-            left,
-          )
-        if worth is not None:
-          ways.append((worth, took, size, count))
-    if not ways:
-      return None, {}
-    worth, _, size, count = max(ways)
-    return (sets[size], count), {"expected": worth}
-
-  def run(view):
-    plan = static(seconds, window, rate, 2, view.fps)
-    start, samples = 0, None
-
-    def choose(view):
-      return start + sampling.even(view.seen - start, plan.num_labels)
-
-    for index in itertools.count():
-      parts = plan.window(index)
-      start = parts.retrain.start
-      if samples is not None:
-        sets = [part(samples, fraction) for fraction in fractions]
-        trials = tuple(map(trial, sets))
-        took = sum(trying(*each) for each in trials)
-        if took >= plan.retrain_seconds:
-          raise UsageError(
-            f"trials take {float(took):.4g} s of "
-            f"{float(plan.retrain_seconds):.4g} s: give fewer fractions or "
-            "trial_epochs, a lower rate, or a longer window"
-          )
-        tried = yield Phase("profile", took, Trials(trials, trial_epochs))
-        # Frames came as a whole: what is left is counted from there.
-        left = lasting(range(view.seen, parts.label.start), view.fps)
-        chosen, note = pick(sets, tried.accuracies, left)
-        if chosen is not None:
-          ids, count = chosen
-          lasts = allocation.retraining_seconds(
-            kernels, len(ids), 0, batch, count
-          )
-          work = Retrain(ids, ids[:0], count)
-          yield Phase("retrain", lasts, work, note)
-      rest = lasting(range(view.seen, parts.label.start), view.fps)
-      if rest > 0:
-        yield Phase("wait", rest)
-      stop = lasting(range(view.seen, parts.label.stop), view.fps)
-      found = yield Phase("label", stop, Label(choose))
-      samples = found.ids
-
-  return System("ekya", run)
+  for index in itertools.count():
+    parts = plan.window(index)
+    start = parts.retrain.start
+    if samples is not None:
+      sets = [ways.part(samples, fraction) for fraction in ways.fractions]
+      trials = tuple(map(ways.trial, sets))
+      took = sum((ways.trial_seconds(*each) for each in trials), Fraction(0))
+      if took >= plan.retrain_seconds:
+        raise UsageError(
+          f"trials take {float(took):.4g} s of "
+          f"{float(plan.retrain_seconds):.4g} s: give fewer fractions or "
+          "trial_epochs, a lower rate, or a longer window"
+        )
+      tried = yield Phase("profile", took, Trials(trials, ways.trial_epochs))
+      # Frames arrive whole, so the rest of the window is counted from here.
+      left = lasting(range(view.seen, parts.label.start), view.fps)
+      chosen, note = ways.pick(sets, tried.accuracies, left)
+      if chosen is not None:
+        ids, count = chosen
+        work = Retrain(ids, ids[:0], count)
+        yield Phase("retrain", ways.retraining_seconds(ids, count), work, note)
+    rest = lasting(range(view.seen, parts.label.start), view.fps)
+    if rest > 0:
+      yield Phase("wait", rest)
+    stop = lasting(range(view.seen, parts.label.stop), view.fps)
+    found = yield Phase("label", stop, Label(choose))
+    samples = found.ids
 
 
 def eomu(
@@ -167,18 +220,18 @@ def eomu(
   warmup: kinds.NonNegative = 480,
   start: kinds.Count = 15,
 ) -> System:
-  """Labels frames that differ from the one before, retrains if it got worse.
+  """Labels frames that differ from the one before, retrains if accuracy fell.
 
-  In every window those of the window before are labelled and trained on, for
-  as many epochs as a random walk says and the window leaves time for. Weights
-  serve from the next window.
+  In every window, such frames of the window before are labelled and trained on,
+  for as many epochs as a random walk gives and the window has time for. The new
+  weights serve from the next window.
 
   Args:
     seconds: of the kernels.
     window: seconds.
     rate: of a window's frames that may be labelled, in (0, 1].
-    warmup: seconds in which it always retrains.
-    start: epochs that the random walk starts from.
+    warmup: seconds from the start in which every window retrains.
+    start: epochs at which the random walk starts.
 
   Raises:
     ValueError: for numbers out of range.
@@ -186,7 +239,7 @@ def eomu(
   at_least_one(window=window, start=start)
   kernels, batch = seconds.kernels, seconds.batch
 
-  def keys_of(view, shown):
+  def keys_of(view: View, shown: np.ndarray) -> np.ndarray:
     pixels = view.pixels(shown).astype(np.float32) / (255 * _SPREAD)
     if pixels.ndim == 4 and pixels.shape[-1] == 1:
       pixels = np.repeat(pixels, 3, axis=-1)
@@ -194,12 +247,12 @@ def eomu(
     most = int((window - 1 / view.fps) / seconds.label)
     return shown[keys[:most]]
 
-  def epochs_for(num, left):
-    """The most epochs that the rest of the window leaves time for."""
+  def epochs_for(num: int, left: Fraction) -> int:
+    """Returns the most epochs that fit the rest of the window."""
     one = allocation.retraining_seconds(kernels, num, 0, batch)
     return math.floor(left / one)
 
-  def run(view):
+  def run(view: View) -> Phases:
     frames = window * view.fps
     generator = np.random.default_rng((view.seed, 23))
     history, count = policy.History(), start
@@ -245,18 +298,18 @@ def oracle(
   epochs: kinds.Count = 10,
   causal: bool = False,
 ) -> System:
-  """Trains on each window for nothing, and keeps the epoch best on the next.
+  """Trains on each window in no time, keeps the epoch best on the next window.
 
-  A ceiling, not a system: labelling and training take no time, and the epoch
-  is chosen by the truth of frames to come. With `causal` it is chosen by one in
-  five of the window's own samples, which are then not trained on.
+  An upper bound, not a system: labelling and training take no time, and the
+  epoch is chosen by the true classes of frames to come. With `causal`, one in
+  five of the window's own samples chooses the epoch and is not trained on.
 
   Args:
     seconds: of the kernels, which are not charged.
     window: seconds.
-    samples: of a window's frames that are trained on.
-    epochs: to choose among.
-    causal: see above.
+    samples: number of a window's frames that are trained on.
+    epochs: that are trained, of which one is kept.
+    causal: chooses the epoch without looking ahead.
 
   Raises:
     ValueError: for numbers below 1.
@@ -264,7 +317,7 @@ def oracle(
   del seconds
   at_least_one(window=window, samples=samples, epochs=epochs)
 
-  def run(view):
+  def run(view: View) -> Phases:
     frames = window * view.fps
     chosen = sampling.even(frames, min(samples, frames))
     yield Phase("wait", window)
@@ -282,5 +335,5 @@ def oracle(
 
 
 def _constant(ids: np.ndarray) -> Callable[[View], np.ndarray]:
-  """Returns what chooses these frames."""
+  """Returns a function that always chooses these frames."""
   return lambda _: ids

@@ -1,13 +1,14 @@
 """The labelled samples that a student is retrained on.
 
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
-Video Analytics", ISCA 2024: samples enter at the front, classes interleaved;
-the oldest leave at the back. Each retraining draws from all classes in
-proportion to what the buffer holds of them, and splits the draw in two.
+Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353: samples enter at
+the front, classes interleaved; the oldest samples leave at the back. Each
+retraining draws from every class in proportion to its samples in the buffer,
+and splits the draw into a part to train on and a part to validate on.
 
-There are two forms of draw. "paper" splits anew each time, so that a sample
+There are two forms of draw. "paper" splits each draw anew, so that a sample
 trained on in one cycle may be validated on in the next. "robust" splits by the
-role that each sample got once, when it was pushed.
+role that each sample got for good when it was pushed.
 """
 
 from typing import NamedTuple
@@ -19,18 +20,18 @@ from jcl.errors import UsageError
 NUM_TRAIN = 324  # samples per retraining
 NUM_VALID = 108  # samples that a retraining is validated on
 NUM_LABEL = 108  # samples of a labelling phase
-NUM_AFTER_DRIFT = 432  # samples in the buffer once a drift was answered
+NUM_AFTER_DRIFT = 432  # samples in the buffer at the end of labelling for drift
 CAPACITY = 1080  # samples in a full buffer
 
 
 class Buffer(NamedTuple):
-  """`Q` samples, newest first. A value: pushing makes another one."""
+  """`Q` samples, newest first. A value: pushing makes another buffer."""
 
   ids: np.ndarray  # [Q] int64, of frames
   labels: np.ndarray  # [Q] int64
-  cycles: np.ndarray  # [Q] int64, in which the sample was pushed
-  valid: np.ndarray  # [Q] bool, its role in the robust draw
-  dealt: int  # roles given so far, to samples long gone too
+  cycles: np.ndarray  # [Q] int64, the cycle in which the sample was pushed
+  valid: np.ndarray  # [Q] bool, role in the robust draw; true: to validate on
+  dealt: int  # roles given so far, those of dropped samples included
 
 
 class Draw(NamedTuple):
@@ -41,13 +42,13 @@ class Draw(NamedTuple):
 
 
 def empty() -> Buffer:
-  """Returns a buffer that nothing was pushed to."""
+  """Returns a buffer without samples."""
   none = np.empty(0, np.int64)
   return Buffer(none, none, none, np.empty(0, bool), 0)
 
 
 def cleared(buffer: Buffer) -> Buffer:
-  """Drops all samples, as after a drift; roles go on where they were."""
+  """Drops all samples, as after a drift; later roles continue the sequence."""
   return empty()._replace(dealt=buffer.dealt)
 
 
@@ -60,22 +61,22 @@ def push(
   capacity: int = CAPACITY,
   every: int = 4,
 ) -> Buffer:
-  """Puts samples before those of the buffer, and drops what is then too old.
+  """Puts new samples at the front and drops the oldest beyond the capacity.
 
-  Classes take turns in rising order, each moving its oldest new sample to the
-  front, until none is left.
+  Classes take turns in rising order: each moves its oldest new sample to the
+  front, until no new sample is left.
 
-  Roles of the robust draw are dealt over the new samples in order of class, and
-  on from one push to the next: every class gives nearly the same share to
-  validation, and the whole exactly one sample in `every`.
+  Roles of the robust draw are dealt to the new samples sorted by class, and the
+  sequence continues from one push to the next: every class gives nearly the
+  same share to validation, all classes together exactly one sample in `every`.
 
   Args:
-    buffer: to push to; it is left as it is.
+    buffer: the samples so far; it is not changed.
     ids: [N] of the frames, oldest first.
     labels: [N] classes, from 0.
-    cycle: in which they were labelled; only remembered.
+    cycle: the cycle in which they were labelled; it is only stored.
     capacity: the most samples that the result holds.
-    every: one in so many samples is for validation.
+    every: one sample in `every` is for validation.
 
   Raises:
     ValueError: for ids and labels that do not match, a negative label, or a
@@ -93,14 +94,14 @@ def push(
       raise ValueError(f"{name}={value}: give 1 or more")
   by_class = np.argsort(labels, kind="stable")
   counts = np.unique(labels, return_counts=True)[1]
-  turn = np.empty(len(ids), np.int64)  # how many of its class come before
+  turn = np.empty(len(ids), np.int64)  # number of earlier samples of its class
   turn[by_class] = np.concatenate([np.arange(n) for n in counts] or [turn])
   place = np.empty(len(ids), np.int64)
   place[by_class] = buffer.dealt + np.arange(len(ids))
   front = np.lexsort((labels, turn))[::-1]
   valid = place % every == every - 1
 
-  def joined(new, old):
+  def joined(new: np.ndarray, old: np.ndarray) -> np.ndarray:
     return np.concatenate([new, old])[:capacity]
 
   return Buffer(
@@ -113,20 +114,23 @@ def push(
 
 
 def shares(counts: np.ndarray, num: int) -> np.ndarray:
-  """Shares out a draw among classes, in proportion to what they hold.
+  """Divides a draw among classes, in proportion to their samples.
 
-  floor(num * q_c / Q) each; what is missing then goes one by one to the classes
-  in order that have more, sweep after sweep.
+  Each class gives floor(num * q_c / Q) samples. The missing ones are taken one
+  by one from the classes in order that have more, sweep after sweep.
 
   Args:
-    counts: [C] samples of each class, q_c, which make Q.
+    counts: [C] samples of each class, q_c; their sum is Q.
     num: samples to draw.
 
   Returns:
-    [C] int64, of sum `num`.
+    [C] int64, whose sum is `num`.
 
   Raises:
     ValueError: if there are fewer samples than `num`.
+
+  >>> shares(np.array([5, 3, 2]), 6).tolist()
+  [4, 1, 1]
   """
   counts = np.asarray(counts, np.int64)
   total = int(counts.sum())
@@ -149,8 +153,9 @@ def stratified(labels: np.ndarray, num: int) -> list[np.ndarray]:
     num: positions to draw.
 
   Returns:
-    For every class that gives any, in rising order, its positions [m_c]: of its
-    own q_c the 0th, s-th, 2s-th and so on, where s = floor(q_c / m_c).
+    For every class with a share, in rising order, its positions [m_c]: among
+    the q_c samples of the class the 0th, s-th, 2s-th and so on, where s =
+    floor(q_c / m_c).
 
   Raises:
     ValueError: as `shares`.
@@ -169,13 +174,13 @@ def draw_paper(
 ) -> Draw:
   """Draws and splits as published.
 
-  Of each class's m_c positions the 0th, k-th, 2k-th and so on, k = floor(n /
-  N_v), validate, until they are floor(m_c * N_v / n); n is N_t + N_v. A class
-  for which that is none still gives its 0th, as published: one with a single
-  sample is never trained on, and the parts may have other sizes than asked for.
+  With n = N_t + N_v and k = floor(n / N_v), the 0th, k-th, 2k-th and so on of a
+  class's m_c positions validate, floor(m_c * N_v / n) of them. As published, a
+  class for which this is 0 still gives its 0th position: a class with a single
+  sample is never trained on, and the parts may differ from the sizes asked for.
 
   Args:
-    buffer: of n samples at least.
+    buffer: with at least n samples.
     num_train: N_t, 1 or more.
     num_valid: N_v, 1 or more.
 
@@ -198,11 +203,11 @@ def draw_robust(
 ) -> Draw:
   """Draws each part from the samples of its role.
 
-  No sample is ever trained on and validated on. A part that has too few samples
-  of its role is smaller than asked for.
+  No sample is ever trained on and validated on. A part is smaller than asked
+  for if the buffer has too few samples of its role.
 
   Args:
-    buffer: of N_t + N_v samples at least.
+    buffer: with at least N_t + N_v samples.
     num_train: N_t, 1 or more.
     num_valid: N_v, 1 or more.
 
@@ -212,7 +217,7 @@ def draw_robust(
   """
   num = _total(num_train, num_valid)
   if len(buffer.ids) < num:
-    shares(np.array([len(buffer.ids)]), num)  # says what is wrong
+    shares(np.array([len(buffer.ids)]), num)  # raises the error
   parts = []
   for role, wanted in ((False, num_train), (True, num_valid)):
     pool = np.flatnonzero(buffer.valid == role)

@@ -1,12 +1,13 @@
-"""Has the stream drifted? Two tests, and how often noise alone sets them off.
+"""Two tests for drift, and the rates of their false alarms.
 
-Both compare the share of newly labelled frames that the student got right with
-its share on validation samples: Kim et al., "DaCapo: Accelerating Continuous
-Learning in Autonomous Systems for Video Analytics", ISCA 2024. With about a
-hundred samples on either side the difference has a standard error of some five
-percentage points, which is as large as the published threshold: `paper` calls a
-drift in 15 to 21 % of all cycles without any. `robust` asks for a difference
-that noise alone makes in one case of a hundred.
+Both compare the student's accuracy on newly labelled frames with its accuracy
+on validation samples: Kim et al., "DaCapo: Accelerating Continuous Learning in
+Autonomous Systems for Video Analytics", ISCA 2024,
+https://arxiv.org/abs/2403.14353. With about a hundred samples on either side,
+the difference has a standard error of some five percentage points, as large as
+the published threshold: `paper` detects a drift in 15 to 21 % of all cycles
+without drift. `robust` requires a difference that noise alone causes in one
+cycle of a hundred.
 
 All functions take numbers or arrays, which are broadcast.
 """
@@ -20,12 +21,12 @@ from numpy.typing import ArrayLike
 THRESHOLD = -5.0  # percentage points
 LEVEL = 0.01  # false alarms that `robust` admits
 
-# A difference of 5 points counts as such whatever it was rounded to.
+# Keeps a difference of 5 points at the threshold despite rounding.
 _ROUNDING = 1e-9
 
 
 class FalseAlarms(NamedTuple):
-  """Share of the cycles without drift in which each test calls one."""
+  """Share of the cycles without drift in which each test detects one."""
 
   paper: float  # in [0, 1]
   robust: float  # in [0, 1]
@@ -42,7 +43,10 @@ def paper(
     threshold: of the difference, in percentage points; equality is a drift.
 
   Raises:
-    ValueError: for what is no percentage.
+    ValueError: for values that are no percentages.
+
+  >>> bool(paper(80, 86)), bool(paper(82, 86))
+  (True, False)
   """
   label, valid = np.asarray(acc_label, float), np.asarray(acc_valid, float)
   for name, value in (("acc_label", label), ("acc_valid", valid)):
@@ -62,8 +66,8 @@ def robust(
 ) -> np.bool_ | np.ndarray:
   """Returns whether accuracy fell by more than noise explains.
 
-  A one-sided test of two proportions with their pooled variance. Both counts
-  must come from the same weights, or it tests the weights as well.
+  It is a one-sided test of two proportions with pooled variance. Both counts
+  must come from the same weights; otherwise the weights are tested as well.
 
   Args:
     correct_label: newly labelled frames predicted right, of `num_label`.
@@ -71,12 +75,15 @@ def robust(
     correct_valid: validation samples predicted right, of `num_valid`.
     num_valid: validation samples.
     level: share of false alarms to admit, in (0, 1).
-    design: how many times the variance of independent samples the samples have:
-      2 where they come in pairs of one object, right or wrong together (Kish,
-      "Survey Sampling", 1965).
+    design: variance of the samples over that of independent samples: 2 if they
+      come in pairs of one object, right or wrong together (Kish, "Survey
+      Sampling", 1965).
 
   Raises:
     ValueError: for counts that are none, a level or a design out of its range.
+
+  >>> bool(robust(80, 108, 97, 108)), bool(robust(92, 108, 97, 108))
+  (True, False)
   """
   if not 0 < level < 1:
     raise ValueError(f"level={level}: give a share between 0 and 1, like 0.01")
@@ -94,9 +101,9 @@ def p_value(
   *,
   design: float = 1.0,
 ) -> np.ndarray:
-  """Returns how often noise alone makes accuracy fall at least as far.
+  """Returns the probability that noise alone makes accuracy fall as far.
 
-  1 where nobody can tell: all samples are right, or all wrong.
+  It is 1 if all samples are right or all are wrong.
 
   Args:
     correct_label: as for `robust`.
@@ -141,21 +148,25 @@ def false_alarms(
   track: int = 1,
   design: float = 1.0,
 ) -> FalseAlarms:
-  """Returns how often each test calls a drift where there is none.
+  """Computes how often each test detects a drift that is not there.
 
-  Exact: summed over all outcomes of two binomial draws of one accuracy.
+  The result is exact: a sum over all outcomes of two binomial draws of equal
+  accuracy.
 
   Args:
     accuracy: of the student, in [0, 1].
     num_label: newly labelled frames.
     num_valid: validation samples.
     track: newly labelled frames in a row that are right or wrong together, as
-      frames of one object are. Validation samples count as independent, as they
-      are drawn from many cycles.
+      frames of one object are. Validation samples are drawn from many cycles
+      and count as independent.
     design: as for `robust`.
 
   Raises:
     ValueError: for an accuracy or a number out of its range.
+
+  >>> [round(share, 3) for share in false_alarms(0.8)]
+  [0.174, 0.01]
   """
   if not 0 <= accuracy <= 1:
     raise ValueError(f"accuracy={accuracy}: give a share in [0, 1]")
@@ -177,7 +188,7 @@ def false_alarms(
 
 
 def _outcomes(num: int, track: int, accuracy: float) -> np.ndarray:
-  """Probability [num + 1] of each count, in tracks of equal outcome."""
+  """Returns the probability [num + 1] of each count of right frames."""
   from scipy import stats
 
   whole, rest = divmod(num, track)
@@ -192,6 +203,10 @@ def _outcomes(num: int, track: int, accuracy: float) -> np.ndarray:
 
 
 def standard_error(accuracy: float, num_label: int, num_valid: int) -> float:
-  """Standard error of the difference that both tests look at, in points."""
+  """Returns the standard error of the difference of accuracies, in points.
+
+  >>> round(standard_error(0.8, 108, 108), 2)
+  5.44
+  """
   variance = accuracy * (1 - accuracy) * (1 / num_label + 1 / num_valid)
   return 100 * math.sqrt(variance)

@@ -1,11 +1,11 @@
-"""Shares GPUs over serving and retraining by stealing from equal shares.
+"""The thief scheduler: divides GPUs among serving and retraining.
 
 Bhardwaj et al., "Ekya: Continuous Learning of Video Analytics Models on Edge
-Compute Servers", NSDI 2022: the thief scheduler. Every stream has two jobs, one
-that serves its frames and one that retrains its model; all jobs start from
-equal shares, and each in turn steals from each other one what raises the mean
-accuracy over the window. Time is continuous and shares are exact fractions, so
-that jobs that end together are seen to end together.
+Compute Servers", NSDI 2022, https://arxiv.org/abs/2012.10557. Every stream has
+two jobs, one that serves its frames and one that retrains its model. All jobs
+start from equal shares; then each job in turn steals from every other job the
+amount that raises the mean accuracy over the window. Time is continuous and
+shares are exact fractions, so that jobs with equal ends end together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,8 +29,8 @@ _Shares = tuple[Fraction, ...]
 class Inference:
   """A way to serve a stream."""
 
-  gpus: allocation.Seconds  # that it takes, 0 or more
-  factor: float  # of the model's accuracy that is left, in [0, 1]
+  gpus: allocation.Seconds  # needed, 0 or more
+  factor: float  # by which the model's accuracy is multiplied, in [0, 1]
 
   def __post_init__(self) -> None:
     if not 0 <= self.gpus < math.inf or not 0 <= self.factor <= 1:
@@ -57,11 +57,11 @@ class Retraining:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-  """A stream of frames, and what can be done about it."""
+  """A stream of frames, with the ways to serve it and to retrain its model."""
 
-  accuracy: float  # of the model that serves it now, in [0, 1]
+  accuracy: float  # of its present model, in [0, 1]
   inferences: tuple[Inference, ...]
-  retrainings: tuple[Retraining, ...] = ()  # not to retrain is one more
+  retrainings: tuple[Retraining, ...] = ()  # not to retrain is always allowed
 
   def __post_init__(self) -> None:
     if not 0 <= self.accuracy <= 1 or not self.inferences:
@@ -73,10 +73,10 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """Choice of one stream, for the shares it gets."""
+  """The configurations chosen for one stream and its shares."""
 
-  inference: int | None  # index; None where none fits
-  retraining: int | None  # index; None for none
+  inference: int | None  # index; None: none fits
+  retraining: int | None  # index; None: no retraining
   accuracy: float  # expected, mean over the window
 
 
@@ -96,12 +96,12 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """A part of the window in which nothing changes."""
+  """A part of the window with one plan."""
 
   start: Fraction  # seconds from the window's start
   end: Fraction
   plan: Plan
-  accuracy: float  # while it lasts, mean over streams
+  accuracy: float  # mean over streams, during this part
 
 
 def estimate(
@@ -111,19 +111,23 @@ def estimate(
   factor: float,
   seconds: allocation.Seconds,
 ) -> float | None:
-  """Returns the accuracy over a window in which a model is retrained.
+  """Returns the mean accuracy over a window in which a model is retrained.
 
   With d = gpu_seconds / share, it is factor * (a0 * d + a1 * (T - d)) / T.
 
   Args:
-    stream: whose accuracy a0 holds until the retraining is done.
-    retraining: whose accuracy a1 holds from then on.
-    share: GPUs that it gets.
-    factor: of accuracy, which serving leaves.
+    stream: its accuracy a0 holds until the retraining ends.
+    retraining: its accuracy a1 holds from then on.
+    share: GPUs for the retraining.
+    factor: of the way to serve, by which accuracies are multiplied.
     seconds: T, of the window.
 
   Returns:
     The mean accuracy; None if the retraining does not end in the window.
+
+  >>> stream = Stream(0.5, (Inference(0.5, 1.0),))
+  >>> estimate(stream, Retraining(0.9, 10), share=0.5, factor=1.0, seconds=40)
+  0.7
   """
   given, window = allocation.exact(share), allocation.exact(seconds)
   work = allocation.exact(retraining.gpu_seconds)
@@ -144,16 +148,16 @@ def pick(
 ) -> Choice:
   """Picks the best configurations of a stream for its shares (PickConfigs).
 
-  The most accurate way to serve that fits its share and leaves an accuracy of
-  `least`; then the retraining of the highest estimate, or none. A stream that
-  cannot be served so counts 0. One that no way to serve lifts to `least`, as
-  its model is too bad for that, is held to no minimum.
+  First the most accurate way to serve that fits its share and keeps accuracy at
+  `least` or above; then the retraining of the highest estimate, or none. A
+  stream without such a way to serve has accuracy 0. If the model is so bad that
+  every way to serve stays below `least`, there is no minimum.
 
   Args:
     stream: with its configurations.
     serve: GPUs for serving.
     train: GPUs for retraining.
-    seconds: of the window, without what labelling takes.
+    seconds: of the window, without those of labelling.
     least: accuracy below which a stream is not served.
   """
   if max(each.factor for each in stream.inferences) * stream.accuracy < least:
@@ -187,28 +191,33 @@ def thief(
   least: float = 0.4,
   steals: Steals = "every",
 ) -> Plan:
-  """Shares out GPUs for a window by stealing.
+  """Divides GPUs among the jobs of a window by stealing.
 
   Args:
-    streams: at least one. Those without retrainings have one job, to serve.
-    gpus: to share out.
-    seconds: of the window, without what labelling takes.
+    streams: at least one. A stream without retrainings has one job, to serve.
+    gpus: to divide.
+    seconds: of the window, without those of labelling.
     delta: GPUs that are stolen at a time.
     least: as for `pick`.
-    steals: which amounts a thief tries on a victim. "until_worse", as in the
-      published listing, takes `delta` again as long as it pays; where a
-      retraining needs several to end in the window at all, it takes none.
-      "every" tries all multiples and, last, all that the victim has, and keeps
-      the best; for one stream this finds the best of all. Thieves and victims
-      take turns as listed there, the jobs that serve ahead of those that
-      retrain, each in the order of the streams; with "every", as in the public
-      program, those that retrain go first.
+    steals: the amounts that a thief tries. "until_worse", as in the published
+      listing, steals `delta` again as long as accuracy rises; it steals nothing
+      if a retraining needs several `delta` to end in the window at all. "every"
+      tries all multiples of `delta` and, last, all that the victim has, and
+      keeps the best; for one stream this finds the optimum. In the published
+      listing the jobs that serve come before those that retrain, each in the
+      order of the streams; with "every", as in the public program, those that
+      retrain come first.
 
   Returns:
-    Shares of 0 or more and of sum `gpus`, never worse than equal ones.
+    Shares of 0 or more whose sum is `gpus`; equal shares are never better.
 
   Raises:
     ValueError: for no streams, or numbers that are not positive.
+
+  >>> stream = Stream(0.5, (Inference(0.25, 1.0),), (Retraining(0.9, 30),))
+  >>> plan = thief([stream], gpus=1, seconds=60, delta=0.25)
+  >>> plan.serve, plan.train, round(plan.accuracy, 3)
+  ((Fraction(1, 4),), (Fraction(3, 4),), 0.633)
   """
   if steals not in ("every", "until_worse"):
     raise ValueError(f"steals={steals!r}: give 'every' or 'until_worse'")
@@ -226,10 +235,10 @@ def thief(
   step = allocation.exact(delta)
 
   @functools.cache
-  def choose(stream, serve, train):
+  def choose(stream: int, serve: Fraction, train: Fraction) -> Choice:
     return pick(streams[stream], serve, train, seconds, least)
 
-  def plan(shares):
+  def plan(shares: Sequence[Fraction]) -> Plan:
     given = dict(zip(jobs, shares, strict=True))
     serve, train = (
       tuple(given.get((i, what), Fraction(0)) for i in range(len(streams)))
@@ -254,9 +263,13 @@ def thief(
 
 
 def _steal(
-  shares: list[Fraction], taker: int, victim: int, step: Fraction, steals
+  shares: list[Fraction],
+  taker: int,
+  victim: int,
+  step: Fraction,
+  steals: Steals,
 ) -> Iterator[list[Fraction]]:
-  """Shares after stealing `step`, twice that, and so on."""
+  """Yields the shares after stealing `step`, twice `step`, and so on."""
   held = shares[victim]
   count = held / step
   amounts = [step * i for i in range(1, math.floor(count) + 1)]
@@ -278,10 +291,10 @@ def window(
   least: float = 0.4,
   steals: Steals = "every",
 ) -> Iterator[Segment]:
-  """Runs the scheduler through a window: anew whenever a retraining ends.
+  """Runs the scheduler at the start of a window and whenever a retraining ends.
 
-  A retraining that has begun keeps its configuration and what was done of it;
-  the next plan may hold it back. A model serves from when its retraining ends.
+  A retraining that has begun keeps its configuration and its progress; the next
+  plan may pause it. A model serves from the end of its retraining.
 
   Args:
     streams: as for `thief`.

@@ -1,10 +1,11 @@
-"""Key frames, a trigger and a random walk: an edge-assisted baseline.
+"""EOMU, an edge-assisted baseline: key frames, a trigger and a random walk.
 
 "Edge-assisted on-device model update", EOMU, ACM Multimedia 2023, in the form
 in which Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous
-Systems for Video Analytics", ISCA 2024, compare with it. In windows of ten
-seconds, the frames that differ most from the one before are labelled, the model
-is retrained if it got worse on them, and how long is found by a random walk.
+Systems for Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353,
+compare with it. In windows of ten seconds, the frames that differ most from the
+frame before are labelled; if the model got worse on them, it is retrained, for
+a number of epochs that a random walk finds.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,14 @@ import numpy as np
 from jcl.errors import UsageError
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-_SIGMA = 0.8  # of the Gaussian that three pixels hold
+_SIGMA = 0.8  # of the Gaussian over three pixels
 _MOST_EPOCHS = 30
 _MOST_TRIES = 100
 _MOST_REJECTS = 5  # in a row
 
 
 class History(NamedTuple):
-  """Memory of the trigger."""
+  """State of the trigger."""
 
   accuracies: tuple[float, ...] = ()  # percent, oldest first
   warm: bool = False  # the warm-up is over
@@ -32,16 +33,16 @@ class History(NamedTuple):
 def key_frames(
   frames: np.ndarray, *, threshold: float = 0.5, share: float = 0.4
 ) -> np.ndarray:
-  """Returns the frames that are brighter than the one before in many pixels.
+  """Returns the frames that are brighter than the frame before in many pixels.
 
-  max(0, next - current), at most 1, is turned to grey, smoothed over 3x3 pixels
-  and compared with the threshold.
+  The difference max(0, next - current), at most 1, is turned to grey, smoothed
+  over 3x3 pixels and compared with the threshold.
 
   Args:
-    frames: [n, height, width, 3] float, normalised: each channel has had its
-      mean taken away and is divided by its standard deviation.
-    threshold: from which a pixel counts as changed.
-    share: of its pixels, more than which make a key frame.
+    frames: [n, height, width, 3] float, normalised: each channel less its mean,
+      divided by its standard deviation.
+    threshold: a pixel with a larger difference has changed.
+    share: a frame with a larger share of changed pixels is a key frame.
 
   Returns:
     [k] int64 positions, rising; never 0, which has no frame before it.
@@ -68,19 +69,22 @@ def key_frames(
 def thin(keys: np.ndarray, num_frames: int, rate: float) -> np.ndarray:
   """Keeps at most floor(num_frames * rate) key frames, at a constant stride.
 
-  The code compared with in the paper takes the stride floor(keys / most), too,
-  but keeps all that it leaves.
+  DaCapo's code has the same stride, floor(keys / most), but keeps all key
+  frames that it hits, which may be more than `most`.
 
   Args:
     keys: [k] positions.
     num_frames: of the window.
-    rate: of the frames that may be labelled, in (0, 1].
+    rate: share of the frames that may be labelled, in (0, 1].
 
   Returns:
     [<= k] positions.
 
   Raises:
     ValueError: for a rate that allows no frame.
+
+  >>> thin(np.arange(9), num_frames=20, rate=0.2).tolist()
+  [0, 2, 4, 6]
   """
   most = math.floor(num_frames * rate + 1e-9)
   if not 0 < rate <= 1 or most < 1:
@@ -92,14 +96,18 @@ def thin(keys: np.ndarray, num_frames: int, rate: float) -> np.ndarray:
 
 
 def triggers(accuracies: Sequence[float], current: float) -> bool:
-  """Returns whether accuracy fell below its past, less its deviation.
+  """Returns whether `current` is below the past mean less a deviation.
 
-  The mean of the past, the newest weighing 1 and each older one 1/e of the one
-  after it, less the population's standard deviation, exceeds `current`.
+  In the weighted mean of past accuracies, the newest has weight 1 and each
+  older one 1/e of the next weight. The deviation is the standard deviation of
+  the past accuracies as a population.
 
   Args:
     accuracies: percent, oldest first; an empty past never triggers.
     current: percent.
+
+  >>> triggers([90.0, 92.0], 85.0), triggers([90.0, 92.0], 91.0)
+  (True, False)
   """
   if not accuracies:
     return False
@@ -112,21 +120,21 @@ def triggers(accuracies: Sequence[float], current: float) -> bool:
 def observe(
   history: History, current: float, seconds: float, *, warmup: float = 480
 ) -> tuple[bool, History]:
-  """Decides whether to retrain after a window, and remembers its accuracy.
+  """Decides whether to retrain after a window, and stores its accuracy.
 
-  During the warm-up it always does; the past is forgotten when that is over.
+  During the warm-up the answer is always yes; after it, the past starts empty.
 
   Args:
     history: `History()` at first.
     current: percent of the window's key frames predicted right.
-    seconds: from the stream's start to the window's.
+    seconds: from the start of the stream to the start of the window.
     warmup: seconds.
 
   Returns:
-    (retrain, history).
+    Whether to retrain, and the history with this window.
 
   Raises:
-    ValueError: for what is no percentage.
+    ValueError: for a value that is no percentage.
   """
   if not 0 <= current <= 100:
     raise ValueError(f"current={current}: give percent, 0 to 100")
@@ -144,9 +152,9 @@ def utility(
   train_seconds: float,
   num_frames: int = 300,
 ) -> float:
-  """Returns what a retraining is worth: less, the longer it takes.
+  """Computes the utility of a retraining, which falls with its length.
 
-  max(0, c - (n / N) * (t_l * n + epochs * n * t_t)).
+  It is max(0, c - (n / N) * (t_l * n + epochs * n * t_t)).
 
   Args:
     epochs: passes over the key frames.
@@ -155,6 +163,9 @@ def utility(
     label_seconds: t_l, per key frame.
     train_seconds: t_t, per key frame and epoch.
     num_frames: N, of the window.
+
+  >>> utility(10, 80.0, 30, label_seconds=0.01, train_seconds=0.005)
+  79.82
   """
   takes = num_keys * (label_seconds + epochs * train_seconds)
   return max(0.0, current - num_keys / num_frames * takes)
@@ -170,15 +181,15 @@ def choose_epochs(
   num_frames: int = 300,
   start: int = 15,
 ) -> int:
-  """Walks at random over numbers of epochs, and returns where it got.
+  """Finds a number of epochs by a random walk.
 
-  Each try proposes one epoch more, one less or the same, of 1 to 30. It is
-  taken if it is worth more, or else with probability exp(gain / (worth +
-  1e-5)). The walk ends after 100 tries, or five in a row not taken; as
-  published, what was proposed last is the result, taken or not.
+  Each try proposes one epoch more, one less or the same, from 1 to 30. A
+  proposal is accepted if its utility is higher, otherwise with probability
+  exp(gain / (utility + 1e-5)). The walk ends after 100 tries or five rejected
+  in a row; as published, it returns the last proposal, accepted or not.
 
   Args:
-    generator: drawn from twice per try: the step, then the chance.
+    generator: gives two draws per try: the step, then the chance.
     current: as for `utility`.
     num_keys: as for `utility`.
     label_seconds: as for `utility`.
@@ -192,7 +203,7 @@ def choose_epochs(
   if not 1 <= start <= _MOST_EPOCHS:
     raise ValueError(f"start={start}: give 1 to {_MOST_EPOCHS} epochs")
 
-  def worth(epochs):
+  def worth(epochs: int) -> float:
     return utility(
       epochs, current, num_keys, label_seconds, train_seconds, num_frames
     )

@@ -1,14 +1,15 @@
-"""Worth of a retraining, from a few epochs on a small part of its data.
+"""Predicted accuracy of a retraining, from few epochs on a part of its data.
 
 Bhardwaj et al., "Ekya: Continuous Learning of Video Analytics Models on Edge
-Compute Servers", NSDI 2022: every configuration is trained for some epochs on 5
-to 10 % of the window's data, a curve of accuracy over epochs is put through
-what it reached, and the epochs not trained are read off the curve.
-Configurations far from the front of accuracy and cost are dropped.
+Compute Servers", NSDI 2022, https://arxiv.org/abs/2012.10557: every
+configuration is trained for some epochs on 5 to 10 % of the window's data, a
+curve of accuracy over epochs is fitted to the accuracies reached, and predicts
+the epochs that were not trained. Configurations far behind the Pareto front of
+accuracy and cost are dropped.
 
 Accuracies are shares in [0, 1]; `start` is the accuracy before retraining, at
-epoch 0, and the curves assume `most` at epoch `end` of a configuration that
-learns as well as hoped for.
+epoch 0. A configuration that learns perfectly is assumed to have accuracy
+`most` at epoch `end`.
 """
 
 from collections.abc import Sequence
@@ -21,17 +22,17 @@ from numpy.typing import ArrayLike
 _END = 30
 _MOST = 0.95
 
-# Between its two ends a curve is sampled at so many epochs for the last fit.
+# Points of a curve, both ends included, to which the last fit is made.
 _SAMPLES = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class OrinConfig:
-  """A configuration of a device that takes turns at everything."""
+  """A configuration of a device that serves, labels and trains in turn."""
 
   percent: int  # of the window's frames that are labelled and trained on
   epochs: int
-  seconds: float  # that the whole window's work takes
+  seconds: float  # of all work in a window
 
 
 def extrapolate(
@@ -45,31 +46,35 @@ def extrapolate(
 ) -> np.ndarray:
   """Predicts accuracy after some epochs from that after a few, in closed form.
 
-  a(x) = b - (b - start) / (1 + x / h), which goes from `start` to b and is half
-  way there at epoch h. What is hoped for at epoch m of the measurement is
-  `most` times the curve 1 - (1 - start) / (1 + x / g) that reaches `most` at
-  epoch `end`; b is `most` times the share of it that was measured, at most 1;
-  then h has the curve go through the measurement. Where nothing was learned,
-  nothing will be: a(x) is what was measured.
+  The curve a(x) = b - (b - start) / (1 + x / h) rises from `start` to b and is
+  half way at epoch h. A perfect configuration follows `most` times the curve
+  1 - (1 - start) / (1 + x / g), where g makes this curve reach `most` at epoch
+  `end`. Then b is `most` times the measured accuracy over that of the perfect
+  configuration at epoch m, a ratio of at most 1; and h makes a(x) go through
+  the measurement. If accuracy did not rise, a(x) is the measured accuracy.
 
-  The family is the published one with its asymptote freed; the closed form
-  replaces a fit of three unknowns to two points, whose result depends on the
-  solver.
+  The family of curves is the published one with a free asymptote. The closed
+  form replaces a fit of three unknowns to two points, whose result depends on
+  the solver.
 
   Args:
     start: accuracy at epoch 0.
     measured: accuracy at epoch `epoch`.
     epoch: m, more than 0.
     epochs: [...] at which to predict.
-    end: epoch at which `most` is hoped for.
-    most: that is ever predicted, in (0, 1).
+    end: epoch at which a perfect configuration has accuracy `most`.
+    most: the highest prediction, in (0, 1).
 
   Returns:
-    [...] accuracies, rising in `measured`, at most `most` and, where that
-    allows it, at least the smaller of `start` and `measured`.
+    [...] accuracies, rising in `measured`, at most `most` and, if that allows
+    it, at least the smaller of `start` and `measured`.
 
   Raises:
-    ValueError: for what is no accuracy, or epochs that are not positive.
+    ValueError: for values that are no accuracies, or epochs that are not
+      positive.
+
+  >>> extrapolate(0.5, 0.7, 5, [5, 10, 30]).round(3).tolist()
+  [0.7, 0.761, 0.827]
   """
   _check(start, measured, epoch, end, most)
   x = np.asarray(epochs, float)
@@ -95,20 +100,20 @@ def extrapolate_published(
 ) -> np.ndarray:
   """Predicts accuracy after some epochs by fits, as published.
 
-  A curve 1 - (1 / (b0 x + b1) + b2), none of them negative, is fitted to
-  `start` at epoch 0 and `most` at epoch `end`. The measurement, as a share of
-  `most` times the curve, at most 1, scales the end; the curve is fitted again,
-  and a last time to four of its points, both ends and the measurement. The
-  first two fits have more unknowns than points: another solver may answer up to
-  0.04 differently. These curves never fall, and would turn a loss into a gain:
-  where accuracy fell, as in `extrapolate`, the measured one is predicted.
+  A curve 1 - (1 / (b0 x + b1) + b2) with b0, b1, b2 >= 0 is fitted to `start`
+  at epoch 0 and `most` at epoch `end`. The measurement over `most` times this
+  curve, a ratio of at most 1, scales the end, and the curve is fitted again; a
+  last fit is made to four points of that curve, both ends and the measurement.
+  The first two fits have more unknowns than points: another solver may differ
+  by up to 0.04. These curves never fall, so a loss would look like a gain: if
+  accuracy fell, the measured accuracy is predicted, as in `extrapolate`.
 
   Args:
     start: accuracy at epoch 0.
     measured: accuracy at epoch `epoch`.
     epoch: more than 0.
     epochs: [...] at which to predict.
-    end: epoch at which `most` is hoped for.
+    end: epoch at which a perfect configuration has accuracy `most`.
     most: accuracy there, in (0, 1).
 
   Returns:
@@ -137,7 +142,7 @@ def _curve(x: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _fit(epochs: Sequence[float], accuracies: Sequence[float]) -> np.ndarray:
-  """Non-negative least squares of the curve: b0, b1 and b2."""
+  """Fits b0, b1 and b2 of the curve by non-negative least squares."""
   from scipy import optimize
 
   x, y = np.asarray(epochs, float), np.asarray(accuracies, float)
@@ -147,7 +152,9 @@ def _fit(epochs: Sequence[float], accuracies: Sequence[float]) -> np.ndarray:
   ).x
 
 
-def _check(start, measured, epoch, end, most) -> None:
+def _check(
+  start: float, measured: float, epoch: float, end: float, most: float
+) -> None:
   for name, value in (("start", start), ("measured", measured)):
     if not 0 <= value <= 1:
       raise ValueError(f"{name}={value}: give an accuracy in [0, 1]")
@@ -159,18 +166,21 @@ def _check(start, measured, epoch, end, most) -> None:
 
 
 def behind_front(accuracy: ArrayLike, cost: ArrayLike) -> np.ndarray:
-  """Returns how far each configuration is behind the Pareto front.
+  """Computes how far each configuration is behind the Pareto front.
 
   Args:
     accuracy: [N].
     cost: [N], in any unit.
 
   Returns:
-    [N] accuracy that another configuration of no higher cost has more; 0 on
-    the front.
+    [N] the highest accuracy at no higher cost, less the configuration's own
+    accuracy; 0 on the front.
 
   Raises:
     ValueError: for lists of different lengths.
+
+  >>> behind_front([0.5, 0.75, 0.25], [1, 2, 3]).tolist()
+  [0.0, 0.0, 0.5]
   """
   gains, costs = np.asarray(accuracy, float), np.asarray(cost, float)
   if gains.ndim != 1 or gains.shape != costs.shape:
@@ -190,14 +200,17 @@ def prune(accuracy: ArrayLike, cost: ArrayLike, fraction: float) -> list[int]:
   Args:
     accuracy: [N], such as means over the last two windows.
     cost: [N], in any unit.
-    fraction: of the configurations to drop, in [0, 1), rounded down; less where
+    fraction: of the configurations to drop, in [0, 1), rounded down; less if
       fewer are behind the front.
 
   Returns:
-    Indices of those kept, rising.
+    Indices of the configurations to keep, rising.
 
   Raises:
     ValueError: for a fraction out of its range, or as `behind_front`.
+
+  >>> prune([0.5, 0.75, 0.25], [1, 2, 3], fraction=0.4)
+  [0, 1]
   """
   if not 0 <= fraction < 1:
     raise ValueError(f"fraction={fraction}: give a share to drop, in [0, 1)")
@@ -218,25 +231,25 @@ def orin_configs(
 ) -> list[OrinConfig]:
   """Returns the candidates of a device that serves, labels and trains in turn.
 
-  Ekya as it was run for comparison in Kim et al., "DaCapo", ISCA 2024: 5, 15
-  and 30 epochs, each with the same three sampling rates: of the largest whole
-  percentages that fit the window at each number of epochs, the smallest, the
-  largest and the middle, 1 at least.
+  This is Ekya as run for comparison in Kim et al., "DaCapo", ISCA 2024: 5, 15
+  and 30 epochs, each with the same three sampling rates. For each number of
+  epochs, take the largest whole percentage that fits the window, at least 1;
+  the rates are the smallest and the largest of these and their middle.
 
   Args:
     infer: seconds per frame served.
     train: seconds per batch trained on.
     label: seconds per frame labelled.
     window: seconds.
-    frames: of a window, all of which are served.
+    frames: in a window, all of which are served.
     batch: frames per batch.
 
   Returns:
-    Nine candidates, rates first; one whose `seconds` exceed the window is worth
-    nothing.
+    Nine candidates, sorted by rate; one whose `seconds` exceed the window has
+    no worth.
   """
 
-  def seconds(percent, epochs):
+  def seconds(percent: int, epochs: int) -> float:
     num = frames * percent // 100
     return (
       frames * infer + math.ceil(num / batch) * train * epochs + num * label

@@ -1,10 +1,10 @@
-"""Phases of a system while frames go by, and the work done in them.
+"""Phases of a system while frames arrive, and the work done in them.
 
 A system is a generator. It yields a phase, frames arrive while the phase lasts,
-and at its end the work is done and its result sent back. Drivers decide what
-the phases own and carry the work out; systems decide nothing but what to do
-next, from frames that have arrived. The same systems thus run on a virtual
-clock and on a real one.
+and at its end the work is done and the result sent back to the generator. A
+driver decides which frames arrive in a phase and does the work; a system only
+decides what to do next, from the frames that have arrived. The same system thus
+runs on a virtual clock and on a real one.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -17,9 +17,9 @@ from jcl.control.drift import allocation
 
 
 class View(Protocol):
-  """View of a system: frames that have arrived, and nothing else.
+  """The frames that a system may know: those that have arrived.
 
-  Every method raises `site.CausalityError` for a frame yet to come.
+  Every method raises `serving.books.CausalityError` for a frame yet to come.
   """
 
   @property
@@ -32,7 +32,7 @@ class View(Protocol):
 
   @property
   def seed(self) -> int:
-    """For the system's own random draws."""
+    """Seed of the system's own random draws."""
 
   def pixels(self, ids: np.ndarray) -> np.ndarray:
     """Returns frames [n, ...] uint8."""
@@ -49,7 +49,7 @@ class Label:
   """Has the teacher label frames; the result is `Labelled`."""
 
   choose: Callable[[View], np.ndarray]  # ids [N], called at the phase's end
-  recheck: bool = False  # also predict them with the weights of that moment
+  recheck: bool = False  # also predict them with the weights at that time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,13 +58,13 @@ class Labelled:
 
   ids: np.ndarray  # [N] int64
   labels: np.ndarray  # [N] int32
-  served: np.ndarray  # [N] bool, what was served for them agrees
-  now: np.ndarray | None  # [N] bool, what `recheck` predicts agrees
+  served: np.ndarray  # [N] bool, true where the served class is the label
+  now: np.ndarray | None  # [N] bool, likewise for the predictions of `recheck`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Retrain:
-  """Trains the weights that serve, which then serve; gives `Retrained`.
+  """Retrains the serving weights, which serve from then on; gives `Retrained`.
 
   Frames must have been labelled in phases that ended before this one began. A
   system that is not causal may validate on frames to come.
@@ -73,7 +73,8 @@ class Retrain:
   train: np.ndarray  # [n] ids
   valid: np.ndarray  # [v] ids, may be empty
   epochs: int = 1
-  keep: Literal["last", "best"] = "last"  # which epoch's weights, by `valid`
+  # Which epoch's weights to keep; "best" is judged on `valid`.
+  keep: Literal["last", "best"] = "last"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +87,9 @@ class Retrained:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trials:
-  """Trains copies of the weights and throws them away; gives `Tried`.
+  """Trains copies of the weights that are then dropped; gives `Tried`.
 
-  Frames must have been labelled as for `Retrain`.
+  The condition on frames is that of `Retrain`.
   """
 
   sets: tuple[tuple[np.ndarray, np.ndarray], ...]  # ids to train, to validate
@@ -113,7 +114,7 @@ class Phase:
   kind: str  # such as "retrain", "label" or "wait"
   seconds: allocation.Seconds  # 0 or more
   work: Work | None = None
-  # What was decided ahead of it, for the log.
+  # Figures of the decision before the phase, for the log.
   note: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -124,8 +125,8 @@ Phases = Generator[Phase, Any, None]
 class System:
   """A way to label and retrain.
 
-  `phases(view)` is sent the result of each phase's work, None where it had
-  none. Where it ends, the last weights go on serving.
+  The generator `phases(view)` is sent the result of each phase's work, or None
+  for a phase without work. After its end the last weights go on serving.
   """
 
   name: str

@@ -1,4 +1,4 @@
-"""Which frames of a phase the teacher labels."""
+"""Choice of the frames of a phase that the teacher labels."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,11 +7,12 @@ from jcl.errors import UsageError
 
 
 def paper(num_frames: int, num_samples: int) -> np.ndarray:
-  """Takes frames at a constant whole stride.
+  """Chooses frames at a constant whole stride.
 
-  0, s, 2s and so on, where s = floor(n / N): the last n - N * s frames are
-  never looked at. Kim et al., "DaCapo: Accelerating Continuous Learning in
-  Autonomous Systems for Video Analytics", ISCA 2024.
+  They are 0, s, 2s and so on, where s = floor(n / N); the last n - N * s frames
+  are never chosen. Kim et al., "DaCapo: Accelerating Continuous Learning in
+  Autonomous Systems for Video Analytics", ISCA 2024,
+  https://arxiv.org/abs/2403.14353.
 
   Args:
     num_frames: n, frames to choose from.
@@ -22,15 +23,18 @@ def paper(num_frames: int, num_samples: int) -> np.ndarray:
 
   Raises:
     ValueError: for fewer frames than samples, or less than one sample.
+
+  >>> paper(11, 4).tolist()
+  [0, 2, 4, 6]
   """
   _check(num_frames, num_samples)
   return np.arange(num_samples) * (num_frames // num_samples)
 
 
 def even(num_frames: int, num_samples: int) -> np.ndarray:
-  """Takes frames evenly over all of them: floor(j * n / N) for j < N.
+  """Chooses frames spread evenly over all: floor(j * n / N) for j < N.
 
-  The same as `paper` where N divides n.
+  They are those of `paper` if N divides n.
 
   Args:
     num_frames: n, frames to choose from.
@@ -41,24 +45,30 @@ def even(num_frames: int, num_samples: int) -> np.ndarray:
 
   Raises:
     ValueError: for fewer frames than samples, or less than one sample.
+
+  >>> even(11, 4).tolist()
+  [0, 2, 5, 8]
   """
   _check(num_frames, num_samples)
   return np.arange(num_samples) * num_frames // num_samples
 
 
 def least_certain(top: ArrayLike, num_samples: int) -> np.ndarray:
-  """Takes the frames whose best class has a probability nearest to one half.
+  """Chooses the frames whose best class has a probability nearest to one half.
 
   Args:
-    top: [n] probability of the predicted class, as of `top_probability`.
+    top: [n] probability of the predicted class, as from `top_probability`.
     num_samples: N, frames to label.
 
   Returns:
-    [N] int64 positions, rising; of equally near frames the earlier ones.
+    [N] int64 positions, rising; among equally near frames the earlier ones.
 
   Raises:
-    ValueError: for what is no probability, fewer frames than samples, or less
-      than one sample.
+    ValueError: for values that are no probabilities, fewer frames than samples,
+      or less than one sample.
+
+  >>> least_certain([0.9, 0.4, 0.55, 0.99], 2).tolist()
+  [1, 2]
   """
   scores = np.asarray(top, float)
   if scores.ndim != 1 or not np.all((scores >= 0) & (scores <= 1)):

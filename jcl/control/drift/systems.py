@@ -1,12 +1,13 @@
-"""Systems of Kim et al., "DaCapo", ISCA 2024, and their simplest rival.
+"""The systems of DaCapo and the simplest baseline, serving without retraining.
 
-"DaCapo: Accelerating Continuous Learning in Autonomous Systems for Video
-Analytics". Each function takes the times of the hardware, equal for all systems
-in a comparison, and returns a system. `build` reads one from a text such as
+Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
+Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353. Each function
+takes the times of the hardware, equal for all systems in a comparison, and
+returns a system. `build` reads a system from a text such as
 "dacapo:drift=robust".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 from fractions import Fraction
 import itertools
@@ -22,7 +23,16 @@ from jcl.control.drift import (
   sampling,
   times,
 )
-from jcl.control.drift.phases import Label, Phase, Retrain, System
+from jcl.control.drift.phases import (
+  Label,
+  Labelled,
+  Phase,
+  Phases,
+  Retrain,
+  Retrained,
+  System,
+  View,
+)
 from jcl.control.drift.windows import at_least_one, lasting, static
 from jcl.errors import UsageError
 from jcl.options import kinds, spec
@@ -44,20 +54,20 @@ def dacapo(
 ) -> System:
   """Retrains and labels in turns; where drift is seen, forgets and labels more.
 
-  DaCapo-Spatiotemporal. In proportion to the images labelled per turn, three
-  times as many train, as many validate, and the buffer holds ten times as many.
-  Departures, unless `compat`: a sample validates or trains for good, and frames
-  to label are spread over all of a turn. Where the teacher is faster than the
-  camera, labelling lasts until enough frames have come.
+  DaCapo-Spatiotemporal. A turn labels N_l images; a retraining trains on 3 N_l
+  samples and validates on N_l; the buffer holds 10 N_l. Departures, unless
+  `compat`: a sample keeps its role, training or validation, and frames to label
+  are spread over a whole turn. If the teacher is faster than the camera,
+  labelling lasts until enough frames have arrived.
 
   Args:
     seconds: of the kernels.
     labels: N_l, images of a labelling phase.
-    first: times as many images are labelled at the start and after a drift, the
-      normal phase included; with 1 a drift is answered by forgetting alone.
+    first: factor by which more images are labelled at the start and after a
+      drift, the normal phase included; with 1, a drift only clears the buffer.
     drift: "paper" compares accuracies as served with the threshold; "robust"
-      tests whether the weights just validated do worse on the new labels, at
-      the cost of predicting those again; "never" asks nothing.
+      tests whether the weights just validated do worse on the new labels, which
+      costs another prediction of them; "never" tests nothing.
     threshold: for "paper", in percentage points.
     level: for "robust", share of false alarms.
     design: for "robust", see `detection.robust`: frames of one object are right
@@ -73,77 +83,109 @@ def dacapo(
   at_least_one(labels=labels, first=first, epochs=epochs)
   if drift == "robust":
     detection.robust(1, 1, 1, 1, level=level, design=design)  # checks both
-  draw = buffer.draw_paper if compat else buffer.draw_robust
-  stride = sampling.paper if compat else sampling.even
-  num_train, num_valid = 3 * labels, labels
-  kernels, batch = seconds.kernels, seconds.batch
+  way = _Spatiotemporal(
+    seconds, labels, first, drift, threshold, level, design, epochs, compat
+  )
+  return System("dacapo", way.phases)
 
-  def label(view, kind, num, since, note):
+
+@dataclasses.dataclass(frozen=True)
+class _Spatiotemporal:
+  """The phases of `dacapo`; the fields are its arguments."""
+
+  times: times.Times
+  labels: int
+  first: int
+  drift: Drift
+  threshold: float
+  level: float
+  design: float
+  epochs: int
+  compat: bool
+
+  def phases(self, view: View) -> Phases:
+    """Yields a first labelling, then retraining and labelling in turns."""
+    note: dict[str, float] = {}
+    num = self.first * self.labels
+    found = yield self._label(view, "first_label", num, view.seen, note)
+    held = self._push(buffer.empty(), found, 0)
+    for cycle in itertools.count(1):
+      drawn, since = self._drawn(held), view.seen
+      work = Retrain(held.ids[drawn.train], held.ids[drawn.valid], self.epochs)
+      lasts = self._retraining(len(drawn.train), len(drawn.valid), self.epochs)
+      trained = yield Phase("retrain", lasts, work, note)
+      found = yield self._label(view, "label", self.labels, since, {})
+      note = self._judged(trained, found)
+      if note.get("drift"):
+        held = buffer.cleared(held)
+      held = self._push(held, found, cycle)
+      if note.get("drift") and self.first > 1:
+        num = (self.first - 1) * self.labels
+        found = yield self._label(view, "extra_label", num, view.seen, note)
+        held, note = self._push(held, found, cycle), {}
+
+  def _label(
+    self,
+    view: View,
+    kind: str,
+    num: int,
+    since: int,
+    note: Mapping[str, float],
+  ) -> Phase:
     """Labels `num` of the frames from `since` to the end of the phase."""
     missing = num - (view.seen - since)
-    lasts = allocation.labelling_seconds(kernels, num)
-    recheck = drift == "robust" and kind == "label"
+    lasts = allocation.labelling_seconds(self.times.kernels, num)
+    recheck = self.drift == "robust" and kind == "label"
     if recheck:
-      lasts += allocation.retraining_seconds(kernels, 0, num, batch)
+      lasts += self._retraining(0, num)
     lasts = max(lasts, Fraction(missing, view.fps))
+    stride = sampling.paper if self.compat else sampling.even
 
-    def choose(view):
+    def choose(view: View) -> np.ndarray:
       return since + stride(view.seen - since, num)
 
     return Phase(kind, lasts, Label(choose, recheck), note)
 
-  def push(held, found, cycle):
+  def _push(
+    self, held: buffer.Buffer, found: Labelled, cycle: int
+  ) -> buffer.Buffer:
     return buffer.push(
-      held, found.ids, found.labels, cycle, capacity=10 * labels
+      held, found.ids, found.labels, cycle, capacity=10 * self.labels
     )
 
-  def judge(trained, found):
-    """Returns the decision, and the figures that it was made by."""
+  def _drawn(self, held: buffer.Buffer) -> buffer.Draw:
+    """Draws the samples of a retraining; fewer while the buffer is short."""
+    draw = buffer.draw_paper if self.compat else buffer.draw_robust
+    if len(held.ids) >= 4 * self.labels:
+      return draw(held, 3 * self.labels, self.labels)
+    part = len(held.ids) // 4
+    return draw(held, max(1, len(held.ids) - part), max(1, part))
+
+  def _judged(self, trained: Retrained, found: Labelled) -> dict[str, float]:
+    """Returns whether the stream drifted, with the figures that decided it."""
     served = 100 * float(np.mean(found.served))
     valid = 100 * trained.correct / max(trained.num, 1)
     note = {"acc_label": served, "acc_valid": valid}
-    if drift == "never" or not trained.num:
+    if self.drift == "never" or not trained.num:
       return note
-    if drift == "paper":
-      return {"drift": bool(detection.paper(served, valid, threshold)), **note}
+    if self.drift == "paper":
+      drifted = detection.paper(served, valid, self.threshold)
+      return {"drift": bool(drifted), **note}
+    if found.now is None:
+      raise ValueError("labels without a second prediction: ask for `recheck`")
     p_value = detection.p_value(
       int(found.now.sum()),
       len(found.now),
       trained.correct,
       trained.num,
-      design=design,
+      design=self.design,
     )
-    return {"drift": bool(p_value <= level), "p": float(p_value), **note}
+    return {"drift": bool(p_value <= self.level), "p": float(p_value), **note}
 
-  def run(view):
-    note: dict[str, float] = {}
-    num = first * labels
-    found = yield label(view, "first_label", num, view.seen, note)
-    held = push(buffer.empty(), found, 0)
-    for cycle in itertools.count(1):
-      wanted = num_train + num_valid
-      if len(held.ids) < wanted:  # `first` is small: draw what there is
-        part = len(held.ids) // 4
-        drawn = draw(held, max(1, len(held.ids) - part), max(1, part))
-      else:
-        drawn = draw(held, num_train, num_valid)
-      since = view.seen
-      lasts = allocation.retraining_seconds(
-        kernels, len(drawn.train), len(drawn.valid), batch, epochs
-      )
-      work = Retrain(held.ids[drawn.train], held.ids[drawn.valid], epochs)
-      trained = yield Phase("retrain", lasts, work, note)
-      found = yield label(view, "label", labels, since, {})
-      note = judge(trained, found)
-      if note.get("drift"):
-        held = buffer.cleared(held)
-      held = push(held, found, cycle)
-      if note.get("drift") and first > 1:
-        num = (first - 1) * labels
-        found = yield label(view, "extra_label", num, view.seen, note)
-        held, note = push(held, found, cycle), {}
-
-  return System("dacapo", run)
+  def _retraining(self, train: int, valid: int, epochs: int = 1) -> Fraction:
+    return allocation.retraining_seconds(
+      self.times.kernels, train, valid, self.times.batch, epochs
+    )
 
 
 def dacapo_spatial(
@@ -157,18 +199,17 @@ def dacapo_spatial(
 ) -> System:
   """Retrains and labels once per window, each for a fixed time.
 
-  DaCapo-Spatial: retraining on what was labelled in the window before, then
-  labelling, of frames of the whole window. Weights serve from the end of the
-  first phase.
+  DaCapo-Spatial: retraining on the labels of the window before, then labelling
+  frames of the whole window. New weights serve from the end of the retraining.
 
   Args:
     seconds: of the kernels.
     window: seconds.
-    rate: share of a window's frames that is labelled; 0 takes as many as
-      labelling and retraining leave time for, as the published rates nearly do.
+    rate: share of a window's frames that is labelled; 0: the largest share for
+      which labelling and retraining fit the window, nearly as published.
     epochs: of a retraining.
-    active: labels the frames that the student was least certain of, instead of
-      a constant stride.
+    active: labels the frames of which the student was least certain, instead of
+      frames at a constant stride.
     compat: strides exactly as published.
 
   Raises:
@@ -177,11 +218,11 @@ def dacapo_spatial(
   at_least_one(window=window, epochs=epochs)
   stride = sampling.paper if compat else sampling.even
 
-  def run(view):
+  def run(view: View) -> Phases:
     plan = static(seconds, window, rate, epochs, view.fps)
     start = 0
 
-    def choose(view):
+    def choose(view: View) -> np.ndarray:
       if active:
         shown = np.arange(start, view.seen)
         chosen = sampling.least_certain(view.confidence(shown), plan.num_labels)
@@ -203,16 +244,16 @@ def dacapo_spatial(
 
 
 def frozen(seconds: times.Times, *, window: kinds.Count = 10) -> System:
-  """Serves with the weights it begins with, for ever.
+  """Serves with its first weights, never retrains.
 
   Args:
     seconds: of the kernels, none of which runs.
-    window: seconds per phase; it makes no difference to what is served.
+    window: seconds per phase; no result depends on it.
   """
   del seconds
   at_least_one(window=window)
 
-  def run(view):
+  def run(view: View) -> Phases:
     del view
     while True:
       yield Phase("wait", window)
@@ -236,7 +277,8 @@ def build(text: str, seconds: times.Times) -> System:
   """Returns the system that a text such as "dacapo:drift=robust" describes.
 
   Args:
-    text: name and options, in the notation of `spec.parse`; also its name.
+    text: name and options, in the notation of `spec.parse`; it becomes the name
+      of the system.
     seconds: of the kernels.
 
   Raises:
@@ -248,5 +290,5 @@ def build(text: str, seconds: times.Times) -> System:
 
 
 def describe() -> dict[str, str]:
-  """Returns one line about each system, by name."""
+  """Returns the first line of each system's description, by name."""
   return spec.describe(choices())

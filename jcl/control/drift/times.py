@@ -1,12 +1,14 @@
-"""How long kernels take on an array whose rows are shared out once.
+"""Modelled seconds of kernels on an array whose rows are divided once.
 
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
-Video Analytics", ISCA 2024: serving gets the fewest rows that keep up with the
-camera; training, validation and labelling take turns on all others. Serving,
-validation and labelling compute in MX6, training in MX9. Seconds are modelled
-by `cost.systolic`, whatever the student really computes on.
+Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353: serving gets the
+fewest rows that keep up with the camera; training, validation and labelling
+take turns on all other rows. Serving, validation and labelling compute in MX6,
+training in MX9. `cost.systolic` models the seconds, whatever hardware the
+student really runs on.
 """
 
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Literal
 
@@ -16,6 +18,7 @@ from jcl.cost import gemms, pairs, systolic
 from jcl.errors import UsageError
 
 Mode = Literal["full", "compat"]
+Pass = Literal["forward", "train"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Times:
   valid: float  # the student's forward pass of one batch
   label: float  # the teacher's forward pass of one image
   batch: int = 16
-  source: str = "given"  # where the numbers are from
+  source: str = "given"  # where the numbers come from
 
   def __post_init__(self) -> None:
     if not self.infer > 0:
@@ -37,16 +40,17 @@ class Times:
     self.kernels  # noqa: B018  checks the others
 
   def training(self, share: float) -> "Times":
-    """Returns those of updates that take a share of this one's work.
+    """Returns the times with updates that do a share of this one's work.
 
     Args:
-      share: above 0, and above 1 with replay; `models.Student.training_share`.
+      share: more than 0, and above 1 with replay; see
+        `serving.models.Student.training_share`.
     """
     return dataclasses.replace(self, train=self.train * share)
 
   @property
   def kernels(self) -> allocation.Kernels:
-    """Those that take turns on the rows that do not serve."""
+    """The kernels that take turns on the rows not used for serving."""
     return allocation.Kernels(self.train, self.valid, self.label)
 
 
@@ -60,10 +64,10 @@ def published(
 ) -> Times:
   """Returns the times of a published pair, for images of 224x224.
 
-  For small networks that stand in for the pair: they are charged its time.
+  Small networks that stand in for the pair are charged its time.
 
   Args:
-    student: of one of `cost.pairs.PAIRS`.
+    student: the first of one of `cost.pairs.PAIRS`.
     mode: of the cost model, see `cost.gemms.of`.
     fps: frames per second that serving has to keep up with.
     batch: images of a training iteration.
@@ -77,7 +81,7 @@ def published(
     raise UsageError(f"student={student!r}: choose from {', '.join(teachers)}")
   teacher = teachers[student]
 
-  def of_student(batch, pass_):
+  def of_student(batch: int, pass_: Pass) -> list[systolic.Gemm]:
     return pairs.published(student, mode=mode, batch=batch, pass_=pass_)
 
   return _times(
@@ -113,7 +117,7 @@ def of(
     ValueError: as `published`.
   """
 
-  def of_student(batch, pass_):
+  def of_student(batch: int, pass_: Pass) -> list[systolic.Gemm]:
     return gemms.of(student, mode=mode, batch=batch, pass_=pass_)
 
   return _times(
@@ -126,7 +130,15 @@ def of(
   )
 
 
-def _times(of_student, teacher, fps, batch, more_rows, source) -> Times:
+def _times(
+  of_student: Callable[[int, Pass], Sequence[systolic.Gemm]],
+  teacher: Sequence[systolic.Gemm],
+  fps: float,
+  batch: int,
+  more_rows: int,
+  source: str,
+) -> Times:
+  """Returns the times of a student's and a teacher's products."""
   latencies = systolic.latencies(of_student(1, "forward"), fmt="mx6")
   serving = systolic.rows_for(latencies, fps) + more_rows
   rest = systolic.ROWS - serving
@@ -136,7 +148,7 @@ def _times(of_student, teacher, fps, batch, more_rows, source) -> Times:
       "serving: leave one at least, and those that serving needs"
     )
 
-  def seconds(products, fmt) -> float:
+  def seconds(products: Sequence[systolic.Gemm], fmt: systolic.Format) -> float:
     cycles = systolic.network_cycles(products, rows=rest, fmt=fmt)
     return float(systolic.seconds(cycles))
 

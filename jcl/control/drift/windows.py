@@ -1,4 +1,4 @@
-"""Windows of fixed length, as several systems divide the stream into."""
+"""Windows of fixed length, into which several systems divide the stream."""
 
 from fractions import Fraction
 
@@ -14,8 +14,8 @@ def static(
   Args:
     seconds: of the kernels.
     window: seconds.
-    rate: share of a window's frames that is labelled; 0 for the largest that
-      leaves time to retrain on all of them.
+    rate: share of a window's frames that is labelled; 0: the largest share that
+      leaves time to retrain on all labelled frames.
     epochs: of a retraining.
     fps: frames per second.
 
@@ -26,7 +26,7 @@ def static(
   if rate:
     return allocation.Static(kernels, rate, window, fps, epochs, seconds.batch)
 
-  def fits(num):
+  def fits(num: int) -> bool:
     training = allocation.retraining_seconds(
       kernels, num, 0, seconds.batch, epochs
     )
@@ -41,7 +41,7 @@ def static(
       f"window={window} is too short to label a frame and train on it: give "
       "more seconds"
     )
-  # Half a frame more, as a rate is rounded down to whole frames.
+  # A rate is rounded down to whole frames, so half a frame is added.
   share = float(Fraction(2 * low + 1, 2 * frames)) if low < frames else 1.0
   return allocation.Static(kernels, share, window, fps, epochs, seconds.batch)
 
@@ -52,10 +52,10 @@ def lasting(frames: range, fps: int) -> Fraction:
 
 
 def at_least_one(**numbers: float) -> None:
-  """Checks options that are counts.
+  """Checks that options are counts.
 
   Raises:
-    ValueError: for one below 1, with its name.
+    ValueError: for a number below 1, with its name.
   """
   for name, value in numbers.items():
     if value < 1:
