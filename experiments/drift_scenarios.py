@@ -65,7 +65,7 @@ class Protocol(NamedTuple):
   """Sizes of the study on a data set."""
 
   data: str
-  cast: setup.Cast
+  roles: setup.Roles
   fps: int = 30
   segment_seconds: int = 60
 
@@ -73,7 +73,7 @@ class Protocol(NamedTuple):
 PROTOCOLS = {
   "fashion_mnist": Protocol(
     "fashion_mnist",
-    setup.Cast(
+    setup.Roles(
       "slim_resnet18:filters=8",
       "slim_resnet18:filters=12",
       stills=(12000, 1500),
@@ -82,7 +82,7 @@ PROTOCOLS = {
   ),
   "cifar100": Protocol(
     "cifar100:labels=coarse",
-    setup.Cast(
+    setup.Roles(
       "slim_resnet18:filters=8",
       "slim_resnet18:filters=20",
       stills=(12000, 2000),
@@ -91,7 +91,7 @@ PROTOCOLS = {
   ),
   "digits": Protocol(
     "digits",
-    setup.Cast(
+    setup.Roles(
       "mlp:width=64",
       "mlp:width=400",
       stills=(4000, 4000),
@@ -146,8 +146,8 @@ def main(argv: list[str]) -> None:
   names = ["none", "S1", "S6"] if _QUICK.value else _SCENARIOS.value
   folder = Path(_WORKDIR.value or f"runs/drift_{data}")
   folder.mkdir(parents=True, exist_ok=True)
-  cast = protocol.cast._asdict()
-  settings = {**protocol._asdict(), "cast": cast, **_conditions()}
+  roles = protocol.roles._asdict()
+  settings = {**protocol._asdict(), "roles": roles, **_conditions()}
   workdir.claim(folder, settings)
   study = _Study(protocol, folder)
   found = []
@@ -155,7 +155,7 @@ def main(argv: list[str]) -> None:
     for name in names:
       for system, text in texts.items():
         found.append(study.run(name, system, text, seed))
-  _, runs = runs_lib.write(study.stage, found, folder, settings)
+  _, runs = runs_lib.write(study.assets, found, folder, settings)
   table = runs_lib.table(runs)
   text = "\n\n".join(
     [
@@ -171,12 +171,12 @@ def main(argv: list[str]) -> None:
 
 def _protocol(data: str) -> Protocol:
   protocol = PROTOCOLS[data]
-  cast = protocol.cast._replace(
-    student=_STUDENT.value or protocol.cast.student,
-    teacher=_TEACHER.value or protocol.cast.teacher,
+  roles = protocol.roles._replace(
+    student=_STUDENT.value or protocol.roles.student,
+    teacher=_TEACHER.value or protocol.roles.teacher,
   )
   return protocol._replace(
-    cast=cast,
+    roles=roles,
     fps=_FPS.value or protocol.fps,
     segment_seconds=_SECONDS.value or protocol.segment_seconds,
   )
@@ -236,23 +236,23 @@ class _Study:
     self._protocol, self._folder = protocol, folder
     name, options = spec.parse(protocol.data)
     source = sources.load(name, _DATA_DIR.value, **options)
-    cast = protocol.cast._replace(
+    roles = protocol.roles._replace(
       recipe=_RECIPE.value, precision=_PRECISION.value
     )
-    self.stage = setup.Stage(source, cast, folder / "weights")
-    self._times = _times().training(self.stage.student.training_share)
+    self.assets = setup.Assets(source, roles, folder / "weights")
+    self._times = _times().training(self.assets.student.training_share)
 
   def run(self, name: str, system: str, text: str, seed: int) -> runs_lib.Run:
     """Returns a run, from disk where it is finished."""
     path = self._folder / name / system / f"seed_{seed}"
     was_there = path.with_suffix(".json").exists()
     start = time.perf_counter()
-    script = runs_lib.Script(
+    stream_script = runs_lib.StreamScript(
       name, self._protocol.fps, self._protocol.segment_seconds, SEGMENTS
     )
     found = runs_lib.run(
-      self.stage,
-      script,
+      self.assets,
+      stream_script,
       text,
       self._times,
       seed,

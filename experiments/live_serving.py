@@ -175,14 +175,14 @@ def _trial(fps, student, weights, label, images, labels, times, serving):
   drawn = np.random.default_rng(1).integers(
     len(images), size=round(fps * _SECONDS.value)
   )
-  footage = books.Footage(images[drawn], labels[drawn], fps)
+  frames = books.LabelledFrames(images[drawn], labels[drawn], fps)
   steps = -(-3 * _LABELS.value // times.batch)
   epochs = max(1, round(_LASTS.value / (steps * times.train)))
   found = live.run(
     systems.dacapo(times, labels=_LABELS.value, first=2, epochs=epochs),
     student,
     weights,
-    footage,
+    frames,
     labeller=label,
     devices=[serving],
     checked=True,

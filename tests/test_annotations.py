@@ -30,7 +30,6 @@ PENDING = (
   "run",
   "run.generality",
   "run.inference",
-  "serving",
   "streams",
   "train",
   "train.kernels",

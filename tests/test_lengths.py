@@ -24,8 +24,6 @@ PENDING = (
   "run.session.run",
   "run.trials.run",
   "run.workdir.Folder",
-  "serving.live.run",
-  "serving.virtual.run",
   "streams.assembly.assemble",
   "train.learner.Learner",
   "train.pieces.Pieces",

@@ -12,13 +12,13 @@ RESNET18 = times.Times(
 )
 
 
-def footage(num, fps=30, *, seed=0):
+def frames_of(num, fps=30, *, seed=0):
   """Frames [num, 1, 4, 1] that spell their own number and class."""
   labels = np.random.default_rng(seed).integers(0, CLASSES, num)
   ids = np.arange(num)
   pixels = np.stack([labels, ids // 256 % 256, ids % 256, 0 * ids], axis=1)
   frames = pixels.astype(np.uint8)[:, None, :, None]
-  return books.Footage(frames, labels.astype(np.int32), fps)
+  return books.LabelledFrames(frames, labels.astype(np.int32), fps)
 
 
 class Student:

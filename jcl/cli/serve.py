@@ -9,7 +9,7 @@ from jcl.control.drift import times
 from jcl.run import console, workdir
 from jcl.run import setup as setups
 from jcl.serving import runs
-from jcl.serving import setup as stages
+from jcl.serving import setup as serving_setup
 from jcl.streams import drifting, sources
 
 _SYSTEMS = ("dacapo", "dacapo_spatial", "ekya", "frozen")
@@ -24,8 +24,8 @@ def command(arguments: list[str]) -> int:
   seconds = times.published(definitions.PAIR.value, fps=definitions.FPS.value)
   _check(texts, seconds)
   source = setups.read(setup)
-  cast = _cast(source, setup.model)
-  about = _about(cast, seconds)
+  roles = _roles(source, setup.model)
+  about = _about(roles, seconds)
   folder = folders.work(f"serve-{folders.slug(setup.data)}", about)
   with workdir.explained(folder):
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,10 +34,10 @@ def command(arguments: list[str]) -> int:
     workdir.locked(folder),
   ):
     workdir.claim(folder, about, definitions.RESUME.value)
-    stage = stages.Stage(source, cast, folder / "weights")
-    found = list(_serve(texts, stage, seconds, folder, about))
+    assets = serving_setup.Assets(source, roles, folder / "weights")
+    found = list(_serve(texts, assets, seconds, folder, about))
     with workdir.explained(folder):
-      target, frame = runs.write(stage, found, folder, about)
+      target, frame = runs.write(assets, found, folder, about)
   show.scores(runs.table(frame), target)
   return 0
 
@@ -50,29 +50,29 @@ def _check(texts: list[str], seconds: times.Times) -> None:
     drifting.ladder(name, seed=0, segments=1)
 
 
-def _cast(source: sources.Source, model: str) -> stages.Cast:
+def _roles(source: sources.Source, model: str) -> serving_setup.Roles:
   student = "" if model == "auto" else model
-  cast = stages.cast(source, student, definitions.TEACHER.value)
-  return cast._replace(recipe=definitions.RETRAIN.value)
+  roles = serving_setup.roles(source, student, definitions.TEACHER.value)
+  return roles._replace(recipe=definitions.RETRAIN.value)
 
 
-def _about(cast: stages.Cast, seconds: times.Times) -> dict[str, Any]:
+def _about(roles: serving_setup.Roles, seconds: times.Times) -> dict[str, Any]:
   """Returns what identifies the runs of a work directory."""
   return {
     "data": definitions.DATA_SET.value,
-    **cast._asdict(),
+    **roles._asdict(),
     "labels": "oracle" if definitions.ORACLE.value else "teacher",
     "clock": "the wall's" if definitions.LIVE.value else "virtual",
     "frames per second": definitions.FPS.value,
     "seconds of a segment": definitions.SEGMENT_SECONDS.value,
     "times": seconds.source,
-    "updates take": stages.UPDATES,
+    "updates take": serving_setup.UPDATES,
   }
 
 
 def _serve(
   texts: list[str],
-  stage: stages.Stage,
+  assets: serving_setup.Assets,
   seconds: times.Times,
   folder: Path,
   about: Mapping[str, Any],
@@ -80,16 +80,16 @@ def _serve(
   """Yields what each run found: by seed, scenario and system."""
   live = definitions.LIVE.value
   fps, length = definitions.FPS.value, definitions.SEGMENT_SECONDS.value
-  seconds = seconds.training(stage.student.training_share)
+  seconds = seconds.training(assets.student.training_share)
   for seed in flags.seeds():
     for name in definitions.SCENARIOS.value:
-      script = runs.Script(name, fps, length)
+      stream_script = runs.StreamScript(name, fps, length)
       for text in texts:
         path = folder / name / folders.slug(text) / f"seed_{seed}"
         with console.counted(f"{name} {text}", "frame", live) as count:
           found = runs.run(
-            stage,
-            script,
+            assets,
+            stream_script,
             text,
             seconds,
             seed,

@@ -77,7 +77,9 @@ def limited(run: summary.Run) -> str:
   parts = [*_by_budget(records), *_by_hierarchy(records)]
   trained, tensors = records[-1].trained
   if trained < tensors:
-    parts.append(f"{trained} of {tensors} tensors trained in the last experience")
+    parts.append(
+      f"{trained} of {tensors} tensors trained in the last experience"
+    )
   if not run.finished:
     planned = run.summary["num_experiences"]
     parts.append(f"the run is not over, {len(records)} of {planned}")

@@ -1,25 +1,37 @@
-"""Books of a run so far, and the guard against knowing the future.
+"""Books of a run, which also guard against knowledge of the future.
 
-Both drivers keep their books here: what was served by which weights, what was
-labelled when, and what every version of the weights was trained on. Work is
-carried out here too, as it is the same on any clock.
+Both drivers keep their books here: the predictions and the weights that made
+them, the labels and their times, and the samples that every version of the
+weights was trained on. The work of phases is done here too, since it is the
+same on any clock.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
 
 from jcl.control.drift import phases, sampling
+from jcl.serving import log
 
-Weights = Any  # a pytree; a value that nobody changes
+Figures = dict[str, float]
+Weights = Any  # a pytree that is never changed in place
 # images [n, ...] uint8 -> classes [n]
 Labeller = Callable[[np.ndarray], np.ndarray]
 
 
 class CausalityError(RuntimeError):
-  """Something was used before it could be known."""
+  """The use of a frame, label or weights before they are known."""
+
+
+class Rows(Protocol):
+  """An array, or an object that is read like one: `rows[ids]`."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, ids: Any, /) -> Any: ...
 
 
 class Student(Protocol):
@@ -40,17 +52,17 @@ class Student(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Footage:
-  """A stream: frame i arrives i / fps seconds from the start."""
+class LabelledFrames:
+  """The frames of a stream: frame i arrives i / fps seconds from the start."""
 
-  frames: Any  # [n, ...] uint8, an array or what reads rows like one
+  images: Rows  # [n, ...] uint8
   labels: np.ndarray  # [n] classes, the truth
   fps: int = 30
 
   def __post_init__(self) -> None:
-    if len(self.frames) != len(self.labels) or not len(self.labels):
+    if len(self.images) != len(self.labels) or not len(self.labels):
       raise ValueError(
-        f"{len(self.frames)} frames and {len(self.labels)} labels: give one "
+        f"{len(self.images)} frames and {len(self.labels)} labels: give one "
         "label per frame, and a frame at least"
       )
     if self.fps < 1:
@@ -62,22 +74,22 @@ class Footage:
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-  """Weights that served, in frames from the start."""
+  """A version of the weights; times count frames from the start."""
 
   born: int  # first frame that they may serve
   began: int  # first frame of the phase that trained them
-  newest: int  # frames that had come when their newest sample was labelled
+  newest: int  # frames that had arrived when their newest sample was labelled
 
 
-class Site:
+class Books:
   """The books of a run.
 
   Args:
     student: serves and learns.
-    weights: to begin with.
-    footage: what arrives.
-    labeller: the teacher; None takes the truth, as an oracle would.
-    served: [n] bool, frames that are served; others repeat what came before.
+    weights: the first weights.
+    frames: the stream.
+    labeller: the teacher; None: labels are the truth.
+    served: [n] bool; a frame that is not served repeats the last prediction.
     causal: whether looking ahead is an error.
     seed: of retrainings and of the system's own draws.
   """
@@ -86,38 +98,38 @@ class Site:
     self,
     student: Student,
     weights: Weights,
-    footage: Footage,
+    frames: LabelledFrames,
     labeller: Labeller | None,
     served: np.ndarray,
     *,
     causal: bool = True,
     seed: int = 0,
   ) -> None:
-    num = len(footage)
-    self.footage, self.weights = footage, weights
+    num = len(frames)
+    self.frames, self.weights = frames, weights
     self.served, self.seed = served, seed
     self.seen = 0
     self.predictions = np.full(num, -1, np.int32)
     self.confidence = np.zeros(num, np.float32)
     self.version = np.zeros(num, np.int32)
     self.labels = np.full(num, -1, np.int32)
-    self.labelled = np.full(num, -1, np.int64)  # frames seen when it was
+    self.labelled = np.full(num, -1, np.int64)  # frames seen by then
     self.versions = [Version(0, 0, 0)]
     self._student, self._labeller, self._causal = student, labeller, causal
     self._last = np.maximum.accumulate(np.where(served, np.arange(num), -1))
 
   @property
   def view(self) -> phases.View:
-    """View of the frames that the system may look at."""
+    """The frames that the system may know."""
     return _View(self)
 
   def serve(self, frames: range) -> None:
-    """Predicts the next frames with the weights as they are."""
+    """Predicts the next frames with the present weights."""
     ids = np.arange(frames.start, frames.stop)
     taken = ids[self.served[ids]]
     if len(taken):
       logits = self._student.predict(
-        self.weights, np.asarray(self.footage.frames[taken])
+        self.weights, np.asarray(self.frames.images[taken])
       )
       self.record(
         taken, np.argmax(logits, -1), sampling.top_probability(logits)
@@ -127,10 +139,10 @@ class Site:
   def record(
     self, ids: np.ndarray, predictions: np.ndarray, confidence: np.ndarray
   ) -> None:
-    """Notes what was served for frames, by the weights as they are.
+    """Records predictions of the present weights for frames.
 
     Raises:
-      CausalityError: for a frame that came before the weights were there.
+      CausalityError: for a frame that arrived before the weights existed.
     """
     born = self.versions[-1].born
     if len(ids) and ids[0] < born:
@@ -141,7 +153,7 @@ class Site:
     self.version[ids] = len(self.versions) - 1
 
   def arrive(self, frames: int) -> None:
-    """Notes how many frames have come; those not served get what is stale."""
+    """Records that frames arrived; those not served repeat the last result."""
     ids = np.arange(self.seen, frames)
     stale = ids[~self.served[ids] & (self._last[ids] >= 0)]
     for each in (self.predictions, self.confidence, self.version):
@@ -151,17 +163,17 @@ class Site:
   def perform(
     self, work: phases.Work, began: int
   ) -> tuple[phases.Result, dict[str, float]]:
-    """Carries out the work of a phase at its end.
+    """Does the work of a phase at its end.
 
     Args:
       work: of the phase.
       began: frame at whose arrival the phase began.
 
     Returns:
-      What the system is told, and what the log is told.
+      The result for the system, and the figures for the log.
 
     Raises:
-      CausalityError: where the work needs what was not known in time.
+      CausalityError: for work on frames or labels that were not known in time.
     """
     if isinstance(work, phases.Label):
       return self._label(work)
@@ -169,12 +181,12 @@ class Site:
       return self._retrain(work, began)
     return self._try(work, began)
 
-  def _label(self, work):
+  def _label(self, work: phases.Label) -> tuple[phases.Labelled, Figures]:
     ids = np.asarray(work.choose(self.view), np.int64)
     images = self.read(ids)
-    truth = self.footage.labels[ids]
+    truth = self.frames.labels[ids]
     found = truth if self._labeller is None else self._labeller(images)
-    # A frame that was labelled before was known since then.
+    # The label of a frame is known since the first time it was given.
     fresh = self.labelled[ids] < 0
     self.labelled[ids[fresh]] = self.seen
     self.labels[ids] = labels = np.asarray(found, np.int32)
@@ -187,16 +199,18 @@ class Site:
       "right_labels": int((labels == truth).sum()),
     }
 
-  def _retrain(self, work, began):
+  def _retrain(
+    self, work: phases.Retrain, began: int
+  ) -> tuple[phases.Retrained, Figures]:
     images, labels = self._samples(work.train, began)
     valid = np.asarray(work.valid, np.int64)
     if self._causal:
       judges = self._samples(valid, began)
     else:
-      valid = valid[valid < len(self.footage)]
+      valid = valid[valid < len(self.frames)]
       judges = (
-        np.asarray(self.footage.frames[valid]),
-        self.footage.labels[valid],
+        np.asarray(self.frames.images[valid]),
+        self.frames.labels[valid],
       )
     kept, correct = self.weights, -1
     for weights in self._student.passes(
@@ -220,7 +234,9 @@ class Site:
       "correct": correct,
     }
 
-  def _try(self, work, began):
+  def _try(
+    self, work: phases.Trials, began: int
+  ) -> tuple[phases.Tried, Figures]:
     found = np.zeros((len(work.sets), work.epochs + 1))
     for row, (train, valid) in zip(found, work.sets, strict=True):
       judges = self._samples(valid, began)
@@ -231,8 +247,10 @@ class Site:
       row[1:] = [self._right(weights, *judges).mean() for weights in tried]
     return phases.Tried(found), {"trials": len(found)}
 
-  def _samples(self, ids, began) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of frames that were labelled by then."""
+  def _samples(
+    self, ids: np.ndarray, began: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images and labels of frames labelled before frame `began`."""
     ids = np.asarray(ids, np.int64)
     at = self.labelled[ids]
     early = ids[(at < 0) | (at > began)]
@@ -245,10 +263,10 @@ class Site:
 
   def read(self, ids: np.ndarray) -> np.ndarray:
     """Returns frames that have arrived, [n, ...] uint8."""
-    return np.asarray(self.footage.frames[self.known(ids)])
+    return np.asarray(self.frames.images[self.known(ids)])
 
   def known(self, ids: np.ndarray) -> np.ndarray:
-    """Returns the ids, having checked that their frames have arrived."""
+    """Returns the ids after checking that their frames have arrived."""
     ids = np.asarray(ids, np.int64)
     if len(ids) and not 0 <= ids.min() <= ids.max() < self.seen:
       raise CausalityError(
@@ -258,56 +276,109 @@ class Site:
     return ids
 
   def check(self) -> None:
-    """Checks once more, of every frame, what its weights were made of.
+    """Checks for every frame that its weights knew nothing of the future.
 
     Raises:
-      CausalityError: where weights served before they were there, or were
-        trained on what was labelled after their training began.
+      CausalityError: for weights that served before they existed, or were
+        trained on samples labelled after their training began.
     """
     made = [dataclasses.astuple(version) for version in self.versions]
     born, began, newest = np.array(made)[self.version[: self.seen]].T
     arrived = np.arange(self.seen)
-    # Frames repeat what was served for one before them.
+    # A frame that repeats an earlier prediction has the version of that one.
     wrong = (born > arrived) | (newest > began) | (began > born)
     if wrong.any():
       raise CausalityError(
         f"frame {np.flatnonzero(wrong)[0]} was served by weights of the future"
       )
 
-  def _right(self, weights, images, labels) -> np.ndarray:
+  def _right(
+    self, weights: Weights, images: np.ndarray, labels: np.ndarray
+  ) -> np.ndarray:
     if not len(labels):
       return np.zeros(0, bool)
     return np.argmax(self._student.predict(weights, images), -1) == labels
 
   def _draw(self) -> int:
-    """A seed for what is trained next."""
+    """Returns the seed of the next training."""
     sequence = np.random.SeedSequence((self.seed, len(self.versions)))
     return int(sequence.generate_state(1)[0])
 
+  def close(
+    self,
+    system: phases.System,
+    entries: Sequence[log.Entry],
+    about: Mapping[str, Any],
+  ) -> log.Log:
+    """Checks the books of a finished run and returns its log.
+
+    Args:
+      system: that was run.
+      entries: its phases.
+      about: more facts for the log, such as the clock.
+
+    Raises:
+      CausalityError: as `check`, for a causal system.
+    """
+    if system.causal:
+      self.check()
+    return log.Log(
+      self.predictions,
+      self.frames.labels.astype("int32"),
+      self.served,
+      self.version,
+      tuple(entries),
+      {
+        "system": system.name,
+        "causal": system.causal,
+        "seed": self.seed,
+        "fps": self.frames.fps,
+        "labels": "oracle" if self._labeller is None else "teacher",
+        **about,
+      },
+    )
+
+
+def next_phase(
+  steps: phases.Phases,
+  result: phases.Result | None,
+  view: phases.View,
+  num: int,
+) -> phases.Phase:
+  """Sends a result to a system and returns its next phase.
+
+  Once the system is done, the phase waits for the rest of the `num` frames,
+  which the last weights serve.
+  """
+  try:
+    return steps.send(result)
+  except StopIteration:
+    return phases.Phase("wait", Fraction(num - view.seen, view.fps))
+
 
 class _View:
-  """The books as a system sees them."""
+  """The part of the books that a system may know."""
 
-  def __init__(self, site: Site) -> None:
-    self._site = site
+  def __init__(self, books: Books) -> None:
+    self._books = books
 
   @property
   def seen(self) -> int:
-    return self._site.seen
+    return self._books.seen
 
   @property
   def fps(self) -> int:
-    return self._site.footage.fps
+    return self._books.frames.fps
 
   @property
   def seed(self) -> int:
-    return self._site.seed
+    return self._books.seed
 
   def pixels(self, ids: np.ndarray) -> np.ndarray:
-    return self._site.read(ids)
+    return self._books.read(ids)
 
   def predictions(self, ids: np.ndarray) -> np.ndarray:
-    return self._site.predictions[self._site.known(ids)]
+    return self._books.predictions[self._books.known(ids)]
 
   def confidence(self, ids: np.ndarray) -> np.ndarray:
-    return self._site.confidence[self._site.known(ids)]
+    return self._books.confidence[self._books.known(ids)]

@@ -1,4 +1,4 @@
-"""Images for student, teacher and stream, out of one labelled set."""
+"""Images for student, teacher and stream, from one labelled set."""
 
 from collections.abc import Sequence
 import itertools
@@ -9,7 +9,8 @@ import numpy as np
 from jcl.errors import UsageError
 from jcl.streams import manifest, sources
 
-BASE = (manifest.Attributes(),)  # what the student knows: a clear day
+BASE = (manifest.Attributes(),)  # a clear day: the student's pre-training
+# All conditions: the teacher's pre-training.
 EVERYWHERE = tuple(
   manifest.Attributes("A", light, place, weather)
   for light, place, weather in itertools.product(
@@ -17,8 +18,8 @@ EVERYWHERE = tuple(
     get_args(manifest.Place),
     get_args(manifest.Weather),
   )
-)  # what the teacher knows
-PARTS = 3  # student, teacher and stream, which share the images of a class
+)
+PARTS = 3  # student, teacher and stream divide the images of a class
 
 
 def pool(
@@ -27,16 +28,16 @@ def pool(
   """Returns the images of a set's first classes, training and test together.
 
   Args:
-    source: of images.
-    classes: how many; the published streams have nine.
-    enlarge: times as many pixels along each side, by repetition. Tracks move
-      images by up to four pixels, which is half of a very small one.
+    source: labelled images.
+    classes: number of classes; the published streams have nine.
+    enlarge: factor by which both sides grow, by repeating pixels. Tracks move
+      images by up to four pixels, half the side of a very small image.
 
   Returns:
     Images [N, height, width, channels] uint8 and labels [N] int32.
 
   Raises:
-    ValueError: for other data than images, or more classes than there are.
+    ValueError: for other data than images, or more classes than the set has.
   """
   check(source, classes)
   found: list[list[np.ndarray]] = [[], []]
@@ -53,11 +54,14 @@ def pool(
 
 
 def check(source: sources.Source, classes: int = 9) -> None:
-  """Raises ValueError, before any work, for data that make no stream of frames.
+  """Checks, before any work, that data can make a stream of frames.
 
   Args:
     source: labelled data, with a test set or without.
-    classes: how many of the first ones are wanted.
+    classes: number of classes that are used, the first ones.
+
+  Raises:
+    ValueError: for data that are no images, or too few of a class.
   """
   data = source.train
   shape, dtype = tuple(data.x.shape[1:]), np.dtype(data.x.dtype)
@@ -92,18 +96,19 @@ def stills(
   conditions: Sequence[manifest.Attributes] = BASE,
   strengths: manifest.Strengths | None = None,
 ) -> manifest.Manifest:
-  """Returns a stream of unrelated images, to train on before another one.
+  """Returns a stream of unrelated images, to pre-train on.
 
-  Images come round in a new order each time, moved and lit as frames of a track
-  are; their classes are as frequent as among the rows.
+  All rows are shown in a random order, then in another order, and so on. Images
+  are moved and lit like frames of a track; classes are as frequent as among the
+  rows.
 
   Args:
     labels: [N] classes of the whole image set.
-    rows: that may be shown.
-    each: images under each of the conditions.
-    seed: of all that is drawn.
+    rows: positions of the images that may be shown.
+    each: images under each condition.
+    seed: of all random draws.
     conditions: one after the other.
-    strengths: of the conditions.
+    strengths: of the conditions; None: the default ones.
 
   Raises:
     ValueError: for no rows, or less than one image.

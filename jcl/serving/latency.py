@@ -1,11 +1,13 @@
-"""How late answers are, how many frames get none, and how old weights are.
+"""Latency of answers, share of lost frames, and staleness of weights.
 
-A frame that arrives while the server is busy gets no answer of its own: there
-is no queue. Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous
-Systems for Video Analytics", ISCA 2024, admit only settings that lose no frame;
-on a device that trains beside serving, losses are counted instead.
+There is no queue: a frame that arrives while the server is busy is lost and
+gets no answer of its own. Kim et al., "DaCapo: Accelerating Continuous Learning
+in Autonomous Systems for Video Analytics", ISCA 2024,
+https://arxiv.org/abs/2403.14353, only admit settings that lose no frame; on a
+device that also trains, losses are counted instead.
 """
 
+from collections.abc import Callable
 import dataclasses
 import json
 import math
@@ -24,8 +26,8 @@ class Served(NamedTuple):
 
   frames: np.ndarray  # [n] int64, rising
   stamps: np.ndarray  # [n] float64 seconds, when the frame arrived
-  begun: np.ndarray  # [n] float64 seconds, when it was taken
-  done: np.ndarray  # [n] float64 seconds, when its prediction was there
+  begun: np.ndarray  # [n] float64 seconds, when its prediction started
+  done: np.ndarray  # [n] float64 seconds, when its prediction was ready
   versions: np.ndarray  # [n] int64, of the weights
   predictions: np.ndarray  # [n] int64 classes
   confidences: np.ndarray  # [n] float64, probabilities of those classes
@@ -36,13 +38,13 @@ _TYPES = (_INT, _FLOAT, _FLOAT, _FLOAT, _INT, _INT, _FLOAT)
 
 
 class Record:
-  """Takes answers one by one, in amortised constant time.
+  """Collects answers one by one, in amortised constant time.
 
-  One thread adds; any other may read meanwhile, and gets the answers that were
-  complete by then.
+  One thread adds answers; any other thread may read the complete ones at any
+  time.
 
   Args:
-    room: answers to make room for at once; it grows by itself.
+    room: answers for which memory is allocated at first.
   """
 
   def __init__(self, room: int = 1024) -> None:
@@ -80,13 +82,13 @@ class Record:
       self._columns = tuple(np.resize(old, 2 * at) for old in self._columns)
     for column, value in zip(self._columns, answer, strict=True):
       column[at] = value
-    # Last: whoever reads sees whole rows, and those of all settled frames.
+    # Set last, so that readers see complete rows for all settled frames.
     self._length = at + 1
     self._settled = settled
 
   def served(self) -> Served:
     """Returns a copy of all answers so far."""
-    length = self._length  # first: columns that follow are at least as long
+    length = self._length  # read first: the columns are at least as long
     return Served(*(column[:length].copy() for column in self._columns))
 
 
@@ -95,7 +97,10 @@ def inside(stamps: ArrayLike, spans: ArrayLike) -> np.ndarray:
 
   Args:
     stamps: [n] seconds.
-    spans: [k, 2] seconds, from and until; the ends are left out.
+    spans: [k, 2] seconds, start and end; a span includes its start only.
+
+  >>> inside([0.0, 1.0, 2.0, 3.0], [[1.0, 3.0]]).tolist()
+  [False, True, True, False]
   """
   spans = np.asarray(spans, float).reshape(-1, 2)
   stamps = np.asarray(stamps, float)[:, None]
@@ -103,16 +108,16 @@ def inside(stamps: ArrayLike, spans: ArrayLike) -> np.ndarray:
 
 
 def choose(served: Served, chosen: ArrayLike) -> Served:
-  """Returns some of the answers: those where `chosen` [n] bool is true."""
+  """Returns the answers for which `chosen` [n] bool is true."""
   return Served(*(column[np.asarray(chosen, bool)] for column in served))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Summary(alike.Alike):
-  """Latency in seconds from a frame's arrival to its answer; and staleness.
+  """Latency in seconds from a frame's arrival to its answer, and staleness.
 
-  NaN where nothing was served. Staleness is that of the weights that answered,
-  at the frame's arrival, as a mean and the largest one.
+  Figures are NaN if nothing was served. Staleness belongs to the weights that
+  answered, at the frame's arrival, as a mean and a maximum.
   """
 
   frames: int  # that arrived
@@ -130,7 +135,7 @@ class Summary(alike.Alike):
 
   @property
   def drop_ratio(self) -> float:
-    """Share of the frames that were not served; NaN of none."""
+    """Share of the frames that were not served; NaN without frames."""
     return 1 - self.served / self.frames if self.frames else math.nan
 
   def to_json(self) -> str:
@@ -142,7 +147,7 @@ class Summary(alike.Alike):
 
 
 def from_json(text: str) -> Summary:
-  """Returns what `Summary.to_json` wrote."""
+  """Reads a summary that `Summary.to_json` wrote."""
   values: dict[str, Any] = json.loads(text)
   del values["drop_ratio"]
   for name, value in values.items():
@@ -158,32 +163,36 @@ def behind(
   Args:
     stamps: [n] seconds, when frames arrived.
     versions: [n] numbers of the weights that answered.
-    made: [V] seconds, rising, since when each version existed.
+    made: [V] seconds, rising, when each version was made.
 
   Returns:
-    seconds: [n] float64, from when a newer version existed to the frame's
-      arrival; 0 if none did.
-    versions: [n] int64, newer ones that existed at the frame's arrival.
+    seconds: [n] float64, from the time when the next version was made to the
+      frame's arrival; 0 if there was none yet.
+    versions: [n] int64, newer versions that existed at the frame's arrival.
+
+  >>> seconds, versions = behind([1.0, 4.0], [0, 0], [0.0, 2.0, 3.0])
+  >>> seconds.tolist(), versions.tolist()
+  ([0.0, 2.0], [0, 2])
   """
   stamps, made = np.asarray(stamps, float), np.asarray(made, float)
   versions = np.asarray(versions, np.int64)
   newest = np.searchsorted(made, stamps, side="right") - 1
-  # A frame may wait for an idle server and be answered by weights that did not
-  # exist when it arrived: these are not behind.
+  # A frame may be answered by weights that did not exist yet when it arrived;
+  # such weights are not behind.
   count = np.maximum(newest - versions, 0)
   following = np.append(made, np.inf)[versions + 1]
   return np.maximum(stamps - following, 0.0), count
 
 
 def summarise(served: Served, num_frames: int, times: ArrayLike) -> Summary:
-  """Returns latencies, losses and staleness of some answers.
+  """Summarises latencies, losses and staleness of answers.
 
   Args:
-    served: answers.
-    num_frames: that arrived, answered or not.
-    times: [V, 2] seconds: since when each version of the weights existed, and
-      the stamp of the newest sample it was trained on, -inf for none; see
-      `handover.Weights.times`.
+    served: the answers.
+    num_frames: frames that arrived, answered or not.
+    times: [V, 2] seconds: when each version of the weights was made, and the
+      stamp of the newest sample it was trained on, -inf for none; see
+      `weight_swap.Weights.times`.
 
   Raises:
     ValueError: for fewer frames than answers.
@@ -197,7 +206,7 @@ def summarise(served: Served, num_frames: int, times: ArrayLike) -> Summary:
   late = served.done - served.stamps
   seconds, versions = behind(served.stamps, served.versions, times[:, 0])
   age = served.stamps - times[served.versions, 1]
-  age = age[np.isfinite(age)]  # the first weights saw no sample of the stream
+  age = age[np.isfinite(age)]  # the first weights knew no sample of the stream
   p50, p95, p99 = (_or_nan(np.quantile, late, q) for q in QUANTILES)
   return Summary(
     frames=num_frames,
@@ -215,5 +224,7 @@ def summarise(served: Served, num_frames: int, times: ArrayLike) -> Summary:
   )
 
 
-def _or_nan(statistic, values: np.ndarray, *args: float) -> float:
+def _or_nan(
+  statistic: Callable[..., Any], values: np.ndarray, *args: float
+) -> float:
   return float(statistic(values, *args)) if len(values) else math.nan

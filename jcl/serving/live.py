@@ -1,51 +1,53 @@
 """Runs a system on the wall clock, beside a thread that serves.
 
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
-Video Analytics", ISCA 2024, serve, label and retrain at the same time on parts
-of one array. Here a thread serves each frame as it arrives, one by one, and
-loses those that arrive while it is busy; the calling thread labels and
-retrains. On several devices each has its own; on one they contend, which is
-measured and not modelled.
+Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353, serve, label and
+retrain at the same time on parts of one array. Here one thread serves frames
+one by one as they arrive, and loses frames that arrive while it is busy; the
+calling thread labels and retrains. With several devices, each thread has its
+own; on a single device they compete, which is measured, not modelled.
 
-A phase lasts as long as its system plans, and longer where its work is not done
-by then. Retraining begins with the phase; what it makes is staged when it is
-ready, and serves from the end of the phase on. Frames to label are known at the
-end of a phase only, so they are labelled then. As long as no frame is lost and
-no phase is late, decisions are those of `virtual.run`.
+A phase lasts as long as its system plans, or until its work is done if that is
+later. Retraining begins with the phase; the new weights are staged when they
+are ready, and serve from the end of the phase on. Frames to label are known at
+the end of a phase only, so they are labelled then. If no frame is lost and no
+phase is late, all decisions equal those of `virtual.run`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 import dataclasses
-from fractions import Fraction
 import math
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from jcl import base
 from jcl.control.drift import allocation, phases, sampling
-from jcl.serving import books, latency, log, weight_swap
+from jcl.serving import books as books_lib
+from jcl.serving import latency, log, weight_swap
 
 # weights, images [n, ...] uint8 -> logits [n, C]
 Predict = Callable[[Any, np.ndarray], Any]
 
 _NEAR = 1e-9  # frames: stamps this near count as equal
-_LOOKS = 50  # at the server's progress, in the time of a frame
-_LONGEST = 0.1  # seconds between two looks
+_LOOKS = 50  # looks at the server's progress in the time of a frame
+_LONGEST = 0.1  # seconds between two looks, at most
 
 
-def stopwatch(clock: Callable[[], float] = time.monotonic):
-  """Returns a clock of seconds since now."""
+def stopwatch(
+  clock: Callable[[], float] = time.monotonic,
+) -> Callable[[], float]:
+  """Returns a clock of the seconds since this call."""
   start = clock()
   return lambda: clock() - start
 
 
-def _to_serve(weights: books.Weights) -> books.Weights:
-  """Parts of a learner's state that serving reads; its memory stays behind."""
+def _to_serve(weights: books_lib.Weights) -> books_lib.Weights:
+  """Returns the parts of a learner's state that serving reads."""
   if not isinstance(weights, base.LearnerState):
     return weights
   train = weights.train._replace(opt_state={})
@@ -69,22 +71,21 @@ def serve(
 ) -> latency.Served:
   """Answers frames as they arrive, until the last one.
 
-  A frame that arrives while another one is being answered is lost. Each is read
-  ahead of its time, as a camera would hand it over.
+  A frame that arrives while another frame is being answered is lost. A frame is
+  read before its arrival, as if a camera had it ready.
 
   Args:
     predict: from weights and images [1, ...] to logits [1, C].
     weights: read once per frame.
-    frames: [n, ...] uint8, an array or what reads rows like one.
+    frames: [n, ...] uint8, an array or an object that is read like one.
     fps: frames per second.
-    clock: seconds, 0 as frame 0 arrives; None: a `stopwatch`.
+    clock: returns seconds, 0 as frame 0 arrives; None: a `stopwatch`.
     sleep: waits for seconds of that clock.
-    stop: asked before each frame whether to end.
-    record: takes the answers, for others to read meanwhile.
+    stop: is called before each frame; True ends the serving.
+    record: collects the answers, for other threads to read; None: a new one.
 
   Returns:
-    The answers; which prediction a lost frame counts with is for
-    `drift.accounting.correct` to say.
+    The answers; `control.drift.accounting.correct` scores lost frames.
   """
   clock = stopwatch() if clock is None else clock
   record = latency.Record() if record is None else record
@@ -112,8 +113,10 @@ def serve(
   return record.served()
 
 
-def _answer(predict: Predict, tree: Any, image: np.ndarray):
-  """The class of one frame, and its probability."""
+def _answer(
+  predict: Predict, tree: Any, image: np.ndarray
+) -> tuple[int, float]:
+  """Returns the class of one frame, and its probability."""
   logits = np.asarray(predict(tree, image))
   return int(np.argmax(logits[0])), float(sampling.top_probability(logits)[0])
 
@@ -125,25 +128,26 @@ class Span:
   kind: str
   began: float
   ended: float
-  late: float  # that it lasted beyond its plan, in whole frames
-  work: tuple[float, float] | None  # when its work was done, beside serving
+  late: float  # beyond its plan, in whole frames
+  work: tuple[float, float] | None  # start and end of its work beside serving
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
-  """A run on the wall clock; the log has the same form as that of `virtual`."""
+  """A run on the wall clock; its log has the form of `virtual.run`'s log."""
 
   log: log.Log
   answers: latency.Served  # seconds from frame 0's arrival
-  times: np.ndarray  # [V, 2] seconds, see `handover.Weights.times`
+  times: np.ndarray  # [V, 2] seconds, see `weight_swap.Weights.times`
   spans: tuple[Span, ...]  # of the phases
 
   def summary(self, kind: str | None = None) -> latency.Summary:
-    """Returns latencies, losses and staleness.
+    """Summarises latencies, losses and staleness.
 
     Args:
-      kind: of phases: of frames that arrived while their work was done. "idle":
-        while no work was. None: of all frames.
+      kind: of phases, such as "retrain": only frames that arrived during the
+        work of such phases count; "idle": only frames that arrived while no
+        work was done; None: all frames.
     """
     stamps = np.arange(len(self.log.truth)) / self.log.about["fps"]
     answers = self.answers
@@ -154,7 +158,7 @@ class Result:
         if span.work and kind in ("idle", span.kind)
       ]
 
-      def chosen(stamps):
+      def chosen(stamps: np.ndarray) -> np.ndarray:
         return latency.inside(stamps, spans) != (kind == "idle")
 
       answers = latency.choose(answers, chosen(answers.stamps))
@@ -164,11 +168,11 @@ class Result:
 
 def run(
   system: phases.System,
-  student: books.Student,
-  weights: books.Weights,
-  footage: books.Footage,
+  student: books_lib.Student,
+  weights: books_lib.Weights,
+  frames: books_lib.LabelledFrames,
   *,
-  labeller: books.Labeller | None = None,
+  labeller: books_lib.Labeller | None = None,
   seed: int = 0,
   devices: Sequence[jax.Device] = (),
   checked: bool = False,
@@ -179,115 +183,102 @@ def run(
 ) -> Result:
   """Runs a system over a stream as it arrives, to its end.
 
-  Work of a phase that the stream ends in is lost. What retraining and labelling
-  compile should be compiled before: in the stream it makes phases late.
+  The work of a phase is lost if the stream ends in this phase. Retraining and
+  labelling should be compiled before the run: compiling makes phases late.
 
   Args:
-    system: what labels and retrains.
-    student: serves and learns.
-    weights: it begins with; they are left as they are.
-    footage: what arrives.
-    labeller: the teacher, from images to classes; None takes the truth.
+    system: labels and retrains.
+    student: serves and learns; it knows the devices that it trains on.
+    weights: the first weights; they are not changed.
+    frames: the stream.
+    labeller: the teacher, from images to classes; None: labels are the truth.
     seed: of retrainings and of the system's own draws.
-    devices: that serve; new weights are copied to them before the swap. None
-      given: where the weights lie. The student knows those that it trains on.
+    devices: serve; new weights are copied to them before the swap. Empty: the
+      devices where the weights lie.
     checked: compares checksums of the weights before and after each swap.
-    clock: seconds, monotonic.
+    clock: returns seconds, monotonic.
     sleep: waits for seconds of that clock.
-    about: more for the log to say.
+    about: more facts for the log.
     progress: called with frames done and frames in all after every phase.
 
   Raises:
-    CausalityError: where the system uses what it cannot know.
-    Torn: where weights were changed while they served, if `checked`.
+    CausalityError: for a system that uses the future.
+    Torn: if `checked`, for weights that changed while they served.
   """
   put = weight_swap.copied if not devices else weight_swap.onto(devices)
   slot = weight_swap.Weights(_to_serve(weights), put=put, checked=checked)
-  first = np.asarray(footage.frames[np.array([0])])
-  # Whatever a first answer compiles or loads is not to delay frames. It comes
-  # from a thread: where the caller has set JAX's defaults for its own, JAX
-  # would compile anew for the thread that serves.
+  first = np.asarray(frames.images[np.array([0])])
+  # A first answer compiles before the stream begins, so that no frame waits. It
+  # runs in a thread of its own: if the caller changed JAX's defaults for its
+  # own thread, JAX would compile again for the serving thread.
   with futures.ThreadPoolExecutor(1, "first") as pool:
     pool.submit(_answer, student.predict, slot.current.tree, first).result()
-  num = len(footage)
-  site = books.Site(
+  num = len(frames)
+  books = books_lib.Books(
     student,
     weights,
-    footage,
+    frames,
     labeller,
     np.ones(num, bool),
     causal=system.causal,
     seed=seed,
   )
-  server = _Server(student.predict, slot, footage, stopwatch(clock), sleep)
-  trainer = _Trainer(site, server, checked)
-  steps, sent = system.phases(site.view), None
+  server = _Server(student.predict, slot, frames, stopwatch(clock), sleep)
+  trainer = _Trainer(books, server, checked)
+  steps, sent = system.phases(books.view), None
   entries, spans = [], []
   with server:
-    while site.seen < num:
-      try:
-        phase = steps.send(sent)
-      except StopIteration:  # it is done: the weights serve on
-        phase = phases.Phase("wait", Fraction(num - site.seen, footage.fps))
+    while books.seen < num:
+      phase = books_lib.next_phase(steps, sent, books.view, num)
       entry, span, sent = trainer.run(phase)
       entries.append(entry)
       spans.append(span)
       if progress is not None:
-        progress(site.seen, num)
+        progress(books.seen, num)
   steps.close()
-  if system.causal:
-    site.check()
-  made = log.Log(
-    site.predictions,
-    footage.labels.astype("int32"),
-    site.served,
-    site.version,
-    tuple(entries),
-    {
-      "system": system.name,
-      "causal": system.causal,
-      "seed": seed,
-      "fps": footage.fps,
-      "labels": "oracle" if labeller is None else "teacher",
-      "clock": "live",
-      **(about or {}),
-    },
-  )
+  made = books.close(system, entries, {"clock": "live", **(about or {})})
   return Result(made, server.record.served(), slot.times, tuple(spans))
 
 
 class _Server:
-  """The thread that serves, and how far it is."""
+  """The serving thread and its progress."""
 
-  def __init__(self, predict, slot, footage, clock, sleep) -> None:
-    self.slot, self.fps, self.num = slot, footage.fps, len(footage)
+  def __init__(
+    self,
+    predict: Predict,
+    slot: weight_swap.Weights,
+    frames: books_lib.LabelledFrames,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+  ) -> None:
+    self.slot, self.fps, self.num = slot, frames.fps, len(frames)
     self.clock, self.sleep = clock, sleep
     self.record = latency.Record()
     self._stopped = threading.Event()
     self._error: BaseException | None = None
 
-    def work():
+    def work() -> None:
       try:
         serve(
           predict,
           slot,
-          footage.frames,
-          footage.fps,
+          frames.images,
+          frames.fps,
           clock=clock,
           sleep=sleep,
           stop=self._stopped.is_set,
           record=self.record,
         )
-      except BaseException as error:  # told to the calling thread
+      except BaseException as error:  # raised in the calling thread
         self._error = error
 
     self._thread = threading.Thread(target=work, name="serve", daemon=True)
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     self._thread.start()
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: Any) -> None:
     self._stopped.set()
     self._thread.join()
 
@@ -306,18 +297,24 @@ class _Server:
 
 
 class _Trainer:
-  """Carries phases out beside the server, and keeps the site."""
+  """Does the work of phases beside the server, and keeps the books."""
 
-  def __init__(self, site: books.Site, server: _Server, checked: bool) -> None:
-    self._books, self._server, self._checked = site, server, checked
+  def __init__(
+    self, books: books_lib.Books, server: _Server, checked: bool
+  ) -> None:
+    self._books, self._server, self._checked = books, server, checked
 
-  def run(self, phase: phases.Phase):
-    """Returns what goes into the log, how it went, and the result."""
-    site, server, work = self._books, self._server, phase.work
-    first, num, began = site.seen, server.num, server.clock()
+  def run(
+    self, phase: phases.Phase
+  ) -> tuple[log.Entry, Span, phases.Result | None]:
+    """Runs a phase; returns its log entry, its times and its result."""
+    books, server, work = self._books, self._server, phase.work
+    first, num, began = books.seen, server.num, server.clock()
     planned = allocation.owned(first, phase.seconds, server.fps).stop
     complete = planned <= num
-    span, told, sent = None, {}, None
+    span: tuple[float, float] | None = None
+    told: dict[str, float] = {}
+    sent: phases.Result | None = None
     if complete and work is not None and not isinstance(work, phases.Label):
       sent, told, span = self._perform(work, first)
       complete = server.clock() * server.fps <= num
@@ -330,12 +327,12 @@ class _Trainer:
       self._swap()
     if not complete:
       told, sent = {}, None
-    late = (site.seen - min(planned, num)) / server.fps
+    late = (books.seen - min(planned, num)) / server.fps
     return (
       log.Entry(
         phase.kind,
         first,
-        site.seen,
+        books.seen,
         float(phase.seconds),
         complete,
         dict(phase.note),
@@ -345,7 +342,9 @@ class _Trainer:
       sent,
     )
 
-  def _perform(self, work: phases.Work, first: int):
+  def _perform(
+    self, work: phases.Work, first: int
+  ) -> tuple[phases.Result, dict[str, float], tuple[float, float]]:
     clock = self._server.clock
     began = clock()
     sent, told = self._books.perform(work, first)
@@ -362,18 +361,18 @@ class _Trainer:
     slot.swap()
     if self._checked:
       weight_swap.verify(slot.current)
-    # No frame before these can have been served by it.
+    # The new version cannot have served a frame before these.
     versions[-1] = dataclasses.replace(versions[-1], born=self._books.seen)
 
   def _book(self, stop: int) -> None:
-    """Waits until the frames before `stop` are settled, and notes them."""
+    """Waits until the frames before `stop` are settled, and records them."""
     self._server.settle(stop)
-    site, answers = self._books, self._server.record.served()
-    ids = np.arange(site.seen, stop)
-    # A lost frame has the last answer before it; frame 0 is never lost.
+    books, answers = self._books, self._server.record.served()
+    ids = np.arange(books.seen, stop)
+    # A lost frame repeats the answer before it; frame 0 is never lost.
     rows = np.searchsorted(answers.frames, ids, side="right") - 1
-    site.served[ids] = answers.frames[rows] == ids
-    site.predictions[ids] = answers.predictions[rows]
-    site.confidence[ids] = answers.confidences[rows]
-    site.version[ids] = answers.versions[rows]
-    site.arrive(stop)
+    books.served[ids] = answers.frames[rows] == ids
+    books.predictions[ids] = answers.predictions[rows]
+    books.confidence[ids] = answers.confidences[rows]
+    books.version[ids] = answers.versions[rows]
+    books.arrive(stop)

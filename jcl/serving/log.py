@@ -17,19 +17,19 @@ _ARRAYS = ("predictions", "truth", "served", "versions")
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """A phase as it went."""
+  """A phase of a run."""
 
   kind: str
-  first: int  # the frames that arrived in it, from `first` to before `stop`
-  stop: int
-  seconds: float  # that it was planned to last
+  first: int  # first frame that arrived in it
+  stop: int  # first frame after it
+  seconds: float  # planned length
   complete: bool  # False: the stream ended in it, and its work was lost
-  note: Mapping[str, float]  # what was decided ahead of it
-  result: Mapping[str, float]  # of its work
+  note: Mapping[str, float]  # figures of the decision before it
+  result: Mapping[str, float]  # figures of its work
 
   @property
   def drifted(self) -> bool:
-    """Whether a drift was called ahead of it."""
+    """True if a drift was detected before the phase."""
     return bool(self.note.get("drift", False))
 
 
@@ -37,12 +37,12 @@ class Entry:
 class Log:
   """A run over a stream of `n` frames."""
 
-  predictions: np.ndarray  # [n] int32 served; -1 before the first one
+  predictions: np.ndarray  # [n] int32; -1 before the first prediction
   truth: np.ndarray  # [n] int32
-  served: np.ndarray  # [n] bool; other frames got what was served last
-  versions: np.ndarray  # [n] int32 weights that served, in order of training
+  served: np.ndarray  # [n] bool; other frames repeat the last prediction
+  versions: np.ndarray  # [n] int32, the weights that predicted, in order
   phases: tuple[Entry, ...]
-  about: Mapping[str, Any]  # all that a number needs beside it, for JSON
+  about: Mapping[str, Any]  # settings of the run, ready for JSON
 
   def correct(self, policy: accounting.Policy = "stale") -> np.ndarray:
     """Returns which frames [n] count as right."""
@@ -51,7 +51,7 @@ class Log:
   def accuracies(
     self, frames: int, policy: accounting.Policy = "stale"
   ) -> np.ndarray:
-    """Returns the accuracy of each window of so many frames, [n / frames]."""
+    """Returns the accuracy of each window of `frames` frames, [n / frames]."""
     return accounting.window_accuracies(self.correct(policy), frames)
 
   def score(
@@ -67,26 +67,26 @@ class Log:
 
   @property
   def decisions(self) -> tuple[Entry, ...]:
-    """Phases ahead of which it was asked whether the stream drifted."""
+    """Phases before which the stream was tested for drift."""
     return tuple(each for each in self.phases if "drift" in each.note)
 
   @property
   def retrainings(self) -> tuple[Entry, ...]:
-    """Phases that brought new weights."""
+    """Phases that made new weights."""
     return tuple(each for each in self.phases if "trained" in each.result)
 
   @property
   def label_accuracy(self) -> float:
-    """Share of labels that were the truth; NaN where none was given."""
+    """Share of the labels that were right; NaN without labels."""
     given = sum(each.result.get("labelled", 0) for each in self.phases)
     right = sum(each.result.get("right_labels", 0) for each in self.phases)
     return right / given if given else float("nan")
 
 
 def save(log: Log, path: Path) -> None:
-  """Writes a log as PATH.npz, per frame, and PATH.json; its folder exists.
+  """Writes a log as PATH.npz (arrays) and PATH.json, into an existing folder.
 
-  A run counts as finished where PATH.json is there: it is written last.
+  PATH.json is written last: a run that has one is finished.
   """
   arrays = {name: getattr(log, name) for name in _ARRAYS}
   np.savez_compressed(f"{path}.npz", allow_pickle=False, **arrays)

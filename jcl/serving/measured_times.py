@@ -10,7 +10,7 @@ import numpy as np
 from jcl.control.drift.times import Times
 from jcl.serving import books, models
 
-_STEPS = 8  # of training that are timed together
+_STEPS = 8  # training steps that are timed together
 
 
 def times(
@@ -21,14 +21,14 @@ def times(
   labeller: books.Labeller | None,
   rounds: int = 5,
 ) -> Times:
-  """Returns medians of seconds, while nothing else runs; compiles ahead of it.
+  """Measures the median seconds of each kernel, compiled and alone.
 
   Args:
     student: serves and learns.
-    weights: to begin with; they are left as they are.
-    images: [n, ...] raw, some to time with; repeated where there are few.
+    weights: of the student; they are not changed.
+    images: [n, ...] raw images to time with; few images are repeated.
     labels: [n] classes.
-    labeller: the teacher; None: labelling takes next to no time.
+    labeller: the teacher; None: labelling takes almost no time.
     rounds: timed calls of each kernel.
   """
   batch = student.batch_size
@@ -36,10 +36,10 @@ def times(
   images, labels = images[rows], np.asarray(labels)[rows]
   some = images[:batch]
 
-  def train():
+  def train() -> None:
     jax.block_until_ready(student.retrain(weights, images, labels))
 
-  def label():
+  def label() -> None:
     if labeller is not None:
       labeller(some)
 

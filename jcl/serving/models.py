@@ -1,11 +1,12 @@
-"""The student as functions of weights that are passed in and out.
+"""The student: a network that serves and is retrained.
 
-Its retraining is that of Kim et al., "DaCapo: Accelerating Continuous
-Learning in Autonomous Systems for Video Analytics", ISCA 2024: stochastic
-gradient descent at a rate of 1e-3, momentum 0.9, decay 1e-4, batches of 16,
-with an optimiser that knows nothing of the retraining before. Any method whose
-memory and objective need no whole experiences takes its place, so that part of
-the tensors trains, or old samples are replayed.
+Its retraining is that of Kim et al., "DaCapo: Accelerating Continuous Learning
+in Autonomous Systems for Video Analytics", ISCA 2024,
+https://arxiv.org/abs/2403.14353: stochastic gradient descent with a learning
+rate of 1e-3, momentum 0.9, weight decay 1e-4, batches of 16, and a new state of
+the optimiser for each retraining. Instead, any method can be given whose memory
+and objective need no whole experiences, to train a part of the tensors or to
+replay old samples.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,26 +47,27 @@ PRETRAINING = base.Training(
 )
 Weights = base.LearnerState
 
-_PROBING = 3  # of random draws
+_PROBING = 3  # purpose of random draws
 
 
 class Student:
   """A network that serves and is retrained.
 
-  Weights are values: of a `base.LearnerState`, serving reads `train.params` and
-  `train.stats`; memories and the like travel with them. What an instance keeps
-  is its compiled programs, so that one serves any number of runs.
+  Weights are values, passed in and returned. They are a `base.LearnerState`:
+  serving reads `train.params` and `train.stats`; memories and other state stay
+  with them. An instance only keeps compiled programs, so it can serve any
+  number of runs.
 
   Args:
     network: the model; see `teacher.precise`.
-    method: how it is retrained; None: on the samples alone, every tensor.
+    method: how it is retrained; None: every tensor, on the samples alone.
     mean: of raw inputs, see `teacher.standardisation`.
     std: of raw inputs.
-    training: hyper-parameters for what the method leaves open.
-    augment: of what is trained on, see `train.augment.CHOICES`.
-    rows: images predicted at once, at most.
+    training: hyper-parameters that the method leaves open.
+    augment: augmentation of samples, see `train.augment.CHOICES`.
+    rows: the most images predicted at once.
     carry: keeps the optimiser's state from one retraining to the next.
-    devices: to train on; the first of all by default.
+    devices: to train on; None: the first device.
 
   Raises:
     ValueError: for a method that needs more than samples in order.
@@ -107,15 +109,15 @@ class Student:
 
   @property
   def batch_size(self) -> int:
-    """New samples of an update."""
+    """New samples in an update."""
     return self._learner.stream_rows
 
   @functools.cached_property
   def training_share(self) -> float:
-    """Cost of an update beside one that trains everything on new samples alone.
+    """Cost of an update over one that trains all tensors, without replay.
 
-    Counted in multiplications, replayed samples included. A method whose choice
-    changes as it goes on counts as training everything.
+    The cost is counted in multiplications, those of replayed samples included.
+    A method whose selection changes during a run counts as training all.
     """
     learner, selector = self._learner, self.method.selector
     share = learner.rows_per_step / learner.stream_rows
@@ -123,13 +125,13 @@ class Student:
       return share
     params, _ = jax.eval_shape(self.network.init, jax.random.key(0))
     state, key = selector.init(params), jax.random.key(0)
-    for _ in range(2):  # the first one may train more than those that follow
+    for _ in range(2):  # a first selection may train more than later ones
       state = selector.update(key, state, None)
     selection = selector.choose(state, self.network, None, 1.0)
     return share * gemms.training_share(self.network, selection)
 
   def begin(self, params: base.Params, stats: base.Stats) -> Weights:
-    """Returns weights to begin a run with; nothing is remembered yet."""
+    """Returns the first weights of a run, with empty memories."""
     method = self.method
     objective = method.objective
     state = base.LearnerState(
@@ -174,18 +176,18 @@ class Student:
   ) -> Iterator[Weights]:
     """Yields the weights after every epoch of one retraining.
 
-    What trains is chosen once, ahead of the first. The weights given are left
-    as they are, and those yielded are copies.
+    The tensors that train are selected once, before the first epoch. The given
+    weights are not changed; the yielded ones are copies.
 
     Args:
-      weights: to begin with.
+      weights: the weights before retraining.
       images: [n, ...] raw.
       labels: [n] classes.
-      epochs: how many.
+      epochs: passes over the images.
       seed: of order, augmentation and draws.
 
     Raises:
-      ArithmeticError: where the loss leaves the finite numbers.
+      ArithmeticError: for a loss that is not finite.
     """
     learner = self._learner
     classes = tuple(map(str, range(self.network.num_classes)))
@@ -205,7 +207,7 @@ class Student:
       losses = []
       for chunk in chunks.of_order(learner, source, order):
         state, info = chunks.run(program, key, state, chunk, scope)
-        # Waited for, so that frames in between find the device free.
+        # Waits, so that frames are served between two dispatches.
         losses.append(jax.block_until_ready(info.loss))
       if not np.isfinite(np.concatenate([np.zeros(1), *losses])).all():
         raise ArithmeticError(
@@ -220,8 +222,10 @@ class Student:
         )
       yield passed
 
-  def _started(self, weights, source, seed, scope):
-    """Returns a state of its own for a retraining, and what trains in it."""
+  def _started(
+    self, weights: Weights, source: "_Samples", seed: int, scope: base.Scope
+  ) -> tuple[base.LearnerState, base.Selection]:
+    """Returns the first state of a retraining, and the tensors that train."""
     learner, method = self._learner, self.method
     state = jax.tree.map(jnp.copy, weights)
     old = self._selected(state.train.opt_state)
@@ -255,8 +259,8 @@ class Student:
     )
     return choosing.switch(learner, state, old, chosen), chosen
 
-  def _selected(self, opt_state) -> base.Selection:
-    """The tensors that have slots; all, where none has."""
+  def _selected(self, opt_state: Any) -> base.Selection:
+    """Returns the tensors with optimiser slots; all, if there are no slots."""
     if not opt_state:
       return mask.everything(self.network)
     named = map(slots.name, self.network.tensors)
@@ -282,7 +286,7 @@ class Student:
 
 
 class _Samples:
-  """Labelled images that a student retrains on, as a training set."""
+  """The training set of a retraining: labelled images."""
 
   def __init__(self, learner: learner_lib.Learner, data: base.Dataset) -> None:
     self._learner, self._data = learner, data
@@ -305,7 +309,7 @@ def pretrain(
   seed: int,
   training: base.Training = PRETRAINING,
 ) -> tuple[base.Params, base.Stats]:
-  """Trains a network from its first weights, and returns what it learned.
+  """Pre-trains a network from its first weights.
 
   The last quarter of the epochs has a tenth of the learning rate.
 
@@ -315,7 +319,7 @@ def pretrain(
     labels: [n] classes.
     mean: of raw inputs.
     std: of raw inputs.
-    epochs: how many.
+    epochs: passes over the images.
     seed: of first weights and order.
     training: hyper-parameters.
 
@@ -341,7 +345,7 @@ def pretrain(
 
 
 def _check(method: base.Method) -> None:
-  """Refuses what needs whole experiences, or the host's loop."""
+  """Raises for methods that need whole experiences, or the host's loop."""
   objective, replay = method.objective, method.replay
   wrong = {
     "a memory hierarchy": method.hierarchy is not None,

@@ -1,14 +1,15 @@
-"""What runs over drifting streams say in a few sentences."""
+"""The results of runs over drifting streams in a few sentences."""
 
 import pandas as pd
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
-  """Returns what a report on systems begins with.
+  """Returns the first sentences of a report on systems.
+
+  Figures are means over seeds and scenarios, scores in percent.
 
   Args:
-    frame: a `runs.row` of each run. Figures are means over its seeds and
-      scenarios, scores in percent.
+    frame: a `runs.row` for each run.
   """
   means = frame.groupby("system", sort=False).mean(numeric_only=True)
   ranked = means.sort_values("score", ascending=False, kind="stable")
@@ -36,7 +37,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
 
 
 def _did(name: str, row: pd.Series) -> str:
-  """Says how often a system retrained and what it saw."""
+  """Returns a sentence on a system's retrainings, drifts and labels."""
   parts = [f"{name} retrained {row['retrainings']:.3g} times"]
   if row["decisions"]:
     parts.append(

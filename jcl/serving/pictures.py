@@ -1,4 +1,4 @@
-"""Accuracy over time, and what each system did when."""
+"""Charts of accuracy over time, with the phases of each system."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -32,19 +32,19 @@ def picture(
 ) -> "Figure":
   """Draws runs over one stream.
 
-  Above, accuracy over the last `span` frames. Below, a row per system with its
-  phases, a triangle where it called a drift, and a line where new weights began
-  to serve. Dotted lines are true changes of the stream.
+  Above: accuracy over the last `span` frames. Below: a row per system with its
+  phases, a triangle for each drift that it detected, and a line where new
+  weights began to serve. Dotted lines are true changes of the stream.
 
   Args:
-    logs: runs by the name to show, all of one length.
+    logs: runs of equal length, by the name to show.
     fps: frames per second.
     span: frames that accuracy is averaged over.
     changes: frames at which the stream changed.
-    title: above it.
+    title: of the picture.
 
   Raises:
-    ValueError: for no runs, or a span that is no part of them.
+    ValueError: without runs, or for a span that is longer than they are.
   """
   from matplotlib.figure import Figure
 

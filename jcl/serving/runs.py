@@ -1,4 +1,4 @@
-"""Runs of systems over scripted streams: kept on disk, and reported on."""
+"""Runs of systems over scripted streams: saved on disk, and reported on."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -14,14 +14,23 @@ from jcl.control.drift import accounting, systems
 from jcl.control.drift.times import Times
 from jcl.errors import UsageError
 from jcl.report import page
+from jcl.serving import (
+  books,
+  log,
+  measured_times,
+  models,
+  paragraph,
+  pictures,
+  setup,
+  virtual,
+)
 from jcl.serving import live as live_lib
-from jcl.serving import log, measured_times, paragraph, pictures, setup, virtual
 
-WARMUP = 4  # windows that do not count
+WARMUP = 4  # windows at the start that do not count
 
 
-class Script(NamedTuple):
-  """A scripted stream; see `drift.scenarios`."""
+class StreamScript(NamedTuple):
+  """A stream that follows a scenario; see `streams.drifting`."""
 
   name: str
   fps: int = 30
@@ -30,14 +39,14 @@ class Script(NamedTuple):
 
   @property
   def window(self) -> int:
-    """Returns the frames of two segments, a window of the score."""
+    """The frames of a window of the score: those of two segments."""
     return 2 * self.segment_seconds * self.fps
 
 
 class Run(NamedTuple):
   """Run of a system over a stream."""
 
-  script: Script
+  stream_script: StreamScript
   system: str
   seed: int
   log: log.Log
@@ -47,7 +56,7 @@ def build(text: str, seconds: Times, live: bool = False) -> systems.System:
   """Returns the system that a text describes.
 
   Raises:
-    ValueError: as `systems.build`; for one that looks ahead, if live.
+    ValueError: as `systems.build`; if live, for a system that looks ahead.
   """
   found = systems.build(text, seconds)
   if live and not found.causal:
@@ -59,8 +68,8 @@ def build(text: str, seconds: Times, live: bool = False) -> systems.System:
 
 
 def run(
-  on: setup.Stage,
-  script: Script,
+  on: setup.Assets,
+  stream_script: StreamScript,
   system: str,
   seconds: Times,
   seed: int,
@@ -71,59 +80,67 @@ def run(
   live: bool = False,
   progress: Callable[[int, int], None] | None = None,
 ) -> Run:
-  """Returns a run, from disk where it is finished.
+  """Runs a system over a stream, or loads the run if it is finished.
 
-  On the wall clock it takes as long as the stream. Phases last as long as
-  planned, and longer where this machine is slower; what its kernels take is
+  On the wall clock a run takes as long as its stream. Phases last as long as
+  planned, or longer if this machine is slower; the times of its kernels are
   measured first, while nothing else runs.
 
   Args:
-    on: where networks, weights and images come from.
-    script: the stream.
+    on: networks, weights and images.
+    stream_script: the stream.
     system: its text, such as "dacapo:drift=robust".
     seconds: of the kernels; on the wall clock, phases are planned by them.
     seed: of the stream, the weights and all draws.
-    path: of the two files that keep it, without their endings.
+    path: of the two files that save the run, without their endings.
     oracle: whether labels are the truth instead of the teacher's.
-    about: what every number has to be read with.
+    about: settings to save with the run.
     live: on the wall clock instead of in virtual time.
-    progress: called, if live, with frames done and frames in all after every
+    progress: if live, called with frames done and frames in all after every
       phase.
 
   Raises:
     ValueError: as `build`.
   """
   if path.with_suffix(".json").exists():
-    return Run(script, system, seed, log.load(path))
+    return Run(stream_script, system, seed, log.load(path))
   built = build(system, seconds, live)
   path.parent.mkdir(parents=True, exist_ok=True)
   weights = on.weights(seed)
-  footage = on.footage(on.script(seed=seed, **script._asdict()))
-  parts = built, on.student, weights, footage
+  frames = on.frames(on.stream_script(seed=seed, **stream_script._asdict()))
+  parts = built, on.student, weights, frames
   options: dict[str, Any] = {
     "labeller": None if oracle else on.labeller(seed),
     "seed": seed,
-    "about": {"scenario": script.name, **(about or {})},
+    "about": {"scenario": stream_script.name, **(about or {})},
   }
   if live:
     found = _live(*parts, progress=progress, **options)
   else:
     found = virtual.run(*parts, infer=seconds.infer, **options)
   log.save(found, path)
-  return Run(script, system, seed, found)
+  return Run(stream_script, system, seed, found)
 
 
-def _live(system, student, weights, footage, *, labeller, **options) -> log.Log:
-  """Returns the log of a run on the wall clock, with what it took."""
-  some = slice(0, len(footage), max(1, len(footage) // 256))
+def _live(
+  system: systems.System,
+  student: models.Student,
+  weights: models.Weights,
+  frames: books.LabelledFrames,
+  *,
+  labeller: books.Labeller | None,
+  **options: Any,
+) -> log.Log:
+  """Returns the log of a run on the wall clock, with measured times."""
+  some = slice(0, len(frames), max(1, len(frames) // 256))
   kernels = measured_times.times(
-    student, weights, footage.frames[some], footage.labels[some], labeller
+    student, weights, frames.images[some], frames.labels[some], labeller
   )
   made = live_lib.run(
     system,
     student,
     weights,
-    footage,
+    frames,
     labeller=labeller,
     checked=True,
     **options,
@@ -135,7 +152,7 @@ def _live(system, student, weights, footage, *, labeller, **options) -> log.Log:
 def _milliseconds(
   made: live_lib.Result, kernels: Times
 ) -> dict[str, float | None]:
-  """Returns how late answers were, and what the machine took; None: no such."""
+  """Returns latencies and times of kernels in ms; None for missing ones."""
   overall, retraining = made.summary(), made.summary("retrain")
   found = {
     "p50 ms": overall.p50,
@@ -152,17 +169,17 @@ def _milliseconds(
 
 
 def row(run: Run) -> dict[str, Any]:
-  """Returns a run's figures, shares and scores in percent."""
-  script, found = run.script, run.log
+  """Returns the figures of a run, shares and scores in percent."""
+  stream_script, found = run.stream_script, run.log
   return {
-    "scenario": script.name,
+    "scenario": stream_script.name,
     "system": run.system,
     "seed": run.seed,
-    "score": 100 * found.score(script.window, WARMUP),
-    "strict": 100 * found.score(script.window, WARMUP, "strict"),
+    "score": 100 * found.score(stream_script.window, WARMUP),
+    "strict": 100 * found.score(stream_script.window, WARMUP, "strict"),
     "dropped": 100 * found.drop_ratio,
     "mean": 100 * float(found.correct().mean()),
-    "range": 100 * float(np.ptp(found.accuracies(script.window // 2))),
+    "range": 100 * float(np.ptp(found.accuracies(stream_script.window // 2))),
     "retrainings": len(found.retrainings),
     "decisions": len(found.decisions),
     "drifts": sum(each.drifted for each in found.decisions),
@@ -172,41 +189,48 @@ def row(run: Run) -> dict[str, Any]:
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-  """Returns scores by system and scenario, means over seeds with intervals.
+  """Tabulates scores by system and scenario, means over seeds with intervals.
 
   Args:
-    frame: a `row` of each run.
+    frame: a `row` for each run.
   """
   by_cell = frame.groupby(["system", "scenario"], sort=False)["score"]
-  found = by_cell.apply(told).unstack("scenario")
-  found["all"] = overall(frame).apply(told)
+  found = by_cell.apply(mean_and_ci).unstack("scenario")
+  found["all"] = overall(frame).apply(mean_and_ci)
   return found.loc[frame["system"].unique(), [*by_scenario(frame), "all"]]
 
 
 def by_scenario(frame: pd.DataFrame) -> list[str]:
-  """Returns the scenarios in the order in which they first come."""
+  """Returns the scenarios in the order of the runs."""
   return list(frame["scenario"].unique())
 
 
 def overall(frame: pd.DataFrame) -> pd.Series:
-  """Of each system, the geometric means over scenarios, by seed."""
+  """Returns each system's geometric means over scenarios, by seed."""
   grouped = frame.groupby(["system", "seed"])["score"]
   means = grouped.apply(accounting.geometric_mean)
   return means.groupby("system").apply(list)
 
 
-def told(values: Any) -> str:
-  """Mean and half-width of the 95 % interval."""
+def mean_and_ci(values: Any) -> str:
+  """Formats the mean and the half-width of the 95 % interval.
+
+  >>> mean_and_ci([50.0, 52.0, 54.0])
+  '52.0 ± 5.0'
+  """
   mean, half = metrics.confidence_interval(values)
   return f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.1f}"
 
 
 def write(
-  on: setup.Stage, runs: list[Run], folder: Path, about: Mapping[str, Any]
+  on: setup.Assets, runs: list[Run], folder: Path, about: Mapping[str, Any]
 ) -> tuple[Path, pd.DataFrame]:
-  """Writes tables, a picture of each scenario and the page over all.
+  """Writes tables, a picture of each scenario and a page with all of them.
 
-  Pictures show the first seed. Returns the page's path, and `row` of each run.
+  Pictures show the first seed.
+
+  Returns:
+    The path of the page, and the `row` of each run.
   """
   frame = pd.DataFrame(map(row, runs))
   frame.to_csv(folder / "runs.csv", index=False)
@@ -217,21 +241,23 @@ def write(
     logs = {
       each.system: each.log
       for each in runs
-      if each.seed == first and each.script.name == name
+      if each.seed == first and each.stream_script.name == name
     }
-    script = next(each.script for each in runs if each.script.name == name)
+    stream_script = next(
+      each.stream_script for each in runs if each.stream_script.name == name
+    )
     figure = pictures.picture(
       logs,
-      script.fps,
-      span=script.window // 4,
-      changes=on.script(seed=first, **script._asdict()).changes,
-      title=f"{name}: dotted lines are changes, triangles drifts called",
+      stream_script.fps,
+      span=stream_script.window // 4,
+      changes=on.stream_script(seed=first, **stream_script._asdict()).changes,
+      title=f"{name}: dotted lines are changes, triangles detected drifts",
     )
     path = folder / f"{name}.png"
     figure.savefig(path, dpi=120)
     caption = (
-      "Above, accuracy while serving. Below, what each system did when: "
-      "triangles are drifts it called, thin lines new weights. Seed "
+      "Above: accuracy while serving. Below: the phases of each system; "
+      "triangles are detected drifts, thin lines new weights. Seed "
       f"{first}."
     )
     shown.append(page.picture((f"Scenario {name}", caption), path))

@@ -1,4 +1,4 @@
-"""Parts that runs over drifting streams share: images, networks, weights."""
+"""Assets that runs over drifting streams share: images, networks, weights."""
 
 from collections.abc import Callable
 import dataclasses
@@ -14,36 +14,45 @@ from jcl.serving import books, image_pool, models, teacher
 from jcl.streams import drifting, manifest, rendering, sources
 
 Role = Literal["student", "teacher"]
-# What every number has to be read with: see `models.Student.training_share`.
+# How updates are charged, told beside all figures: see
+# `models.Student.training_share`.
 UPDATES = "their share of the multiplications of training everything"
 
 
-class Cast(NamedTuple):
-  """Who plays, and what they know ahead of the stream."""
+class Roles(NamedTuple):
+  """Student and teacher, and how both are pre-trained."""
 
   student: str  # network, such as "slim_resnet18:filters=8"
   teacher: str
-  stills: tuple[int, int]  # images for the student, per condition for the other
-  epochs: tuple[int, int]  # of training on them
+  # Images to pre-train on: the student's, and the teacher's for each condition.
+  stills: tuple[int, int]
+  epochs: tuple[int, int]  # of pre-training: the student's, the teacher's
   classes: int = 9
-  enlarge: int = 1  # times as many pixels along each side
+  enlarge: int = 1  # factor by which both sides of an image are enlarged
   recipe: str = "finetune"  # how the student is retrained
   precision: teacher.Precision = "float32"
 
 
-def cast(source: sources.Source, student: str = "", teacher: str = "") -> Cast:
-  """Returns who may play on a set of images; names left empty are chosen.
+def roles(
+  source: sources.Source, student: str = "", teacher: str = ""
+) -> Roles:
+  """Chooses a student and a teacher for a set of images.
 
-  Images under 16 pixels a side are enlarged, and perceptrons learn them.
+  Images of less than 16 pixels a side are enlarged and learned by perceptrons.
+
+  Args:
+    source: labelled images.
+    student: its network; "" chooses one by the size of the images.
+    teacher: likewise.
 
   Raises:
-    ValueError: for other data than images, or too few of a class.
+    ValueError: for other data than images, or too few images of a class.
   """
   classes = min(9, source.train.num_classes)
   image_pool.check(source, classes)
   side = min(source.train.x.shape[1:3])
   is_small = side < 16
-  return Cast(
+  return Roles(
     student or ("mlp:width=64" if is_small else "slim_resnet18:filters=8"),
     teacher or ("mlp:width=400" if is_small else "slim_resnet18:filters=16"),
     stills=(4000, 4000) if is_small else (12000, 2000),
@@ -53,54 +62,57 @@ def cast(source: sources.Source, student: str = "", teacher: str = "") -> Cast:
   )
 
 
-class Stage:
-  """Makes what many runs need, each thing once.
+class Assets:
+  """Images, networks and weights that many runs share, each made once.
 
-  For every seed the images are split anew into those that the student learns,
-  those that the teacher learns, and those of the stream. The student learns a
-  clear day, the teacher all conditions.
+  For every seed the images are split anew into three parts: for the student,
+  for the teacher, and for the stream. The student is pre-trained on a clear
+  day, the teacher on all conditions.
 
   Args:
     source: labelled images.
-    cast: who plays.
-    folder: where learned weights are kept.
+    roles: student and teacher.
+    folder: where learned weights are saved.
 
   Raises:
     ValueError: for images, networks or a recipe that do not fit.
   """
 
-  def __init__(self, source: sources.Source, cast: Cast, folder: Path) -> None:
-    self._cast, self._folder = cast, folder
+  def __init__(
+    self, source: sources.Source, roles: Roles, folder: Path
+  ) -> None:
+    self._roles, self._folder = roles, folder
     self._images, self._labels = image_pool.pool(
-      source, cast.classes, cast.enlarge
+      source, roles.classes, roles.enlarge
     )
-    # The same numbers for all seeds, so that programs are compiled once.
+    # All seeds share these numbers, so that programs are compiled once.
     mean, std = teacher.standardisation(self._images)
     self._scale: dict[str, Any] = {"mean": mean, "std": std}
     self._networks = {
-      "student": self._network(cast.student),
-      "teacher": self._network(cast.teacher),
+      "student": self._network(roles.student),
+      "teacher": self._network(roles.teacher),
     }
-    # It begins with learned weights, given by `weights`.
+    # The student starts from the learned weights that `weights` returns.
     student = dataclasses.replace(self._networks["student"], pretrained=True)
     self.student = models.Student(
-      teacher.precise(student, cast.precision),
-      recipes.build(cast.recipe),
+      teacher.precise(student, roles.precision),
+      recipes.build(roles.recipe),
       **self._scale,
     )
-    self._rendered: tuple[Any, books.Footage | None] = None, None
+    # The latest frames, and the stream that they were rendered from.
+    self._rendered: tuple[Any, books.LabelledFrames | None] = None, None
 
   def weights(self, seed: int) -> models.Weights:
-    """Returns the student's weights to begin with."""
+    """Returns the student's first weights, pre-trained."""
     return self.student.begin(*self.learned("student", seed))
 
   def labeller(self, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the teacher, from images to classes."""
-    network = teacher.precise(self._networks["teacher"], self._cast.precision)
+    """Returns the teacher, as a function from images to classes."""
+    network = teacher.precise(self._networks["teacher"], self._roles.precision)
     learned = self.learned("teacher", seed)
     return teacher.Teacher(network, *learned, **self._scale).label
 
-  def script(
+  def stream_script(
     self,
     name: str,
     seed: int,
@@ -109,43 +121,45 @@ class Stage:
     segment_seconds: int = 60,
     segments: int = 28,
   ) -> manifest.Manifest:
-    """Returns what a stream shows; see `scenarios.build`."""
+    """Returns the plan of a stream's frames; see `streams.drifting.build`."""
     return drifting.build(
       name,
       self._labels,
       self._parts(seed).stream,
       seed=seed,
-      classes=self._cast.classes,
+      classes=self._roles.classes,
       fps=fps,
       segment_seconds=segment_seconds,
       segments=segments,
     )
 
-  def footage(self, script: manifest.Manifest) -> books.Footage:
-    """Returns the frames, rendered; the latest are kept."""
-    key = script.name, script.seed, len(script)
-    kept, footage = self._rendered
-    if footage is None or kept != key:
-      frames = rendering.Frames(self._images, script)[:]
-      footage = books.Footage(frames, script.label, script.fps)
-      self._rendered = key, footage
-    return footage
+  def frames(self, stream_script: manifest.Manifest) -> books.LabelledFrames:
+    """Renders the frames of a stream; the latest ones are kept in memory."""
+    key = stream_script.name, stream_script.seed, len(stream_script)
+    rendered_key, rendered = self._rendered
+    if rendered is None or rendered_key != key:
+      frames = rendering.Frames(self._images, stream_script)[:]
+      rendered = books.LabelledFrames(
+        frames, stream_script.label, stream_script.fps
+      )
+      self._rendered = key, rendered
+    return rendered
 
   def learned(self, role: Role, seed: int) -> tuple[base.Params, base.Stats]:
-    """Returns parameters and statistics, from disk where they are."""
+    """Loads parameters and statistics, or pre-trains and saves them."""
     return pretraining.kept(
       self._folder / f"{role}_{seed}.npz",
       self._networks[role],
       lambda: (self._train(role, seed), {}),
     )
 
-  def _train(self, role, seed):
-    is_student, cast = role == "student", self._cast
+  def _train(self, role: Role, seed: int) -> tuple[base.Params, base.Stats]:
+    is_student, roles = role == "student", self._roles
     parts = self._parts(seed)
     stills = image_pool.stills(
       self._labels,
       parts.pretrain if is_student else parts.teacher,
-      each=cast.stills[not is_student],
+      each=roles.stills[not is_student],
       seed=seed,
       conditions=image_pool.BASE if is_student else image_pool.EVERYWHERE,
     )
@@ -153,15 +167,15 @@ class Stage:
       self._networks[role],
       rendering.Frames(self._images, stills)[:],
       stills.label,
-      epochs=cast.epochs[not is_student],
+      epochs=roles.epochs[not is_student],
       seed=seed,
       **self._scale,
     )
 
-  def _parts(self, seed) -> drifting.Parts:
+  def _parts(self, seed: int) -> drifting.Parts:
     return drifting.split(self._labels, seed=seed)
 
-  def _network(self, text) -> base.Network:
+  def _network(self, text: str) -> base.Network:
     shape = self._images.shape[1:]
     name, options = catalogue.read(text, shape)
-    return catalogue.build(name, shape, self._cast.classes, **options)
+    return catalogue.build(name, shape, self._roles.classes, **options)

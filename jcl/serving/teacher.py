@@ -1,4 +1,4 @@
-"""The teacher; and how networks, the student's too, turn images into logits."""
+"""The teacher, and prediction in batches for teacher and student."""
 
 from typing import Literal
 
@@ -20,17 +20,17 @@ def precise(
   precision: Precision = "float32",
   rounding: formats.Rounding = "rne",
 ) -> base.Network:
-  """Returns the network with products as the accelerator computes them.
+  """Returns the network with the accelerator's precision of products.
 
   Args:
     network: the model.
-    precision: "mx" trains in MX9 and predicts in MX6, as it is charged for;
-      "mx9" predicts in MX9, too, as DaCapo's published accuracies were made;
+    precision: "mx" trains in MX9 and predicts in MX6, as the cost model
+      assumes; "mx9" predicts in MX9 too, like DaCapo's published accuracies;
       "float32" changes nothing.
     rounding: of MX formats.
 
   Raises:
-    ValueError: for another precision, or what `numerics.layers.policy` refuses.
+    ValueError: for another precision, or as `networks.mx.layers.policy`.
   """
   if precision not in ("float32", "mx", "mx9"):
     raise UsageError(f"precision={precision!r}: give float32, mx or mx9")
@@ -51,9 +51,17 @@ def standardisation(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Predictor:
-  """Logits in batches of few sizes, so that few programs are compiled."""
+  """Computes logits in batches of few sizes, so that few programs compile.
 
-  def __init__(self, network, preprocess, rows) -> None:
+  Args:
+    network: the model.
+    preprocess: turns raw images into the network's inputs.
+    rows: largest batch.
+  """
+
+  def __init__(
+    self, network: base.Network, preprocess: step_lib.Preprocess, rows: int
+  ) -> None:
     self._sizes = sorted({1, min(16, rows), rows})
     apply = evaluation.apply_fn(network, preprocess)
     self._call = jax.jit(
@@ -61,14 +69,17 @@ class Predictor:
     )
     self._classes = network.num_classes
 
-  def __call__(self, params, stats, images) -> np.ndarray:
+  def __call__(
+    self, params: base.Params, stats: base.Stats, images: np.ndarray
+  ) -> np.ndarray:
+    """Returns logits [n, C] float32 of raw images [n, ...]."""
     images, found, start = np.asarray(images), [], 0
     while start < len(images):
       left = len(images) - start
       size = next((s for s in self._sizes if s >= left), self._sizes[-1])
       part = images[start : start + size]
       padding = (0, size - len(part)), *((0, 0),) * (part.ndim - 1)
-      # All are dispatched before the first is waited for.
+      # All batches are dispatched before the first result is read.
       found.append(self._call(params, stats, np.pad(part, padding)))
       start += size
     empty = np.zeros((0, self._classes), np.float32)
@@ -76,15 +87,15 @@ class Predictor:
 
 
 class Teacher:
-  """A network that labels.
+  """A network that labels images.
 
   Args:
     network: the model.
-    params: its weights.
-    stats: likewise.
-    mean: of raw inputs.
-    std: of raw inputs.
-    rows: images labelled at once, at most.
+    params: its parameters.
+    stats: its running statistics.
+    mean: [C] of raw inputs.
+    std: [C] of raw inputs.
+    rows: the most images labelled at once.
   """
 
   def __init__(

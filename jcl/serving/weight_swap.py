@@ -1,11 +1,11 @@
-"""Weights that one thread trains and another one serves with.
+"""Weights that one thread trains while another thread serves with them.
 
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
-Video Analytics", ISCA 2024, retrain a student while it answers. Here the
-trainer stages a finished tree in a second buffer, on the devices that serve and
-in memory of its own, and then swaps: one assignment of a record that never
-changes. Whoever reads `current` once per frame works with one version
-throughout, without a lock.
+Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353, retrain a student
+while it answers. Here the trainer copies finished weights into a second buffer
+on the serving devices, and then swaps: it assigns a record that is never
+changed. A server that reads `current` once per frame uses one version for the
+whole frame, without a lock.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,17 +20,17 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-  """Weights as they are served; a record that is replaced, never changed."""
+  """A version of the serving weights; it is replaced, never changed."""
 
-  number: int  # 0 for the first, then 1, 2 and so on
+  number: int  # 0, 1, 2 and so on
   tree: Any  # of arrays
-  made: float  # seconds: since when they exist
+  made: float  # seconds: when the weights were made
   newest: float  # seconds: stamp of the newest sample they were trained on
-  checksum: int | None = None  # of the tree as staged; None: not taken
+  checksum: int | None = None  # of the staged tree; None: not computed
 
 
 class Torn(RuntimeError):
-  """Weights that are not what was staged."""
+  """Weights that changed after they were staged."""
 
 
 def checksum(tree: Any) -> int:
@@ -45,12 +45,12 @@ def checksum(tree: Any) -> int:
 
 
 def verify(version: Version) -> None:
-  """Checks that weights are still what was staged, bit for bit.
+  """Checks that weights still equal the staged ones, bit for bit.
 
-  Reads all of them back to the host.
+  The check copies all weights to the host.
 
   Raises:
-    Torn: if they are not.
+    Torn: if the weights changed.
     ValueError: for weights staged without a checksum.
   """
   if version.checksum is None:
@@ -66,40 +66,40 @@ def verify(version: Version) -> None:
 
 
 def copied(tree: Any) -> Any:
-  """Returns the tree in memory of its own, on the device where it lies.
+  """Copies a tree, on the device where it lies.
 
-  A train step may take the memory of its arguments for its results; weights
-  that are served must not be among them.
+  A train step may reuse the memory of its arguments for its results, so it must
+  not share memory with weights that are served.
   """
   return jax.tree.map(lambda leaf: leaf.copy(), tree)
 
 
 def onto(devices: Sequence[jax.Device]) -> Callable[[Any], Any]:
-  """Returns a function that copies trees, whole, to each of these devices.
+  """Returns a function that copies whole trees to each of these devices.
 
   Raises:
-    ValueError: for no device.
+    ValueError: without devices.
   """
   if not devices:
     raise ValueError("devices=[]: give one device or more to serve on")
   mesh = jax.sharding.Mesh(np.array(devices), ("serve",))
   whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
-  def put(tree):
+  def put(tree: Any) -> Any:
     return jax.device_put(tree, whole, may_alias=False)
 
   return put
 
 
 class Weights:
-  """Two buffers: the one that is served, and one that the trainer fills.
+  """Two buffers of weights: one serves, the trainer fills the other.
 
   Any number of threads may read `current`; one thread stages and swaps.
 
   Args:
-    tree: weights to begin with, version 0.
-    put: copies a tree to where it is served; see `copied` and `onto`.
-    checked: takes a checksum of each tree as it is staged, for `verify`.
+    tree: the first weights, version 0.
+    put: copies a tree to the serving devices; see `copied` and `onto`.
+    checked: whether to compute a checksum of each staged tree, for `verify`.
   """
 
   def __init__(
@@ -126,18 +126,18 @@ class Weights:
 
   @property
   def times(self) -> np.ndarray:
-    """[versions, 2] seconds: `made` and `newest` of each version so far."""
+    """`made` and `newest` of each version so far, [versions, 2] seconds."""
     return np.array(self._made)
 
   def stage(
     self, tree: Any, made: float = 0.0, newest: float = -math.inf
   ) -> Version:
-    """Fills the second buffer, and waits until it is there.
+    """Copies weights into the second buffer, and waits for the copy.
 
     Args:
-      tree: of the same structure as before; it is copied.
-      made: seconds, since when it exists.
-      newest: seconds, stamp of the newest sample it was trained on.
+      tree: weights of the same structure as before.
+      made: seconds, when they were made.
+      newest: seconds, stamp of the newest sample they were trained on.
 
     Raises:
       ValueError: for a tree of another structure, shape or dtype.
@@ -152,14 +152,14 @@ class Weights:
     return self._back
 
   def swap(self) -> Version:
-    """Serves what was staged from now on.
+    """Makes the staged weights the serving ones.
 
     Raises:
       ValueError: if nothing was staged since the last swap.
     """
     if self._back is None:
       raise ValueError("nothing is staged: call stage(tree) before swap()")
-    # The one moment of the hand-over: a reader sees the old record or the new.
+    # One assignment: a reader sees either the old record or the new one.
     self._front, self._back = self._back, None
     return self._front
 
@@ -170,14 +170,15 @@ class Weights:
     self.stage(tree, made, newest)
     return self.swap()
 
-  def _version(self, tree, made, newest) -> Version:
-    # Of the original: what goes wrong with the copy is to be found, too.
+  def _version(self, tree: Any, made: float, newest: float) -> Version:
+    # The checksum is that of the original, so that it also checks the copy.
     found = checksum(tree) if self._checked else None
     tree = jax.block_until_ready(self._put(tree))
     self._made.append((made, newest))
     return Version(len(self._made) - 1, tree, made, newest, found)
 
 
-def _shapes(tree) -> tuple[Any, ...]:
+def _shapes(tree: Any) -> tuple[Any, ...]:
+  """Returns the structure of a tree, and shape and dtype of each leaf."""
   leaves, structure = jax.tree.flatten(tree)
   return structure, [(np.shape(leaf), str(leaf.dtype)) for leaf in leaves]

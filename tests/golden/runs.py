@@ -203,15 +203,15 @@ SYSTEMS = {
   "frozen": "frozen",
   "oracle": "oracle:window=10,epochs=2",
 }
-_SCRIPT = serving_runs.Script("S1", fps=4, segment_seconds=5, segments=12)
+_SCRIPT = serving_runs.StreamScript("S1", fps=4, segment_seconds=5, segments=12)
 _TIMES = times.Times(infer=0.02, train=0.1, valid=0.05, label=0.05)
 
 
 @functools.cache
-def _stage(folder: Path) -> setup.Stage:
+def _stage(folder: Path) -> setup.Assets:
   network = "mlp:width=8,depth=1"
-  cast = setup.Cast(network, network, (60, 60), (2, 2))
-  return setup.Stage(sources.load("digits"), cast, folder)
+  roles = setup.Roles(network, network, (60, 60), (2, 2))
+  return setup.Assets(sources.load("digits"), roles, folder)
 
 
 def served(system: str, seed: int, folder: Path) -> dict[str, Any]:

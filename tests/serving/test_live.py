@@ -75,13 +75,13 @@ class Centroids:
 CENTRES = np.array([[0, 0], [100, 0], [0, 100]], np.float32)
 
 
-def footage(num=900, fps=10, seed=0):
+def frames_of(num=900, fps=10, seed=0):
   """Three blobs that all move at once in the middle."""
   generator = np.random.default_rng(seed)
   labels = generator.integers(0, 3, num)
   moved = CENTRES + np.where(np.arange(num) < num // 2, 0, 70)[:, None, None]
   points = moved[np.arange(num), labels] + generator.normal(30, 25, (num, 2))
-  return books.Footage(points.clip(0, 255).astype(np.uint8), labels, fps)
+  return books.LabelledFrames(points.clip(0, 255).astype(np.uint8), labels, fps)
 
 
 def simulated(system, stream, *, infer=0.0, epoch=0.0, **options):
@@ -113,7 +113,7 @@ def virtually(system, stream, infer=0.04):
 )
 def test_live_repeats_the_decisions_of_virtual(options, infer, epoch):
   system = systems.dacapo(SECONDS, labels=8, **options)
-  stream = footage()
+  stream = frames_of()
   expected = virtually(system, stream)
   found = simulated(system, stream, infer=infer, epoch=epoch, checked=True)
   assert found.log.served.all()
@@ -129,7 +129,7 @@ def test_live_repeats_the_decisions_of_virtual(options, infer, epoch):
 @pytest.mark.parametrize("infer", [0.05, 0.1, 0.15, 0.31])
 def test_a_busy_server_loses_the_frames_that_arrive(infer):
   clock = Simulated()
-  stream = footage(40)
+  stream = frames_of(40)
 
   def predict(weights, images):
     clock.sleep(infer)
@@ -151,7 +151,7 @@ def test_a_busy_server_loses_the_frames_that_arrive(infer):
 
 
 def test_lost_frames_repeat_the_last_answer():
-  stream = footage(200)
+  stream = frames_of(200)
   idle = phases.System("frozen", lambda view: (yield from ()))
   found = simulated(idle, stream, infer=0.15)
   assert found.log.drop_ratio == 0.5
@@ -167,7 +167,7 @@ def test_lost_frames_repeat_the_last_answer():
 
 def test_work_that_takes_longer_makes_phases_late():
   system = systems.dacapo(SECONDS, labels=8)
-  found = simulated(system, footage(), epoch=3.0)
+  found = simulated(system, frames_of(), epoch=3.0)
   retrained = [s for s in found.spans if s.kind == "retrain"]
   planned = [e.seconds for e in found.log.phases if e.kind == "retrain"]
   assert max(planned) < 2
@@ -182,7 +182,7 @@ def test_work_that_takes_longer_makes_phases_late():
 
 
 def test_staleness_and_latency_are_told_apart_by_work():
-  stream = footage()
+  stream = frames_of()
   system = systems.dacapo(SECONDS, labels=8)
   found = simulated(system, stream, infer=0.02, epoch=0.5)
   every, idle = found.summary(), found.summary("idle")
@@ -202,12 +202,12 @@ def test_staleness_and_latency_are_told_apart_by_work():
 def test_work_of_a_phase_that_the_stream_ends_in_is_lost():
   system = systems.dacapo(SECONDS, labels=8)
   for num in (20, 40, 55):
-    stream = footage(num)
+    stream = frames_of(num)
     found, expected = simulated(system, stream), virtually(system, stream)
     assert found.log.phases == expected.phases
     assert not found.log.phases[-1].complete
   # Here the phase fits the stream, but its work does not.
-  found = simulated(system, footage(60), epoch=9.0)
+  found = simulated(system, frames_of(60), epoch=9.0)
   last = found.log.phases[-1]
   assert (last.kind, last.complete, last.result) == ("retrain", False, {})
   assert not found.log.versions.any()
@@ -217,7 +217,7 @@ def test_on_the_wall_clock():
   system = systems.dacapo(
     Times(infer=1e-3, train=0.01, valid=0.005, label=0.002), labels=8
   )
-  stream = footage(100, fps=100)
+  stream = frames_of(100, fps=100)
   told = []
   found = live.run(
     system,
@@ -252,7 +252,7 @@ def test_what_fails_in_either_thread_is_told():
 
   times = Times(infer=1e-3, train=1e-3, valid=1e-3, label=1e-3)
   system = systems.dacapo(times, labels=2)
-  stream = footage(2000, fps=100)
+  stream = frames_of(2000, fps=100)
   for student, error in ((Blind(), OSError), (Diverging(), ArithmeticError)):
     with pytest.raises(error):
       live.run(system, student, {"centres": CENTRES}, stream)
@@ -264,7 +264,7 @@ def test_serving_ends_when_told_to():
   live.serve(
     Centroids().predict,
     weight_swap.Weights({"centres": CENTRES}),
-    footage(10_000).frames,
+    frames_of(10_000).images,
     1000,
     stop=lambda: len(record) >= 5,
     record=record,
@@ -277,8 +277,9 @@ import json, threading
 import jax, numpy as np
 from jcl import base
 from jcl.networks import catalogue
-from jcl.serving import live, models, site, systems
-from jcl.serving.times import Times
+from jcl.control.drift import systems
+from jcl.control.drift.times import Times
+from jcl.serving import books, live, models
 
 serving, *training = jax.devices()[:3]
 network = catalogue.build("mlp", (4, 4, 1), 3, width=8, depth=1)
@@ -302,7 +303,7 @@ def watched(weights, images):
 student.predict = watched
 found = live.run(
   systems.dacapo(Times(infer=.01, train=.05, valid=.05, label=.01), labels=8),
-  student, weights, site.Footage(frames, labels, 100),
+  student, weights, books.LabelledFrames(frames, labels, 100),
   devices=[serving], checked=True)
 print(json.dumps({
   "serve": sorted({tuple(d) for mine, d in used if mine}),

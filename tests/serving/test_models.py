@@ -231,14 +231,16 @@ def test_no_system_does_harm_where_nothing_drifts(tmp_path):
   textures = np.stack([0 * row, row, column, 2 * row * column])
   noise = generator.integers(80, 140, (400, *SHAPE))
   x = (noise + 80 * textures[y][..., None]).astype(np.uint8)
-  cast = setup.Cast(
+  roles = setup.Roles(
     *("mlp:width=24,depth=1", "mlp:width=24,depth=1"),
     stills=(1500, 40),
     epochs=(8, 1),
     classes=CLASSES,
   )
-  acts = setup.Stage(sources.arrays(x, y), cast, tmp_path)
-  script = acts.script("none", 0, fps=10, segment_seconds=10, segments=16)
+  assets = setup.Assets(sources.arrays(x, y), roles, tmp_path)
+  stream_script = assets.stream_script(
+    "none", 0, fps=10, segment_seconds=10, segments=16
+  )
   seconds = times.Times(infer=0.02, train=0.15, valid=0.02, label=0.03)
   logs = {}
   for text in (
@@ -251,9 +253,9 @@ def test_no_system_does_harm_where_nothing_drifts(tmp_path):
   ):
     logs[text] = virtual.run(
       systems.build(text, seconds),
-      acts.student,
-      acts.weights(0),
-      acts.footage(script),
+      assets.student,
+      assets.weights(0),
+      assets.frames(stream_script),
       infer=seconds.infer,
     )
   scores = {text: found.score(200, warmup=3) for text, found in logs.items()}
@@ -262,14 +264,14 @@ def test_no_system_does_harm_where_nothing_drifts(tmp_path):
   assert logs["dacapo:labels=18"].retrainings
   robust = logs["dacapo:labels=18,drift=robust"].decisions
   assert sum(each.drifted for each in robust) <= 0.1 * len(robust)
-  assert acts.labeller(0)(x[:5]).shape == (5,)
-  again = setup.Stage(sources.arrays(x, y), cast, tmp_path)  # from disk
-  assert same(again.learned("teacher", 0), acts.learned("teacher", 0))
+  assert assets.labeller(0)(x[:5]).shape == (5,)
+  again = setup.Assets(sources.arrays(x, y), roles, tmp_path)  # from disk
+  assert same(again.learned("teacher", 0), assets.learned("teacher", 0))
 
 
 def test_one_run_is_the_other_to_the_bit():
   images, labels = samples(60, seed=3)
-  script = drifting.build(
+  stream_script = drifting.build(
     *("S1", labels, np.arange(60)),
     seed=0,
     classes=CLASSES,
@@ -277,8 +279,10 @@ def test_one_run_is_the_other_to_the_bit():
     segment_seconds=5,
     segments=8,
   )
-  footage = books.Footage(
-    rendering.Frames(images, script)[:], script.label, script.fps
+  frames = books.LabelledFrames(
+    rendering.Frames(images, stream_script)[:],
+    stream_script.label,
+    stream_script.fps,
   )
   seconds = times.Times(infer=0.02, train=0.15, valid=0.02, label=0.03)
 
@@ -287,7 +291,7 @@ def test_one_run_is_the_other_to_the_bit():
       systems.build("dacapo:labels=9,drift=robust", seconds),
       student,
       student.begin(*PARAMS),
-      footage,
+      frames,
       infer=seconds.infer,
     )
 
@@ -353,12 +357,12 @@ def test_who_plays_on_small_images_and_on_large_ones(
   monkeypatch.setattr(image_pool, "check", lambda source, classes: None)
   x = np.zeros((4, side, side + 9, 1), np.uint8)
   train = types.SimpleNamespace(x=x, num_classes=12)
-  cast = setup.cast(types.SimpleNamespace(train=train))
-  assert (cast.student, cast.enlarge, cast.classes) == (student, enlarge, 9)
+  roles = setup.roles(types.SimpleNamespace(train=train))
+  assert (roles.student, roles.enlarge, roles.classes) == (student, enlarge, 9)
   small = side < 16
-  assert cast.stills == ((4000, 4000) if small else (12000, 2000))
-  assert cast.epochs == ((8, 8) if small else (6, 10))
-  named = setup.cast(types.SimpleNamespace(train=train), "one", "two")
+  assert roles.stills == ((4000, 4000) if small else (12000, 2000))
+  assert roles.epochs == ((8, 8) if small else (6, 10))
+  named = setup.roles(types.SimpleNamespace(train=train), "one", "two")
   assert (named.student, named.teacher) == ("one", "two")
 
 

@@ -8,7 +8,7 @@ from jcl.control.drift import times
 from jcl.serving import log, paragraph, runs, setup
 from jcl.streams import sources
 
-SCRIPT = runs.Script("S1", fps=2, segment_seconds=5, segments=12)
+SCRIPT = runs.StreamScript("S1", fps=2, segment_seconds=5, segments=12)
 
 
 def logged(right, seed=0):
@@ -68,7 +68,7 @@ def test_a_finished_run_is_read_and_a_damaged_one_told(tmp_path):
 
 
 def test_who_plays_depends_on_the_images():
-  digits = setup.cast(sources.load("digits"))
+  digits = setup.roles(sources.load("digits"))
   assert (digits.student, digits.classes, digits.enlarge) == (
     "mlp:width=64",
     9,
@@ -76,7 +76,7 @@ def test_who_plays_depends_on_the_images():
   )
   x = np.zeros((20, 32, 32, 3), np.uint8)
   y = np.arange(20) % 4
-  photographs = setup.cast(sources.arrays(x, y, x, y), teacher="vit")
+  photographs = setup.roles(sources.arrays(x, y, x, y), teacher="vit")
   assert photographs.student.startswith("slim_resnet18")
   assert (photographs.teacher, photographs.classes) == ("vit", 4)
 
@@ -84,19 +84,27 @@ def test_who_plays_depends_on_the_images():
 def test_streams_are_of_images():
   x, y = np.zeros((20, 7), np.float32), np.arange(20) % 4
   with pytest.raises(ValueError, match=r"shape \(7,\).*: systems serve images"):
-    setup.cast(sources.arrays(x, y, x, y))
+    setup.roles(sources.arrays(x, y, x, y))
 
 
 def test_a_run_on_the_wall_clock_tells_what_it_took(tmp_path):
-  on = setup.Stage(
+  on = setup.Assets(
     sources.load("digits"),
-    setup.Cast("mlp:width=8,depth=1", "mlp:width=8,depth=1", (50, 50), (1, 1)),
+    setup.Roles("mlp:width=8,depth=1", "mlp:width=8,depth=1", (50, 50), (1, 1)),
     tmp_path,
   )
-  script = runs.Script("S1", fps=10, segment_seconds=1, segments=10)
+  stream_script = runs.StreamScript(
+    "S1", fps=10, segment_seconds=1, segments=10
+  )
   counted = []
   made = runs.run(
-    *(on, script, "dacapo:labels=4", times.Times(0.01, 0.05, 0.02, 0.05), 0),
+    *(
+      on,
+      stream_script,
+      "dacapo:labels=4",
+      times.Times(0.01, 0.05, 0.02, 0.05),
+      0,
+    ),
     tmp_path / "seed_0",
     live=True,
     progress=lambda done, total: counted.append((done, total)),
@@ -105,11 +113,13 @@ def test_a_run_on_the_wall_clock_tells_what_it_took(tmp_path):
   assert made.log.about["clock"] == "live" and counted[-1] == (100, 100)
   assert 0 < row["p50 ms"] <= row["p99 ms"] < 5000
   assert row["update ms"] > 0 and row["label ms"] > 0
-  again = runs.run(on, script, "", None, 0, tmp_path / "seed_0", live=True)
+  again = runs.run(
+    on, stream_script, "", None, 0, tmp_path / "seed_0", live=True
+  )
   assert runs.row(again) == {**row, "system": ""}
   with pytest.raises(ValueError, match="'oracle' looks at frames to come"):
     runs.run(
-      *(on, script, "oracle", times.Times(0.01, 0.05, 0.02, 0.05), 0),
+      *(on, stream_script, "oracle", times.Times(0.01, 0.05, 0.02, 0.05), 0),
       tmp_path / "seed_1",
       live=True,
     )

@@ -33,11 +33,11 @@ def test_images_that_are_decoded_when_read_are_served_like_arrays(
   assert read.test is None and not isinstance(read.train.x, np.ndarray)
   order = np.r_[0:12:2, 1:12:2]  # as files lie in their folders
   held = sources.arrays(images[order], np.repeat([0, 1], 6))
-  chosen = setup.cast(read, **PARTS)
-  assert chosen == setup.cast(held, **PARTS) and chosen.classes == 2
+  chosen = setup.roles(read, **PARTS)
+  assert chosen == setup.roles(held, **PARTS) and chosen.classes == 2
   small = chosen._replace(stills=(8, 8), epochs=(1, 1))
   made = [
-    setup.Stage(source, small, tmp_path / name).learned("student", 0)
+    setup.Assets(source, small, tmp_path / name).learned("student", 0)
     for name, source in (("read", read), ("held", held))
   ]
   assert tiny_network.same_bits(*made)
@@ -56,7 +56,7 @@ def test_images_that_are_decoded_when_read_are_served_like_arrays(
 def test_what_no_camera_shows_is_refused(shape, dtype, told):
   source = sources.arrays(np.ones(shape, dtype), np.arange(12) % 2)
   with pytest.raises(ValueError, match=told):
-    setup.cast(source)
+    setup.roles(source)
 
 
 def test_a_class_of_too_few_images_is_named(images):
@@ -64,6 +64,6 @@ def test_a_class_of_too_few_images_is_named(images):
   y[-1] = 2
   source = sources.arrays(images, y, class_names=("cat", "dog", "owl"))
   with pytest.raises(ValueError, match="'owl' of arrays has 1 images"):
-    setup.cast(source)
+    setup.roles(source)
   with pytest.raises(ValueError, match="classes=1"):
-    setup.cast(sources.arrays(images, np.zeros(12, int)))
+    setup.roles(sources.arrays(images, np.zeros(12, int)))

@@ -21,7 +21,7 @@ def run(system, num=3000, *, student=None, weights=0.8, fps=30, **options):
     system,
     student or tiny_serving.Student(),
     weights,
-    options.pop("footage", None) or tiny_serving.footage(num, fps),
+    options.pop("frames", None) or tiny_serving.frames_of(num, fps),
     infer=options.pop("infer", TIMES.infer),
     **options,
   )
@@ -107,29 +107,29 @@ def test_a_system_cannot_look_at_frames_to_come(name):
 
 
 def test_labels_that_come_while_training_has_begun_are_too_late():
-  site = books.Site(
+  kept = books.Books(
     tiny_serving.Student(),
     0.5,
-    tiny_serving.footage(100),
+    tiny_serving.frames_of(100),
     None,
     np.ones(100, bool),
   )
-  site.serve(range(50))
-  site.perform(phases.Label(lambda view: np.arange(10)), 0)
+  kept.serve(range(50))
+  kept.perform(phases.Label(lambda view: np.arange(10)), 0)
   work = phases.Retrain(np.arange(10), np.arange(0))
   with pytest.raises(books.CausalityError, match="from frame 49"):
-    site.perform(work, 49)
-  site.perform(work, 50)
-  site.serve(range(50, 60))
-  site.check()
-  site.versions[-1] = books.Version(born=50, began=49, newest=50)
+    kept.perform(work, 49)
+  kept.perform(work, 50)
+  kept.serve(range(50, 60))
+  kept.check()
+  kept.versions[-1] = books.Version(born=50, began=49, newest=50)
   with pytest.raises(books.CausalityError, match="frame 50"):
-    site.check()
-  site.versions[-1] = books.Version(born=70, began=70, newest=0)
+    kept.check()
+  kept.versions[-1] = books.Version(born=70, began=70, newest=0)
   with pytest.raises(books.CausalityError):
-    site.check()
+    kept.check()
   with pytest.raises(books.CausalityError, match="there from frame 70"):
-    site.serve(range(60, 61))
+    kept.serve(range(60, 61))
 
 
 def test_frames_that_are_not_served_repeat_what_was():
@@ -143,7 +143,7 @@ def test_frames_that_are_not_served_repeat_what_was():
 
 def test_the_label_source_is_what_trains():
   found = run("dacapo", labeller=lambda images: np.zeros(len(images), int))
-  share = (tiny_serving.footage(3000).labels == 0).mean()
+  share = (tiny_serving.frames_of(3000).labels == 0).mean()
   assert found.label_accuracy == pytest.approx(share, abs=0.05)
   assert found.about["labels"] == "teacher"
   assert run("dacapo").label_accuracy == 1
@@ -199,9 +199,9 @@ def test_bad_input():
     run(stuck)
   frames = np.zeros((3, 1, 1, 1), np.uint8)
   with pytest.raises(ValueError, match="one label per frame|one label per"):
-    books.Footage(frames, np.zeros(2, int))
+    books.LabelledFrames(frames, np.zeros(2, int))
   with pytest.raises(ValueError, match="fps=0"):
-    books.Footage(frames, np.zeros(3, int), 0)
+    books.LabelledFrames(frames, np.zeros(3, int), 0)
 
 
 def test_times_are_those_of_the_published_pair():
