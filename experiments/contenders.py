@@ -76,14 +76,14 @@ def jcl(work: Workload) -> Callable[[int], None]:
   if work.replays:
     method = recipes.er(buffer=MEMORY, minibatch=work.batch)
   training = base.Training(learning_rate=RATE, batch_size=work.batch, epochs=1)
-  setting = session.assemble(stream, network, method, training)
-  learner = setting.learner
-  state, place = loop.start(setting)
+  job = session.assemble(stream, network, method, training)
+  learner = job.learner
+  state, _ = loop.start(job)
   every = np.ones(CLASSES, bool)
   scope = learner.put(base.Scope(np.array(0, np.int32), every, every, every))
-  program = learner.step_program(place.selection)
+  program = learner.step_program(job.trainee.selection)
   most = learner.steps_per_dispatch
-  data = gather.training_set("current", setting.stream, 0, None)
+  data = gather.training_set("current", job.stream, 0, None)
   count = -(-ROWS // (most * work.batch))
   rows = np.arange(count * most * work.batch, dtype=np.int32) % ROWS
   batches = [
@@ -95,7 +95,7 @@ def jcl(work: Workload) -> Callable[[int], None]:
     nonlocal state
     for i in range(-(-steps // most)):
       state, _ = program.call(
-        setting.key, state, batches[i % count], np.int32(most), scope
+        job.key, state, batches[i % count], np.int32(most), scope
       )
     jax.block_until_ready(state)
 

@@ -82,8 +82,8 @@ def train(folder: pathlib.Path) -> None:
   """Carries out the run, or the rest of it."""
   from jcl.run import session
 
-  setting, options = assemble()
-  session.run(setting, folder, options)
+  job, options = assemble()
+  session.run(job, folder, options)
 
 
 def compare(folder: pathlib.Path) -> int:
@@ -176,11 +176,9 @@ def outcome(folder: pathlib.Path) -> dict[str, object]:
   from jcl.report import summary
   from jcl.run import checkpoint
 
-  setting, _ = assemble()
+  job, _ = assemble()
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
-  snapshot = checkpoints.restore(
-    lambda place: setting.learner.template(place.selection)
-  )
+  snapshot = checkpoints.restore(job.template)
   checkpoints.close()
   if snapshot is None:
     return {}

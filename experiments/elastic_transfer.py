@@ -131,11 +131,9 @@ def main(argv: list[str]) -> None:
     for seed in range(seeds):
       for row in rows:
         place = folder / _slug(name) / _slug(row) / f"seed_{seed}"
-        setting, options = _setting(
-          stream, network, row, seed, protocol, folder
-        )
+        job, options = _setting(stream, network, row, seed, protocol, folder)
         try:
-          done = session.run(setting, place, options, {"recipe": _recipe(row)})
+          done = session.run(job, place, options, {"recipe": _recipe(row)})
         except ValueError as error:  # no tensor trains in so small a share
           print(f"{name:10} {row:24} left out: {error}")
           continue
@@ -197,8 +195,8 @@ def _setting(stream, network, row: str, seed: int, protocol: Protocol, folder):
     learning_rate=protocol.learning_rate,
     weight_decay=5e-4,
   )
-  setting = session.assemble(stream, network, method, training, seed, options)
-  return setting, options
+  job = session.assemble(stream, network, method, training, seed, options)
+  return job, options
 
 
 def _recipe(row: str) -> dict[str, Any]:
@@ -212,7 +210,7 @@ def _slug(row: str) -> str:
 
 def _compared(stream, network, results, protocol, folder):
   """Times the latest selection of every row, interleaved; by row."""
-  setting, _ = _setting(stream, network, "elastic", 0, protocol, folder)
+  job, _ = _setting(stream, network, "elastic", 0, protocol, folder)
   everything = base.Selection((True,) * len(network.tensors))
   wanted = {"": (network, everything)}
   for row, runs in results.items():
@@ -220,10 +218,10 @@ def _compared(stream, network, results, protocol, folder):
     wanted[row] = (runs[0].network, base.Selection(latest))
   programs, costs = {}, {}
   for row, (model, selection) in wanted.items():
-    learner = setting.learner.rebuilt(model)
+    learner = job.learner.rebuilt(model)
     if model is network or row == "":
-      learner = setting.learner
-    programs[row] = _stepper(learner, stream, setting)(selection)
+      learner = job.learner
+    programs[row] = _stepper(learner, stream, job)(selection)
     costs[row] = learner.step_program(selection).cost
   seconds = calibrated.measure(list(programs.values()), _ROUNDS.value)
   times = dict(zip(programs, seconds, strict=True))
@@ -237,15 +235,15 @@ def _compared(stream, network, results, protocol, folder):
   }
 
 
-def _stepper(learner, stream, setting):
+def _stepper(learner, stream, job):
   source = gather.Experiences(stream, [0])
   rows = np.resize(
     np.arange(len(source), dtype=np.int32),
     (learner.steps_per_dispatch, learner.batch_size),
   )
-  state, _ = learner.init(setting.key)
+  state, _ = learner.init(job.key)
   batches = learner.put_batches(source.batch(rows))
-  return learners.stepper(learner, state, batches, loop.scope_of(setting, 0))
+  return learners.stepper(learner, state, batches, loop.scope_of(job, 0))
 
 
 def _table(name: str, results, shares) -> pd.DataFrame:

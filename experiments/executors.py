@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
   print(_choices(updates, choices).to_string(index=False, float_format="%.3f"))
 
 
-def _setting(executor: str, updates: int = 4, epochs: int = 1) -> loop.Setting:
+def _setting(executor: str, updates: int = 4, epochs: int = 1) -> loop.Job:
   shape = (_SIDE.value, _SIDE.value, 3)
   generator = np.random.default_rng(0)
   count = updates * _BATCH.value
@@ -98,16 +98,16 @@ def _selections(network: base.Network) -> dict[str, base.Selection]:
 def _steps(rounds: int) -> pd.DataFrame:
   programs, costs, compiled = {}, {}, {}
   for executor in ("pieces", "whole"):
-    setting = _setting(executor)
-    learner = setting.learner
-    source = gather.Experiences(setting.stream, [0])
+    job = _setting(executor)
+    learner = job.learner
+    source = gather.Experiences(job.stream, [0])
     rows = np.arange(_BATCH.value, dtype=np.int32)[None]
-    state, _ = learner.init(setting.key)
+    state, _ = learner.init(job.key)
     stepper = learners.stepper(
       learner,
       state,
       learner.put_batches(source.batch(rows)),
-      loop.scope_of(setting, 0),
+      loop.scope_of(job, 0),
     )
     for name, selection in _selections(learner.network).items():
       start = time.perf_counter()
@@ -137,24 +137,24 @@ def _steps(rounds: int) -> pd.DataFrame:
 def _choices(updates: int, choices: int) -> pd.DataFrame:
   lines = []
   for executor in ("pieces", "whole"):
-    setting = _setting(executor, updates, choices + 1)
-    setting = session.profiled(setting, session.Options(executor=executor))
-    state, place = loop.start(setting)
+    job = _setting(executor, updates, choices + 1)
+    session.profiled(job, session.Options(executor=executor))
+    state, place = loop.start(job)
     before = 0.0  # seconds of profiling and of the first choice
     taken: dict[base.Selection, list[float]] = defaultdict(list)
     everything: dict[base.Selection, list[float]] = defaultdict(list)
     walls, last = [], time.perf_counter()
-    for event in loop.run(setting, state, place):
+    for event in loop.run(job, state, place):
       if event.kind != "steps":
         last = time.perf_counter()
         continue
       now = time.perf_counter()
       if place.step == 1:
-        before = setting.ledger.totals()["probe"].seconds
-      walls.append((place.selection, now - last))
-      everything[place.selection].append(now - last)
-      if place.step > place.adopt + 3 and place.step % updates > 3:
-        taken[place.selection].append(now - last)
+        before = job.ledger.totals()["probe"].seconds
+      walls.append((job.trainee.selection, now - last))
+      everything[job.trainee.selection].append(now - last)
+      if place.step > job.trainee.switch_step + 3 and place.step % updates > 3:
+        taken[job.trainee.selection].append(now - last)
       last = now
     usual = {  # of all its updates where none was left undisturbed
       name: float(np.median(taken.get(name, values)))
@@ -171,10 +171,12 @@ def _choices(updates: int, choices: int) -> pd.DataFrame:
         "choices": choices,
         "different": changed,
         "usual ms": 1e3 * float(np.median(list(usual.values()))),
-        "updates ahead": setting.lead if executor == "whole" else 0,
+        "updates ahead": job.trainee.compile_ahead
+        if executor == "whole"
+        else 0,
         "lost s per choice": lost / choices,
         "of it probing s": probing,
-        "compiled beside s": setting.learner.compiler.ahead_seconds,
+        "compiled beside s": job.learner.compiler.ahead_seconds,
         "of ten minutes %": 100 * 10 * lost / choices / 600,
         "without probing %": 100 * 10 * (lost / choices - probing) / 600,
       }

@@ -20,7 +20,7 @@ from jcl import base
 from jcl.cost.meters import calibration
 from jcl.errors import UsageError
 from jcl.networks import external
-from jcl.replay.store import index, records, segments
+from jcl.replay.store import records
 from jcl.replay.store.store import Store
 from jcl.report import summary
 from jcl.run import checkpoint, loop, workdir
@@ -231,9 +231,7 @@ def storage(place: Path) -> Reader:
 
   def read(folder: Path):
     with Store.open(folder, mode="r") as store:
-      there = np.ones(store.contents.index.count, bool)
-      there[store.lost()] = False
-      ids = np.flatnonzero(there)
+      ids = np.setdiff1d(np.arange(store.contents.index.count), store.lost())
       store.count_by_class()
       return records.intact(store.read, ids) if len(ids) else None
 
@@ -242,19 +240,7 @@ def storage(place: Path) -> Reader:
     read,
     (records.StoreError,),
     lambda name: name.endswith((".segment", ".index")),
-    _declared_by_segments,
   )
-
-
-def _declared_by_segments(folder: Path) -> int:
-  """Bytes of the records that headers say to lie ahead of them, at least."""
-  first = 0
-  for path in folder.glob("*.segment"):
-    with open(path, "rb") as file:
-      header = segments.read_header(file.fileno())
-    part = index.peek(folder, int(path.stem))
-    first = max(first, *(each.first_id for each in (header, part) if each), 0)
-  return first * records.stride(0)
 
 
 def _folder(place: Path) -> dict[str, bytes]:
@@ -266,7 +252,9 @@ def _record() -> base.Record:
   return base.Record(
     experience=0,
     classes=(0, 2),
-    decision=base.Decision(2, base.Cost(1.0, 1.0, 1e9, 1e6), 0.5, "half"),
+    decision=base.Decision(
+      base.Allocation(2, 0.5), base.Cost(1.0, 1.0, 1e9, 1e6), "half"
+    ),
     trained=(2, 4),
     parameters=(10, 40),
     steps=8,
@@ -286,18 +274,18 @@ def _record() -> base.Record:
 
 def checkpoints(place: Path) -> Reader:
   """The JSON of a checkpoint."""
-  where = loop.Place(
+  where = loop.Cursor(
     control={"phase": "probe"},
-    selection=base.Selection((True, False)),
+    trainee={"selection": [True, False]},
     decision=_record().decision,
     initial=((0.25, 0.0), (0.5, 0.5)),
     records=[_record()],
   )
-  text = json.dumps(checkpoint.place_to_json(where)).encode()
+  text = json.dumps(checkpoint.cursor_to_json(where)).encode()
 
   def read(folder: Path):
     fields = json.loads((folder / "place.json").read_bytes())
-    return checkpoint.place_from_json(fields)
+    return checkpoint.cursor_from_json(fields)
 
   return Reader([{"place.json": text}], read, (ValueError, RecursionError))
 

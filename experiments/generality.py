@@ -174,10 +174,10 @@ def _pretrained(protocol: Protocol, source, folder: Path) -> probe.Weights:
 def _setting(stream, network, method, protocol: Protocol):
   options = session.Options(augment=protocol.augment)
   training = base.Training(epochs=protocol.epochs, **protocol.training)
-  setting = session.assemble(
+  job = session.assemble(
     stream, network, method, training, _SEED.value, options
   )
-  return setting, options
+  return job, options
 
 
 def _calibrated(
@@ -186,10 +186,10 @@ def _calibrated(
   """Returns what a calibration run found, from disk where it is."""
   kept = folder / f"{name}.json"
   if not kept.exists():
-    setting, _ = _setting(stream, network, recipes.finetune(), protocol)
+    job, _ = _setting(stream, network, recipes.finetune(), protocol)
     probes = follow.held_out(stream, seed=_SEED.value)
     # The weights are learned ones: the first task counts.
-    done = calibrate.calibrate(setting, probes, first=0, tau=_TAU.value)
+    done = calibrate.calibrate(job, probes, first=0, tau=_TAU.value)
     figures = {"ms": done.ms[1:].tolist(), "lp": done.lp.tolist()}
     workdir.write_atomically(kept, json.dumps(figures))
   figures = json.loads(kept.read_text(encoding="utf-8"))
@@ -247,12 +247,12 @@ def _gated(
   if not found.prefix:
     return "gate: there is no trunk to freeze"
   network = _build(protocol, stream)
-  setting, _ = _setting(stream, network, recipes.finetune(), protocol)
+  job, _ = _setting(stream, network, recipes.finetune(), protocol)
   learned = _from(weights, protocol, stream)
   verdict = probe.gate(
-    setting.learner,
-    learned.init(setting.key),
-    network.init(setting.key),
+    job.learner,
+    learned.init(job.key),
+    network.init(job.key),
     found.units[found.prefix - 1],
     stream.experiences[0].data,
     seed=_SEED.value,
@@ -271,9 +271,9 @@ def _slow(weights, protocol: Protocol, stream, folder: Path) -> pd.DataFrame:
   accuracy = []
   for prefix in range(len(network.units)):
     method = recipes.finetune()._replace(selector=fixed.frozen_prefix(prefix))
-    setting, options = _setting(stream, network, method, protocol)
+    job, options = _setting(stream, network, method, protocol)
     done = session.run(
-      setting,
+      job,
       folder / f"prefix_{prefix}",
       options,
       {"recipe": {"name": "frozen_prefix", "options": {"until": prefix}}},

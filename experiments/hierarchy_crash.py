@@ -273,16 +273,16 @@ def train(folder: Path, kind: str, limit: Path, told: int) -> None:
     os.write(told, int(ids[-1] + 1).to_bytes(8, "little"))
     return ids
 
-  setting, options = assemble(kind, limit)
+  job, options = assemble(kind, limit)
   with mock.patch.object(store.Store, "append", telling):
-    session.run(setting, folder, options)
+    session.run(job, folder, options)
 
 
 def examine(folder: Path, kind: str, told: int) -> Counter:
   """Looks at what a kill has left."""
   counts: Counter = Counter()
-  setting, _ = assemble(kind)
-  stream = setting.stream
+  job, _ = assemble(kind)
+  stream = job.stream
   x = np.concatenate([np.asarray(e.data.x) for e in stream.experiences])
   y = np.concatenate([np.asarray(e.data.y) for e in stream.experiences])
   stored = 0
@@ -304,37 +304,36 @@ def examine(folder: Path, kind: str, told: int) -> Counter:
       both = min(len(scanned), stored)
       again = scanned.labels_of(ids[:both])
       counts["disagreeing"] += int((again != labels[:both]).sum())
-  place = latest(folder, setting)[1]
+  place = latest(folder, job)[1]
   if place is not None:
-    ids = np.array(place.tiers["memory"]["ids"] + place.tiers["buffer"], int)
+    tiers = place.feed["tiers"]
+    ids = np.array(tiers["memory"]["ids"] + tiers["buffer"], int)
     counts["named"] += len(ids)
     counts["missing"] += int((ids >= stored).sum())
   return counts
 
 
-def latest(folder: Path, setting) -> tuple[Any, Any]:
+def latest(folder: Path, job) -> tuple[Any, Any]:
   """Returns state and place of the latest checkpoint, if there is one."""
   if not (folder / "checkpoints").exists():
     return None, None
   records = lines.Lines(folder / "records.jsonl")
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints", records=records)
   with contextlib.closing(checkpoints):
-    snapshot = checkpoints.restore(
-      lambda place: setting.learner.template(place.selection)
-    )
+    snapshot = checkpoints.restore(job.template)
   return (None, None) if snapshot is None else (snapshot.state, snapshot.place)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
   """Returns all that must be the same, by name, in comparable form."""
-  setting, _ = assemble("fixed")
-  state, place = latest(folder, setting)
+  job, _ = assemble("fixed")
+  state, place = latest(folder, job)
   leaves, _ = jax.tree_util.tree_flatten_with_path(state)
   found: dict[str, Any] = {
     f"state{jax.tree_util.keystr(path)}": np.asarray(leaf).tobytes()
     for path, leaf in leaves
   }
-  found["memory"] = place.tiers["memory"]
+  found["memory"] = place.feed["tiers"]["memory"]
   found["accuracy"] = [record.accuracy for record in place.records]
   return found
 

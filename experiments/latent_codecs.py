@@ -192,17 +192,15 @@ def _run(
   )
   if row == IMAGES:
     selector = fixed.frozen_prefix(protocol.at)
-    setting = session.assemble(
+    job = session.assemble(
       stream, network, method._replace(selector=selector), training, seed
     )
   else:
-    setting = session.assemble(
-      made.stream, made.network, method, training, seed
-    )
-    made.cache.charge_to(setting.ledger)
+    job = session.assemble(made.stream, made.network, method, training, seed)
+    made.cache.charge_to(job.ledger)
   place = folder / row.replace(":", "-") / f"seed_{seed}"
   done = session.run(
-    setting,
+    job,
     place,
     context={
       "recipe": {"name": "er", "options": {"buffer": protocol.buffer}},
@@ -213,7 +211,7 @@ def _run(
     name: sum((each.costs[name] for each in done.records), base.Cost())
     for name in ACCOUNTS
   }
-  trunk = _trunk(place, made, row, setting, done)
+  trunk = _trunk(place, made, row, job, done)
   held = done.records[-1].memory
   size = int(np.prod(stream.example_shape)) * stream.dtype.itemsize
   if row != IMAGES:
@@ -231,12 +229,12 @@ def _run(
   }
 
 
-def _trunk(place: Path, made, row: str, setting, done) -> dict[str, float]:
+def _trunk(place: Path, made, row: str, job, done) -> dict[str, float]:
   """Returns what the trunk did and was spared in training; kept on disk."""
   kept = place / "trunk.json"
   if row == IMAGES:  # within the steps
     steps = sum(record.steps for record in done.records)
-    shown = steps * setting.learner.rows_per_step
+    shown = steps * job.learner.rows_per_step
     return {"operations": shown * made.cache.row_flops, "saved": 0.0}
   if not kept.exists():
     report = dataclasses.asdict(made.cache.report())

@@ -176,10 +176,10 @@ def _accuracies(before, stream, rows, protocol, folder) -> list[dict[str, Any]]:
   lines = []
   for seed in range(2 if _QUICK.value else _SEEDS.value):
     for row in rows:
-      setting, options = _setting(stream, network, row, seed, protocol)
+      job, options = _setting(stream, network, row, seed, protocol)
       place = folder / _slug(row) / f"seed_{seed}"
       try:
-        done = session.run(setting, place, options, {"recipe": _recipe(row)})
+        done = session.run(job, place, options, {"recipe": _recipe(row)})
       except loop.NonFiniteLossError as error:
         print(f"{shape[0]:3} {row:40} seed {seed}: left out, {error}")
         continue
@@ -224,8 +224,8 @@ def _setting(stream, network, row: str, seed: int, protocol):
     optimizer="sgd",
     learning_rate=_RATE.value,
   )
-  setting = session.assemble(stream, network, method, training, seed, options)
-  return setting, options
+  job = session.assemble(stream, network, method, training, seed, options)
+  return job, options
 
 
 def _steps(stream, rows, filters: int) -> list[dict[str, Any]]:
@@ -238,21 +238,21 @@ def _steps(stream, rows, filters: int) -> list[dict[str, Any]]:
   for row in dict.fromkeys(("finetune", *rows)):
     if row.startswith(("pnn", "joint")):
       continue  # steps of other networks, or the same as plain SGD's
-    setting, _ = _setting(stream, network, row, 0, protocol)
-    learner = setting.learner
-    state, _ = learner.init(setting.key)
+    job, _ = _setting(stream, network, row, 0, protocol)
+    learner = job.learner
+    state, _ = learner.init(job.key)
     selection = learner.method.selector.choose(
       np.int32(2), learner.network, None, 1.0
     )
-    source = gather.Experiences(setting.stream, [0])
+    source = gather.Experiences(job.stream, [0])
     shape = (learner.steps_per_dispatch, learner.batch_size)
     index = np.resize(np.arange(len(source), dtype=np.int32), shape)
     batches = learner.put_batches(learner.with_draws(source.batch(index)))
-    scope = loop.scope_of(setting, 1)
+    scope = loop.scope_of(job, 1)
     make = learners.stepper(learner, state, batches, scope)
     programs[row] = make(selection)
     costs[row] = learner.step_program(selection).cost
-    memory = step_memory.split(learner, selection, trunk=setting.trunk)
+    memory = step_memory.split(learner, selection, trunk=job.trunk)
     assert memory is not None
     peaks[row] = memory.peak
   seconds = calibrated.measure(list(programs.values()), _ROUNDS.value)

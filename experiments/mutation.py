@@ -44,7 +44,7 @@ CORE = (
   "control cost/gemms cost/program_cost cost/ledger cost/pairs cost/published "
   "cost/step_memory cost/systolic metrics networks objectives options/spec "
   "replay run/checkpoint run/evaluation run/generality run/judge run/loop "
-  "run/removal run/reselection run/sizing run/tiering run/trials selection "
+  "run/deciding run/dispatch run/pruning run/trainee run/trials selection "
   "serving streams train"
 ).split()
 # Tests of modules that no test file is named after: paths below tests/, without
@@ -108,7 +108,10 @@ MIRRORS = {
   "serving/teacher": "serving/models",
   "control/drift/times": "serving/virtual control/drift/systems",
   "control/drift/windows": "serving/virtual",
+  "run/deciding": "run/loop run/tiers_in_runs",
+  "run/dispatch": "run/loop",
   "run/evaluation": "run/loop",
+  "train/experience": "run/loop",
 }
 # By module: lines in which no change matters, and lines as they read after a
 # change that does not matter. They hold sizes of what is read at a time,
@@ -146,7 +149,7 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/selection/menu.py": {"later = units[depth + 0 :]"},
   "jcl/run/generality/probe.py": {"_BATCH = 256  # examples of a forward pass"},
   "jcl/replay/latents/codecs.py": {"return self.row_shape[ -1]"},
-  "jcl/run/loop.py": {
+  "jcl/train/experience.py": {
     "_EXTRACT = 500  # examples per batch when features are read for a memory",
   },
   "jcl/objectives/bias.py": {

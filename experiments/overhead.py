@@ -121,17 +121,17 @@ def text(rows: list[Row]) -> str:
   return pd.DataFrame(lines).to_string(index=False)
 
 
-def mlp(examples: int) -> loop.Setting:
+def mlp(examples: int) -> loop.Job:
   """Replay at 10 + 10 on one experience of grey images."""
   return _setting("mlp", (28, 28, 1), examples, 10, width=100, depth=2)
 
 
-def resnet(examples: int) -> loop.Setting:
+def resnet(examples: int) -> loop.Job:
   """Replay at 32 + 32 on one experience of small colour images."""
   return _setting("slim_resnet18", (32, 32, 3), examples, 32)
 
 
-def _setting(model, shape, examples, size, **options) -> loop.Setting:
+def _setting(model, shape, examples, size, **options) -> loop.Job:
   rng = np.random.default_rng(0)
   y = np.arange(examples + 100) % 10
   x = rng.integers(0, 256, (len(y), *shape), np.uint8)
@@ -143,17 +143,17 @@ def _setting(model, shape, examples, size, **options) -> loop.Setting:
   return session.assemble(stream, network, method, training)
 
 
-def host_rows(name, setting, rounds, target) -> list[Row]:
+def host_rows(name, job, rounds, target) -> list[Row]:
   """Times steps of the loop against calls of its program."""
-  calls = _Calls(setting)
+  calls = _Calls(job)
   times = []
   for _ in range(rounds + 1):
     with tempfile.TemporaryDirectory() as folder:
       times.append(
         (
           calls.seconds_per_step(),
-          _loop_seconds_per_step(setting, None),
-          _loop_seconds_per_step(setting, Path(folder)),
+          _loop_seconds_per_step(job, None),
+          _loop_seconds_per_step(job, Path(folder)),
         )
       )
   # The first round warms up.
@@ -167,15 +167,15 @@ def host_rows(name, setting, rounds, target) -> list[Row]:
 class _Calls:
   """The compiled program of a setting, with its inputs lying ready."""
 
-  def __init__(self, setting: loop.Setting):
-    learner = setting.learner
-    state, place = loop.start(setting)
+  def __init__(self, job: loop.Job):
+    learner = job.learner
+    state, _ = loop.start(job)
     self._scope = learner.put(
       base.Scope(np.array(0, np.int32), *(np.ones(10, bool),) * 3)
     )
-    self._key, self._state = setting.key, state
-    self._program = learner.step_program(place.selection)
-    source = gather.training_set("current", setting.stream, 0, None)
+    self._key, self._state = job.key, state
+    self._program = learner.step_program(job.trainee.selection)
+    source = gather.training_set("current", job.stream, 0, None)
     shape = -1, learner.steps_per_dispatch, learner.batch_size
     rows = np.arange(len(source), dtype=np.int32).reshape(shape)
     self.inputs = [
@@ -195,13 +195,13 @@ class _Calls:
     return took / (len(self.inputs) * int(self._steps))
 
 
-def _loop_seconds_per_step(setting, path: Path | None) -> float:
+def _loop_seconds_per_step(job, path: Path | None) -> float:
   """Times the loop from its first dispatch to its last."""
   folder = workdir_lib.Folder(path, {"recipe": "er"})
-  state, place = loop.start(setting)
-  folder.begin(setting, place)
+  state, place = loop.start(job)
+  folder.begin(job, place)
   marks = []
-  for event in loop.run(setting, state, place):
+  for event in loop.run(job, state, place):
     if event.kind == "steps":
       marks.append((event.place.step, time.perf_counter()))
     folder.note(event)
@@ -210,9 +210,9 @@ def _loop_seconds_per_step(setting, path: Path | None) -> float:
   return (ended - started) / (last - first)
 
 
-def step_row(setting, rounds) -> Row:
+def step_row(job, rounds) -> Row:
   """Times the learner's program against a loop written by hand."""
-  calls = _Calls(setting)
+  calls = _Calls(job)
   inputs = [(batches.x, batches.y) for batches in calls.inputs]
   num_steps = sum(len(y) for _, y in inputs)
   state = by_hand_start()
@@ -313,7 +313,8 @@ def memory_row(rounds) -> Row:
     "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
   )
   load = (
-    "from jcl import session, recipes; from jcl.streams import sources; "
+    "from jcl import recipes; from jcl.run import session; "
+    "from jcl.streams import sources; "
     f"source = sources.load({data!r}, {data_dir!r}); {report}"
   )
   run = (

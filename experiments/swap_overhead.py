@@ -26,7 +26,7 @@ import pandas as pd
 from jcl import base, recipes
 from jcl.networks import catalogue
 from jcl.options import spec
-from jcl.run import loop, session, tiering
+from jcl.run import loop, session
 from jcl.streams import scenarios, sources
 
 _MODEL = flags.DEFINE_string("model", "slim_resnet18:filters=20", "network")
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
 
 def _line(name: str, taken, run: "_Run") -> dict[str, Any]:
   mine, first = np.array(taken[name]), np.array(taken["off"])
-  counts = run.setting.tiers.swapper.counts
+  counts = run.job.tiers.swapper.counts
   added = np.median(mine - first) / np.median(first)
   return {
     "exchanges": name,
@@ -85,9 +85,9 @@ class _Run:
   def __init__(
     self, stack: contextlib.ExitStack, swap: float, slow: bool = False
   ):
-    setting = _setting(swap)
-    self.setting = stack.enter_context(tiering.opened(setting, None))
-    swapper = self.setting.tiers.swapper
+    job = _setting(swap)
+    self.job = stack.enter_context(session.fed(job))
+    swapper = self.job.tiers.swapper
     if slow:
       read = swapper.read
 
@@ -97,8 +97,8 @@ class _Run:
         return rows
 
       swapper.read = slowly
-    state, place = loop.start(self.setting)
-    self._events = loop.run(self.setting, state, place)
+    state, place = loop.start(self.job)
+    self._events = loop.run(self.job, state, place)
     for event in self._events:
       if event.kind == "begin" and place.experience == 1:
         break
@@ -111,7 +111,7 @@ class _Run:
     return time.perf_counter() - start
 
 
-def _setting(swap: float) -> loop.Setting:
+def _setting(swap: float) -> loop.Job:
   shape = (_SIDE.value, _SIDE.value, 3)
   generator = np.random.default_rng(0)
   x = generator.integers(0, 256, (2 * _STORED.value, *shape), np.uint8)

@@ -18,7 +18,7 @@ ROOT = PACKAGE.parent
 # pairs below.
 ROWS = (
   ("errors",),
-  ("alike", "jaxprs", "options"),
+  ("alike", "jaxprs", "keys", "options"),
   ("base", "metrics"),
   ("cost", "networks", "objectives", "selection", "streams"),
   ("control", "report", "train"),
@@ -61,7 +61,7 @@ LOGGING = {
   "replay.store.records",
   "replay.tiers.limits",
   *(f"run.{name}" for name in ("checkpoint", "console", "session")),
-  *(f"run.{name}" for name in ("tiering", "workdir")),
+  *(f"run.{name}" for name in ("cursor", "workdir")),
 }
 
 # What JAX changes between its versions is read in these modules alone.
@@ -185,6 +185,44 @@ def test_the_public_face_names_what_it_imports():
     module, _, inner = target.rpartition(".")
     assert found is getattr(importlib.import_module(module), inner)
   assert not hasattr(jcl, "nothing") and set(jcl.__all__) <= set(dir(jcl))
+
+
+# Module or package below jcl, and parts that it does not import, directly: it
+# knows nothing of them, and they plug in through the seams.
+NEVER = {
+  "run.loop": ("replay.tiers", "replay.removal", "selection", "run.pruning"),
+  "run.dispatch": ("replay.tiers", "replay.removal", "selection"),
+  "run.cursor": ("replay.tiers", "replay.removal", "selection", "run.pruning"),
+  "replay.tiers": ("control", "run"),
+  "control": ("run", "replay", "train", "networks", "streams"),
+  "run.checkpoint": ("replay", "selection", "control", "run.pruning"),
+  "run.workdir": ("replay", "control", "run.pruning"),
+  "replay.removal": ("run", "replay.tiers"),
+  "replay.feed": ("run", "replay.tiers", "replay.removal", "control"),
+  "train": ("run", "replay", "control"),
+}
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_parts_meet_at_the_seams_alone(name):
+  here = [
+    module
+    for module in MODULES
+    if module == name or module.startswith(name + ".")
+  ]
+  assert here
+  for module in here:
+    for target in imports(MODULES[module]):
+      found = target.removeprefix("jcl.")
+      for barred in NEVER[name]:
+        assert found != barred and not found.startswith(barred + "."), (
+          f"{module} imports {target}"
+        )
+
+
+def test_the_loop_is_short():
+  lines = (PACKAGE / "run" / "loop.py").read_text(encoding="utf-8")
+  assert len(lines.splitlines()) <= 210
 
 
 def sources():

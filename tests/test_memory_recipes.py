@@ -29,9 +29,9 @@ def assemble(text):
   )
 
 
-def interrupted(setting, folder, monkeypatch, call):
+def interrupted(job, folder, monkeypatch, call):
   """Starts a run that gets a signal as it fetches its `call`th batch."""
-  put, calls = setting.learner.put_batches, []
+  put, calls = job.learner.put_batches, []
 
   def signalling(batches):
     calls.append(0)
@@ -40,9 +40,9 @@ def interrupted(setting, folder, monkeypatch, call):
     return put(batches)
 
   with monkeypatch.context() as patch:
-    patch.setattr(setting.learner, "put_batches", signalling)
+    patch.setattr(job.learner, "put_batches", signalling)
     with pytest.raises(session.Interrupted):
-      session.run(setting, folder, OPTIONS)
+      session.run(job, folder, OPTIONS)
 
 
 def told(result):
@@ -83,13 +83,13 @@ def test_a_run_that_is_interrupted_ends_as_if_it_were_not(
   text, tmp_path, monkeypatch
 ):
   tiny_hierarchy.read_at_once(monkeypatch)
-  setting = assemble(text)
-  expected = session.run(setting, None, OPTIONS)
+  job = assemble(text)
+  expected = session.run(job, None, OPTIONS)
   total = sum(record.steps for record in expected.records)
   # One in the first experience, and one in the middle of the second.
-  interrupted(setting, tmp_path, monkeypatch, 2)
-  interrupted(setting, tmp_path, monkeypatch, 3 * total // 4 - 1)
-  found = session.run(setting, tmp_path, OPTIONS)
+  interrupted(job, tmp_path, monkeypatch, 2)
+  interrupted(job, tmp_path, monkeypatch, 3 * total // 4 - 1)
+  found = session.run(job, tmp_path, OPTIONS)
   assert tiny_network.same_bits(found.state, expected.state)
   assert told(found) == told(expected)
   if "swap=1" in text:

@@ -57,12 +57,12 @@ def gappy():
 @pytest.mark.parametrize("head", ["seen", "all"])
 def test_only_classes_that_train_are_in_any_mask(gappy, head):
   network = network_of(gappy)
-  setting = session.assemble(
+  job = session.assemble(
     gappy, network, jcl.recipes.finetune(), jcl.base.Training(head=head)
   )
   assert gappy.task_classes == ((1, 2), (3, 4))
   for index, seen in enumerate([[0, 1, 1, 0, 0, 0], [0, 1, 1, 1, 1, 0]]):
-    scope = loop.scope_of(setting, index)
+    scope = loop.scope_of(job, index)
     assert np.asarray(scope.seen).tolist() == [bool(each) for each in seen]
     allowed = seen if head == "seen" else [0, 1, 1, 1, 1, 0]
     assert np.asarray(scope.head).tolist() == [bool(each) for each in allowed]

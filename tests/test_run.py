@@ -301,10 +301,10 @@ def test_recipes_bring_what_they_need(recipe, tmp_path, call_here, monkeypatch):
     f"--recipe={recipe}", "--compare=none", "--workdir", tmp_path / "w"
   )
   assert done.returncode == 130, done.stderr
-  (setting,) = put_together
+  (job,) = put_together
   rows = 15 if recipe.startswith("lightcl") else 10
-  assert setting.learner.stream_rows == rows
-  assert setting.learner.convolves == (recipe == "sparcl")
+  assert job.learner.stream_rows == rows
+  assert job.learner.convolves == (recipe == "sparcl")
 
 
 def test_own_table_with_bad_values_is_refused(tmp_path, call_here):

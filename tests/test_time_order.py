@@ -8,7 +8,7 @@ import tiny_hierarchy
 import tiny_network
 
 from jcl import base, recipes
-from jcl.run import loop, session, tiering
+from jcl.run import loop, session
 from jcl.streams import scenarios, sources
 
 PARTS, EPOCHS = 3, 2
@@ -33,7 +33,7 @@ def assemble(text, *, ordered=True, per_class=12):
   )
 
 
-def put(setting, folder):
+def put(job, folder):
   """Runs to the end; returns what was put on the device to learn from.
 
   Two lists by experience: ids before it begins, which trials and a memory that
@@ -41,16 +41,16 @@ def put(setting, folder):
   rows of a dispatch, which holds an epoch.
   """
   ids: list[list[int]] = []
-  width, on_device = setting.learner.stream_rows, setting.learner.put_batches
+  width, on_device = job.learner.stream_rows, job.learner.put_batches
 
   def spy(batches):
     rows, weight = batches.ids[:, :width], batches.weight[:, :width]
     ids.append(rows[weight > 0].tolist())
     return on_device(batches)
 
-  setting.learner.put_batches = spy
+  job.learner.put_batches = spy
   before, shown = [], []
-  with tiering.opened(setting, folder) as running:
+  with session.fed(job, folder) as running:
     state, place = loop.start(running)
     for event in loop.run(running, state, place):
       if event.kind == "begin":
@@ -117,8 +117,8 @@ def test_a_memory_is_offered_examples_in_their_order(tmp_path):
 @pytest.mark.parametrize("ordered", [True, False])
 def test_trials_show_new_examples_as_training_will(ordered, tmp_path):
   text = f"er:minibatch=2+{MIRO},share=0.5"
-  setting = assemble(text, ordered=ordered, per_class=60)
-  before, _ = put(setting, tmp_path)
+  job = assemble(text, ordered=ordered, per_class=60)
+  before, _ = put(job, tmp_path)
   assert len(before[1]) >= 3  # a warm-up, and an epoch of each candidate
   for epoch in before[1]:
     assert len(epoch) > 3 and min(epoch) >= 80  # of this part only

@@ -12,8 +12,8 @@ def command(arguments: list[str]) -> int:
   if arguments:
     raise UsageError(f"unexpected arguments {arguments}: flags begin with --")
   runs = learn.prepare()
-  for text, setting in runs.first.items():
+  for text, job in runs.first.items():
     options = setups.options(runs.setup, recipes.build(text))
-    profiled = session.profiled(setting, options)
-    show.estimate(text, estimate.of(profiled))
+    session.profiled(job, options)
+    show.estimate(text, estimate.of(job))
   return 0

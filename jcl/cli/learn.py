@@ -33,9 +33,9 @@ class Runs(NamedTuple):
   device: devices.Device
   meter: detection.Detected
   content: str
-  first: dict[str, loop.Setting]
+  first: dict[str, loop.Job]
 
-  def assemble(self, text: str, seed: int) -> loop.Setting:
+  def assemble(self, text: str, seed: int) -> loop.Job:
     """Puts one run together; its clock starts here."""
     method = recipes_lib.build(text)
     source = self.parts.source
@@ -127,12 +127,12 @@ def _learn(runs: Runs, folder: Path) -> list[Path]:
   for seed in flags.seeds():
     for text in runs.texts:
       place = folder / folders.slug(text) / f"seed_{seed}"
-      setting = runs.assemble(text, seed)
+      job = runs.assemble(text, seed)
       options = setups.options(runs.setup, recipes_lib.build(text))
-      session.run(setting, place, options, _context(text))
+      session.run(job, place, options, _context(text))
       places.append(place)
       if seed == flags.seeds()[0]:
-        show.profile(text, setting.learner.network, place)
+        show.profile(text, job.learner.network, place)
   return places
 
 

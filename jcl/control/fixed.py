@@ -4,23 +4,28 @@ from jcl import base
 from jcl.errors import UsageError
 
 
-def fixed(epochs: int, budget: float = 1.0) -> base.Controller:
+def fixed(
+  epochs: int, budget: float = 1.0, replay: float | None = None
+) -> base.Controller:
   """Gives each experience `epochs` passes.
 
   Args:
     epochs: passes over the training set of an experience.
     budget: share of a full step's time that a selector may fill, in (0, 1].
+    replay: share of a step's rows that is replayed, in (0, 1); None: the
+      recipe's own.
   """
-  check(epochs, budget)
+  check(epochs, budget, replay)
   decision = base.Decision(
-    epochs, budget=budget, reason=f"{epochs} epochs for every experience"
+    base.Allocation(epochs, budget, replay=replay),
+    reason=f"{epochs} epochs for every experience",
   )
   return base.Controller(
     init=lambda: (), decide=lambda state, seen: (decision, state)
   )
 
 
-def check(epochs: int, budget: float) -> None:
+def check(epochs: int, budget: float, replay: float | None = None) -> None:
   """Raises `ValueError` for an effort that no experience can be given."""
   if epochs < 1:
     raise UsageError(f"epochs={epochs}: give one pass at least")
@@ -28,4 +33,9 @@ def check(epochs: int, budget: float) -> None:
     raise UsageError(
       f"a step's budget of {budget} is no share: give more than 0, and 1 at "
       "most for full training"
+    )
+  if replay is not None and not 0 < replay < 1:
+    raise UsageError(
+      f"replay={replay}: give the share of a step's rows that is replayed, "
+      "between 0 and 1, or None for the recipe's own"
     )

@@ -66,13 +66,16 @@ def within(
     return dataclasses.replace(base.UNLIMITED, **shares), "; ".join(reasons)
 
   def decide(state, seen):
-    limit, reason = shared(seen, base.Cost())
-    return base.Decision(epochs, limit, budget, reason), state
-
-  def revise(decision, seen, used):
-    limit, reason = shared(seen, used)
-    return dataclasses.replace(decision, limit=limit, reason=reason)
+    limit, reason = shared(seen, seen.used)
+    if seen.moment == "epoch":
+      decided = dataclasses.replace(seen.decision, limit=limit, reason=reason)
+    else:
+      allocation = base.Allocation(epochs, budget)
+      decided = base.Decision(allocation, limit, reason)
+    return decided, state
 
   return base.Controller(
-    init=lambda: (), decide=decide, revise=None if joules is None else revise
+    init=lambda: (),
+    decide=decide,
+    moments=("experience",) if joules is None else ("experience", "epoch"),
   )

@@ -67,3 +67,37 @@ def sample(
   if not current:
     allowed &= state.items.task != scope.task
   return memory.read(state.items, uniform(key, allowed, num_samples))
+
+
+def replaying(method: base.Method, rows: int) -> base.Method:
+  """Returns a method whose steps replay another number of examples.
+
+  Args:
+    method: draws from a memory on the device.
+    rows: examples of a step, at least 1, shared by its draws; each of these
+      gets one at least.
+
+  Raises:
+    ValueError: where the method draws from no memory on the device.
+  """
+  replay, draws = method.replay, method.objective.num_draws
+  if not draws or replay.fed:
+    raise ValueError(
+      f"replay: {rows} examples of a step are to be replayed, but the recipe "
+      "draws from no memory on the device: leave replay out, or take a recipe "
+      "such as er or derpp"
+    )
+  size = max(1, round(rows / draws))
+  times = -(-size // replay.num_samples)
+
+  def sample(
+    key: base.Key, state: base.ReplayState, scope: base.Scope
+  ) -> base.Batch:
+    drawn = [
+      replay.sample(jax.random.fold_in(key, i), state, scope)
+      for i in range(times)
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:size], *drawn)
+
+  changed = replay._replace(num_samples=size, sample=sample)
+  return method._replace(replay=changed)

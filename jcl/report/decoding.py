@@ -152,11 +152,32 @@ def _record(value: dict[str, Any]) -> base.Record:
 
 def _decision(value: dict[str, Any]) -> base.Decision:
   return base.Decision(
-    epochs=checks.whole(value["epochs"], "epochs"),
+    _allocation(value),
     # A limit is never unknown, so null can only stand for none.
     limit=_cost(value["limit"], "limit", missing=math.inf),
-    budget=checks.real(value["budget"], "budget"),
     reason=checks.text(value["reason"], "reason"),
+  )
+
+
+def _allocation(value: dict[str, Any]) -> base.Allocation:
+  """Reads the knobs of a decision, of which version 0.1 had two."""
+  if "allocation" not in value:
+    return base.Allocation(
+      checks.whole(value["epochs"], "epochs"),
+      checks.real(value["budget"], "budget"),
+    )
+  found = checks.mapping(value["allocation"], "allocation")
+  replay = found["replay"]
+  return base.Allocation(
+    epochs=checks.whole(found["epochs"], "epochs"),
+    rho=checks.real(found["rho"], "rho"),
+    trunk=checks.whole(found["trunk"], "trunk"),
+    em=checks.whole(found["em"], "em"),
+    sb=checks.whole(found["sb"], "sb"),
+    swap=checks.real(found["swap"], "swap"),
+    replay=None if replay is None else checks.real(replay, "replay"),
+    label=checks.real(found["label"], "label"),
+    serve=checks.real(found["serve"], "serve"),
   )
 
 

@@ -314,7 +314,7 @@ def _decision(record: base.Record) -> dict[str, str]:
     "classes": _classes(record),
     "epochs": str(decision.epochs),
     "limit": _limit(decision.limit),
-    "budget": table.amount(decision.budget),
+    "budget": table.amount(decision.allocation.rho),
     "tensors": f"{record.trained[0]:,} of {record.trained[1]:,}",
     "parameters": f"{record.parameters[0]:,} of {record.parameters[1]:,}",
     "steps": f"{record.steps:,}",

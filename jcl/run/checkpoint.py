@@ -22,12 +22,12 @@ import jax
 import numpy as np
 
 from jcl import base, errors
-from jcl.replay import forgetting
 from jcl.report import decoding, lines, summary
-from jcl.run import loop
+from jcl.run import cursor
 
-_FORMAT = 2
-_READ = (1, 2)  # formats; in the first, a checkpoint holds the records itself
+# What a checkpoint holds changed in format 3, from which on feed, trainee and
+# controller save what is theirs.
+_FORMAT = 3
 
 # Errors for which an intact file cannot be read at the moment.
 _OF_THE_SYSTEM = (
@@ -55,72 +55,65 @@ class Snapshot:
   """Everything that resuming needs."""
 
   state: base.LearnerState
-  place: loop.Place
+  place: cursor.Cursor
   ledger: Mapping[str, Any]
   curve: Mapping[str, Any]  # what is gathered for its next point
 
 
-def place_to_json(
-  place: loop.Place, records: lines.Mark | None = None
+def cursor_to_json(
+  at: cursor.Cursor, records: lines.Mark | None = None
 ) -> dict[str, Any]:
-  """Returns a JSON-ready copy of a run's place.
+  """Returns a JSON-ready copy of where a run stands.
 
   Args:
-    place: where the run stands.
+    at: the cursor; feed, trainee and controller are copied unread.
     records: the mark in a file up to which it holds the run's records; None
       copies the records too.
   """
-  fields = {f.name: getattr(place, f.name) for f in dataclasses.fields(place)}
+  fields = {f.name: getattr(at, f.name) for f in dataclasses.fields(at)}
   if records is None:
-    fields["records"] = [summary.to_json(r) for r in place.records]
+    fields["records"] = [summary.to_json(r) for r in at.records]
   else:
     fields["records"] = dataclasses.asdict(records)
-  for name in ("selection", "following"):
-    chosen = fields[name]
-    fields[name] = None if chosen is None else list(chosen.trainable)
-  for name in ("choices", "pruned"):
-    fields[name] = summary.encode(fields[name])
-  for name in ("decision", "tally", "spent"):
+  for name in ("decision", "totals", "spent"):
     value = fields[name]
     fields[name] = None if value is None else dataclasses.asdict(value)
-  if place.forgetting is not None:
-    fields["forgetting"] = place.forgetting.state()
   return fields
 
 
-def place_from_json(fields: Mapping[str, Any]) -> loop.Place:
-  """Inverse of `place_to_json`; ValueError for anything else."""
+def cursor_from_json(fields: Mapping[str, Any]) -> cursor.Cursor:
+  """Inverse of `cursor_to_json`; ValueError for anything else."""
   try:
-    return _place(dict(fields))
+    return _cursor(dict(fields))
   except ValueError as error:
     raise ValueError(
-      f"not the place of a run ({errors.reason(error, 300)})"
+      f"not the cursor of a run ({errors.reason(error, 300)})"
     ) from error
   except (AttributeError, KeyError, OverflowError, TypeError) as error:
     raise ValueError(
-      f"not the place of a run ({errors.short(error, 120)})"
+      f"not the cursor of a run ({errors.short(error, 120)})"
     ) from error
 
 
-def _place(fields: dict[str, Any]) -> loop.Place:
+def _cursor(fields: dict[str, Any]) -> cursor.Cursor:
   fields["records"] = [decoding.record(r) for r in fields["records"]]
-  for name in ("selection", "following"):
-    if fields[name] is not None:
-      chosen = tuple(bool(yes) for yes in fields[name])
-      fields[name] = base.Selection(chosen)
-  fields["choices"] = [decoding.choice(c) for c in fields["choices"]]
   if fields["decision"] is not None:
-    limit = base.Cost(**fields["decision"]["limit"])
-    fields["decision"] = base.Decision(**{**fields["decision"], "limit": limit})
-  fields["tally"] = loop.Tally(**fields["tally"])
+    fields["decision"] = _decision(dict(fields["decision"]))
+  fields["totals"] = cursor.Totals(**fields["totals"])
   fields["spent"] = base.Cost(**fields["spent"])
-  if fields.get("forgetting") is not None:
-    noted = forgetting.Forgetting(len(fields["forgetting"]["events"]))
-    noted.restore(fields["forgetting"])
-    fields["forgetting"] = noted
   if fields["initial"] is not None:
     fields["initial"] = tuple(tuple(row) for row in fields["initial"])
-  return loop.Place(**fields)
+  for name in ("feed", "trainee"):
+    if fields[name] is not None:
+      fields[name] = dict(fields[name])
+  return cursor.Cursor(**fields)
+
+
+def _decision(fields: dict[str, Any]) -> base.Decision:
+  fields["allocation"] = base.Allocation(**fields["allocation"])
+  fields["limit"] = base.Cost(**fields["limit"])
+  fields["changes"] = ()
+  return base.Decision(**fields)
 
 
 class Checkpoints:
@@ -197,7 +190,7 @@ class Checkpoints:
     host = {
       "format": _FORMAT,
       "arrays": described,
-      "place": place_to_json(snapshot.place, mark),
+      "place": cursor_to_json(snapshot.place, mark),
       "ledger": dict(snapshot.ledger),
       "curve": dict(snapshot.curve),
     }
@@ -214,8 +207,8 @@ class Checkpoints:
     """Returns the latest intact snapshot, or None where there is none.
 
     Args:
-      template_fn: maps a `Place` to the shapes and dtypes of a `LearnerState`
-        there.
+      template_fn: maps a `Cursor` to the shapes and dtypes of a `LearnerState`
+        there; ValueError where the cursor cannot be of this run.
 
     Raises:
       CheckpointError: where an intact checkpoint is of another model, the
@@ -227,7 +220,7 @@ class Checkpoints:
       try:
         arrays, host = self._read(number)
         known = self._known(host["place"])
-        place = place_from_json({**host["place"], "records": known})
+        place = cursor_from_json({**host["place"], "records": known})
         ledger, curve = dict(host["ledger"]), dict(host["curve"])
       except (CheckpointError, MemoryError):
         raise
@@ -238,14 +231,13 @@ class Checkpoints:
       except Exception as error:  # Whatever a damaged file makes Orbax raise.
         if _error_number(error) in _OF_THE_SYSTEM:
           raise _unread(f"checkpoint {number}", error) from error
-        logging.warning(
-          "checkpoint %d is damaged (%s): using the one before it",
-          number,
-          str(error).splitlines()[0] if str(error) else type(error).__name__,
-        )
-        self._manager.delete(number)
+        self._set_aside(number, error)
         continue
-      template = template_fn(place)
+      try:
+        template = template_fn(place)
+      except ValueError as error:
+        self._set_aside(number, error)
+        continue
       state = _assemble(template, arrays, host["arrays"])
       return Snapshot(state, place, ledger, curve)
     if missing:
@@ -254,6 +246,15 @@ class Checkpoints:
         "start over with --noresume"
       )
     return None
+
+  def _set_aside(self, number: int, error: Exception) -> None:
+    """Removes a damaged checkpoint, so that the one before it is used."""
+    logging.warning(
+      "checkpoint %d is damaged (%s): using the one before it",
+      number,
+      str(error).splitlines()[0] if str(error) else type(error).__name__,
+    )
+    self._manager.delete(number)
 
   def _known(self, place: Mapping[str, Any]) -> list[Any]:
     """Returns the records of a saved place, as JSON."""
@@ -277,10 +278,10 @@ class Checkpoints:
       ),
     )
     host = restored["host"]
-    if host.get("format") not in _READ:
+    if host.get("format") != _FORMAT:
       raise CheckpointError(
         f"checkpoint {number} has format {host.get('format')}, this version of "
-        f"jcl reads up to {_READ[-1]}: go on with the version that wrote it, "
+        f"jcl reads {_FORMAT}: go on with the version that wrote it, "
         "or use a new work directory"
       )
     arrays = []
@@ -300,7 +301,8 @@ class Checkpoints:
   def close(self) -> None:
     """Waits for pending writes and releases the folder."""
     self.wait()
-    self._manager.close()
+    with _as_os_error():  # closing tells errors of threads that wrote late
+      self._manager.close()
 
 
 @contextlib.contextmanager

@@ -94,25 +94,25 @@ class Progress:
 
   def __init__(
     self,
-    setting: loop.Setting,
-    place: loop.Place,
+    job: loop.Job,
+    place: loop.Cursor,
     recipe: Mapping[str, Any],
     shown: bool | None = None,
   ):
     import tqdm
 
     shown = surroundings.is_terminal(sys.stderr) if shown is None else shown
-    self._count = len(setting.stream.experiences)
+    self._count = len(job.stream.experiences)
     self._bar = tqdm.tqdm(
-      total=loop.expected_steps(setting, place),
+      total=job.expected_steps(place),
       initial=place.step,
-      desc=f"{recipe['name']} seed {setting.seed}",
+      desc=f"{recipe['name']} seed {job.seed}",
       unit="step",
       disable=not shown,
       dynamic_ncols=True,
       mininterval=0.2,
     )
-    self._setting = setting
+    self._job = job
     self._accuracy = ""
 
   def __enter__(self) -> "Progress":
@@ -131,7 +131,7 @@ class Progress:
       row = record.accuracy[: record.experience + 1]
       self._accuracy = f"{sum(row) / len(row):.1%}"
     if event.kind == "begin":
-      self._bar.total = loop.expected_steps(self._setting, place)
+      self._bar.total = self._job.expected_steps(place)
     shown = {
       "experience": f"{min(place.experience + 1, self._count)}/{self._count}"
     }

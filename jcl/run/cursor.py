@@ -1,20 +1,26 @@
 """Parts of a run, where it stands, and the events that it yields."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
+import math
 from typing import Any, Literal, NamedTuple
 
-import jax
+from absl import logging
+import numpy as np
 
-from jcl import base
+from jcl import base, keys
 from jcl.cost import ledger as ledger_lib
-from jcl.replay import forgetting as counts
+from jcl.cost import program_cost
+from jcl.replay import feed as feed_lib
+from jcl.run import trainee as trainee_lib
+from jcl.streams import batching
 from jcl.streams import stream as stream_lib
+from jcl.train import chunks
 from jcl.train import learner as learner_lib
 
 
 @dataclasses.dataclass
-class Tally:
+class Totals:
   """Running sums of one experience."""
 
   steps: int = 0
@@ -23,33 +29,124 @@ class Tally:
   online_correct: float = 0.0  # first epoch
   online_examples: float = 0.0
 
+  def add(
+    self, losses: np.ndarray, correct: float, examples: float, first: bool
+  ) -> None:
+    """Adds the updates of a dispatch.
+
+    Args:
+      losses: [k] of its updates.
+      correct: stream examples answered right before they were learned.
+      examples: of the stream, in all of them.
+      first: whether they belong to the first epoch.
+    """
+    self.steps += len(losses)
+    self.examples += examples
+    self.loss += float(losses.sum(dtype=np.float64))
+    if first:
+      self.online_correct += correct
+      self.online_examples += examples
+
 
 @dataclasses.dataclass
-class Place:
-  """Where a run stands: with a `LearnerState`, all that resuming needs."""
+class Cursor:
+  """Where a run stands: with a `LearnerState`, all that resuming needs.
+
+  What feed, trainee and controller remember is theirs alone: a checkpoint
+  saves it unread.
+  """
 
   experience: int = 0
-  begun: bool = False  # the experience's decision is made, its set gathered
+  begun: bool = False  # the experience's decision is made, its set fixed
   epoch: int = 0
   batch: int = 0  # next batch of the epoch
   step: int = 0  # updates since the start of the run
   evaluated: int = 0  # step of the last evaluation mid-way
-  selection: base.Selection | None = None
-  following: base.Selection | None = None  # chosen, not yet trained
-  adopt: int = 0  # step from which the latest choice trains, or trains exactly
-  chosen: int = -1  # epoch of the experience's latest choice
-  choices: list[base.Choice] = dataclasses.field(default_factory=list)
-  pruned: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-  decision: base.Decision | None = None
   planned: int = 1  # updates of the experience, as known when it began
-  control: Any = ()
-  tally: Tally = dataclasses.field(default_factory=Tally)
+  decision: base.Decision | None = None
+  # Decisions of the experience in their order, ready for JSON.
+  decisions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  totals: Totals = dataclasses.field(default_factory=Totals)
   spent: base.Cost = base.Cost()  # training cost of this experience
   initial: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-  tiers: dict[str, Any] | None = None  # what a memory hierarchy holds
-  removed: list[int] = dataclasses.field(default_factory=list)  # rows, for good
-  forgetting: counts.Forgetting | None = None  # where examples are removed
+  control: Any = ()
+  feed: Mapping[str, Any] | None = None
+  trainee: Mapping[str, Any] | None = None
   records: list[base.Record] = dataclasses.field(default_factory=list)
+
+  @property
+  def decided(self) -> base.Decision:
+    """The decision in force."""
+    assert self.decision is not None
+    return self.decision
+
+  @property
+  def at(self) -> trainee_lib.At:
+    """Experience, epoch, batch and step."""
+    return trainee_lib.At(self.experience, self.epoch, self.batch, self.step)
+
+  def open(self) -> None:
+    """Begins an experience, of which nothing is decided yet."""
+    self.totals, self.spent = Totals(), base.Cost()
+    self.decision, self.decisions = None, []
+
+  def close(self) -> None:
+    """Moves to the next experience."""
+    self.experience, self.begun = self.experience + 1, False
+    self.epoch = self.batch = 0
+
+  def after(self, chunk: chunks.Chunk) -> tuple[int, int]:
+    """Returns the epoch and the batch behind a chunk."""
+    if chunk.last:
+      return self.epoch + 1, 0
+    return self.epoch, self.batch + chunk.num_steps
+
+  def limit_reached(self) -> bool:
+    """Tells whether the experience has spent what it may."""
+    pairs = zip(
+      dataclasses.astuple(self.spent),
+      dataclasses.astuple(self.decided.limit),
+      strict=True,
+    )
+    return any(done >= most for done, most in pairs)
+
+  def steps_to_limit(self, cost: program_cost.ProgramCost) -> float:
+    """Steps, one at least, that reach a limit of operations or bytes."""
+    limit, spent, steps = self.decided.limit, self.spent, math.inf
+    for left, each in (
+      (limit.flops - spent.flops, cost.flops),
+      (limit.bytes - spent.bytes, cost.bytes_accessed),
+    ):
+      if left < math.inf and each > 0:
+        steps = min(steps, math.ceil(left / each))
+    return max(steps, 1)
+
+  def decide(self, decision: base.Decision) -> None:
+    """Takes over a decision, and files what it changed for the report."""
+    now = decision.allocation
+    for change in decision.changes:
+      self.decisions.append(
+        {
+          "experience": self.experience,
+          "epoch": self.epoch,
+          "step": self.step,
+          "kind": change.kind,
+          "em": now.em,
+          "sb": now.sb,
+          "swap": now.swap,
+          "reason": change.reason,
+          **change.details,
+        }
+      )
+      if change.kind != "fixed":
+        logging.info(
+          "experience %d: memory %d, stream buffer %d: %s",
+          self.experience,
+          now.em,
+          now.sb,
+          change.reason,
+        )
+    self.decision = dataclasses.replace(decision, changes=())
 
 
 class Event(NamedTuple):
@@ -57,40 +154,76 @@ class Event(NamedTuple):
 
   kind: Literal["begin", "steps", "evaluated", "paused", "experience"]
   state: base.LearnerState
-  place: Place
+  place: Cursor
   scalars: dict[str, Any]  # what is worth logging, Python numbers
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class Job:
   """Parts of a run, beside its state."""
 
   stream: stream_lib.Stream
-  learner: learner_lib.Learner
+  trainee: trainee_lib.Trainee
   controller: base.Controller
   ledger: ledger_lib.Ledger
   seed: int
+  feed: feed_lib.Feed
   evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
-  times: Any = None  # `selection.times.TensorTimes`, where a selector asks
-  tiers: Any = None  # `hierarchy.tiers.Tiers`, where the method asks for them
   latents: Any = None  # `latents.cache.Cache`, where a trunk's output is kept
   inputs: Any = None  # `inference.model.Inputs`: what raw examples go through
   # Digest of the raw data, see `identity.content`.
   content: Callable[[], str] | None = None
-  lead: int = 0  # updates between a choice and its training, while it compiles
+
+  @property
+  def key(self) -> base.Key:
+    """The key that all keys of the run come from."""
+    return keys.key(self.seed)
+
+  @property
+  def learner(self) -> learner_lib.Learner:
+    """The learner as it trains now."""
+    return self.trainee.learner
+
+  @property
+  def tiers(self) -> Any:
+    """The tiers of a memory on the host; None without them."""
+    return getattr(self.feed, "tiers", None)
 
   @property
   def trunk(self) -> Any:
     """The frozen part whose outputs are what is learned from, or None."""
     return None if self.latents is None else self.latents.trunk
 
-  @property
-  def key(self) -> base.Key:
-    return jax.random.key(self.seed)
+  def expected_steps(self, at: Cursor) -> int:
+    """Updates of the whole run, if later experiences get as many epochs."""
+    learner, starts = self.learner, self.stream.starts.tolist()
+    decided = at.decision or learner.training
+    allocation = None if at.decision is None else at.decision.allocation
+    total = at.step - (at.totals.steps if at.begun else 0)
+    for earlier, end in zip(
+      starts[at.experience : -1], starts[at.experience + 1 :], strict=True
+    ):
+      rows = self.feed.expected_rows(earlier, end - earlier, allocation)
+      batches = batching.num_batches(rows, learner.stream_rows)
+      total += (decided.epochs or 1) * batches
+    return total
 
-  def key_for(self, *path: int) -> jax.Array:
-    """A random key for every purpose (0 initialises, 1 steps, ...)."""
-    key = self.key
-    for part in path:
-      key = jax.random.fold_in(key, part)
-    return key
+  def template(self, at: Cursor) -> base.LearnerState:
+    """Returns shapes and dtypes of the state where a saved cursor stands.
+
+    Raises:
+      ValueError: where the cursor cannot be one of this run.
+    """
+    self.trainee.restore(dict(at.trainee or {}))
+    return self.learner.template(self.trainee.selection)
+
+  def save(self, at: Cursor) -> None:
+    """Has a cursor hold what feed and trainee remember."""
+    at.feed, at.trainee = self.feed.state(), self.trainee.state()
+
+  def restore(self, at: Cursor) -> None:
+    """Has feed and trainee go on from where a saved cursor stands."""
+    if at.trainee is not None:
+      self.trainee.restore(dict(at.trainee))
+    if at.feed is not None:
+      self.feed.restore(dict(at.feed))

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jcl import base
 from jcl.cost import program_cost, step_memory
 from jcl.report import table
-from jcl.run import loop, reselection, tiering
+from jcl.run import deciding, loop, session
 from jcl.selection import mask
 from jcl.streams import batching
 from jcl.train import gather
@@ -35,68 +36,77 @@ class Estimate:
   joules_source: str
 
 
-def of(setting: loop.Setting) -> Estimate:
+def of(job: loop.Job) -> Estimate:
   """Compiles the train step and times a few updates on the first batches.
 
   Methods that select tensors train those of their first choice, for which
   theirs has to be a setting that `session.profiled` returned; without a profile
   all tensors train.
   """
-  with tiering.opened(setting, None) as opened:
+  with session.fed(job) as opened:
     return _of(opened)
 
 
-def _of(setting: loop.Setting) -> Estimate:
-  learner, ledger = setting.learner, setting.ledger
-  state, selection = learner.init(setting.key)
-  place = loop.Place(selection=selection, control=setting.controller.init())
-  scope = loop.scope_of(setting, 0)
+def _of(job: loop.Job) -> Estimate:
+  learner, ledger = job.learner, job.ledger
+  key = jax.random.key(job.seed)
+  state, selection = learner.init(key)
+  job.trainee.start(selection)
+  at = loop.Cursor(control=job.controller.init())
+  scope = loop.scope_of(job, 0)
   rows = batching.batch_rows(
-    np.arange(len(setting.stream.experiences[0].data)), learner.batch_size
+    np.arange(len(job.stream.experiences[0].data)), learner.batch_size
   )
   num_steps = learner.steps_per_dispatch
   rows = np.resize(rows, (num_steps, rows.shape[1]))
-  source: Any = gather.Experiences(setting.stream, [0])
-  if setting.tiers is not None:
-    tiering.begin(setting, state, place, scope)
-    source = loop.source_of(setting, 0)
+  source: Any = gather.Experiences(job.stream, [0])
+  job.feed.arrive(0)
+  deciding.decide(job, state, at, scope, "experience")
+  if learner.method.hierarchy is not None:
+    job.feed.open(at.decided.allocation)
+    job.feed.show(state)
+    source = job.feed.source
     rows = np.where(rows < len(source), rows, -1)
   batches = learner.put_batches(source.batch(rows))
-  if not learner.method.selector.profile or setting.times is not None:
-    loop.decide(setting, place)
-    state = reselection.choose_if_due(setting, state, place, scope, source)
+  trainee = job.trainee
+  if not learner.method.selector.profile or trainee.times is not None:
+    state = trainee.choose(state, at.at, scope, source, at.decided)
   start = time.perf_counter()
-  state, program = reselection.program(setting, state, place)
+  state, program = trainee.ready(state, at.at, at.decided)
   compile_seconds = time.perf_counter() - start
-  assert place.selection is not None
   times = []
   for _ in range(_TRIALS):
     start = time.perf_counter()
     state, _ = jax.block_until_ready(
-      program.call(setting.key, state, batches, np.int32(num_steps), scope)
+      program.call(
+        jax.random.key(job.seed), state, batches, np.int32(num_steps), scope
+      )
     )
     times.append((time.perf_counter() - start) / num_steps)
   step_seconds = statistics.median(times)
-  steps = loop.expected_steps(setting, place)
+  steps = job.expected_steps(at)
   return Estimate(
     parameters=program_cost.num_parameters(state.train.params),
-    trained=mask.trained_parameters(learner.network, place.selection),
+    trained=mask.trained_parameters(learner.network, trainee.selection),
     program=program.cost,
-    memory=step_memory.split(learner, place.selection, trunk=setting.trunk),
+    memory=step_memory.split(learner, trainee.selection, trunk=job.trunk),
     compile_seconds=compile_seconds,
     step_seconds=step_seconds,
     steps=steps,
     examples=learner.rows_per_step,
-    replay_bytes=_replay_bytes(setting, state),
+    replay_bytes=_replay_bytes(job, state, at),
     joules=ledger.device.joules(steps * step_seconds),
     joules_source=ledger.device.source,
   )
 
 
-def _replay_bytes(setting: loop.Setting, state) -> int:
-  tiers = setting.tiers
+def _replay_bytes(
+  job: loop.Job, state: base.LearnerState, at: loop.Cursor
+) -> int:
+  tiers = job.tiers
   if tiers is not None:
-    return tiers.row_bytes * sum(map(tiers.in_examples, tiers.wanted))
+    allocation = at.decided.allocation
+    return tiers.row_bytes * (allocation.em + allocation.sb)
   return program_cost.num_bytes(state.replay.items) if state.replay else 0
 
 

@@ -1,6 +1,6 @@
 """One run from start to end, as a library call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -18,7 +18,8 @@ from absl import logging
 import jax
 import numpy as np
 
-from jcl import base
+from jcl import base, keys
+from jcl.control import assembly
 from jcl.control import fixed as fixed_control
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
@@ -26,6 +27,7 @@ from jcl.cost.meters import meter as meters
 from jcl.errors import UsageError
 from jcl.networks import shrink
 from jcl.options import kinds, spec
+from jcl.replay import feeds, removal
 from jcl.replay.latents import stream as latent_streams
 from jcl.replay.tiers import limits
 from jcl.run import (
@@ -34,8 +36,7 @@ from jcl.run import (
   identity,
   loop,
   pruning,
-  removal,
-  tiering,
+  trainee,
 )
 from jcl.run import workdir as workdir_lib
 from jcl.run.generality import follow
@@ -164,7 +165,7 @@ def assemble(
   controller: base.Controller | None = None,
   device: devices.Device | None = None,
   meter: meters.Meter | None = None,
-) -> loop.Setting:
+) -> loop.Job:
   """Puts the parts of a run together and checks that they fit.
 
   Args:
@@ -240,15 +241,17 @@ def assemble(
       f"classes: give the recipe buffer={classes} or more"
     )
   assert training.epochs is not None
-  controller = (
+  effort = (
     method.controller or controller or fixed_control.fixed(training.epochs)
   )
-  return loop.Setting(
+  kind = trainee.Trainee if method.pruning is None else pruning.Pruned
+  return loop.Job(
     stream,
-    learner,
-    controller,
+    kind(learner, seed),
+    assembly.for_run(effort, method.hierarchy, seed),
     ledger,
     seed,
+    feeds.plain(stream, learner, ledger, seed),
     options.evaluate_every,
     latents=latents,
     inputs=inputs,
@@ -285,7 +288,7 @@ def _behind_trunk(stream, network, method, training, seed, options):
 
 def _first_key(seed) -> base.Key:
   """Returns the key of the weights that a run begins with: `loop.start`."""
-  return jax.random.fold_in(jax.random.key(seed), 0)
+  return keys.key(seed, keys.Purpose.INIT)
 
 
 def _sparsity(stream, network, method, training, seed):
@@ -298,7 +301,7 @@ def _sparsity(stream, network, method, training, seed):
 
 
 def run(
-  setting: loop.Setting,
+  job: loop.Job,
   workdir: str | os.PathLike[str] | None = None,
   options: Options = Options(),
   context: Mapping[str, Any] | None = None,
@@ -321,9 +324,9 @@ def run(
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
   arguments.check_folder(workdir)
-  about = _about(setting, options, context or {})
-  if workdir is not None and setting.content is not None:
-    about["content"] = setting.content()
+  about = _about(job, options, context or {})
+  if workdir is not None and job.content is not None:
+    about["content"] = job.content()
   folder = workdir_lib.Folder(
     None if workdir is None else Path(workdir).expanduser(),
     about,
@@ -338,37 +341,31 @@ def run(
     stack.enter_context(console.quiet_savers())
     stack.enter_context(workdir_lib.explained(folder.path, writing=False))
     stack.callback(folder.close)
-    stack.callback(setting.learner.compiler.close)
+    stack.callback(job.learner.compiler.close)
     stopped = stack.enter_context(console.signals())
-    stack.enter_context(setting.ledger.metered())
-    setting = stack.enter_context(
-      tiering.opened(setting, folder.path, options.memory_budget)
-    )
-    snapshot = folder.restore(
-      lambda place: pruning.rebuilt(setting, place).learner.template(
-        place.selection
-      )
-    )
+    stack.enter_context(job.ledger.metered())
+    job = stack.enter_context(fed(job, folder.path, options.memory_budget))
+    snapshot = folder.restore(job.template)
     if snapshot is None:
-      state, place = loop.start(setting)
+      state, place = loop.start(job)
     else:
-      setting.ledger.restore(snapshot.ledger)
-      state, place = setting.learner.put(snapshot.state), snapshot.place
+      job.ledger.restore(snapshot.ledger)
+      state, place = job.learner.put(snapshot.state), snapshot.place
       logging.info(
         "resuming at experience %d, step %d", place.experience, place.step
       )
-    setting = profiled(setting, options, folder)
-    tiering.restore(setting, place)
-    folder.begin(setting, place)
+    profiled(job, options, folder)
+    job.restore(place)
+    folder.begin(job, place)
     bar = stack.enter_context(
-      console.Progress(setting, place, about["recipe"], options.progress)
+      console.Progress(job, place, about["recipe"], options.progress)
     )
-    events = pruning.run(setting, state, place)
+    events = loop.run(job, state, place)
     follower = None
     if options.diagnose:
-      probes = follow.held_out(setting.stream, size=options.diagnose)
+      probes = follow.held_out(job.stream, size=options.diagnose)
       path = folder.path and folder.path / "generality.npz"
-      follower = follow.Follower(setting, probes, path)
+      follower = follow.Follower(job, probes, path)
       events = follow.from_events(events, follower)
     for event in events:
       state = event.state
@@ -379,29 +376,41 @@ def run(
         raise Interrupted(stopped[0], folder.path)
     if follower is not None:
       folder.write_generality(follower.units, follower.records)
-    network = pruning.rebuilt(setting, place).learner.network
-    made = trained(setting, state, place)
+    made = trained(job, state)
     folder.write_model(made)
     return Result(
-      folder.finish(), tuple(place.records), state, folder.path, network, made
+      folder.finish(),
+      tuple(place.records),
+      state,
+      folder.path,
+      job.learner.network,
+      made,
     )
 
 
-def trained(
-  setting: loop.Setting, state: base.LearnerState, place: loop.Place
-) -> models.Model:
+@contextlib.contextmanager
+def fed(
+  job: loop.Job,
+  folder: Path | None = None,
+  limit: limits.Limit | str | None = None,
+) -> Iterator[loop.Job]:
+  """Opens the feed that a run's method asks for; see `feeds.opened`."""
+  parts = job.stream, job.learner, job.ledger, job.seed
+  with feeds.opened(*parts, folder, limit) as feed:
+    yield dataclasses.replace(job, feed=feed)
+
+
+def trained(job: loop.Job, state: base.LearnerState) -> models.Model:
   """Returns the classifier of raw inputs that a run has trained."""
-  stream = setting.stream
-  learner = pruning.rebuilt(setting, place).learner
-  predictor, memory = learner.method.predictor, None
-  if setting.tiers is not None and predictor.reads_memory:
-    memory = setting.tiers.memory()
+  stream, learner = job.stream, job.learner
+  predictor = learner.method.predictor
+  memory = job.feed.memory() if predictor.reads_memory else None
   params, stats = state.train.params, state.train.stats
-  if setting.trunk is not None:
-    ahead = setting.trunk.arrays
+  if job.trunk is not None:
+    ahead = job.trunk.arrays
     params, stats = {**ahead[0], **params}, {**ahead[1], **stats}
   return models.of(
-    setting.inputs
+    job.inputs
     or models.Inputs(learner.network, stream.mean, stream.std, stream.dtype),
     params,
     stats,
@@ -413,22 +422,22 @@ def trained(
 
 
 def profiled(
-  setting: loop.Setting,
+  job: loop.Job,
   options: Options = Options(),
   folder: workdir_lib.Folder | None = None,
-) -> loop.Setting:
-  """Returns the setting with the profile that its selector needs.
+) -> None:
+  """Gives a run's trainee the profile that its selector needs.
 
   A resumed run goes on with the profile that it began with, which its folder
   holds.
   """
-  learner = setting.learner
+  learner = job.learner
   method = learner.method.selector.profile
   if not method:
-    return setting
+    return
   times = None if folder is None else folder.read_profile()
   if times is None:
-    source = gather.Experiences(setting.stream, [0])
+    source = gather.Experiences(job.stream, [0])
     rows = np.resize(
       np.arange(len(source), dtype=np.int32),
       (learner.steps_per_dispatch, learner.batch_size),
@@ -437,18 +446,18 @@ def profiled(
       learner,
       method,
       learner.put_batches(learner.with_draws(source.batch(rows))),
-      loop.scope_of(setting, 0),
+      loop.scope_of(job, 0),
       folder=None if options.cache_dir is None else Path(options.cache_dir),
-      device=devices.describe(setting.ledger.device),
+      device=devices.describe(job.ledger.device),
     )
     if folder is not None:
       folder.write_profile(times, learner.network)
-  lead = options.lead
-  if lead < 0:
-    lead = LEAD
+  ahead = options.lead
+  if ahead < 0:
+    ahead = LEAD
     if times.compile_seconds > 0:  # False where it is unknown
-      lead = math.ceil(1.5 * times.compile_seconds / times.full)
-  return dataclasses.replace(setting, times=times, lead=lead)
+      ahead = math.ceil(1.5 * times.compile_seconds / times.full)
+  job.trainee.times, job.trainee.compile_ahead = times, ahead
 
 
 def learn(
@@ -494,7 +503,7 @@ def learn(
   arguments.check_names(
     learn, training, spec.fields(base.Training), spec.fields(Options)
   )
-  setting = assemble(
+  job = assemble(
     stream,
     network,
     method,
@@ -504,12 +513,12 @@ def learn(
     controller,
     meter=meter,
   )
-  return run(setting, workdir, options, context)
+  return run(job, workdir, options, context)
 
 
-def _about(setting, options, context) -> dict[str, Any]:
+def _about(job, options, context) -> dict[str, Any]:
   """Description of a run; `workdir` says which parts must match to resume."""
-  learner, stream = setting.learner, setting.stream
+  learner, stream = job.learner, job.stream
   training = optimizers.told(learner.training)
   carried = dataclasses.asdict(options)
   for name in (
@@ -539,12 +548,12 @@ def _about(setting, options, context) -> dict[str, Any]:
     "num_experiences": len(stream.experiences),
     "training": training,
     "options": carried,
-    "seed": setting.seed,
+    "seed": job.seed,
     # It may turn from measured to partly measured as the run goes on.
-    "joules_source": lambda: setting.ledger.source,
-    **_cached(setting.latents),
+    "joules_source": lambda: job.ledger.source,
+    **_cached(job.latents),
     "environment": {
-      "device": devices.describe(setting.ledger.device),
+      "device": devices.describe(job.ledger.device),
       "versions": _versions(),
       "git_revision": _git_revision(),
       "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -258,7 +258,7 @@ def assemble(
   meter: meters.Meter | None = None,
   control: base.Controller | None = None,
   usual: base.Training | None = None,
-) -> loop.Setting:
+) -> loop.Job:
   """Puts one run together; see `session.assemble`.
 
   Args:

@@ -10,7 +10,6 @@ and nothing of it is left in model, memory or random keys.
 """
 
 from collections.abc import Sequence
-import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -18,102 +17,67 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base
-from jcl.control import choice
+from jcl import base, keys
+from jcl.control import choice, sizes, verdict
 from jcl.replay.tiers import quotas, ram, sources
 from jcl.replay.tiers import tiers as tiers_lib
 from jcl.run import judge
-from jcl.run.cursor import Place, Setting
+from jcl.run.cursor import Cursor, Job
 from jcl.selection import mask
 from jcl.streams import batching
 from jcl.train import choosing, chunks
 
 _PURPOSE = 11  # of random draws
-# Of the largest candidate, where trials may take just so much.
-_LEAST_UPDATES = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-  """Results of the trials of an experience, and their costs."""
-
-  table: tuple[choice.Row, ...]
-  step_joules: float  # of one update
-  read_joules: float  # of an example's exchange, where updates have none
-  spent: base.Cost  # on all of it
-
-
-def share_within(
-  setting: Setting, place: Place, sizes: Sequence[choice.Sizes]
-) -> float:
-  """Returns what share of the examples trials may train on, by their plan.
-
-  Less than it asks for where they would take more of what the experience before
-  was trained with than it allows: 0 where so little is left for them that the
-  largest candidate would make less than 8 updates.
-  """
-  tiers = setting.tiers
-  plan = tiers.hierarchy.plan
-  if not plan.overhead or not place.records:
-    return plan.share
-  largest = max(sizes, key=sum)
-  judges = len(tiers.archive.aside)
-  whole = choice.profile_cost(
-    sizes, 1.0, plan.epochs, plan.warmup, *largest, judges
-  )
-  # A pass forward is a third of one with both gradients.
-  left = plan.overhead * place.records[-1].examples - whole.evaluation / 3
-  share = min(plan.share, max(left, 0.0) / (whole.trials + whole.warmup))
-  batches = math.ceil(share * sum(largest) / setting.learner.stream_rows)
-  return share if plan.epochs * batches >= _LEAST_UPDATES else 0.0
 
 
 def run(
-  setting: Setting,
+  job: Job,
   state: base.LearnerState,
-  place: Place,
+  at: Cursor,
   scope: base.Scope,
-  sizes: Sequence[choice.Sizes],
+  tried: Sequence[choice.Sizes],
   share: float,
-) -> Outcome:
+  epochs: int,
+) -> sizes.Trials:
   """Tries sizes of memory and stream buffer; the state is only read.
 
   Args:
-    setting: of the run, with its tiers.
+    job: of the run, with its tiers.
     state: at the beginning of the experience.
-    place: where the run stands; its decision says how long training is.
+    at: where the run stands.
     scope: what is known of the classes.
-    sizes: (em, sb) of each candidate, in examples.
+    tried: (em, sb) of each candidate, in examples.
     share: of the examples, that a candidate is trained on.
+    epochs: that training will make with the sizes chosen.
 
   Returns:
     A row for each candidate, in their order; the accuracy of one that was not
     tried to the end is None. Energy is what training with it is predicted to
     take, in joules.
   """
-  tiers = setting.tiers
+  tiers = job.tiers
   plan = tiers.hierarchy.plan
-  assert place.decision is not None
-  before = setting.ledger.total()
-  trainer = _Trainer(setting, place, scope)
-  with setting.ledger.timed("data"):
-    aside = judge.set_aside(setting)
+  _make_room(tiers, tried, share)
+  before = job.ledger.total()
+  trainer = _Trainer(job, at, scope)
+  with job.ledger.timed("data"):
+    aside = judge.set_aside(job)
 
-  def judged(reached: base.LearnerState) -> judge.Verdict:
-    return judge.judged(setting, reached, aside, scope)
+  def judged(reached: base.LearnerState) -> verdict.Verdict:
+    return judge.judged(job, reached, aside, scope)
 
   reading, read = base.Cost(), 0
 
   def examples(pair: choice.Sizes) -> _Examples:
     nonlocal reading, read
-    with setting.ledger.timed("data") as took:
-      found = _Examples(setting, *pair, share)
+    with job.ledger.timed("data") as took:
+      found = _Examples(job, *pair, share)
     reading, read = reading + took.cost, read + found.count
     return found
 
-  start, latest = trainer.fresh(state), _latest(setting, place)
+  start, latest = trainer.fresh(state), _latest(job, at)
   if plan.warmup or latest is None:
-    with examples(max(sizes, key=sum)) as source:
+    with examples(max(tried, key=sum)) as source:
       # Without a warm-up for what an update takes alone.
       warm = trainer.train(_copied(start), source, plan.warmup or 1, 0)
     start = warm if plan.warmup else start
@@ -121,29 +85,29 @@ def run(
   if latest is not None:
     joules = latest.joules
   first = judged(start)
-  kept = max(1, int(plan.cutline * len(sizes) + 1e-9))
-  rounds = [(plan.epochs, len(sizes))]
+  kept = max(1, int(plan.cutline * len(tried) + 1e-9))
+  rounds = [(plan.epochs, len(tried))]
   if plan.halving:
-    rounds = choice.halving(len(sizes), plan.epochs, kept)
-  states: dict[int, Any] = dict.fromkeys(range(len(sizes)))
-  verdicts: dict[int, judge.Verdict] = {}
+    rounds = choice.halving(len(tried), plan.epochs, kept)
+  states: dict[int, Any] = dict.fromkeys(range(len(tried)))
+  verdicts: dict[int, verdict.Verdict] = {}
   scores: dict[int, float] = {}
   done = 0
-  for epochs, count in rounds:
+  for length, count in rounds:
     best = sorted(states, key=lambda i: (-scores.get(i, 0.0), i))[:count]
     states = {i: states[i] for i in sorted(best)}
     scores = {}
     for i, reached in states.items():
-      with examples(sizes[i]) as source:
+      with examples(tried[i]) as source:
         # With the warm-up's optimiser: Adam's first steps without a past go
         # far astray, and the fewer a candidate made the better it would look.
         begun = _copied(start) if reached is None else reached
-        trained = trainer.train(begun, source, epochs - done, done)
+        trained = trainer.train(begun, source, length - done, done)
       states[i] = trained
       verdicts[i] = judged(trained)
       scores[i] = verdicts[i].score(plan.judge)
-    done = epochs
-  epochs, batch = place.decision.epochs, setting.learner.stream_rows
+    done = length
+  batch = job.learner.stream_rows
   table = tuple(
     choice.Row(
       em,
@@ -153,15 +117,28 @@ def run(
       first.score(plan.judge),
       verdicts[i].noise(first, plan.judge),
     )
-    for i, (em, sb) in enumerate(sizes)
+    for i, (em, sb) in enumerate(tried)
   )
   exchanged = latest is not None and latest.exchanges > 0
-  return Outcome(
+  return sizes.Trials(
     table,
     joules,
     0.0 if exchanged else reading.joules / max(read, 1),
-    setting.ledger.total() - before,
+    job.ledger.total() - before,
   )
+
+
+def _make_room(
+  tiers: tiers_lib.Tiers, tried: Sequence[choice.Sizes], share: float
+) -> None:
+  """Makes room for examples of trials and their judges beside the memory.
+
+  What leaves the memory can be read again.
+  """
+  largest = math.ceil(share * max(map(sum, tried)))
+  most = largest + len(tiers.earlier()) + len(tiers.archive.aside)
+  if len(tiers.em) + most > tiers.room:
+    tiers.arrange(max(int(tiers.room) - most, 0), 0)
 
 
 class _Updates(NamedTuple):
@@ -171,21 +148,22 @@ class _Updates(NamedTuple):
   exchanges: int
 
 
-def _latest(setting: Setting, place: Place) -> _Updates | None:
+def _latest(job: Job, at: Cursor) -> _Updates | None:
   """Returns what updates took, where those to come train the same tensors.
 
   That is more to go by than the few of a warm-up, and has all that a run does
   beside them.
   """
-  if not place.records or not place.records[-1].steps:
+  if not at.records or not at.records[-1].steps:
     return None
-  *_, last = place.records
-  assert place.selection is not None
-  network = setting.learner.network
-  if last.parameters[0] != mask.trained_parameters(network, place.selection):
+  *_, last = at.records
+  network = job.learner.network
+  if last.parameters[0] != mask.trained_parameters(
+    network, job.trainee.selection
+  ):
     return None
   joules = sum(last.costs[name].joules for name in ("train", "replay"))
-  counts = [r.memory["exchanges"]["applied"] for r in place.records[-2:]]
+  counts = [r.memory["exchanges"]["applied"] for r in at.records[-2:]]
   before = counts[0] if len(counts) > 1 else 0
   return _Updates(joules / last.steps, counts[-1] - before)
 
@@ -198,17 +176,16 @@ def _copied(state: base.LearnerState) -> base.LearnerState:
 class _Trainer:
   """Trains copies of a state by the run's own steps."""
 
-  def __init__(self, setting: Setting, place: Place, scope: base.Scope):
-    self._setting, self._scope = setting, scope
-    assert place.selection is not None
-    self._selection, self._experience = place.selection, place.experience
-    self._key = setting.key_for(_PURPOSE, place.experience)
+  def __init__(self, job: Job, at: Cursor, scope: base.Scope):
+    self._job, self._scope = job, scope
+    self._selection, self._experience = job.trainee.selection, at.experience
+    self._key = keys.key(job.seed, keys.Purpose.TRIAL, at.experience)
     self.steps, self.joules = 0, 0.0
 
   def fresh(self, state: base.LearnerState) -> base.LearnerState:
     """Returns a copy of a state, whose optimiser knows nothing."""
     copied = _copied(state)
-    blank = choosing.blank(self._setting.learner, copied.train.params)
+    blank = choosing.blank(self._job.learner, copied.train.params)
     slots = {name: blank[name] for name in copied.train.opt_state}
     return copied._replace(train=copied.train._replace(opt_state=slots))
 
@@ -220,17 +197,17 @@ class _Trainer:
     first: int,
   ) -> base.LearnerState:
     """Makes some epochs, the first of them being the trial's `first`."""
-    learner, ledger = self._setting.learner, self._setting.ledger
+    learner, ledger = self._job.learner, self._job.ledger
     program = learner.step_program(self._selection)
     # So that the trial goes through the whole schedule of the learning rate.
     updates = epochs * batching.num_batches(len(source), learner.stream_rows)
     scope = learner.timed(self._scope, state.train.step, updates)
     for epoch in range(first, first + epochs):
       generator = np.random.default_rng(
-        (self._setting.seed, _PURPOSE, self._experience, epoch)
+        (self._job.seed, _PURPOSE, self._experience, epoch)
       )
       order = generator.permutation(len(source)).astype(np.int32)
-      if self._setting.stream.ordered and source.own:
+      if self._job.stream.ordered and source.own:
         order = np.sort(order)  # training will show them in this order
       following = chunks.of_order(learner, source, order)
       while True:
@@ -255,8 +232,8 @@ class _Examples:
   there is less chance in how they compare.
   """
 
-  def __init__(self, setting: Setting, em: int, sb: int, share: float):
-    tiers, method = setting.tiers, setting.learner.method
+  def __init__(self, job: Job, em: int, sb: int, share: float):
+    tiers, method = job.tiers, job.learner.method
     earlier, fresh = tiers.earlier(), tiers.fresh()
     subset = quotas.trial_subset(em, sb, share, len(earlier), len(fresh))
     generator = np.random.default_rng((tiers.seed, _PURPOSE, tiers.experience))
@@ -265,7 +242,7 @@ class _Examples:
     self._size = method.replay.num_samples
     self._memory = self._drawn(earlier, subset.em, generator, "trial-memory")
     self._stream = self._drawn(
-      fresh, subset.sb, generator, "trial-stream", setting.stream.ordered
+      fresh, subset.sb, generator, "trial-stream", job.stream.ordered
     )
 
   @property

@@ -122,42 +122,41 @@ class Folder:
       self._stretch = Stretch(**snapshot.curve)
     return snapshot
 
-  def begin(self, setting: loop.Setting, place: loop.Place) -> None:
+  def begin(self, job: loop.Job, at: loop.Cursor) -> None:
     """Brings the files in line with where the run stands."""
-    self._setting, self._place = setting, place
-    self._begun = place.step  # by this process
+    self._job, self._at = job, at
+    self._begun = at.step  # by this process
     self._noted = self._read_summary()
     self._say_what_moved()
     self._step_memory = {
       k: self._noted[k] for k in summary.STEP_MEMORY if k in self._noted
     }
-    with setting.stream.held_out.open() as test_sets:
+    with job.stream.held_out.open() as test_sets:
       self._test_sizes = [len(data) for data in test_sets]
     if self._stretch is None:
-      steps = loop.expected_steps(setting, place)
+      steps = job.expected_steps(at)
       self._stretch = Stretch(max(1, steps // CURVE_POINTS))
     if self.path is None or not self._writes:
       return
-    with explained(self.path), setting.ledger.timed("write"):
+    with explained(self.path), job.ledger.timed("write"):
       if self._points.path.exists():
         # What lies beyond will be logged again.
         self._curve = [
           point
           for point in _read_points(self._points.path)
-          if point["step"]
-          <= (place.evaluated if "accuracy" in point else place.step)
+          if point["step"] <= (at.evaluated if "accuracy" in point else at.step)
         ]
       self._points.replace(map(summary.encode, self._curve))
-      if self._records.mark.count == len(place.records) > 0:
+      if self._records.mark.count == len(at.records) > 0:
         self._records.cut()
       else:  # there are none, or the checkpoint itself holds them
-        self._records.replace(map(summary.to_json, place.records))
+        self._records.replace(map(summary.to_json, at.records))
       self.summarise()
       self._events = events.EventWriter(
-        self.path / "events", place.step if place.step else None
+        self.path / "events", at.step if at.step else None
       )
       self._stack.callback(self._events.close)
-      if setting.tiers is not None:
+      if job.tiers is not None:
         # Drawn once, so that the run's own time is free of it.
         self._stack.callback(self._draw, self.path)
 
@@ -165,7 +164,7 @@ class Folder:
     """Warns where machine or versions are not those that the run began with."""
     old = self._noted.get("environment")
     new = self._about.get("environment")
-    if not self._place.step or not (isinstance(old, dict) and new):
+    if not self._at.step or not (isinstance(old, dict) and new):
       return
     moved = identity.differences(
       {k: old.get(k) for k in _TOLD if old.get(k)},
@@ -209,24 +208,23 @@ class Folder:
 
   def note(self, event: loop.Event, stop: bool = False) -> None:
     """Files an event; saves a checkpoint where one is due, or at a stop."""
-    place = event.place
+    at = event.place
     if event.kind == "evaluated":
-      self._curve.append(_point(place, event.scalars))
+      self._curve.append(_point(at, event.scalars))
     if self.path is None or self._checkpoints is None:
       return
     if self._writes:
       self._write(event, stop)
     if self._saves(event, stop):
       assert self._stretch is not None
-      with explained(self.path), self._setting.ledger.timed("checkpoint"):
-        ledger = self._setting.ledger.state()
+      with explained(self.path), self._job.ledger.timed("checkpoint"):
+        ledger = self._job.ledger.state()
         gathered = dataclasses.asdict(self._stretch)
-        if self._setting.tiers is not None:
-          place.tiers = self._setting.tiers.state()
+        self._job.save(at)
         if self._writes:
           self._points.sync()
         self._checkpoints.save(
-          checkpoint.Snapshot(event.state, place, ledger, gathered)
+          checkpoint.Snapshot(event.state, at, ledger, gathered)
         )
 
   def _saves(self, event: loop.Event, stop: bool) -> bool:
@@ -237,46 +235,46 @@ class Folder:
       return end
     if stop or self._checkpoints.due():
       return True
-    count = len(self._setting.stream.experiences)
+    count = len(self._job.stream.experiences)
     last = event.place.experience == count
     return end and (last or self._checkpoints.pays())
 
   def _write(self, event: loop.Event, stop: bool) -> None:
     assert self.path is not None and self._events is not None
     assert self._stretch is not None
-    place, point = event.place, None
+    at, point = event.place, None
     end = event.kind == "experience"
     if event.kind == "evaluated":
       point = self._curve[-1]
-    elif scalars := self._stretch.add(place.step, event.scalars, end=end):
-      point = _point(place, scalars)
+    elif scalars := self._stretch.add(at.step, event.scalars, end=end):
+      point = _point(at, scalars)
       self._curve.append(point)
     if not (point or end or stop):
       return
-    with explained(self.path), self._setting.ledger.timed("write"):
+    with explained(self.path), self._job.ledger.timed("write"):
       if point:
         self._points.append(summary.encode(point))
         shown = ("loss", "online_accuracy", "steps_per_second")
         numbers = {f"train/{k}": v for k, v in point.items() if k in shown}
-        self._events.scalars(place.step, numbers)
+        self._events.scalars(at.step, numbers)
       if end:
-        self._records.append(summary.to_json(place.records[-1]))
-        self._events.record(place.records[-1], place.step)
+        self._records.append(summary.to_json(at.records[-1]))
+        self._events.record(at.records[-1], at.step)
       when, took = self._summarised
       if stop or (end and time.monotonic() - when >= _LEAST_TIMES * took):
         self.summarise()
 
   def summarise(self) -> dict[str, Any]:
     """Returns the summary so far, and writes it where there is a folder."""
-    place, start = self._place, time.monotonic()
+    at, start = self._at, time.monotonic()
     self._note_step_memory()
     initial = None
-    if place.initial is not None:
+    if at.initial is not None:
       initial = dict(
-        zip(("accuracy", "accuracy_task"), place.initial, strict=True)
+        zip(("accuracy", "accuracy_task"), at.initial, strict=True)
       )
     found = summary.summarise(
-      place.records,
+      at.records,
       initial=initial,
       test_sizes=self._test_sizes,
       anytime=[point for point in self._curve if "accuracy" in point],
@@ -286,9 +284,9 @@ class Folder:
     if self.path is not None and self._writes:
       text = json.dumps(found, indent=2)
       write_atomically(self.path / "summary.json", text)
-      choices = [c for r in self._place.records for c in r.choices]
-      if self._setting.learner.method.selector.every and choices:
-        network = self._setting.learner.network
+      choices = [c for r in self._at.records for c in r.choices]
+      if self._job.learner.method.selector.every and choices:
+        network = self._job.learner.network
         figure = selections.picture(choices, network.tensors)
         figure.savefig(self.path / "selections.png", dpi=120)
     end = time.monotonic()
@@ -300,39 +298,37 @@ class Folder:
     if self.path is None or not self._writes or not made.predictor.name:
       return
     path = self.path / files.NAME
-    if self._place.step == self._begun and path.exists():
+    if self._at.step == self._begun and path.exists():
       return
-    with explained(self.path), self._setting.ledger.timed("write"):
+    with explained(self.path), self._job.ledger.timed("write"):
       files.save(made, path)
 
   def finish(self) -> dict[str, Any]:
     """Waits for what is being written; returns the summary of the whole run."""
     if self.path is not None and self._checkpoints is not None:
-      with explained(self.path), self._setting.ledger.timed("checkpoint"):
+      with explained(self.path), self._job.ledger.timed("checkpoint"):
         self._checkpoints.wait()
-    with explained(self.path), self._setting.ledger.timed("write"):
+    with explained(self.path), self._job.ledger.timed("write"):
       return self.summarise()
 
   def _closing(self) -> Mapping[str, base.Cost]:
     """Returns what was spent since the last record was made."""
-    done = self._noted.get("experiences") == len(self._place.records)
-    if done and self._place.step == self._begun and "closing" in self._noted:
+    done = self._noted.get("experiences") == len(self._at.records)
+    if done and self._at.step == self._begun and "closing" in self._noted:
       return self._noted["closing"]  # of a run that had ended before
-    return self._setting.ledger.pending()
+    return self._job.ledger.pending()
 
   def _note_step_memory(self) -> None:
     """Takes down what the latest update's program needs, compiling nothing."""
-    place, learner = self._place, self._setting.learner
-    if place.pruned:  # the learner's network is the one before it shrank
-      self._step_memory = {}
+    at, trainee = self._at, self._job.trainee
+    learner = trainee.learner
+    if at.step == self._begun:
       return
-    if place.step == self._begun or place.selection is None:
-      return
-    # Up to `adopt`, what was chosen last may still be compiling in a thread.
-    settled = place.step > place.adopt
-    wanted = {"step_memory": (place.selection, settled)}
+    # Up to the switch, what was chosen last may still be compiling in a thread.
+    settled = at.step > trainee.switch_step
+    wanted = {"step_memory": (trainee.selection, settled)}
     everything = mask.everything(learner.network)
-    if settled and place.selection != everything:
+    if settled and trainee.selection != everything:
       wanted["step_memory_full"] = everything, True
     for name, key in wanted.items():
       selection, exact = key
@@ -340,7 +336,7 @@ class Folder:
         if not step_memory.is_compiled(learner, selection, exact=exact):
           continue
         found = step_memory.split(
-          learner, selection, exact=exact, trunk=self._setting.trunk
+          learner, selection, exact=exact, trunk=self._job.trunk
         )
         self._split[key] = None if found is None else summary.encode(found)
       if self._split[key] is not None:
@@ -522,8 +518,8 @@ def explained(path: Path | None, *, writing: bool = True):
     ) from error
 
 
-def _point(place: loop.Place, scalars: Mapping[str, Any]) -> dict[str, Any]:
-  return {"step": place.step, "experience": place.experience, **scalars}
+def _point(at: loop.Cursor, scalars: Mapping[str, Any]) -> dict[str, Any]:
+  return {"step": at.step, "experience": at.experience, **scalars}
 
 
 def _read_points(path: Path) -> Iterable[dict[str, Any]]:

@@ -27,10 +27,13 @@ class Chunk(NamedTuple):
   batches: base.Batch  # [K, B, ...] for K steps per dispatch
   ids: np.ndarray  # [K, B] of the stream, -1 where padded
   num_steps: int  # how many of the K are made
+  last: bool = False  # whether the epoch ends with them
 
-  def first(self, num_steps: int) -> "Chunk":
+  def first(self, num_steps: float) -> "Chunk":
     """Returns the same batches with no more than `num_steps` to be made."""
-    return self._replace(num_steps=min(self.num_steps, num_steps))
+    if num_steps >= self.num_steps:
+      return self
+    return self._replace(num_steps=int(num_steps), last=False)
 
 
 def rows_of(order: np.ndarray, learner: learner_lib.Learner) -> np.ndarray:
@@ -44,13 +47,23 @@ def rows_of(order: np.ndarray, learner: learner_lib.Learner) -> np.ndarray:
 
 
 def read(
-  learner: learner_lib.Learner, source: Source, rows: np.ndarray
+  learner: learner_lib.Learner,
+  source: Source,
+  rows: np.ndarray,
+  last: bool = False,
 ) -> Chunk:
-  """Reads rows [n, B] of at most K batches, and puts them on the device."""
+  """Reads rows [n, B] of at most K batches, and puts them on the device.
+
+  Args:
+    learner: whose device they go to.
+    source: of the examples.
+    rows: positions in the source, where -1 pads.
+    last: whether the epoch ends with them.
+  """
   whole = batching.padded(rows, learner.steps_per_dispatch, rows.shape[1])
   batches = source.batch(whole)
   ids = np.asarray(batches.ids)
-  return Chunk(learner.put_batches(batches), ids, len(rows))
+  return Chunk(learner.put_batches(batches), ids, len(rows), last)
 
 
 def of_order(

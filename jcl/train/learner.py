@@ -154,9 +154,14 @@ class Learner:
     now = optimizers.rate(self.training, self.method.restart, step, scope)
     return now if isinstance(now, float | int) else float(now)
 
-  def rebuilt(self, network: base.Network) -> "Learner":
-    """Returns a learner like this one for another network."""
-    return self._rebuild(network)
+  def rebuilt(
+    self,
+    network: base.Network | None = None,
+    method: base.Method | None = None,
+  ) -> "Learner":
+    """Returns a learner like this one for another network or method."""
+    method = self.method if method is None else method
+    return self._rebuild(network or self.network, method=method)
 
   @property
   def rows_per_step(self) -> int:

@@ -26,7 +26,7 @@ def test_what_is_left_is_shared_over_the_experiences_left():
   controller = limits.within(2, total(seconds=60.0), budget=0.5)
   first = decide(controller, 0, 4)
   assert first.limit == total(seconds=15.0)
-  assert (first.epochs, first.budget) == (2, 0.5)
+  assert (first.epochs, first.allocation.rho) == (2, 0.5)
   second = decide(controller, 1, 4, seconds=48.0)
   assert second.limit == total(seconds=4.0)
   assert second.reason == "12 of 60 s left for 3 experiences: at most 4 s"
@@ -50,17 +50,25 @@ def test_a_budget_that_changes_is_followed():
   first = decide(controller, 1, 3, joules=40.0, flops=4.0)
   assert first.limit == total(joules=30.0, flops=2.0)
   # Training took 10 J, trials and tests 6 J, and then less is allowed.
-  seen = base.Observation(1, 3, 10, base.Cost(joules=56.0, flops=5.0))
-  used = base.Cost(joules=10.0, flops=1.0)
-  second = controller.revise(first, seen, used)
+  seen = base.Observation(
+    1,
+    3,
+    10,
+    base.Cost(joules=56.0, flops=5.0),
+    moment="epoch",
+    decision=first,
+    used=base.Cost(joules=10.0, flops=1.0),
+  )
+  second, _ = controller.decide((), seen)
   assert second.limit == total(joules=27.0, flops=2.0)
   assert second.reason.startswith("4 of 8 FLOP left for 2 experiences")
-  assert second.epochs == 3 and second.budget == 0.5
+  assert second.epochs == 3 and second.allocation.rho == 0.5
   allowed[0] = 50.0
-  third = controller.revise(second, seen, used)
+  third, _ = controller.decide((), seen.after(second))
   assert third.limit == total(joules=2.0, flops=2.0)
   assert "4 of 50 J left for 2 experiences: at most 2 J" in third.reason
-  assert limits.within(3, total(flops=8.0)).revise is None
+  assert controller.moments == ("experience", "epoch")
+  assert limits.within(3, total(flops=8.0)).moments == ("experience",)
 
 
 def test_an_overspent_budget_leaves_nothing():

@@ -87,7 +87,7 @@ def _decisions(record: base.Record) -> dict[str, Any]:
   """Choices made in an experience: passes, tensors, sizes."""
   return {
     "epochs": record.decision.epochs,
-    "budget": record.decision.budget,
+    "budget": record.decision.allocation.rho,
     "choices": [
       [each.step, each.epoch, each.adopted, list(each.trainable)]
       for each in record.choices

@@ -159,7 +159,7 @@ def learned(run: Run, seed: int, folder: Path) -> dict[str, Any]:
   method = recipes.build(run.recipe)
   if run.objective is not None:
     method = method._replace(objective=run.objective)
-  setting = session.assemble(
+  job = session.assemble(
     stream,
     network,
     method,
@@ -170,14 +170,14 @@ def learned(run: Run, seed: int, folder: Path) -> dict[str, Any]:
   with pytest.MonkeyPatch.context() as patch:
     tiny_hierarchy.read_at_once(patch)
     if run.killed:
-      _stop(setting, folder, options, call=3)
-      _stop(setting, folder, options, call=4)
-    return of_run(session.run(setting, folder, options))
+      _stop(job, folder, options, call=3)
+      _stop(job, folder, options, call=4)
+    return of_run(session.run(job, folder, options))
 
 
-def _stop(setting: Any, folder: Path, options: Any, call: int) -> None:
+def _stop(job: Any, folder: Path, options: Any, call: int) -> None:
   """Ends a run by a signal as it fetches its `call`th batch."""
-  put, calls = setting.learner.put_batches, []
+  put, calls = job.learner.put_batches, []
 
   def signalling(batches):
     calls.append(0)
@@ -185,13 +185,13 @@ def _stop(setting: Any, folder: Path, options: Any, call: int) -> None:
       os.kill(os.getpid(), signal.SIGTERM)
     return put(batches)
 
-  setting.learner.put_batches = signalling
+  job.learner.put_batches = signalling
   try:
     with contextlib.suppress(session.Interrupted):
-      session.run(setting, folder, options)
+      session.run(job, folder, options)
       raise AssertionError("the run was over before it could be stopped")
   finally:
-    setting.learner.put_batches = put
+    job.learner.put_batches = put
 
 
 SYSTEMS = {

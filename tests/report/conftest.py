@@ -21,9 +21,8 @@ def make_record(experience, num_experiences, random, ceiling=0.9):
     experience=experience,
     classes=(2 * experience, 2 * experience + 1),
     decision=base.Decision(
-      epochs=2,
+      base.Allocation(2, rho=0.5),
       limit=base.Cost(60.0, math.inf, math.inf, math.inf),
-      budget=0.5,
       reason="the share <asked> for",
     ),
     trained=(4, 10),

@@ -247,7 +247,7 @@ def test_other_runs_show_nothing_of_it(write_run, tmp_path):
 
 
 def test_a_run_draws_what_its_trials_showed(tmp_path):
-  setting = session.assemble(
+  job = session.assemble(
     tiny_network.stream(tasks=2),
     tiny_network.build(),
     recipes.miro(
@@ -255,7 +255,7 @@ def test_a_run_draws_what_its_trials_showed(tmp_path):
     ),
     base.Training(epochs=1, batch_size=6, learning_rate=0.1, optimizer="adam"),
   )
-  session.run(setting, tmp_path)
+  session.run(job, tmp_path)
   run = summary.read_run(tmp_path)
   for name in ("hierarchy.png", "trials.png"):
     assert (tmp_path / name).stat().st_size > 0

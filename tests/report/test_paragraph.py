@@ -19,9 +19,7 @@ def changed(run, **fields):
 
 
 def limit(**limits):
-  return base.Decision(
-    epochs=2, limit=dataclasses.replace(base.UNLIMITED, **limits)
-  )
+  return base.Decision(2, limit=dataclasses.replace(base.UNLIMITED, **limits))
 
 
 def test_a_run_is_told_in_figures(run):
@@ -81,7 +79,7 @@ def test_without_a_limit_the_epochs_are_told(run):
   assert paragraph.limited(free) == (
     "Nothing limited it: every experience got its 2 epochs."
   )
-  once = changed(free, decision=base.Decision(epochs=1))
+  once = changed(free, decision=base.Decision(1))
   assert paragraph.limited(once).endswith("got its 1 epoch.")
 
 

@@ -22,9 +22,16 @@ RECORDS = st.builds(
   classes=st.tuples(st.integers(0, 9)),
   decision=st.builds(
     base.Decision,
-    epochs=st.integers(0, 9),
+    allocation=st.builds(
+      base.Allocation,
+      epochs=st.integers(0, 9),
+      rho=st.floats(0, 1),
+      em=WHOLE,
+      sb=WHOLE,
+      swap=st.floats(0, 1),
+      replay=st.none() | st.floats(0, 1),
+    ),
     limit=st.builds(base.Cost, *[st.floats(0, allow_nan=False)] * 4),
-    budget=st.floats(0, 1),
     reason=st.text(),
   ),
   trained=st.tuples(WHOLE, WHOLE),
@@ -251,6 +258,15 @@ WRONG_IN_A_RECORD = {
   "class_names": [1],
   "name": 5,
 }
+
+
+def test_decisions_of_version_0_1_are_read(records):
+  told = summary.to_json(records[0])
+  old = {"epochs": 3, "budget": 0.25}
+  for name in ("limit", "reason"):
+    old[name] = told["decision"][name]
+  found = decoding.record({**told, "decision": old}).decision
+  assert found.allocation == base.Allocation(3, rho=0.25)
 
 
 @pytest.mark.parametrize("name", WRONG_IN_A_RECORD)

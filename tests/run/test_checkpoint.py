@@ -10,7 +10,7 @@ import tiny_network
 
 from jcl import base
 from jcl.report import lines
-from jcl.run import checkpoint, loop
+from jcl.run import checkpoint, cursor, loop
 
 NETWORK = tiny_network.build()
 
@@ -48,19 +48,23 @@ def place():
     {"train": base.Cost(1.0, 2.0, math.nan, 4.0)},
     1000,
   )
-  return loop.Place(
+  return loop.Cursor(
     experience=1,
     begun=True,
     epoch=1,
     batch=4,
     step=9,
     evaluated=8,
-    selection=tiny_network.HEAD,
+    trainee={"selection": list(tiny_network.HEAD.trainable)},
+    feed={"index": 1},
     decision=base.Decision(
-      3, base.Cost(1.5, math.inf, 1e12, math.inf), 0.5, "half"
+      base.Allocation(3, 0.5, em=7),
+      base.Cost(1.5, math.inf, 1e12, math.inf),
+      "half",
     ),
+    decisions=[{"kind": "fixed", "em": 7}],
     control={"phase": "probe"},
-    tally=loop.Tally(4, 24.0, 1.25, 3.0, 6.0),
+    totals=cursor.Totals(4, 24.0, 1.25, 3.0, 6.0),
     spent=base.Cost(0.5, 1.0, 1e9, 1e8),
     initial=((0.25, 0.0), (0.5, 0.5)),
     records=[record],
@@ -70,7 +74,7 @@ def place():
 def template(where):
   return jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
-    state(where.selection),
+    state(base.Selection(tuple(where.trainee["selection"]))),
   )
 
 
@@ -99,9 +103,9 @@ def restore(tmp_path):
 
 
 def test_a_place_survives_json_with_infinities_and_nan():
-  for original in (place(), loop.Place(control=None)):
-    text = json.dumps(checkpoint.place_to_json(original))
-    again = checkpoint.place_from_json(json.loads(text))
+  for original in (place(), loop.Cursor(control=None)):
+    text = json.dumps(checkpoint.cursor_to_json(original))
+    again = checkpoint.cursor_from_json(json.loads(text))
     assert repr(again) == repr(original)  # equal, NaN included
 
 
@@ -214,6 +218,18 @@ def test_another_models_arrays_are_listed(tmp_path, restore):
   assert "(2, 2)" in message and "(2, 3)" in message
   assert "['head']['kernel']" in message and "new work directory" in message
   assert restore().place.step == 1  # it is still there
+
+
+def test_a_trainee_that_is_none_costs_one_checkpoint(tmp_path, restore):
+  save(tmp_path, 1, 2)
+
+  def first_only(where):
+    if where.step == 2:
+      raise ValueError("not the trainee of a run")
+    return template(where)
+
+  assert restore(first_only).place.step == 1
+  assert newest(tmp_path).name == "1"
 
 
 def test_another_format_is_refused_and_left_alone(
@@ -335,12 +351,14 @@ def test_a_few_of_the_arrays_that_differ_are_named(count, more):
 
 @pytest.mark.parametrize(
   "changes",
-  [{"tally": None}, {"spent": {"secs": 1}}, {"records": 3}, {"choices": [1]}],
+  [{"totals": None}, {"spent": {"secs": 1}}, {"records": 3}, {"feed": [1]}],
 )
 def test_a_place_that_is_none_is_refused(changes):
-  fields = checkpoint.place_to_json(place())
-  with pytest.raises(ValueError, match="not the place of a run|not the record"):
-    checkpoint.place_from_json({**fields, **changes})
+  fields = checkpoint.cursor_to_json(place())
+  with pytest.raises(
+    ValueError, match="not the cursor of a run|not the record"
+  ):
+    checkpoint.cursor_from_json({**fields, **changes})
   del fields["records"]
-  with pytest.raises(ValueError, match="not the place of a run"):
-    checkpoint.place_from_json(fields)
+  with pytest.raises(ValueError, match="not the cursor of a run"):
+    checkpoint.cursor_from_json(fields)

@@ -9,14 +9,14 @@ from jcl.run import estimate, session
 
 
 def test_the_memory_of_an_update_is_taken_apart():
-  setting = session.assemble(
+  job = session.assemble(
     tiny_network.stream(tasks=2),
     tiny_network.build(),
     recipes.er(buffer=8, minibatch=4),
     base.Training(epochs=1, batch_size=6),
     options=session.Options(steps_per_dispatch=1),
   )
-  found = estimate.of(setting)
+  found = estimate.of(job)
   assert found.memory is not None
   assert found.memory.peak == found.program.peak_bytes
   assert found.memory.gradients == 4 * found.parameters
@@ -31,15 +31,16 @@ def test_the_memory_of_an_update_is_taken_apart():
 
 def test_a_method_that_selects_trains_its_first_choice():
   recipe = recipes.build("elastic:rho=0.8,profile=analytic")
-  setting = session.assemble(
+  job = session.assemble(
     tiny_network.stream(tasks=2),
     tiny_network.build(),
     recipe,
     base.Training(epochs=1, batch_size=6),
     options=session.Options(steps_per_dispatch=1),
   )
-  full = estimate.of(setting)  # there is no profile
-  found = estimate.of(session.profiled(setting))
+  full = estimate.of(job)  # there is no profile
+  session.profiled(job)
+  found = estimate.of(job)
   assert full.trained == full.parameters == found.parameters
   assert 0 < found.trained < full.trained
   assert found.program.flops < full.program.flops

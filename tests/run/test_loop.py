@@ -10,10 +10,13 @@ import tiny_hierarchy
 import tiny_network
 
 from jcl import base, recipes
-from jcl.control import limits
+from jcl.control import fixed, limits
+from jcl.replay import removal, sampling
+from jcl.replay.tiers import feed as tier_feed
 from jcl.report import decoding, summary
-from jcl.run import evaluation, loop, session
+from jcl.run import cursor, finite, loop, session
 from jcl.streams import batching, scenarios, sources
+from jcl.train import chunks
 
 NETWORK = tiny_network.build()
 
@@ -34,31 +37,31 @@ def assemble(method=None, stream=None, controller=None, **more):
   )
 
 
-def play(setting):
+def play(job):
   """Runs to the end; returns the state, the place, and all events' kinds."""
-  state, place = loop.start(setting)
+  state, place = loop.start(job)
   kinds = []
-  for event in loop.run(setting, state, place):
+  for event in loop.run(job, state, place):
     state = event.state
     kinds.append((event.kind, place.step, event.scalars))
   return state, place, kinds
 
 
-def shown_to(setting):
+def shown_to(job):
   """Records the ids of all examples that are put on the device to learn."""
-  ids, put = [], setting.learner.put_batches
+  ids, put = [], job.learner.put_batches
 
   def spy(batches):
     ids.extend(batches.ids[batches.weight > 0].tolist())
     return put(batches)
 
-  setting.learner.put_batches = spy
+  job.learner.put_batches = spy
   return ids
 
 
 def test_events_records_and_counts():
-  setting = assemble(epochs=2, batch_size=10)  # 24 examples: 3 batches
-  _, place, kinds = play(setting)
+  job = assemble(epochs=2, batch_size=10)  # 24 examples: 3 batches
+  _, place, kinds = play(job)
   one = ["begin", "steps", "steps", "experience"]  # a dispatch per epoch
   assert [kind for kind, *_ in kinds] == one * 2
   assert [r.experience for r in place.records] == [0, 1]
@@ -133,8 +136,8 @@ def test_a_limit_of_operations_stops_at_the_same_step():
     decide=lambda state, seen: (base.Decision(9, limit), state),
   )
   for chunk in (0, 3):
-    setting = assemble(controller=controller, steps_per_dispatch=chunk)
-    _, place, _ = play(setting)
+    job = assemble(controller=controller, steps_per_dispatch=chunk)
+    _, place, _ = play(job)
     assert [r.steps for r in place.records] == [21, 21], chunk
 
 
@@ -142,8 +145,8 @@ def test_a_budget_for_the_run_leaves_later_experiences_their_share():
   _, place, _ = play(assemble(epochs=30))
   flops = sum(r.costs["train"].flops for r in place.records)
   total = base.Cost(math.inf, math.inf, flops / 2, math.inf)
-  setting = assemble(controller=limits.within(30, total))
-  _, place, _ = play(setting)
+  job = assemble(controller=limits.within(30, total))
+  _, place, _ = play(job)
   first, second = (r.steps for r in place.records)
   assert 0 < first < 120 and 0 < second < 120
   assert "left for 2 experiences" in place.records[0].decision.reason
@@ -152,9 +155,9 @@ def test_a_budget_for_the_run_leaves_later_experiences_their_share():
 def test_a_budget_that_shrinks_stops_at_the_next_epoch():
   allowed = iter([math.inf, math.inf, 0.0])
   controller = limits.within(30, base.UNLIMITED, joules=lambda: next(allowed))
-  setting = assemble(controller=controller)
-  state, place = loop.start(setting)
-  for event in loop.run(setting, state, place):
+  job = assemble(controller=controller)
+  state, place = loop.start(job)
+  for event in loop.run(job, state, place):
     if event.kind == "experience":
       break
   # Asked at the beginning and behind both epochs.
@@ -162,8 +165,8 @@ def test_a_budget_that_shrinks_stops_at_the_next_epoch():
 
 
 def test_evaluations_come_every_so_many_updates():
-  setting = assemble(epochs=2, evaluate_every=3, steps_per_dispatch=2)
-  _, _, kinds = play(setting)  # 8 updates per experience, by twos
+  job = assemble(epochs=2, evaluate_every=3, steps_per_dispatch=2)
+  _, _, kinds = play(job)  # 8 updates per experience, by twos
   steps = [step for kind, step, _ in kinds if kind == "evaluated"]
   assert steps == [4, 6, 10, 12, 16]  # once 3, 6, 9, 12 and 15 are reached
   accuracies = [s["accuracy"] for kind, _, s in kinds if kind == "evaluated"]
@@ -171,12 +174,12 @@ def test_evaluations_come_every_so_many_updates():
 
 
 def test_an_evaluation_that_a_stop_prevented_is_made_up_for():
-  setting = assemble(epochs=2, evaluate_every=4, steps_per_dispatch=4)
-  state, place = loop.start(setting)
-  for event in loop.run(setting, state, place):
+  job = assemble(epochs=2, evaluate_every=4, steps_per_dispatch=4)
+  state, place = loop.start(job)
+  for event in loop.run(job, state, place):
     if event.kind == "steps":
       break  # stopped here, ahead of the evaluation at update 4
-  kinds = [e.kind for e in loop.run(setting, event.state, place)]
+  kinds = [e.kind for e in loop.run(job, event.state, place)]
   assert kinds[0] == "evaluated"
   assert kinds.count("evaluated") == 4
 
@@ -189,16 +192,16 @@ def test_a_loss_that_is_not_finite_names_its_step_and_examples():
     return jnp.where(jnp.any(batch.ids == 30), jnp.inf, value), aux
 
   method = plain._replace(objective=plain.objective._replace(loss=loss))
-  setting = assemble(method)
-  state, place = loop.start(setting)
+  job = assemble(method)
+  state, place = loop.start(job)
   with pytest.raises(loop.NonFiniteLossError) as caught:
-    for _ in loop.run(setting, state, place):
+    for _ in loop.run(job, state, place):
       pass
   order = 24 + batching.epoch_order(24, 0, 1, 0)
   batch = order.tolist().index(30) // 6
   shown = order[6 * batch : 6 * batch + 6].tolist()
   assert f"became inf at step {4 + batch}, experience 1" in str(caught.value)
-  own = setting.stream.experiences[1].source_index
+  own = job.stream.experiences[1].source_index
   rows = ", ".join(str(row) for row in sorted(own[np.array(shown) - 24]))
   told = f"shown, rows {rows} of the training data, counted from 0"
   assert str(caught.value).endswith(told)
@@ -218,19 +221,19 @@ def test_rows_that_a_step_was_shown_are_told_as_the_user_counts_them():
     assert {index for index, _ in found} == {experience.index}
     rows = [row for _, row in found]
     np.testing.assert_array_equal(source.train.x[rows], experience.data.x)
-  told = loop._shown(stream, 1, np.arange(starts[-1]))
+  told = finite._shown(stream, 1, np.arange(starts[-1]))
   assert told.count("in all") == 2 and len(told) < 200
   assert " of the training data, rows " in told and "earlier ones" in told
-  assert loop._shown(stream, 1, np.full(3, -1)) == ""
-  assert loop._named(stream, 1) == "experience 1 ('8')"
+  assert finite._shown(stream, 1, np.full(3, -1)) == ""
+  assert finite._named(stream, 1) == "experience 1 ('8')"
 
 
 def test_a_learning_rate_beyond_reason_does_not_end_in_silence(network):
   stream = scenarios.class_incremental(sources.load("digits"), tasks=5)
-  setting = assemble(stream=stream, network=network, learning_rate=1e20)
-  state, place = loop.start(setting)
+  job = assemble(stream=stream, network=network, learning_rate=1e20)
+  state, place = loop.start(job)
   with pytest.raises(loop.NonFiniteLossError, match=r"step \d, experience 0"):
-    for _ in loop.run(setting, state, place):
+    for _ in loop.run(job, state, place):
       pass
 
 
@@ -263,11 +266,11 @@ def test_ordered_streams_keep_their_order_and_others_do_not():
   stream = tiny_network.stream()
   orders = []
   for ordered in (True, False):
-    setting = assemble(
+    job = assemble(
       stream=dataclasses.replace(stream, ordered=ordered), epochs=2
     )
-    ids = shown_to(setting)
-    play(setting)
+    ids = shown_to(job)
+    play(job)
     orders.append(ids)
   expected = list(range(24)) * 2
   assert orders[0] == expected + [24 + i for i in expected]
@@ -276,11 +279,11 @@ def test_ordered_streams_keep_their_order_and_others_do_not():
 
 
 def test_joint_sees_all_experiences_and_restarts():
-  setting = assemble(recipes.joint(), epochs=1)
-  ids = shown_to(setting)
-  state, place = loop.start(setting)
+  job = assemble(recipes.joint(), epochs=1)
+  ids = shown_to(job)
+  state, place = loop.start(job)
   by_experience: list[set[int]] = [set(), set()]
-  for event in loop.run(setting, state, place):
+  for event in loop.run(job, state, place):
     if event.kind == "begin":
       ids.clear()
     if event.kind == "experience":
@@ -295,17 +298,17 @@ def test_joint_sees_all_experiences_and_restarts():
   "name", ["finetune", "joint", "gdumb:buffer=7", "gdumb:buffer=40"]
 )
 def test_expected_steps_are_those_made(name):
-  setting = assemble(recipes.build(name), epochs=3, batch_size=5)
-  state, place = loop.start(setting)
-  expected = {loop.expected_steps(setting, place)}
-  for event in loop.run(setting, state, place):
-    expected.add(loop.expected_steps(setting, event.place))
+  job = assemble(recipes.build(name), epochs=3, batch_size=5)
+  state, place = loop.start(job)
+  expected = {job.expected_steps(place)}
+  for event in loop.run(job, state, place):
+    expected.add(job.expected_steps(event.place))
   assert expected == {place.step}
 
 
 def test_accounts_add_up_and_replay_pays_its_share():
-  setting = assemble(recipes.er(buffer=12, minibatch=6), epochs=2)
-  _, place, _ = play(setting)
+  job = assemble(recipes.er(buffer=12, minibatch=6), epochs=2)
+  _, place, _ = play(job)
   later = place.records[1].costs
   assert later["replay"].flops == pytest.approx(later["train"].flops, rel=0.3)
   for record in place.records:
@@ -328,30 +331,13 @@ def test_the_same_seed_is_the_same_run_whatever_the_dispatch():
   assert tiny_network.same_bits(results[0].replay, results[1].replay)
 
 
-def steps_of(**place):
-  """The updates of an experience, with nothing but a place."""
-  made = object.__new__(loop._Steps)
-  tally = loop.Tally()
-  values = {"experience": 1, "epoch": 0, "batch": 0, "step": 10, "evaluated": 0}
-  made.place = types.SimpleNamespace(**(values | {"tally": tally} | place))
-  stream = types.SimpleNamespace(
-    experiences=[types.SimpleNamespace(name="")] * 2,
-    sources_of=lambda ids: [(1, 40 + i) for i in ids.tolist() if i >= 0],
-  )
-  made.setting = types.SimpleNamespace(
-    tiers=None, evaluate_every=0, stream=stream
-  )
-  return made
-
-
 def test_how_many_steps_reach_a_limit():
   cost = types.SimpleNamespace(flops=20.0, bytes_accessed=5.0)
   spent = base.Cost(1.0, 1.0, 30.0, 40.0)
 
   def found(**limit):
     limit = dataclasses.replace(base.UNLIMITED, **limit)
-    decision = types.SimpleNamespace(limit=limit)
-    return steps_of(decision=decision, spent=spent)
+    return cursor.Cursor(decision=base.Decision(1, limit), spent=spent)
 
   for limit, steps in (
     ({}, math.inf),
@@ -362,9 +348,9 @@ def test_how_many_steps_reach_a_limit():
     ({"flops": 30.0}, 1),
     ({"seconds": 1.5}, math.inf),
   ):
-    assert found(**limit)._steps_to_limit(cost) == steps
+    assert found(**limit).steps_to_limit(cost) == steps
   idle = types.SimpleNamespace(flops=0.0, bytes_accessed=0.0)
-  assert found(flops=100.0)._steps_to_limit(idle) == math.inf
+  assert found(flops=100.0).steps_to_limit(idle) == math.inf
   for limit, reached in (
     ({}, False),
     ({"flops": 30.0}, True),
@@ -372,7 +358,18 @@ def test_how_many_steps_reach_a_limit():
     ({"seconds": 0.5}, True),
     ({"bytes": 40.0, "flops": 99.0}, True),
   ):
-    assert found(**limit)._limit_reached() is reached
+    assert found(**limit).limit_reached() is reached
+
+
+def test_what_lies_behind_a_chunk():
+  at = cursor.Cursor(epoch=2, batch=4)
+  chunk = chunks.Chunk(None, np.zeros((3, 2)), 3)
+  assert at.after(chunk) == (2, 7)
+  assert at.after(chunk._replace(last=True)) == (3, 0)
+  # Cut short, the last chunk of an epoch is its last no more.
+  assert at.after(chunk._replace(last=True).first(2)) == (2, 6)
+  assert at.after(chunk._replace(last=True).first(3.0)) == (3, 0)
+  assert at.after(chunk._replace(last=True).first(math.inf)) == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -380,101 +377,118 @@ def test_how_many_steps_reach_a_limit():
   [(0, 9, 0, False), (5, 4, 0, False), (5, 5, 0, True), (5, 9, 5, False)]
   + [(5, 10, 9, True), (1, 1, 0, True), (1, 1, 1, False)],
 )
-def test_when_an_evaluation_is_due(every, step, evaluated, due):
-  made = steps_of(step=step, evaluated=evaluated)
-  made.setting.evaluate_every = every
-  assert made._evaluation_due() is due
+def test_when_an_evaluation_is_due(every, step, evaluated, due, monkeypatch):
+  scores = types.SimpleNamespace(accuracy=(0.5,), accuracy_task=(1.0,))
+  monkeypatch.setattr(loop.evaluation, "evaluate", lambda *_: scores)
+  job = types.SimpleNamespace(evaluate_every=every)
+  at = cursor.Cursor(step=step, evaluated=evaluated)
+  scope = types.SimpleNamespace(head=None)
+  found = list(loop._evaluated(job, None, at, scope))
+  assert bool(found) is due
+  assert at.evaluated == (step if due else evaluated)
+  if due:
+    [event] = found
+    assert event.scalars == {"accuracy": (0.5,), "accuracy_task": (1.0,)}
 
 
 def test_what_steps_add_up_to():
-  info = types.SimpleNamespace(
-    loss=np.float32([1.0, 4.0, np.nan]),
-    correct=np.float32([2.0, 1.0, 0.0]),
-    examples=np.float32([3.0, 3.0, 0.0]),
+  totals = cursor.Totals()
+  totals.add(np.float32([1.0, 4.0]), 3.0, 6.0, first=True)
+  assert totals == cursor.Totals(2, 6.0, 5.0, 3.0, 6.0)
+  totals.add(np.float32([1.0]), 3.0, 6.0, first=False)
+  assert totals == cursor.Totals(3, 12.0, 6.0, 3.0, 6.0)
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_rows():
+  stream = types.SimpleNamespace(
+    experiences=[types.SimpleNamespace(name="")] * 2,
+    sources_of=lambda ids: [(1, 40 + i) for i in ids.tolist() if i >= 0],
   )
-  made = steps_of()
   ids = np.array([[7, 8, -1], [9, 10, 11], [-1] * 3])
-  told = made._tally(info, ids, 2, 0.5)
-  assert told == {"loss": 2.5, "online_accuracy": 0.5, "seconds": 0.5}
-  assert made.place.tally == loop.Tally(2, 6.0, 5.0, 3.0, 6.0)
-  made.place.epoch = 1
-  made._tally(info, ids, 1, 0.5)
-  assert made.place.tally == loop.Tally(3, 12.0, 6.0, 3.0, 6.0)
+  losses = np.float32([1.0, 4.0, np.nan])
+  finite.check(stream, 1, 10, losses[:2], ids)
   with pytest.raises(
-    loop.NonFiniteLossError, match=r"step 12, .* 1: .* shown$"
+    loop.NonFiniteLossError, match=r"nan at step 12, .* 1: .* shown$"
   ):
-    made._tally(info, ids, 3, 0.5)
-  info.loss[0] = np.inf
+    finite.check(stream, 1, 10, losses, ids)
+  losses[0] = np.inf
   with pytest.raises(loop.NonFiniteLossError, match=r"step 10, .* rows 47, 48"):
-    made._tally(info, ids, 2, 0.5)
-  nothing = types.SimpleNamespace(
-    loss=np.float32([1.0]), correct=np.zeros(1), examples=np.zeros(1)
+    finite.check(stream, 1, 10, losses[:2], ids)
+
+
+def test_decisions_are_filed_with_the_sizes_in_force():
+  at = cursor.Cursor(experience=1, epoch=2, step=9)
+  changes = (
+    base.Change("shrunk", "why", {"predicted": 2.0}),
+    base.Change("a", ""),
   )
-  assert steps_of()._tally(nothing, ids, 1, 0.5)["online_accuracy"] == 0
+  allocation = base.Allocation(3, em=5, sb=6, swap=0.5)
+  at.decide(base.Decision(allocation, reason="fixed", changes=changes))
+  assert at.decided == base.Decision(allocation, reason="fixed")
+  assert at.decisions[0] == {
+    "experience": 1,
+    "epoch": 2,
+    "step": 9,
+    "kind": "shrunk",
+    "em": 5,
+    "sb": 6,
+    "swap": 0.5,
+    "reason": "why",
+    "predicted": 2.0,
+  }
+  assert [each["kind"] for each in at.decisions] == ["shrunk", "a"]
+  at.open()
+  assert at.decision is None and at.decisions == []
 
 
-def test_what_part_of_an_update_is_replayed():
-  made = steps_of()
-  made.setting.learner = types.SimpleNamespace(replay_share=0.25)
-  made.source = range(40)
-
-  def shares(memory, **tiers):
-    made.state = types.SimpleNamespace(replay=memory)
-    made.setting.tiers = types.SimpleNamespace(**tiers) if tiers else None
-    found = made._shares()
-    assert found["train"] + found["replay"] == 1
-    return found["replay"]
-
-  empty, one = (types.SimpleNamespace(seen=np.int32(n)) for n in (0, 1))
-  assert [shares(()), shares(empty), shares(one)] == [0, 0, 0.25]
-  assert shares((), span=0, em=range(0)) == 0
-  assert shares((), span=0, em=range(1)) == 0.25
-  assert shares((), span=10, em=range(1)) == 0.25
-  assert shares((), span=30, em=range(1)) == 0.75
-  made.source = ()
-  assert shares((), span=1, em=range(1)) == 1
+@pytest.mark.parametrize("name", ["er:buffer=20,minibatch=4", "der:buffer=20"])
+def test_a_controller_may_say_what_share_of_a_step_is_replayed(name):
+  shares = {}
+  for replay in (None, 0.25, 0.75):
+    controller = fixed.fixed(2, replay=replay)
+    job = assemble(recipes.build(name), controller=controller, batch_size=6)
+    state, place, _ = play(job)
+    learners = list(job.trainee._by_share.values()) or [job.learner]
+    rows = [each.rows_per_step for each in learners]
+    shares[replay] = rows[0]
+    assert len(rows) == 1 and np.isfinite(place.records[-1].loss)
+    assert place.records[-1].decision.allocation.replay == replay
+    assert place.records[-1].memory["examples"] == 20
+  assert (shares[0.25], shares[0.75]) == (6 + 2, 6 + 18)
+  assert shares[None] > 6
 
 
-def test_exchanges_are_asked_for_when_it_is_known_what_leaves(monkeypatch):
-  asked, ids = [], np.array([[4, 5]])
-  monkeypatch.setattr(
-    loop.tiering,
-    "after_steps",
-    lambda setting, place, step, ids, hardness: asked.append((step, hardness)),
+def test_what_draws_from_no_memory_replays_no_share():
+  job = assemble(controller=fixed.fixed(1, replay=0.5))
+  with pytest.raises(ValueError, match="draws from no memory on the device"):
+    play(job)
+
+
+def test_a_memory_that_replays_more_than_it_draws_draws_again():
+  job = assemble(recipes.er(buffer=40, minibatch=4))
+  method = sampling.replaying(job.learner.method, 10)
+  assert method.replay.num_samples == 10
+  state, _, _ = play(job)
+  drawn = method.replay.sample(
+    jax.random.key(0), state.replay, loop.scope_of(job, 1)
   )
-  hardness = np.float32([[0.25, 0.5]])
-
-  def asks(gate):
-    made, before = steps_of(step=10), len(asked)
-    if gate:
-      hierarchy = base.Hierarchy(9, 9, gate=gate)
-      made.setting.tiers = types.SimpleNamespace(hierarchy=hierarchy)
-    made._exchange(ids)
-    early = len(asked) - before
-    made._exchange(ids, hardness)
-    return early, len(asked) - before - early, made._gated
-
-  assert asks("") == (0, 0, False)
-  assert asks("random") == (1, 0, False)
-  step, given = asked.pop()
-  assert step == 10 and given.tolist() == [[0, 0]]
-  assert asks("hard") == asks("late") == (0, 1, True)
-  assert asked[0][1] is asked[1][1] is hardness
+  assert drawn.y.shape == (10,) and (drawn.weight == 1).all()
+  assert set(drawn.ids.tolist()) <= set(state.replay.items.ids.tolist())
 
 
 @pytest.mark.parametrize("gate", ["random", "hard"])
 def test_every_dispatch_asks_for_exchanges_once(gate, tmp_path, monkeypatch):
   tiny_hierarchy.read_at_once(monkeypatch)
-  asked, after_steps = [], loop.tiering.after_steps
+  asked, exchange = [], tier_feed.TierFeed._exchange
 
-  def asking(setting, place, step, ids, hardness):
-    asked.append((step, ids.shape, bool(np.any(hardness))))
-    return after_steps(setting, place, step, ids, hardness)
+  def asking(feed, sent, difficulty):
+    asked.append((sent.step, sent.ids.shape, bool(np.any(difficulty))))
+    return exchange(feed, sent, difficulty)
 
-  monkeypatch.setattr(loop.tiering, "after_steps", asking)
+  monkeypatch.setattr(tier_feed.TierFeed, "_exchange", asking)
   method = recipes.build(f"carm:em=8,sb=12,gate={gate}")
-  setting = assemble(method, epochs=1, steps_per_dispatch=2)
-  with loop.tiering.opened(setting, tmp_path) as running:
+  job = assemble(method, epochs=1, steps_per_dispatch=2)
+  with session.fed(job, tmp_path) as running:
     _, place, kinds = play(running)
   ends = [step for kind, step, _ in kinds if kind == "steps"]
   starts = [0, *ends[:-1]]
@@ -486,34 +500,34 @@ def test_every_dispatch_asks_for_exchanges_once(gate, tmp_path, monkeypatch):
 
 def test_an_epoch_shows_what_answers_to_the_one_before_left(monkeypatch):
   """The order of the second epoch is known once the first one is over."""
-  observe, remaining = loop.removal.observe, loop.removal.remaining
+  learned, order = removal.Removal.learned, removal.Removal.order
   answered, known = [], []
 
-  def observing(setting, place, ids, hardness):
-    answered.extend(ids[ids >= 0].tolist())
-    return observe(setting, place, ids, hardness)
+  def observing(feed, sent, difficulty):
+    answered.extend(sent.ids[sent.ids >= 0].tolist())
+    return learned(feed, sent, difficulty)
 
-  def telling(setting, place, order, epoch):
-    known.append((place.experience, epoch, len(answered)))
-    return remaining(setting, place, order, epoch)
+  def telling(feed, epoch):
+    known.append((feed.index, epoch, len(answered)))
+    return order(feed, epoch)
 
-  monkeypatch.setattr(loop.removal, "observe", observing)
-  monkeypatch.setattr(loop.removal, "remaining", telling)
+  monkeypatch.setattr(removal.Removal, "learned", observing)
+  monkeypatch.setattr(removal.Removal, "order", telling)
   removed = base.Removal(share=0.5, every=1, until=1)
-  setting = assemble(
+  job = assemble(
     recipes.finetune()._replace(removal=removed),
     epochs=2,
     steps_per_dispatch=1,
   )
-  state, place = loop.start(setting)
-  for event in loop.run(setting, state, place):
+  state, place = loop.start(job)
+  for event in loop.run(job, state, place):
     if event.kind == "experience":
       # 24 of the first epoch and 12 of the second, of each experience.
       first = 36 * (place.experience - 1)
       begun, later = answered[first : first + 24], answered[first + 24 :]
       assert len(set(begun)) == 24 and len(set(later)) == len(later) == 12
       rows = {i - 24 * (place.experience - 1) for i in later}
-      assert rows == set(range(24)) - set(place.removed)
+      assert rows == set(range(24)) - set(job.feed.removed)
   assert set(known) == {(0, 0, 0), (0, 1, 24), (1, 0, 36), (1, 1, 60)}
 
 
@@ -530,16 +544,6 @@ def test_an_experience_that_may_cost_nothing_is_recorded():
     assert record.memory == {"examples": 0, "bytes": 0, "per_class": [0] * 4}
 
 
-def test_what_a_memory_on_the_device_holds():
-  items = tiny_network.batch(5, weight=(1, 0, 1, 1, 0))._replace(
-    y=np.array([3, 0, 3, 1, 0], np.int32)
-  )
-  state = types.SimpleNamespace(replay=base.ReplayState(items, 9, ()))
-  held = evaluation._held(state, 5)
-  assert held["examples"] == 3 and held["per_class"] == [0, 1, 0, 2, 0]
-  assert held["bytes"] == 5 * (4 * 4 + 4 * 4)
-
-
 def test_glimpses_are_of_orders_of_their_own():
   plain = recipes.finetune()
 
@@ -553,8 +557,8 @@ def test_glimpses_are_of_orders_of_their_own():
   objective = plain.objective._replace(
     init=lambda params, stats: (nothing, nothing), ahead=ahead, behind=behind
   )
-  setting = assemble(plain._replace(objective=objective), epochs=2)
-  state, _, _ = play(setting)
+  job = assemble(plain._replace(objective=objective), epochs=2)
+  state, _, _ = play(job)
   # Behind the two epochs of the second experience, whose first example is 24.
   for seen, epoch in zip(state.objective, (2, 3), strict=True):
     order = 24 + batching.epoch_order(24, 0, 1, epoch)

@@ -1,6 +1,7 @@
 """Channels leave for good, and a run repeats itself whatever happens to it."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from jcl import recipes
 from jcl.cost import program_cost
 from jcl.networks import catalogue
 from jcl.objectives import group_lasso
-from jcl.run import checkpoint, loop, pruning, session
+from jcl.run import checkpoint, loop, session
 
 NETWORK = catalogue.build("mlp", (4,), 4, width=16, depth=2)
 
@@ -35,10 +36,10 @@ def assemble(**options):
   )
 
 
-def play(setting):
-  state, place = loop.start(setting)
+def play(job):
+  state, place = loop.start(job)
   events = []
-  for event in pruning.run(setting, state, place):
+  for event in loop.run(job, state, place):
     state = event.state
     events.append(
       (jax.tree.map(np.array, state), event.kind, event.place.epoch)
@@ -47,53 +48,54 @@ def play(setting):
 
 
 def test_steps_cost_less_as_channels_go():
-  setting = assemble()
-  state, place, events = play(setting)
-  assert [noted["at"] for noted in place.pruned] == [
+  job = assemble()
+  state, place, events = play(job)
+  assert [noted["at"] for noted in job.trainee.pruned] == [
     [0, 2],
     [0, 4],
     [1, 2],
     [1, 4],
   ]
-  assert any(noted["kept"] for noted in place.pruned)
+  assert any(noted["kept"] for noted in job.trainee.pruned)
   before = program_cost.num_parameters(events[0][0].train.params)
   after = program_cost.num_parameters(state.train.params)
   assert after < before
-  small = pruning.rebuilt(setting, place).learner
-  shapes = jax.tree.map(
-    lambda leaf: leaf.shape, small.template(place.selection)
-  )
+  small, selection = job.learner, job.trainee.selection
+  shapes = jax.tree.map(lambda leaf: leaf.shape, small.template(selection))
   assert shapes == jax.tree.map(lambda leaf: leaf.shape, state)
-  full = setting.learner.step_program(place.selection).cost
-  assert small.step_program(place.selection).cost.flops < full.flops
+  full = assemble().learner.step_program(selection).cost
+  assert small.step_program(selection).cost.flops < full.flops
   assert place.records[-1].parameters[1] == after
 
 
 def test_a_run_taken_up_anywhere_ends_the_same():
-  expected, place, _ = play(assemble())
-  setting = assemble()
-  state, at = loop.start(setting)
+  whole = assemble()
+  expected, _, _ = play(whole)
+  job = assemble()
+  state, at = loop.start(job)
   saved = []
-  for event in pruning.run(setting, state, at):
+  for event in loop.run(job, state, at):
     copy = jax.tree.map(np.array, event.state)
-    saved.append((copy, checkpoint.place_to_json(at)))
+    job.save(at)
+    told = checkpoint.cursor_to_json(at)
+    saved.append((copy, json.loads(json.dumps(told))))
   sizes = [program_cost.num_parameters(copy.train.params) for copy, _ in saved]
   shrunk = next(i for i, size in enumerate(sizes) if size < sizes[0])
   for copy, told in (saved[shrunk - 1], saved[shrunk], saved[-3]):
-    setting, there = assemble(), checkpoint.place_from_json(told)
-    learner = pruning.rebuilt(setting, there).learner
-    shapes = learner.template(there.selection)
+    job, there = assemble(), checkpoint.cursor_from_json(told)
+    shapes = job.template(there)
+    job.restore(there)
     assert jax.tree.structure(shapes) == jax.tree.structure(copy)
-    state = learner.put(copy)
-    for event in pruning.run(setting, state, there):
+    state = job.learner.put(copy)
+    for event in loop.run(job, state, there):
       state = event.state
     assert tiny_network.same_bits(state, expected)
-    assert there.pruned == place.pruned
+    assert job.trainee.pruned == whole.trainee.pruned
 
 
 def test_a_folder_resumes_a_pruned_run(tmp_path):
-  setting = assemble()
-  whole = session.run(setting, tmp_path / "run")
+  job = assemble()
+  whole = session.run(job, tmp_path / "run")
   again = session.run(assemble(), tmp_path / "run")
   assert tiny_network.same_bits(whole.state, again.state)
 

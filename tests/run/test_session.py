@@ -38,14 +38,14 @@ def assemble(**changes):
 
 
 @pytest.fixture(scope="module")
-def setting():
+def job():
   """One setting for all: its programs compile once."""
   return assemble()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(setting, tmp_path_factory):
-  return session.run(setting, tmp_path_factory.mktemp("whole"), OPTIONS)
+def undisturbed(job, tmp_path_factory):
+  return session.run(job, tmp_path_factory.mktemp("whole"), OPTIONS)
 
 
 def same(result, other):
@@ -66,9 +66,9 @@ def curve(folder):
   return [{k: v for k, v in p.items() if k not in timed} for p in points]
 
 
-def interrupt(setting, folder, monkeypatch, call, number=signal.SIGTERM):
+def interrupt(job, folder, monkeypatch, call, number=signal.SIGTERM):
   """Carries out a run that gets a signal as it fetches its `call`th batch."""
-  put, calls = setting.learner.put_batches, []
+  put, calls = job.learner.put_batches, []
 
   def signalling(batches):
     calls.append(0)
@@ -77,14 +77,14 @@ def interrupt(setting, folder, monkeypatch, call, number=signal.SIGTERM):
     return put(batches)
 
   with monkeypatch.context() as patch:
-    patch.setattr(setting.learner, "put_batches", signalling)
+    patch.setattr(job.learner, "put_batches", signalling)
     with pytest.raises(session.Interrupted) as caught:
-      session.run(setting, folder, OPTIONS)
+      session.run(job, folder, OPTIONS)
   return caught.value
 
 
-def test_a_folder_changes_nothing_and_holds_everything(setting, undisturbed):
-  same(session.run(setting, None, OPTIONS), undisturbed)
+def test_a_folder_changes_nothing_and_holds_everything(job, undisturbed):
+  same(session.run(job, None, OPTIONS), undisturbed)
   folder = undisturbed.folder
   run = summary.read_run(folder)
   assert run.summary["finished"] and len(run.records) == 2
@@ -99,18 +99,18 @@ def test_a_folder_changes_nothing_and_holds_everything(setting, undisturbed):
 
 @pytest.mark.parametrize("call", [2, 5, 8])
 def test_a_signal_saves_and_the_rest_is_bit_identical(
-  call, setting, undisturbed, tmp_path, monkeypatch
+  call, job, undisturbed, tmp_path, monkeypatch
 ):
   before = signal.getsignal(signal.SIGTERM)
-  stopped = interrupt(setting, tmp_path, monkeypatch, call)
+  stopped = interrupt(job, tmp_path, monkeypatch, call)
   assert stopped.number == signal.SIGTERM
   assert "SIGTERM" in str(stopped) and "same command" in str(stopped)
   assert signal.getsignal(signal.SIGTERM) is before
-  same(session.run(setting, tmp_path, OPTIONS), undisturbed)
+  same(session.run(job, tmp_path, OPTIONS), undisturbed)
 
 
-def test_interrupt_from_the_keyboard_and_no_folder(setting, monkeypatch):
-  stopped = interrupt(setting, None, monkeypatch, 3, signal.SIGINT)
+def test_interrupt_from_the_keyboard_and_no_folder(job, monkeypatch):
+  stopped = interrupt(job, None, monkeypatch, 3, signal.SIGINT)
   assert "nothing was saved" in str(stopped)
 
 
@@ -131,38 +131,38 @@ def damage(folder, newest_only):
 
 @pytest.mark.parametrize("newest_only", [True, False])
 def test_a_run_gets_over_damage(
-  newest_only, setting, undisturbed, tmp_path, monkeypatch, caplog
+  newest_only, job, undisturbed, tmp_path, monkeypatch, caplog
 ):
-  interrupt(setting, tmp_path, monkeypatch, 8)
+  interrupt(job, tmp_path, monkeypatch, 8)
   assert damage(tmp_path, newest_only) == 2
-  same(session.run(setting, tmp_path, OPTIONS), undisturbed)
+  same(session.run(job, tmp_path, OPTIONS), undisturbed)
   assert caplog.text.count("is damaged") == (1 if newest_only else 2)
 
 
 def test_half_a_line_and_lines_ahead_of_the_checkpoint_are_dropped(
-  setting, undisturbed, tmp_path, monkeypatch
+  job, undisturbed, tmp_path, monkeypatch
 ):
-  interrupt(setting, tmp_path, monkeypatch, 5)
+  interrupt(job, tmp_path, monkeypatch, 5)
   with open(tmp_path / "curve.jsonl", "a") as file:
     file.write(json.dumps({"step": 999, "experience": 1, "loss": 0.0}) + "\n")
     file.write('{"step": 8, "exper')
   with open(tmp_path / "records.jsonl", "a") as file:
     file.write('{"experience": 1')
-  same(session.run(setting, tmp_path, OPTIONS), undisturbed)
+  same(session.run(job, tmp_path, OPTIONS), undisturbed)
   assert len(summary.read_run(tmp_path).records) == 2
 
 
 def test_a_finished_run_is_not_trained_again(
-  setting, undisturbed, tmp_path, monkeypatch
+  job, undisturbed, tmp_path, monkeypatch
 ):
   shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
 
   def refuse(*args):
     raise AssertionError("it trains")
 
-  monkeypatch.setattr(setting.learner, "step_program", refuse)
-  monkeypatch.setattr(setting.learner, "init", refuse)
-  again = session.run(setting, tmp_path, OPTIONS)
+  monkeypatch.setattr(job.learner, "step_program", refuse)
+  monkeypatch.setattr(job.learner, "init", refuse)
+  again = session.run(job, tmp_path, OPTIONS)
   same(again, undisturbed)
 
 
@@ -178,7 +178,7 @@ def test_starting_over_and_other_settings(undisturbed, tmp_path):
     )
 
 
-def test_a_full_disk_says_what_to_do(setting, undisturbed, tmp_path):
+def test_a_full_disk_says_what_to_do(job, undisturbed, tmp_path):
   """On a file system of 200 kB, where one can be made."""
   mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
   try:
@@ -189,11 +189,11 @@ def test_a_full_disk_says_what_to_do(setting, undisturbed, tmp_path):
     pytest.skip("file systems cannot be mounted here")
   try:
     with pytest.raises(workdir.WorkdirError, match="free some space"):
-      session.run(setting, tmp_path, OPTIONS)
+      session.run(job, tmp_path, OPTIONS)
     subprocess.run(
       ["mount", "-o", "remount,size=64m", str(tmp_path)], check=True
     )
-    same(session.run(setting, tmp_path, OPTIONS), undisturbed)
+    same(session.run(job, tmp_path, OPTIONS), undisturbed)
   finally:
     subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
@@ -225,9 +225,9 @@ def test_hyper_parameters_come_from_the_method_first():
   assert (found.learning_rate, found.epochs, found.optimizer) == (0.3, 4, "sgd")
 
 
-def test_costs_survive_a_stop(setting, tmp_path, monkeypatch):
-  interrupt(setting, tmp_path, monkeypatch, 8)
-  result = session.run(setting, tmp_path, OPTIONS)
+def test_costs_survive_a_stop(job, tmp_path, monkeypatch):
+  interrupt(job, tmp_path, monkeypatch, 8)
+  result = session.run(job, tmp_path, OPTIONS)
   for record in result.records:
     spent = record.costs["train"]
     assert spent.seconds > 0 and math.isfinite(spent.seconds)
@@ -290,26 +290,24 @@ def test_a_run_goes_on_where_data_and_versions_have_moved(tmp_path, caplog):
     learn("there", epochs=2)
 
 
-def test_evaluations_on_the_way_count_without_a_folder_too(
-  setting, undisturbed
-):
-  result = session.run(setting, None, OPTIONS)
+def test_evaluations_on_the_way_count_without_a_folder_too(job, undisturbed):
+  result = session.run(job, None, OPTIONS)
   for scenario in ("class_incremental", "task_incremental"):
     name = "anytime_average"
     assert result.summary[scenario][name] == undisturbed.summary[scenario][name]
 
 
 def test_the_curve_does_not_depend_on_when_a_run_is_saved(
-  setting, tmp_path, monkeypatch
+  job, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(workdir, "CURVE_POINTS", 3)  # points of several updates
   rarely = dataclasses.replace(OPTIONS, checkpoint_seconds=1e9)
-  session.run(setting, tmp_path / "rarely", rarely)
-  session.run(setting, tmp_path / "often", OPTIONS)
+  session.run(job, tmp_path / "rarely", rarely)
+  session.run(job, tmp_path / "often", OPTIONS)
   assert len(curve(tmp_path / "rarely")) < 14
   assert curve(tmp_path / "rarely") == curve(tmp_path / "often")
-  interrupt(setting, tmp_path / "stopped", monkeypatch, call=6)
-  session.run(setting, tmp_path / "stopped", OPTIONS)
+  interrupt(job, tmp_path / "stopped", monkeypatch, call=6)
+  session.run(job, tmp_path / "stopped", OPTIONS)
   assert curve(tmp_path / "rarely") == curve(tmp_path / "stopped")
 
 

@@ -32,7 +32,7 @@ def test_streams_that_are_not_of_text_files_stay(monkeypatch):
 def test_what_is_opened_first_takes_no_standard_stream_s_place(tmp_path):
   code = f"""
 import os, sys
-from jcl import surroundings
+from jcl.run import surroundings
 surroundings.open_streams()
 print("lost")
 print("lost", file=sys.stderr)
@@ -118,7 +118,7 @@ def test_a_program_outlasts_who_reads_its_output(stream, lost, tmp_path):
   code = f"""
 import sys
 from pathlib import Path
-from jcl import surroundings
+from jcl.run import surroundings
 with surroundings.lasting_output():
   for i in range(3):
     print("lost" * 5000, file=sys.{stream}, flush=bool(i))

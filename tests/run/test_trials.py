@@ -12,8 +12,9 @@ import tiny_hierarchy
 import tiny_network
 
 from jcl import base, recipes
-from jcl.control import choice
-from jcl.run import judge, loop, session, tiering, trials
+from jcl.control import sizes as sizes_lib
+from jcl.control.verdict import Verdict
+from jcl.run import judge, loop, session, trials
 
 MIRO = (
   "miro:em=20,sb=40,warmup=1,trial_epochs={epochs},share=0.5,held_out=4,"
@@ -37,10 +38,11 @@ def at_once(monkeypatch):
   tiny_hierarchy.read_at_once(monkeypatch)
 
 
-def observed(setting, folder, monkeypatch):
-  """Runs to the end; returns each trial's outcome, sizes, before and after."""
-  seen, run = [], trials.run
-  held_out = setting.stream.held_out
+def observed(job, folder, monkeypatch):
+  """Runs to the end; returns trials, tiers, cursor and decisions."""
+  seen, run, decisions = [], trials.run, []
+  place_epochs = job.learner.training.epochs
+  held_out = job.stream.held_out
 
   def look(tiers, state):
     rows = [
@@ -50,32 +52,36 @@ def observed(setting, folder, monkeypatch):
     place = json.dumps(tiers.state())
     return [part.tobytes() for part in (*rows, *leaves)], place
 
-  def spying(setting, state, place, scope, sizes, share):
-    before = look(setting.tiers, state), copy.deepcopy(place)
+  def spying(job, state, place, scope, sizes, share, epochs):
+    assert epochs == place_epochs
+    before = look(job.tiers, state), copy.deepcopy(place)
 
     def sealed():
       raise AssertionError("test data was opened in a trial")
 
     with monkeypatch.context() as patch:
       patch.setattr(held_out, "open", sealed)
-      outcome = run(setting, state, place, scope, sizes, share)
-    assert (look(setting.tiers, state), place) == before
+      outcome = run(job, state, place, scope, sizes, share, epochs)
+    assert (look(job.tiers, state), place) == before
     seen.append((outcome, list(sizes)))
     return outcome
 
   with monkeypatch.context() as patch:
     patch.setattr(trials, "run", spying)
-    with tiering.opened(setting, folder) as running:
+    with session.fed(job, folder) as running:
       state, place = loop.start(running)
-      for _ in loop.run(running, state, place):
-        pass
-      return seen, running.tiers, place
+      for event in loop.run(running, state, place):
+        if event.kind == "experience":
+          decisions += place.decisions
+      return seen, running.tiers, place, decisions
 
 
 def test_trials_leave_everything_as_it_was(tmp_path, monkeypatch):
-  setting = assemble(MIRO.format(epochs=2, grid=GRID, halving="false"))
+  job = assemble(MIRO.format(epochs=2, grid=GRID, halving="false"))
   generator = np.random.get_state()[1].tobytes()
-  [(outcome, sizes)], tiers, place = observed(setting, tmp_path, monkeypatch)
+  [(outcome, sizes)], tiers, place, decisions = observed(
+    job, tmp_path, monkeypatch
+  )
   assert np.random.get_state()[1].tobytes() == generator
   assert sizes == [(20, 40), (10, 20), (30, 10)]
   assert all(0 <= row.accuracy <= 100 for row in outcome.table)
@@ -83,7 +89,7 @@ def test_trials_leave_everything_as_it_was(tmp_path, monkeypatch):
   steps = [3, 2, 2]  # an epoch, in batches of 20
   assert joules == pytest.approx([2 * outcome.step_joules * n for n in steps])
   assert outcome.spent.seconds > 0 and outcome.spent.joules > 0
-  [decision] = [d for d in tiers.decisions if d["kind"] == "chosen"]
+  [decision] = [d for d in decisions if d["kind"] == "chosen"]
   assert (decision["em"], decision["sb"]) in sizes
   index = sizes.index((decision["em"], decision["sb"]))
   # What was trained before exchanged nothing: that is added.
@@ -100,8 +106,8 @@ def test_trials_leave_everything_as_it_was(tmp_path, monkeypatch):
 
 def test_what_was_exchanged_before_is_part_of_an_update(tmp_path, monkeypatch):
   text = MIRO.format(epochs=1, grid=GRID, halving="false")
-  setting = assemble(text, tasks=3, epochs=8)
-  counts, joules, timed = [], [], setting.ledger.timed
+  job = assemble(text, tasks=3, epochs=8)
+  counts, joules, timed = [], [], job.ledger.timed
 
   class Noted(trials._Examples):
     def __init__(self, *given):
@@ -117,8 +123,8 @@ def test_what_was_exchanged_before_is_part_of_an_update(tmp_path, monkeypatch):
       joules.append(took.cost.joules)
 
   monkeypatch.setattr(trials, "_Examples", Noted)
-  monkeypatch.setattr(setting.ledger, "timed", noting)
-  [first, second], _, place = observed(setting, tmp_path, monkeypatch)
+  monkeypatch.setattr(job.ledger, "timed", noting)
+  [first, second], _, place, _ = observed(job, tmp_path, monkeypatch)
   # Three candidates and a warm-up, twice; the first time, reading is told.
   assert len(counts) == len(joules) == 8
   each = sum(joules[:4]) / sum(counts[:4])
@@ -130,7 +136,7 @@ def test_what_was_exchanged_before_is_part_of_an_update(tmp_path, monkeypatch):
 def test_trials_start_where_the_warm_up_ended(tmp_path, monkeypatch):
   text = MIRO.format(epochs=1, grid=GRID, halving="false")
   text += ",judge=likelihood,policy=enough"
-  [(outcome, _)], _, _ = observed(assemble(text), tmp_path, monkeypatch)
+  [(outcome, _)], *_ = observed(assemble(text), tmp_path, monkeypatch)
   starts = {row.start for row in outcome.table}
   assert len(starts) == 1 and 0 < starts.pop() < 100
   assert all(0 < row.noise < 100 for row in outcome.table)
@@ -152,40 +158,40 @@ def test_trials_take_no_more_than_they_may(
 ):
   text = MIRO.format(epochs=8, grid="20x80/10x20/30x10", halving="false")
   text += f",overhead={overhead}"
-  setting = assemble(text, per_class=120, epochs=20)
+  job = assemble(text, per_class=120, epochs=20)
   shares = []
-  within = trials.share_within
+  within = sizes_lib.share_within
 
   def seen(*given):
     shares.append(within(*given))
     return shares[-1]
 
-  monkeypatch.setattr(trials, "share_within", seen)
-  outcomes, tiers, place = observed(setting, tmp_path, monkeypatch)
+  monkeypatch.setattr(sizes_lib, "share_within", seen)
+  outcomes, *_, decisions = observed(job, tmp_path, monkeypatch)
   assert shares == pytest.approx([share])
   assert bool(outcomes) == bool(share)
   if not share:
-    assert tiers.decisions[-1]["kind"] == "kept"
-    assert "2 % of training" in tiers.decisions[-1]["reason"]
+    assert decisions[-1]["kind"] == "kept"
+    assert "2 % of training" in decisions[-1]["reason"]
 
 
 def test_where_no_size_gains_the_latest_stay(tmp_path, monkeypatch):
   def indifferent(*_):
-    return judge.Verdict(np.ones(4, bool), np.zeros(4, np.float32))
+    return Verdict(np.ones(4, bool), np.zeros(4, np.float32))
 
   monkeypatch.setattr(judge, "judged", indifferent)
   text = MIRO.format(epochs=1, grid=GRID, halving="false") + ",policy=enough"
-  setting = assemble(text, tasks=3)
-  _, tiers, _ = observed(setting, tmp_path, monkeypatch)
-  assert [d["kind"] for d in tiers.decisions] == ["fixed", "kept", "kept"]
-  assert (tiers.decisions[-1]["em"], tiers.decisions[-1]["sb"]) == (20, 40)
+  job = assemble(text, tasks=3)
+  *_, decisions = observed(job, tmp_path, monkeypatch)
+  assert [d["kind"] for d in decisions] == ["fixed", "kept", "kept"]
+  assert (decisions[-1]["em"], decisions[-1]["sb"]) == (20, 40)
 
 
 def test_the_same_run_makes_the_same_choice(tmp_path, monkeypatch):
   text = MIRO.format(epochs=2, grid=GRID, halving="true") + ",policy=accuracy"
   found = []
   for name in ("one", "two"):
-    [(outcome, _)], tiers, _ = observed(
+    [(outcome, _)], tiers, *_ = observed(
       assemble(text), tmp_path / name, monkeypatch
     )
     accuracy = [row.accuracy for row in outcome.table]
@@ -195,18 +201,18 @@ def test_the_same_run_makes_the_same_choice(tmp_path, monkeypatch):
 
 
 def test_without_examples_to_judge_sizes_stay(tmp_path, monkeypatch):
-  setting = assemble(MIRO.format(epochs=1, grid=GRID, halving="false"), 9)
-  _, tiers, place = observed(setting, tmp_path, monkeypatch)
-  assert [d["kind"] for d in tiers.decisions] == ["fixed", "kept"]
+  job = assemble(MIRO.format(epochs=1, grid=GRID, halving="false"), 9)
+  _, _, place, decisions = observed(job, tmp_path, monkeypatch)
+  assert [d["kind"] for d in decisions] == ["fixed", "kept"]
   assert place.experience == 2
 
 
 @pytest.mark.parametrize("policy", ["largest", "half", "random"])
 def test_rules_without_trials(policy, tmp_path, monkeypatch):
   text = MIRO.format(epochs=1, grid=GRID, halving="true") + f",policy={policy}"
-  seen, tiers, _ = observed(assemble(text), tmp_path, monkeypatch)
+  seen, tiers, _, decisions = observed(assemble(text), tmp_path, monkeypatch)
   assert not seen and not tiers.archive.held_out  # all examples may train
-  decision = tiers.decisions[-1]
+  decision = decisions[-1]
   pair = decision["em"], decision["sb"]
   assert decision["kind"] == policy
   assert (
@@ -221,8 +227,8 @@ def test_rules_without_trials(policy, tmp_path, monkeypatch):
 
 def test_a_first_choice_may_come_later(tmp_path, monkeypatch):
   text = MIRO.format(epochs=1, grid=GRID, halving="true") + ",start=2"
-  seen, tiers, _ = observed(assemble(text), tmp_path, monkeypatch)
-  assert not seen and {d["kind"] for d in tiers.decisions} == {"fixed"}
+  seen, *_, decisions = observed(assemble(text), tmp_path, monkeypatch)
+  assert not seen and {d["kind"] for d in decisions} == {"fixed"}
 
 
 def told(steps, applied, parameters=7):
@@ -239,11 +245,14 @@ def told(steps, applied, parameters=7):
 def test_what_updates_took_and_exchanged_last(monkeypatch):
   assert trials._PURPOSE == 11  # what runs so far have drawn by
   monkeypatch.setattr(trials.mask, "trained_parameters", lambda *_: 7)
-  setting = types.SimpleNamespace(learner=types.SimpleNamespace(network=None))
+  job = types.SimpleNamespace(
+    learner=types.SimpleNamespace(network=None),
+    trainee=types.SimpleNamespace(selection=()),
+  )
 
   def latest(*records):
-    place = types.SimpleNamespace(records=list(records), selection=())
-    return trials._latest(setting, place)
+    place = types.SimpleNamespace(records=list(records))
+    return trials._latest(job, place)
 
   assert latest() is None
   assert latest(told(0, 5)) is None
@@ -253,32 +262,24 @@ def test_what_updates_took_and_exchanged_last(monkeypatch):
   assert latest(told(1, 1), told(1, 2), told(8, 9)) == (1.0, 7)
 
 
-@pytest.mark.parametrize(
-  ("overhead", "share"),
-  [
-    (0.0, 0.5),
-    (100.0, 0.5),
-    # Three epochs of all (60, 30) and two of the largest to warm up, of what
-    # a third of twelve judgements leaves.
-    (1.0, (100 - 4) / (3 * 90 + 2 * 60)),
-    (0.01, 0.0),
-  ],
-)
-def test_shares_that_trials_may_take(overhead, share, monkeypatch):
-  monkeypatch.setattr(trials, "_LEAST_UPDATES", 3)
-  plan = base.Plan(share=0.5, overhead=overhead, epochs=3, warmup=2)
-  tiers = types.SimpleNamespace(
-    hierarchy=types.SimpleNamespace(plan=plan),
-    archive=types.SimpleNamespace(aside=np.arange(4)),
-  )
-  learner = types.SimpleNamespace(stream_rows=20)
-  setting = types.SimpleNamespace(tiers=tiers, learner=learner)
-  place = types.SimpleNamespace(records=[told(4, 5)])
-  sizes = [(20, 40), (10, 20)]
-  found = trials.share_within(setting, place, sizes)
-  cost = choice.profile_cost(sizes, 1.0, 3, 2, 20, 40, 4)
-  if overhead == 1.0:
-    share = (100 - cost.evaluation / 3) / (cost.trials + cost.warmup)
-  assert found == pytest.approx(share)
-  place.records = []
-  assert trials.share_within(setting, place, sizes) == 0.5
+class Tiers:
+  """A memory of ten examples, two classes of earlier ones, four judges."""
+
+  def __init__(self, room):
+    self.em, self.room, self.arranged = range(10), room, []
+    self.archive = types.SimpleNamespace(aside=np.arange(4))
+
+  def earlier(self):
+    return {0: range(40), 1: range(60)}
+
+  def arrange(self, *sizes):
+    self.arranged.append(sizes)
+
+
+@pytest.mark.parametrize(("room", "arranged"), [(46, []), (45, [(9, 0)])])
+def test_trials_have_room_for_their_own_examples(room, arranged):
+  # Three quarters of 40, a class' rounding for each of two, four judges; ten
+  # are held.
+  tiers = Tiers(room)
+  trials._make_room(tiers, [(20, 20), (10, 5)], 0.75)
+  assert tiers.arranged == arranged

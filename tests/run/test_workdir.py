@@ -32,7 +32,7 @@ def test_a_folder_of_other_settings_is_refused_with_the_differences(tmp_path):
 
 def test_a_folder_has_one_user_at_a_time(tmp_path):
   code = (
-    "import pathlib, sys; from jcl import workdir\n"
+    "import pathlib, sys; from jcl.run import workdir\n"
     "try:\n"
     "  with workdir.locked(pathlib.Path(sys.argv[1])): print('free')\n"
     "except workdir.WorkdirError as error: print(error)\n"
@@ -133,7 +133,7 @@ def test_without_a_path_nothing_is_kept():
 
 
 @pytest.fixture
-def setting():
+def job():
   method = recipes.finetune()._replace(selector=fixed.head_only())
   return session.assemble(
     tiny_network.stream(tasks=2),
@@ -145,10 +145,10 @@ def setting():
 
 
 def test_the_memory_of_the_last_step_is_kept_and_nothing_is_compiled_for_it(
-  setting, tmp_path, monkeypatch
+  job, tmp_path, monkeypatch
 ):
-  learner = setting.learner
-  told = session.run(setting, tmp_path).summary
+  learner = job.learner
+  told = session.run(job, tmp_path).summary
   steps = [key for key in learner.compiler if key[0] == "step"]
   assert steps == [("step", tiny_network.HEAD)]
   assert told["step_memory"]["gradients"] == 4 * 36
@@ -160,10 +160,10 @@ def test_the_memory_of_the_last_step_is_kept_and_nothing_is_compiled_for_it(
   # Taken up again where it has ended, by a process that compiles nothing.
   with monkeypatch.context() as patch:
     patch.setattr(learner.compiler, "_found", {})
-    again = session.run(setting, tmp_path).summary
+    again = session.run(job, tmp_path).summary
   assert again["step_memory"] == told["step_memory"]
   learner.step_program(tiny_network.EVERYTHING)
-  told = session.run(setting).summary
+  told = session.run(job).summary
   assert told["step_memory_full"]["gradients"] == 4 * (40 + 72 + 36)
 
 
@@ -179,20 +179,20 @@ def test_a_long_path_is_told_in_short(tmp_path):
   [b"\xff\xfe\0\n", b"[1, 2]\n", b"3\n", b'{"a": 1}\n', b"[" * 99_999]
   + [b'{"step": "x"}\n', b'{"step": 3, "lo', b"\n\n"],
 )
-def test_a_damaged_curve_loses_but_what_is_damaged(setting, tmp_path, damage):
-  told = session.run(setting, tmp_path).summary
+def test_a_damaged_curve_loses_but_what_is_damaged(job, tmp_path, damage):
+  told = session.run(job, tmp_path).summary
   path = tmp_path / "curve.jsonl"
   before = path.read_bytes()
   path.write_bytes(before + damage)
-  assert session.run(setting, tmp_path).summary["total"] == told["total"]
+  assert session.run(job, tmp_path).summary["total"] == told["total"]
   assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", ["{", "[" * 99_999, "[]", "\0"])
-def test_a_damaged_summary_is_written_anew(setting, tmp_path, damage):
-  told = session.run(setting, tmp_path).summary
+def test_a_damaged_summary_is_written_anew(job, tmp_path, damage):
+  told = session.run(job, tmp_path).summary
   (tmp_path / "summary.json").write_text(damage)
-  again = session.run(setting, tmp_path).summary
+  again = session.run(job, tmp_path).summary
   assert again["total"] == told["total"] and "step_memory" not in again
 
 
@@ -288,24 +288,6 @@ def test_records_that_are_gone_are_told_or_made_again(four, tmp_path, caplog):
     session.run(four(), folder)
   assert "holds 1 lines where 4 were written" in str(caught.value)
   assert "--noresume" in str(caught.value)
-
-
-def test_folders_whose_checkpoints_hold_the_records_go_on(four, tmp_path):
-  session.run(four(), tmp_path / "whole")
-  folder = tmp_path / "older"
-  init = checkpoint.Checkpoints.__init__
-  with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-    kill_at_save(patch, 2)
-    patch.setattr(checkpoint, "_FORMAT", 1)
-    patch.setattr(
-      checkpoint.Checkpoints,
-      "__init__",
-      lambda self, *given, records, **more: init(self, *given, **more),
-    )
-    session.run(four(), folder)
-  (folder / "records.jsonl").unlink()
-  session.run(four(), folder)
-  assert told(folder) == told(tmp_path / "whole")
 
 
 def test_what_is_done_at_each_experience_does_not_grow(

@@ -14,7 +14,8 @@ RUNS = """
 import json, sys
 import jax, numpy as np
 import tiny_network
-from jcl import base, loop, recipes, session
+from jcl import base, recipes
+from jcl.run import loop, session
 from jcl.train import learner as learner_lib
 
 assert len(jax.devices()) == 8
@@ -22,18 +23,18 @@ assert len(jax.devices()) == 8
 def run(devices, batch_size, accumulate, name):
   stream = tiny_network.stream(tasks=2, per_class=15)
   options = session.Options(accumulate=accumulate)
-  setting = session.assemble(
+  job = session.assemble(
     stream, tiny_network.build(), recipes.build(name),
     base.Training(epochs=1, batch_size=batch_size, momentum=0.9),
     options=options)
-  made = setting.learner
+  made = job.learner
   learner = learner_lib.Learner(
     made.network, made.method, made.training, made.preprocess,
-    stream.experiences[0].data.x[0], setting.ledger,
+    stream.experiences[0].data.x[0], job.ledger,
     accumulate=accumulate, devices=devices)
-  object.__setattr__(setting, "learner", learner)
-  state, place = loop.start(setting)
-  for event in loop.run(setting, state, place):
+  job.trainee.learner = job.feed.learner = learner
+  state, place = loop.start(job)
+  for event in loop.run(job, state, place):
     state = event.state
   ids = np.asarray(state.replay.items.ids) if state.replay else np.zeros(0)
   return {

@@ -35,7 +35,7 @@ def make(method=None, network=NETWORK, training=optimizers.DEFAULTS, **options):
 def test_nothing_compiles_again_for_experiences_and_part_filled_chunks():
   # 30 and 30 examples in batches of 7: chunks of 4 steps and of 1.
   stream = tiny_network.stream(tasks=2, per_class=15)
-  setting = session.assemble(
+  job = session.assemble(
     stream,
     NETWORK,
     recipes.er(buffer=10, minibatch=4),
@@ -43,11 +43,11 @@ def test_nothing_compiles_again_for_experiences_and_part_filled_chunks():
     options=session.Options(steps_per_dispatch=4),
   )
   counts = []
-  learner = setting.learner
+  learner = job.learner
   from jcl.run import loop
 
-  state, place = loop.start(setting)
-  for event in loop.run(setting, state, place):
+  state, place = loop.start(job)
+  for event in loop.run(job, state, place):
     if event.kind == "experience":
       counts.append(sorted(str(key[0]) for key in learner.compiler))
   assert counts[0] == counts[1]

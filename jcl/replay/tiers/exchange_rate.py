@@ -21,11 +21,6 @@ _ROUNDING = 1e-9
 
 _LONGEST = 5  # epochs, the interval below which the ratio falls instead
 
-# Of the swaps that an epoch asked for: fewer than `_LAGS` were done where
-# storage falls behind, `_KEEPS_UP` or more where it does not.
-_LAGS, _KEEPS_UP = 0.9, 0.98
-_CALM_EPOCHS = 2
-
 
 def swap_count(ratio: float, n: int) -> int:
   """Returns the published number of swaps per batch, ceil(ratio * n).
@@ -123,43 +118,6 @@ def in_interval(epoch: int, interval: int) -> bool:
   """
   _check_interval(interval)
   return (epoch % abs(interval) == 0) == (interval > 0)
-
-
-def back_off(
-  target: float, completion: float, calm: int, floor: float = 0.01
-) -> tuple[float, int]:
-  """Fits the target to what storage keeps up with, after an epoch that swapped.
-
-  In the manner of congestion control: where storage lags, the target is halved;
-  two epochs in succession without a lag double it. The thresholds, 90 % and
-  98 % of the swaps, are this project's.
-
-  Args:
-    target: in [0, 1], of the epoch.
-    completion: swaps applied over swaps asked for, 0 or more.
-    calm: epochs without a lag since the target changed; 0 at first.
-    floor: the target is not halved below it.
-
-  Returns:
-    (target, calm), both for the next epoch.
-
-  Raises:
-    ValueError: for a target out of its range or a completion that is none, such
-      as that of an epoch without swaps.
-  """
-  _check(target)
-  if not 0 <= completion < math.inf:
-    raise ValueError(
-      f"completion={completion} is no share of swaps: give 0 or more, and "
-      "leave out epochs that asked for none"
-    )
-  if completion < _LAGS:
-    return min(target, max(floor, target / 2)), 0
-  if completion < _KEEPS_UP:
-    return target, 0
-  if calm + 1 < _CALM_EPOCHS:
-    return target, calm + 1
-  return min(1.0, 2 * target), 0
 
 
 def gate_scores(

@@ -17,7 +17,6 @@ class Progress:
 
   target: float  # share of replayed examples to exchange, as I/O bears it
   carry: float = 0.0  # part of an exchange that is owed
-  calm: int = 0  # epochs without a lag
 
 
 class Exchanges:
@@ -42,7 +41,6 @@ class Exchanges:
     self._hierarchy, self._reader, self._pool = hierarchy, reader, pool
     self._seed, self._lag = seed, lag
     self.progress = Progress(hierarchy.swap)
-    self._epoch_counts = dataclasses.replace(reader.counts)
 
   def ask(
     self,
@@ -101,32 +99,11 @@ class Exchanges:
         )
       )
 
-  def end_epoch(self) -> str:
-    """Fits the target to what the storage kept up with; says what changed."""
-    counts = self._reader.counts - self._epoch_counts
-    self._epoch_counts = dataclasses.replace(self._reader.counts)
-    settled = counts.applied + counts.late
-    if not settled:
-      return ""
-    before, completion = self.progress.target, counts.applied / settled
-    target, self.progress.calm = exchange_rate.back_off(
-      before, completion, self.progress.calm
-    )
-    self.progress.target = min(target, self._hierarchy.swap)
-    if self.progress.target == before:
-      return ""
-    verb = "lags" if self.progress.target < before else "keeps up"
-    return (
-      f"storage {verb}: {completion:.0%} of {settled} exchanges were done; "
-      f"swap ratio {before:.0%} -> {self.progress.target:.0%}"
-    )
-
   def state(self) -> dict[str, Any]:
     """Returns where swapping stands, ready for JSON."""
     return {
       "progress": dataclasses.asdict(self.progress),
       "counts": dataclasses.asdict(self._reader.counts),
-      "epoch_counts": dataclasses.asdict(self._epoch_counts),
       "pending": reader_lib.as_lists(self._reader.pending),
     }
 
@@ -134,7 +111,6 @@ class Exchanges:
     """Goes on from a saved state; what was on its way is read again."""
     self.progress = Progress(**state["progress"])
     self._reader.counts = reader_lib.Counts(**state["counts"])
-    self._epoch_counts = reader_lib.Counts(**state["epoch_counts"])
     for exchange in reader_lib.from_lists(state["pending"]):
       self._reader.submit(exchange, again=True)
 

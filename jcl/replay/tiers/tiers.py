@@ -66,11 +66,6 @@ class Tiers:
     self.span = 0  # rows of an epoch that are the memory's
     self.buffered = 0  # those that are the stream buffer's
     self.sizes = (0, 0)  # given to memory and buffer
-    self.wanted = (0, 0)  # chosen for the experience
-    self.table: list[dict[str, Any]] = []  # of trials, of the experience
-    # (accuracy, likelihood) that was judged at ends of its epochs
-    self.looks: list[tuple[float, float]] = []
-    self.decisions: list[dict[str, Any]] = []
     self.em = episodic.Episodic(archive.row_type)
     self.sb = ram.Ram(archive.row_type, 0, "stream-buffer")
     self._ids = np.zeros(0, np.int64)  # of the experience
@@ -96,7 +91,10 @@ class Tiers:
   @property
   def room(self) -> float:
     """Examples that memory and buffer may hold together, by the limit."""
-    limit = self.limit()
+    return self.room_of(self.limit())
+
+  def room_of(self, limit: float) -> float:
+    """Examples that memory and buffer may hold in `limit` bytes."""
     if math.isinf(limit):
       return limit
     left = limit - self.swapper.capacity * self.row_bytes
@@ -117,16 +115,23 @@ class Tiers:
       return size
     return spec.parse_size(size) // self.row_bytes
 
-  def expected_rows(self, earlier: int, fresh: int) -> int:
-    """Returns how many examples an epoch goes through, by the sizes so far.
+  @property
+  def given(self) -> tuple[int, int]:
+    """Examples of memory and stream buffer, by the recipe."""
+    em, sb = map(self.in_examples, (self.hierarchy.em, self.hierarchy.sb))
+    return em, 0 if self.hierarchy.trains == "memory" else sb
+
+  def expected_rows(
+    self, earlier: int, fresh: int, sizes: tuple[int, int]
+  ) -> int:
+    """Returns how many examples an epoch goes through.
 
     Args:
       earlier: examples of the experiences before.
       fresh: examples of the experience.
+      sizes: of memory and stream buffer; (0, 0): those of the recipe.
     """
-    em, sb = self.wanted
-    if self.wanted == (0, 0):
-      em, sb = map(self.in_examples, (self.hierarchy.em, self.hierarchy.sb))
+    em, sb = sizes if any(sizes) else self.given
     memory, stream = min(em, earlier), min(sb, fresh)
     return {
       "both": memory + stream,
@@ -391,8 +396,8 @@ class Tiers:
     extras = {name: leaf[0] for name, leaf in found.extras.items()}
     return base.Batch(x, y, task, ids, weight, extras)
 
-  def summary(self, experience: int) -> dict[str, Any]:
-    """Returns what the tiers hold, and decided in an experience: for JSON."""
+  def summary(self) -> dict[str, Any]:
+    """Returns what the tiers hold, ready for JSON."""
     labels = self.em.rows.field("y")
     per_class = np.bincount(labels, minlength=self.archive.num_classes)
     return {
@@ -401,7 +406,6 @@ class Tiers:
       "per_class": per_class.tolist(),
       "sizes": list(self.sizes),
       "exchanges": self.exchanges.state()["counts"],
-      "decisions": [d for d in self.decisions if d["experience"] == experience],
     }
 
   # Saving and going on.
@@ -413,11 +417,7 @@ class Tiers:
       "span": self.span,
       "buffered": self.buffered,
       "sizes": list(self.sizes),
-      "wanted": list(self.wanted),
-      "table": self.table,
-      "looks": self.looks,
       "first": self._first,
-      "decisions": self.decisions,
       "memory": self.em.state(),
       "buffer": self.sb.field("id").tolist(),
       "held_out": {
@@ -443,9 +443,6 @@ class Tiers:
       self._ids = np.zeros(0, np.int64)
     self._first = state["first"]
     self.sizes = (state["sizes"][0], state["sizes"][1])
-    self.wanted = (state["wanted"][0], state["wanted"][1])
-    self.table, self.decisions = state["table"], list(state["decisions"])
-    self.looks = [(accuracy, other) for accuracy, other in state["looks"]]
     # The host may allow less by now.
     held = len(state["memory"]["ids"]) + len(state["buffer"])
     room = int(min(self.room, held))

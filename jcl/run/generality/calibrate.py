@@ -22,7 +22,7 @@ class Calibration:
 
 
 def calibrate(
-  setting: loop.Setting,
+  job: loop.Job,
   probes: follow.Probes,
   *,
   first: int = 1,
@@ -46,19 +46,19 @@ def calibrate(
       tensors out, has a memory hierarchy or cannot be followed.
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
-  if len(setting.stream.experiences) < 2:
+  if len(job.stream.experiences) < 2:
     raise UsageError(
       "the stream has one experience: calibrate over two or more, since "
       "nothing is lost before the second"
     )
-  if setting.learner.method.hierarchy is not None:
+  if job.learner.method.hierarchy is not None:
     raise UsageError(
       "calibrate with a recipe without memory hierarchy, such as finetune"
     )
-  follower = follow.Follower(setting, probes)
-  events = loop.run(setting, *loop.start(setting))
+  follower = follow.Follower(job, probes)
+  events = loop.run(job, *loop.start(job))
   for event in follow.from_events(events, follower):
-    selection = event.place.selection
+    selection = job.trainee.selection
     assert selection is not None
     if event.kind == "steps" and not all(selection.trainable):
       raise UsageError(

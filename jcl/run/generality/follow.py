@@ -13,7 +13,7 @@ from jcl import base
 from jcl.errors import UsageError
 from jcl.metrics import generality, similarity
 from jcl.report import lines
-from jcl.run.cursor import Event, Place, Setting
+from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.generality import features
 from jcl.streams import stream as stream_lib
 
@@ -108,10 +108,8 @@ class Follower:
       that do not match the stream, or a file of other units or sets.
   """
 
-  def __init__(
-    self, setting: Setting, probes: Probes, path: Path | None = None
-  ):
-    method, count = setting.learner.method, len(setting.stream.experiences)
+  def __init__(self, job: Job, probes: Probes, path: Path | None = None):
+    method, count = job.learner.method, len(job.stream.experiences)
     if method.pruning is not None or method.restart:
       how = "draws new weights" if method.restart else "prunes channels"
       raise UsageError(
@@ -123,8 +121,8 @@ class Follower:
         f"{len(probes.rows)} probe sets for {count} experiences: make them of "
         "the same stream"
       )
-    self.units = setting.learner.network.units[:-1]
-    self._learner, self._probes, self._path = setting.learner, probes, path
+    self.units = job.learner.network.units[:-1]
+    self._learner, self._probes, self._path = job.learner, probes, path
     self._records: list[dict[str, Any]] = []  # by experience
     self._learned: list[generality.Features] = []  # by experience
     # Features ahead of an experience, and which one.
@@ -137,7 +135,7 @@ class Follower:
     """One per experience learned, ready for JSON: see `measures.record`."""
     return tuple(self._records)
 
-  def require(self, place: Place) -> None:
+  def require(self, place: Cursor) -> None:
     """Checks that nothing ahead of `place` was missed.
 
     Raises:
@@ -148,7 +146,7 @@ class Follower:
     if known < index or (begun and self._before[0] != index):
       raise self._missed(index)
 
-  def begin(self, state: base.LearnerState, place: Place) -> None:
+  def begin(self, state: base.LearnerState, place: Cursor) -> None:
     """Reads the units ahead of the experience that `place` stands at.
 
     Raises:
@@ -163,7 +161,7 @@ class Follower:
       self._before = index, self._read(state, index)
     self._save()
 
-  def end(self, state: base.LearnerState, place: Place) -> dict[str, Any]:
+  def end(self, state: base.LearnerState, place: Cursor) -> dict[str, Any]:
     """Reads the units when an experience has been learned.
 
     Args:

@@ -82,16 +82,16 @@ def test_a_sensor_that_dies_leaves_a_run_partly_measured(
 ):
   root, chip = board
   meter = meters.Sampled(rails.find(root), bridge=0.0)
-  setting = assemble(one, network, meter)
-  put = setting.learner.put_batches
+  job = assemble(one, network, meter)
+  put = job.learner.put_batches
 
   def unplug(batches):
     (chip / "curr1_input").unlink(missing_ok=True)
     time.sleep(2 * meter.sensor.resolution)
     return put(batches)
 
-  monkeypatch.setattr(setting.learner, "put_batches", unplug)
-  result = session.run(setting, None, OPTIONS)
+  monkeypatch.setattr(job.learner, "put_batches", unplug)
+  result = session.run(job, None, OPTIONS)
   assert result.summary["joules_source"] == f"partly measured ({NAME})"
   assert result.summary["costs"]["evaluate"]["joules"] > 0
 
@@ -100,21 +100,21 @@ def test_a_run_goes_on_without_the_meter_it_began_with(
   board, one, network, monkeypatch, tmp_path
 ):
   root, _ = board
-  setting = assemble(one, network, found(root))
+  job = assemble(one, network, found(root))
   calls = []
 
-  def failing(batches, put=setting.learner.put_batches):
+  def failing(batches, put=job.learner.put_batches):
     calls.append(0)
     if len(calls) == 3:
       raise KeyError("a fault of the machine")
     return put(batches)
 
-  monkeypatch.setattr(setting.learner, "put_batches", failing)
+  monkeypatch.setattr(job.learner, "put_batches", failing)
   often = session.Options(
     steps_per_dispatch=8, progress=False, checkpoint_seconds=0.0
   )
   with pytest.raises(KeyError):
-    session.run(setting, tmp_path / "run", often)
+    session.run(job, tmp_path / "run", often)
   assert not [t for t in threading.enumerate() if t.name == "jcl meter"]
   before = json.loads((tmp_path / "run" / "summary.json").read_text())
   assert before["joules_source"] == f"measured ({NAME})"
@@ -126,7 +126,7 @@ def test_a_run_goes_on_without_the_meter_it_began_with(
 
 def test_a_sensor_lost_before_the_run_is_told(board, one, network):
   root, chip = board
-  setting = assemble(one, network, found(root))
+  job = assemble(one, network, found(root))
   (chip / "curr1_input").unlink()
   with pytest.raises(ValueError, match="VDD_IN.*curr1_input"):
-    session.run(setting, None, OPTIONS)
+    session.run(job, None, OPTIONS)

@@ -19,12 +19,12 @@ def learn(codec, recipe, budget=None, **options):
     *(STREAM, NETWORK, "dense_1", codec), key=KEY, budget=budget, rows=6
   )
   carried = session.Options(progress=False, **options)
-  setting = session.assemble(
+  job = session.assemble(
     *(made.stream, made.network, recipes.build(recipe)),
     base.Training(epochs=1, batch_size=6, learning_rate=0.05),
     options=carried,
   )
-  return session.run(setting, None, carried), made
+  return session.run(job, None, carried), made
 
 
 def test_tiers_hold_codes():

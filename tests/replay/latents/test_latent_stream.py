@@ -51,9 +51,9 @@ def assemble(stream, network, method):
 
 
 def learn(made, recipe):
-  setting = assemble(made.stream, made.network, recipes.build(recipe))
-  made.cache.charge_to(setting.ledger)
-  return session.run(setting, None, OPTIONS)
+  job = assemble(made.stream, made.network, recipes.build(recipe))
+  made.cache.charge_to(job.ledger)
+  return session.run(job, None, OPTIONS)
 
 
 def test_the_tail_learns_what_the_whole_network_learns():

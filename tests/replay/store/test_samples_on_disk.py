@@ -417,8 +417,8 @@ def test_a_disk_that_fails_to_sync_is_not_trusted_again(folder, monkeypatch):
 FULL = """
 import resource, sys
 import numpy as np
-from jcl.storage import records
-from jcl.storage.store import Store
+from jcl.replay.store import records
+from jcl.replay.store.store import Store
 
 x = np.arange(20 * 100, dtype=np.uint8).reshape(20, 100)
 with Store.open(sys.argv[1]) as store:

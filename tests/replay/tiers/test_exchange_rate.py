@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import signatures
 
+from jcl.control import swap
 from jcl.replay.tiers import exchange_rate
 
 RATIOS = st.floats(0.0, 1.0)
@@ -112,7 +113,7 @@ def test_the_first_epoch_swaps():
 def test_a_lag_halves_and_two_calm_epochs_double():
   target, calm, seen = 1.0, 0, []
   for completion in [1, 1, 0.5, 0.89, 0.95, 0.98, 0.95, 1, 1, 1, 1, 1, 1]:
-    target, calm = exchange_rate.back_off(target, completion, calm)
+    target, calm = swap.back_off(target, completion, calm)
     seen.append(target)
   assert seen[:6] == [1, 1, 0.5, 0.25, 0.25, 0.25]
   assert seen[6:] == [0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 1.0]
@@ -123,16 +124,16 @@ def test_the_target_keeps_its_bounds(start, completions):
   target, calm = start, 0
   for completion in completions:
     before = target
-    target, calm = exchange_rate.back_off(target, completion, calm)
+    target, calm = swap.back_off(target, completion, calm)
     assert min(start, 0.01) <= target <= 1
     assert target <= before or completion >= 0.98
     assert calm in (0, 1)
 
 
 def test_the_floor():
-  assert exchange_rate.back_off(0.015, 0.0, 1) == (0.01, 0)
-  assert exchange_rate.back_off(0.25, 0.0, 0, floor=0.2) == (0.2, 0)
-  assert exchange_rate.back_off(0.005, 0.0, 0) == (
+  assert swap.back_off(0.015, 0.0, 1) == (0.01, 0)
+  assert swap.back_off(0.25, 0.0, 0, floor=0.2) == (0.2, 0)
+  assert swap.back_off(0.005, 0.0, 0) == (
     0.005,
     0,
   )  # it does not raise
@@ -149,7 +150,7 @@ def test_the_floor():
   ],
 )
 def test_thresholds_of_a_lag(completion, calm, expected):
-  assert exchange_rate.back_off(0.5, completion, calm) == expected
+  assert swap.back_off(0.5, completion, calm) == expected
 
 
 def test_numbers_out_of_range():
@@ -162,9 +163,9 @@ def test_numbers_out_of_range():
     lambda: exchange_rate.ladder(1.1),
     lambda: exchange_rate.average_ratio(0.5, 0),
     lambda: exchange_rate.in_interval(0, 0),
-    lambda: exchange_rate.back_off(0.5, -0.1, 0),
-    lambda: exchange_rate.back_off(0.5, INF, 0),
-    lambda: exchange_rate.back_off(0.5, NAN, 0),
+    lambda: swap.back_off(0.5, -0.1, 0),
+    lambda: swap.back_off(0.5, INF, 0),
+    lambda: swap.back_off(0.5, NAN, 0),
   ):
     with pytest.raises(ValueError, match="give"):
       call()
@@ -310,8 +311,8 @@ def test_choices_have_the_published_size_and_fair_parts(
       "interval=0: give p for every",
     ),
     (lambda: exchange_rate.in_interval(3, 0), "interval=0"),
-    (lambda: exchange_rate.back_off(0.5, NAN, 0), "completion=nan is no share"),
-    (lambda: exchange_rate.back_off(2.0, 1.0, 0), "2.0 is no share"),
+    (lambda: swap.back_off(0.5, NAN, 0), "completion=nan is no share"),
+    (lambda: swap.back_off(2.0, 1.0, 0), "2.0 is no share"),
     (
       lambda: exchange_rate.gate_scores([1.0], [0], 1),
       r"logits \(1,\) and targets",
@@ -338,4 +339,4 @@ def test_bad_arguments_are_refused(call, message):
 
 
 def test_what_is_taken_unless_told_otherwise():
-  assert signatures.defaults(exchange_rate.back_off) == {"floor": 0.01}
+  assert signatures.defaults(swap.back_off) == {"floor": 0.01}

@@ -78,7 +78,6 @@ def test_the_average_ratio_is_the_target(target, replayed):
       here = [i for i in ids[start : start + replayed] if i in reader.memory]
       ask(asks, reader, here, step=step, epoch=epoch)
       shown, step = shown + len(here), step + 1
-    asks.end_epoch()
   assert reader.counts.applied / shown == pytest.approx(target, abs=0.01)
   assert len(reader.memory) == 100
 
@@ -187,37 +186,6 @@ def test_a_balanced_choice_takes_the_same_share_of_every_class():
   assert exchange_rate.evenly(order, labels, 2 / 6, 2).tolist() == [0, 1]
   assert sorted(exchange_rate.evenly(order, labels, 3 / 6, 3)) == [0, 1, 2]
   assert sorted(exchange_rate.evenly(order, labels, 9 / 6, 9)) == list(range(6))
-
-
-def test_storage_that_lags_halves_the_target_and_recovers():
-  reader = Reader(residents())
-  asks, told = build(reader), []
-
-  def epoch(number):
-    for i in range(5):
-      ids = np.random.default_rng((number, i)).permutation(list(reader.memory))
-      ask(asks, reader, ids[:9], step=10 * number + i, epoch=number)
-    told.append(asks.end_epoch())
-    return asks.progress.target
-
-  assert [epoch(i) for i in range(3)] == [1.0] * 3  # free: it stays
-  assert told == ["", "", ""]
-  reader.keeps_up = False
-  assert epoch(3) == 0.5
-  assert "lags" in told[3] and "100% -> 50%" in told[3]
-  reader.keeps_up = True
-  assert max(epoch(i) for i in range(4, 9)) == 1.0
-  assert any("keeps up" in text for text in told)
-
-
-def test_recovery_ends_at_the_ratio_that_was_asked_for():
-  reader = Reader(residents())
-  asks = build(reader, swap=0.3)
-  asks.progress.target = 0.2
-  for _ in range(4):
-    reader.counts.applied += 10
-    asks.end_epoch()
-  assert asks.progress.target == 0.3
 
 
 def test_swapping_goes_on_where_it_was():

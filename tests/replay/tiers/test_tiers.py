@@ -37,7 +37,7 @@ def replay(tiers, steps, seed=0, batch=8):
 
 
 def per_class(tiers):
-  return tiers.summary(0)["per_class"]
+  return tiers.summary()["per_class"]
 
 
 @pytest.fixture(autouse=True)
@@ -260,12 +260,10 @@ def test_the_memory_as_one_batch(tmp_path):
 def test_what_an_epoch_will_go_through(tmp_path, trains, expected):
   with tiny.made(tmp_path, base.Hierarchy(20, 30, trains=trains)) as tiers:
     found = []
-    for wanted in ((0, 0), (5, 30), (5, 7)):  # none yet: the sizes given
-      tiers.wanted = wanted
-      found.append(tiers.expected_rows(12, 20))
+    for sizes in ((0, 0), (5, 30), (5, 7)):  # none yet: the sizes given
+      found.append(tiers.expected_rows(12, 20, sizes))
     assert found == expected
-    tiers.wanted = 50, 0
     assert (
-      tiers.expected_rows(12, 20)
+      tiers.expected_rows(12, 20, (50, 0))
       == {"both": 12, "memory": 32, "stream": 0, "store": 32}[trains]
     )

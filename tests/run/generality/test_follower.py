@@ -26,7 +26,7 @@ def stream():
 
 
 @pytest.fixture(scope="module")
-def setting(stream):
+def job(stream):
   """Of a run with the first unit frozen."""
   method = recipes.finetune()._replace(selector=fixed.frozen_prefix(1))
   return session.assemble(
@@ -44,17 +44,18 @@ def probes(stream):
 
 
 @pytest.fixture(scope="module")
-def played(setting, probes):
+def played(job, probes):
   """Copies of a followed run's events, and the follower behind it."""
-  follower = follow.Follower(setting, probes)
-  return play(setting, follower, *loop.start(setting)), follower
+  follower = follow.Follower(job, probes)
+  return play(job, follower, *loop.start(job)), follower
 
 
-def play(setting, follower, state, place, stop=None):
+def play(job, follower, state, place, stop=None):
   events = []
-  steps = follow.from_events(loop.run(setting, state, place), follower)
+  steps = follow.from_events(loop.run(job, state, place), follower)
   for number, event in enumerate(steps):
     held = jax.tree.map(np.array, event.state)
+    job.save(event.place)
     events.append((event.kind, held, copy.deepcopy(event.place)))
     if number == stop:
       break
@@ -62,7 +63,7 @@ def play(setting, follower, state, place, stop=None):
 
 
 def test_records_are_the_definitions_on_the_states_of_the_run(
-  setting, probes, played
+  job, probes, played
 ):
   events, follower = played
   units = follower.units
@@ -72,7 +73,7 @@ def test_records_are_the_definitions_on_the_states_of_the_run(
     train = state.train
     weights = train.params, train.stats
     x = probes.read(index)
-    return features.read(setting.learner, weights, x, units, len(x))
+    return features.read(job.learner, weights, x, units, len(x))
 
   ahead = [state for kind, state, _ in events if kind == "begin"]
   behind = [state for kind, state, _ in events if kind == "experience"]
@@ -97,46 +98,47 @@ def test_a_frozen_unit_keeps_all_and_others_do_not(played):
   assert (ms[1:, 1] < 1 - 1e-6).all() and (lp[:, 1] < 1 - 1e-6).all()
 
 
-def test_following_changes_nothing_and_is_paid_for(setting, probes, played):
+def test_following_changes_nothing_and_is_paid_for(job, probes, played):
   events, _ = played
-  state, place = loop.start(setting)
-  before = setting.ledger.totals()["probe"]
-  for event in loop.run(setting, state, place):
+  state, place = loop.start(job)
+  before = job.ledger.totals()["probe"]
+  for event in loop.run(job, state, place):
     state = event.state
-  assert setting.ledger.totals()["probe"].flops == before.flops
+  assert job.ledger.totals()["probe"].flops == before.flops
   assert tiny_network.same_bits(state, events[-1][1])
-  follower = follow.Follower(setting, probes)
-  follower.begin(state, loop.Place())
-  spent = setting.ledger.totals()["probe"] - before
+  follower = follow.Follower(job, probes)
+  follower.begin(state, loop.Cursor())
+  spent = job.ledger.totals()["probe"] - before
   assert spent.seconds > 0 and spent.flops > 0
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3, 4])
 def test_a_run_taken_up_again_is_followed_on(
-  setting, probes, played, tmp_path, ahead
+  job, probes, played, tmp_path, ahead
 ):
   """`ahead`: events that the file knows of beyond what was saved of the run."""
   events, whole = played
   path, saved = tmp_path / "generality.npz", 5
   assert events[saved][0] == "steps"  # in the midst of an experience
-  state, place = loop.start(setting)
-  follower = follow.Follower(setting, probes, path)
-  play(setting, follower, state, place, stop=saved + ahead)
+  state, place = loop.start(job)
+  follower = follow.Follower(job, probes, path)
+  play(job, follower, state, place, stop=saved + ahead)
   assert [each.name for each in tmp_path.iterdir()] == [path.name]
   _, state, place = events[saved]
-  again = follow.Follower(setting, probes, path)
-  play(setting, again, setting.learner.put(state), copy.deepcopy(place))
+  again = follow.Follower(job, probes, path)
+  job.restore(place)
+  play(job, again, job.learner.put(state), copy.deepcopy(place))
   assert again.records == whole.records
-  assert follow.Follower(setting, probes, path).records == whole.records
+  assert follow.Follower(job, probes, path).records == whole.records
 
 
-def test_what_was_missed_is_said_at_once(setting, probes, played, tmp_path):
+def test_what_was_missed_is_said_at_once(job, probes, played, tmp_path):
   events, _ = played
-  follower = follow.Follower(setting, probes, tmp_path / "away.npz")
+  follower = follow.Follower(job, probes, tmp_path / "away.npz")
   _, state, place = events[5]
   with pytest.raises(ValueError, match="bring back .*away.npz"):
-    play(setting, follower, setting.learner.put(state), copy.deepcopy(place))
-  later = loop.Place(experience=2)
+    play(job, follower, job.learner.put(state), copy.deepcopy(place))
+  later = loop.Cursor(experience=2)
   with pytest.raises(
     ValueError, match="experience 2, but its .*missed: 0 were"
   ):
@@ -146,31 +148,31 @@ def test_what_was_missed_is_said_at_once(setting, probes, played, tmp_path):
 
 
 def test_a_file_of_other_probe_sets_is_refused(
-  setting, stream, probes, played, tmp_path
+  job, stream, probes, played, tmp_path
 ):
   path = tmp_path / "generality.npz"
-  follow.Follower(setting, probes, path).begin(played[0][0][1], loop.Place())
+  follow.Follower(job, probes, path).begin(played[0][0][1], loop.Cursor())
   with pytest.raises(ValueError, match="other units or probe sets"):
-    follow.Follower(setting, follow.arrived(stream), path)
+    follow.Follower(job, follow.arrived(stream), path)
 
 
 @pytest.mark.parametrize(
   "recipe, message", [("joint", "new weights"), ("pruning", "prunes channels")]
 )
 def test_networks_that_do_not_last_are_refused(stream, recipe, message):
-  setting = session.assemble(
+  job = session.assemble(
     stream,
     tiny_network.build(num_classes=6),
     recipes.build(recipe),
     base.Training(),
   )
   with pytest.raises(ValueError, match=message):
-    follow.Follower(setting, follow.held_out(stream))
+    follow.Follower(job, follow.held_out(stream))
 
 
-def test_probe_sets_belong_to_the_stream(setting, probes):
+def test_probe_sets_belong_to_the_stream(job, probes):
   with pytest.raises(ValueError, match="2 probe sets for 3 experiences"):
-    follow.Follower(setting, probes._replace(rows=probes.rows[:2]))
+    follow.Follower(job, probes._replace(rows=probes.rows[:2]))
 
 
 def test_probe_sets_are_drawn_by_seed_from_what_they_name(stream):

@@ -27,15 +27,15 @@ def assemble(stream=STREAM, selector=None):
 
 
 def test_leading_units_that_hold_are_chosen():
-  setting, probes = assemble(), follow.held_out(STREAM)
-  found = calibrate.calibrate(setting, probes, tau=0.01)
+  job, probes = assemble(), follow.held_out(STREAM)
+  found = calibrate.calibrate(job, probes, tau=0.01)
   assert found.units == tiny_network.UNITS[:-1]
   assert found.ms.shape == found.lp.shape == (2, 2)
   assert np.isnan(found.ms[0]).all()
   least = np.minimum(found.ms[1], found.lp[1])
   np.testing.assert_array_equal(found.generality, least)
   assert found.prefix == generality.prefix(least, 0.01) == 2
-  again = calibrate.calibrate(setting, probes, first=0)
+  again = calibrate.calibrate(job, probes, first=0)
   np.testing.assert_array_equal(again.lp, found.lp)
   least = np.minimum(found.ms[1], found.lp.min(axis=0))
   np.testing.assert_array_equal(again.generality, least)
@@ -43,9 +43,9 @@ def test_leading_units_that_hold_are_chosen():
 
 
 def test_a_part_that_trains_says_nothing_of_the_rest():
-  setting = assemble(selector=fixed.head_only())
+  job = assemble(selector=fixed.head_only())
   with pytest.raises(ValueError, match="2 of 6 tensors train"):
-    calibrate.calibrate(setting, follow.held_out(STREAM))
+    calibrate.calibrate(job, follow.held_out(STREAM))
 
 
 def test_one_experience_is_not_enough():
@@ -56,10 +56,10 @@ def test_one_experience_is_not_enough():
 
 def test_memory_hierarchies_are_for_other_runs():
   method = recipes.finetune()._replace(hierarchy=base.Hierarchy(4, 4))
-  setting = assemble()
-  setting.learner.method = method
+  job = assemble()
+  job.learner.method = method
   with pytest.raises(ValueError, match="without memory hierarchy"):
-    calibrate.calibrate(setting, follow.held_out(STREAM))
+    calibrate.calibrate(job, follow.held_out(STREAM))
 
 
 def test_what_is_taken_unless_told_otherwise():

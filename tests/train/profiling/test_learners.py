@@ -16,21 +16,21 @@ NETWORK = catalogue.build("mlp", (4,), 4, width=8, depth=2)
 
 def prepared(training=None, **options):
   training = {"momentum": 0.9} if training is None else training
-  setting = session.assemble(
+  job = session.assemble(
     tiny_network.stream(),
     NETWORK,
     recipes.er(buffer=8, minibatch=4),
     base.Training(batch_size=6, **training),
     options=session.Options(**options),
   )
-  learner = setting.learner
-  source = gather.Experiences(setting.stream, [0])
+  learner = job.learner
+  source = gather.Experiences(job.stream, [0])
   rows = np.resize(
     np.arange(24, dtype=np.int32),
     (learner.steps_per_dispatch, learner.batch_size),
   )
   batches = learner.put_batches(source.batch(rows))
-  return learner, batches, loop.scope_of(setting, 0)
+  return learner, batches, loop.scope_of(job, 0)
 
 
 def test_counting_is_exact_and_repeats():

@@ -1,7 +1,7 @@
 """What trains is chosen again as training goes, and a run repeats itself."""
 
-import dataclasses
 import functools
+import json
 import math
 from typing import NamedTuple
 
@@ -62,35 +62,42 @@ def scripted(every=1, num_probes=2, slots="keep"):
 def assemble(executor="whole", lead=3, epochs=3, **selector):
   method = recipes.er(buffer=8, minibatch=4)
   method = method._replace(selector=scripted(**selector))
-  setting = session.assemble(
+  job = session.assemble(
     tiny_network.stream(per_class=20),  # 40 examples: 7 updates an epoch
     NETWORK,
     method,
     base.Training(epochs=epochs, batch_size=6, momentum=0.9),
     options=session.Options(executor=executor, steps_per_dispatch=4),
   )
-  return dataclasses.replace(setting, times=TIMES, lead=lead)
+  job.trainee.times, job.trainee.compile_ahead = TIMES, lead
+  return job
 
 
 class Played(NamedTuple):
   """A run that is over, and copies of what it was at every event."""
 
-  setting: loop.Setting
+  job: loop.Job
   state: base.LearnerState
-  place: loop.Place
+  place: loop.Cursor
   begun: base.LearnerState
   events: list[tuple[str, base.LearnerState, dict]]  # with the place as JSON
 
 
-def play(setting, state=None, place=None) -> Played:
+def copy_of(told):
+  return json.loads(json.dumps(told))
+
+
+def play(job, state=None, place=None) -> Played:
   if state is None:
-    state, place = loop.start(setting)
+    state, place = loop.start(job)
   begun, events = jax.tree.map(np.array, state), []
-  for event in loop.run(setting, state, place):
+  for event in loop.run(job, state, place):
     state = event.state
     copy = jax.tree.map(np.array, state)
-    events.append((event.kind, copy, checkpoint.place_to_json(event.place)))
-  return Played(setting, state, place, begun, events)
+    job.save(event.place)
+    told = checkpoint.cursor_to_json(event.place)
+    events.append((event.kind, copy, copy_of(told)))
+  return Played(job, state, place, begun, events)
 
 
 @functools.cache
@@ -147,13 +154,14 @@ def test_a_choice_is_trained_from_the_step_it_is_adopted_at():
 def test_a_run_taken_up_anywhere_ends_the_same(executor):
   whole = played(executor)
   saved = [(state, told) for _, state, told in whole.events]
-  waiting = [s for s in saved if s[1]["following"] is not None]
+  waiting = [s for s in saved if s[1]["trainee"]["pending"] is not None]
   assert waiting or executor == "pieces"
   resumed = assemble(executor)
   for copy, told in (waiting or saved[3:])[:2] + saved[-4:-3]:
-    there = checkpoint.place_from_json(told)
-    template = resumed.learner.template(there.selection)
+    there = checkpoint.cursor_from_json(told)
+    template = resumed.template(there)
     assert jax.tree.structure(template) == jax.tree.structure(copy)
+    resumed.restore(there)
     again = play(resumed, resumed.learner.put(copy), there)
     assert tiny_network.same_bits(again.state, whole.state)
     assert [r.choices for r in there.records] == [
@@ -164,7 +172,7 @@ def test_a_run_taken_up_anywhere_ends_the_same(executor):
 def test_programs_are_as_many_as_different_choices():
   run = played()
   chosen = {c.trainable for r in run.place.records for c in r.choices}
-  steps = [key for key in run.setting.learner.compiler if key[0] == "step"]
+  steps = [key for key in run.job.learner.compiler if key[0] == "step"]
   assert len(steps) == len(chosen) > 1
 
 
@@ -179,14 +187,14 @@ def test_probing_leaves_no_trace():
   """The same choices, forced without a probe, train the same."""
   run = played()
   script = [c.trainable for r in run.place.records for c in r.choices]
-  setting = assemble(num_probes=0)
+  job = assemble(num_probes=0)
   turns = iter(script)
-  forced = setting.learner.method.selector._replace(
+  forced = job.learner.method.selector._replace(
     update=lambda key, state, probe: state,
     choose=lambda *_: base.Selection(next(turns)),
   )
-  setting.learner.method = setting.learner.method._replace(selector=forced)
-  other = play(setting).state
+  job.learner.method = job.learner.method._replace(selector=forced)
+  other = play(job).state
   for part in ("train", "replay", "parked"):
     assert tiny_network.same_bits(
       getattr(run.state, part), getattr(other, part)
@@ -201,9 +209,9 @@ def test_half_of_a_short_interval_is_the_longest_wait():
 
 
 def test_a_prompt_choice_is_trained_at_once():
-  setting = assemble(epochs=2)
-  selector = setting.learner.method.selector._replace(prompt=True)
-  setting.learner.method = setting.learner.method._replace(selector=selector)
-  place = play(setting).place
+  job = assemble(epochs=2)
+  selector = job.learner.method.selector._replace(prompt=True)
+  job.learner.method = job.learner.method._replace(selector=selector)
+  place = play(job).place
   second = place.records[0].choices[1]
   assert second.adopted == second.step == 7

@@ -10,21 +10,22 @@ import tiny_hierarchy
 import tiny_network
 
 from jcl import base, recipes
+from jcl.replay import feed as feeds
 from jcl.replay.store import records
+from jcl.replay.tiers import feed as tier_feed
 from jcl.replay.tiers import limits
-from jcl.run import loop, session, tiering
+from jcl.run import loop, session
 from jcl.streams import scenarios
 
 OPTIONS = session.Options(steps_per_dispatch=1, progress=False)
 ROW = 4 * 4 + 4 + 8 + 4  # bytes: pixels, class, id, experience
 PAGES = 2 * 4096
-WAIT = tiering._WAIT  # before tests change it
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
   tiny_hierarchy.read_at_once(monkeypatch)
-  monkeypatch.setattr(tiering, "_WAIT", 0.0)
+  monkeypatch.setattr(loop, "_WAIT", 0.0)
 
 
 def assemble(text="carm:em=200,sb=150", stream=None, epochs=3, per_class=120):
@@ -48,9 +49,9 @@ def check(tiers, stream) -> None:
     assert len(set(rows["id"].tolist())) == len(rows)
 
 
-def play(setting, folder, limit=None, react=None):
+def play(job, folder, limit=None, react=None):
   """Runs to the end, checking rows after each event; returns the tiers."""
-  with tiering.opened(setting, folder, limit) as running:
+  with session.fed(job, folder, limit) as running:
     state, place = loop.start(running)
     for event in loop.run(running, state, place):
       check(running.tiers, running.stream)
@@ -61,20 +62,26 @@ def play(setting, folder, limit=None, react=None):
     return running.tiers, place
 
 
-def kinds(tiers):
-  return [decision["kind"] for decision in tiers.decisions]
+def decisions(place):
+  """All decisions of a run so far, in order."""
+  ended = [d for r in place.records for d in r.memory["decisions"]]
+  return ended if not place.begun else ended + place.decisions
+
+
+def kinds(place):
+  return [decision["kind"] for decision in decisions(place)]
 
 
 @pytest.mark.parametrize(
   "text", ["carm:em=40,sb=60", "er:minibatch=5+carm:em=40,sb=60"]
 )
 def test_all_rows_are_right_while_examples_are_exchanged(text, tmp_path):
-  setting, shown = assemble(text), []
+  job, shown = assemble(text), []
 
   def react(event, tiers):
     shown.append(tiers.swapper.counts.applied)
 
-  tiers, place = play(setting, tmp_path, react=react)
+  tiers, place = play(job, tmp_path, react=react)
   assert shown[-1] > 10
   assert place.records[-1].memory["per_class"] == [10] * 4
   assert sum(place.records[-1].memory["exchanges"].values()) > 0
@@ -83,7 +90,7 @@ def test_all_rows_are_right_while_examples_are_exchanged(text, tmp_path):
 def test_what_the_host_allows_is_followed_at_once(tmp_path):
   limit = limits.Settable(PAGES + 500 * ROW)
   sizes, before = {}, limit()
-  with tiering.opened(assemble(epochs=6), tmp_path, limit) as running:
+  with session.fed(assemble(epochs=6), tmp_path, limit) as running:
     tiers = running.tiers
     state, place = loop.start(running)
     for event in loop.run(running, state, place):
@@ -98,7 +105,7 @@ def test_what_the_host_allows_is_followed_at_once(tmp_path):
         limit.set(math.inf)
       before = limit()  # followed when the next dispatch is over
   shrunk, grown = (
-    d for d in tiers.decisions if d["kind"] in ("shrunk", "grown")
+    d for d in decisions(place) if d["kind"] in ("shrunk", "grown")
   )
   assert shrunk["epoch"] == 1 and 4 <= shrunk["em"]
   assert shrunk["em"] + shrunk["sb"] <= 150
@@ -110,9 +117,9 @@ def test_what_the_host_allows_is_followed_at_once(tmp_path):
 
 def test_training_pauses_without_room_for_every_class(tmp_path):
   limit = limits.Settable(math.inf)
-  setting = assemble()
+  job = assemble()
   events = []
-  with tiering.opened(setting, tmp_path, limit) as running:
+  with session.fed(job, tmp_path, limit) as running:
     tiers = running.tiers
     state, place = loop.start(running)
     for event in loop.run(running, state, place):
@@ -128,7 +135,7 @@ def test_training_pauses_without_room_for_every_class(tmp_path):
   steps = [step for kind, step in events if kind == "steps"]
   assert [k for k, _ in events].count("paused") == 6
   assert len(steps) == len(set(steps)) == place.step  # none twice, none lost
-  found = kinds(tiers)
+  found = kinds(place)
   assert found.count("paused") == found.count("resumed") == 2
   assert place.experience == 2
   assert place.records[-1].memory["per_class"] == [50] * 4
@@ -136,15 +143,15 @@ def test_training_pauses_without_room_for_every_class(tmp_path):
 
 @pytest.mark.parametrize("text", ["carm:em=20,sb=30", "gdumb+carm:em=20"])
 def test_an_experience_may_begin_while_training_pauses(text, tmp_path):
-  limit, setting = limits.Settable(math.inf), assemble(text)
-  with tiering.opened(setting, tmp_path, limit) as running:
+  limit, job = limits.Settable(math.inf), assemble(text)
+  with session.fed(job, tmp_path, limit) as running:
     state, place = loop.start(running)
     for event in loop.run(running, state, place):
       if event.kind == "experience" and place.experience == 1:
         limit.set(0)
       if event.kind == "paused":
         limit.set(math.inf)
-    assert kinds(running.tiers).count("paused") == 1
+    assert kinds(place).count("paused") == 1
     assert place.records[1].steps > 0
     assert place.records[1].memory["per_class"] == [5] * 4
 
@@ -152,7 +159,7 @@ def test_an_experience_may_begin_while_training_pauses(text, tmp_path):
 @pytest.mark.parametrize("trains", ["carm:em=200,sb=150", "gdumb+carm:em=200"])
 def test_too_little_memory_at_the_start_is_told(trains, tmp_path):
   limit = limits.fixed(PAGES + ROW)
-  with tiering.opened(assemble(trains), tmp_path, limit) as running:
+  with session.fed(assemble(trains), tmp_path, limit) as running:
     state, place = loop.start(running)
     with pytest.raises(ValueError, match="fewer than the 2 classes seen"):
       list(loop.run(running, state, place))
@@ -168,7 +175,7 @@ def test_a_little_memory_is_used_as_well_as_may_be(tmp_path):
 
 
 def test_damage_is_left_out_counted_and_told(tmp_path, caplog):
-  setting = assemble("carm:em=12,sb=60", per_class=60)
+  job = assemble("carm:em=12,sb=60", per_class=60)
   damaged = []
 
   def react(event, tiers):
@@ -185,7 +192,7 @@ def test_damage_is_left_out_counted_and_told(tmp_path, caplog):
             damaged.append(i)
     assert not set(damaged) & set(tiers.em.slots)
 
-  tiers, place = play(setting, tmp_path, react=react)
+  tiers, place = play(job, tmp_path, react=react)
   counts = place.records[-1].memory["exchanges"]
   assert counts["failed"] > 0 and counts["applied"] > 0
   assert "are damaged" in caplog.text
@@ -210,7 +217,7 @@ def test_classes_may_come_again(text, tmp_path):
 
 
 def test_logits_of_what_is_swapped_in_are_those_stored(tmp_path):
-  setting = assemble("derpp:minibatch=5+carm:em=20,sb=150")
+  job = assemble("derpp:minibatch=5+carm:em=20,sb=150")
   compared = []
 
   def react(event, tiers):
@@ -221,7 +228,7 @@ def test_logits_of_what_is_swapped_in_are_those_stored(tmp_path):
     assert (beside.x == rows["logits"]).all() and rows["logits"].any()
     compared.extend(rows["id"].tolist())
 
-  play(setting, tmp_path, react=react)
+  play(job, tmp_path, react=react)
   assert len(set(compared)) > 40
 
 
@@ -232,166 +239,141 @@ def test_storage_alone_trains_on_all_that_was_seen(tmp_path):
 
 
 def test_a_method_without_a_hierarchy_gets_none():
-  setting = assemble("er:buffer=10")
-  with tiering.opened(setting, None) as running:
-    assert running is setting
+  job = assemble("er:buffer=10")
+  with session.fed(job, None) as running:
+    assert running.tiers is None and type(running.feed) is feeds.Feed
 
 
 class Recorder:
   """Stands for tiers: notes what is asked of them."""
 
   def __init__(self, trains="both", **values):
-    self.hierarchy = types.SimpleNamespace(
-      trains=trains, plan=None, em=20, keep="ring"
-    )
-    self.sizes, self.wanted, self.room = (20, 30), (20, 30), 100
-    self.nbytes, self.allowed = 50, 50
-    self.exchanges = types.SimpleNamespace(
-      progress=types.SimpleNamespace(target=0.5), end_epoch=lambda: ""
-    )
+    self.hierarchy = types.SimpleNamespace(trains=trains, gate="random")
+    self.sizes, self.begins, self.calls = (20, 30), False, []
+    progress = types.SimpleNamespace(target=0.5)
+    self.exchanges = types.SimpleNamespace(progress=progress)
     self.archive = types.SimpleNamespace(extra_names=())
-    self.begins, self.decisions, self.calls = False, [], []
     vars(self).update(values)
 
-  def limit(self):
-    return self.allowed
-
-  def fit_staging(self):
-    pass
-
-  def in_examples(self, size):
-    return size
-
   def begin_epoch(self):
+    self.calls.append(("begin_epoch",))
     return self.begins
 
   def __getattr__(self, name):
     return lambda *given: self.calls.append((name, *given))
 
 
-def standing(tiers, /, **place):
-  """A setting and a place of two experiences' data, "first" and "second"."""
+def fed(tiers, index=1):
+  """A feed over tiers, in an experience of two whose data are texts."""
   experiences = [types.SimpleNamespace(data=d) for d in ("first", "second")]
-  setting = types.SimpleNamespace(
-    tiers=tiers,
-    learner=None,
-    stream=types.SimpleNamespace(experiences=experiences),
-    ledger=types.SimpleNamespace(timed=lambda _: contextlib.nullcontext()),
-  )
-  values = {"experience": 1, "epoch": 2, "step": 9, "batch": 0} | place
-  return setting, types.SimpleNamespace(**values)
-
-
-@pytest.fixture
-def four_classes(monkeypatch):
-  monkeypatch.setattr(tiering.sizing, "classes_seen", lambda *_: 4)
-  monkeypatch.setattr(
-    tiering.sizing, "fitting", lambda setting, place, room, em, sb: (em, sb)
-  )
-  monkeypatch.setattr(tiering.judging, "exhausted", lambda *_: False)
+  stream = types.SimpleNamespace(experiences=experiences)
+  ledger = types.SimpleNamespace(timed=lambda _: contextlib.nullcontext())
+  made = tier_feed.TierFeed(tiers, stream, None, ledger, 0)
+  made.index = index
+  return made
 
 
 @pytest.mark.parametrize(("epochs", "part"), [(4, 0.5), (0, 2.0), (1, 2.0)])
-def test_steps_of_a_dispatch_are_told_one_by_one(epochs, part):
+@pytest.mark.parametrize("gate", ["random", "hard"])
+def test_steps_of_a_dispatch_are_told_one_by_one(epochs, part, gate):
   tiers = Recorder()
-  setting, place = standing(
-    tiers, decision=types.SimpleNamespace(epochs=epochs)
+  tiers.hierarchy.gate = gate
+  feed = fed(tiers)
+  feed.open(base.Allocation(epochs, em=1, sb=1, swap=0.25))
+  assert tiers.exchanges.progress.target == 0.25
+  tiers.calls.clear()
+  sent = feeds.Sent(10, 2, np.array([[1, 2], [3, -1]]))
+  feed.sent(sent)
+  early = [(name, *given[:3]) for name, *given in tiers.calls]
+  assert [zeros.tolist() for *_, zeros in tiers.calls] == (
+    [[0, 0], [0, 0]] if gate == "random" else []
   )
-  tiering.after_steps(setting, place, 10, [[1, 2], [3, -1]], ["a", "b"])
-  assert tiers.calls == [
-    ("trained", 10, part, 2, [1, 2], "a"),
-    ("trained", 11, part, 2, [3, -1], "b"),
-  ]
+  feed.learned(sent, np.array(["a", "b"]))
+  found = [(name, *given[:3]) for name, *given in tiers.calls]
+  assert found == [("trained", 10, part, 2), ("trained", 11, part, 2)]
+  assert bool(early) is (gate == "random")
+  if gate == "hard":
+    assert [str(hard) for *_, hard in tiers.calls] == ["a", "b"]
 
 
 def test_what_was_held_is_held_again():
   for index, data in ((-1, "first"), (0, "first"), (1, "second")):
-    tiers = Recorder()
+    feed = fed(Recorder())
     saved = {"experience": index}
-    tiering.restore(*standing(tiers, tiers=saved))
-    assert tiers.calls == [("restore", saved, data)]
-  tiers = Recorder()
-  tiering.restore(*standing(tiers, tiers=None))
-  tiering.restore(*standing(None, tiers={"experience": 1}))
-  assert not tiers.calls
-
-
-def test_training_waits_below_one_example_of_each_class(four_classes):
-  tiers = Recorder(room=3)
-  assert tiering.starved(*standing(tiers))
-  assert tiers.calls == [("arrange", 0, 0)] and kinds(tiers) == ["paused"]
-  tiers = Recorder(room=3, sizes=(0, 0))
-  assert tiering.starved(*standing(tiers))
-  assert not tiers.calls and not tiers.decisions  # it waits already
-  tiers = Recorder(room=4)
-  assert not tiering.starved(*standing(tiers))
-  assert not tiers.calls and not tiers.decisions
-  tiers = Recorder(room=4, sizes=(0, 0))
-  assert not tiering.starved(*standing(tiers))
-  assert tiers.calls == [("arrange", 20, 30, "second")]
-  assert kinds(tiers) == ["resumed"]
-  tiers = Recorder(room=4, sizes=(0, 0), wanted=(0, 0))
-  assert not tiering.starved(*standing(tiers)) and not tiers.calls
-  assert not tiering.starved(*standing(Recorder("store", room=0)))
+    feed.restore({"index": index, "epochs": 3, "tiers": saved})
+    assert feed.tiers.calls == [("restore", saved, data)]
+    assert feed.index == index
 
 
 @pytest.mark.parametrize(
-  ("values", "place", "calls", "found", "returns"),
+  ("values", "sizes", "begins", "calls", "returns"),
   [
-    ({}, {}, [], [], False),
-    ({"begins": True}, {}, [], [], True),
-    ({"begins": True}, {"batch": 1}, [], [], False),
-    ({"nbytes": 51}, {}, [("arrange", 20, 30)], ["shrunk"], True),
-    ({"nbytes": 51}, {"batch": 1}, [("arrange", 20, 30)], ["shrunk"], False),
-    ({"nbytes": 51, "room": 3}, {}, [], [], False),
-    ({"nbytes": 51, "room": 4}, {}, [("arrange", 20, 30)], ["shrunk"], True),
+    ({}, (20, 30), False, [], False),
+    ({}, (20, 30), True, ["begin_epoch"], False),
+    ({"begins": True}, (20, 30), True, ["begin_epoch"], True),
+    ({}, (10, 30), False, [("arrange", 10, 30, None)], True),
+    ({}, (0, 0), False, [("arrange", 0, 0, None)], True),
+    # What grows is filled from the experience's examples.
+    (
+      {"sizes": (0, 0)},
+      (20, 30),
+      False,
+      [("arrange", 20, 30, "second"), "begin_epoch"],
+      True,
+    ),
     (
       {"sizes": (20, 29)},
-      {},
-      [("arrange", 20, 30, "second")],
-      ["grown"],
+      (20, 30),
+      True,
+      [("arrange", 20, 30, "second"), "begin_epoch", "begin_epoch"],
       True,
     ),
-    ({"sizes": (21, 30)}, {}, [], [], False),
-    ({"sizes": (20, 29)}, {"batch": 1}, [], [], False),
     (
-      {"sizes": (19, 30), "trains": "memory"},
-      {},
-      [("arrange", 20, 30, None)],
-      ["grown"],
+      {"sizes": (19, 0), "trains": "memory"},
+      (20, 0),
+      False,
+      [("arrange", 20, 0, None), "begin_epoch"],
       True,
     ),
-    ({"trains": "store", "nbytes": 51, "begins": True}, {}, [], [], False),
+    ({"trains": "store"}, (1, 2), True, [], False),
   ],
 )
-def test_what_happens_between_dispatches(
-  four_classes, values, place, calls, found, returns
-):
+def test_how_sizes_are_followed(values, sizes, begins, calls, returns):
   tiers = Recorder(**values)
-  setting, here = standing(tiers, **place)
-  assert tiering.between(setting, None, here, None) is returns
-  assert tiers.calls == calls and kinds(tiers) == found
+  em, sb = sizes
+  allocation = base.Allocation(3, em=em, sb=sb, swap=0.75)
+  assert fed(tiers).apply(allocation, begins) is returns
+  assert tiers.calls == [c if isinstance(c, tuple) else (c,) for c in calls]
+  assert tiers.exchanges.progress.target == 0.75
 
 
-@pytest.mark.parametrize(
-  ("plan", "wanted", "sizes", "room", "size"),
-  [
-    (None, (7, 0), (9, 0), 100, 20),
-    (None, (7, 0), (9, 0), 19, 19),
-    ("plan", (0, 5), (9, 0), 100, 20),
-    ("plan", (7, 0), (9, 0), 100, 9),
-    ("plan", (11, 0), (9, 0), math.inf, 11),
-    ("plan", (1, 0), (0, 0), 100, 1),
-  ],
-)
-def test_how_much_memory_an_experience_leaves_behind(
-  plan, wanted, sizes, room, size
-):
-  tiers = Recorder(wanted=wanted, sizes=sizes, room=room)
-  tiers.hierarchy.plan = plan
-  setting, place = standing(tiers)
-  tiering.end(setting, None, place)
-  assert tiers.calls == [("end", "second", size, None, None)]
+@pytest.mark.parametrize("trains", ["both", "stream", "memory", "store"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_what_an_experience_begins_with(trains, index):
+  tiers = Recorder(trains, em=range(6))
+  feed = fed(tiers)
+  feed.arrive(index)
+  data = ["first", "second"][index]
+  assert tiers.calls == [("store", index, data), ("fit_staging",)]
+  tiers.calls.clear()
+  feed.open(base.Allocation(2, em=20, sb=40))
+  if trains == "store":
+    assert not tiers.calls
+  elif trains == "memory":
+    # No more than is held, before what came is taken in.
+    assert tiers.calls == [
+      ("arrange", 6, 0),
+      ("absorb", data, 20),
+      ("begin_epoch",),
+    ]
+    assert tiers.sizes == (20, 0)
+  else:
+    assert tiers.calls == [("arrange", 20, 40, data)]
+  tiers.calls.clear()
+  tiers.hierarchy.keep = "ring"
+  feed.close(None, 7)
+  ends = [("end", data, 7, None, None)]
+  assert tiers.calls == ([] if trains == "store" else ends)
 
 
 def test_of_each_class_the_most_valuable_are_the_last():
@@ -401,7 +383,7 @@ def test_of_each_class_the_most_valuable_are_the_last():
   labels = np.array([0, 1, 0, 0, 1])
   learner = types.SimpleNamespace(outputs=lambda state, x, kind: features[x])
   blocks = [np.array([0, 1]), np.array([2, 3, 4])]
-  found = tiering._herded(learner, None, labels, blocks)
+  found = tier_feed._herded(learner, None, labels, blocks)
   assert found[:3].tolist() == [2, 0, 3]  # as herding chooses, backwards
   assert sorted(found[3:].tolist()) == [1, 4]
 
@@ -411,87 +393,39 @@ def test_tiers_have_room_for_dispatches_and_for_every_class(
   em, tmp_path, monkeypatch
 ):
   given = []
-  real = tiering.tiers_lib.Tiers
+  real = tier_feed.tiers_lib.Tiers
 
   def noted(*args, **options):
     given.append(options)
     return real(*args, **options)
 
-  monkeypatch.setattr(tiering.tiers_lib, "Tiers", noted)
-  setting = assemble(f"er:minibatch=5+carm:em={em},sb=30")
+  monkeypatch.setattr(tier_feed.tiers_lib, "Tiers", noted)
+  job = assemble(f"er:minibatch=5+carm:em={em},sb=30")
   if em == 3:
     with (
       pytest.raises(ValueError, match="em=3 makes 3 seats .* for 4 classes"),
-      tiering.opened(setting, tmp_path),
+      session.fed(job, tmp_path),
     ):
       pass
     return
-  with tiering.opened(setting, tmp_path) as running:
+  with session.fed(job, tmp_path) as running:
     assert running.tiers.limit() == math.inf
   [options] = given
   # Updates of 30 and 5 examples, one of them a dispatch.
   assert (options["lag"], options["staged"]) == (4, 8 * 35)
 
 
-def test_who_waits_looks_twice_a_second(four_classes, monkeypatch):
+def test_who_waits_looks_twice_a_second(tmp_path, monkeypatch):
   slept = []
-  monkeypatch.setattr(tiering.time, "sleep", slept.append)
-  monkeypatch.setattr(tiering, "_WAIT", WAIT)
-  tiering.starved(*standing(Recorder(room=3)))
-  tiering.starved(*standing(Recorder(room=4)))
-  assert slept == [0.5]
-
-
-@pytest.mark.parametrize(
-  ("trains", "plan", "index", "wanted", "asked"),
-  [
-    ("both", None, 1, (20, 40), False),
-    ("memory", None, 1, (20, 0), False),
-    ("both", base.Plan(start=1), 0, (20, 40), False),
-    ("both", base.Plan(start=1), 1, (20, 40), True),
-    # From the second choice on, what is wanted stays.
-    ("both", base.Plan(start=0), 1, (7, 8), True),
-    ("both", base.Plan(start=0, policy="half"), 1, (20, 40), True),
-    ("store", base.Plan(start=0), 1, (7, 8), False),
-  ],
-)
-def test_what_an_experience_begins_with(
-  four_classes, monkeypatch, trains, plan, index, wanted, asked
-):
-  told = []
-  monkeypatch.setattr(
-    tiering.sizing,
-    "planned",
-    lambda *_: told.append(0) or ("chosen", "why", {"predicted": 3.0}),
-  )
-  tiers = Recorder(
-    trains, wanted=(7, 8), em=range(6), earlier=lambda: {0: 1}, table=[1]
-  )
-  tiers.hierarchy.plan, tiers.hierarchy.sb = plan, 40
-  setting, place = standing(tiers, experience=index)
-  tiering.begin(setting, None, place, None)
-  data = ["first", "second"][index]
-  assert tiers.calls[0] == ("store", index, data) and tiers.table == []
-  assert tiers.wanted == wanted and bool(told) is asked
-  if trains == "store":
-    assert len(tiers.calls) == 1 and not tiers.decisions
-    return
-  assert kinds(tiers) == ["chosen" if asked else "fixed"]
-  assert tiers.decisions[0].get("predicted") == (3.0 if asked else None)
-  if trains == "memory":
-    # No more than is held, before what came is taken in.
-    assert tiers.calls[1:] == [("arrange", 6, 0), ("absorb", data, 20)]
-    assert tiers.sizes == (20, 0)
-  else:
-    assert tiers.calls[1:] == [("arrange", *wanted, data)]
-
-
-def test_an_experience_may_begin_with_nothing_in_memory(four_classes):
-  for index, room, kind in ((1, 3, "paused"), (1, 4, "fixed"), (0, 3, "fixed")):
-    tiers = Recorder(room=room)
-    tiers.hierarchy.sb = 30
-    setting, place = standing(tiers, experience=index)
-    tiering.begin(setting, None, place, None)
-    assert kinds(tiers) == [kind]
-    sizes = (0, 0) if kind == "paused" else (20, 30)
-    assert tiers.calls[-1][1:3] == sizes
+  monkeypatch.undo()
+  assert loop._WAIT == 0.5
+  monkeypatch.setattr(loop.time, "sleep", slept.append)
+  limit = limits.Settable(math.inf)
+  with session.fed(assemble(), tmp_path, limit) as running:
+    state, place = loop.start(running)
+    for event in loop.run(running, state, place):
+      if event.kind == "steps" and not slept:
+        limit.set(10)
+      if event.kind == "paused" and len(slept) == 2:
+        break
+  assert slept == [0.5, 0.5]

@@ -1,0 +1,323 @@
+"""Chooses the sizes of a memory on the host, within what the host allows.
+
+By a recipe's own sizes, by a rule, or by short trials: Ma et al.,
+"Cost-effective On-device Continual Learning over Memory Hierarchy with Miro",
+MobiCom 2023, https://doi.org/10.1145/3570361.3613297. What the host allows may
+change at any time: memory and stream buffer shrink at once, grow again when an
+epoch has ended, and training waits where there is no room for an example of
+every class.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from jcl import base
+from jcl.control import choice
+from jcl.errors import UsageError
+
+_LEAST_BATCHES = 4  # of an epoch with sizes that are chosen, where room allows
+# Of the largest candidate, where trials may take just so much.
+_LEAST_UPDATES = 8
+_DRAW = 12  # of random sizes
+
+
+class Trials(NamedTuple):
+  """Results of the trials of an experience, and their costs."""
+
+  table: tuple[choice.Row, ...]
+  step_joules: float  # of one update
+  read_joules: float  # of an example's exchange, where updates have none
+  spent: base.Cost  # on all of it
+
+
+class _Plan(NamedTuple):
+  """Sizes that are wanted for an experience, and how they came about."""
+
+  wanted: choice.Sizes
+  change: base.Change
+  table: list[dict[str, Any]]  # of trials, a row each
+
+
+def sizes(plan: base.Plan | None, seed: int = 0) -> base.Controller:
+  """Chooses sizes when an experience begins, and keeps them within the host's.
+
+  Args:
+    plan: how sizes are chosen; None leaves them as the recipe gives them.
+    seed: of random sizes.
+  """
+
+  def init() -> dict[str, Any]:
+    return {"wanted": [0, 0], "table": []}
+
+  def decide(
+    state: dict[str, Any], seen: base.Observation
+  ) -> tuple[base.Decision, dict[str, Any]]:
+    if seen.moment == "experience":
+      return _begin(plan, seed, state, seen)
+    if seen.moment == "end":
+      return _leave(plan, state, seen), state
+    return _follow(plan, state, seen), state
+
+  moments: tuple[base.Moment, ...] = ("experience", "dispatch", "epoch", "end")
+  return base.Controller(init, decide, moments)
+
+
+def _begin(
+  plan: base.Plan | None,
+  seed: int,
+  state: dict[str, Any],
+  seen: base.Observation,
+) -> tuple[base.Decision, dict[str, Any]]:
+  """Decides on the sizes of an experience that begins."""
+  decision, held = seen.decision, seen.held
+  assert decision is not None and held is not None
+  em, sb = state["wanted"]
+  # From the second choice on, sizes stay as they were where it finds no better.
+  if plan is None or not plan.tries or seen.experience <= plan.start:
+    em, sb = held.given
+  made = _Plan((em, sb), base.Change("fixed", "sizes as given"), [])
+  if plan is not None and seen.experience >= plan.start and held.earlier():
+    made = _planned(plan, seed, made.wanted, seen)
+  state = {"wanted": list(made.wanted), "table": made.table}
+  if seen.experience and held.room < held.classes:
+    change = base.Change(
+      "paused", f"{held.allowed} are allowed", made.change.details
+    )
+    paused = decision.changed(change, em=0, sb=0)
+    return dataclasses.replace(paused, wait=True), state
+  em, sb = fitting(held, made.wanted, plan, made.table)
+  return decision.changed(made.change, em=em, sb=sb), state
+
+
+def _leave(
+  plan: base.Plan | None, state: dict[str, Any], seen: base.Observation
+) -> base.Decision:
+  """Decides how much memory an experience leaves behind."""
+  decision, held = seen.decision, seen.held
+  assert decision is not None and held is not None
+  em = held.given[0]
+  if plan is not None and state["wanted"][0]:
+    em = max(state["wanted"][0], decision.allocation.em)
+  return decision.changed(em=int(min(em, held.room)))
+
+
+def _follow(
+  plan: base.Plan | None, state: dict[str, Any], seen: base.Observation
+) -> base.Decision:
+  """Follows what the host allows while an experience is learned."""
+  decision, held = seen.decision, seen.held
+  assert decision is not None and held is not None
+  now = decision.allocation.em, decision.allocation.sb
+  wanted = state["wanted"][0], state["wanted"][1]
+  told = f"{held.allowed} are allowed"
+  waits = now == (0, 0) != wanted
+  if held.room < held.classes:
+    if not waits:
+      change = base.Change("paused", told)
+      decision = decision.changed(change, em=0, sb=0)
+    return dataclasses.replace(decision, wait=True)
+  kind, fitted = "", now
+  if waits:
+    kind, fitted = "resumed", fitting(held, wanted, plan, state["table"])
+  elif held.over:
+    kind, fitted = "shrunk", fitting(held, now, plan, state["table"])
+  if kind:
+    em, sb = fitted
+    decision = decision.changed(base.Change(kind, told), em=em, sb=sb)
+  if seen.moment == "epoch":
+    em, sb = fitting(held, wanted, plan, state["table"])
+    if em + sb > sum(fitted):
+      decision = decision.changed(base.Change("grown", told), em=em, sb=sb)
+  return dataclasses.replace(decision, wait=False)
+
+
+def fitting(
+  held: base.Held,
+  wanted: choice.Sizes,
+  plan: base.Plan | None = None,
+  table: Sequence[dict[str, Any]] = (),
+) -> choice.Sizes:
+  """Returns the best sizes within what there is room for, at most those wanted.
+
+  Args:
+    held: the memory, and the room that the host allows.
+    wanted: examples of memory and stream buffer.
+    plan: by which rows of the table are chosen.
+    table: rows of trials, as dicts of `choice.Row`.
+
+  Raises:
+    ValueError: where an example of every class does not fit.
+  """
+  em, sb = wanted
+  if em + sb <= held.room:
+    return em, sb
+  room, seen = int(held.room), held.classes
+  if table and plan is not None:
+    rows = [choice.Row(**row) for row in table]
+    policy = cast(choice.Policy, plan.policy)
+    found = choice.best_fit(rows, room, plan.cutline, policy)
+    if found.index is not None:
+      return rows[found.index].em, rows[found.index].sb
+  if room >= seen and sb and not held.earlier():
+    return 0, min(sb, room)  # nothing could fill a memory yet
+  scaled = choice.scaled(em, sb, room, seen)
+  if scaled is None:
+    raise UsageError(
+      f"{held.allowed} are allowed for the memory hierarchy, which holds "
+      f"{room} examples of {held.row_bytes} bytes: fewer than the {seen} "
+      "classes seen; allow more with --memory_budget"
+    )
+  return scaled
+
+
+def _planned(
+  plan: base.Plan, seed: int, wanted: choice.Sizes, seen: base.Observation
+) -> _Plan:
+  """Chooses among candidates, by a rule or by trials."""
+  held, decision = seen.held, seen.decision
+  assert held is not None and decision is not None and seen.trial is not None
+  tried = candidates(plan, held, wanted)
+
+  def kept(reason: str) -> _Plan:
+    return _Plan(wanted, base.Change("kept", reason), [])
+
+  if not tried:
+    return kept("no candidate fits the memory allowed")
+  if not plan.tries:
+    reason = f"the rule {plan.policy!r} asks for no trials"
+    change = base.Change(plan.policy, reason)
+    return _Plan(
+      _ruled(plan, tried, (seed, _DRAW, seen.experience)), change, []
+    )
+  if not held.aside:
+    return kept("too few examples of a class to set any aside as judges")
+  share = share_within(plan, held, tried)
+  if not share:
+    part = f"{100 * plan.overhead:g} %"
+    return kept(f"trials within {part} of training would tell nothing")
+  return _chosen(plan, wanted, seen, seen.trial(tried, share, decision.epochs))
+
+
+def candidates(
+  plan: base.Plan, held: base.Held, wanted: choice.Sizes
+) -> list[choice.Sizes]:
+  """Returns the sizes to choose among that there is room for.
+
+  Args:
+    plan: with a grid, or a policy that makes one.
+    held: the memory, and the room that the host allows.
+    wanted: sizes until now, a candidate where the budget decides the others.
+  """
+  earlier, current = held.earlier(), held.fresh()
+  seen, fresh = sum(earlier.values()), sum(current.values())
+  total = sum(held.given) if math.isinf(held.room) else int(held.room)
+  if plan.policy == "half":
+    found = choice.clamp_grid([(total // 2, total // 2)], seen, fresh)
+  elif plan.grid:
+    found = choice.clamp_grid(plan.grid, seen, fresh)
+  else:
+    found = choice.candidates(
+      total,
+      seen,
+      fresh,
+      wanted,
+      plan.most,
+      least=(len(earlier), len(current)),
+      least_total=min(total, _LEAST_BATCHES * held.rows),
+    )
+  return [pair for pair in found if sum(pair) <= held.room]
+
+
+def share_within(
+  plan: base.Plan, held: base.Held, tried: Sequence[choice.Sizes]
+) -> float:
+  """Returns the share of the examples that trials may train on.
+
+  It is less than the plan asks for where trials would take more of what the
+  experience before was trained with than the plan allows, and 0 where so little
+  is left that the largest candidate would make less than 8 updates.
+  """
+  if not plan.overhead or held.trained is None:
+    return plan.share
+  largest = max(tried, key=sum)
+  whole = choice.profile_cost(
+    tried, 1.0, plan.epochs, plan.warmup, *largest, held.aside
+  )
+  # A pass forward is a third of one with both gradients.
+  left = plan.overhead * held.trained - whole.evaluation / 3
+  share = min(plan.share, max(left, 0.0) / (whole.trials + whole.warmup))
+  batches = math.ceil(share * sum(largest) / held.rows)
+  return share if plan.epochs * batches >= _LEAST_UPDATES else 0.0
+
+
+def _ruled(
+  plan: base.Plan, tried: list[choice.Sizes], seeds: tuple[int, ...]
+) -> choice.Sizes:
+  """Returns the largest sizes, or any, as the policy says."""
+  if plan.policy != "random":
+    return max(tried, key=lambda pair: (sum(pair), pair))
+  generator = np.random.default_rng(seeds)
+  return tried[int(generator.integers(len(tried)))]
+
+
+def _chosen(
+  plan: base.Plan,
+  wanted: choice.Sizes,
+  seen: base.Observation,
+  outcome: Trials,
+) -> _Plan:
+  """Chooses from what trials showed."""
+  decision, held, count = seen.decision, seen.held, len(outcome.table)
+  assert decision is not None and held is not None
+  table = [dataclasses.asdict(row) for row in outcome.table]
+  cutline = plan.cutline
+  if plan.policy != "enough":
+    # The cut-line counts all candidates; dropped ones have no accuracy.
+    tried = sum(row.accuracy is not None for row in outcome.table)
+    cutline = min(1.0, cutline * count / max(tried, 1))
+  affordable = _affordable(decision.limit.joules, outcome.table)
+  found = choice.choose(affordable, cutline, cast(choice.Policy, plan.policy))
+  took: dict[str, Any] = {
+    "seconds": outcome.spent.seconds,
+    "joules": outcome.spent.joules,
+    "step_joules": outcome.step_joules,
+    "judge": plan.judge,
+    "epochs": decision.epochs,
+    "candidates": table,
+    "kept": list(found.kept),
+  }
+  if found.index is None:
+    reason = "no candidate can be used"
+    if plan.policy == "enough":
+      reason = "no candidate gained more in its trial than may be chance"
+    return _Plan(wanted, base.Change("kept", reason, took), table)
+  row = outcome.table[found.index]
+  # Exchanges are left out of the table, as what reading takes differs from run
+  # to run and choices would with it. There are none where all is in memory.
+  exchanged = 0.0
+  if row.em < sum(held.earlier().values()):
+    exchanged = decision.epochs * row.em * decision.allocation.swap
+  predicted = row.energy + exchanged * outcome.read_joules
+  reason = (
+    f"by {plan.policy!r} from the best {len(found.kept)} of {count} tried: "
+    f"{plan.judge} {row.accuracy:.1f} % in the trial, {predicted:.3g} J "
+    "predicted"
+  )
+  change = base.Change("chosen", reason, {**took, "predicted": predicted})
+  return _Plan((row.em, row.sb), change, table)
+
+
+def _affordable(
+  left: float, table: tuple[choice.Row, ...]
+) -> tuple[choice.Row, ...]:
+  """Takes the accuracy of rows that what is left of the joules cannot pay."""
+  if all(row.energy > left for row in table):
+    return table  # training ends where they are spent
+  return tuple(
+    row if row.energy <= left else dataclasses.replace(row, accuracy=None)
+    for row in table
+  )

@@ -1,0 +1,67 @@
+"""Asks a run's controller, and carries its decisions out."""
+
+import functools
+
+from jcl import base
+from jcl.run import judge, trials
+from jcl.run.cursor import Cursor, Job
+
+
+def decide(
+  job: Job,
+  state: base.LearnerState,
+  at: Cursor,
+  scope: base.Scope,
+  moment: base.Moment,
+  spent: base.Cost | None = None,
+) -> bool:
+  """Has the controller decide, where it wants to at this moment.
+
+  Args:
+    job: the run.
+    state: only read; trials train copies of it.
+    at: where the run stands; it takes the decision over.
+    scope: what is known of the classes.
+    moment: why now.
+    spent: since the start of the run; None: as the ledger has it.
+
+  Returns:
+    Whether the epoch goes through other examples from here on, or ends.
+  """
+  if moment not in job.controller.moments:
+    return False
+  before = at.decision
+  seen = observation(job, state, at, scope, moment, spent)
+  decision, at.control = job.controller.decide(at.control, seen)
+  at.decide(decision)
+  if before is None or moment in ("experience", "end"):
+    return False
+  if decision.epochs < before.epochs:
+    return True
+  return job.feed.apply(decision.allocation, moment == "epoch")
+
+
+def observation(
+  job: Job,
+  state: base.LearnerState,
+  at: Cursor,
+  scope: base.Scope,
+  moment: base.Moment,
+  spent: base.Cost | None = None,
+) -> base.Observation:
+  """Returns what the controller may look at; arguments as those of `decide`."""
+  experiences = job.stream.experiences
+  held = job.feed.held(at.records[-1].examples if at.records else None)
+  return base.Observation(
+    experience=at.experience,
+    num_experiences=len(experiences),
+    num_examples=len(experiences[at.experience].data),
+    spent=job.ledger.total() if spent is None else spent,
+    moment=moment,
+    epoch=at.epoch,
+    decision=at.decision,
+    used=at.spent,
+    held=held,
+    trial=held and functools.partial(trials.run, job, state, at, scope),
+    judge=held and functools.partial(judge.looked, job, state, scope),
+  )

@@ -1,0 +1,152 @@
+"""Opens and closes an experience for objective and memory on the device."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from jcl import base, keys
+from jcl.streams import batching
+from jcl.streams import stream as stream_lib
+from jcl.train import chunks, gather
+from jcl.train import learner as learner_lib
+
+_EXTRACT = 500  # examples per batch when features are read for a memory
+
+
+class Hooks:
+  """The hooks of an experience, of the method that a learner follows.
+
+  Args:
+    stream: of the run.
+    seed: of the run.
+  """
+
+  def __init__(self, stream: stream_lib.Stream, seed: int):
+    self._stream, self._seed = stream, seed
+
+  def open(
+    self,
+    learner: learner_lib.Learner,
+    state: base.LearnerState,
+    index: int,
+    selection: base.Selection,
+    scope: base.Scope,
+  ) -> base.LearnerState:
+    """Opens experience `index`, ahead of any decision about it."""
+    method = learner.method
+    if method.restart and index:
+      key = keys.key(self._seed, keys.Purpose.RESTART, index)
+      state = learner.restart(key, state, selection)
+    if method.replay.when == "before":
+      state = self._offer(learner, state, index)
+    return learner.begin(state, scope)
+
+  def first_batch(
+    self,
+    learner: learner_lib.Learner,
+    state: base.LearnerState,
+    index: int,
+    selection: base.Selection,
+    scope: base.Scope,
+    batch: Callable[[], base.Batch],
+  ) -> base.LearnerState:
+    """Shows the objective a batch ahead of the first update, if it wants one.
+
+    Args:
+      learner: whose method has the objective.
+      state: as it stands.
+      index: of the experience.
+      selection: that trains.
+      scope: what is known of the classes.
+      batch: reads a batch [K, B, ...] onto the device.
+    """
+    return self._shown(learner, state, index, selection, scope, batch, "ahead")
+
+  def last_batch(
+    self,
+    learner: learner_lib.Learner,
+    state: base.LearnerState,
+    index: int,
+    selection: base.Selection,
+    scope: base.Scope,
+    batch: Callable[[], base.Batch],
+  ) -> base.LearnerState:
+    """Shows the objective a batch behind the last update; see `first_batch`."""
+    return self._shown(learner, state, index, selection, scope, batch, "behind")
+
+  def _shown(
+    self, learner, state, index, selection, scope, batch, when
+  ) -> base.LearnerState:
+    if getattr(learner.method.objective, when) is None:
+      return state
+    behind = int(when == "behind")
+    key = keys.key(self._seed, keys.Purpose.HOOKS, index, behind)
+    return learner.glimpse(when, key, state, batch(), scope, selection)
+
+  def close(
+    self,
+    learner: learner_lib.Learner,
+    state: base.LearnerState,
+    index: int,
+    scope: base.Scope,
+  ) -> base.LearnerState:
+    """Closes experience `index`: objective first, then a memory's examples."""
+    if learner.method.objective.accumulate is not None:
+      key = keys.key(self._seed, keys.Purpose.ACCUMULATE, index)
+      for chunk in self._whole(learner, index):
+        state = learner.accumulate(
+          key, state, chunk.batches, chunk.num_steps, scope
+        )
+    state = learner.finish(state, scope)
+    if learner.method.replay.when == "after":
+      state = self._offer(learner, state, index)
+    return state
+
+  def rebuild(
+    self, learner: learner_lib.Learner, state: base.LearnerState, index: int
+  ) -> base.LearnerState:
+    """Has a memory that chooses on the host take in all of an experience."""
+    rebuild = learner.method.replay.rebuild
+    if rebuild is None:
+      return state
+    examples = self._with_features(learner, state, index)
+    assert state.replay  # a method that rebuilds a memory has one
+    with learner.ledger.timed("replay"):
+      rebuilt = rebuild(state.replay, examples)
+      return state._replace(replay=learner.put(rebuilt))
+
+  def _offer(
+    self, learner: learner_lib.Learner, state: base.LearnerState, index: int
+  ) -> base.LearnerState:
+    """Offers every example of an experience to the memory, in one pass."""
+    key = keys.key(self._seed, keys.Purpose.MEMORY, index)
+    for chunk in self._whole(learner, index):
+      state = learner.add(key, state, chunk.batches, chunk.num_steps)
+    return state
+
+  def _whole(
+    self, learner: learner_lib.Learner, index: int
+  ) -> Iterator[chunks.Chunk]:
+    """Yields every example of an experience once, as in its first epoch."""
+    source = gather.Experiences(self._stream, [index])
+    order = batching.epoch_order(
+      len(source), self._seed, index, 0, ordered=self._stream.ordered
+    )
+    return chunks.of_order(learner, source, order)
+
+  def _with_features(
+    self, learner: learner_lib.Learner, state: base.LearnerState, index: int
+  ) -> base.Batch:
+    """Returns all examples of an experience [N, ...] with their features."""
+    source = gather.Experiences(self._stream, [index])
+    rows = np.arange(len(source), dtype=np.int32)
+    rows = np.pad(rows, (0, -len(rows) % _EXTRACT), constant_values=-1)
+    parts = []
+    for chunk in rows.reshape(-1, 1, _EXTRACT):
+      part = jax.tree.map(lambda leaf: leaf[0], source.batch(chunk))
+      features = learner.outputs(state, part.x, "features")
+      parts.append(part._replace(extras={"features": features}))
+    return jax.tree.map(
+      lambda *leaves: np.concatenate(leaves)[: len(source)], *parts
+    )
