@@ -12,6 +12,7 @@ from jcl.cost.meters import detection
 from jcl.errors import UsageError
 from jcl.run import identity, loop, session, workdir
 from jcl.run import setup as setups
+from jcl.streams import sources
 
 
 class Runs(NamedTuple):
@@ -100,7 +101,7 @@ def prepare() -> Runs:
   return runs
 
 
-def _content(source) -> str:
+def _content(source: sources.Source) -> str:
   both = (source.train, source.test)
   return identity.content([each for each in both if each is not None])
 

@@ -138,7 +138,7 @@ def test_a_busy_server_loses_the_frames_that_arrive(infer):
   served = live.serve(
     predict,
     weight_swap.Weights({"centres": CENTRES}),
-    stream.frames,
+    stream.images,
     stream.fps,
     clock=clock,
     sleep=clock.sleep,

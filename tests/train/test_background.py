@@ -125,5 +125,5 @@ def test_what_kernels_of_others_compute_is_added(monkeypatch):
   monkeypatch.setattr(background.time, "perf_counter", lambda: next(clock))
   monkeypatch.setattr(background.lowering, "flops", lambda call: 1000.0)
   program = background.compile_program(lambda x: x + 1, [jnp.ones(8)])
-  own = background.count.of_compiled(program.call).flops
+  own = background.program_cost.of_compiled(program.call).flops
   assert program.cost.flops == own + 1000 and program.seconds == 2.25
