@@ -75,6 +75,35 @@ def show_fences(app, what, name, obj, options, lines):
   lines[:] = shown
 
 
+def loosen(app, what, name, obj, options, lines):
+  """Sets indented lines apart where no section explains them."""
+  loose, section, code, before = [], False, False, ""
+  for line in lines:
+    indent = len(line) - len(line.lstrip())
+    if line.strip() and not indent:
+      section = bool(re.fullmatch(r"[A-Z][A-Za-z ]*:", line))
+      code = line.startswith(".. code-block::")
+    deeper = indent - (len(before) - len(before.lstrip()))
+    item = re.match(r"\s*([-*]|\d+\.|\.\.|>>>) ?", before)
+    if line.strip() and before.strip() and deeper and not (section or item):
+      loose.append("")
+    loose.append(line if code or ">>>" in line else literal(line))
+    before = line
+  lines[:] = loose
+
+
+def literal(line):
+  """Keeps stars and bars outside code, and ends code ahead of a letter."""
+  if line.lstrip().startswith(("*", "..")):
+    return line
+  parts = re.split(r"(`[^`]*`)", line)
+  parts[::2] = (re.sub(r"([*|])", r"\\\1", part) for part in parts[::2])
+  for at in range(2, len(parts), 2):
+    if re.match(r"\w", parts[at]):
+      parts[at] = "\\ " + parts[at]
+  return "".join(parts)
+
+
 def is_record(obj):
   return dataclasses.is_dataclass(obj) or hasattr(obj, "_fields")
 
@@ -121,6 +150,7 @@ def plain(text):
 def setup(app):
   # Ahead of napoleon, which reads the sections.
   app.connect("autodoc-process-docstring", show_fences, priority=400)
+  app.connect("autodoc-process-docstring", loosen, priority=450)
   app.connect("autodoc-process-docstring", describe_fields)
   app.connect("autodoc-skip-member", skip_fields)
   app.connect("autodoc-process-signature", plain_signature)
