@@ -37,6 +37,7 @@ import warnings
 from absl import app, flags, logging
 import fuzz_mutations
 import fuzz_samples
+import psutil
 
 _READERS = flags.DEFINE_list("readers", None, "names of readers; all if none")
 _INPUTS = flags.DEFINE_integer("inputs", 100_000, "per reader", lower_bound=1)
@@ -48,7 +49,9 @@ _FIRST = flags.DEFINE_integer("first", 0, "input to begin with")
 _STATUS = flags.DEFINE_string("status", None, "file of a process of its own")
 
 SECONDS = 10  # of processors that an input may take
-DEAD = 40  # seconds without another input, after which a process is ended
+# Seconds of processors without another input, after which a process is ended;
+# or ten times as many by the clock, as others may keep processors busy.
+DEAD = 40
 MEMORY = 100 << 20  # bytes that any input may take
 ADDRESS_SPACE = 6 << 30  # bytes beyond what a process has at its beginning
 # Files in memory take a fifth of the time.
@@ -97,6 +100,8 @@ def main(argv):
       f"{counts['most']} |",
       flush=True,
     )
+    for finding in findings:  # at once, as others may take an hour
+      print(*finding, sep=": ", file=sys.stderr, flush=True)
     found += findings
   by_kind = collections.defaultdict(list)
   for finding in found:
@@ -124,13 +129,16 @@ def supervised(name: str):
       command += [f"--inputs={_INPUTS.value}", f"--seed={_SEED.value}"]
       command += [f"--first={first}", f"--status={status.name}"]
       process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-      last, since = b"", time.monotonic()
+      last, since, used = b"", time.monotonic(), 0.0
       while process.poll() is None:
         time.sleep(0.2)
         now = os.pread(status.fileno(), 32, 0)
         if now != last:
-          last, since = now, time.monotonic()
-        elif time.monotonic() - since > DEAD:
+          last, since, used = now, time.monotonic(), _used(process.pid)
+        elif time.monotonic() - since > DEAD and (
+          _used(process.pid) - used > DEAD
+          or time.monotonic() - since > 10 * DEAD
+        ):
           process.kill()
       part, more = told(status)
     most = max(counts["most"], part["most"])
@@ -145,6 +153,15 @@ def supervised(name: str):
     counts["inputs"] += 1
     first = done + 1
   return counts, findings
+
+
+def _used(process: int) -> float:
+  """Seconds of processors that a process has taken; 0 where it has ended."""
+  try:
+    times = psutil.Process(process).cpu_times()
+  except psutil.Error:
+    return 0.0
+  return times.user + times.system
 
 
 def told(status) -> tuple[collections.Counter, list[Finding]]:

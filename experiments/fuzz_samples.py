@@ -20,7 +20,7 @@ from jcl import base
 from jcl.cost.meters import calibration
 from jcl.errors import UsageError
 from jcl.networks import external
-from jcl.replay.store import records
+from jcl.replay.store import index, records, segments
 from jcl.replay.store.store import Store
 from jcl.report import summary
 from jcl.run import checkpoint, loop, workdir
@@ -231,7 +231,9 @@ def storage(place: Path) -> Reader:
 
   def read(folder: Path):
     with Store.open(folder, mode="r") as store:
-      ids = np.setdiff1d(np.arange(store.contents.index.count), store.lost())
+      there = np.ones(store.contents.index.count, bool)
+      there[store.lost()] = False
+      ids = np.flatnonzero(there)
       store.count_by_class()
       return records.intact(store.read, ids) if len(ids) else None
 
@@ -240,7 +242,19 @@ def storage(place: Path) -> Reader:
     read,
     (records.StoreError,),
     lambda name: name.endswith((".segment", ".index")),
+    _declared_by_segments,
   )
+
+
+def _declared_by_segments(folder: Path) -> int:
+  """Bytes of the records that headers say to lie ahead of them, at least."""
+  first = 0
+  for path in folder.glob("*.segment"):
+    with open(path, "rb") as file:
+      header = segments.read_header(file.fileno())
+    part = index.peek(folder, int(path.stem))
+    first = max(first, *(each.first_id for each in (header, part) if each), 0)
+  return first * records.stride(0)
 
 
 def _folder(place: Path) -> dict[str, bytes]:

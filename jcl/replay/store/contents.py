@@ -137,6 +137,8 @@ class Contents:
         return
       segment.first_id = header.first_id
       self.names.learn(header.tables)
+      if part and part.first_id != header.first_id:
+        part = None  # a segment knows better than what only saves time
     else:
       self._fault(segment, "its header is damaged")
       segment.first_id = part.first_id if part else count

@@ -129,6 +129,7 @@ def fits(about: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
       type(about[name]) is kind and (kind is not int or about[name] >= 0)
       for name, kind in kinds.items()
     )
+    and about["store"].isprintable()  # no half of a character
     and names.are_tables(about["tables"])
   )
 

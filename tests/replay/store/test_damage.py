@@ -540,6 +540,7 @@ def test_layouts_that_are_none(text):
     {"first_id": 2**40},
     {"first_id": -1},
     {"first_id": "0"},
+    {"store": "\ud800"},
     {"tables": {"classes": [2**40, ["a"]]}},
     {"more": 1},
   ],
@@ -559,15 +560,20 @@ def test_headers_that_say_what_cannot_be_are_damaged(tmp_path, changes):
 
 
 @pytest.mark.parametrize(
-  "changes", [{"count": 2**40}, {"first_id": 5}, {"a": 1}]
+  "changes",
+  [{"count": 2**40}, {"first_id": 7}, {"first_id": 900}, {"a": 1}]
+  + [{"store": "\ud800"}],
 )
-def test_index_files_that_say_what_cannot_be_are_made_anew(tmp_path, changes):
-  fill(tmp_path)
-  path = index_lib.path_of(tmp_path, 0)
+@pytest.mark.parametrize("number", [0, 1])
+def test_index_files_that_say_what_cannot_be_are_made_anew(
+  tmp_path, changes, number
+):
+  fill(tmp_path, 150, batch=10, segment_bytes=4096)
+  path = index_lib.path_of(tmp_path, number)
   with open(path, "rb") as file:
     about, end = segments.unframed(index_lib.MAGIC, file.fileno())
   rest = path.read_bytes()[end:]
   head = segments.framed(index_lib.MAGIC, {**about, **changes})
   path.write_bytes(head + rest)
   with Store.open(tmp_path, mode="r") as store:
-    assert readable(store) == list(range(COUNT))
+    assert readable(store) == list(range(150))
