@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors as safetensors_lib
 from safetensors import numpy as safetensors
 import signatures
 import torch_names
@@ -203,3 +204,19 @@ def test_other_files_and_networks_are_refused(tmp_path):
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(external.with_file) == {"fresh": ("head",)}
   assert signatures.defaults(external.arrange) == {"fresh": ("head",)}
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    *(safetensors_lib.SafetensorError, AttributeError, MemoryError, OSError),
+    *(TypeError, KeyError),
+  ],
+)
+def test_whatever_a_damaged_file_raises_is_told(error, tmp_path, monkeypatch):
+  def fail(path):
+    raise error("no such thing")
+
+  monkeypatch.setattr(safetensors, "load_file", fail)
+  with pytest.raises(ValueError, match="no safetensors file, or a damaged one"):
+    external.read(tmp_path / "a.safetensors")

@@ -2,6 +2,7 @@
 
 import functools
 
+from flax import errors as flax_errors
 from flax import linen as nn
 from flax import nnx
 from hypothesis import given, settings
@@ -579,3 +580,24 @@ def test_networks_that_know_their_width():
   (group,) = shrink.groups(network)
   with pytest.raises(ValueError, match="does not run with fewer channels"):
     shrink.narrow(network, {group: np.arange(6) < 4})
+
+
+@pytest.mark.parametrize(
+  "error", [ValueError, TypeError, flax_errors.FlaxError]
+)
+def test_a_network_that_does_not_run_with_less_is_told(error, monkeypatch):
+  network = catalogue.build("mlp", (4,), 3, width=6)
+  params, stats = network.init(jax.random.key(0))
+  masks = {group: np.arange(6) < 4 for group in shrink.groups(network)}
+  groups, smaller = shrink.groups, []
+
+  def fail(found):
+    if found is network:
+      return groups(found)
+    smaller.append(found)
+    raise error("no width")
+
+  monkeypatch.setattr(shrink, "groups", fail)
+  with pytest.raises(ValueError, match="does not run with fewer channels"):
+    shrink.shrink(network, params, stats, masks)
+  assert smaller

@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from jcl.options import spec
+from jcl.options import kinds, spec
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,15 @@ def test_a_line_about_each_choice():
   lines = spec.describe(CHOICES)
   assert lines["add"].startswith("Adds three numbers.")
   assert "More about it" not in lines["add"]
+
+
+@pytest.mark.parametrize(
+  "error", [ValueError, SyntaxError, TypeError, MemoryError, RecursionError]
+)
+def test_text_that_python_cannot_read_stays_text(error, monkeypatch):
+  def fail(text):
+    raise error(text)
+
+  monkeypatch.setattr(kinds.ast, "literal_eval", fail)
+  assert kinds.literal(kinds.Text("[1")) == "[1"
+  assert type(kinds.literal(kinds.Text("[1"))) is str

@@ -367,3 +367,18 @@ def test_what_is_taken_unless_told_otherwise():
     "batch": 16,
     "more_rows": 0,
   }
+
+
+@pytest.mark.parametrize(
+  "error", [KeyError, TypeError, OSError, ValueError, RecursionError]
+)
+def test_whatever_a_damaged_log_raises_is_told(error, tmp_path, monkeypatch):
+  def fail(path):
+    raise error("no such thing")
+
+  (tmp_path / "a.json").write_text('{"phases": [], "about": {}}')
+  monkeypatch.setattr(log.archives, "arrays", fail)
+  with pytest.raises(ValueError, match="a.json or .npz is damaged .*no such"):
+    log.load(tmp_path / "a")
+  with pytest.raises(FileNotFoundError):
+    log.load(tmp_path / "b")

@@ -1,7 +1,9 @@
 import io
+import lzma
 import os
 import pickle
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -190,3 +192,22 @@ def test_a_folder_called_test_is_not_taken_for_the_file(tmp_path):
   (tmp_path / "test").mkdir()
   with pytest.raises(FileNotFoundError, match="cifar-100-python"):
     cifar.cifar100(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    *(tarfile.TarError, EOFError, MemoryError, OSError, OverflowError),
+    *(ValueError, lzma.LZMAError, zlib.error),
+  ],
+)
+def test_whatever_a_damaged_archive_raises_is_told(
+  error, tmp_path, monkeypatch
+):
+  def fail(place):
+    raise error("no such thing")
+
+  (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"")
+  monkeypatch.setattr(cifar.tarfile, "open", fail)
+  with pytest.raises(ValueError, match="gz is damaged .*no such .*; delete it"):
+    cifar.cifar10(tmp_path)

@@ -331,3 +331,18 @@ def test_no_value_is_lost_or_changed(
   assert table.x.tolist() == [[np.float32(x)] for x, _ in values]
   names = [table.class_names[i] for i in table.y]
   assert names == [str(y) for _, y in values]
+
+
+@pytest.mark.parametrize("error", [ValueError, OverflowError, MemoryError])
+def test_whatever_a_damaged_table_raises_is_told(error, tmp_path, monkeypatch):
+  def fail(*args, **options):
+    raise error("no such thing")
+
+  monkeypatch.setattr(pd, "read_csv", fail)
+  assert "t.csv is damaged" in complaint(tmp_path, "x,label\n1,0\n2,1\n")
+
+
+@pytest.mark.parametrize("encoding", ["latin-99", "a\0b", "hex"])
+def test_encodings_that_python_does_not_know(tmp_path, encoding):
+  with pytest.raises(ValueError, match="is not known; write encoding=utf-8"):
+    read(tmp_path, "x,label\n1,0\n2,1\n", encoding=encoding)

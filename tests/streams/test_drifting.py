@@ -289,3 +289,24 @@ def test_what_is_taken_unless_told_otherwise():
     "segment_seconds": 60,
     "segments": 28,
   }
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    *(AttributeError, EOFError, KeyError, OSError, TypeError, ValueError),
+    RecursionError,
+  ],
+)
+def test_whatever_a_damaged_manifest_raises_is_told(
+  error, tmp_path, monkeypatch
+):
+  def fail(text):
+    raise error("no such thing")
+
+  (tmp_path / "a.json").write_text("{}")
+  monkeypatch.setattr(manifest.json, "loads", fail)
+  with pytest.raises(ValueError, match="a.json or .npz is damaged .*no such"):
+    manifest.load(tmp_path / "a")
+  with pytest.raises(FileNotFoundError):
+    manifest.load(tmp_path / "b")

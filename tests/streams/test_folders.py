@@ -1,9 +1,13 @@
+import lzma
+import zipfile
+import zlib
+
 import numpy as np
 from PIL import Image
 import pytest
 import signatures
 
-from jcl.streams import folders, scenarios, sources
+from jcl.streams import files, folders, scenarios, sources
 
 
 def save(path, value, size=(4, 4)):
@@ -202,3 +206,31 @@ def test_tiny_imagenet_damage(tiny):
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(folders.tiny_imagenet) == {"size": 64}
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    *(OSError, EOFError, MemoryError, NotImplementedError, RuntimeError),
+    *(lzma.LZMAError, zipfile.BadZipFile, zlib.error),
+  ],
+)
+def test_whatever_a_damaged_file_raises_is_told(error, tmp_path, monkeypatch):
+  def fail(path, file):
+    raise error("no such thing")
+
+  path = tmp_path / "a.csv"
+  path.write_bytes(b"1")
+  assert files.content(path) == b"1"
+  monkeypatch.setattr(files, "up_to", fail)
+  with pytest.raises(ValueError, match="a.csv is damaged .*no such thing"):
+    files.content(path)
+
+
+def test_text_of_another_encoding_or_none_is_told(tmp_path):
+  path = tmp_path / "a.txt"
+  with pytest.raises(ValueError, match="is damaged"):
+    files.text(path)
+  path.write_bytes(b"\xff")
+  with pytest.raises(ValueError, match="is damaged .*utf-8.*; delete it"):
+    files.text(path)

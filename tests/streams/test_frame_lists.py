@@ -123,3 +123,25 @@ def test_damaged_lists_are_named(folder):
     frame_lists.read(folder / "none.json", folder)
   path = write_csv(folder, [["file", "category"], ["a.png", "car", "more"]])
   frame_lists.read(path, folder)
+
+
+@pytest.mark.parametrize(
+  "error", [csv.Error, OSError, RecursionError, ValueError]
+)
+def test_whatever_a_damaged_list_raises_is_told(error, tmp_path, monkeypatch):
+  def fail(text):
+    raise error("no such thing")
+
+  (tmp_path / "a.json").write_text("[]")
+  monkeypatch.setattr(frame_lists.json, "loads", fail)
+  with pytest.raises(ValueError, match="a.json is damaged .*no such thing"):
+    frame_lists.read(tmp_path / "a.json", tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError])
+def test_a_name_that_no_file_can_have_is_no_file(error, monkeypatch):
+  def fail(path):
+    raise error("no such thing")
+
+  monkeypatch.setattr(frame_lists.Path, "is_file", fail)
+  assert frame_lists._is_file(frame_lists.Path("a")) is False

@@ -1,5 +1,6 @@
 import gzip
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -104,3 +105,14 @@ def test_images_with_too_few_axes_are_refused(tmp_path):
   path.write_bytes(encode(np.zeros(6, np.uint8)))
   with pytest.raises(ValueError, match="1 axes instead of 3"):
     idx.mnist(tmp_path)
+
+
+@pytest.mark.parametrize("error", [EOFError, MemoryError, OSError, zlib.error])
+def test_whatever_a_damaged_file_raises_is_told(error, tmp_path, monkeypatch):
+  def fail(path, file):
+    raise error("no such thing")
+
+  (tmp_path / "a").write_bytes(b"")
+  monkeypatch.setattr(idx, "_read", fail)
+  with pytest.raises(ValueError, match="a is damaged .*no such .*; delete it"):
+    idx.read(tmp_path / "a")

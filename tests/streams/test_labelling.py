@@ -141,3 +141,13 @@ def test_a_million_wrong_labels_make_a_short_message():
   with pytest.raises(ValueError, match="1000000 in all") as raised:
     labelling.indices("toy", ["x" * 10**6], [str(i) for i in range(10**6)])
   assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError])
+def test_tensors_that_numpy_cannot_read(error):
+  class Tensor:
+    def __array__(self, *args, **options):
+      raise error("it is elsewhere")
+
+  with pytest.raises(ValueError, match="a has labels .*it is elsewhere"):
+    labelling._array("a", Tensor(), "label")

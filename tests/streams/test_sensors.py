@@ -104,3 +104,15 @@ def test_gas_drift_damage_is_named(tmp_path, content, message):
 def test_gas_drift_missing(tmp_path):
   with pytest.raises(FileNotFoundError, match="batch1.dat"):
     sensors.gas_drift(tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError])
+def test_whatever_a_damaged_segment_raises_is_told(
+  error, tmp_path, monkeypatch
+):
+  def fail(*args, **options):
+    raise error("no such thing")
+
+  monkeypatch.setattr(sensors.np, "loadtxt", fail)
+  with pytest.raises(ValueError, match="a.txt is damaged .*no such thing"):
+    sensors._segment(tmp_path / "a.txt")

@@ -156,3 +156,19 @@ def test_readers_are_kept_unread():
 
 def test_groups_become_int32():
   assert validation.check(dataset(group=[3, 1, 2])).group.dtype == np.int32
+
+
+def test_what_is_a_scale():
+  assert validation._is_scale(0.5) and validation._is_scale(np.float32(2))
+  for value in (0, -1, np.inf, np.nan, "1", None, np.array([1.0, 2.0])):
+    assert not validation._is_scale(value)
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError])
+def test_tensors_that_numpy_cannot_read(error):
+  class Tensor:
+    def __array__(self, *args, **options):
+      raise error("it is elsewhere")
+
+  with pytest.raises(ValueError, match="a has inputs .*it is elsewhere"):
+    validation._readable("a", Tensor())

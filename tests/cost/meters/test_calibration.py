@@ -155,3 +155,18 @@ def test_an_interrupted_calibration_leaves_nothing(tmp_path, monkeypatch):
   with pytest.raises(KeyboardInterrupt):
     calibration.save(made, tmp_path / "w.json")
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  "error", [TypeError, ValueError, AttributeError, RecursionError]
+)
+def test_whatever_a_damaged_calibration_raises_is_told(
+  error, tmp_path, monkeypatch
+):
+  def fail(text):
+    raise error("no such thing")
+
+  (tmp_path / "w.json").write_text("{}")
+  monkeypatch.setattr(calibration.json, "loads", fail)
+  with pytest.raises(ValueError, match="w.json is no calibration .no such"):
+    calibration.load(tmp_path / "w.json")

@@ -1,6 +1,7 @@
 """What is torn, flipped, cut, missing or foreign is never served."""
 
 import shutil
+import zlib
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -577,3 +578,15 @@ def test_index_files_that_say_what_cannot_be_are_made_anew(
   path.write_bytes(head + rest)
   with Store.open(tmp_path, mode="r") as store:
     assert readable(store) == list(range(150))
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000, b"[1]", b"3"])
+def test_text_that_is_no_description_is_none(tmp_path, text):
+  assert segments._table(text) is None
+  path = tmp_path / "a"
+  prefix = segments.PREFIX.pack(
+    segments.MAGIC, segments.VERSION, zlib.crc32(text), len(text)
+  )
+  path.write_bytes(prefix + text)
+  with open(path, "rb") as file:
+    assert segments.unframed(segments.MAGIC, file.fileno()) is None

@@ -353,3 +353,42 @@ def test_what_is_taken_unless_told_otherwise():
     "membership": "/proc/self/cgroup",
     "period": 0.5,
   }
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError])
+def test_a_limit_that_cannot_be_read_stays_as_it_was(
+  error, tmp_path, monkeypatch
+):
+  path, told = tmp_path / "limit", []
+  path.write_text("1000\n")
+  limit = limits._File(path, 5, "bytes")
+  assert limit() == 1000
+
+  def fail():
+    raise error("no such thing")
+
+  monkeypatch.setattr(limit, "_look", fail)
+  monkeypatch.setattr(limit, "_tell", told.append)
+  assert limit() == 1000 and told == ["states no limit: no such thing"]
+
+
+def test_groups_that_tell_nothing_of_their_memory(tmp_path):
+  def left():
+    return limits._left(tmp_path, "memory.max", "memory.current", "inactive")
+
+  assert left() == math.inf  # no such files
+  (tmp_path / "memory.max").write_text("max\n")
+  assert left() == math.inf
+  (tmp_path / "memory.max").write_text("much\n")
+  assert left() == math.inf
+  (tmp_path / "memory.max").write_text("1000\n")
+  (tmp_path / "memory.current").write_text("300\n")
+  assert left() == 700  # no word of what could be given back
+  for text, idle in (
+    ("inactive 40\n", 40),
+    ("other 40\n", 0),
+    ("inactive 40 50\n", 0),
+    ("inactive few\n", 0),
+  ):
+    (tmp_path / "memory.stat").write_text(text)
+    assert left() == 700 + idle

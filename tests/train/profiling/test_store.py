@@ -169,3 +169,19 @@ def test_a_profile_of_another_format_is_measured_anew(tmp_path):
       path.write_text(json.dumps(kept | changed))
       store.load_or_measure(tmp_path, key(), measure)
   assert measure.calls == 2
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, KeyError, TypeError])
+def test_whatever_a_damaged_profile_raises_it_is_measured_anew(
+  error, tmp_path, monkeypatch
+):
+  measure = Measure()
+  store.load_or_measure(tmp_path, key(), measure)
+
+  def fail(kept):
+    raise error("no such thing")
+
+  monkeypatch.setattr(store, "from_json", fail)
+  with pytest.warns(UserWarning, match=f"measured anew .{error.__name__}"):
+    assert store.load_or_measure(tmp_path, key(), measure) is TIMES
+  assert measure.calls == 2
