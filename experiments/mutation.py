@@ -141,6 +141,11 @@ EQUIVALENT: dict[str, set[str]] = {
     'self._file = open(os.memfd_create(name), "r+b", buffering= 1)',
     'self._file = open(os.memfd_create(name), "r+b", buffering= -1)',
   },
+  # What a pass takes does not depend on what it draws.
+  "jcl/train/profiling/timed.py": {
+    "key = jax.random.key( 1)",
+    "key = jax.random.key( -1)",
+  },
   # There is one batch: the first is the last.
   "jcl/replay/tiers/tiers.py": {
     "x, y, task, ids, weight = (np.asarray(leaf)[ -1] for leaf in found[:-1])"
