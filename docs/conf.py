@@ -85,7 +85,12 @@ def loosen(app, what, name, obj, options, lines):
       code = line.startswith(".. code-block::")
     deeper = indent - (len(before) - len(before.lstrip()))
     item = re.match(r"\s*([-*]|\d+\.|\.\.|>>>) ?", before)
-    if line.strip() and before.strip() and deeper and not (section or item):
+    if (
+      line.strip()
+      and before.strip()
+      and deeper
+      and not (section or item or code)
+    ):
       loose.append("")
     loose.append(line if code or ">>>" in line else literal(line))
     before = line
