@@ -19,9 +19,6 @@ PACKAGE = pathlib.Path(jcl.__file__).parent
 PENDING = (
   "base",
   "control",
-  "networks",
-  "networks.mx",
-  "networks.sparsity",
   "recipes",
   "replay",
   "replay.latents",
@@ -30,7 +27,6 @@ PENDING = (
   "run",
   "run.generality",
   "run.inference",
-  "streams",
   "train",
   "train.kernels",
   "train.profiling",

@@ -1,4 +1,4 @@
-"""Makes a network of a user's module, once it is a pair of pure functions."""
+"""Makes a network of a user's module, given as two pure functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +12,8 @@ from jcl.networks import check, order
 
 # run(params, stats, x, training, key) -> (logits, stats, recorded): `training`
 # is a frozenset of unit names; `recorded` maps each submodule that was called
-# to its output, and f"{submodule}.input" to its first argument (of its last
-# call).
+# to its output, and f"{submodule}.input" to its first argument, both of its
+# last call.
 Run = Callable[..., tuple[jax.Array, base.Stats, dict[str, Any]]]
 
 
@@ -28,8 +28,8 @@ def adapt(
   """Builds a network from functions of a module that is not a chain.
 
   Its units are the top-level keys of the parameters, in execution order.
-  Statistics of units outside `training` are returned unchanged; those that
-  belong to no unit move while any unit trains.
+  Statistics of units outside `training` are returned unchanged; statistics that
+  belong to no unit are updated while any unit trains.
 
   Args:
     name: of the network.
@@ -37,8 +37,8 @@ def adapt(
     run: see `Run`.
     input_shape: of one example, without the batch axis.
     num_classes: width of the logits.
-    features: tap that the head reads; None: the input of the last unit, where
-      that is [B, D].
+    features: tap that the head reads; None: the input of the last unit, if its
+      shape is [B, D].
 
   Raises:
     ValueError: where the module does not return logits [B, num_classes], has
@@ -50,7 +50,9 @@ def adapt(
   if not jax.tree.leaves(params):
     raise UsageError(f"{name} has no parameters to learn")
 
-  def evaluate(params, stats, x):
+  def evaluate(
+    params: base.Params, stats: base.Stats, x: jax.Array
+  ) -> tuple[jax.Array, dict[str, Any]]:
     logits, _, recorded = run(params, stats, x, frozenset(), None)
     return logits, recorded
 

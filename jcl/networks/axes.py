@@ -2,36 +2,39 @@
 
 Two axes belong together where a program pairs their positions one to one: it
 adds the arrays, or sums over the products of them. Taking a position out then
-takes it out of both. An axis is fixed where a position cannot go without a
-change to the others: where it is summed over without a kernel (so that what
-layer normalisation reads stays), split, merged, shifted or concatenated, and
-wherever it goes through an operation not known here.
+takes it out of both. An axis is fixed where no position can go without a change
+to the others: where the axis is summed over without a kernel (as in layer
+normalisation), split, merged, shifted or concatenated, and wherever it goes
+through an operation not known here.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import itertools
 from typing import Any, NamedTuple
 
 from jcl import jaxprs
 
+Params = Mapping[str, Any]  # of an equation
+Shape = tuple[int, ...]
+
 
 class Value(NamedTuple):
-  """What is known of an array while a jaxpr is walked."""
+  """The axes of an array, while a jaxpr is walked."""
 
   axes: tuple[int, ...]
-  # A parameter or a statistic as it is, cast or moved, so that positions which
-  # hold zeros in it are zero here.
+  # Whether it is a parameter or a statistic, perhaps cast or moved, so that
+  # positions that hold zeros there are zero here.
   stored: bool = False
 
 
 class Axes:
   """Axes by number, and which of them have the same positions.
 
-  Union and find: `find` returns the axis that stands for all those united with
-  the one given.
+  A union-find structure: `find` returns the axis that stands for all axes
+  united with the given one.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.sizes: list[int] = []
     self.fixed: list[bool] = []  # valid at the root of a set
     self.roles: dict[int, Any] = {}  # by axis, not by set
@@ -62,7 +65,7 @@ class Axes:
       self.fixed[self.find(axis)] = True
 
   def mark(self, value: Value, role: str, *positions: int) -> None:
-    """Notes what a kernel does along some of its axes."""
+    """Notes the role of some axes of a kernel; other arrays have none."""
     if value.stored:
       for position in positions:
         self.roles.setdefault(value.axes[position], role)
@@ -76,7 +79,7 @@ _ELEMENTWISE = frozenset(
   shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt
   square stop_gradient sub tan tanh xor""".split()
 )
-# Those of them that leave zeros where they are.
+# Elementwise operations that leave zeros where they are.
 _CASTS = frozenset(
   {"convert_element_type", "copy", "copy_p", "name", "stop_gradient"}
 )
@@ -96,12 +99,12 @@ def walk(
   """Follows axes through a program, uniting and fixing them on the way.
 
   Args:
-    axes: those of the inputs; gains those of all values.
+    axes: holds the axes of the inputs; gains the axes of all values.
     program: as `jaxprs.trace` returns it.
-    inputs: what is known of its arguments.
+    inputs: values of its arguments.
 
   Returns:
-    What is known of its results.
+    Values of its results.
   """
   return jaxprs.follow(
     program,
@@ -111,7 +114,9 @@ def walk(
   )
 
 
-def _results(axes, equation: jaxprs.Equation, operands) -> list[Value]:
+def _results(
+  axes: Axes, equation: jaxprs.Equation, operands: list[Value]
+) -> list[Value]:
   name, params = equation.name, equation.params
   shapes = [aval.shape for aval in equation.gives]
   if called := jaxprs.called(equation):
@@ -132,35 +137,43 @@ def _results(axes, equation: jaxprs.Equation, operands) -> list[Value]:
   return [_fixed(axes, shape) for shape in shapes]
 
 
-def _fixed(axes, shape) -> Value:
+def _fixed(axes: Axes, shape: Shape) -> Value:
   return Value(axes.new(shape, fixed=True))
 
 
-def _aligned(operands, shape) -> bool:
+def _aligned(operands: Sequence[Value], shape: Shape) -> bool:
   return all(len(v.axes) in (0, len(shape)) for v in operands)
 
 
-def _elementwise(axes, name, operands, shape) -> Value:
-  """Operands have the shape of the result, ones in its place, or no axes."""
+def _elementwise(
+  axes: Axes, name: str, operands: Sequence[Value], shape: Shape
+) -> Value:
+  """Unites axes of operands, of the result's size, of size 1, or absent."""
   result = list(axes.new(shape))
   for operand in operands:
     for position, axis in enumerate(operand.axes):
       if axes.sizes[axis] != shape[position]:
         continue
       axes.unite((result[position],), (axis,))
-      # Keeps the kernel's own axis, which knows its role.
+      # Keeps the kernel's own axis, which has a role.
       if name in _CASTS:
         result[position] = axis
   return Value(tuple(result), name in _CASTS and operands[0].stored)
 
 
-def _without(axes, value, dropped) -> Value:
+def _without(axes: Axes, value: Value, dropped: Sequence[int]) -> Value:
   axes.fix(*(value.axes[position] for position in dropped))
   kept = [a for i, a in enumerate(value.axes) if i not in dropped]
   return Value(tuple(kept))
 
 
-def _same_or_fixed(axes, value, shape, same, stored=False) -> Value:
+def _same_or_fixed(
+  axes: Axes,
+  value: Value,
+  shape: Shape,
+  same: Sequence[bool],
+  stored: bool = False,
+) -> Value:
   """Keeps the axes that an operation leaves alone, and fixes the others."""
   result = []
   for axis, size, keep in zip(value.axes, shape, same, strict=True):
@@ -172,7 +185,7 @@ def _same_or_fixed(axes, value, shape, same, stored=False) -> Value:
   return Value(tuple(result), stored)
 
 
-def _window(axes, params, value, shape) -> Value:
+def _window(axes: Axes, params: Params, value: Value, shape: Shape) -> Value:
   alone = [
     window == stride == dilation == 1 and tuple(padding) == (0, 0)
     for window, stride, dilation, padding in zip(
@@ -186,7 +199,9 @@ def _window(axes, params, value, shape) -> Value:
   return _same_or_fixed(axes, value, shape, alone)
 
 
-def _dot_general(axes, params, operands, shape) -> Value:
+def _dot_general(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   del shape
   contracted, batched = params["dimension_numbers"]
   for ours, theirs in (contracted, batched):
@@ -195,7 +210,7 @@ def _dot_general(axes, params, operands, shape) -> Value:
       [operands[1].axes[i] for i in theirs],
     )
   if not (operands[0].stored or operands[1].stored):
-    # Channels would vanish from a sum although no kernel ignores them.
+    # No kernel holds zeros for channels that go, so that the sum would change.
     axes.fix(*(operands[0].axes[i] for i in contracted[0]))
   result = [operands[0].axes[i] for i in batched[0]]
   for value, summed, batch in zip(operands, contracted, batched, strict=True):
@@ -207,7 +222,9 @@ def _dot_general(axes, params, operands, shape) -> Value:
   return Value(tuple(result))
 
 
-def _convolution(axes, params, operands, shape) -> Value:
+def _convolution(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   x, kernel = operands
   (batch, features, *space), (outputs, inputs, *window), layout = params[
     "dimension_numbers"
@@ -233,8 +250,10 @@ def _convolution(axes, params, operands, shape) -> Value:
   return Value(tuple(result))
 
 
-def _reshape(axes, params, operands, shape) -> Value:
-  """An axis stays itself where as many elements are ahead of it as before."""
+def _reshape(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
+  """Keeps an axis that has as many elements ahead of it as before."""
   del params
   value, result = operands[0], list(axes.new(shape))
   before = _places([axes.sizes[axis] for axis in value.axes])
@@ -248,14 +267,16 @@ def _reshape(axes, params, operands, shape) -> Value:
   return Value(tuple(result), value.stored)
 
 
-def _places(shape) -> dict[tuple[int, int], int]:
-  """Positions of axes longer than one, by the elements ahead and the size."""
+def _places(shape: Sequence[int]) -> dict[tuple[int, int], int]:
+  """Maps (elements ahead, size) to the position of each axis longer than 1."""
   ahead = itertools.accumulate(shape, lambda a, b: a * b, initial=1)
   pairs = enumerate(zip(ahead, shape, strict=False))
   return {place: position for position, place in pairs if place[1] != 1}
 
 
-def _broadcast(axes, params, operands, shape) -> Value:
+def _broadcast(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   value, result = operands[0], list(axes.new(shape))
   pairs = zip(value.axes, params["broadcast_dimensions"], strict=True)
   for axis, position in pairs:
@@ -264,7 +285,9 @@ def _broadcast(axes, params, operands, shape) -> Value:
   return Value(tuple(result), value.stored)
 
 
-def _concatenate(axes, params, operands, shape) -> Value:
+def _concatenate(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   joined, result = params["dimension"], list(operands[0].axes)
   for operand in operands:
     others = [i for i in range(len(shape)) if i != joined]
@@ -274,12 +297,16 @@ def _concatenate(axes, params, operands, shape) -> Value:
   return Value(tuple(result))
 
 
-def _pad(axes, params, operands, shape) -> Value:
+def _pad(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   alone = [tuple(edges) == (0, 0, 0) for edges in params["padding_config"]]
   return _same_or_fixed(axes, operands[0], shape, alone)
 
 
-def _cut(axes, params, operands, shape) -> Value:
+def _cut(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   del params
   whole = [
     axes.sizes[axis] == size
@@ -290,27 +317,35 @@ def _cut(axes, params, operands, shape) -> Value:
   return _same_or_fixed(axes, operands[0], shape, whole)
 
 
-def _reverse(axes, params, operands, shape) -> Value:
+def _reverse(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   turned = params["dimensions"]
   alone = [i not in turned for i in range(len(shape))]
   return _same_or_fixed(axes, operands[0], shape, alone)
 
 
-def _squeeze(axes, params, operands, shape) -> Value:
+def _squeeze(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   del shape
   kept = _without(axes, operands[0], params["dimensions"])
   return kept._replace(stored=operands[0].stored)
 
 
-def _transpose(axes, params, operands, shape) -> Value:
+def _transpose(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
   del axes, shape
   value = operands[0]
   moved = tuple(value.axes[i] for i in params["permutation"])
   return Value(moved, value.stored)
 
 
-def _random(axes, params, operands, shape) -> Value:
-  """Noise is as good for fewer channels, though not the same noise."""
+def _random(
+  axes: Axes, params: Params, operands: Sequence[Value], shape: Shape
+) -> Value:
+  """Returns free axes: noise of fewer channels is other noise, but as good."""
   del params, operands
   return Value(axes.new(shape))
 

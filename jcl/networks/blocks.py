@@ -1,7 +1,8 @@
-"""What runs a chain of blocks, from any of them on."""
+"""Runs a chain of blocks, from any of them on."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -9,7 +10,9 @@ from jcl import base
 from jcl.networks import check
 
 
-def apply_fn(name: str, blocks: Sequence[base.Block]):
+def apply_fn(
+  name: str, blocks: Sequence[base.Block]
+) -> Callable[..., base.Output]:
   """Returns the `apply` of a network that is a chain; see `base.Network`."""
   names = tuple(block.name for block in blocks)
   taps_known = (*names, *places(blocks))
@@ -46,7 +49,9 @@ def places(blocks: Sequence[base.Block]) -> tuple[str, ...]:
   return tuple(f"{block.name}/{p}" for block in blocks for p in block.places)
 
 
-def changed(block: base.Block, change: Callable[..., Callable]) -> base.Block:
+def changed(
+  block: base.Block, change: Callable[..., Callable[..., Any]]
+) -> base.Block:
   """Returns the block with its functions wrapped by `change`."""
   watched = None if block.watched is None else change(block.watched)
   return dataclasses.replace(block, apply=change(block.apply), watched=watched)

@@ -1,4 +1,4 @@
-"""The networks that can be asked for by name."""
+"""Builds networks by name."""
 
 from collections.abc import Callable
 import dataclasses
@@ -24,7 +24,7 @@ MODELS: dict[str, Callable[..., base.Network]] = {
 def build(
   name: str, input_shape: tuple[int, ...], num_classes: int, **options: Any
 ) -> base.Network:
-  """Returns the network called `name`.
+  """Builds the network called `name`.
 
   Args:
     name: one of `MODELS`.
@@ -54,13 +54,16 @@ def read(
   """Returns name and options of a model such as "mlp:width=400".
 
   Args:
-    text: in the notation of `spec.read`; "auto" is what `suggest` returns, with
-      the options of `text` ahead of its own.
+    text: in the notation of `spec.read`; "auto" stands for the model that
+      `suggest` returns, whose options those of `text` override.
     input_shape: see `suggest`.
     convolutional: see `suggest`.
 
   Raises:
     ValueError: for unknown names, options or values.
+
+  >>> read("auto:filters=8", input_shape=(32, 32, 3))
+  ('slim_resnet18', {'filters': 8})
   """
   name, options = spec.read(text)
   if name == "auto":
@@ -88,6 +91,9 @@ def suggest(input_shape: tuple[int, ...], convolutional: bool = False) -> str:
 
   Raises:
     ValueError: where the model has to convolve and the inputs are vectors.
+
+  >>> suggest((32, 32, 3)), suggest((128, 6)), suggest((28, 28, 1))
+  ('slim_resnet18', 'conv1d', 'mlp')
   """
   if convolutional and len(input_shape) < 2:
     raise UsageError(

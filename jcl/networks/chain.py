@@ -22,12 +22,12 @@ def chain(
 ) -> base.Network:
   """Builds a network whose units run one after the other.
 
-  What a module sows into its collection "intermediates" is a place of the
-  network, which taps can name as "unit/name".
-
   Every module is called as `module(x, training)`, where `training` is a bool:
-  True puts its normalisers in batch mode and its dropout to work. The unit
-  ahead of the last, the head, must return features [B, D].
+  True switches its normalisers to batch mode and its dropout on. The last unit
+  is the head; the unit ahead of it must return features [B, D].
+
+  Arrays that a module sows into its collection "intermediates" are places of
+  the network, which taps name as "unit/name".
 
   Parameters are `{unit: arrays}` and statistics `{unit: {collection: arrays}}`;
   units that have none have no key. Each unit draws from its own random key,
@@ -42,6 +42,15 @@ def chain(
   Raises:
     ValueError: for unit names that repeat, features that are not [B, D], or
       logits that are not [B, num_classes].
+
+  >>> class Layer(nn.Module):
+  ...   width: int
+  ...   @nn.compact
+  ...   def __call__(self, x, training):
+  ...     return nn.Dense(self.width)(x)
+  >>> network = chain("tiny", [("body", Layer(8)), ("head", Layer(3))], (4,), 3)
+  >>> network.units, network.features
+  (('body', 'head'), 'body')
   """
   check.sizes(name, input_shape, num_classes)
   names = tuple(unit for unit, _ in units)
@@ -55,7 +64,7 @@ def chain(
     for (unit, module), places in zip(units, sown, strict=True)
   )
 
-  def init(key):
+  def init(key: base.Key) -> tuple[base.Params, base.Stats]:
     params, stats = {}, {}
     keys = jax.random.split(key, len(units))
     for (unit, module), x, unit_key in zip(units, inputs, keys, strict=True):
@@ -89,7 +98,7 @@ def chain(
   )
 
 
-def _block(name: str, module: nn.Module, places) -> base.Block:
+def _block(name: str, module: nn.Module, places: tuple[str, ...]) -> base.Block:
   def run(params, stats, x, training, key, more):
     rngs = None if key is None else {"dropout": key}
     x, updated = module.apply(
@@ -112,11 +121,16 @@ def _block(name: str, module: nn.Module, places) -> base.Block:
   return base.Block(name, apply, watched, places)
 
 
-def _traced(name, units, input_shape, num_classes):
-  """Checks what comes out of the units, as shapes.
+def _traced(
+  name: str,
+  units: Sequence[tuple[str, nn.Module]],
+  input_shape: tuple[int, ...],
+  num_classes: int,
+) -> tuple[list[jax.ShapeDtypeStruct], list[tuple[str, ...]]]:
+  """Checks the shapes that come out of the units.
 
-  Returns what each unit reads and the names of what it sows, in the order of
-  execution.
+  Returns the input shape of each unit and the names that it sows, in the order
+  of execution.
   """
   x = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
   inputs, sown = [], []
@@ -129,7 +143,7 @@ def _traced(name, units, input_shape, num_classes):
     inputs.append(x)
     names: list[str] = []
 
-    # What leaves a trace has its keys sorted, so names are taken inside.
+    # Taken inside the trace: dicts that leave it have their keys sorted.
     def run(key, x, module=module, names=names):
       x, variables = module.init_with_output(key, x, False, mutable=True)
       found = variables.get(_PLACES, {})

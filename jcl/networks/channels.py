@@ -1,10 +1,10 @@
-"""Which channels of a network belong together, by tracing.
+"""Finds the channels of a network that belong together, by tracing.
 
 A channel is a position along an axis of a layer's output. It can be taken out
-where every array that has such an axis loses the same position: the kernel
-that writes it, its bias, its normaliser, the kernels that read it. Where the
-outputs of several layers are added, as on a residual path, they lose the same
-positions all together: what one of them needs, all keep.
+if every array that has this axis loses the same position: the kernel that
+writes the channel, its bias, its normaliser, the kernels that read it. Where
+the outputs of several layers are added, as on a residual path, all these layers
+lose the same positions, and a channel that one of them needs, all keep.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ class Group:
 
   @property
   def name(self) -> str:
-    """Path of that kernel and the axis on which it has the channels."""
+    """Path of the kernel `written` and the axis along which channels lie."""
     return f"{'/'.join(self.written.path)}:{self.written.axis}"
 
   @property
@@ -62,8 +62,8 @@ def groups(
   """Finds the channels of a network that can be removed, by tracing it.
 
   Args:
-    network: traced with two examples, never run.
-    params: of the network, or their shapes; None: those of `network.init`.
+    network: the model; traced with two examples, never run.
+    params: of the network, or their shapes; None: as `network.init` draws them.
     stats: likewise.
 
   Returns:
@@ -105,7 +105,7 @@ def groups(
         part = Part(tree, path, position, axes.roles.get(axis, "along"))
         found.setdefault(root, []).append(part)
 
-  def place(part):
+  def place(part: Part) -> tuple[bool, int, int]:
     return part.tree == "stats", order.get(part.path, len(order)), part.axis
 
   listed = [

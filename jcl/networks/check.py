@@ -1,4 +1,4 @@
-"""What every network checks when it is built or applied."""
+"""Checks of networks, made when they are built or applied."""
 
 from collections.abc import Collection
 from numbers import Integral
@@ -23,7 +23,7 @@ def sizes(name: str, input_shape: tuple[int, ...], num_classes: int) -> None:
 
 
 def image(name: str, input_shape: tuple[int, ...]) -> None:
-  """Raises ValueError unless the shape is that of an image, [H, W, C]."""
+  """Raises ValueError unless the shape is an image's, [H, W, C]."""
   if len(input_shape) != 3:
     raise UsageError(
       f"{name} reads images of shape (height, width, channels), got "
@@ -33,7 +33,7 @@ def image(name: str, input_shape: tuple[int, ...]) -> None:
 
 
 def series(name: str, input_shape: tuple[int, ...]) -> None:
-  """Raises ValueError unless the shape is that of a series, [T, C]."""
+  """Raises ValueError unless the shape is a series', [T, C]."""
   if len(input_shape) != 2:
     raise UsageError(
       f"{name} reads series of shape (time, channels), got input_shape "
@@ -67,7 +67,9 @@ def logits(name: str, output: Any, num_classes: int) -> None:
     )
 
 
-def known(name: str, what: str, names: Collection[str], choices) -> None:
+def known(
+  name: str, what: str, names: Collection[str], choices: Collection[str]
+) -> None:
   """Raises ValueError where one of `names` is not among the choices."""
   unknown = [item for item in names if item not in choices]
   if unknown:

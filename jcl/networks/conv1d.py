@@ -1,6 +1,7 @@
 """Convolutional networks over time, for series from sensors."""
 
 from flax import linen as nn
+import jax
 
 from jcl import base
 from jcl.errors import UsageError
@@ -9,12 +10,14 @@ from jcl.options import kinds
 
 
 class _Block(nn.Module):
+  """Convolution, batch normalisation, ReLU and pooling."""
+
   features: int
   kernel: int
   is_last: bool
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     x = nn.Conv(self.features, (self.kernel,), use_bias=False, name="conv")(x)
     x = nn.relu(layers.norm(training, "norm")(x))
     return x.mean(axis=1) if self.is_last else nn.max_pool(x, (2,), (2,))
@@ -39,10 +42,10 @@ def conv1d(
     num_classes: width of the logits.
     width: channels of every convolution.
     depth: number of convolutions.
-    kernel: their length in time steps.
+    kernel: length of the kernels in time steps.
 
   Raises:
-    ValueError: for inputs that are no series or too short for the depth.
+    ValueError: for inputs that are no series, or too short for the depth.
   """
   check.series("conv1d", input_shape)
   check.at_least("conv1d", 1, width=width, depth=depth, kernel=kernel)

@@ -1,4 +1,4 @@
-"""A chain of units cut in two: a trunk that stays as it is, and a tail."""
+"""Cuts a chain of units in two: a trunk that stays as it is, and a tail."""
 
 from collections.abc import Callable
 import dataclasses
@@ -18,9 +18,8 @@ class Cut:
   """Both parts of a network.
 
   `trunk(params, stats, x)` runs the units ahead of the cut in evaluation mode
-  and returns z [B, ...] float32; it reads the sub-trees of its own `units` and
-  leaves all others aside. `tail` is a network of the other units, whose inputs
-  are z.
+  and returns z [B, ...] float32; it reads the sub-trees of its own `units`
+  only. `tail` is a network of the other units, whose inputs are z.
   """
 
   trunk: Callable[[base.Params, base.Stats, Any], jax.Array]
@@ -31,18 +30,18 @@ class Cut:
 def cut(network: base.Network, at: str | int) -> Cut:
   """Cuts a chain ahead of the unit `at`.
 
-  Parameters and statistics of the tail are the sub-trees {unit: ...} of the
-  whole network's, and `tail.init(key)` draws the very weights that
-  `network.init(key)` gives to these units. Dropout in the tail follows other
-  random numbers than in the whole network.
+  Parameters and statistics of the tail are sub-trees {unit: ...} of the whole
+  network's, and `tail.init(key)` draws the same weights as `network.init(key)`
+  for these units. Dropout in the tail draws other random numbers than in the
+  whole network.
 
   Args:
-    network: one with `blocks`.
+    network: a chain: a network with `blocks`.
     at: first unit of the tail, by name or by its number, counted from 0.
 
   Raises:
-    ValueError: for a network that is no chain, an unknown unit, or one that
-      leaves nothing to either side.
+    ValueError: for a network that is no chain, an unknown unit, or a unit that
+      leaves one side empty.
   """
   if not network.blocks:
     raise UsageError(
@@ -54,13 +53,13 @@ def cut(network: base.Network, at: str | int) -> Cut:
   units, blocks = network.units[first:], network.blocks[first:]
   ahead = network.blocks[:first]
 
-  def trunk(params, stats, x):
+  def trunk(params: base.Params, stats: base.Stats, x: jax.Array) -> jax.Array:
     for block in ahead:
       own = params.get(block.name, {}), stats.get(block.name, {})
       x, _ = block.apply(*own, x, False, None)
     return x.astype(jnp.float32)
 
-  def init(key):
+  def init(key: base.Key) -> tuple[base.Params, base.Stats]:
     params, stats = network.init(key)
     return part(params, units), part(stats, units)
 
@@ -87,12 +86,12 @@ def cut(network: base.Network, at: str | int) -> Cut:
 def behind(
   network: base.Network, block: base.Block, input_shape: tuple[int, ...]
 ) -> base.Network:
-  """Returns the chain with one more unit ahead of it, which has no arrays.
+  """Puts one more unit, without arrays, ahead of a chain.
 
   Args:
-    network: one with `blocks`.
-    block: makes what the network reads of what comes in.
-    input_shape: of one example as it comes in, without the batch axis.
+    network: a chain: a network with `blocks`.
+    block: the unit; it makes the network's inputs of the new inputs.
+    input_shape: of one new input, without the batch axis.
 
   Raises:
     ValueError: where the network has a unit of that name.
@@ -105,7 +104,7 @@ def behind(
   blocks = (block, *(network.blocks or ()))
   features = network.features
   if len(network.units) == 1 and len(network.input_shape) == 1:
-    features = block.name  # the head reads what the block returns
+    features = block.name  # the head reads the block's output
   return dataclasses.replace(
     network,
     units=(block.name, *network.units),
@@ -118,17 +117,22 @@ def behind(
 
 
 def part(tree: Any, units: tuple[str, ...]) -> dict[str, Any]:
-  """Returns what parameters or statistics hold of some units."""
+  """Returns the sub-trees of some units, those that have arrays.
+
+  >>> part({"stem": 1, "head": 2}, ("head", "pool"))
+  {'head': 2}
+  """
   return {unit: tree[unit] for unit in units if unit in tree}
 
 
 def joined(whole: Any, tail: Any) -> dict[str, Any]:
-  """Returns a whole network's parameters with those of its tail put back.
-
-  Statistics are put back in the same way.
+  """Puts a tail's parameters, or statistics, back into the whole network's.
 
   Raises:
     ValueError: where the tail has a unit or shapes that the whole has not.
+
+  >>> joined({"stem": 1, "head": 2}, {"head": 3})
+  {'stem': 1, 'head': 3}
   """
   for unit, own in tail.items():
     if unit not in whole:

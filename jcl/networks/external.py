@@ -1,21 +1,21 @@
-"""Weights from safetensors files, under the names of PyTorch's libraries.
+"""Loads weights from safetensors files under the names of PyTorch's libraries.
 
-A network of residual blocks takes those of torchvision (`conv1.weight`,
-`layer1.0.bn1.running_mean`, `fc.weight`), a vision transformer those of timm
+A network of residual blocks takes torchvision's names (`conv1.weight`,
+`layer1.0.bn1.running_mean`, `fc.weight`), a vision transformer timm's names
 (`patch_embed.proj.weight`, `blocks.0.attn.qkv.weight`, `head.weight`).
 
-With them, outputs in evaluation mode are those of the original: paddings,
-strides and the epsilons of normalisers (1e-5 of batches, 1e-6 of layers) are
-the same. In training mode a running variance here counts the biased variance
-of a batch, there the unbiased one, as it does here with `variance=unbiased`.
-timm's transformers have the exact GELU: build the network with
-`vit:gelu=exact`. The weights expect inputs normalised as in their own training.
+In evaluation mode the outputs then equal the original's: paddings, strides and
+the epsilons of normalisers (1e-5 for batches, 1e-6 for layers) are the same. In
+training mode a running variance counts the biased variance of a batch here and
+the unbiased one in PyTorch, unless `variance=unbiased` is set. timm's
+transformers have the exact GELU: build the network with `vit:gelu=exact`. The
+weights expect inputs normalised as in their own training.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import functools
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ _UNREAD = (AttributeError, MemoryError, OSError, TypeError, KeyError)
 
 
 class Source(NamedTuple):
-  """Where an array of a network comes from."""
+  """The array of a file that an array of a network is made of."""
 
   name: str  # in the file
   convert: Callable[[np.ndarray], np.ndarray]  # to the network's layout
@@ -46,14 +46,15 @@ def with_file(
   Args:
     network: a ResNet or a vision transformer.
     path: of a safetensors file.
-    fresh: units that `init` draws anew, whatever the file has for them. A head
-      of other classes is drawn anew in any case.
+    fresh: units that `init` draws anew, even if the file has weights for them.
+      A head for another number of classes is drawn anew in any case.
 
   Raises:
     FileNotFoundError: where there is no such file.
     ImportError: where the safetensors library is not installed.
-    ValueError: where the file cannot be read, or its arrays are not those of
-      the network: those that are missing, have no place or another shape.
+    ValueError: where the file cannot be read, or its arrays are not the
+      network's; the message lists arrays that are missing, have no place or
+      have another shape.
   """
   arrays = read(path)
   try:
@@ -66,8 +67,8 @@ def with_file(
 def read(path: str) -> dict[str, np.ndarray]:
   """Returns the arrays of a safetensors file, by name.
 
-  A prefix "model." or "module." of all names, as wrappers add it, is left out,
-  and so are PyTorch's counters `num_batches_tracked`.
+  The prefixes "model." and "module.", which wrappers add to all names, are left
+  out, and so are PyTorch's counters `num_batches_tracked`.
 
   Raises:
     FileNotFoundError: where there is no such file.
@@ -114,9 +115,19 @@ def arrange(
   arrays: Mapping[str, np.ndarray],
   fresh: tuple[str, ...] = ("head",),
 ) -> tuple[base.Params, base.Stats, tuple[str, ...]]:
-  """Returns parameters and statistics in float32, and the units left fresh.
+  """Sorts a file's arrays into the trees of a network.
 
-  Arguments and errors as in `with_file`; `arrays` by name.
+  Args:
+    network: a ResNet or a vision transformer.
+    arrays: by name, as `read` returns them.
+    fresh: units to leave out.
+
+  Returns:
+    Parameters and statistics in float32, and the units left out: `fresh`, and
+    the head if it is for another number of classes.
+
+  Raises:
+    ValueError: where the arrays are not the network's.
   """
   check.known(network.name, "unit", fresh, network.units)
   expected = jax.eval_shape(network.init, jax.random.key(0))
@@ -131,7 +142,7 @@ def arrange(
     f"{name} has no place" for name in sorted(set(arrays) - used - left)
   ]
 
-  def take(path, leaf):
+  def take(path: Sequence[Any], leaf: jax.ShapeDtypeStruct) -> Any:
     keys = _keys(path)
     source = origin[keys]
     if keys[0] in fresh or source.name not in arrays:
@@ -160,7 +171,7 @@ def arrange(
 
 
 def sources(network: base.Network) -> dict[Path, Source]:
-  """Returns where each array comes from, by its path in the trees of `init`.
+  """Returns the source of each array, by its path in the trees of `init`.
 
   Raises:
     ValueError: for a network of another architecture.
@@ -168,7 +179,9 @@ def sources(network: base.Network) -> dict[Path, Source]:
   return _sources(network, jax.eval_shape(network.init, jax.random.key(0)))
 
 
-def _sources(network: base.Network, trees) -> dict[Path, Source]:
+def _sources(
+  network: base.Network, trees: tuple[base.Params, base.Stats]
+) -> dict[Path, Source]:
   paths = [
     _keys(path)
     for tree in trees
@@ -189,13 +202,18 @@ def _sources(network: base.Network, trees) -> dict[Path, Source]:
   }
 
 
-def _keys(path) -> Path:
+def _keys(path: Sequence[Any]) -> Path:
   """Returns the keys of a leaf from its unit on."""
   keys = tuple(str(entry.key) for entry in path if hasattr(entry, "key"))
   return tuple(key for key in keys if key != "batch_stats")
 
 
-def _has_other_classes(origin, arrays, num_classes: int, head: str) -> bool:
+def _has_other_classes(
+  origin: Mapping[Path, Source],
+  arrays: Mapping[str, np.ndarray],
+  num_classes: int,
+  head: str,
+) -> bool:
   """Tells whether a file's head is for another number of classes."""
   kernels = [
     arrays[source.name].shape[0]
@@ -215,9 +233,10 @@ _ARRAYS = {
 
 
 def _stages(paths: list[Path]) -> list[int]:
-  """Returns the first block of each stage of a ResNet: that which projects.
+  """Returns the number of the first block of each stage of a ResNet.
 
-  The first stage of networks without bottlenecks does not.
+  First blocks project their shortcut, but for the first stage of networks
+  without bottlenecks, which begins with block 0.
   """
   firsts = [
     int(path[0].removeprefix("block_"))
@@ -275,7 +294,7 @@ def _timm(path: Path) -> str | None:
 
 
 def _layout(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns what brings an array of a file into the order of axes here."""
+  """Returns a function from a file's order of axes to the network's."""
   parts = ("query", "key", "value")
   if path[-2] in parts:  # one array for all three, outputs first
     return functools.partial(_third, parts.index(path[-2]))

@@ -1,4 +1,4 @@
-"""Linen layers that several architectures share."""
+"""Linen layers shared by several architectures."""
 
 from flax import linen as nn
 import jax

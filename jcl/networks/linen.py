@@ -1,10 +1,11 @@
 """A user's Linen module as a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import inspect
 from typing import Any
 
 from flax import linen as nn
+from flax.linen.module import InterceptorContext
 import jax
 import jax.numpy as jnp
 
@@ -12,7 +13,7 @@ from jcl import base
 from jcl.errors import UsageError
 from jcl.networks import adapter, check
 
-# Names by which modules are told the mode, and what they are told in training.
+# Arguments by which modules are switched, with their values in training.
 _MODES = {
   "train": True,
   "training": True,
@@ -34,9 +35,9 @@ def from_linen(
 ) -> base.Network:
   """Builds a network from a Linen module, unchanged.
 
-  The module is called as `module(x)`, plus the keyword that switches it to
-  training: `train`, `training` or `is_training`, or with the opposite meaning
-  `deterministic` or `use_running_average`, whichever its signature has.
+  The module is called as `module(x)`, plus the keyword in its signature that
+  switches it to training: `train`, `training` or `is_training`, or, with the
+  opposite meaning, `deterministic` or `use_running_average`.
 
   Units are the top-level keys of its "params". All other collections are
   statistics, as `{unit: {collection: arrays}}`, except those that grow with
@@ -45,17 +46,17 @@ def from_linen(
   are returned unchanged.
 
   `taps` are the names of submodules that are called, and "NAME.input" for
-  what they read. A `key` feeds dropout and any other random stream.
+  their inputs. A `key` feeds dropout and any other random stream.
 
   Args:
     module: returns logits [B, num_classes].
     input_shape: of one example, without the batch axis.
     num_classes: width of the logits.
     name: of the network; the class's by default.
-    training_argument: keyword that is True in training (False, for the last
-      two names above), where it is none of those.
+    training_argument: another keyword that is True in training, for modules
+      with none of the names above.
     features: tap that the head reads; by default the input of the last unit,
-      where that is [B, D].
+      if its shape is [B, D].
 
   Raises:
     ValueError: where the module does not take `training_argument`, or does
@@ -69,12 +70,12 @@ def from_linen(
   check.sizes(name, input_shape, num_classes)
   mode = _mode(name, module, training_argument)
 
-  def zeros():
+  def zeros() -> jax.Array:
     return jnp.zeros((1, *input_shape), jnp.float32)
 
   states = _states(module, mode, zeros)
 
-  def init(key):
+  def init(key: base.Key) -> tuple[base.Params, base.Stats]:
     variables = dict(module.init(key, zeros(), **mode(False)))
     kept = {part: variables[part] for part in states}
     return variables.get("params", {}), _transpose(kept)
@@ -99,7 +100,9 @@ def from_linen(
   return adapter.adapt(name, init, run, input_shape, num_classes, features)
 
 
-def _mode(name, module, argument) -> Callable[[bool], dict[str, Any]]:
+def _mode(
+  name: str, module: nn.Module, argument: str | None
+) -> Callable[[bool], dict[str, Any]]:
   """Returns the keywords that put the module in a mode, as a function."""
   parameters = inspect.signature(type(module).__call__).parameters
   found = [argument] if argument else [n for n in _MODES if n in parameters]
@@ -111,11 +114,15 @@ def _mode(name, module, argument) -> Callable[[bool], dict[str, Any]]:
   return lambda training: {n: training == _MODES.get(n, True) for n in found}
 
 
-def _states(module, mode, zeros) -> tuple[str, ...]:
+def _states(
+  module: nn.Module,
+  mode: Callable[[bool], dict[str, Any]],
+  zeros: Callable[[], jax.Array],
+) -> tuple[str, ...]:
   """Names the collections that keep their form from call to call.
 
-  What a module sows (losses, activations) is longer after every call: a
-  record of one call rather than a state.
+  A collection that a module sows into (losses, activations) is longer after
+  every call: it records one call and is no state.
   """
 
   def call(key):
@@ -128,7 +135,7 @@ def _states(module, mode, zeros) -> tuple[str, ...]:
 
   before, after = jax.eval_shape(call, jax.random.key(0))
 
-  def form(tree) -> Any:
+  def form(tree: Any) -> Any:
     return jax.tree.structure(tree)
 
   return tuple(
@@ -136,15 +143,15 @@ def _states(module, mode, zeros) -> tuple[str, ...]:
   )
 
 
-def _streams(key):
-  # Linen draws streams that are not named here from "params".
+def _streams(key: base.Key | None) -> dict[str, base.Key] | None:
+  # Linen draws streams without a key of their own from "params".
   if key is None:
     return None
   dropout, others = jax.random.split(key)
   return {"dropout": dropout, "params": others}
 
 
-def _transpose(tree):
+def _transpose(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
   """Swaps the two outer levels of a nested dict."""
   swapped: dict = {}
   for outer, parts in tree.items():
@@ -153,8 +160,13 @@ def _transpose(tree):
   return swapped
 
 
-def _record(next_fn, args, kwargs, context):
-  """Keeps what direct submodules read and return, for taps."""
+def _record(
+  next_fn: Callable[..., Any],
+  args: tuple[Any, ...],
+  kwargs: dict[str, Any],
+  context: InterceptorContext,
+) -> Any:
+  """Keeps the inputs and outputs of direct submodules, for taps."""
   output = next_fn(*args, **kwargs)
   module = context.module
   if context.method_name == "__call__" and len(module.path) == 1:

@@ -1,6 +1,7 @@
 """Fully connected networks."""
 
 from flax import linen as nn
+import jax
 
 from jcl import base
 from jcl.networks import chain, check
@@ -8,11 +9,13 @@ from jcl.options import kinds
 
 
 class _Dense(nn.Module):
+  """Dense layer on flattened inputs, with a ReLU if `activate` is set."""
+
   features: int
   activate: bool
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     del training
     dense = nn.Dense(
       self.features,
@@ -37,7 +40,7 @@ def mlp(
   deep feedforward neural networks", AISTATS 2010, eq. 16), biases are zero.
 
   Args:
-    input_shape: of one example; flattened.
+    input_shape: of one example; examples are flattened.
     num_classes: width of the logits.
     width: of each hidden layer.
     depth: number of hidden layers; with 0 the network is linear.

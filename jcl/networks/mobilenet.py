@@ -1,10 +1,12 @@
 """MobileNetV2.
 
 Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR
-2018, table 2. Kernels are drawn He-normal over the outputs.
+2018, table 2, https://arxiv.org/abs/1801.04381. Kernels are drawn He-normal
+over the outputs.
 """
 
 from flax import linen as nn
+import jax
 
 from jcl import base
 from jcl.errors import UsageError
@@ -35,7 +37,7 @@ class _Conv(nn.Module):
   linear: bool = False
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     x = nn.Conv(
       self.features,
       (self.size, self.size),
@@ -53,8 +55,9 @@ class _Conv(nn.Module):
 class _Block(nn.Module):
   """Inverted residual: widen, filter each channel, narrow.
 
-  `skip` adds what the block reads, where shapes agree; told rather than seen,
-  as widths may come to agree when channels go.
+  `skip` adds the block's input to its output, which needs equal shapes. It is a
+  field, not derived from the shapes, since widths may become equal when
+  channels are removed.
   """
 
   expansion: int
@@ -63,7 +66,7 @@ class _Block(nn.Module):
   skip: bool
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     inputs, width = x, self.expansion * x.shape[-1]
     if self.expansion > 1:
       x = _Conv(width, name="expand")(x, training)
@@ -73,10 +76,12 @@ class _Block(nn.Module):
 
 
 class _Last(nn.Module):
+  """1x1 convolution, averaged over the image."""
+
   features: int
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     return _Conv(self.features, name="expand")(x, training).mean(axis=(1, 2))
 
 

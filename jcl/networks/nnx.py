@@ -1,6 +1,6 @@
 """A user's NNX module as a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import functools
 import operator
 from typing import Any, NamedTuple
@@ -24,17 +24,17 @@ def from_nnx(
   """Builds a network from an NNX module, unchanged.
 
   The module is called as `model(x)` and switched by its `train()` and
-  `eval()`, unit by unit: what belongs to no unit, such as a dropout layer of
-  the model itself, is in training mode where any unit trains.
+  `eval()`, unit by unit. Layers that belong to no unit, such as a dropout layer
+  of the model itself, are in training mode where any unit trains.
 
   Units are the model's attributes that hold an `nnx.Param`, so give each part
   that should train or freeze alone an attribute of its own. All other
-  variables are statistics. Numbers in paths become strings, random keys the
-  uint32 words they are made of.
+  variables are statistics. Numbers in paths become strings, and random keys
+  become uint32 words.
 
   `taps` are the names of attributes that are called, and "NAME.input" for
-  what they read. Where a `key` is given, the model's random streams start
-  from it; otherwise they go on from where the statistics say they are.
+  their inputs. Where a `key` is given, the model's random streams start from
+  it; otherwise they go on from the counts in the statistics.
 
   Args:
     model: a function from `nnx.Rngs` to the module, so that `init` can draw
@@ -44,25 +44,28 @@ def from_nnx(
     num_classes: width of the logits.
     name: of the network; the class's by default.
     features: tap that the head reads; by default the input of the last unit,
-      where that is [B, D].
+      if its shape is [B, D].
 
   Raises:
     ValueError: where the module does not return logits of that width.
   """
-  fixed = isinstance(model, nnx.Module)
+  draw = None if isinstance(model, nnx.Module) else model
   # Built for real, not traced: plain arrays among a module's attributes belong
   # to its definition and would be tracers in it.
-  template = model if fixed else model(nnx.Rngs(0))
+  template = model if isinstance(model, nnx.Module) else model(nnx.Rngs(0))
   title = name or type(template).__name__
   definition, *states, rest = _split(template)
   forms = [_slots(state) for state in states]
   params_form, stats_form = forms
-  weights = list(map(_read, states, forms)) if fixed else None
+  weights = list(map(_read, states, forms)) if draw is None else None
 
-  def init(key):
-    if weights is not None:
-      return tuple(jax.tree.map(jnp.copy, weights))
-    return tuple(map(_read, _split(model(nnx.Rngs(key)))[1:3], forms))
+  def init(key: base.Key) -> tuple[base.Params, base.Stats]:
+    if draw is None:
+      params, stats = jax.tree.map(jnp.copy, weights)
+    else:
+      drawn = _split(draw(nnx.Rngs(key)))[1:3]
+      params, stats = map(_read, drawn, forms)
+    return params, stats
 
   def run(params, stats, x, training, key):
     started = stats if key is None else _restart(stats, stats_form, key)
@@ -90,7 +93,7 @@ def from_nnx(
 
 
 class _Slot(NamedTuple):
-  """Where a variable is, in the module and in the tree made of it."""
+  """A variable's places in the module and in the tree of arrays."""
 
   path: tuple[Any, ...]
   keys: tuple[str, ...]
@@ -98,13 +101,17 @@ class _Slot(NamedTuple):
   impl: Any  # of a random key, else None
 
 
-def _split(model):
-  """Returns definition, parameters, other variables and the arrays left."""
+def _split(
+  model: nnx.Module,
+) -> tuple[nnx.GraphDef, nnx.State, nnx.State, nnx.State]:
+  """Splits off definition, parameters and other variables; arrays are left."""
   others = nnx.All(nnx.Variable, nnx.Not(nnx.Intermediate))
-  return nnx.split(model, nnx.Param, others, ...)
+  parts: tuple[Any, ...] = nnx.split(model, nnx.Param, others, ...)
+  definition, params, stats, rest = parts
+  return definition, params, stats, rest
 
 
-def _slots(state) -> list[_Slot]:
+def _slots(state: nnx.State) -> list[_Slot]:
   slots = []
   for path, variable in nnx.to_flat_state(state):
     value = variable.get_value()
@@ -114,13 +121,13 @@ def _slots(state) -> list[_Slot]:
   return slots
 
 
-def _is_key(value) -> bool:
+def _is_key(value: Any) -> bool:
   return isinstance(value, jax.Array) and jnp.issubdtype(
     value.dtype, jax.dtypes.prng_key
   )
 
 
-def _read(state, slots: list[_Slot]) -> dict:
+def _read(state: nnx.State, slots: list[_Slot]) -> dict[str, Any]:
   variables = dict(nnx.to_flat_state(state))
   tree: dict = {}
   for slot in slots:
@@ -131,7 +138,7 @@ def _read(state, slots: list[_Slot]) -> dict:
   return tree
 
 
-def _write(tree, slots: list[_Slot]):
+def _write(tree: Mapping[str, Any], slots: list[_Slot]) -> nnx.State:
   flat = []
   for slot in slots:
     value = _get(tree, slot.keys)
@@ -141,7 +148,9 @@ def _write(tree, slots: list[_Slot]):
   return nnx.from_flat_state(flat)
 
 
-def _restart(stats, slots: list[_Slot], key):
+def _restart(
+  stats: base.Stats, slots: list[_Slot], key: base.Key
+) -> base.Stats:
   """Returns statistics whose random streams start from `key`."""
   tree = jax.tree.map(lambda leaf: leaf, stats)
   for index, slot in enumerate(slots):
@@ -152,7 +161,9 @@ def _restart(stats, slots: list[_Slot], key):
   return tree
 
 
-def _with_streams(updated, stats, slots: list[_Slot]):
+def _with_streams(
+  updated: base.Stats, stats: base.Stats, slots: list[_Slot]
+) -> base.Stats:
   """Returns `updated` with the random streams as they are in `stats`."""
   for slot in slots:
     if isinstance(slot.variable, nnx.RngState):
@@ -160,22 +171,24 @@ def _with_streams(updated, stats, slots: list[_Slot]):
   return updated
 
 
-def _get(tree, keys):
+def _get(tree: Mapping[str, Any], keys: Sequence[str]) -> Any:
   return functools.reduce(operator.getitem, keys, tree)
 
 
-def _put(tree, keys, value):
+def _put(tree: dict[str, Any], keys: Sequence[str], value: jax.Array) -> None:
   for key in keys[:-1]:
     tree = tree.setdefault(key, {})
   tree[keys[-1]] = value
 
 
-def _record(name: str, module: nnx.Module, recorded: dict) -> None:
-  """Makes a submodule write down what it reads and returns, for taps."""
+def _record(
+  name: str, module: nnx.Module, recorded: dict[str, jax.Array]
+) -> None:
+  """Makes a submodule record its input and output, for taps."""
   plain = type(module)
 
   class Recorded(plain):  # type: ignore[valid-type, misc]
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
       output = super().__call__(*args, **kwargs)
       if args and isinstance(args[0], jax.Array):
         recorded[f"{name}.input"] = args[0]

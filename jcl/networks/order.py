@@ -1,4 +1,4 @@
-"""The order in which a network's parameters meet its data, by tracing.
+"""Finds the order in which a network's parameters meet its data, by tracing.
 
 JAX sorts the keys of dicts, so a parameter tree does not tell which array is
 nearer to the input. The program does: a jaxpr lists its equations in the order
@@ -18,7 +18,7 @@ Kind = Literal["kernel", "bias", "scale", "shift", "other"]
 
 
 class _Value(NamedTuple):
-  """What is known of an intermediate value while a jaxpr is walked."""
+  """The origin of an intermediate value, while a jaxpr is walked."""
 
   data: bool  # depends on the data
   sources: tuple[int, ...] = ()  # parameters it is made of, if not on data
@@ -65,9 +65,14 @@ def layout(
 ) -> tuple[tuple[str, ...], tuple[base.Tensor, ...]]:
   """Returns the units and the tensors of a network in execution order.
 
-  Arguments as in `execution_order`. Tensors that `fn` never reads come last,
-  with a warning that names them; units without any other tensor come first,
-  so that the last unit is the one that writes the logits.
+  Tensors that `fn` never reads come last, with a warning that names them. Units
+  with no other tensors come first, so that the last unit is the one that writes
+  the logits.
+
+  Args:
+    fn: called as `fn(params, *args)`; traced, never run.
+    params: nested dict of arrays or of `jax.ShapeDtypeStruct`.
+    *args: the data, including running statistics and random keys.
   """
   used, unused = execution_order(fn, params, *args)
   if unused:
@@ -105,13 +110,18 @@ def tensors(
 def tensor_kind(
   path: Path, shape: tuple[int, ...], siblings: Iterable[str] = ()
 ) -> Kind:
-  """Tells what an array does from its name, its shape and its neighbours.
+  """Tells the kind of an array from its name, its shape and its neighbours.
 
   Args:
     path: keys from the root of the parameters; the last names the array.
     shape: of the array; a kernel has at least two axes.
     siblings: names of the arrays of the same module. A bias next to a scale
       is a normaliser's shift.
+
+  >>> tensor_kind(("conv", "kernel"), (3, 3, 8, 16))
+  'kernel'
+  >>> tensor_kind(("norm", "bias"), (16,), siblings=["scale", "bias"])
+  'shift'
   """
   name = path[-1]
   if name in ("scale", "gamma"):
@@ -136,7 +146,7 @@ def _join(values: Iterable[_Value]) -> _Value:
 
 
 def _meet(values: Iterable[_Value], used: list[int]) -> _Value:
-  """Joins operands; parameters among them are used if one of them is data."""
+  """Joins operands; if one is data, the parameters among them are used."""
   joined = _join(values)
   if not joined.data:
     return joined
@@ -159,7 +169,7 @@ def _walk(
 def _results(
   equation: jaxprs.Equation, operands: list[_Value], used: list[int]
 ) -> list[_Value]:
-  """Returns what is known of an equation's results.
+  """Returns the origins of an equation's results.
 
   A while loop and a hand-written kernel count as one operation.
   """
@@ -179,7 +189,7 @@ def _results(
 
 
 def _fixed_point(loop: jaxprs.Loop, operands: list[_Value]) -> list[_Value]:
-  """Lets what a scan carries from one turn to the next settle."""
+  """Repeats a scan's body until the origins of carried values are settled."""
   start, stop = loop.carried.start, loop.carried.stop
   while True:
     carried = _walk(loop.body, operands, [])[: stop - start]

@@ -1,4 +1,4 @@
-"""Networks built anew from the record of how they were built."""
+"""Builds networks anew from the record of how they were built."""
 
 from collections.abc import Mapping
 import functools
@@ -14,14 +14,18 @@ def build(
   """Builds the network that an `origin` describes, with fresh weights.
 
   Args:
-    origin: of the network: "model" and "options" of the catalogue, or
-      "columns", the classes of each, and the origin of a "column"; with
-      "precision" where it computes in another than float32.
+    origin: either "model" and "options" of the catalogue, or "columns" (the
+      classes of each) and "column" (the origin of one); and "precision" where
+      the network computes in another one than float32.
     input_shape: of one example, without the batch axis.
     num_classes: width of the logits.
 
   Raises:
     ValueError: for a model, option or precision that this version lacks.
+
+  >>> network = build({"model": "mlp", "options": {"depth": 1}}, (4,), 3)
+  >>> network.units
+  ('dense_0', 'head')
   """
   if "columns" in origin:
     column = functools.partial(build, origin["column"])

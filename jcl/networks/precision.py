@@ -1,4 +1,4 @@
-"""Computing in fewer bits than are stored."""
+"""Makes networks compute in fewer bits than they store."""
 
 from collections.abc import Callable
 import dataclasses
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jcl import base
 from jcl.errors import UsageError
@@ -69,7 +70,7 @@ def _half(x: jax.Array) -> jax.Array:
   return x.astype(jnp.bfloat16)
 
 
-def _to(tree, dtype):
+def _to(tree: Any, dtype: DTypeLike) -> Any:
   return jax.tree.map(
     lambda leaf: (
       leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
@@ -78,5 +79,5 @@ def _to(tree, dtype):
   )
 
 
-def _like(updated, stats):
+def _like(updated: base.Stats, stats: base.Stats) -> base.Stats:
   return jax.tree.map(lambda new, old: new.astype(old.dtype), updated, stats)

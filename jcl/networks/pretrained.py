@@ -1,5 +1,6 @@
-"""Networks that begin with given weights."""
+"""Makes networks begin with given weights."""
 
+from collections.abc import Mapping
 import dataclasses
 
 import jax
@@ -44,24 +45,31 @@ def with_weights(
       part.pop(unit, None)
   _check(network.name, _shapes(given), _shapes(expected))
 
-  def init(key):
+  def init(key: base.Key) -> tuple[base.Params, base.Stats]:
     drawn = network.init(key)
-    return tuple(
+    params, stats = (
       {**new, **jax.tree.map(jnp.asarray, kept)}
       for new, kept in zip(drawn, given, strict=True)
     )
+    return params, stats
 
   return dataclasses.replace(network, init=init, pretrained=True)
 
 
-def _shapes(trees) -> dict[str, tuple[int, ...]]:
+def _shapes(
+  trees: tuple[base.Params, base.Stats],
+) -> dict[str, tuple[int, ...]]:
   return {
     jax.tree_util.keystr(path, simple=True, separator="/")[2:]: leaf.shape
     for path, leaf in jax.tree_util.tree_leaves_with_path(trees)
   }
 
 
-def _check(name, given, expected) -> None:
+def _check(
+  name: str,
+  given: Mapping[str, tuple[int, ...]],
+  expected: Mapping[str, tuple[int, ...]],
+) -> None:
   faults = [f"{path} is missing" for path in expected if path not in given]
   faults += [f"{path} has no place" for path in given if path not in expected]
   faults += [

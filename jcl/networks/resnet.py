@@ -1,14 +1,16 @@
 """Residual networks.
 
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with 1x1
-convolutions on the shortcuts that change shape (option B). Convolutions have
-no bias; their kernels are drawn He-normal over the outputs, as in He et al.,
-"Delving Deep into Rectifiers", ICCV 2015, eq. 14.
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016,
+https://arxiv.org/abs/1512.03385, with 1x1 convolutions on the shortcuts that
+change shape (option B). Convolutions have no bias; their kernels are drawn
+He-normal over the outputs, as in He et al., "Delving Deep into Rectifiers",
+ICCV 2015, eq. 14, https://arxiv.org/abs/1502.01852.
 """
 
 from collections.abc import Sequence
 
 from flax import linen as nn
+import jax
 
 from jcl import base
 from jcl.networks import chain, check, layers
@@ -28,13 +30,13 @@ def _conv(features: int, size: int, stride: int, name: str) -> nn.Conv:
 
 
 class _Stem(nn.Module):
-  """First convolution; `large` is ImageNet's, which shrinks images by 4."""
+  """First convolution; `large` is the form for ImageNet, which shrinks by 4."""
 
   filters: int
   large: bool
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     size, stride = (7, 2) if self.large else (3, 1)
     x = _conv(self.filters, size, stride, "conv")(x)
     x = nn.relu(layers.norm(training, "norm")(x))
@@ -48,9 +50,10 @@ class _Block(nn.Module):
 
   The bottleneck widens fourfold and has its stride on the 3x3 convolution.
   `project` puts a 1x1 convolution on the shortcut, for blocks that change the
-  shape; told rather than seen, as widths may come to agree when channels go.
-  `pool` averages the result over the image. Places: `hidden`, what the second
-  convolution reads, and `map`, the result before pooling.
+  shape. It is a field, not derived from the shapes, since widths may become
+  equal when channels are removed. `pool` averages the result over the image.
+  Places: `hidden`, the input of the second convolution, and `map`, the result
+  before pooling.
   """
 
   filters: int
@@ -60,7 +63,7 @@ class _Block(nn.Module):
   pool: bool
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     filters, stride = self.filters, self.stride
     if self.bottleneck:  # width, size and stride of each convolution
       convs = [(filters, 1, 1), (filters, 3, stride), (4 * filters, 1, 1)]
@@ -92,10 +95,10 @@ def _resnet(
   bottleneck: bool = False,
   large: bool = False,
 ) -> base.Network:
-  """Units: `stem`, `block_0`, `block_1`, ..., `head`.
+  """Builds a ResNet of units `stem`, `block_0`, `block_1`, ..., `head`.
 
-  `stages` counts the blocks of each stage; a stage has twice the filters of
-  the one before and half its resolution.
+  `stages` counts the blocks of each stage; a stage has twice the filters and
+  half the resolution of the stage before.
   """
   check.image(name, input_shape)
   check.at_least(name, 1, filters=filters)
@@ -120,6 +123,9 @@ def resnet18(
     input_shape: [H, W, C] of one image.
     num_classes: width of the logits.
     filters: of the first stage; the other three have 2, 4 and 8 times as many.
+
+  Raises:
+    ValueError: for inputs that are no images.
   """
   return _resnet("resnet18", input_shape, num_classes, (2, 2, 2, 2), filters)
 
@@ -130,7 +136,8 @@ def slim_resnet18(
   """ResNet-18 with about a third of the filters.
 
   Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning",
-  NeurIPS 2017, section 5.1. Arguments as in `resnet18`.
+  NeurIPS 2017, section 5.1, https://arxiv.org/abs/1706.08840. Arguments as in
+  `resnet18`.
   """
   name = "slim_resnet18"
   return _resnet(name, input_shape, num_classes, (2, 2, 2, 2), filters)

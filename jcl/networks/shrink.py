@@ -1,10 +1,11 @@
-"""Networks with channels taken out for good, not just set to zero.
+"""Takes channels out of networks for good, instead of setting them to zero.
 
-`keep` marks the channels whose weights are worth keeping, as Lym et al.,
-"PruneTrain: Fast Neural Network Training by Dynamic Sparse Model
-Reconfiguration", SC 2019, do every few epochs; `shrink` builds what is left of
-the network, so that a step costs fewer operations and moves fewer bytes.
-Which channels can go is found by `channels.groups`.
+`channels.groups` finds the channels that can go. `keep` marks the channels
+whose weights are worth keeping, as Lym et al., "PruneTrain: Fast Neural Network
+Training by Dynamic Sparse Model Reconfiguration", SC 2019,
+https://arxiv.org/abs/1901.09290, do every few epochs. `shrink` builds the
+network of these channels, so that a step takes fewer operations and moves fewer
+bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from flax import errors
 from flax import linen as nn
+from flax.linen.module import InterceptorContext
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,8 +34,8 @@ Masks = Mapping[channels.Group, np.ndarray]
 def magnitudes(group: Group, params: base.Params) -> np.ndarray:
   """Returns the largest absolute weight of every channel, [size] float32.
 
-  Over the kernels that write the channel and those that read it. Where layers
-  meet in a sum, this is the largest of them all.
+  The maximum is over the kernels that write the channel and the kernels that
+  read it; where outputs of layers are added, over the kernels of all of them.
   """
   arrays = dict(channels.named(params))
   largest = np.zeros(group.size, np.float32)
@@ -50,18 +52,21 @@ def keep(
 ) -> dict[Group, np.ndarray]:
   """Marks the channels with a weight whose magnitude exceeds the threshold.
 
-  In the manner of Lym et al., SC 2019, a channel goes only where the weights
-  that write it and those that read it have all come to lie below the threshold,
-  in all layers whose outputs are added to one another. One channel of each
-  group stays in any case, the one with the largest weight.
+  As in Lym et al., SC 2019, a channel goes only where the weights that write it
+  and the weights that read it are all below the threshold, in all layers whose
+  outputs are added to one another. One channel of each group stays in any case,
+  the one with the largest weight.
 
   Args:
     groups: of the network, from `groups`.
     params: of the network.
-    threshold: from 0, such as 1e-4; above what one update can move a weight.
+    threshold: from 0, such as 1e-4; more than one update can move a weight.
 
   Returns:
     Masks [size] bool by group, True where a channel stays.
+
+  Raises:
+    ValueError: for a negative threshold.
   """
   if not threshold >= 0:
     raise ValueError(f"threshold is {threshold}: give a number from 0")
@@ -78,7 +83,7 @@ def lasso_slices(
 ) -> tuple[tuple[channels.Path, int], ...]:
   """Lists path and axis of all kernels that write or read the channels.
 
-  What `jcl.objectives.group_lasso` is to drive to zero, slice by slice.
+  These are the slices for `jcl.objectives.group_lasso` to drive to zero.
   """
   return tuple(
     dict.fromkeys(
@@ -95,20 +100,22 @@ def shrink(
 ) -> tuple[base.Network, base.Params, base.Stats]:
   """Takes the channels that do not stay out of a network and its arrays.
 
-  The network returned has the same units, tensors and paths, and on the
-  arrays returned the same outputs as the old one on arrays with zeros in place
-  of the channels (see `zero`). It can be shrunk again.
+  The network returned has the same units, tensors and paths. With the arrays
+  returned, its outputs are those of the old network with zeros in place of the
+  channels (see `zero`). It can be shrunk again.
 
   Args:
     network: the model; of Linen modules that have kernels as wide as their
-      `features`, or of whatever takes its sizes from the arrays, as NNX does.
+      `features`, or of modules that take their sizes from the arrays, as in
+      NNX.
     params: its parameters.
     stats: its statistics.
     masks: channels that stay, by group; from `keep` or made by hand.
 
   Raises:
     ValueError: for masks of the wrong form or that leave no channel, and for
-      networks that do not run with smaller arrays or then take another path.
+      networks that do not run with smaller arrays, or compute something else
+      with them.
   """
   smaller = narrow(network, masks)
   cut = _cutter(network, masks)
@@ -116,7 +123,7 @@ def shrink(
 
 
 def fitted(network: base.Network) -> base.Network:
-  """Returns the network with layers that take their widths from the arrays.
+  """Makes the layers of a network take their widths from the arrays.
 
   `init` still draws arrays of the widths that the network was built with.
   """
@@ -129,7 +136,7 @@ def fitted(network: base.Network) -> base.Network:
 
 
 def narrow(network: base.Network, masks: Masks) -> base.Network:
-  """Returns the network that `shrink` does, for arrays that are already small.
+  """Returns the network of `shrink` alone, for arrays that are already small.
 
   Its `init` draws the arrays of the old network and cuts them. Arguments and
   errors as in `shrink`.
@@ -137,7 +144,7 @@ def narrow(network: base.Network, masks: Masks) -> base.Network:
   masks = _checked(masks)
   cut = _cutter(network, masks)
 
-  def init(key):
+  def init(key: base.Key) -> tuple[base.Params, base.Stats]:
     params, stats = network.init(key)
     return cut(params), cut(stats)
 
@@ -156,12 +163,12 @@ def narrow(network: base.Network, masks: Masks) -> base.Network:
 
 
 def shrink_slots(network: base.Network, tree: Any, masks: Masks) -> Any:
-  """Cuts whatever in a tree belongs to a parameter or a statistic.
+  """Cuts the leaves of a tree that belong to parameters or statistics.
 
-  For optimiser states and what objectives remember: a leaf belongs to the
-  array whose path appears in its own, either key by key or joined by "/", and
-  is cut along the same axes. Leaves without axes and those that belong to
-  nothing, such as step counts, stay.
+  Use it for states of optimisers and objectives. A leaf belongs to the array
+  whose path appears in the leaf's path, either key by key or joined by "/", and
+  is cut along the same axes. Leaves without axes and leaves that belong to no
+  array, such as step counts, stay.
 
   Args:
     network: the model before it is shrunk.
@@ -175,23 +182,24 @@ def shrink_slots(network: base.Network, tree: Any, masks: Masks) -> Any:
 
 
 def zero(network: base.Network, tree: Any, masks: Masks) -> Any:
-  """Sets to zero what `shrink_slots` would cut; arguments as there.
+  """Sets to zero the channels that `shrink_slots` would cut.
 
-  A network with zeros computes as much as before.
+  A network with zeros computes as much as before. Arguments and errors as in
+  `shrink_slots`.
   """
 
-  def clear(leaf, axis, mask):
+  def clear(leaf: base.Array, axis: int, mask: np.ndarray) -> jax.Array:
     shape = [-1 if i == axis else 1 for i in range(leaf.ndim)]
     return jnp.where(mask.reshape(shape), leaf, jnp.zeros_like(leaf))
 
   return _cutter(network, masks, clear)(tree)
 
 
-def _take(leaf, axis, mask):
+def _take(leaf: base.Array, axis: int, mask: np.ndarray) -> jax.Array:
   stay = np.flatnonzero(mask)
   if jaxprs.is_traced(leaf):
     return jnp.take(leaf, stay, axis=axis)
-  # On the host: a program for each new shape would cost more than the copy.
+  # On the host, as compiling for each new shape would take longer than a copy.
   return jnp.asarray(np.take(np.asarray(leaf), stay, axis=axis))
 
 
@@ -215,7 +223,7 @@ def _checked(masks: Masks) -> dict[Group, np.ndarray]:
 def _cutter(
   network: base.Network, masks: Masks, change: Callable[..., Any] = _take
 ) -> Callable[[Any], Any]:
-  """Returns a function that changes all leaves of a tree that masks concern."""
+  """Returns a function of a tree that changes the leaves that masks concern."""
   masks = _checked(masks)
   shapes: dict[channels.Path, tuple[int, ...]] = {}
   for tree in jax.eval_shape(network.init, jax.random.key(0)):
@@ -233,7 +241,7 @@ def _cutter(
       if not mask.all():
         cuts.setdefault(part.path, []).append((part.axis, mask))
 
-  def apply(path, leaf):
+  def apply(path: channels.Path, leaf: base.Array) -> base.Array:
     owner = _owner(path, shapes)
     if owner not in cuts or jnp.ndim(leaf) == 0:
       return leaf
@@ -246,14 +254,16 @@ def _cutter(
       leaf = change(leaf, axis, mask)
     return leaf
 
-  def run(tree):
+  def run(tree: Any) -> Any:
     changed = [apply(*pair) for pair in channels.named(tree)]
     return jax.tree.unflatten(jax.tree.structure(tree), changed)
 
   return run
 
 
-def _owner(path: channels.Path, known: Mapping[channels.Path, Any]):
+def _owner(
+  path: channels.Path, known: Mapping[channels.Path, Any]
+) -> channels.Path | None:
   """Returns the longest known path that lies within another one, or None."""
   keys = tuple(key for part in path for key in part.split("/"))
   for length in range(len(keys), 0, -1):
@@ -264,39 +274,45 @@ def _owner(path: channels.Path, known: Mapping[channels.Path, Any]):
 
 
 def _fitted(apply: Callable[..., Any]) -> Callable[..., Any]:
-  """Lets Linen layers within a function be as wide as their kernels."""
+  """Makes Linen layers within a function as wide as their kernels."""
 
-  def fitted(*args, **kwargs):
+  def fitted(*args: Any, **kwargs: Any) -> Any:
     with nn.intercept_methods(_fit):
       return apply(*args, **kwargs)
 
   return fitted
 
 
-def _fit(next_fn, args, kwargs, context):
-  """Runs a layer whose kernel has been cut as a layer of that width.
+def _fit(
+  next_fn: Callable[..., Any],
+  args: tuple[Any, ...],
+  kwargs: dict[str, Any],
+  context: InterceptorContext,
+) -> Any:
+  """Runs a layer whose kernel has been cut as a layer of the kernel's width.
 
-  All that a layer declares of its kernel's outputs is `features`; inputs it
-  takes from what it reads.
+  A layer declares the kernel's outputs by `features` alone; it takes the number
+  of inputs from its input.
   """
   module = context.module
   if context.method_name != "__call__" or not hasattr(module, "features"):
     return next_fn(*args, **kwargs)
   if not module.has_variable("params", "kernel"):
     return next_fn(*args, **kwargs)
-  shape = module.get_variable("params", "kernel").shape
+  kernel: Any = module.get_variable("params", "kernel")
+  shape = kernel.shape
   old = module.features
   new = tuple(shape[-len(old) :]) if isinstance(old, tuple) else shape[-1]
   if new == old:
     return next_fn(*args, **kwargs)
-  changes = {"features": new}
+  changes: dict[str, Any] = {"features": new}
   if getattr(module, "feature_group_count", 1) == old:  # one channel each
     changes["feature_group_count"] = new
   return module.clone(parent=module.scope, **changes)(*args, **kwargs)
 
 
 def _compare(old: base.Network, new: base.Network, masks: Masks) -> None:
-  """Checks that the smaller network runs, and the same way as the old one."""
+  """Checks that the smaller network runs, and has the old one's groups."""
   try:
     found = groups(new)
   except (ValueError, TypeError, errors.FlaxError) as error:

@@ -1,12 +1,12 @@
 """Running variances as PyTorch keeps them.
 
-Flax averages the plain variance of a batch, which is (n-1)/n of that of the
-distribution it was drawn from, in expectation over n values of a channel: batch
-times height times width. PyTorch averages n/(n-1) times the plain variance.
-Both normalise by the plain one.
+Flax averages the plain variance of a batch. In expectation it is (n-1)/n times
+the variance of the distribution, with n the number of values of a channel:
+batch times height times width. PyTorch averages n/(n-1) times the plain
+variance. Both normalise by the plain variance.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 import contextlib
 import contextvars
 import dataclasses
@@ -16,6 +16,7 @@ from typing import Any
 
 from flax import linen as nn
 from flax import nnx
+from flax.linen.module import InterceptorContext
 import jax
 import jax.numpy as jnp
 
@@ -23,11 +24,11 @@ from jcl import base
 from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 
-# How modules call a running variance, at any depth of the statistics.
+# Names of running variances, at any depth of the statistics.
 _VARIANCE = re.compile(r"(.*_)?var(iance)?")
 
-# Modules corrected so far within a call of an unbiased network; None outside.
-# A variable, as NNX has no interceptors like Linen's that would tell.
+# Modules corrected so far within a call of an unbiased network; None outside
+# one. A context variable, since NNX has no interceptors as Linen has.
 _corrected: contextvars.ContextVar[dict[Any, Any] | None] = (
   contextvars.ContextVar("corrected", default=None)
 )
@@ -36,19 +37,19 @@ _corrected: contextvars.ContextVar[dict[Any, Any] | None] = (
 def unbiased(network: base.Network) -> base.Network:
   """Returns the network with running variances of n/(n-1) times a batch's.
 
-  All else stays, outputs included, and so does the variance of a single value,
-  for which PyTorch raises an error. Applied twice, the change is made once.
+  All else stays, outputs included. The variance of a single value stays too;
+  PyTorch raises an error for it. Applied twice, the change is made once.
 
   Args:
-    network: whose running variances are those of Linen's or NNX's `BatchNorm`,
-      or of classes derived from these.
+    network: a model whose normalisers are Linen's or NNX's `BatchNorm`, or of
+      classes derived from these.
 
   Raises:
-    ValueError: where other running variances move in training.
+    ValueError: where other running variances change in training.
   """
 
   def change(inner: Callable[..., Any]) -> Callable[..., Any]:
-    def apply(*args, **options):
+    def apply(*args: Any, **options: Any) -> Any:
       with _correcting():
         return inner(*args, **options)
 
@@ -77,7 +78,7 @@ def _check(network: base.Network) -> None:
   moved: list[str] = []
   known: dict[Any, Any] = {}
 
-  def apply(key, x):
+  def apply(key: base.Key, x: jax.Array) -> None:
     params, stats = network.init(key)
     with _correcting() as found:
       out = network.apply(params, stats, x, training=network.units, key=key)
@@ -116,13 +117,18 @@ def _correcting() -> Iterator[dict[Any, Any]]:
     _corrected.reset(token)
 
 
-def _note(key, holder) -> None:
+def _note(key: Hashable, holder: Any) -> None:
   found = _corrected.get()
   if found is not None:
     found[key] = holder  # kept, as its identity is part of the key
 
 
-def _in_linen(next_fn, args, kwargs, context):
+def _in_linen(
+  next_fn: Callable[..., Any],
+  args: tuple[Any, ...],
+  kwargs: dict[str, Any],
+  context: InterceptorContext,
+) -> Any:
   module, at = context.module, ("batch_stats", "var")
   before: Any
   after: Any
@@ -145,7 +151,7 @@ def _in_linen(next_fn, args, kwargs, context):
 
 def _of_nnx(plain: type) -> type:
   class Corrected(plain):
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> jax.Array:
       before = self.var.get_value()
       output = super().__call__(*args, **kwargs)
       after = self.var.get_value()
@@ -158,7 +164,13 @@ def _of_nnx(plain: type) -> type:
   return Corrected
 
 
-def _count(axis, x, *_, mask=None, **__):
+def _count(
+  axis: int | Sequence[int],
+  x: jax.Array,
+  *_: Any,
+  mask: jax.Array | None = None,
+  **__: Any,
+) -> int | jax.Array:
   """Returns how many values of each channel a normaliser averages."""
   channels = {i % x.ndim for i in ((axis,) if isinstance(axis, int) else axis)}
   averaged = tuple(i for i in range(x.ndim) if i not in channels)
@@ -167,6 +179,8 @@ def _count(axis, x, *_, mask=None, **__):
   return jnp.sum(jnp.broadcast_to(mask, x.shape).astype(bool), averaged)
 
 
-def _correct(before, after, momentum: float, count):
-  # `after` less `momentum` times `before` is the part of this batch.
+def _correct(
+  before: jax.Array, after: jax.Array, momentum: float, count: int | jax.Array
+) -> jax.Array:
+  # `after` less `momentum` times `before` is the share of this batch.
   return after + (after - momentum * before) / jnp.maximum(count - 1, 1)

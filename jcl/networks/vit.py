@@ -1,7 +1,8 @@
 """Vision transformers.
 
 Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image
-Recognition at Scale", ICLR 2021, section 3.1.
+Recognition at Scale", ICLR 2021, section 3.1,
+https://arxiv.org/abs/2010.11929.
 """
 
 from typing import Literal
@@ -24,7 +25,7 @@ class _Embed(nn.Module):
   token: bool
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     del training
     side = (self.patch, self.patch)
     x = nn.Conv(self.width, side, strides=side, padding="VALID", name="patch")(
@@ -49,17 +50,17 @@ class _Block(nn.Module):
   exact: bool  # GELU by the error function instead of a tanh
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     width = x.shape[-1]
 
-    def dense(name, features=width):
+    def dense(name: str, features: int = width) -> nn.Dense:
       xavier = nn.initializers.xavier_uniform()
       return nn.Dense(features, kernel_init=xavier, name=name)
 
-    def drop(x):
+    def drop(x: jax.Array) -> jax.Array:
       return nn.Dropout(self.dropout, deterministic=not training)(x)
 
-    def heads(x):
+    def heads(x: jax.Array) -> jax.Array:
       return x.reshape(*x.shape[:-1], self.heads, -1)
 
     h = nn.LayerNorm(name="norm_0")(x)
@@ -75,12 +76,12 @@ class _Block(nn.Module):
 
 
 class _Norm(nn.Module):
-  """Last normalisation, and the choice of what stands for the image."""
+  """Last normalisation, then the class token or the mean over patches."""
 
   token: bool
 
   @nn.compact
-  def __call__(self, x, training):
+  def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     del training
     x = nn.LayerNorm(name="norm")(x)
     return x[:, 0] if self.token else x.mean(axis=1)
@@ -106,17 +107,18 @@ def vit(
   Args:
     input_shape: [H, W, C] of one image.
     num_classes: width of the logits.
-    patch: side of the square patches, which must tile the image.
+    patch: side in pixels of the square patches, which must tile the image.
     width: of the embeddings; a multiple of `heads`.
     depth: number of blocks.
-    heads: per block.
+    heads: attention heads per block.
     expansion: width of a block's MLP, in multiples of `width`.
     pooling: classify from a class token, or from the mean over patches.
-    dropout: rate after attention and in the MLP; where it is positive, units
-      that train need a key.
+    dropout: rate after attention and in the MLP; where the rate is positive,
+      units that train need a key.
     gelu: how the MLP's nonlinearity (Hendrycks and Gimpel, "Gaussian Error
-      Linear Units", 2016) is computed: by its approximation with a "tanh", or
-      "exact", as weights learned with PyTorch expect.
+      Linear Units", 2016, https://arxiv.org/abs/1606.08415) is computed: "tanh"
+      for the approximation by a tanh, or "exact", as weights learned with
+      PyTorch expect.
 
   Raises:
     ValueError: for inputs that are no images, or options that do not fit.

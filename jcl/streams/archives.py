@@ -1,8 +1,9 @@
-"""NumPy archives, read no further than they declare and hold."""
+"""Reads NumPy archives, no further than they declare and hold."""
 
 import math
 from pathlib import Path
 import sys
+from typing import IO
 import zipfile
 
 import numpy as np
@@ -13,12 +14,12 @@ _DEFLATED = 1032  # bytes that one compressed byte can stand for at most
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
-  """All arrays of an archive, by name.
+  """Reads all arrays of an archive, by name.
 
   Raises:
     FileNotFoundError: where there is no such file.
-    ValueError: where it is damaged, no archive, holds Python objects, or
-      declares more than it holds or than `files.MOST_BYTES`.
+    ValueError: where the file is damaged, is no archive, holds Python objects,
+      or declares more than it holds or than `files.MOST_BYTES`.
   """
   try:
     check(path)
@@ -31,14 +32,14 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def check(path: Path) -> None:
-  """Looks at what an archive declares, before memory is taken for it.
+  """Checks the sizes that an archive declares, before memory is taken for them.
 
   Raises:
-    ValueError: where it declares more than it holds or than
+    ValueError: where the archive declares more than it holds or than
       `files.MOST_BYTES`. Damaged archives raise other errors too.
   """
   if not zipfile.is_zipfile(path):
-    return  # an array, or what NumPy has the right words for
+    return  # an array, or a file for which NumPy has the right message
   with zipfile.ZipFile(path) as archive:
     members = archive.infolist()
     total = sum(member.file_size for member in members)
@@ -53,7 +54,7 @@ def check(path: Path) -> None:
 
 
 def legible(array: np.ndarray) -> np.ndarray:
-  """The array; ValueError where its text holds codes of no character."""
+  """Returns the array; ValueError for text with codes of no character."""
   if array.dtype.kind == "U" and array.size:
     codes = np.ascontiguousarray(array).view(np.uint32)
     if array.dtype.byteorder == (">" if sys.byteorder == "little" else "<"):
@@ -63,7 +64,7 @@ def legible(array: np.ndarray) -> np.ndarray:
   return array
 
 
-def _check_array(member: zipfile.ZipInfo, file) -> None:
+def _check_array(member: zipfile.ZipInfo, file: IO[bytes]) -> None:
   version = np.lib.format.read_magic(file)
   if version == (1, 0):
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)

@@ -1,4 +1,4 @@
-"""What all scenarios share: holding out, dealing classes, building a stream."""
+"""Steps shared by all scenarios: holds out data, and assembles a stream."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -14,14 +14,19 @@ from jcl.streams import sources, splits, stream, views
 def cut(
   chunks: Sequence[np.ndarray], share: float
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-  """Each chunk without its last `share`, and what was cut off."""
+  """Cuts the last `share` off each chunk; returns what stays, what was cut.
+
+  >>> kept, cut_off = cut([np.arange(5), np.arange(10)], share=0.2)
+  >>> [rows.tolist() for rows in cut_off]
+  [[4], [8, 9]]
+  """
   marks = [splits.last(len(chunk), share) for chunk in chunks]
   pairs = list(zip(chunks, marks, strict=True))
   return [rows[~m] for rows, m in pairs], [rows[m] for rows, m in pairs]
 
 
 def check_holdout(holdout: float) -> None:
-  """ValueError unless `holdout` leaves something to learn from."""
+  """Raises ValueError unless `holdout` is a share in [0, 1)."""
   if not 0 <= holdout < 1:
     raise UsageError(f"holdout={holdout}: write a share from 0 to below 1")
 
@@ -29,7 +34,7 @@ def check_holdout(holdout: float) -> None:
 def hold_out(
   source: sources.Source, holdout: float, seed: int
 ) -> tuple[np.ndarray, base.Dataset]:
-  """Rows of `source.train` to learn from, and the data that judges."""
+  """Returns the rows of `source.train` to learn from, and the test data."""
   check_holdout(holdout)
   strata = splits.strata(source.train)
   rows = np.arange(len(source.train))
@@ -60,7 +65,7 @@ def assemble(
   """Builds a stream of T parts, each with its test rows and transform.
 
   Classes without a training example in any part are left out: no evaluation
-  chooses among them, their test examples are dropped, and a note says so.
+  chooses among them, their test examples are dropped, and a note names them.
 
   Raises:
     ValueError: where an experience would have nothing to learn or be tested on.
@@ -72,11 +77,8 @@ def assemble(
   trained = np.zeros(train.num_classes, bool)
   trained[list(set().union(*brought))] = True
   known = trained[test.y]
-  notes = [
-    *train.notes,
-    *test.notes,
-    *untrained(train.class_names, trained, test.y),
-  ]
+  notes = [*train.notes, *test.notes]
+  notes += untrained(train.class_names, trained, test.y)
   if not known.all():
     test_parts = [rows[known[rows]] for rows in test_parts]
   everything = tuple(np.flatnonzero(trained).tolist())
@@ -84,32 +86,27 @@ def assemble(
     tuple(label for label in among if trained[label])
     for among in task_classes or [everything] * len(parts)
   ]
-  experiences, held_out = [], []
-  for index, transform in enumerate(transforms):
-    for what, rows in (
-      ("training", parts[index]),
-      ("held-out", test_parts[index]),
-    ):
-      if not len(rows):
-        among = [train.class_names[label] for label in task_classes[index]]
-        raise UsageError(
-          f"experience {index} of {name} on {train.name} would have no {what} "
-          f"examples ({_called(names[index])}its classes: "
-          f"{errors.some(among)}); use fewer experiences or another split"
-          + ", or give a test set"
-          * (source.test is None and what != "training")
-        )
-    data = views.take(train, parts[index], transform)
-    experiences.append(
-      base.Experience(index, brought[index], data, parts[index], names[index])
+  _check_filled(name, source, parts, test_parts, task_classes, names)
+  experiences = tuple(
+    base.Experience(
+      index,
+      brought[index],
+      views.take(train, parts[index], transform),
+      parts[index],
+      names[index],
     )
-    held_out.append(views.take(test, test_parts[index], transform))
+    for index, transform in enumerate(transforms)
+  )
+  held_out = [
+    views.take(test, rows, transform)
+    for rows, transform in zip(test_parts, transforms, strict=True)
+  ]
   mean, std = stream.statistics(experiences[0].data, normalize)
   return stream.Stream(
     name=f"{name}-{train.name}",
     scenario=scenario,
     class_names=train.class_names,
-    experiences=tuple(experiences),
+    experiences=experiences,
     held_out=stream.Sealed(held_out),
     task_classes=tuple(task_classes),
     mean=mean,
@@ -119,14 +116,38 @@ def assemble(
   )
 
 
+def _check_filled(
+  name: str,
+  source: sources.Source,
+  parts: Sequence[np.ndarray],
+  test_parts: Sequence[np.ndarray],
+  task_classes: Sequence[tuple[int, ...]],
+  names: Sequence[str],
+) -> None:
+  """Raises UsageError for an experience without training or test examples."""
+  train = source.train
+  for index, both in enumerate(zip(parts, test_parts, strict=True)):
+    for what, rows in zip(("training", "held-out"), both, strict=True):
+      if len(rows):
+        continue
+      among = [train.class_names[label] for label in task_classes[index]]
+      raise UsageError(
+        f"experience {index} of {name} on {train.name} would have no {what} "
+        f"examples ({_called(names[index])}its classes: "
+        f"{errors.some(among)}); use fewer experiences or another split"
+        + ", or give a test set"
+        * (source.test is None and what != "training")
+      )
+
+
 def untrained(
   class_names: Sequence[str], trained: np.ndarray, tested: np.ndarray
 ) -> list[str]:
-  """A note on classes that nothing is learned of, where there are any.
+  """Returns a note on classes without training examples, where there are any.
 
   Args:
     class_names: [C].
-    trained: [C] bool, classes of which some experience has examples.
+    trained: [C] bool, classes that have examples in some experience.
     tested: [N] classes of the test examples.
   """
   if trained.all():
@@ -151,7 +172,7 @@ def by_group(
   seed: int,
   normalize: stream.Normalization | None,
 ) -> stream.Stream:
-  """One experience for each group, whatever classes it has.
+  """Builds a stream of one experience for each group, whatever its classes.
 
   Raises:
     ValueError: where training or test data lack groups.

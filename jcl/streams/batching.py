@@ -1,4 +1,4 @@
-"""Cuts experiences into batches: which examples, in which order.
+"""Cuts experiences into batches, and orders their examples.
 
 A single pass over a stream, the online setting, is one epoch per experience.
 """
@@ -17,17 +17,20 @@ def epoch_order(
   *,
   ordered: bool = False,
 ) -> np.ndarray:
-  """The order of the examples in one epoch, [num_examples] int32.
+  """Returns the order of the examples in one epoch, [num_examples] int32.
 
-  It depends on these numbers alone, so a resumed run repeats it.
+  The order depends on the arguments alone, so that a resumed run repeats it.
 
   Args:
-    num_examples: of the experience.
+    num_examples: number of the experience's examples.
     seed: of the run, not negative.
     experience: index in the stream.
     epoch: counted from 0 in each experience.
-    ordered: keeps the order, for the examples that an experience of a stream
-      in time order brings.
+    ordered: whether to keep the examples in the order of the stream, as for
+      streams in time order.
+
+  >>> epoch_order(4, seed=0, experience=0, epoch=0, ordered=True)
+  array([0, 1, 2, 3], dtype=int32)
   """
   if ordered:
     return np.arange(num_examples, dtype=np.int32)
@@ -36,14 +39,22 @@ def epoch_order(
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:
-  """Batches that hold `num_examples`, the last one padded where need be."""
+  """Counts the batches of `num_examples`, the last one padded if need be.
+
+  >>> num_batches(10, 4)
+  3
+  """
   if batch_size < 1:
     raise UsageError(f"batch_size={batch_size}: write 1 or more")
   return -(-num_examples // batch_size)
 
 
 def batch_rows(order: np.ndarray, batch_size: int) -> np.ndarray:
-  """An order [N] cut into batches [num_batches, batch_size], -1 for pads."""
+  """Cuts an order [N] into batches [num_batches, batch_size], -1 for pads.
+
+  >>> batch_rows(np.arange(3), 2).tolist()
+  [[0, 1], [2, -1]]
+  """
   shape = num_batches(len(order), batch_size), batch_size
   rows = np.full(shape, -1, np.int32)
   rows.reshape(-1)[: len(order)] = order
@@ -61,8 +72,8 @@ def gather(
 ) -> base.Batch:
   """Reads rows of an experience as K batches of NumPy arrays.
 
-  A pad repeats the first example of its batch, so that statistics over a batch
-  stay sensible, with weight 0 and id -1. A batch of pads only holds zeros.
+  A pad repeats the first example of its batch, with weight 0 and id -1, so that
+  statistics over a batch stay sensible. A batch of pads alone holds zeros.
 
   Args:
     dataset: of the experience.

@@ -1,7 +1,8 @@
 """CIFAR-10 and CIFAR-100, from the python or the binary version.
 
-Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Both
-versions are read from their folder or straight from the archive.
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
+https://www.cs.toronto.edu/~kriz/cifar.html. Both versions are read from their
+folder or straight from the archive.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,14 +23,19 @@ _PIXELS = 3 * 32 * 32
 _MOST_BYTES = 1 << 30  # of a member; the largest has 184 MB
 
 
+# (path for messages, content, column of the labels) -> (pixels, labels)
+_Parser = Callable[[Path, bytes, str], tuple[np.ndarray, np.ndarray]]
+
+
 class _Version(NamedTuple):
+  """The files of one published version."""
+
   folder: str
   archives: tuple[str, ...]
   train: tuple[str, ...]
   test: str
   names: str  # file with the class names
-  # (path for messages, content, column of the labels) -> (pixels, labels)
-  parse: Callable[[Path, bytes, str], tuple[np.ndarray, np.ndarray]]
+  parse: _Parser
 
 
 def cifar10(
@@ -142,7 +148,7 @@ def _find(
       archives = [parent / archive for archive in version.archives]
       looked_for += [marks[0], *archives]
       found = files.first_existing((*marks, *archives))
-      # `test` is also what many other sets call a folder.
+      # Many other data sets have a folder called `test`.
       if found is not None and found.is_file():
         return version, found.parent if found in marks else found
   raise files.missing(
@@ -163,7 +169,7 @@ def _member(path: Path) -> bytes:
 
 
 def _contents(place: Path, names: Sequence[str]) -> dict[str, bytes]:
-  """The files `names` of a folder or a tar archive, read whole."""
+  """Reads the files `names` of a folder or a tar archive."""
   if place.is_dir():
     absent = [place / name for name in names if not (place / name).exists()]
     if absent:
@@ -228,8 +234,8 @@ def _parse_pickle(
   return pixels, labels
 
 
-def _binary_parser(label_keys: tuple[str, ...]):
-  """A parser of records that hold one byte per label and then the pixels."""
+def _binary_parser(label_keys: tuple[str, ...]) -> _Parser:
+  """Returns a parser of records: one byte per label, then the pixels."""
 
   def parse(
     path: Path, content: bytes, label_key: str

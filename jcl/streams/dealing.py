@@ -1,7 +1,7 @@
-"""Which classes an experience brings: by number, by sizes, or by name."""
+"""Deals classes out to experiences: by number, by sizes, or by name."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import re
 from typing import Annotated, Any, Literal
 
@@ -30,7 +30,7 @@ class _Forms:
     """Passes all values: which ones fit depends on the classes of the data."""
 
   def words(self, plain: str) -> str:
-    """Returns what is taken; `plain` is not needed."""
+    """Returns the forms in words; `plain` is not needed."""
     del plain
     return _FORMS.partition(" ")[2]
 
@@ -45,22 +45,28 @@ def classes(
   order: Order,
   seed: int,
 ) -> list[tuple[int, ...]]:
-  """The classes of each experience, sorted.
+  """Returns the classes of each experience, sorted.
 
   Args:
     names: of all classes [C].
     present: classes that have training examples, sorted; others are in no
       experience.
-    tasks: a number of experiences, over which the remainder is spread from the
-      first one on; the number of classes of each, in a list or as text such as
-      "50+10x5", 50 and then five times 10; or a list of the classes of each,
-      in which a class may come back; "auto" is 5, or the number of classes
-      where there are fewer.
+    tasks: one of these forms:
+      a number of experiences, of which the first ones get one class more where
+      the number does not divide the classes;
+      the number of classes of each experience, in a list or as text such as
+      "50+10x5", for 50 and then five times 10;
+      a list of the classes of each experience, in which a class may come back;
+      "auto", for 5, or the number of classes where there are fewer.
     order: of the classes: "natural", "random", or all of them in a list.
     seed: of a random order.
 
   Raises:
-    ValueError: where these do not fit; it names the value and what to write.
+    ValueError: where an argument does not fit; the message names the value and
+      what to write.
+
+  >>> classes("abcde", range(5), "1+2x2", "natural", seed=0)
+  [(0,), (1, 2), (3, 4)]
   """
   if isinstance(tasks, str) and tasks == AUTO:
     tasks = min(_USUAL, len(present))
@@ -79,10 +85,14 @@ def classes(
 def rows(
   labels: np.ndarray, dealt: Sequence[tuple[int, ...]]
 ) -> list[np.ndarray]:
-  """Positions in `labels` [N] of each experience's examples, rising.
+  """Returns the positions in `labels` [N] of each experience's examples.
 
   Examples of a class that several experiences bring are cut into equal
   stretches, one for each of these experiences, in the order of the data.
+
+  >>> found = rows(np.array([0, 1, 0, 2]), dealt=[(0, 1), (0, 2)])
+  >>> [part.tolist() for part in found]
+  [[0, 1], [2, 3]]
   """
   taken = [np.isin(labels, part) for part in dealt]
   times = collections.Counter(label for part in dealt for label in part)
@@ -103,7 +113,9 @@ def _lists(tasks: Any) -> bool:
   )
 
 
-def _listed(names, present, tasks) -> list[tuple[int, ...]]:
+def _listed(
+  names: Sequence[str], present: Sequence[int], tasks: Iterable[Any]
+) -> list[tuple[int, ...]]:
   dealt = []
   for part in tasks:
     listed = part if isinstance(part, list | tuple | set | np.ndarray) else None
@@ -129,7 +141,7 @@ def _listed(names, present, tasks) -> list[tuple[int, ...]]:
 
 
 def _numbers(option: str, names: Sequence[str], given: list[Any]) -> list[int]:
-  """Classes given by name, or by number where one is no name."""
+  """Reads classes as names, or as numbers if one of them is no name."""
   place = {name: i for i, name in enumerate(names)}
   by_name = [place.get(str(each)) for each in given]
   wrong = next((i for i, at in enumerate(by_name) if at is None), None)
@@ -143,7 +155,9 @@ def _numbers(option: str, names: Sequence[str], given: list[Any]) -> list[int]:
   )
 
 
-def _ordered(names, present, order: Order, seed: int) -> np.ndarray:
+def _ordered(
+  names: Sequence[str], present: Sequence[int], order: Order, seed: int
+) -> np.ndarray:
   if isinstance(order, str):
     if order not in ("natural", "random"):
       raise UsageError(
@@ -169,7 +183,7 @@ def _ordered(names, present, order: Order, seed: int) -> np.ndarray:
 
 
 def _sizes(tasks: Any, count: int, of: int) -> list[int]:
-  """How many of `count` classes each experience brings."""
+  """Returns the number of classes of each experience, `count` in all."""
   what = "the number of classes"
   if count < of:
     what += " with training examples"

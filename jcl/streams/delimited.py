@@ -1,4 +1,4 @@
-"""Tables of delimited text: features, labels and groups of every record.
+"""Reads tables of delimited text: features, labels and groups of each record.
 
 Errors name the line of the file, the column and the value as it stands there.
 """
@@ -25,7 +25,7 @@ _WORDS = {"true": 1.0, "false": 0.0}
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How a table is to be read; None where that is recognised."""
+  """Options for reading a table; None leaves one to be recognised."""
 
   label: Column | None = None  # the last column
   group: Column | None = None  # no groups
@@ -50,25 +50,25 @@ class Table(NamedTuple):
 
 
 class _Source(NamedTuple):
-  """A table as it stands in its file."""
+  """The text of a table, with the dialect it is written in."""
 
   path: Path
   data: bytes  # in UTF-8
   dialect: dialects.Dialect
 
   def cell(self, row: int, column: int) -> tuple[int, str]:
-    """The line and the text of a field of the record `row`."""
+    """Returns the line and the text of a field of the record `row`."""
     found = dialects.records(self.data, self.dialect.sep)
     start = row + self.dialect.header
     line, fields = next(itertools.islice(found, start, None))
     return line, fields[column]
 
   def named(self, column: int) -> str:
-    """The name of a column, for messages."""
+    """Returns the name of a column, for messages."""
     return errors.short(self.dialect.names[column])
 
   def error(self, row: int, column: int, reason: str) -> UsageError:
-    """An error about one field; `reason` follows "holds VALUE, ..."."""
+    """Returns an error about one field; `reason` follows "holds VALUE, "."""
     line, text = self.cell(row, column)
     return UsageError(
       f"{self.path}: line {line}, column {self.named(column)} holds "
@@ -80,7 +80,7 @@ def read(path: Path, options: Options) -> Table:
   """Reads a table, plain or compressed.
 
   Raises:
-    ValueError: where it is damaged, is written in a way that is unsure, or
+    ValueError: where the file is damaged, may be read in more than one way, or
       lacks values.
   """
   _check_options(options)
@@ -131,7 +131,7 @@ def read(path: Path, options: Options) -> Table:
   used = [j for j in (*features, label, group) if j is not None]
   kept = _present(source, frame[used], options.missing, notes)
   y, class_names = _encode(source, frame[label], label, kept)
-  with np.errstate(over="ignore"):  # what overflows is an error below
+  with np.errstate(over="ignore"):  # overflow is an error below
     x = frame[features].to_numpy(np.float32)
   _check_range(source, x, features, kept)
   notes += _feature_notes(source, frame, features, options.index is None)
@@ -158,7 +158,7 @@ def _check_options(options: Options) -> None:
 
 
 def _parse(source: _Source, na: Any) -> Any:
-  """The table as a frame whose columns are numbered."""
+  """Returns the table as a pandas frame whose columns are numbered."""
   import pandas as pd
 
   dialect = source.dialect
@@ -189,7 +189,7 @@ def _parse(source: _Source, na: Any) -> Any:
 
 
 def _texts(na: Any) -> list[str]:
-  """Texts that mean a missing value, of an option that may be a list."""
+  """Lists the texts that mean a missing value."""
   if na is None or na is False:
     return [""]
   if isinstance(na, str) and na[:1] == "[" and na[-1:] == "]":
@@ -200,7 +200,7 @@ def _texts(na: Any) -> list[str]:
 def _index(
   source: _Source, frame: Any, wanted: Column | bool | None
 ) -> list[int]:
-  """Columns of the rows' names or numbers."""
+  """Lists the columns that hold the rows' names or numbers."""
   import pandas as pd
 
   if wanted is False:
@@ -226,7 +226,7 @@ def _index(
 
 
 def _find(source: _Source, option: str, wanted: Column) -> int:
-  """The column that is meant by a name, a number or its text."""
+  """Returns the column that a name, a number or its text stands for."""
   names = source.dialect.names
   text = str(wanted).strip()
   found = [j for j, name in enumerate(names) if name == text]
@@ -255,7 +255,7 @@ def _value(name: str) -> float | None:
 
 
 def _trimmed(column: Any, na: Any) -> Any:
-  """A column without blanks around its texts; None where that is missing."""
+  """Strips blanks around a column's texts; None for missing values."""
   import pandas as pd
 
   if pd.api.types.is_numeric_dtype(column):
@@ -272,7 +272,7 @@ def _trimmed(column: Any, na: Any) -> Any:
 
 
 def _numbers(source: _Source, column: Any) -> Any:
-  """A column as numbers or truth values; ValueError for other text."""
+  """Reads a column as numbers or truth values; ValueError for other text."""
   import pandas as pd
 
   kinds = pd.api.types
@@ -339,7 +339,7 @@ def _present(
 def _encode(
   source: _Source, column: Any, j: int, kept: np.ndarray, what: str = "label"
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Values of any kind as integers, and their names in sorted order."""
+  """Numbers values of any kind; returns their names in sorted order too."""
   import pandas as pd
 
   if pd.api.types.is_float_dtype(column):

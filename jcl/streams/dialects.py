@@ -1,6 +1,6 @@
-"""How a table of delimited text is written: told, or recognised where safe.
+"""Recognises the dialect of a table of delimited text, where that is safe.
 
-A choice that is unsure is an error that names the option to give.
+Where a choice is unsure, the error names the option to give.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,13 @@ SEPARATORS = {
   "space": " ",
 }
 DECIMALS = {"point": ".", "comma": ","}
-# What stands for a missing value unless `na` says otherwise, as in pandas.
+# Texts that mean a missing value unless `na` says otherwise, as in pandas.
 MISSING = frozenset(
   "#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,"
   "NULL,NaN,None,n/a,nan,null".split(",")
 )
-_UNSURE = MISSING | {"", "?", "-", "--", ".", "*"}  # no hint at a header
+# Texts that may stand in a header and in a record alike.
+_UNSURE = MISSING | {"", "?", "-", "--", ".", "*"}
 _SAMPLE = 1000  # records looked at
 _NUMBER = re.compile(
   r"\s*[+-]?(?:(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?|inf|infinity|nan)\s*"
@@ -49,7 +50,7 @@ Record = tuple[int, list[str]]  # line on which it begins, from 1; its fields
 
 
 class Dialect(NamedTuple):
-  """How a table is written."""
+  """The way in which a table is written."""
 
   sep: str
   decimal: str
@@ -60,16 +61,17 @@ class Dialect(NamedTuple):
 
 
 def to_utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
-  """Text in UTF-8 without a mark at its beginning.
+  """Converts text to UTF-8 without a byte order mark.
 
   Args:
     path: for messages.
     content: the bytes of the file.
-    encoding: that it is in; None for UTF-8, or what a mark at the beginning
-      tells.
+    encoding: of `content`; None for the encoding of its byte order mark, or
+      UTF-8 without one.
 
   Raises:
-    ValueError: where the bytes are no text in that encoding; it names a line.
+    ValueError: where the bytes are no text in that encoding; the message names
+      a line.
   """
   marked = next((name for mark, name in _BOMS if content.startswith(mark)), "")
   given = str(encoding) if encoding is not None else marked or "utf-8"
@@ -99,7 +101,11 @@ def to_utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
 
 
 def records(data: bytes, sep: str) -> Iterator[Record]:
-  """The records of a table in UTF-8 that are not blank, with their lines."""
+  """Yields the records of a table in UTF-8 that are not blank, with lines.
+
+  >>> list(records(b"a,b\\n\\n1,2\\n", ","))
+  [(1, ['a', 'b']), (3, ['1', '2'])]
+  """
   with io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="") as text:
     reader = csv.reader(text, delimiter=sep, skipinitialspace=sep != " ")
     line = 1
@@ -117,11 +123,18 @@ def recognise(
   decimal: str | None,
   header: bool | None,
 ) -> Dialect:
-  """How the table `data` in UTF-8 is written; what is not None is given.
+  """Recognises how a table is written.
+
+  Args:
+    path: for messages.
+    data: the table in UTF-8.
+    sep: the separator; None to recognise it.
+    decimal: the decimal mark; None to recognise it.
+    header: whether the first record names columns; None to recognise it.
 
   Raises:
-    ValueError: where records differ in length or a choice is unsure; it names
-      the line and the option.
+    ValueError: where records differ in length, or a choice is unsure; the
+      message names the line and the option.
   """
   if header not in (None, True, False):
     raise UsageError(
@@ -165,7 +178,7 @@ def recognise(
 
 
 def _shape(path: Path, data: bytes, sep: str) -> tuple[int, int, bool]:
-  """Records in all, their fields, and whether separators trail."""
+  """Counts records and fields; tells whether every record ends in `sep`."""
   total, width, first, padded = 0, 0, 0, True
   for line, fields in records(data, sep):
     total += 1
@@ -221,7 +234,7 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
         f"{path} has no column beside the label, or is not separated by comma, "
         "semicolon, tab, pipe or space; write sep= and the character"
       )
-    return widest[1]  # then the line of another length is an error
+    return widest[1]  # `_shape` then reports the line of another length
   best = max(scores.values())
   found = [sep for sep, score in scores.items() if score == best]
   if len(found) > 1:
@@ -237,7 +250,11 @@ def _spelt(sep: str) -> str:
 
 
 def is_number(field: str) -> bool:
-  """Tells whether a field holds a number or a truth value."""
+  """Tells whether a field holds a number or a truth value.
+
+  >>> is_number("-1.5e3"), is_number("true"), is_number("abc")
+  (True, True, False)
+  """
   return _NUMBER.fullmatch(field) is not None
 
 
@@ -267,7 +284,7 @@ def _decimal(
 def _has_header(
   first: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> bool | None:
-  """Whether the first record names columns; None where that is unsure."""
+  """Tells whether the first record names columns; None where unsure."""
   if not rows:
     return not any(map(is_number, first))
   columns = [[f.strip() for f in column] for column in zip(*rows, strict=True)]
@@ -300,7 +317,7 @@ def _has_header(
 
 
 def _counts(values: Sequence[str]) -> bool:
-  """Whether the texts are 0, 1, 2 ... or 1, 2, 3 ..."""
+  """Tells whether the texts are 0, 1, 2 ... or 1, 2, 3 ..."""
   wanted = range(len(values))
   return len(values) > 0 and list(values) in (
     [str(i) for i in wanted],

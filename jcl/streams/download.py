@@ -1,4 +1,4 @@
-"""Fetches published files, on request only, and verifies every one."""
+"""Fetches published files, on request only, and verifies each of them."""
 
 import hashlib
 import os

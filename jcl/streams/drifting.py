@@ -1,9 +1,11 @@
 """A ladder of drifting streams, dealt out of any set of labelled images.
 
-Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
-Video Analytics", ISCA 2024, drive through changing label distributions, times
-of day, places and weather; the streams here have the same structure and no
-footage. A scenario is 28 segments of a minute under constant conditions:
+The streams of Kim et al., "DaCapo: Accelerating Continuous Learning in
+Autonomous Systems for Video Analytics", ISCA 2024,
+https://arxiv.org/abs/2403.14353, are drives through changing label
+distributions, times of day, places and weather. The streams here have the same
+structure, made of images instead of footage. A scenario is 28 segments of a
+minute, each under constant conditions:
 
   none        no change: the control
   S1          label mix
@@ -14,9 +16,9 @@ footage. A scenario is 28 segments of a minute under constant conditions:
   S6          label mix, light, place, weather
   ES1, ES2    everything, every two minutes
 
-Conditions change every five segments on average, at odd segments only, so never
-where a window of two segments begins. As in footage, an object stays in view
-for some frames: a track.
+Conditions change every five segments on average, at odd segments only, and so
+never where a window of two segments begins. As in footage, an object stays in
+view for some frames, which make a track.
 """
 
 from collections.abc import Mapping
@@ -41,10 +43,10 @@ _VARYING: Mapping[str, tuple[str, ...]] = {
 }
 _FIRST_CHANGE = (3, 5, 7)  # segments, all within the warm-up of eight
 _STEADY = (4, 6)  # segments between changes
-_ALSO = 0.25  # chance that a change takes another attribute along
+_ALSO = 0.25  # chance that another attribute changes at the same time
 
-_TRACK = (10, 30)  # frames, both included
-_GAIN = 20  # thousandths at most
+_TRACK = (10, 30)  # frames of a track, both included
+_GAIN = 20  # change of brightness, thousandths at most
 
 _MAJOR = 4  # classes of mix B
 _MAJOR_MASS = 0.9
@@ -53,9 +55,9 @@ _MAJOR_MASS = 0.9
 class Parts(NamedTuple):
   """Rows of an image set, none of them in two parts."""
 
-  pretrain: np.ndarray  # what the student knows before the stream
-  teacher: np.ndarray  # what the teacher knows
-  stream: np.ndarray  # what the stream shows
+  pretrain: np.ndarray  # the student learns these before the stream
+  teacher: np.ndarray  # the teacher learns these
+  stream: np.ndarray  # the stream shows these
 
 
 def split(
@@ -68,9 +70,9 @@ def split(
 
   Args:
     labels: [N] classes.
-    shares: of each class that go to pretraining, the teacher and the stream,
-      of sum 1 at most; at least one image each.
-    seed: of the deal.
+    shares: shares of each class for pretraining, the teacher and the stream,
+      of sum 1 at most; each part gets one image at least.
+    seed: of the random deal.
 
   Returns:
     Rising rows of each part.
@@ -103,18 +105,22 @@ def ladder(
 ) -> tuple[manifest.Attributes, ...]:
   """Returns the conditions of every segment of a scenario.
 
-  The first change comes within the first eight segments. Each attribute that
-  varies is changed in turn; now and then others change with it. "ES1" starts
+  The first change comes within the first eight segments. The attributes that
+  vary change in turn; now and then others change at the same time. "ES1" starts
   with mix A in clear weather, "ES2" with mix B by night, and their weather goes
   round in opposite directions.
 
   Args:
     name: one of `NAMES`.
-    seed: of when and what changes.
-    segments: how many.
+    seed: of the times and kinds of changes.
+    segments: number of segments.
 
   Raises:
     ValueError: for another name, or less than one segment.
+
+  >>> conditions = ladder("S1", seed=0, segments=8)
+  >>> "".join(each.mix for each in conditions)
+  'AAAAAAAB'
   """
   if name not in NAMES:
     raise UsageError(f"name={name!r}: give one of {', '.join(NAMES)}")
@@ -146,7 +152,7 @@ def ladder(
 
 
 def _flipped(times: int, way: int) -> manifest.Attributes:
-  """All attributes, each moved on so many times."""
+  """Returns all attributes, each moved on `times` times."""
   chosen: dict[str, Any] = {
     name: values[way * times % len(values)]
     for name, values in manifest.VALUES.items()
@@ -162,12 +168,15 @@ def prior(mix: manifest.Mix, classes: int, seed: int) -> np.ndarray:
   rarer half of them.
 
   Args:
-    mix: which.
+    mix: "A" or "B".
     classes: C, two or more.
-    seed: of which class is how frequent.
+    seed: of the order of the classes by frequency.
 
   Returns:
     [C] of sum 1.
+
+  >>> prior("B", 10, seed=0).round(3).max()
+  np.float64(0.225)
   """
   rank = np.random.default_rng(seed).permutation(classes)
   if mix == "A":
@@ -195,9 +204,9 @@ def build(
   """Deals a scenario out of the images of its part.
 
   A track shows one image for 10 to 30 frames, each shifted by up to four pixels
-  and up to two percent brighter or darker; it ends with its segment. The images
-  of a class come round in an order of their own, so that none repeats before
-  all were shown.
+  and up to two percent brighter or darker. A track ends with its segment at the
+  latest. The images of a class are shown in a random order, so that none
+  repeats before all were shown.
 
   Fewer frames per second or seconds per segment make a short scenario of the
   same structure; tracks keep their frames.
@@ -205,14 +214,14 @@ def build(
   Args:
     name: one of `NAMES`.
     labels: [N] classes of the whole image set, from 0.
-    rows: that the stream may show, `split(...).stream`.
-    seed: of everything that is drawn.
+    rows: images that the stream may show, `split(...).stream`.
+    seed: of all random draws.
     classes: labels 0 to `classes` - 1 take part, two or more. The published
       streams have nine; with fewer, state it beside every number.
     fps: frames per second.
     segment_seconds: seconds of a segment.
-    segments: how many.
-    strengths: of the conditions; by default those of `Strengths()`.
+    segments: number of segments.
+    strengths: of the conditions; `Strengths()` by default.
 
   Raises:
     ValueError: for an unknown name, numbers below 1, or a class without images.
@@ -266,7 +275,9 @@ def build(
 class _Tracks:
   """Objects in the order in which they come into view."""
 
-  def __init__(self, held: list[np.ndarray], generator: np.random.Generator):
+  def __init__(
+    self, held: list[np.ndarray], generator: np.random.Generator
+  ) -> None:
     self.sources: list[int] = []
     self.lengths: list[int] = []
     self._held = [generator.permutation(rows) for rows in held]
@@ -274,7 +285,7 @@ class _Tracks:
     self._generator = generator
 
   def add(self, prior: np.ndarray, frames: int) -> None:
-    """Fills a segment of so many frames."""
+    """Fills a segment of `frames` frames with tracks."""
     low, high = _TRACK
     while frames:
       length = min(frames, int(self._generator.integers(low, high + 1)))

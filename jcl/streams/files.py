@@ -1,4 +1,4 @@
-"""Finds the files of a data set and says what is missing."""
+"""Finds and reads the files of data sets, and reports what is wrong."""
 
 import bz2
 from collections.abc import Iterable, Sequence
@@ -15,21 +15,21 @@ MOST_BYTES = 16 << 30  # of a file's decoded content that readers take
 
 
 def first_existing(paths: Iterable[Path]) -> Path | None:
-  """The first path that exists, or None."""
+  """Returns the first path that exists, or None."""
   return next((path for path in paths if path.exists()), None)
 
 
 def missing(
   name: str, looked_for: Sequence[Path], published: str, remedy: str
 ) -> MissingFileError:
-  """The error to raise where none of the paths `looked_for` exists.
+  """Returns the error to raise where none of the paths `looked_for` exists.
 
   Args:
     name: of the data set.
     looked_for: every path that would have done.
-    published: the project page or paper that says where the set is found;
-      nothing for a user's own.
-    remedy: a flag to set, as the rest of "set ...".
+    published: the project page or paper that says where to find the data set;
+      "" for a user's own.
+    remedy: a flag to set, as the rest of "Set ...".
   """
   places = "\n".join(f"  {_short(path.absolute())}" for path in looked_for)
   return MissingFileError(
@@ -40,13 +40,13 @@ def missing(
 
 
 def _short(path: object) -> str:
-  """A path as it is, its middle left out where it is very long."""
+  """Returns a path, its middle left out where it is very long."""
   text = str(path)
   return text if len(text) <= 250 else f"{text[:120]}...{text[-120:]}"
 
 
 def damaged(path: Path, reason: object) -> UsageError:
-  """The error to raise where a published file is not what it should be."""
+  """Returns the error to raise for a damaged file of a published data set."""
   return UsageError(
     f"{_shown(path)} is damaged or not in the expected format "
     f"({brief(reason)}); "
@@ -55,7 +55,7 @@ def damaged(path: Path, reason: object) -> UsageError:
 
 
 def unreadable(path: Path, reason: object) -> UsageError:
-  """The error to raise where a file of the user's own cannot be read."""
+  """Returns the error to raise for an unreadable file of the user's own."""
   if isinstance(reason, OSError) and reason.strerror:
     reason = reason.strerror
   return UsageError(
@@ -64,7 +64,7 @@ def unreadable(path: Path, reason: object) -> UsageError:
 
 
 def too_large(path: Path, size: int, most: int | None = None) -> UsageError:
-  """The error to raise where content is above `most` bytes."""
+  """Returns the error to raise for content of more than `most` bytes."""
   most = MOST_BYTES if most is None else most
   return UsageError(
     f"{path} has {min(size, 10**18):,} bytes or more, decoded; at most "
@@ -73,7 +73,7 @@ def too_large(path: Path, size: int, most: int | None = None) -> UsageError:
 
 
 def text(path: Path) -> str:
-  """A published text file in UTF-8; ValueError where it is none."""
+  """Reads a published text file in UTF-8; ValueError where it is damaged."""
   try:
     return path.read_text(encoding="utf-8")
   except (OSError, UnicodeDecodeError) as error:
@@ -81,11 +81,11 @@ def text(path: Path) -> str:
 
 
 def content(path: Path) -> bytes:
-  """The bytes of a file, decompressed where it ends in .gz, .bz2, .xz or .zip.
+  """Reads a file, decompressed if its name ends in .gz, .bz2, .xz or .zip.
 
   Raises:
-    ValueError: where it is damaged, cannot be read, or decodes to more than
-      `MOST_BYTES`.
+    ValueError: where the file is damaged, cannot be read, or decodes to more
+      than `MOST_BYTES`.
   """
   if path.is_dir():
     raise UsageError(f"{path} is a folder; give a file")
@@ -110,12 +110,12 @@ def content(path: Path) -> bytes:
 
 
 def up_to(path: Path, file: IO[bytes], most: int | None = None) -> bytes:
-  """All that a file still holds; ValueError above `most` bytes.
+  """Reads the rest of a file; ValueError above `most` bytes.
 
   Args:
     path: for messages.
     file: open for reading.
-    most: `MOST_BYTES` by default.
+    most: bytes at most, `MOST_BYTES` by default.
   """
   most = MOST_BYTES if most is None else most
   found = first(file, most + 1)
@@ -125,9 +125,9 @@ def up_to(path: Path, file: IO[bytes], most: int | None = None) -> bytes:
 
 
 def first(file: IO[bytes], count: int) -> bytes:
-  """The next `count` bytes of a file, fewer where it ends."""
+  """Reads the next `count` bytes of a file, fewer where it ends."""
   parts = []
-  # A call for many bytes takes that much memory before any is read: in pieces.
+  # In pieces: a call for many bytes takes that much memory before any is read.
   while count and (part := file.read(min(count, 1 << 20))):
     parts.append(part)
     count -= len(part)
@@ -151,15 +151,18 @@ def _only_member(path: Path) -> bytes:
 
 
 def _shown(path: Path) -> str:
-  """A path, its middle left out where it is long, as from a damaged list."""
+  """Returns a path, its middle left out where it is long."""
   whole = str(path)
   return whole if len(whole) <= 400 else f"{whole[:200]}...{whole[-100:]}"
 
 
 def brief(value: object, most: int = 200) -> str:
-  """The value on one line of at most that many letters, for a message.
+  """Returns a value on one line of at most `most` letters, for a message.
 
-  An exception without words is called by its name.
+  An exception without a message is called by the name of its class.
+
+  >>> brief("a  b\\n" + 100 * "c", most=12)
+  'a b ccccc...'
   """
   if isinstance(value, BaseException) and not str(value):
     value = type(value).__name__
@@ -168,7 +171,11 @@ def brief(value: object, most: int = 200) -> str:
 
 
 def listed(values: Iterable[Any], most: int = 10) -> str:
-  """Values with commas, the first few of many, for a message."""
+  """Joins values with commas, the first few of many, for a message.
+
+  >>> listed(range(4), most=2)
+  '0, 1 and 2 more'
+  """
   values = [brief(value, 40) for value in values]
   rest = len(values) - most
   return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""Folders of image files, decoded when they are read."""
+"""Reads folders of image files, decoded when they are asked for."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def image_folder(
     size: height and width in pixels to resize to; None keeps the files' own,
       which must then agree.
     color: "rgb" or "grey".
-    range: of images of more than 8 bits a value: LOW-HIGH are the values that
+    range: for images of more than 8 bits a value: LOW-HIGH, the values that
       become 0 and 255; "data" takes the least and the greatest value of the
       training images, for the test images too.
     group: whether a level of groups (subjects, places, times) is above the
@@ -113,7 +113,7 @@ def image_folder(
 
 
 def _place(root: Path, names: Sequence[str]) -> Path | None:
-  """The subfolder of the first name that exists, in upper or lower case."""
+  """Returns the first subfolder of `names` that exists, in any case."""
   if not root.is_dir():
     return None
   found: dict[str, Path] = {}
@@ -125,7 +125,7 @@ def _place(root: Path, names: Sequence[str]) -> Path | None:
 
 
 def _beside(root: Path, train: Path, held_out: Path | None) -> list[str]:
-  """A note on other folders, which may have been meant as a part."""
+  """Returns a note on other folders, which may have been meant as a part."""
   read = (train, held_out)
   others = [place.name for place in _subfolders(root) if place not in read]
   if not others:
@@ -183,9 +183,9 @@ def _is_foreign(name: str) -> bool:
 
 
 def _image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
-  """The images below a folder, sorted, and the other files by suffix."""
+  """Lists the images below a folder, sorted; counts other files by suffix."""
 
-  def stop(error: OSError):
+  def stop(error: OSError) -> None:
     raise files.unreadable(Path(error.filename), error) from error
 
   found, other, seen = [], Counter[str](), set()
@@ -285,7 +285,7 @@ def tiny_imagenet(
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-  """The first two columns of a file whose columns tabs separate."""
+  """Reads the first two columns of a file with tabs between columns."""
   lines = files.text(path).splitlines()
   rows = [line.split("\t") for line in lines if line.strip()]
   try:

@@ -1,17 +1,18 @@
-"""Image files in frame order, with their class and conditions, as one list.
+"""Reads lists of image files in frame order, with class and conditions.
 
-For footage that cannot be shipped, such as crops of BDD100K (Yu et al.,
-"BDD100K: A Diverse Driving Dataset for Heterogeneous Multitask Learning", CVPR
-2020). A list is JSON or CSV, one entry per frame:
+Lists are for footage that cannot be shipped, such as crops of BDD100K (Yu et
+al., "BDD100K: A Diverse Driving Dataset for Heterogeneous Multitask Learning",
+CVPR 2020, https://arxiv.org/abs/1805.04687). A list is JSON or CSV, one entry
+per frame:
 
   [{"file": "a.jpg", "category": "car", "attributes": {"weather": "rain"}}]
 
   file,category,weather
   a.jpg,car,rain
 
-Attributes may also stand beside `file` in JSON. An entry may have a number
-`frame`, which must then rise from entry to entry; a list without it is in frame
-order as it is.
+In JSON, attributes may also stand beside `file`. Entries may have a number
+`frame`, which must then rise from entry to entry; without one, the list is
+taken to be in frame order.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ def read(
   categories: Sequence[str] | None = None,
   size: int | None = None,
 ) -> FrameList:
-  """Reads a list; decodes one image, for the shape.
+  """Reads a list; decodes one image, to learn the shape.
 
   Args:
     path: of the list, .json or .csv.
@@ -63,8 +64,8 @@ def read(
 
   Raises:
     FileNotFoundError: if there is no such list.
-    ValueError: for a list that is empty, damaged or out of order, or an entry
-      that lacks something, or whose file or category there is not.
+    ValueError: for a list that is empty, damaged or out of order, and for an
+      entry that lacks something or names an unknown file or category.
   """
   path, image_dir = Path(path), Path(image_dir)
   entries = _entries(path)
@@ -103,7 +104,7 @@ def read(
 
 
 def _entries(path: Path) -> list[dict[str, str]]:
-  """The entries of either format, attributes beside the rest, all text."""
+  """Returns the entries of either format as flat dicts of text."""
   if path.suffix not in (".json", ".csv"):
     raise UsageError(f"{path}: give a list that ends in .json or .csv")
   try:

@@ -1,4 +1,4 @@
-"""Sets that come through another library."""
+"""Reads data sets through other libraries."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +15,9 @@ from jcl.streams import files, folders, images, labelling, splits
 def digits(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
   """Handwritten digits: 8x8 grey, 10 classes, 1,797 examples, no files needed.
 
-  Alpaydin and Kaynak, "Cascading classifiers", 1998, as bundled with
-  scikit-learn. A fixed fifth of each class is the test set.
+  Alpaydin and Kaynak, "Cascading classifiers", 1998,
+  https://doi.org/10.24432/C50P49, as bundled with scikit-learn. A fixed fifth
+  of each class is the test set.
   """
   del data_dir  # the library brings the data
   from sklearn import datasets
@@ -46,7 +47,7 @@ class _Column:
     size: int | None,
     color: folders.Color,
     range: images.Range | None,
-  ):
+  ) -> None:
     self._rows, self._column = rows, column
     self._size, self._color, self._range = size, color, range
     first = self._read([0])
@@ -102,9 +103,9 @@ def huggingface(
     label_column: column of the classes.
     size: height and width in pixels to resize to; None keeps the set's own.
     color: "rgb" or "grey".
-    range: LOW-HIGH, the values that become black and white in images of more
-      than 8 bits, which need it.
-    download: whether it may be fetched; otherwise only the cache in
+    range: LOW-HIGH, the values that become black and white, which images of
+      more than 8 bits need.
+    download: whether the data set may be fetched; otherwise only the cache in
       `data_dir` is read.
   """
   try:
@@ -155,8 +156,8 @@ def tfds(
 
   Args:
     name: of the set in the catalogue; its examples must agree in shape.
-    download: whether it may be fetched; otherwise only what was prepared in
-      `data_dir` is read.
+    download: whether the data set may be fetched; otherwise only a data set
+      prepared in `data_dir` is read.
   """
   try:
     import tensorflow_datasets
@@ -196,7 +197,7 @@ _Part = tuple[Any, Any, Sequence[str] | None]
 def _datasets(
   name: str, train: _Part, test: _Part | None
 ) -> tuple[base.Dataset, base.Dataset | None]:
-  """Training and test data, their labels numbered where classes lack names."""
+  """Returns training and test data; numbers labels if classes have no names."""
   parts = [train] if test is None else [train, test]
   labels = [y for _, y, _ in parts]
   numbered: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""MNIST and the sets in its format, IDX.
+"""Reads MNIST and other data sets in its format, IDX.
 
 The format is a big-endian header of two zero bytes, a type, the number of axes
 and their lengths, and then the values (LeCun, Cortes and Burges, "The MNIST

@@ -1,8 +1,8 @@
 """Image files as one array, decoded when they are read, as viewers show them.
 
-Every format is read that Pillow decodes by itself. Images are turned and
-mirrored as their EXIF data tell. Where an image is transparent, white shows
-through. Of several frames or pages the first is read. Images of more than 8
+Every format that Pillow decodes by itself is read. Images are turned and
+mirrored by their EXIF data. Where an image is transparent, white shows through.
+Where it has several frames or pages, the first is read. Images of more than 8
 bits a value (Pillow's modes I;16, I and F) are brought to 8 by one range for
 all of them, so that they stay comparable.
 """
@@ -39,7 +39,7 @@ class _Refused(ValueError):
 
 
 class _Facts(NamedTuple):
-  """What the header of an image tells."""
+  """Facts that the header of an image tells."""
 
   deep: bool = False  # more than 8 bits a value
   coarse: bool = False  # 16 bits a value, of which Pillow gives the upper 8
@@ -66,7 +66,7 @@ class Images:
     size: int | None = None,
     color: Color = "rgb",
     range: str | Range = "data",
-  ):
+  ) -> None:
     """Looks at the first image for the shape, and at headers for the range.
 
     Args:
@@ -74,13 +74,13 @@ class Images:
       size: height and width in pixels to resize to; None keeps the files'
         own, which must then agree.
       color: channels of the result, three or one.
-      range: of images of more than 8 bits a value: the pair of values that
-        become 0 and 255, also as "LOW-HIGH"; "data" takes the least and the
-        greatest value of all of them, which decodes them once.
+      range: for images of more than 8 bits a value: the pair of values that
+        become 0 and 255, also as "LOW-HIGH"; "data" decodes all these images
+        once, to take their least and greatest value.
 
     Raises:
       ValueError: for options of a wrong kind, and for a file that is damaged,
-        too large or of a kind that is not read; it names the file.
+        too large or of a kind that is not read; the message names the file.
     """
     if size is not None and size < 1:
       raise UsageError(f"size={size}: write the edge length in pixels")
@@ -128,11 +128,17 @@ class Images:
 def to_array(
   image: Any, size: int | None, color: Color, range: Range | None = None
 ) -> np.ndarray:
-  """A PIL image as [height, width, channels] uint8.
+  """Converts a PIL image to [height, width, channels] uint8.
+
+  Args:
+    image: of any mode.
+    size: height and width in pixels to resize to; None keeps the image's own.
+    color: channels of the result, three or one.
+    range: values that become 0 and 255, for images of more than 8 bits a value.
 
   Raises:
-    ValueError: where it has more than 8 bits a value and no `range` is given,
-      or values that are not finite.
+    ValueError: for an image of more than 8 bits a value without `range`, or
+      with values that are not finite.
   """
   from PIL import Image
 
@@ -151,7 +157,11 @@ def to_array(
 
 
 def parse_range(value: str | Range) -> Range | None:
-  """The pair that "LOW-HIGH" stands for; None for "data"."""
+  """Reads "LOW-HIGH" as a pair; returns None for "data".
+
+  >>> parse_range("0-4095")
+  (0.0, 4095.0)
+  """
   number = r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*"
   if isinstance(value, str):
     if value == "data":
@@ -168,7 +178,7 @@ def parse_range(value: str | Range) -> Range | None:
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-  """Endings of the file names of all formats that are read, in lower case."""
+  """Returns the suffixes of all formats that are read, in lower case."""
   from PIL import Image
 
   known = Image.registered_extensions()
@@ -188,7 +198,7 @@ def _pool() -> futures.ThreadPoolExecutor:
 
 
 def _look(path: Path, look: Callable[[Any], _T]) -> _T:
-  """What `look` makes of an image; ValueError with the name of a bad file."""
+  """Applies `look` to an image; ValueError names a file that is no good."""
   from PIL import Image
 
   try:
@@ -234,7 +244,7 @@ def _is_deep(image: Any) -> bool:
 
 
 def _measured(paths: Sequence[Path]) -> Range:
-  """The least and the greatest value of deep images."""
+  """Returns the least and the greatest value of images of more than 8 bits."""
 
   def ends(image: Any) -> tuple[float, float]:
     values = np.asarray(image)
@@ -254,7 +264,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def _scaled(image: Any, range: Range | None) -> Any:
   from PIL import Image
 
-  if range is None:  # nobody has measured the image
+  if range is None:  # an image that `_measured` has not seen
     raise _Refused(
       f"has more than 8 bits a value (mode {image.mode}); write range=LOW-HIGH "
       "with the values that become black and white"
@@ -268,7 +278,7 @@ def _scaled(image: Any, range: Range | None) -> Any:
 
 
 def _upright(image: Any) -> Any:
-  """The image turned and mirrored as its EXIF data tell."""
+  """Turns and mirrors an image by its EXIF data."""
   from PIL import ExifTags, ImageOps
 
   try:

@@ -1,4 +1,4 @@
-"""Several sources as one, each a group of its examples."""
+"""Joins several sources into one, in which each is a group."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -16,7 +16,7 @@ def join(members: Sequence[sources.Source]) -> sources.Source:
 
   Classes come in the order in which the sources bring them. Where some sources
   have a test set, a fifth of the training data of each other source is held out
-  for one. Groups within a source are not kept.
+  as its test set. Groups within a source are not kept.
 
   Raises:
     ValueError: where inputs differ in shape, dtype or scale, or for no source.
@@ -58,7 +58,7 @@ def join(members: Sequence[sources.Source]) -> sources.Source:
 
 
 def single(source: Any) -> sources.Source:
-  """The source itself. ValueError for a list of several, or another value."""
+  """Returns a source as it is; ValueError for a list, or another value."""
   if isinstance(source, sources.Source):
     return source
   raise UsageError(

@@ -1,4 +1,4 @@
-"""Labels and groups as people have them, numbered, with their names kept."""
+"""Numbers labels and groups as people have them, and keeps their names."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ def number(
   Args:
     name: of the data, for messages.
     *sets: each as for `labels`; None is left out.
-    what: their name in messages, "label" or "group".
+    what: "label" or "group", for messages.
 
   Returns:
     Numbers [N] int32 from 0 for each set that is not None, and the labels as
@@ -33,6 +33,10 @@ def number(
 
   Raises:
     ValueError: as `labels`, and where one set holds text and another numbers.
+
+  >>> numbers, names = number("pets", ["dog", "cat"], ["cat"])
+  >>> [part.tolist() for part in numbers], names
+  ([[1, 0], [0]], ('cat', 'dog'))
   """
   read = [labels(name, values, what) for values in sets if values is not None]
   found = [_distinct(values) for values in read]
@@ -50,18 +54,21 @@ def number(
 
 
 def names(values: Iterable[Any]) -> tuple[str, ...]:
-  """Values as text that any file can hold."""
+  """Returns values as text that any file can hold."""
   return tuple(
     str(v).encode("utf-8", "backslashreplace").decode() for v in values
   )
 
 
 def distinct(given: Sequence[str], marks: Sequence[Any]) -> tuple[str, ...]:
-  """Names that differ: those that occur twice, with the class's mark behind.
+  """Makes names differ: appends the class's mark to names that occur twice.
 
   Args:
     given: names [C], as a publisher has them.
     marks: [C], all different, such as numbers; they replace empty names.
+
+  >>> distinct(["crane", "crane", "heron"], [12, 40, 7])
+  ('crane (12)', 'crane (40)', 'heron')
   """
   times = collections.Counter(given)
   return tuple(
@@ -73,10 +80,13 @@ def distinct(given: Sequence[str], marks: Sequence[Any]) -> tuple[str, ...]:
 def indices(
   name: str, values: Any, class_names: Sequence[str], what: str = "label"
 ) -> np.ndarray:
-  """Labels that are positions in `class_names`, or names of it, as [N] int64.
+  """Reads labels as positions in `class_names`, or as its names: [N] int64.
 
   Raises:
     ValueError: as `labels`, and for a label that is neither.
+
+  >>> indices("pets", ["dog", "cat"], ("cat", "dog")).tolist()
+  [1, 0]
   """
   y = labels(name, values, what)
   place = {v: i for i, v in enumerate(class_names)}
@@ -103,17 +113,17 @@ def indices(
 
 
 def labels(name: str, values: Any, what: str = "label") -> np.ndarray:
-  """Labels [N] of one kind: integers, truth values, or text as objects.
+  """Returns labels [N] of one kind: integers, truth values, or text as objects.
 
   Args:
     name: of the data, for messages.
     values: [N] or [N, 1] integers, whole floats, truth values, text or objects
       of one of these kinds, in an array, list, tensor or column.
-    what: their name in messages.
+    what: "label" or "group", for messages.
 
   Raises:
     ValueError: where there is not one label for each example; the message names
-      the value and says what is possible instead.
+      the value and says what to give instead.
   """
   y = _array(name, values, what)
   if y.ndim == 0:
@@ -154,14 +164,15 @@ def _array(name: str, values: Any, what: str) -> np.ndarray:
       f"({errors.short(str(error), 90)}); of a tensor write "
       "y.detach().cpu().numpy()"
     ) from error
-  # NumPy turns a whole list into text or floats for one entry: look at each.
+  # One entry makes NumPy turn a whole list into text or floats, which would
+  # hide that kinds are mixed: entries are looked at one by one.
   if isinstance(values, list | tuple) and y.dtype.kind in "USf":
     return np.asarray(values, object)
   return y
 
 
 def _several(y: np.ndarray, what: str) -> str:
-  """Says what labels of more than one axis are, and what can be done."""
+  """Describes labels of more than one axis, and says what to give instead."""
   shape = tuple(y.shape)
   if what != "label" or 0 in shape:
     return f"{what}s of shape {shape}; give one {what} for each example"
@@ -200,7 +211,7 @@ def _several(y: np.ndarray, what: str) -> str:
 
 
 def _whole(name: str, y: np.ndarray, what: str) -> np.ndarray:
-  """Whole floats as integers."""
+  """Converts whole floats to integers."""
   wrong = np.flatnonzero(np.isnan(y.astype(float)))
   if wrong.size:
     raise _missing(name, what, int(wrong[0]), "nan")
@@ -224,7 +235,7 @@ def _whole(name: str, y: np.ndarray, what: str) -> np.ndarray:
 
 
 def _objects(name: str, y: np.ndarray, what: str) -> np.ndarray:
-  """Objects of one kind as labels; bytes become text."""
+  """Reads objects of one kind as labels; bytes become text."""
   kinds = set(map(type, y.tolist()))
   known = tuple(kind for _, types in _KINDS for kind in types)
   for kind in kinds:
@@ -273,7 +284,7 @@ def _text(name: str, values: list[Any], what: str) -> np.ndarray:
 
 
 def _distinct(y: np.ndarray) -> tuple[list[Any], np.ndarray]:
-  """The values that occur, sorted, and each row's position among them."""
+  """Returns the values that occur, sorted, and each row's position in them."""
   if y.dtype != object:
     values, inverse = np.unique(y, return_inverse=True)
     return values.tolist(), inverse.reshape(-1)
@@ -284,7 +295,7 @@ def _distinct(y: np.ndarray) -> tuple[list[Any], np.ndarray]:
 
 
 def _check_kinds(name: str, values: Iterable[Any], what: str) -> None:
-  """ValueError where values of more than one kind occur."""
+  """Raises ValueError where values of more than one kind occur."""
   seen: dict[str, Any] = {}
   for value in values:
     # Truth values are numbers to Python, so the order of the kinds matters.

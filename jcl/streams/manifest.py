@@ -1,8 +1,9 @@
 """Manifests of drifting streams, frame by frame, as two small files.
 
-A manifest says of every frame which image it shows and under what conditions;
-`rendering.Frames` makes the frame of it, the same bits each time. It holds all
-random numbers that a frame needs, so that no generator has to be run again.
+A manifest lists, for every frame, the image that it shows and the conditions;
+`rendering.Frames` renders the frame, with the same bits each time. A manifest
+holds all random numbers that a frame needs, so that no generator has to be run
+again.
 """
 
 import dataclasses
@@ -38,12 +39,12 @@ _FORMAT = 1
 class Attributes:
   """The conditions of a segment."""
 
-  mix: Mix = "A"  # A: all classes, long-tailed. B: the rare ones of A
+  mix: Mix = "A"  # A: all classes, long-tailed. B: mostly the rare ones of A
   light: Light = "day"
   place: Place = "P0"
   weather: Weather = "clear"
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
       if value not in VALUES[name]:
         raise ValueError(
@@ -53,7 +54,7 @@ class Attributes:
 
 @dataclasses.dataclass(frozen=True)
 class Strengths:
-  """How much each condition changes a frame; values are shares of full white.
+  """Strength of each condition; levels are shares of full white.
 
   Raises:
     ValueError: for a number out of its range.
@@ -71,7 +72,7 @@ class Strengths:
   snow_speckle: float = 0.04  # of all pixels are white
   snow_contrast: float = 0.8
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
       if not 0 <= value < 100:
         raise ValueError(f"{name}={value}: give 0 or more, below 100")
@@ -104,7 +105,7 @@ class Manifest:
   gain: np.ndarray  # [n] int16, in thousandths
   plate: np.ndarray  # [n, 2] uint8, where noise and weather are cut out
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     frames = len(self.segments) * self.segment_frames
     for name in ARRAYS:
       value = getattr(self, name)
@@ -139,7 +140,7 @@ class Manifest:
 
   @property
   def changes(self) -> tuple[int, ...]:
-    """First frame of every segment whose attributes are not the last one's."""
+    """First frames of segments whose attributes differ from the one before."""
     return tuple(
       i * self.segment_frames
       for i in range(1, len(self.segments))
@@ -177,7 +178,7 @@ def load(path: Path) -> Manifest:
 
   Raises:
     FileNotFoundError: if one of the two files is missing.
-    ValueError: if one of them is damaged, or of another format.
+    ValueError: if one of the two files is damaged, or of another format.
   """
   try:
     fields = json.loads(Path(f"{path}.json").read_text())

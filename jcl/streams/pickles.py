@@ -1,10 +1,10 @@
-"""Pickles of containers, text, numbers and NumPy arrays, read as data alone.
+"""Reads pickles of containers, text, numbers and NumPy arrays as data alone.
 
-Nothing that a pickle names is imported or run: the few names that an array is
-made of stand for objects of this module, and all others are refused. Reading
+Nothing that a pickle names is imported or run: the few names that an array
+needs stand for objects of this module, and all others are refused. Reading
 takes at most 100 MB and ten times the size of the content: no length in a file
-is believed, text becomes bytes once, and beyond half a million steps there must
-be 20 bytes for each, as a step may make a set of 216 bytes.
+is believed, text becomes bytes once, and beyond half a million steps each step
+must come with 20 bytes, as a step may make a set of 216 bytes.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 _TYPE = re.compile("[<>|=]?[biuf][1248]")
-STEPS = 500_000  # that any pickle may take
-_BYTES_A_STEP = 20  # of its content, for each step beyond
+STEPS = 500_000  # steps that any pickle may take
+_BYTES_A_STEP = 20  # bytes of content for each step beyond
 
 
 class _Token:
@@ -25,7 +25,7 @@ class _Token:
 
   __slots__ = ("_call",)
 
-  def __init__(self, call: Callable[..., Any]):
+  def __init__(self, call: Callable[..., Any]) -> None:
     self._call = call
 
   def __call__(self, *args: Any) -> Any:
@@ -37,7 +37,7 @@ class _Type:
 
   __slots__ = ("text",)
 
-  def __init__(self, text: Any, *_: Any):
+  def __init__(self, text: Any, *_: Any) -> None:
     self.text = str(text)
 
   def __setstate__(self, state: Any) -> None:
@@ -55,7 +55,7 @@ class _Array:
 
   __slots__ = ("_encode", "value")
 
-  def __init__(self, encode: Callable[[Any], Any]):
+  def __init__(self, encode: Callable[[Any], Any]) -> None:
     self._encode = encode
 
   def __setstate__(self, state: Any) -> None:
@@ -70,17 +70,18 @@ def _from_bytes(data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
 
 
 class _Names:
-  """What stands for the names in one pickle.
+  """The objects that stand for the names in one pickle.
 
-  Apart from what reads the pickle, so that the content of a file is free as
-  soon as it was read: objects that refer to one another wait for a collector.
+  These are kept apart from the unpickler, so that the content of a file is free
+  as soon as it was read: objects that refer to one another would wait for the
+  garbage collector.
   """
 
   def __init__(self) -> None:
     self._bytes: dict[str, bytes] = {}
 
   def find(self, module: str, name: str) -> Callable[..., Any]:
-    """Returns what a name stands for; KeyError for one that is not read."""
+    """Returns the object for a name; KeyError for a name that is refused."""
     encoded = self._encoded
     known: dict[tuple[str, str], Callable[..., Any]] = {
       ("_codecs", "encode"): self._from_codec,
@@ -93,7 +94,7 @@ class _Names:
     return known[module.replace("numpy.core", "numpy._core"), name]
 
   def _encoded(self, data: Any) -> Any:
-    """Returns text as bytes, the same ones each time; all else as it is."""
+    """Returns text as bytes, converted once; all else as it is."""
     if not isinstance(data, str):
       return data
     if data not in self._bytes:
@@ -114,10 +115,10 @@ class _Names:
     return np.frombuffer(self._encoded(data), kind.dtype())[0].item()
 
 
-# Python's own form of the class keeps what a pickle numbers in a dictionary;
-# that in C makes room up to the largest number, and crashes more easily.
+# Python's own form of the class keeps numbered objects in a dictionary; the
+# form in C makes room up to the largest number, and crashes more easily.
 class _Unpickler(pickle._Unpickler):
-  def __init__(self, content: bytes):
+  def __init__(self, content: bytes) -> None:
     super().__init__(io.BytesIO(content), encoding="latin1")
     self.steps_left = STEPS + len(content) // _BYTES_A_STEP
     self._names = _Names()
@@ -132,7 +133,7 @@ class _Unpickler(pickle._Unpickler):
 
 def _load_bytearray8(unpickler: Any) -> None:
   size = int.from_bytes(unpickler.read(8), "little")
-  unpickler.append(bytearray(unpickler.read(size)))  # what the file holds
+  unpickler.append(bytearray(unpickler.read(size)))  # as much as there is
 
 
 def _counted(step: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -155,11 +156,14 @@ _Unpickler.dispatch = {
 
 
 def load(content: bytes) -> dict[str, Any]:
-  """The dictionary that a pickle holds, text of Python 2 as Latin-1.
+  """Reads the dictionary that a pickle holds, text of Python 2 as Latin-1.
 
   Raises:
-    ValueError: where it is damaged, holds something else or refers to what is
-      not read.
+    ValueError: where the pickle is damaged, holds something else, or refers to
+      a name that is refused.
+
+  >>> load(pickle.dumps({"labels": [0, 1]}))
+  {'labels': [0, 1]}
   """
   try:
     value = _Unpickler(content).load()

@@ -1,17 +1,18 @@
-"""Makes the frames of a manifest, when they are read.
+"""Renders the frames of a manifest when they are read.
 
-An image goes through the place, the jitter of its track, the weather and the
+An image is changed by the place, the jitter of its track, the weather and the
 light, in that order. Pixels are whole numbers from 0 to 255 throughout: a frame
-has the same bits each time, whatever it is read together with.
+has the same bits each time, whatever other frames are read with it.
 
 Noise, streaks and speckle are cut out of one large plate each, at a position
-that the manifest gives per frame.
+that the manifest gives for each frame.
 """
 
 import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from jcl.errors import UsageError
 from jcl.streams import manifest
@@ -20,10 +21,10 @@ _ROWS = 256  # frames rendered together
 _STREAK = 8  # pixels
 _STREAK_LIGHT = 90  # levels that a streak is brighter
 _WHITE = 255
-_MIDDLE = 128  # what contrast leaves as it is
+_MIDDLE = 128  # level that contrast leaves as it is
 
-# Of red, green and blue to brightness and two colours, in which hue is an angle
-# (the YIQ of NTSC).
+# From red, green and blue to brightness and two colours, in which hue is an
+# angle (YIQ, as in NTSC).
 _YIQ = np.array(
   [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]]
 )
@@ -38,13 +39,13 @@ class Frames:
 
   dtype = np.dtype(np.uint8)
 
-  def __init__(self, images: Any, stream: manifest.Manifest):
+  def __init__(self, images: Any, stream: manifest.Manifest) -> None:
     """Checks that images and manifest fit; renders nothing.
 
     Args:
-      images: [N, height, width, channels] uint8, an array or what reads rows
-        like one; one or three channels.
-      stream: made for these images.
+      images: [N, height, width, channels] uint8, an array or a reader with an
+        array's indexing; one or three channels.
+      stream: a manifest made for these images.
 
     Raises:
       ValueError: for images of another shape, type or number.
@@ -84,7 +85,9 @@ class Frames:
       pixels[some] = self._render(wanted[some])
     return pixels if np.ndim(rows) else pixels[0]
 
-  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+  def __array__(
+    self, dtype: DTypeLike | None = None, copy: bool | None = None
+  ) -> np.ndarray:
     del copy  # reading makes a new array in any case
     return np.asarray(self[:], dtype)
 
@@ -100,7 +103,7 @@ class Frames:
   def _under(
     self, attributes: manifest.Attributes, rows: np.ndarray
   ) -> np.ndarray:
-    """Frames that share their conditions."""
+    """Renders frames that share their conditions."""
     stream, strengths = self._stream, self._stream.strengths
     sources, place = np.unique(stream.source[rows], return_inverse=True)
     images = np.asarray(self._images[sources])
@@ -121,13 +124,13 @@ class Frames:
 
 
 def _tables(strengths: manifest.Strengths) -> dict[str, np.ndarray]:
-  """Tables of what each of the 256 levels becomes, by condition."""
+  """Returns tables from the 256 levels to new ones, by condition."""
   levels = np.arange(256.0)
 
-  def table(values):
+  def table(values: np.ndarray) -> np.ndarray:
     return np.clip(np.round(values), 0, _WHITE).astype(np.uint8)
 
-  def contrast(share):
+  def contrast(share: float) -> np.ndarray:
     return table(_MIDDLE + share * (levels - _MIDDLE))
 
   dark = strengths.night_gain * (levels / _WHITE) ** strengths.night_gamma
@@ -141,8 +144,8 @@ def _tables(strengths: manifest.Strengths) -> dict[str, np.ndarray]:
 def _plates(
   strengths: manifest.Strengths, seed: int, shape: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-  """Levels to add, [height + PLATE - 1, width + PLATE - 1, channels] int16."""
-  # Of NumPy's generators, only this one keeps its numbers in every version.
+  """Draws levels to add: [height + PLATE - 1, width + PLATE - 1, ...] int16."""
+  # The only generator of NumPy's that has the same numbers in every version.
   generator = np.random.RandomState(seed % 2**32)
   height, width = (size + manifest.PLATE - 1 for size in shape[:2])
   noise = generator.standard_normal((height, width, shape[2]))
@@ -160,7 +163,7 @@ def _plates(
 
 
 def _cut(plate: np.ndarray, corner: np.ndarray) -> np.ndarray:
-  """Windows of a plate with their upper left corners at [n, 2]."""
+  """Cuts windows out of a plate, upper left corners at [n, 2]."""
   height, width = (edge - manifest.PLATE + 1 for edge in plate.shape[:2])
   found = np.empty((len(corner), height, width, plate.shape[2]), plate.dtype)
   for window, (top, left) in zip(found, corner.tolist(), strict=True):
@@ -175,11 +178,11 @@ def _add(x: np.ndarray, levels: np.ndarray) -> np.ndarray:
 def _jitter(
   images: np.ndarray, place: np.ndarray, shift: np.ndarray, gain: np.ndarray
 ) -> np.ndarray:
-  """Images at `place`, moved and made brighter or darker; edges are repeated.
+  """Moves images and makes them brighter or darker; edges are repeated.
 
   Args:
     images: [m, height, width, channels] uint8.
-    place: [n] of the image that each frame shows.
+    place: [n] position of the image that each frame shows.
     shift: [n, 2] pixels down and right.
     gain: [n] thousandths.
   """
@@ -217,7 +220,7 @@ def _squeeze(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def _hue(strengths: manifest.Strengths) -> np.ndarray:
-  """[3, 3] int32 thousandths: turns hue and scales saturation."""
+  """Returns [3, 3] int32 thousandths that turn hue and scale saturation."""
   angle = -2 * math.pi * strengths.hue  # from red towards yellow
   turn = strengths.saturation * np.array(
     [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
@@ -237,7 +240,7 @@ def _recolour(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _blur(x: np.ndarray, pixels: int) -> np.ndarray:
-  """Means over `pixels` pixels straight down; edges are repeated."""
+  """Averages over `pixels` pixels straight down; edges are repeated."""
   before = pixels // 2
   border = ((0, 0), (before, pixels - 1 - before), (0, 0), (0, 0))
   wide = np.pad(x, border, mode="edge")

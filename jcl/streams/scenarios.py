@@ -1,4 +1,4 @@
-"""Streams out of sources: how data is dealt out over time.
+"""Makes streams of sources: deals data out over time.
 
 Every function takes a source and returns a `Stream`. Their common arguments:
 
@@ -8,9 +8,10 @@ Every function takes a source and returns a `Stream`. Their common arguments:
   test data. 0 uses the test set itself.
 - `normalize`: see `stream.statistics`.
 
-A source without a test set first loses a fifth of its training data to one, a
-fixed draw from each class (of each group). A single pass over a stream, the
-online setting, is no split of its own: it is one epoch per experience.
+Where a source has no test set, a fifth of its training data becomes one, drawn
+from each class (of each group), the same in every run. A single pass over a
+stream, the online setting, needs no scenario of its own: it is one epoch per
+experience.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ def class_incremental(
   """New classes in each experience, told apart from all others.
 
   van de Ven, Tuytelaars and Tolias, "Three types of incremental learning",
-  2022.
+  Nature Machine Intelligence 2022, https://doi.org/10.1038/s42256-022-00568-3.
 
   Args:
     source: of the data; or a list of sources, each of which is an experience,
@@ -133,7 +134,7 @@ def _dealt(
   order: dealing.Order,
   holdout: float,
 ) -> tuple[np.ndarray, base.Dataset, list[tuple[int, ...]]]:
-  """Training rows, the test set, and the classes of each experience."""
+  """Returns training rows, the test set, and each experience's classes."""
   source = joining.single(source)
   rows, test = assembly.hold_out(source, holdout, seed)
   train = source.train
@@ -156,7 +157,8 @@ def blurry(
   """Each class has a main experience; a share of it comes in the others.
 
   Bang et al., "Rainbow Memory: Continual Learning with a Memory of Diverse
-  Samples", CVPR 2021, section 3.1; with blur=0.1 the Blurry10 of its tables.
+  Samples", CVPR 2021, section 3.1, https://arxiv.org/abs/2103.17230; blur=0.1
+  is Blurry10 in its tables.
   Test sets hold the main classes of their experience.
 
   Args:
@@ -220,7 +222,8 @@ def permuted(
   """All classes in each experience, pixels in another order each time.
 
   Goodfellow et al., "An Empirical Investigation of Catastrophic Forgetting in
-  Gradient-Based Neural Networks", 2013. The first experience is unchanged.
+  Gradient-Based Neural Networks", 2013, https://arxiv.org/abs/1312.6211. The
+  first experience is unchanged.
   """
   source = joining.single(source)
   num_positions = views.num_positions(source.train.x.shape[1:])
@@ -244,8 +247,8 @@ def rotated(
   """All classes in each experience, images turned further each time.
 
   Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning",
-  2017, with evenly spaced angles: the first experience is unchanged, the last
-  is turned by `max_degrees`.
+  NeurIPS 2017, https://arxiv.org/abs/1706.08840, with evenly spaced angles: the
+  first experience is unchanged, the last is turned by `max_degrees`.
 
   >>> stream = rotated(sources.load("digits"), tasks=2)
   >>> [len(each.classes) for each in stream.experiences]
@@ -297,7 +300,7 @@ def domain_by_group(
   """One experience per group of the source: subject, device, batch in time.
 
   Groups come in the order of their numbers or names, each tested on its own
-  rows. Of a list of sources each is a group.
+  rows. In a list of sources, each source is a group.
 
   >>> x, y = np.zeros((80, 2), np.float32), [0, 1] * 40
   >>> source = sources.arrays(x, y, group=["mon"] * 40 + ["tue"] * 40)
@@ -323,10 +326,10 @@ def time_ordered(
 
   The test set is cut in the same proportions, so a source should hold out rows
   all along its time, as `csv` and `gas_drift` do. Where there is no test set,
-  the last fifth of each stretch is held out; `holdout` takes the last rows of
-  each stretch too, not a random draw, as neighbours in time are alike. What an
-  experience brings is shown in its order; sets that span experiences, those of
-  `joint` and of recipes over a memory, are shuffled.
+  the last fifth of each stretch is held out. Neighbours in time are alike, so
+  that `holdout` too takes the last rows of each stretch, not a random draw. The
+  examples of an experience are shown in their order; sets that span
+  experiences, as in `joint` and recipes over a memory, are shuffled.
 
   Args:
     source: of the data.
@@ -377,7 +380,7 @@ SCENARIOS: dict[str, Callable[..., stream.Stream]] = {
 def build(
   name: str, source: sources.Source, /, *, seed: Any = 0, **options: Any
 ) -> stream.Stream:
-  """The stream that the scenario `name` makes of a source.
+  """Builds the stream of the scenario `name` from a source.
 
   Args:
     name: one of `describe()`.
@@ -391,5 +394,5 @@ def build(
 
 
 def describe() -> dict[str, str]:
-  """One line about each scenario that `build` knows."""
+  """Returns one line about each scenario that `build` knows."""
   return spec.describe(SCENARIOS)

@@ -1,8 +1,8 @@
-"""Sets of sensor readings that come in groups: subjects, batches in time."""
+"""Reads sensor data that come in groups: subjects, batches in time."""
 
 from pathlib import Path
 import re
-from typing import Literal
+from typing import Any, Literal
 import warnings
 
 import numpy as np
@@ -53,8 +53,9 @@ def dsads(
   """Daily and sports activities: 125x45 series, 19 classes, 8 subjects.
 
   Barshan and Yuksek, "Recognizing Daily and Sports Activities in Two Open
-  Source Machine Learning Environments Using Body-Worn Sensor Units", 2014.
-  The subject is the group.
+  Source Machine Learning Environments Using Body-Worn Sensor Units", The
+  Computer Journal 2014, https://doi.org/10.1093/comjnl/bxt075. The subject is
+  the group.
 
   Args:
     test: "segments" holds out the last quarter of the segments of each
@@ -104,8 +105,10 @@ def gas_drift(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
   """Gas sensors ageing: 128 features, 6 gases, 10 batches over 36 months.
 
   Vergara et al., "Chemical gas sensor drift compensation using classifier
-  ensembles", 2012. The batch is the group, the rows keep their order, and
-  every fifth row of each batch is a test row. Both the published form
+  ensembles", Sensors and Actuators B 2012,
+  https://doi.org/10.1016/j.snb.2012.01.074. The batch is the group, the rows
+  keep their order, and every fifth row of each batch is a test row. Both the
+  published form
   `class;concentration 1:v 2:v ...` and plain comma-separated rows that begin
   with the gas's name are read.
   """
@@ -167,10 +170,18 @@ def _gas_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
   return values, labels
 
 
-def _split(name, x, y, class_names, group, held_out):
-  """The rows not held out and the rows held out."""
+def _split(
+  name: str,
+  x: Any,
+  y: Any,
+  class_names: tuple[str, ...],
+  group: np.ndarray,
+  held_out: np.ndarray,
+) -> tuple[base.Dataset, base.Dataset]:
+  """Returns the rows not held out and the rows held out as two data sets."""
   x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
-  return tuple(
+  train, test = (
     base.Dataset(name, x[rows], y[rows], class_names, group=group[rows])
     for rows in (~held_out, held_out)
   )
+  return train, test

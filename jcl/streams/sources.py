@@ -1,4 +1,4 @@
-"""Data sets by name, as their publishers split them."""
+"""Reads data sets by name, as their publishers split them."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -24,12 +24,12 @@ from jcl.streams import (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-  """What a stream is made of: checked data that agree in shape and classes."""
+  """Checked training and test data, from which a stream is made."""
 
   train: base.Dataset
   test: base.Dataset | None  # None: a stream holds out a part of `train`
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     train, test = validation.check(self.train), self.test
     object.__setattr__(self, "train", train)
     if test is None:
@@ -46,10 +46,10 @@ def agree(
   *,
   same_classes: bool = True,
 ) -> None:
-  """ValueError unless two checked data sets can be read as one.
+  """Raises ValueError unless two checked data sets can be read as one.
 
   Args:
-    what: they are, for the message.
+    what: what the data sets are, for the message.
     first: data set.
     second: data set.
     same_classes: whether their classes must be the same, in the same order.
@@ -90,11 +90,11 @@ def arrays(
   class_names: Sequence[str] | None = None,
   scale: float | None = None,
 ) -> Source:
-  """A source of one's own arrays, tensors, lists or columns of a table.
+  """Makes a source of one's own arrays, tensors, lists or table columns.
 
   Labels may be integers, whole floats, truth values or text, [N] or [N, 1].
-  Those that occur, in training or test data, are numbered in sorted order and
-  become the names of the classes.
+  The labels that occur, in training or test data, are numbered in sorted order
+  and become the names of the classes.
 
   Args:
     x_train: [N, ...] uint8 or floating, or a reader with `shape`, `dtype` and
@@ -106,7 +106,7 @@ def arrays(
       training example, for `domain_by_group` and for `tasks="group"`.
     group_test: of the test set, likewise.
     name: for reports.
-    class_names: [C], which labels are then positions in, or names of.
+    class_names: [C]; labels are then positions in it, or names from it.
     scale: raw value that stands for one where x is uint8, 255 by default.
 
   >>> x = np.zeros((6, 4), np.float32)
@@ -155,7 +155,7 @@ def arrays(
   )
 
 
-# Each takes the folder and its own options, and returns the two data sets.
+# A reader takes the folder and its own options; it returns both data sets.
 READERS: dict[str, Callable[..., Any]] = {
   "cifar10": cifar.cifar10,
   "cifar100": cifar.cifar100,
@@ -183,7 +183,8 @@ def load(name: str, data_dir: str | Path = ".", /, **options: Any) -> Source:
     **options: the keyword-only arguments of the reader of that name.
 
   Raises:
-    MissingFileError: where files are missing; it says which and where from.
+    MissingFileError: where files are missing; the message says which, and where
+      they are published.
     MissingPackageError: where the set needs an extra that is not installed.
     UsageError: where the name, an option or the content is wrong.
 
@@ -205,5 +206,5 @@ def load(name: str, data_dir: str | Path = ".", /, **options: Any) -> Source:
 
 
 def describe() -> dict[str, str]:
-  """One line about each data set that `load` knows."""
+  """Returns one line about each data set that `load` knows."""
   return spec.describe(READERS)

@@ -24,10 +24,10 @@ class Sealed:
   with stream.held_out.open() as test_sets:
     ...
   ```
-  Openings may nest; the last to end seals the data again.
+  Openings may nest; the data are sealed again when the last one ends.
   """
 
-  def __init__(self, datasets: Iterable[base.Dataset]):
+  def __init__(self, datasets: Iterable[base.Dataset]) -> None:
     self._datasets = tuple(datasets)
     self._num_open = 0
 
@@ -36,7 +36,7 @@ class Sealed:
 
   @property
   def datasets(self) -> tuple[base.Dataset, ...]:
-    """The data sets. RuntimeError while sealed."""
+    """The data sets; reading them while sealed raises RuntimeError."""
     if not self._num_open:
       raise RuntimeError(
         "held-out data was read while training; read it inside "
@@ -70,8 +70,9 @@ class Stream:
   task_classes: tuple[tuple[int, ...], ...]
   mean: np.ndarray  # float32, broadcasts to one example
   std: np.ndarray  # float32, broadcasts to one example, positive
-  # Whether the examples that an experience brings are shown in time order. Sets
-  # that span experiences, all so far or a memory, are shuffled nonetheless.
+  # Whether the examples of an experience are shown in time order. Sets that
+  # span experiences, such as all examples so far or a memory, are shuffled
+  # anyway.
   ordered: bool = False
   notes: tuple[str, ...] = ()  # what reading the data left out or converted
 
@@ -88,16 +89,16 @@ class Stream:
     return np.dtype(self.experiences[0].data.x.dtype)
 
   def classes_seen(self, experience: int) -> np.ndarray:
-    """Classes of this and all earlier experiences, as [C] bool."""
+    """Returns the classes of this and all earlier experiences, as [C] bool."""
     return self._arrivals <= experience
 
   @functools.cached_property
   def classes_trained(self) -> np.ndarray:
-    """Classes that some experience has examples of, as [C] bool."""
+    """Classes with examples in some experience, as [C] bool."""
     return self.classes_seen(len(self.experiences) - 1)
 
   def first_id(self, experience: int) -> int:
-    """Position of the experience's first example in the whole stream."""
+    """Returns the position of an experience's first example in the stream."""
     return int(self.starts[experience])
 
   @functools.cached_property
@@ -110,10 +111,10 @@ class Stream:
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
   def sources_of(self, ids: np.ndarray) -> list[tuple[int, int]]:
-    """The experience of each example, and its row in the source's training set.
+    """Returns each example's experience and row in the source's training set.
 
     Args:
-      ids: [N] positions in the whole stream; others are left out.
+      ids: [N] positions in the whole stream; numbers outside it are left out.
     """
     ids = np.asarray(ids)
     ids = ids[(ids >= 0) & (ids < self.starts[-1])]
@@ -140,15 +141,18 @@ class Stream:
 def statistics(
   data: base.Dataset, normalize: Normalization | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and standard deviation to normalise inputs with, float32 [] or [D].
+  """Returns mean and standard deviation of inputs, float32 [] or [D].
 
   Args:
     data: of the first experience, as later data is not known when learning
       begins.
-    normalize: "unit" maps uint8 to [0, 1] by the data's scale, "standard"
-      gives each channel or feature (the last axis) zero mean and unit
-      variance, leaving constant ones unscaled, "none" leaves the values as
-      they are. By default "unit" for uint8 and "standard" for float32.
+    normalize: "unit" maps uint8 to [0, 1] by the data's scale; "standard"
+      gives each channel or feature (the last axis) zero mean and unit variance,
+      and leaves constant features unscaled; "none" leaves the values as they
+      are. By default "unit" for uint8 and "standard" for float32.
+
+  Raises:
+    ValueError: for another `normalize`, or "unit" for floats.
   """
   is_bytes = data.x.dtype == np.uint8
   normalize = normalize or ("unit" if is_bytes else "standard")

@@ -1,4 +1,4 @@
-"""Sets in general-purpose table formats: delimited text and NumPy archives."""
+"""Reads data sets in table formats: delimited text and NumPy archives."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from jcl import base, errors
 from jcl.errors import UsageError
 from jcl.streams import archives, delimited, files, labelling, splits
 
-_LEAST = 5  # rows of which the held-out share is a whole one
+_LEAST = 5  # the fewest rows of which a fifth can be held out
 
 
 def csv(
@@ -29,8 +29,8 @@ def csv(
   """Any table, rows in time order: numeric features and one label.
 
   The last 20% of every tenth of the rows are the test set, so that every part
-  of the time has held-out rows (of every five rows where there are fewer than
-  fifty).
+  of the time has held-out rows. With fewer than fifty rows there are fewer
+  parts, of five rows or more.
 
   Args:
     data_dir: the folder that `path` is below.
@@ -46,10 +46,10 @@ def csv(
     header: whether the first line names the columns.
     sep: comma, semicolon, tab, pipe, space, or another character.
     decimal: point or comma.
-    encoding: of the text, UTF-8 by default, or what a mark at the beginning
-      of the file tells.
+    encoding: of the text; by default the encoding of the file's byte order
+      mark, or UTF-8 without one.
     na: texts that mean a missing value, beside an empty field, NA, NaN and
-      the like; false takes an empty field alone for one.
+      the like; with false only an empty field means one.
     missing: "refuse" rows that lack values, or "drop" them.
   """
   options = delimited.Options(
@@ -121,7 +121,7 @@ def _table(
   return dataset(~held_out), dataset(held_out)
 
 
-# Keys of an archive: those of the training set and those of the test set.
+# Keys of an archive's arrays, of one set or of training and test set.
 _WHOLE = ("x", "y", "group")
 _TRAIN = ("x_train", "y_train", "group_train")
 _TEST = ("x_test", "y_test", "group_test")
@@ -192,7 +192,7 @@ _KEYS = (
 
 
 def _archive(file: Path) -> dict[str, np.ndarray]:
-  """All arrays of an archive. ValueError where it cannot be read."""
+  """Reads all arrays of an archive; ValueError where that is impossible."""
   try:
     _check_begin(file)
     archives.check(file)

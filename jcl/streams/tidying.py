@@ -19,7 +19,7 @@ _NO_VALUES = re.compile(rb"(?m)^ *[,;\t|][,;\t| ]*(?=\r?$)")
 _ALIGNED = re.compile(rb"(?m)^ +\S|\S {2,}\S")
 _SAMPLE = 1000  # records looked at
 
-# First bytes of files that are no tables of text, and what such files are.
+# First bytes of files that are no tables of text, and the names of such files.
 _FOREIGN = (
   (b"PK\x03\x04", "an Excel workbook or another archive"),
   (b"\xd0\xcf\x11\xe0", "an Excel workbook"),
@@ -44,7 +44,7 @@ _FOREIGN = (
 
 
 def check(path: Path, content: bytes) -> None:
-  """ValueError where a file is known to be no table of text."""
+  """Raises ValueError for a file that is known to be no table of text."""
   start = content[:4096].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
   for mark, what in _FOREIGN:
     if start.startswith(mark.lower()):
@@ -55,15 +55,18 @@ def check(path: Path, content: bytes) -> None:
 
 
 def tidy(data: bytes, sep: str | None) -> tuple[bytes, str | None, list[str]]:
-  """A table without comments, rows of no values and columns set by blanks.
+  """Takes out comments and rows without values; joins runs of blanks.
 
   Args:
     data: text in UTF-8.
-    sep: the separator as given; None where it is to be recognised.
+    sep: the separator as given; None to recognise it.
 
   Returns:
-    The table, the separator where it is known by now, and notes on what was
-    left out.
+    The table, the separator if it is known by now, and notes on the lines left
+    out.
+
+  >>> tidy(b"# note\\na,b\\n1,2\\n", None)[0]
+  b'\\na,b\\n1,2\\n'
   """
   notes: list[str] = []
   said = _EXCEL.match(data)
@@ -104,14 +107,14 @@ def _without_comments(data: bytes, notes: list[str]) -> bytes:
 
 
 def _shape(line: bytes) -> tuple[int, ...]:
-  """How often each separator stands in a line, and its words."""
+  """Counts each separator in a line, and its words."""
   line = line.strip()
   counts = [line.count(sep) for sep in (b",", b";", b"\t", b"|")]
   return *counts, len(line.split())
 
 
 def _names(comment: bytes, shape: Sequence[int]) -> bool:
-  """Whether a comment is a header: as many values as a record, no number."""
+  """Tells whether a comment is a header: a record's fields, but no number."""
   text = comment.lstrip(b"# \t")
   found = _shape(text)
   if found[:-1] != shape[:-1] or not (any(shape[:-1]) or found == shape):
@@ -134,7 +137,7 @@ def _replaced(
   pattern: re.Pattern[bytes],
   replacement: Callable[[re.Match[bytes]], bytes],
 ) -> tuple[bytes, int]:
-  """The text with lines outside quotes replaced; how many became blank."""
+  """Replaces lines outside quotes; counts those that became blank."""
   at, quotes, blank = 0, 0, 0
 
   def replaced(match: re.Match[bytes]) -> bytes:
@@ -152,7 +155,7 @@ def _replaced(
 
 
 def _closed_up(data: bytes, sep: str | None) -> bytes | None:
-  """A table with single blanks for runs of them; None where none separate."""
+  """Joins runs of blanks into one; None where no blank separates values."""
   if not _ALIGNED.search(data):
     return None
   closed = re.sub(rb" {2,}", b" ", data)
@@ -167,7 +170,7 @@ def _closed_up(data: bytes, sep: str | None) -> bytes | None:
 
 
 def _fits(data: bytes) -> bool:
-  """Whether every blank separates values, so that no column is all empty."""
+  """Tells whether each blank separates values: no column is all empty."""
   rows = _sample(data, " ")
   if len({len(row) for row in rows}) != 1:
     return False
@@ -177,7 +180,7 @@ def _fits(data: bytes) -> bool:
 
 
 def _score(data: bytes, sep: str) -> float:
-  """Share of numbers among the values; -1 where records differ in length."""
+  """Returns the share of numbers; -1 where records differ in length."""
   rows = _sample(data, sep)
   widths = {len(row) for row in rows[1:]}
   if len(widths) != 1 or min(widths) < 2:

@@ -1,4 +1,4 @@
-"""What every data set must satisfy before a stream is made of it."""
+"""Checks every data set before a stream is made of it."""
 
 from collections.abc import Iterator, Sequence
 import dataclasses
@@ -10,13 +10,13 @@ from jcl import base, errors
 from jcl.errors import UsageError
 from jcl.streams import labelling
 
-_ROWS = 4096  # looked at together, to keep the peak of memory low
+_ROWS = 4096  # rows checked together, to keep the peak of memory low
 
 
 def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
-  """The data set with int32 labels and uint8 or float32 inputs.
+  """Returns the data set with int32 labels and uint8 or float32 inputs.
 
-  Inputs that are decoded on demand are judged by their shape and dtype only.
+  Of inputs that are decoded on demand only shape and dtype are checked.
 
   Args:
     dataset: as it was read.
@@ -24,8 +24,8 @@ def check(dataset: base.Dataset, name: str = "") -> base.Dataset:
 
   Raises:
     ValueError: where labels are not whole numbers in range, where inputs are
-      of another kind or not finite, or where lengths differ; it names the
-      offending value and what to write instead.
+      of another kind or not finite, or where lengths differ; the message names
+      the offending value and what to write instead.
   """
   name = name or dataset.name
   x = _inputs(name, dataset.x)
@@ -78,7 +78,7 @@ def _names(name: str, class_names: Sequence[Any]) -> tuple[str, ...]:
 def _doubtful(
   name: str, y: np.ndarray, class_names: tuple[str, ...]
 ) -> Iterator[str]:
-  """A note about labels that may have been meant otherwise."""
+  """Yields a note about labels that may have been meant otherwise."""
   if class_names[0] == "-1" and len(class_names) > 2:
     count = errors.count(int((y == 0).sum()), "example")
     yield (
@@ -95,7 +95,7 @@ def _is_scale(value: Any) -> bool:
 
 
 def _doubtful_shape(name: str, x: Any) -> Iterator[str]:
-  """A note about images that may be meant and are read otherwise."""
+  """Yields a note about images that may have been meant otherwise."""
   shape = tuple(x.shape[1:])
   if len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) > 4:
     yield (
@@ -131,14 +131,14 @@ def _inputs(name: str, values: Any) -> Any:
         f"{name} decodes its inputs to {x.dtype}; let it give uint8 or float32"
       )
     return x
-  with np.errstate(over="ignore"):  # what overflows is reported as infinite
+  with np.errstate(over="ignore"):  # overflow is reported as infinite
     x = x.astype(np.float32, copy=False)
   _check_finite(name, x)
   return x
 
 
 def _readable(name: str, values: Any) -> Any:
-  """An array, or a reader that decodes on demand."""
+  """Returns an array, or a reader that decodes on demand."""
   if hasattr(values, "tocsr"):
     raise UsageError(f"{name} has sparse inputs; write x.toarray()")
   if np.ma.isMaskedArray(values):
@@ -149,7 +149,7 @@ def _readable(name: str, values: Any) -> Any:
         f"{int(np.argwhere(hidden)[0][0])}; remove these rows or write "
         "x.filled(...)"
       )
-  # Arrays of any library speak DLPack, readers that decode on demand do not.
+  # Arrays of any library have DLPack, readers that decode on demand do not.
   if hasattr(values, "dtype") and not hasattr(values, "__dlpack__"):
     return values
   try:
@@ -165,7 +165,7 @@ def _readable(name: str, values: Any) -> Any:
 
 
 def _objects(values: Any, x: np.ndarray) -> str:
-  """Says what inputs that are Python objects are, and what can be done."""
+  """Describes inputs that are Python objects, and says what to give instead."""
   dtypes = getattr(values, "dtypes", None)  # of a table's columns
   if dtypes is not None and hasattr(values, "columns"):
     wrong = [
@@ -194,7 +194,7 @@ def _objects(values: Any, x: np.ndarray) -> str:
 
 
 def _advice(x: Any) -> str:
-  """Says what inputs of another dtype can be made of."""
+  """Says how to convert inputs of another dtype."""
   kind = np.dtype(x.dtype).kind
   if kind == "b":
     return "write x.astype(np.float32)"

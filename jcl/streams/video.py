@@ -1,4 +1,4 @@
-"""Frames of a video file or a camera, where OpenCV is installed."""
+"""Reads frames of a video file or a camera, where OpenCV is installed."""
 
 from collections.abc import Iterator
 import math
@@ -10,7 +10,7 @@ from jcl.errors import MissingPackageError, UsageError
 
 
 class Frame(NamedTuple):
-  """A frame and when it was taken."""
+  """A frame and the time at which it was taken."""
 
   seconds: float  # from the first frame, by the source's frame rate
   pixels: np.ndarray  # [height, width, 3] uint8, red, green, blue

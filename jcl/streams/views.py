@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from jcl import base
 
@@ -21,7 +22,7 @@ class View:
 
   def __init__(
     self, x: Any, rows: np.ndarray, transform: Transform | None = None
-  ):
+  ) -> None:
     self._x, self._rows, self._transform = x, rows, transform
     self.shape = (len(rows), *x.shape[1:])
     self.dtype = np.dtype(x.dtype)
@@ -36,7 +37,9 @@ class View:
       values = self._transform(values)
     return values if np.ndim(rows) else values[0]
 
-  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+  def __array__(
+    self, dtype: DTypeLike | None = None, copy: bool | None = None
+  ) -> np.ndarray:
     del copy  # reading makes a new array in any case
     return np.asarray(self[np.arange(len(self))], dtype)
 
@@ -44,11 +47,12 @@ class View:
 class Joined:
   """Several indexables `x`, one behind the other, read on demand.
 
-  They agree in the shape of an example and in dtype. Rows of views of one array
-  are read together, so that many small parts cost no more than a large one.
+  All must have the same shape of an example and the same dtype. Rows of views
+  of one array are read together, so that many small parts cost no more than a
+  large one.
   """
 
-  def __init__(self, parts: Sequence[Any]):
+  def __init__(self, parts: Sequence[Any]) -> None:
     opened = [
       (part._x, part._rows, part._transform)
       if isinstance(part, View)
@@ -85,7 +89,7 @@ class Joined:
 def take(
   dataset: base.Dataset, rows: np.ndarray, transform: Transform | None = None
 ) -> base.Dataset:
-  """The rows [N] of a data set as a data set, inputs read on demand."""
+  """Returns rows [N] of a data set as a data set, inputs read on demand."""
   return dataclasses.replace(
     dataset,
     x=View(dataset.x, rows, transform),
@@ -95,7 +99,7 @@ def take(
 
 
 def join(datasets: Sequence[base.Dataset]) -> base.Dataset:
-  """Data sets of one kind as one, their inputs read on demand."""
+  """Joins data sets of one kind, inputs read on demand."""
   return dataclasses.replace(
     datasets[0],
     x=Joined([data.x for data in datasets]),
@@ -105,16 +109,23 @@ def join(datasets: Sequence[base.Dataset]) -> base.Dataset:
 
 
 def permute(order: np.ndarray) -> Transform:
-  """Reorders pixels: position i shows what was at `order[i]`.
+  """Returns a transform that puts the pixel `order[i]` at position i.
 
-  Images [B, height, width, channels] keep the channels of a pixel together;
-  of other inputs every value moves by itself.
+  Images [B, height, width, channels] keep the channels of a pixel together; in
+  other inputs every value moves by itself.
+
+  >>> permute(np.array([2, 0, 1]))(np.array([[10, 20, 30]])).tolist()
+  [[30, 10, 20]]
   """
   return functools.partial(_permute, order)
 
 
 def num_positions(example_shape: tuple[int, ...]) -> int:
-  """How many positions `permute` reorders in an example."""
+  """Counts the positions that `permute` reorders in an example.
+
+  >>> num_positions((28, 28, 3)), num_positions((28, 6))
+  (784, 168)
+  """
   spatial = example_shape[:-1] if len(example_shape) == 3 else example_shape
   return int(np.prod(spatial))
 
@@ -124,9 +135,14 @@ def _permute(order: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def rotate(degrees: float, height: int, width: int) -> Transform:
-  """Turns images [B, height, width, channels] anticlockwise about the centre.
+  """Returns a transform that turns images anticlockwise about the centre.
 
-  Values between pixels are bilinear; what comes from outside is zero.
+  Images are [B, height, width, channels]. Values between pixels are bilinear;
+  pixels from outside the image are zero.
+
+  >>> image = np.array([[1, 2], [3, 4]], np.uint8).reshape(1, 2, 2, 1)
+  >>> rotate(90, 2, 2)(image)[0, :, :, 0].tolist()
+  [[2, 4], [1, 3]]
   """
   # One sparse matrix for all images is far quicker than a call per image.
   return functools.partial(_rotate, _rotation(degrees, height, width))
@@ -142,14 +158,14 @@ def _rotate(matrix: Any, x: np.ndarray) -> np.ndarray:
 
 
 def _rotation(degrees: float, height: int, width: int) -> Any:
-  """Weights [P, P] of the input pixels in each output pixel."""
+  """Returns weights [P, P] of the input pixels in each output pixel."""
   from scipy import sparse
 
   angle = np.deg2rad(degrees)
   sine, cosine = np.sin(angle), np.cos(angle)
   row, column = np.indices((height, width)).reshape(2, -1)
   down, right = row - (height - 1) / 2, column - (width - 1) / 2
-  # Where each output pixel comes from; rounding rids right angles of noise.
+  # Source of each output pixel; rounding rids right angles of noise.
   from_row = (cosine * down + sine * right + (height - 1) / 2).round(6)
   from_column = (cosine * right - sine * down + (width - 1) / 2).round(6)
   top, left = np.floor(from_row), np.floor(from_column)

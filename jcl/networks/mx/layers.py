@@ -1,11 +1,12 @@
 """Networks whose layers multiply in MX formats."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import math
 from typing import Any
 
 from flax import linen as nn
+from flax.linen.module import InterceptorContext
 import jax
 import jax.numpy as jnp
 
@@ -24,19 +25,20 @@ def policy(
 ) -> base.Network:
   """Returns the network with its products in MX formats.
 
-  Every `nn.Dense`, `nn.DenseGeneral` and `nn.Conv` in one group, the first and
-  the last included. Convolutions in groups, biases, normalisers, softmax and
-  the products of attention stay as they are, and so do parameters, gradients as
-  the optimiser reads them, and statistics (Kim et al., ISCA 2024).
+  The layers concerned are every `nn.Dense`, `nn.DenseGeneral` and ungrouped
+  `nn.Conv`, the first and the last included. Grouped convolutions, biases,
+  normalisers, softmax and the products of attention stay as they are, and so do
+  parameters, gradients as the optimiser reads them, and statistics (Kim et al.,
+  "DaCapo", ISCA 2024, https://arxiv.org/abs/2403.14353).
 
   Args:
     network: of Linen modules: a chain of units, or from `linen.from_linen`.
-    fmt_infer: of units that do not train: inference, validation, labels.
-    fmt_train: of units in `training`, in all three passes. Runs with
-      normalisers frozen leave out units that have some: give it as `fmt_infer`
-      too, for these to train in it.
-    rounding: of both. "stochastic" draws from the key that the network is
-      given; without one, units that do not train round to the nearest.
+    fmt_infer: format of units that do not train: inference, validation, labels.
+    fmt_train: format of units in `training`, in all three passes. Runs with
+      frozen normalisers leave units with normalisers out of `training`: give
+      the same format as `fmt_infer` too, so that these units train in it.
+    rounding: in both formats. "stochastic" draws from the key that the network
+      is given; without a key, units that do not train round to the nearest.
 
   Raises:
     ValueError: for other formats or roundings, and for networks without such
@@ -51,7 +53,7 @@ def policy(
   is_chain = network.blocks is not None
   found: set[tuple[str, ...]] = set()
 
-  def layers(training):
+  def layers(training: Sequence[str]) -> "_Layers":
     return _Layers(
       is_chain, frozenset(training), fmt_infer, fmt_train, rounding, found
     )
@@ -81,17 +83,31 @@ def policy(
 
 
 class _Layers:
-  """Has Linen's layers multiply in MX formats, while a network is applied."""
+  """Makes Linen's layers multiply in MX formats while a network is applied."""
 
-  def __init__(self, is_chain, units, infer, train, rounding, found):
+  def __init__(
+    self,
+    is_chain: bool,
+    units: frozenset[str],
+    infer: formats.Format,
+    train: formats.Format,
+    rounding: formats.Rounding,
+    found: set[tuple[str, ...]],
+  ) -> None:
     self._is_chain = is_chain
     self._units = units
     self._formats = {False: infer, True: train}
     self._rounding = rounding
     self._found = found
-    self._training = False  # of the chain's unit that runs
+    self._training = False  # whether the chain's unit that runs trains
 
-  def __call__(self, next_fn, args, kwargs, context):
+  def __call__(
+    self,
+    next_fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    context: InterceptorContext,
+  ) -> Any:
     module = context.module
     if context.method_name != "__call__":
       return next_fn(*args, **kwargs)
@@ -99,7 +115,7 @@ class _Layers:
       self._training = bool(args[1])
     if self._is_chain:
       training = self._training
-    else:  # a layer that is the whole network trains with anything in it
+    else:  # a network of one layer has no path: it trains if any unit does
       training = bool(
         self._units & {*module.path[:1]} if module.path else self._units
       )
@@ -111,14 +127,16 @@ class _Layers:
       name, of = "conv_general_dilated", _Convolution
     else:
       return next_fn(*args, **kwargs)
-    if isinstance(getattr(module, name), of):  # the clone below
+    if isinstance(getattr(module, name), of):  # it is the clone made below
       return next_fn(*args, **kwargs)
     self._found.add(module.path)
     product = of(self._formats[training], *self._drawn(module, training))
-    changes = {name: product, f"{name}_cls": None}
+    changes: dict[str, Any] = {name: product, f"{name}_cls": None}
     return module.clone(parent=module.scope, **changes)(*args, **kwargs)
 
-  def _drawn(self, module, training):
+  def _drawn(
+    self, module: nn.Module, training: bool
+  ) -> tuple[formats.Rounding, jax.Array | None]:
     if self._rounding != "stochastic":
       return self._rounding, None
     if module.has_rng("dropout"):
@@ -138,14 +156,20 @@ class _Dot:
   rounding: formats.Rounding
   key: jax.Array | None
 
-  def __call__(self, x, w, dimension_numbers, **_):
-    (summed, of_w), (batch, _) = dimension_numbers
+  def __call__(
+    self,
+    x: jax.Array,
+    w: jax.Array,
+    dimension_numbers: jax.lax.DotDimensionNumbers,
+    **_: Any,
+  ) -> jax.Array:
+    (over, of_w), (batch, _batch_of_w) = dimension_numbers
     if batch:
       raise UsageError(
         f"a layer with batch axes {tuple(batch)} is no product of matrices; "
         "give DenseGeneral no batch_dims"
       )
-    summed = [axis % x.ndim for axis in summed]
+    summed = [axis % x.ndim for axis in over]
     kept = [axis for axis in range(x.ndim) if axis not in summed]
     out = [axis for axis in range(w.ndim) if axis not in of_w]
     terms = math.prod(x.shape[axis] for axis in summed)
@@ -167,8 +191,16 @@ class _Convolution:
   key: jax.Array | None
 
   def __call__(
-    self, x, w, strides, padding, *, lhs_dilation, rhs_dilation, **_
-  ):
+    self,
+    x: jax.Array,
+    w: jax.Array,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    *,
+    lhs_dilation: Sequence[int] | None,
+    rhs_dilation: Sequence[int] | None,
+    **_: Any,
+  ) -> jax.Array:
     return matmul.conv(
       x,
       w,

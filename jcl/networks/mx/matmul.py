@@ -1,10 +1,11 @@
 """Products and convolutions in MX formats, each pass along its own sums.
 
-The forward product, the gradient of the input and that of the weights sum over
-different axes, and blocks of shared exponents run along the axis that is summed
-over (Darvish Rouhani et al., "With Shared Microexponents, A Little Shifting
-Goes a Long Way", ISCA 2023; Kim et al., "DaCapo", ISCA 2024). A weight thus has
-one set of values on the way forward and another on the way back. Sums are
+Blocks of shared exponents run along the axis that a product sums over (Darvish
+Rouhani et al., "With Shared Microexponents, A Little Shifting Goes a Long Way",
+ISCA 2023, https://arxiv.org/abs/2302.08007; Kim et al., "DaCapo", ISCA 2024,
+https://arxiv.org/abs/2403.14353). The forward product, the gradient of the
+input and the gradient of the weights sum over different axes. A weight thus has
+one set of values in the forward pass and another in the backward pass. Sums are
 float32, and the quantiser counts as the identity in all gradients.
 """
 
@@ -19,8 +20,9 @@ import numpy as np
 
 from jcl.networks.mx import formats
 
-# Patches of an image take many times its size. In pieces that stay in a core's
-# cache they are made in a fifth of the time; other devices take them whole.
+# Values of patches that are made at once, at most. Patches of an image take
+# many times its size; on CPUs, pieces that stay in a core's cache are made in a
+# fifth of the time. Other devices make all patches at once.
 _PIECE = {"cpu": 1 << 20}
 
 
@@ -35,17 +37,21 @@ def matmul(
   """Returns x @ w with both operands, in all three passes, in an MX format.
 
   Args:
-    x: [..., K] floats; the leading axes are one where gradients sum over them.
+    x: [..., K] floats; the gradient of the weights sums over all leading axes
+      as over one.
     w: [K, N] floats.
-    fmt: see `mx.quantize`.
-    rounding: see `mx.quantize`.
-    key: for stochastic rounding.
+    fmt: see `formats.quantize`.
+    rounding: see `formats.quantize`.
+    key: random key, for stochastic rounding.
 
   Returns:
     [..., N] of the dtype of `x`.
 
   Raises:
-    ValueError: as `mx.quantize`.
+    ValueError: as `formats.quantize`.
+
+  >>> matmul(jnp.array([[1.0, 0.3]]), jnp.eye(2), fmt="mx4").tolist()
+  [[1.0, 0.5]]
   """
   how = _how(fmt, rounding, key)
   rows = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
@@ -67,9 +73,10 @@ def conv(
 ) -> jax.Array:
   """Returns the convolution of x and w, as products of patches in MX formats.
 
-  Forward, blocks run over input channels and within each over the places of the
-  kernel; in the input's gradient over output channels and places; in that of
-  the weights over images and places of the output.
+  In the forward pass, blocks run over input channels and, within each, over the
+  positions of the kernel. In the gradient of the input they run over output
+  channels and positions of the kernel; in the gradient of the weights over
+  images and positions of the output.
 
   Args:
     x: [N, H, W, Cin] floats, with any number of spatial axes.
@@ -78,15 +85,15 @@ def conv(
     padding: as for `jax.lax.conv_general_dilated`.
     lhs_dilation: of the input; 1 by default.
     rhs_dilation: of the kernel; 1 by default.
-    fmt: see `mx.quantize`.
-    rounding: see `mx.quantize`.
-    key: for stochastic rounding.
+    fmt: see `formats.quantize`.
+    rounding: see `formats.quantize`.
+    key: random key, for stochastic rounding.
 
   Returns:
     [N, OH, OW, Cout] of the dtype of `x`.
 
   Raises:
-    ValueError: as `mx.quantize`.
+    ValueError: as `formats.quantize`.
   """
   how = _how(fmt, rounding, key)
   rank = w.ndim - 2
@@ -115,27 +122,38 @@ class _How(NamedTuple):
   bits: int  # of the mantissa
   rounding: formats.Rounding
 
-  def quantize(self, x, axis, key, number):
-    """Quantises one of the operands of a layer; numbers differ."""
+  def quantize(
+    self,
+    x: jax.Array,
+    axis: int,
+    key: jax.Array | None,
+    number: int | jax.Array,
+  ) -> jax.Array:
+    """Quantises an operand of a layer; `number` tells it from the others."""
     if key is not None:
       key = jax.random.fold_in(key, number)
     return formats.quantize(
       x, fmt=self.bits, axis=axis, rounding=self.rounding, key=key
     )
 
-  def product(self, x, w):
+  def product(self, x: jax.Array, w: jax.Array) -> jax.Array:
     """Returns x @ w with products that are exact and sums in float32."""
-    # Up to 8 bits fit whatever a device multiplies float32 in by default.
+    # Mantissas of up to 8 bits are exact even in bfloat16, in which some
+    # devices multiply float32 by default.
     exact = self.bits <= 8
     precision = None if exact else jax.lax.Precision.HIGHEST
     product = jnp.matmul(x, w, precision=precision)
-    # Of transposed products XLA's CPU backend makes other products, which take
-    # three times as long.
+    # The barrier keeps XLA's CPU backend from merging a transpose into the
+    # product, which then takes three times as long.
     return jax.lax.optimization_barrier(product)
 
 
+# Of a product or convolution, for the gradients: x, w, key.
+_Kept = tuple[jax.Array, jax.Array, jax.Array | None]
+
+
 class _Window(NamedTuple):
-  """The places that a convolution looks at, along each spatial axis."""
+  """The window of a convolution, along each spatial axis."""
 
   kernel: tuple[int, ...]
   strides: tuple[int, ...]
@@ -144,23 +162,31 @@ class _Window(NamedTuple):
   rhs_dilation: tuple[int, ...]
 
 
-def _how(fmt, rounding, key) -> _How:
+def _how(
+  fmt: formats.Format, rounding: formats.Rounding, key: jax.Array | None
+) -> _How:
   if rounding == "stochastic" and key is None:
     raise ValueError("rounding='stochastic' draws: give it a key")
   return _How(formats.mantissa(fmt), rounding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _matmul(x, w, key, how):
+def _matmul(
+  x: jax.Array, w: jax.Array, key: jax.Array | None, how: _How
+) -> jax.Array:
   return _matmul_forward(x, w, key, how)[0]
 
 
-def _matmul_forward(x, w, key, how):
+def _matmul_forward(
+  x: jax.Array, w: jax.Array, key: jax.Array | None, how: _How
+) -> tuple[jax.Array, _Kept]:
   out = how.product(how.quantize(x, 1, key, 0), how.quantize(w, 0, key, 1))
   return out, (x, w, key)
 
 
-def _matmul_backward(how, kept, g):
+def _matmul_backward(
+  how: _How, kept: _Kept, g: jax.Array
+) -> tuple[jax.Array, jax.Array, None]:
   x, w, key = kept
   dx = how.product(how.quantize(g, 1, key, 2), how.quantize(w, 1, key, 3).T)
   dw = how.product(how.quantize(g, 0, key, 5).T, how.quantize(x, 0, key, 4))
@@ -171,18 +197,24 @@ _matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _conv(x, w, key, how, window):
+def _conv(
+  x: jax.Array, w: jax.Array, key: jax.Array | None, how: _How, window: _Window
+) -> jax.Array:
   return _conv_forward(x, w, key, how, window)[0]
 
 
-def _conv_forward(x, w, key, how, window):
+def _conv_forward(
+  x: jax.Array, w: jax.Array, key: jax.Array | None, how: _How, window: _Window
+) -> tuple[jax.Array, _Kept]:
   # [kh, kw, Cin, Cout] -> [Cin * kh * kw, Cout]
   kernel = jnp.moveaxis(w, -2, 0).reshape(-1, w.shape[-1])
   out = _correlate(x, kernel, key, how, window, number=0)
   return out, (x, w, key)
 
 
-def _conv_backward(how, window, kept, g):
+def _conv_backward(
+  how: _How, window: _Window, kept: _Kept, g: jax.Array
+) -> tuple[jax.Array, jax.Array, None]:
   x, w, key = kept
   # [kh, kw, Cin, Cout] -> [Cout * kh * kw, Cin]
   kernel = jnp.moveaxis(w, -1, 0).reshape(-1, w.shape[-2])
@@ -195,17 +227,25 @@ def _conv_backward(how, window, kept, g):
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _correlate(x, kernel, key, how, window, number, turned=False):
+def _correlate(
+  x: jax.Array,
+  kernel: jax.Array,
+  key: jax.Array | None,
+  how: _How,
+  window: _Window,
+  number: int,
+  turned: bool = False,
+) -> jax.Array:
   """Returns patches of x times a kernel [C * places, M], both quantised.
 
-  `turned` reads the places of a patch from the last one to the first, which
-  is the order of the kernel's own in the gradient of the input.
+  `turned` reads the positions of a patch from the last one to the first, as the
+  gradient of the input needs them.
   """
   kernel = how.quantize(kernel, 0, key, number).T
   if key is not None:
     key = jax.random.fold_in(key, number + 1)
 
-  def piece(index, x):
+  def piece(index: int | jax.Array, x: jax.Array) -> jax.Array:
     x = jnp.moveaxis(x, -1, 0)  # channels first: blocks run over rows
     columns = _taps(x, 2, window, axis=1, turned=turned)
     shape = columns.shape
@@ -220,13 +260,22 @@ def _correlate(x, kernel, key, how, window, number, turned=False):
   return parts if last is None else jnp.concatenate([parts, last])
 
 
-def _weight_gradient(x, g, key, how, window, number):
+def _weight_gradient(
+  x: jax.Array,
+  g: jax.Array,
+  key: jax.Array | None,
+  how: _How,
+  window: _Window,
+  number: int,
+) -> jax.Array:
   """Returns patches of x, transposed, times g, [places * Cin, Cout]."""
   keys = [
     key if key is None else jax.random.fold_in(key, number + i) for i in (0, 1)
   ]
 
-  def piece(total, index, x, g):
+  def piece(
+    total: jax.Array, index: int | jax.Array, x: jax.Array, g: jax.Array
+  ) -> tuple[jax.Array, None]:
     rows = _taps(x, 1, window, axis=len(window.kernel) + 1).reshape(-1, terms)
     g = g.reshape(-1, g.shape[-1])
     rows = how.quantize(rows, 0, keys[0], index)
@@ -235,22 +284,24 @@ def _weight_gradient(x, g, key, how, window, number):
 
   places = math.prod(g.shape[1:-1])
   terms = math.prod(window.kernel) * x.shape[-1]
-  # Blocks run over places and images, and must not be cut between pieces.
+  # Blocks run over positions and images, and no piece may cut one in two.
   whole = formats.BLOCK // math.gcd(formats.BLOCK, places)
   size = _piece_size(len(x), places * terms, whole)
   total = jnp.zeros((g.shape[-1], terms), jnp.float32)
   return _run(piece, total, size, x, g)[0].T
 
 
-def _taps(x, first, window, axis, turned=False):
-  """Stacks what each place of the kernel meets, in the kernel's order.
+def _taps(
+  x: jax.Array, first: int, window: _Window, axis: int, turned: bool = False
+) -> jax.Array:
+  """Stacks the inputs of each position of the kernel, in the kernel's order.
 
   Args:
     x: its spatial axes begin with axis `first`.
     first: see `x`.
-    window: what is looked at.
-    axis: of the result, for the places.
-    turned: whether the last place comes first.
+    window: of the convolution.
+    axis: axis of the result along which the positions lie.
+    turned: whether the last position comes first.
   """
   rank = len(window.kernel)
   edges = [(0, 0, 0)] * x.ndim
@@ -265,15 +316,15 @@ def _taps(x, first, window, axis, turned=False):
   starts = np.zeros((len(places), x.ndim), np.int32)
   starts[:, first : first + rank] = places[::-1] if turned else places
 
-  def tap(start):
+  def tap(start: jax.Array) -> jax.Array:
     met = jax.lax.dynamic_slice(x, start, sizes)
     return met[tuple(slice(None, None, stride) for stride in strides)]
 
-  # One gather: it compiles in a fraction of the time of as many slices.
+  # One gather compiles in a fraction of the time of as many slices.
   return jax.vmap(tap, out_axes=axis)(jnp.asarray(starts))
 
 
-def _outputs(sizes, window) -> tuple[int, ...]:
+def _outputs(sizes: Sequence[int], window: _Window) -> tuple[int, ...]:
   spread = _spread(window.kernel, window.rhs_dilation)
   return tuple(
     (size + low + high - taps) // stride + 1
@@ -287,8 +338,10 @@ def _outputs(sizes, window) -> tuple[int, ...]:
   )
 
 
-def _transposed(window, sizes, outputs) -> _Window:
-  """Returns the window over gradients whose outputs are the input's."""
+def _transposed(
+  window: _Window, sizes: Sequence[int], outputs: Sequence[int]
+) -> _Window:
+  """Returns the window by which gradients of outputs give those of inputs."""
   taps = _spread(window.kernel, window.rhs_dilation)
   low = [
     tap - pad - 1 for tap, (pad, _) in zip(taps, window.padding, strict=True)
@@ -310,17 +363,22 @@ def _transposed(window, sizes, outputs) -> _Window:
   )
 
 
-def _spread(sizes, dilation) -> tuple[int, ...]:
+def _spread(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
   return tuple(
     (size - 1) * step + 1 for size, step in zip(sizes, dilation, strict=True)
   )
 
 
 def _piece_size(images: int, values: int, multiple: int) -> int:
-  """Returns how many images, of so many values in patches, make a piece.
+  """Returns how many images make a piece.
 
-  Pieces of equal size where that is not much smaller: what is left over takes a
+  Pieces are of equal size if that is not much smaller, since a rest takes a
   program of its own.
+
+  Args:
+    images: number of images in all.
+    values: values in the patches of one image.
+    multiple: a piece's number of images is a multiple of this.
   """
   most = _PIECE.get(jax.default_backend())
   if most is None:
@@ -332,11 +390,13 @@ def _piece_size(images: int, values: int, multiple: int) -> int:
   return next((size for size in sizes if images % size == 0), sizes[0])
 
 
-def _run(fn: Callable[..., Any], total, size: int, *arrays):
+def _run(
+  fn: Callable[..., Any], total: Any, size: int, *arrays: jax.Array
+) -> tuple[Any, Any, Any]:
   """Runs `fn(total, index, *pieces) -> (total, out)` over pieces of arrays.
 
-  Returns the total, the outputs of whole pieces [pieces, size, ...], and that
-  of what is left, None where nothing is.
+  Returns the total, the outputs of whole pieces [pieces, size, ...], and the
+  output of the rest, None where there is no rest.
   """
   count = len(arrays[0]) // size
   whole = [

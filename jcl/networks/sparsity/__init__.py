@@ -1,1 +1,1 @@
-"""Networks with fewer weights: taken out for good, held at zero, or moving."""
+"""Fewer weights: channels taken out, weights held at zero, masks that move."""

@@ -1,13 +1,14 @@
 """Sparse kernels whose live weights change while they learn.
 
 Wang et al., "SparCL: Sparse Continual Learning on the Edge", NeurIPS 2022,
-arXiv 2209.09476: masks of the weights that move with the task, and masks of
-their gradients. The importance of a weight is, as in the authors' program, its
-magnitude and half its gradient's. Departures: the gradient is that of the batch
-about to be learned, where theirs is of the one before; exactly so many weights
-stay as asked for; and arrays that begin with zeros, such as shifts, are never
-masked. Arrays stay dense, so that neither time nor memory is saved without
-kernels that skip zeros; `effective` counts what those would save.
+https://arxiv.org/abs/2209.09476: masks of the weights that move with the task,
+and masks of their gradients. As in the authors' program, the importance of a
+weight is its magnitude plus half the magnitude of its gradient. Departures: the
+gradient is taken on the batch about to be learned, where the authors take it on
+the batch before; exactly the number of weights asked for stays; and arrays that
+begin with zeros, such as shifts, are never masked. Arrays stay dense, so that
+time and memory are saved only by kernels that skip zeros;
+`train.profiling.effective` counts the saving.
 """
 
 from collections.abc import Sequence
@@ -25,24 +26,24 @@ from jcl.errors import UsageError
 from jcl.networks import channels
 from jcl.networks.sparsity import ranking
 
-_GRADIENT = 0.5  # of the gradient's magnitude in a weight's importance
+_GRADIENT = 0.5  # weight of the gradient's magnitude in a weight's importance
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-  """How sparse kernels are, and when.
+  """Sparsity of kernels over the updates of a task.
 
-  Every `period` updates of a task a kernel is pruned to the first sparsity of
-  the phase and grows back at random to the second.
+  Every `period` updates a kernel is pruned to the first sparsity of the phase
+  and grows back at random to the second.
   """
 
   sparsity: float  # share of zeros at the start of a run, in [0, 1)
-  phases: tuple[tuple[float, float], ...]  # of a task; the last goes on
+  phases: tuple[tuple[float, float], ...]  # of a task; the last one repeats
   period: int  # updates
   gradient_sparsity: float = 0.8  # share of each kernel's gradient left out
-  gradient_period: int = 30  # updates that leave out the same
+  gradient_period: int = 30  # updates that leave out the same weights
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ("period", "gradient_period"):
       if getattr(self, name) < 1:
         raise UsageError(f"{name}={getattr(self, name)}: give 1 update or more")
@@ -55,7 +56,7 @@ class Schedule:
           "sparsity must not exceed the first"
         )
     for share in (self.sparsity, self.gradient_sparsity, *sum(self.phases, ())):
-      ranking.num_kept(1, share)  # refuses shares out of range
+      ranking.num_kept(1, share)  # raises for shares out of range
 
 
 class Kernel(NamedTuple):
@@ -76,18 +77,21 @@ def schedule(
 ) -> Schedule:
   """Returns SparCL's schedule: expand, then shrink and swap, then settle.
 
-  At a task's first update kernels grow to `sparsity - margin`, at all but the
-  last change they are pruned to `sparsity + margin` and grow to `sparsity`, and
-  at the last they are pruned to `sparsity` and do not grow.
+  At a task's first update kernels grow to `sparsity - margin`. At each later
+  change but the last they are pruned to `sparsity + margin` and grow to
+  `sparsity`. At the last change they are pruned to `sparsity` and do not grow.
 
   Args:
-    sparsity: share of zeros, with the margin in [0, 1).
-    period: updates between changes; five epochs' as published.
+    sparsity: share of zeros, in [0, 1) with the margin added.
+    period: updates between changes; the paper has those of five epochs.
     steps_per_task: updates of a task.
-    margin: share of a kernel's weights that moves; 0.01 as published.
+    margin: share of a kernel's weights that moves; the paper has 0.01.
 
   Raises:
     ValueError: for numbers out of range.
+
+  >>> schedule(0.5, period=10, steps_per_task=30, margin=0.25).phases
+  ((0.5, 0.25), (0.75, 0.5), (0.5, 0.5))
   """
   if not 0 <= margin <= sparsity:
     raise UsageError(f"margin={margin}: give a share from 0 to {sparsity}")
@@ -106,10 +110,10 @@ def schedule(
 def kernels(network: base.Network) -> tuple[channels.Path, ...]:
   """Lists the convolutions' kernels that SparCL makes sparse.
 
-  They are those larger than 1x1 outside the first unit and the head.
+  These are the kernels larger than 1x1 outside the first unit and the head.
 
   Raises:
-    ValueError: where there are none.
+    ValueError: where the network has no such kernel.
   """
   ends = network.units[0], network.units[-1]
   found = tuple(
@@ -130,9 +134,12 @@ def kernels(network: base.Network) -> tuple[channels.Path, ...]:
 def start(
   params: base.Params, kernels: Sequence[channels.Path], sparsity: float
 ) -> base.Params:
-  """Returns parameters with each kernel's smallest weights at zero.
+  """Sets each kernel's smallest weights to zero; a second time changes nothing.
 
-  Doing so twice is doing so once. Arguments as in `sparse`.
+  Args:
+    params: of the network.
+    kernels: paths of the arrays to make sparse.
+    sparsity: share of zeros, in [0, 1).
   """
   changed = [
     jnp.where(_strongest(leaf, sparsity), leaf, 0) if path in kernels else leaf
@@ -147,24 +154,27 @@ def sparse(
   schedule: Schedule,
   seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
-  """Returns an optimiser that keeps kernels sparse and moves what is alive.
+  """Returns an optimiser that keeps kernels sparse and moves live weights.
 
   Its state is a dict by the path of each array, joined by "/": a `Kernel` for
-  those that are sparse, the optimiser's own for all others. Masks are values of
-  that state, so that nothing is compiled anew when they change. `init` masks
-  the smallest weights, as `start` does; the first update takes them to zero
-  where they are not.
+  arrays that are sparse, the optimiser's own state for all others. Masks are
+  values of that state, so that nothing is compiled anew when they change.
+  `init` masks the smallest weights, as `start` does; the first update takes
+  masked weights to zero where they are not zero yet.
 
   Args:
     optimizer: a rule that acts element by element, run on every array alone.
     kernels: paths of the arrays to keep sparse, such as `kernels(network)`.
     schedule: when masks change.
     seed: of random growth.
+
+  Raises:
+    ValueError: from `update`, where no parameters are given.
   """
   order = {path: index for index, path in enumerate(kernels)}
   rule = optax.with_extra_args_support(optimizer)
 
-  def init(params):
+  def init(params: base.Params) -> dict[str, Any]:
     state = {}
     for path, leaf in channels.named(params):
       slot = optimizer.init(leaf)
@@ -222,13 +232,15 @@ def densities(state: dict[str, Any]) -> dict[str, tuple[float, float]]:
   return found
 
 
-def _strongest(leaf, sparsity: float) -> jax.Array:
+def _strongest(leaf: jax.Array, sparsity: float) -> jax.Array:
   count = ranking.num_kept(leaf.size, sparsity)
   return ranking.largest(jnp.abs(leaf), count)
 
 
-def _changed(entry: Kernel, leaf, grad, schedule: Schedule) -> Kernel:
-  """Returns the kernel's masks as this update has them."""
+def _changed(
+  entry: Kernel, leaf: jax.Array, grad: jax.Array, schedule: Schedule
+) -> Kernel:
+  """Returns the kernel with the masks of this update."""
   sizes = np.array(
     [[ranking.num_kept(leaf.size, s) for s in p] for p in schedule.phases],
     np.int32,
@@ -236,12 +248,13 @@ def _changed(entry: Kernel, leaf, grad, schedule: Schedule) -> Kernel:
   phase = jnp.minimum(entry.step // schedule.period, len(sizes) - 1)
   pruned, grown = jnp.asarray(sizes)[phase]
 
-  def move(mask, key):
+  def move(mask: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     importance = jnp.abs(leaf) + _GRADIENT * jnp.abs(grad)
-    # What is dead has no say, so that growth alone brings weights back.
+    # Dead weights rank last, so that growth alone brings weights back.
     alive = mask & ranking.largest(jnp.where(mask, importance, -1.0), pruned)
     key, draw = jax.random.split(jax.random.wrap_key_data(key))
-    # The same numbers as of the kernel's shape, for a fifth of the compilation.
+    # Drawn flat: the same numbers as in the kernel's shape, compiled in a fifth
+    # of the time.
     lots = jax.random.uniform(draw, (leaf.size,)).reshape(leaf.shape)
     mask = ranking.largest(jnp.where(alive, 2.0, lots), grown)
     return mask, jax.random.key_data(key)

@@ -1,5 +1,6 @@
-"""Weights that are held at zero while the others learn."""
+"""Holds weights at zero while the others learn."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ Masks = Any
 
 
 def apply(params: base.Params, masks: Masks) -> base.Params:
-  """Returns the parameters with zeros where they do not stay.
+  """Sets weights that do not stay to zero.
 
   Args:
     params: any of the network's arrays, None in place of the others.
@@ -23,6 +24,9 @@ def apply(params: base.Params, masks: Masks) -> base.Params:
 
   Raises:
     ValueError: for masks of another tree, shape or type.
+
+  >>> apply({"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([True, False])})
+  {'w': Array([1., 0.], dtype=float32)}
   """
   _check(params, masks)
   return _map(lambda mask, leaf: jnp.where(mask, leaf, 0), masks, params)
@@ -33,22 +37,22 @@ def hold(
 ) -> optax.GradientTransformationExtraArgs:
   """Returns an optimiser after whose updates pruned weights are exactly zero.
 
-  Where a weight does not stay its update is what takes it to zero, whatever
-  the optimiser wants. The state is the optimiser's own; masks are constants of
-  the programs, so other masks are another compile. Works on any selection of
-  the arrays, with None in place of the others.
+  The update of a weight that does not stay is the one that takes it to zero,
+  whatever the optimiser returns. The state is the optimiser's own. Masks are
+  constants of the programs, so that other masks need another compile. Any
+  selection of the arrays will do, with None in place of the others.
 
   Args:
     optimizer: of all arrays together, such as `slots.per_tensor` makes.
     masks: of all arrays.
 
   Raises:
-    ValueError: from `init`, for masks of another tree, shape or type.
+    ValueError: from `init`, for masks of another tree, shape or type; from
+      `update`, where no parameters are given.
   """
-
   rule = optax.with_extra_args_support(optimizer)
 
-  def init(params):
+  def init(params: base.Params) -> Any:
     _check(params, masks)
     return optimizer.init(params)
 
@@ -67,10 +71,15 @@ def hold(
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _map(change, masks, first, *others):
+def _map(
+  change: Callable[..., jax.Array],
+  masks: Masks,
+  first: base.Params,
+  *others: base.Params,
+) -> base.Params:
   """Maps `change(mask, *leaves)` over the arrays that have a mask."""
 
-  def one(leaf, mask, *rest):
+  def one(leaf: Any, mask: Any, *rest: Any) -> Any:
     return leaf if leaf is None or mask is None else change(mask, leaf, *rest)
 
   return jax.tree.map(
@@ -78,7 +87,7 @@ def _map(change, masks, first, *others):
   )
 
 
-def _check(params, masks) -> None:
+def _check(params: base.Params, masks: Masks) -> None:
   known = dict(channels.named(masks))
   shapes = {path: jnp.shape(leaf) for path, leaf in channels.named(params)}
   if _form(masks) != _form(params):
@@ -95,5 +104,5 @@ def _check(params, masks) -> None:
       )
 
 
-def _form(tree) -> Any:
+def _form(tree: base.Params) -> Any:
   return jax.tree.structure(tree, is_leaf=lambda leaf: leaf is None)

@@ -1,9 +1,10 @@
 """The filter masks of LightCL's published program, on residual networks.
 
 Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint For
-Edge Device", ASP-DAC 2025. For comparisons with the published figures; they
-ignore what meets in a sum, so that a path may read channels that another one
-has lost. `structured` has masks for every other purpose.
+Edge Device", ASP-DAC 2025, https://arxiv.org/abs/2407.10545. These masks are
+for comparisons with the published figures. They treat layers whose outputs are
+added apart, so that one path may read channels that another one has lost.
+`structured` has masks for every other purpose.
 """
 
 import jax
@@ -18,13 +19,16 @@ from jcl.networks.sparsity import ranking, structured
 def filters(kernel: base.Array, sparsity: float) -> np.ndarray:
   """Marks the filters that stay, [C] bool.
 
-  A filter matters by the signed mean of its weights. With n = floor(C (1 - s) +
-  1/2), those stay that reach the max(1, C - n)-th smallest mean: n + 1 where
-  n < C, more where means are equal.
+  The importance of a filter is the signed mean of its weights. With
+  n = floor(C (1 - s) + 1/2), the filters that reach the max(1, C - n)-th
+  smallest mean stay: n + 1 filters where n < C, more where means are equal.
 
   Args:
     kernel: [..., C].
     sparsity: s in [0, 1).
+
+  >>> filters(np.array([[1.0, 2.0, 3.0, 4.0]]), sparsity=0.5).tolist()
+  [False, True, True, True]
   """
   kernel = np.asarray(kernel, np.float32)
   means = kernel.mean(axis=tuple(range(kernel.ndim - 1)))
@@ -39,16 +43,16 @@ def masks(
 ) -> base.Params:
   """Marks the weights that stay, for `masked.apply` and `masked.hold`.
 
-  Layers are taken in order, a shortcut behind its block's other layers, with
-  the filters v that the convolution before has kept: the larger kernels keep
-  those of their inputs, 1x1 shortcuts keep all inputs, normalisers keep v, and
-  the head reads v. Behind a block with a shortcut v is the shortcut's alone.
+  Layers are taken in order, a shortcut after its block's other layers. Let v be
+  the filters kept by the convolution before: kernels larger than 1x1 keep the
+  inputs v, 1x1 shortcuts keep all inputs, normalisers keep v, and the head
+  reads v. After a block with a shortcut, v is the shortcut's alone.
 
   Args:
     network: a chain of a stem, residual blocks of two convolutions, and a
       linear head, such as `resnet18`.
     params: its parameters, such as those of a pre-trained network.
-    sparsity: share in [0, 1) of the filters that goes, by unit; see
+    sparsity: share in [0, 1) of the filters to take out, by unit; see
       `structured.by_stage`.
 
   Returns:
@@ -80,7 +84,7 @@ def masks(
 
 
 def _check(network: base.Network) -> None:
-  """Refuses networks that the program's rules were not made for."""
+  """Raises UsageError for a network of another form."""
   stem, *blocks, head = network.units
   forms = {
     stem: ("conv",),

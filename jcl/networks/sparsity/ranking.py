@@ -1,4 +1,4 @@
-"""Exactly so many of the largest, whatever the ties."""
+"""Marks an exact number of largest scores, whatever the ties."""
 
 import math
 
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jcl import base
 from jcl.errors import UsageError
 
-# Keeps what is a whole number but for its rounding, 5 * (1 - 0.9) + 0.5, from
-# the floor.
+# Added ahead of the floor, which would take a whole number with a rounding
+# error, such as 5 * (1 - 0.9) + 0.5, one down.
 _ROUNDING = 1e-9
 
 
@@ -18,10 +18,13 @@ def num_kept(size: int, sparsity: float) -> int:
 
   Args:
     size: of the whole.
-    sparsity: share that goes, in [0, 1).
+    sparsity: share s that goes, in [0, 1).
 
   Raises:
-    ValueError: for another sparsity.
+    ValueError: for a sparsity out of range.
+
+  >>> num_kept(10, 0.75)
+  3
   """
   if not 0 <= sparsity < 1:
     raise UsageError(
@@ -32,9 +35,9 @@ def num_kept(size: int, sparsity: float) -> int:
 
 
 def largest(scores: base.Array, count: int | base.Array) -> jax.Array:
-  """Marks the `count` largest scores; of equals, those of lower index.
+  """Marks the `count` largest scores; of equal scores, those of lower index.
 
-  The smallest score that stays is found bit by bit, which on a CPU takes a
+  The smallest score to mark is found bit by bit, which on a CPU takes a
   fraction of the time of sorting.
 
   Args:
@@ -43,10 +46,13 @@ def largest(scores: base.Array, count: int | base.Array) -> jax.Array:
 
   Returns:
     bool of the shape of `scores`, True at exactly `count` positions.
+
+  >>> largest(jnp.array([1.0, 3.0, 2.0, 3.0]), 2).tolist()
+  [False, True, False, True]
   """
   keys = jnp.ravel(_ordered(scores))
 
-  def next_bit(i, edge):
+  def next_bit(i: jax.Array, edge: jax.Array) -> jax.Array:
     higher = edge | (jnp.uint32(1 << 31) >> i)
     return jnp.where(jnp.sum(keys >= higher) >= count, higher, edge)
 
@@ -59,8 +65,8 @@ def largest(scores: base.Array, count: int | base.Array) -> jax.Array:
   return jnp.reshape(chosen, jnp.shape(scores))
 
 
-def _ordered(scores) -> jax.Array:
-  """Returns uint32 in the order of the scores."""
+def _ordered(scores: base.Array) -> jax.Array:
+  """Maps scores to uint32 that are ordered like the scores."""
   scores = jnp.asarray(scores, jnp.float32)
   scores = jnp.where(scores == 0, 0.0, scores)  # there are two zeros
   bits = jax.lax.bitcast_convert_type(scores, jnp.uint32)

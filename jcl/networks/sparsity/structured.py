@@ -1,11 +1,12 @@
-"""Channels to take out of a network at once, before it goes on learning.
+"""Chooses channels to take out of a network at once, before it learns on.
 
-As Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint
-For Edge Device", ASP-DAC 2025, prune a pre-trained network: once, whole
-filters, a share of each layer by its place. Departures: a filter matters by the
-sum of its absolute weights, exactly the share asked for goes, and channels that
-meet in a sum go together, so that `shrink.shrink` can take them out and no
-branch loses what it reads. `published` has the masks of the authors' program.
+Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint For
+Edge Device", ASP-DAC 2025, https://arxiv.org/abs/2407.10545, prune a
+pre-trained network in this way: once, whole filters, a share of each layer by
+its place. Departures: the importance of a filter is the sum of its absolute
+weights; exactly the share asked for goes; and channels that are added to one
+another go together, so that `shrink.shrink` can take them out and no branch
+loses an input. `published` has the masks of the authors' program.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from jcl import base, errors
 from jcl.networks import channels
 from jcl.networks.sparsity import ranking
 
-# Share of the filters that goes, by the name of their unit.
+# Share of the filters to take out, by the name of their unit.
 Sparsity = Mapping[str, float] | Callable[[str], float]
 
 
@@ -27,13 +28,13 @@ def masks(
   """Marks the channels that stay, for `shrink.shrink` and `shrink.zero`.
 
   Of C channels floor(C (1 - s) + 1/2) stay, one at least: those of the largest
-  importance, of equals those of lower index. Where writers of a group have
-  different sparsities the smallest holds.
+  importance, among equals those of lower index. Where the kernels that write a
+  group have different sparsities, the smallest one holds.
 
   Args:
     network: the model.
     params: its parameters, such as those of a pre-trained network.
-    sparsity: share in [0, 1) of the filters that goes, by unit.
+    sparsity: share in [0, 1) of the filters to take out, by unit.
 
   Returns:
     Masks [size] bool by group, for every group of the network.
@@ -54,7 +55,7 @@ def masks(
 def importance(group: channels.Group, params: base.Params) -> np.ndarray:
   """Returns the sum of absolute weights that write a channel, [size] float64.
 
-  Over all kernels whose outputs are added.
+  The sum is over all kernels whose outputs are added.
   """
   arrays = dict(channels.named(params))
   total = np.zeros(group.size)
@@ -71,10 +72,13 @@ def writers(group: channels.Group) -> tuple[channels.Part, ...]:
 
 
 def sparsity_of(sparsity: Sparsity, unit: str) -> float:
-  """Returns the share of a unit's filters that goes.
+  """Returns the share of a unit's filters to take out.
 
   Raises:
-    ValueError: where a mapping has none for the unit.
+    ValueError: for a mapping without the unit.
+
+  >>> sparsity_of({"block_0": 0.5}, "block_0")
+  0.5
   """
   if callable(sparsity):
     return sparsity(unit)
@@ -94,14 +98,15 @@ def by_stage(
 ) -> dict[str, float]:
   """Returns sparsities by unit that rise towards the head.
 
-  A stage is a run of units with outputs of one width. The shares are those of
-  Wang et al., ASP-DAC 2025, for a ResNet-18; its stem is of the first stage.
+  A stage is a run of units whose outputs have one width. The default shares are
+  those of Wang et al., ASP-DAC 2025, for a ResNet-18, whose stem belongs to the
+  first stage.
 
   Args:
     network: a convolutional network, whose last unit is its head.
-    last: share that goes in the last stage.
-    before: in the stage ahead of it.
-    others: in all stages before that.
+    last: share to take out in the last stage.
+    before: the same for the stage ahead of the last.
+    others: the same for all stages before that.
   """
   widths = {
     tensor.unit: tensor.shape[-1]
