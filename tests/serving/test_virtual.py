@@ -382,3 +382,85 @@ def test_whatever_a_damaged_log_raises_is_told(error, tmp_path, monkeypatch):
     log.load(tmp_path / "a")
   with pytest.raises(FileNotFoundError):
     log.load(tmp_path / "b")
+
+
+def entry(kind, first, stop, note=None, result=None):
+  return log.Entry(kind, first, stop, 1.0, True, note or {}, result or {})
+
+
+def a_log(predictions=(0, 9, 1, 9, 2, 2), phases=()):
+  truth = np.array([0, 0, 0, 1, 2, 1], np.int32)
+  served = np.array([1, 0, 1, 0, 1, 1], bool)
+  predictions = np.array(predictions, np.int32)
+  return log.Log(predictions, truth, served, served * 1, tuple(phases), {})
+
+
+def test_a_log_by_hand():
+  made = a_log(
+    phases=[
+      entry("label", 0, 2, result={"labelled": 4, "right_labels": 3}),
+      entry("retrain", 2, 4, {"drift": 0}, {"trained": 4}),
+      entry("label", 4, 6, {"drift": 1}, {"labelled": 2, "right_labels": 1}),
+    ]
+  )
+  # A frame that is not served repeats what was served last, or is wrong.
+  assert made.correct().tolist() == [1, 1, 0, 1, 1, 0]
+  assert made.correct("strict").tolist() == [1, 0, 0, 0, 1, 0]
+  assert made.accuracies(2).tolist() == [1, 0.5, 0.5]
+  assert made.accuracies(2, "strict").tolist() == [0.5, 0, 0.5]
+  assert made.score(2, warmup=2) == 0.5 and made.score(1, 4, "strict") == 0
+  assert made.drop_ratio == pytest.approx(1 / 3)
+  assert [each.kind for each in made.decisions] == ["retrain", "label"]
+  assert [each.drifted for each in made.phases] == [False, False, True]
+  assert [each.kind for each in made.retrainings] == ["retrain"]
+  assert made.label_accuracy == 4 / 6
+  assert np.isnan(a_log().label_accuracy)
+  defaults = signatures.defaults(log.Log.score)
+  assert defaults == {"warmup": 4, "policy": "stale"}
+
+
+def test_a_picture_by_hand():
+  phases = [
+    entry("label", 0, 2),
+    entry("retrain", 2, 5, {"drift": 1}, {"trained": 4}),
+    entry("other", 5, 6),
+  ]
+  logs = {"one": a_log(phases=phases), "two": a_log()}
+  figure = pictures.picture(logs, 2, span=2, changes=[3], title="both")
+  top, bottom = figure.axes
+  assert figure.get_size_inches().tolist() == [11, pytest.approx(4.8)]
+  first, _, change = top.get_lines()
+  minute = 1 / 120
+  np.testing.assert_allclose(first.get_xdata(), np.arange(2, 7) * minute)
+  np.testing.assert_allclose(first.get_ydata(), [100, 50, 50, 100, 50])
+  assert first.get_label() == "one"
+  assert list(change.get_xdata()) == [3 * minute] * 2
+  assert top.get_title() == "both" and top.get_ylim() == (0, 101)
+  assert top.get_xlim() == (0, pytest.approx(6 * minute))
+  assert top.get_ylabel() == "accuracy over 1 s in %"
+  bars, _, lines, _ = [*bottom.collections[:2], *bottom.collections[-2:]][:4]
+  spans = [path.get_extents() for path in bars.get_paths()]
+  found = [(box.x0, box.x1, box.y0, box.y1) for box in spans]
+  expected = [(0, 2), (2, 5), (5, 6)]
+  np.testing.assert_allclose(
+    found, [(a * minute, b * minute, -0.4, 0.4) for a, b in expected]
+  )
+  np.testing.assert_allclose(bars.get_facecolor()[2], [0.5, 0.5, 0.5, 1])
+  segments = [
+    each.get_segments()
+    for each in bottom.collections
+    if hasattr(each, "get_segments") and len(each.get_segments())
+  ]
+  assert len(segments) == 1
+  np.testing.assert_allclose(
+    segments[0][0], [(5 * minute, -0.4), (5 * minute, 0.4)]
+  )
+  drifts = bottom.get_lines()[0]
+  assert list(drifts.get_xdata()) == [2 * minute]
+  assert list(drifts.get_ydata()) == [0]
+  assert [text.get_text() for text in bottom.get_yticklabels()] == [*logs]
+  assert bottom.yaxis.get_inverted()
+  systems, kinds = (
+    [text.get_text() for text in each.get_texts()] for each in figure.legends
+  )
+  assert systems == ["one", "two"] and kinds == ["label", "retrain"]
