@@ -194,9 +194,10 @@ class Objective(NamedTuple):
   taken the experience in, `review(forward, params, stats, memory, scope,
   state)` sees the whole of it [M, ...], with a network in evaluation mode.
 
-  `ahead`, of the same arguments as `loss`, sees a batch of an experience before
-  its first update, and `behind` one after its last, both as updates would see
-  them; they return the objective's state and the network's statistics.
+  `first_batch`, of the same arguments as `loss`, sees a batch of an experience
+  before its first update, and `last_batch` one after its last, both as updates
+  would see them; they return the objective's state and the network's
+  statistics.
   """
 
   loss: Callable[..., tuple[jax.Array, Aux]]
@@ -212,8 +213,8 @@ class Objective(NamedTuple):
   accumulate: Callable[..., Any] | None = None
   finish: Callable[..., Any] | None = None
   review: Callable[..., Any] | None = None
-  ahead: Callable[..., tuple[Any, Stats]] | None = None
-  behind: Callable[..., tuple[Any, Stats]] | None = None
+  first_batch: Callable[..., tuple[Any, Stats]] | None = None
+  last_batch: Callable[..., tuple[Any, Stats]] | None = None
   least_rows: int = 0  # examples that a batch of the stream has to hold
   least_replayed: int = 0  # likewise a draw of the memory
 
@@ -227,8 +228,8 @@ class Replay(NamedTuple):
   instead of `add` runs on the host at the end of an experience with all its
   examples and their features under `extras["features"]` [N, D].
 
-  Of a memory on the host (`fed`) the draws come with the batch: behind its B
-  rows stand those of the first draw, of the second one and so on.
+  Of a memory on the host (`on_host`) the draws come with the batch: behind its
+  B rows stand those of the first draw, of the second one and so on.
   """
 
   capacity: int | str  # M slots, or bytes such as "2MB"
@@ -238,7 +239,7 @@ class Replay(NamedTuple):
   sample: Callable[[Key, ReplayState, Scope], Batch]  # [R, ...]
   when: Literal["step", "before", "after", "never"] = "step"
   rebuild: Callable[[ReplayState, Batch], ReplayState] | None = None
-  fed: bool = False
+  on_host: bool = False
 
 
 class Probe(NamedTuple):
@@ -590,7 +591,7 @@ class Removal:
 class Method(NamedTuple):
   """How to learn a stream: parts that know nothing of each other.
 
-  `gather` names the training set of an experience: its own examples
+  `trains_on` names the training set of an experience: its own examples
   ("current"), those of all experiences so far ("seen"), or what the memory
   holds ("memory"). `restart` draws new parameters for every experience.
   `prune(network, params)` marks channels that are taken out of the network
@@ -608,7 +609,7 @@ class Method(NamedTuple):
   selector: Selector
   predictor: Predictor
   controller: Controller | None = None  # None: the run's own
-  gather: Literal["current", "seen", "memory"] = "current"
+  trains_on: Literal["current", "seen", "memory"] = "current"
   restart: bool = False
   training: Training = Training()
   pruning: Pruning | None = None

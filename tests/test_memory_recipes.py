@@ -152,7 +152,7 @@ def test_a_method_keeps_what_it_draws_and_how_it_keeps():
   assert found["icarl"].keep == "herding" and found["gdumb"].keep == "greedy"
   assert all((h.em, h.sb) == (9, 7) for h in found.values())
   method = recipes.build("er:minibatch=5+carm")
-  assert method.replay.fed and method.replay.num_samples == 5
+  assert method.replay.on_host and method.replay.num_samples == 5
   assert recipes.ram_only(em=5).hierarchy == base.Hierarchy(5, 1000, 0.0)
 
 

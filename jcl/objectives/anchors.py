@@ -110,8 +110,8 @@ def anchored(
     loss=functools.partial(_loss, settings),
     sizes=functools.partial(_sizes, settings),
     init=functools.partial(_init, settings),
-    ahead=functools.partial(_hold, settings),
-    behind=functools.partial(_grow, settings),
+    first_batch=functools.partial(_hold, settings),
+    last_batch=functools.partial(_grow, settings),
     least_rows=count if source == "new" else 0,
     least_replayed=count if source == "old" else 0,
   )

@@ -28,6 +28,6 @@ def joint(*, restart: bool = True) -> base.Method:
   shuffled. The last experience is thus ordinary training on everything.
   """
   return finetune()._replace(
-    gather="seen",
+    trains_on="seen",
     restart=restart,
   )

@@ -17,5 +17,5 @@ def gdumb(*, buffer: kinds.Size = 200) -> base.Method:
   """
   replay = balanced.greedy(buffer, num_samples=0)._replace(when="before")
   return bounds.finetune()._replace(
-    replay=replay, gather="memory", restart=True
+    replay=replay, trains_on="memory", restart=True
   )

@@ -225,13 +225,13 @@ def over(method: base.Method, tiers: base.Method) -> base.Method:
   """
   hierarchy = tiers.hierarchy
   assert hierarchy is not None
-  if method.gather == "seen":
+  if method.trains_on == "seen":
     raise UsageError(
       "this method trains on everything seen and needs no memory hierarchy: "
       "leave that part out, or write storage_only"
     )
   changes: dict[str, object] = {}
-  if method.gather == "memory":
+  if method.trains_on == "memory":
     changes = {"trains": "memory", "keep": "greedy"}
   elif method.objective.num_draws:
     changes = {"trains": "stream"}
@@ -249,11 +249,11 @@ def over(method: base.Method, tiers: base.Method) -> base.Method:
     )
   draws = bool(method.objective.num_draws)
   replay = nothing.none()._replace(
-    num_samples=method.replay.num_samples if draws else 0, fed=draws
+    num_samples=method.replay.num_samples if draws else 0, on_host=draws
   )
   return method._replace(
     replay=replay,
-    gather="current",
+    trains_on="current",
     hierarchy=base.Hierarchy(**{**vars(hierarchy), **changes}),
   )
 

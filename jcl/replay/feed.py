@@ -75,7 +75,7 @@ class Feed:
   def training_set(self, state: base.LearnerState) -> chunks.Source:
     """Returns what the experience trains on."""
     memory = state.replay.items if state.replay else None
-    trains_on = self.learner.method.gather
+    trains_on = self.learner.method.trains_on
     return gather.training_set(trains_on, self.stream, self.index, memory)
 
   def close(self, state: base.LearnerState, size: int) -> None:
@@ -203,7 +203,7 @@ class Feed:
       allocation: in force, if any is yet.
     """
     del allocation
-    trains_on = self.learner.method.gather
+    trains_on = self.learner.method.trains_on
     count = fresh if trains_on == "current" else earlier + fresh
     if trains_on == "memory":
       count = min(count, self.learner.memory_slots)

@@ -14,7 +14,7 @@ def check(method: base.Method) -> None:
   if method.removal is None:
     return
   forgetting.removals(1, **vars(method.removal))
-  if method.gather != "current" or method.hierarchy is not None:
+  if method.trains_on != "current" or method.hierarchy is not None:
     raise UsageError(
       "examples are removed from what an experience brings: leave removal out "
       "of methods that train on a memory, on all examples or on storage"

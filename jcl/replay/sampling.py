@@ -81,7 +81,7 @@ def replaying(method: base.Method, rows: int) -> base.Method:
     ValueError: where the method draws from no memory on the device.
   """
   replay, draws = method.replay, method.objective.num_draws
-  if not draws or replay.fed:
+  if not draws or replay.on_host:
     raise ValueError(
       f"replay: {rows} examples of a step are to be replayed, but the recipe "
       "draws from no memory on the device: leave replay out, or take a recipe "

@@ -37,7 +37,7 @@ def dispatch(
       following = take(job, at, *after)
     feed.sent(sent)
     info = jax.tree.map(np.asarray, info)
-  feed.learned(sent, info.hardness)
+  feed.learned(sent, info.difficulty)
   if not known:
     following = take(job, at, *after)
   losses = info.loss[: chunk.num_steps]

@@ -238,7 +238,7 @@ class _Examples:
     subset = quotas.trial_subset(em, sb, share, len(earlier), len(fresh))
     generator = np.random.default_rng((tiers.seed, _PURPOSE, tiers.experience))
     self._tiers: tiers_lib.Tiers = tiers
-    self._draws = method.objective.num_draws if method.replay.fed else 0
+    self._draws = method.objective.num_draws if method.replay.on_host else 0
     self._size = method.replay.num_samples
     self._memory = self._drawn(earlier, subset.em, generator, "trial-memory")
     self._stream = self._drawn(

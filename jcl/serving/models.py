@@ -354,7 +354,7 @@ def _check(method: base.Method) -> None:
     "examples that leave": method.removal is not None,
     "columns": method.columns,
     "new parameters per experience": method.restart,
-    "a training set of its own": method.gather != "current",
+    "a training set of its own": method.trains_on != "current",
     "a memory that is filled between experiences": (
       replay.rebuild is not None or replay.when not in ("step", "never")
     ),
@@ -364,8 +364,8 @@ def _check(method: base.Method) -> None:
       for each in (
         objective.accumulate,
         objective.review,
-        objective.ahead,
-        objective.behind,
+        objective.first_batch,
+        objective.last_batch,
       )
     ),
     f"profile={method.selector.profile} by the clock, which no run repeats": (

@@ -39,7 +39,7 @@ class Given(NamedTuple):
 
 
 def given_to(
-  state: base.LearnerState, shown: step.Shown, scope: base.Scope
+  state: base.LearnerState, shown: step.StepInputs, scope: base.Scope
 ) -> Given:
   """Returns what a step passes to its losses."""
   train = state.train

@@ -45,7 +45,7 @@ class Opened(NamedTuple):
   """What the first program of a step returns."""
 
   batch: base.Batch  # the stream's, as stored
-  shown: Any  # batches and memory, as `step.Shown`
+  shown: Any  # batches and memory, as `step.StepInputs`
   asked: tuple[Any, ...]  # (x, keys by block or None) by loss and call
   step: Any  # [] int32, the count after this update
 

@@ -61,7 +61,9 @@ class Hooks:
       scope: what is known of the classes.
       batch: reads a batch [K, B, ...] onto the device.
     """
-    return self._shown(learner, state, index, selection, scope, batch, "ahead")
+    return self._shown(
+      learner, state, index, selection, scope, batch, "first_batch"
+    )
 
   def last_batch(
     self,
@@ -73,16 +75,18 @@ class Hooks:
     batch: Callable[[], base.Batch],
   ) -> base.LearnerState:
     """Shows the objective a batch behind the last update; see `first_batch`."""
-    return self._shown(learner, state, index, selection, scope, batch, "behind")
+    return self._shown(
+      learner, state, index, selection, scope, batch, "last_batch"
+    )
 
   def _shown(
     self, learner, state, index, selection, scope, batch, when
   ) -> base.LearnerState:
     if getattr(learner.method.objective, when) is None:
       return state
-    behind = int(when == "behind")
+    behind = int(when == "last_batch")
     key = keys.key(self._seed, keys.Purpose.HOOKS, index, behind)
-    return learner.glimpse(when, key, state, batch(), scope, selection)
+    return learner.show_batch(when, key, state, batch(), scope, selection)
 
   def close(
     self,

@@ -83,7 +83,7 @@ def training_set(
   index: int,
   memory: base.Batch | None,
 ) -> Experiences | Memory:
-  """Returns what experience `index` trains on: see `base.Method.gather`.
+  """Returns what experience `index` trains on: see `base.Method.trains_on`.
 
   Raises:
     ValueError: for an unknown name, or "memory" without a memory.
@@ -95,6 +95,6 @@ def training_set(
   if name == "memory" and memory is not None:
     return Memory(memory)
   raise ValueError(
-    f"gather={name!r}: choose current, seen, or memory (with a replay "
+    f"trains_on={name!r}: choose current, seen, or memory (with a replay "
     "policy that keeps one)"
   )

@@ -172,7 +172,7 @@ class Learner:
   @property
   def fed_rows(self) -> int:
     """Rows of a dispatched batch that a memory on the host adds."""
-    fed = self.method.replay.fed
+    fed = self.method.replay.on_host
     return self.rows_per_step - self.stream_rows if fed else 0
 
   @property
@@ -382,17 +382,17 @@ class Learner:
     """Closes an experience for the objective."""
     return self._turn("finish", self.method.objective.finish, state, scope)
 
-  def glimpse(
+  def show_batch(
     self, when: str, key, state, batches, scope, selection: base.Selection
   ) -> base.LearnerState:
-    """Shows the objective a batch "ahead" of an experience, or "behind" it."""
+    """Shows a batch to the hook "first_batch" or "last_batch"."""
     hook = getattr(self.method.objective, when)
     forward = step_lib.forward_of(
       self.network, self.preprocess, selection, self.norms
     )
-    glimpse = step_lib.build_glimpse(hook, self.method, forward)
+    hook_program = step_lib.build_batch_hook(hook, self.method, forward)
     return self.run(
-      "probe", (when, selection), glimpse, key, state, batches, scope
+      "probe", (when, selection), hook_program, key, state, batches, scope
     )
 
   def _turn(self, name, hook, state, scope) -> base.LearnerState:

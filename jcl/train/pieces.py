@@ -196,9 +196,9 @@ class Pieces:
 
   # What a step does, in the order in which it does it.
 
-  def _show(self, key, state, batch, scope) -> step_lib.Shown:
+  def _show(self, key, state, batch, scope) -> step_lib.StepInputs:
     key = jax.random.fold_in(key, state.train.step)
-    return step_lib.show(
+    return step_lib.draw_inputs(
       self._method, self._preprocess, key, state.replay, batch, scope
     )
 

@@ -21,7 +21,7 @@ class Info(NamedTuple):
   loss: base.Array  # [] float32
   correct: base.Array  # [] float32, right answers before the update, weighted
   examples: base.Array  # [] float32, stream examples, padding left out
-  hardness: base.Array  # [B] float32 in [0, 1], of each stream example
+  difficulty: base.Array  # [B] float32 in [0, 1], of each stream example
 
 
 _ZERO = np.zeros((), np.float32)
@@ -86,7 +86,7 @@ def forward_of(
   )
 
 
-class Shown(NamedTuple):
+class StepInputs(NamedTuple):
   """What one step looks at, and its random keys."""
 
   stream: base.Batch  # as it came, without what a host's memory added
@@ -96,18 +96,18 @@ class Shown(NamedTuple):
   keep_key: base.Key
 
 
-def show(
+def draw_inputs(
   method: base.Method,
   preprocess: Preprocess,
   key: base.Key,
   replay_state: base.ReplayState,
   batch: base.Batch,
   scope: base.Scope,
-) -> Shown:
+) -> StepInputs:
   """Draws from the memory and augments what a step sees."""
   draw_key, show_key, loss_key, keep_key = jax.random.split(key, 4)
   draws, size = range(method.objective.num_draws), method.replay.num_samples
-  if method.replay.fed:
+  if method.replay.on_host:
     rows = len(batch.y) - len(draws) * size
     memory = tuple(_rows(batch, rows + i * size, size) for i in draws)
     batch = _rows(batch, 0, rows)._replace(extras={})
@@ -122,7 +122,7 @@ def show(
     )
     for i, b in enumerate((batch, *memory))
   )
-  return Shown(batch, batches, memory, loss_key, keep_key)
+  return StepInputs(batch, batches, memory, loss_key, keep_key)
 
 
 def _rows(batch: base.Batch, start: int, size: int) -> base.Batch:
@@ -182,7 +182,7 @@ def build_step(
 
   def step(key, state, batch, scope):
     key = jax.random.fold_in(key, state.train.step)
-    shown = show(method, preprocess, key, state.replay, batch, scope)
+    shown = draw_inputs(method, preprocess, key, state.replay, batch, scope)
     batch = shown.stream
     before, frozen = mask.split(state.train.params, network, selection)
 
@@ -249,7 +249,7 @@ def build_gradient(
 
   def gradient(key, params, state, batch, scope):
     key = jax.random.fold_in(key, state.train.step)
-    shown = show(method, preprocess, key, state.replay, batch, scope)
+    shown = draw_inputs(method, preprocess, key, state.replay, batch, scope)
     trained, frozen = mask.split(params, network, selection)
     loss = functools.partial(
       _loss, method.objective.loss, forward, frozen, scope, state
@@ -262,20 +262,22 @@ def build_gradient(
   return gradient
 
 
-def build_glimpse(
+def build_batch_hook(
   hook: Callable[..., tuple[object, base.Stats]],
   method: base.Method,
   forward: Forward,
 ):
-  """Returns `glimpse(key, state, batches, scope) -> state`.
+  """Returns `show_batch(key, state, batches, scope) -> state`.
 
-  It shows the first of the batches [K, B, ...] to `Objective.ahead` or
-  `Objective.behind`, drawn and augmented as a step would.
+  It shows the first of the batches [K, B, ...] to `Objective.first_batch` or
+  `Objective.last_batch`, drawn and augmented as a step would.
   """
 
-  def glimpse(key, state, batches, scope):
+  def show_batch(key, state, batches, scope):
     batch = jax.tree.map(lambda leaf: leaf[0], batches)
-    shown = show(method, forward.preprocess, key, state.replay, batch, scope)
+    shown = draw_inputs(
+      method, forward.preprocess, key, state.replay, batch, scope
+    )
     now, *past = shown.batches
     train = state.train
     noted, stats = hook(
@@ -290,7 +292,7 @@ def build_glimpse(
     )
     return state._replace(objective=noted, train=train._replace(stats=stats))
 
-  return glimpse
+  return show_batch
 
 
 def _loss(

@@ -90,10 +90,10 @@ def begun(published=False, task=1, count=COUNT, ratio=1.0, area=1):
   state = objective.init(params, stats, *objective.sizes(net))
   call = forward("moving" if published else "batch")
   key = jax.random.key(1)
-  state, _ = objective.behind(
+  state, _ = objective.last_batch(
     call, params, stats, batch(), (), scope(0), state, key
   )
-  state, _ = objective.ahead(
+  state, _ = objective.first_batch(
     call, params, stats, batch(), (), scope(task), state, key
   )
   return objective, state, params, stats, call
@@ -146,7 +146,7 @@ def test_union_grows_up_to_the_cap():
   state = objective.init(params, stats, *objective.sizes(net))
   call, before = forward(), state.masks
   for seed in range(6):
-    state, _ = objective.behind(
+    state, _ = objective.last_batch(
       call,
       params,
       stats,
@@ -190,7 +190,7 @@ def test_only_later_experiences_pass_over_anchors():
     return norm(call(params, stats, x).stats), call(params, stats, x).stats
 
   for task, x in ((0, None), (1, batch().x[:COUNT])):
-    noted = objective.ahead(
+    noted = objective.first_batch(
       call, params, stats, batch(), (), scope(task), *rest
     )[1]
     aux = objective.loss(call, params, stats, batch(), (), scope(task), *rest)[

@@ -12,7 +12,7 @@ from jcl.replay.tiers import feed as tier_feed
 
 def made(kind=feed.Feed, *first, trains_on="current", slots=0):
   stream = types.SimpleNamespace(num_classes=5)
-  method = types.SimpleNamespace(gather=trains_on)
+  method = types.SimpleNamespace(trains_on=trains_on)
   learner = types.SimpleNamespace(
     replay_share=0.25, method=method, memory_slots=slots
   )

@@ -46,7 +46,7 @@ def test_a_run_repeats_itself_and_its_feed_is_kept(stream, learn):
 
 def test_what_trains_on_other_examples_is_refused(stream, network):
   with pytest.raises(ValueError, match="leave removal out"):
-    session.assemble(stream, network, method(gather="seen"), base.Training())
+    session.assemble(stream, network, method(trains_on="seen"), base.Training())
   with pytest.raises(ValueError, match="share=1.5"):
     removal.check(method()._replace(removal=base.Removal(share=1.5)))
 

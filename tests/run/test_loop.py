@@ -544,7 +544,7 @@ def test_an_experience_that_may_cost_nothing_is_recorded():
     assert record.memory == {"examples": 0, "bytes": 0, "per_class": [0] * 4}
 
 
-def test_glimpses_are_of_orders_of_their_own():
+def test_batches_for_hooks_are_of_orders_of_their_own():
   plain = recipes.finetune()
 
   def ahead(forward, params, stats, batch, memory, scope, noted, key):
@@ -555,7 +555,9 @@ def test_glimpses_are_of_orders_of_their_own():
 
   nothing = jnp.zeros(6, jnp.int32)
   objective = plain.objective._replace(
-    init=lambda params, stats: (nothing, nothing), ahead=ahead, behind=behind
+    init=lambda params, stats: (nothing, nothing),
+    first_batch=ahead,
+    last_batch=behind,
   )
   job = assemble(plain._replace(objective=objective), epochs=2)
   state, _, _ = play(job)

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import optax
 import pytest
@@ -235,7 +233,7 @@ def test_the_last_updates_of_an_experience_are_small():
     for schedule in ("constant", "linear")
   )
   assert not tiny_network.same_bits(whole.state, falling.state)
-  assert dataclasses.asdict(falling.records[0].decision)["epochs"] == 2
+  assert falling.records[0].decision.epochs == 2
 
 
 def test_what_is_taken_unless_told_otherwise():

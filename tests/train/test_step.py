@@ -247,8 +247,8 @@ def test_padded_rows_change_nothing(method):
   plain, info = step(KEY, state, batch, SCOPE)
   padded, padded_info = step(KEY, state, rows, SCOPE)
   close(padded.train.params, plain.train.params)
-  hardness = padded_info.hardness[: len(batch.y)]
-  close(padded_info._replace(hardness=hardness), info)
+  difficulty = padded_info.difficulty[: len(batch.y)]
+  close(padded_info._replace(difficulty=difficulty), info)
   if state.replay:
     assert int(padded.replay.seen) == int(plain.replay.seen)
     kept = np.asarray(padded.replay.items.weight) > 0
@@ -353,7 +353,7 @@ def test_hardness_rises_from_right_and_sure_to_wrong_and_sure():
   half = -0.5 * (p * np.log(p)).sum() / np.log(3)
   # The first of equals is the answer: 0, so the second row is wrong.
   expected = [0, 1 - half, 0.5, 1, 1 - half]
-  np.testing.assert_allclose(info.hardness, expected, rtol=1e-6)
+  np.testing.assert_allclose(info.difficulty, expected, rtol=1e-6)
   assert float(info.correct) == 2 and float(info.loss) == 0.5
 
 
@@ -364,7 +364,7 @@ def test_hardness_of_one_and_of_two_classes():
   for head in ([1, 0, 0, 0], [1, 1, 0, 0]):
     scope = SCOPE._replace(head=np.array(head, bool))
     info = step_lib.summarise(jnp.float32(0), logits, batch, scope)
-    found.append(float(info.hardness[0]))
+    found.append(float(info.difficulty[0]))
   p = np.exp([1.0, 0.0]) / np.exp([1.0, 0.0]).sum()
   half = -0.5 * (p * np.log2(p)).sum()
   assert found == [0, pytest.approx(half, rel=1e-6)]
@@ -403,11 +403,11 @@ def test_rows_that_a_host_adds_are_the_draws():
   fed = recipes.er(buffer=8, minibatch=2)
   plain = fed._replace(
     objective=fed.objective._replace(num_draws=2),
-    replay=fed.replay._replace(fed=True),
+    replay=fed.replay._replace(on_host=True),
   )
   preprocess = dataclasses.replace(PLAIN, augment=lambda key, x: x + 1)
   batch = tiny_network.batch(7)._replace(extras={"logits": np.ones((7, 4))})
-  shown = step_lib.show(plain, preprocess, KEY, (), batch, SCOPE)
+  shown = step_lib.draw_inputs(plain, preprocess, KEY, (), batch, SCOPE)
   assert shown.stream.ids.tolist() == [0, 1, 2]
   assert shown.stream.extras == {}
   assert [part.ids.tolist() for part in shown.memory] == [[3, 4], [5, 6]]
@@ -432,7 +432,7 @@ def test_draws_and_augmentations_have_their_own_keys():
   kept = method.replay.add(
     jax.random.key(0), method.replay.init(example), tiny_network.batch(8)
   )
-  shown = step_lib.show(
+  shown = step_lib.draw_inputs(
     method,
     dataclasses.replace(PLAIN, augment=noted),
     KEY,
@@ -493,15 +493,15 @@ def test_what_a_loss_reads_is_alike_for_all_selections():
   assert read.replay is state.replay
 
 
-def test_a_glimpse_shows_the_first_batch_and_keeps_what_the_hook_returns():
+def test_a_hook_is_shown_the_first_batch_and_keeps_what_the_hook_returns():
   def hook(forward, params, stats, now, past, scope, noted, key):
     return (now.ids, len(past)), {"seen": forward.network.name}
 
   forward = step_lib.Forward(NETWORK, PLAIN)
-  glimpse = step_lib.build_glimpse(hook, FINETUNE, forward)
+  hook_program = step_lib.build_batch_hook(hook, FINETUNE, forward)
   batches = stacked(2)._replace(ids=np.array([[5] * 6, [9] * 6]))
   state = start(optax.sgd(0.1))
-  after = glimpse(KEY, state, batches, SCOPE)
+  after = hook_program(KEY, state, batches, SCOPE)
   assert after.objective[0].tolist() == [5] * 6 and after.objective[1] == 0
   assert after.train.stats == {"seen": "tiny"}
   assert after.train.params is state.train.params

@@ -49,7 +49,7 @@ class Exchanges:
     epoch: int,
     replayed: np.ndarray,
     labels: np.ndarray,
-    hardness: np.ndarray,
+    difficulty: np.ndarray,
     residents: Mapping[int, int],
   ) -> None:
     """Has some of a batch's replayed examples exchanged.
@@ -60,7 +60,7 @@ class Exchanges:
       epoch: of the experience.
       replayed: [N] ids that the batch held, all different.
       labels: [N] their classes.
-      hardness: [N] as `step.Info` has it.
+      difficulty: [N] as `step.Info` has it.
       residents: what is in memory, by id.
     """
     ratio, interval = exchange_rate.ladder(self.progress.target)
@@ -79,7 +79,7 @@ class Exchanges:
     gated = self._hierarchy.gate == "hard" or (
       self._hierarchy.gate == "late" and part >= 0.5
     )
-    order = np.argsort(hardness if gated else generator.random(len(free)))
+    order = np.argsort(difficulty if gated else generator.random(len(free)))
     order = order[free[order]]
     chosen = order[:count]
     if self._hierarchy.balanced:

@@ -75,7 +75,7 @@ class TierFeed(feed.Feed):
   def training_set(self, state: base.LearnerState) -> chunks.Source:
     del state
     method = self.learner.method
-    draws = method.objective.num_draws if method.replay.fed else 0
+    draws = method.objective.num_draws if method.replay.on_host else 0
     return self.tiers.source(draws, method.replay.num_samples)
 
   def close(self, state: base.LearnerState, size: int) -> None:

@@ -254,7 +254,7 @@ class Tiers:
     part: float,
     epoch: int,
     ids: np.ndarray,
-    hardness: np.ndarray,
+    difficulty: np.ndarray,
   ) -> None:
     """Asks for exchanges of what a step has replayed.
 
@@ -263,7 +263,7 @@ class Tiers:
       part: of the experience's epochs that is over.
       epoch: of the experience.
       ids: [B] of the batch, as `compose` gave them.
-      hardness: [B] as `step.Info` has it; fewer, where the rest is not known.
+      difficulty: [B] as `step.Info` has it; fewer, where the rest is not known.
     """
     rows = {}
     for row, i in enumerate(ids.tolist()):
@@ -272,7 +272,7 @@ class Tiers:
     if not rows:
       return
     where = np.array(list(rows.values()))
-    hard = np.pad(hardness, (0, len(ids) - len(hardness)))[where]
+    hard = np.pad(difficulty, (0, len(ids) - len(difficulty)))[where]
     slots = np.array([self.em.slots[i] for i in rows])
     self.exchanges.ask(
       step,

@@ -56,10 +56,12 @@ def build(reader, pool=POOL, seed=0, **hierarchy):
   )
 
 
-def ask(asks, reader, ids, *, step=0, part=0.0, epoch=0, hardness=None):
+def ask(asks, reader, ids, *, step=0, part=0.0, epoch=0, difficulty=None):
   ids = np.array(ids, np.int64)
-  hardness = np.zeros(len(ids)) if hardness is None else np.array(hardness)
-  asks.ask(step, part, epoch, ids, ids // 1000, hardness, reader.memory)
+  difficulty = (
+    np.zeros(len(ids)) if difficulty is None else np.array(difficulty)
+  )
+  asks.ask(step, part, epoch, ids, ids // 1000, difficulty, reader.memory)
 
 
 def residents(per_class=25):
@@ -97,8 +99,8 @@ def test_what_comes_is_new_and_of_the_same_class(
   generator = np.random.default_rng(seed)
   for step in range(4):  # the reader checks each of them
     ids = generator.permutation(list(reader.memory))[:17]
-    hardness = generator.random(len(ids))
-    ask(asks, reader, ids, step=step, part=step / 4, hardness=hardness)
+    difficulty = generator.random(len(ids))
+    ask(asks, reader, ids, step=step, part=step / 4, difficulty=difficulty)
   classes = [i // 1000 for i in reader.memory]
   assert np.bincount(classes).tolist() == [per_class] * 4
 
@@ -165,12 +167,12 @@ def test_what_is_on_its_way_is_not_asked_for_again():
 
 
 def test_easy_ones_leave_by_the_gate():
-  hardness = [0.9, 0.1, 0.5, 0.2]
+  difficulty = [0.9, 0.1, 0.5, 0.2]
   ids = [0, 1, 1000, 1001]
 
   def left(part=0.0, **options):
     reader = Reader(ids)
-    ask(build(reader, **options), reader, ids, part=part, hardness=hardness)
+    ask(build(reader, **options), reader, ids, part=part, difficulty=difficulty)
     return sorted(set(ids) - set(reader.memory))
 
   # A target of 10 % is a ratio of a half in every fifth epoch.
