@@ -105,7 +105,6 @@ MIRRORS = {
   "serving/log": "serving/runs serving/virtual",
   "control/drift/phases": "serving/virtual serving/live",
   "control/drift/systems": "control/drift/baselines control/drift/systems",
-  "serving/image_pool": "serving/models",
   "serving/books": "serving/virtual serving/models",
   "serving/setup": "serving/models serving/runs",
   "serving/measured_times": "serving/virtual",
