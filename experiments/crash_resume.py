@@ -47,35 +47,30 @@ def main(argv):
 
 def assemble():
   """Returns the run that is killed, and its options."""
-  from jcl import base, recipes
-  from jcl.networks import catalogue
-  from jcl.options import spec
+  from jcl import base
   from jcl.run import session
+  from jcl.run import setup as setups
   from jcl.streams import scenarios, sources
 
   digits = sources.load("digits")
   train, test = digits.train, digits.test
   x_train, x_test = train.x[::2], test.x[::2]
-  model, options = spec.parse(_MODEL.value)
-  if model != "mlp":  # networks for images take channels
+  if not _MODEL.value.startswith("mlp"):  # networks for images take channels
     x_train, x_test = (x.reshape(-1, 8, 8, 1) for x in (x_train, x_test))
   source = sources.arrays(
     x_train, train.y[::2], x_test, test.y[::2], scale=16.0
   )
   stream = scenarios.class_incremental(source, tasks=5)
-  network = catalogue.build(
-    model, stream.example_shape, stream.num_classes, **options
+  setup = setups.Setup(
+    model=_MODEL.value,
+    training=base.Training(
+      epochs=_EPOCHS.value, learning_rate=0.05, momentum=0.9, batch_size=10
+    ),
+    options=session.Options(
+      checkpoint_seconds=_EVERY.value, evaluate_every=50, progress=False
+    ),
   )
-  training = base.Training(
-    epochs=_EPOCHS.value, learning_rate=0.05, momentum=0.9, batch_size=10
-  )
-  options = session.Options(
-    checkpoint_seconds=_EVERY.value, evaluate_every=50, progress=False
-  )
-  method = recipes.build(_RECIPE.value)
-  return session.assemble(
-    stream, network, method, training, 0, options
-  ), options
+  return setups.assemble(setup, _RECIPE.value, stream=stream), setup.options
 
 
 def train(folder: pathlib.Path) -> None:

@@ -34,10 +34,10 @@ import numpy as np
 import pandas as pd
 
 from jcl import base, metrics, recipes
-from jcl.networks import catalogue
-from jcl.options import spec
+from jcl.errors import UsageError
 from jcl.report import selections
 from jcl.run import loop, pretraining, session
+from jcl.run import setup as setups
 from jcl.streams import scenarios, sources
 from jcl.train import gather
 from jcl.train.profiling import calibrated, learners
@@ -126,7 +126,8 @@ def main(argv: list[str]) -> None:
   for name in networks:
     weights = _pretrained(name, protocol, before, folder / _slug(name))
     stream = scenarios.class_incremental(after, tasks=1)
-    network = pretraining.begun(_build(name, stream), *weights)
+    fresh = setups.network(_setup(protocol, name), stream)
+    network = pretraining.begun(fresh, *weights)
     results: dict[str, list[session.Result]] = {}
     for seed in range(seeds):
       for row in rows:
@@ -134,7 +135,7 @@ def main(argv: list[str]) -> None:
         job, options = _setting(stream, network, row, seed, protocol, folder)
         try:
           done = session.run(job, place, options, {"recipe": _recipe(row)})
-        except ValueError as error:  # no tensor trains in so small a share
+        except UsageError as error:  # no tensor trains in so small a share
           print(f"{name:10} {row:24} left out: {error}")
           continue
         results.setdefault(row, []).append(done)
@@ -149,33 +150,37 @@ def main(argv: list[str]) -> None:
   print(text)
 
 
-def _build(name: str, stream) -> base.Network:
-  model, options = spec.parse(NETWORKS.get(name, name))
-  return catalogue.build(
-    model, stream.example_shape, stream.num_classes, **options
+def _setup(
+  protocol: Protocol, name: str = "auto", **options: Any
+) -> setups.Setup:
+  """Returns the model of that name, and how it adapts to a stream."""
+  augment = "crop_flip" if protocol.data == "cifar100" else "none"
+  return setups.Setup(
+    model=NETWORKS.get(name, name),
+    training=base.Training(
+      epochs=protocol.epochs,
+      batch_size=protocol.batch_size,
+      optimizer="adam",
+      learning_rate=protocol.learning_rate,
+      weight_decay=5e-4,
+    ),
+    options=session.Options(augment=augment, **options),
   )
 
 
 def _pretrained(name: str, protocol: Protocol, source, folder: Path):
   """Returns weights learned on the base classes, from disk where they are."""
-  stream = scenarios.class_incremental(source, tasks=1)
-  weights = pretraining.learned(
+  weights, reached = setups.pretrain(
+    _setup(protocol, name),
     source,
-    _build(name, stream),
     folder / "pretrained",
-    session.Options(augment=_augment(protocol)),
     epochs=protocol.base_epochs,
     batch_size=protocol.batch_size,
     optimizer="adam",
     weight_decay=5e-4,
   )
-  reached = pretraining.accuracy(folder / "pretrained")
   print(f"{name}: {reached:.3f} on the base classes")
   return weights
-
-
-def _augment(protocol: Protocol) -> str:
-  return "crop_flip" if protocol.data == "cifar100" else "none"
 
 
 def _setting(stream, network, row: str, seed: int, protocol: Protocol, folder):
@@ -183,20 +188,13 @@ def _setting(stream, network, row: str, seed: int, protocol: Protocol, folder):
   if method.selector.profile:
     profiled = method.selector._replace(profile=_PROFILE.value)
     method = method._replace(selector=profiled)
-  options = session.Options(
-    augment=_augment(protocol),
+  setup = _setup(
+    protocol,
     executor=_EXECUTOR.value,
     cache_dir=str(folder / "profiles"),
   )
-  training = base.Training(
-    epochs=protocol.epochs,
-    batch_size=protocol.batch_size,
-    optimizer="adam",
-    learning_rate=protocol.learning_rate,
-    weight_decay=5e-4,
-  )
-  job = session.assemble(stream, network, method, training, seed, options)
-  return job, options
+  job = setups.assemble(setup, method, seed, stream=stream, model=network)
+  return job, setup.options
 
 
 def _recipe(row: str) -> dict[str, Any]:

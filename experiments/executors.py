@@ -27,9 +27,8 @@ import numpy as np
 import pandas as pd
 
 from jcl import base, recipes
-from jcl.networks import catalogue
-from jcl.options import spec
 from jcl.run import loop, session
+from jcl.run import setup as setups
 from jcl.streams import scenarios, sources
 from jcl.train import gather
 from jcl.train.profiling import calibrated, learners
@@ -65,16 +64,15 @@ def _setting(executor: str, updates: int = 4, epochs: int = 1) -> loop.Job:
   stream = scenarios.class_incremental(
     sources.arrays(x, y, x[:10], y[:10]), tasks=1
   )
-  model, options = spec.parse(_MODEL.value)
-  return session.assemble(
-    stream,
-    catalogue.build(model, shape, 10, **options),
-    recipes.elastic(rho=_RHO.value, interval=1),
-    base.Training(
+  setup = setups.Setup(
+    model=_MODEL.value,
+    training=base.Training(
       batch_size=_BATCH.value, epochs=epochs, momentum=0.9, learning_rate=1e-3
     ),
     options=session.Options(executor=executor, steps_per_dispatch=1),
   )
+  method = recipes.elastic(rho=_RHO.value, interval=1)
+  return setups.assemble(setup, method, stream=stream)
 
 
 def _selections(network: base.Network) -> dict[str, base.Selection]:

@@ -39,10 +39,9 @@ import pandas as pd
 
 from jcl import base, recipes
 from jcl.metrics import generality
-from jcl.networks import catalogue
-from jcl.options import spec
 from jcl.report import generality as pictures
 from jcl.run import pretraining, session, workdir
+from jcl.run import setup as setups
 from jcl.run.generality import calibrate, follow, probe
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
@@ -142,42 +141,40 @@ def main(argv: list[str]) -> None:
   print(text, end="")
 
 
-def _build(protocol: Protocol, stream) -> base.Network:
-  model, options = spec.parse(protocol.network)
-  return catalogue.build(
-    model, stream.example_shape, stream.num_classes, **options
+def _setup(protocol: Protocol) -> setups.Setup:
+  """Returns the model, and how it is trained on a stream."""
+  return setups.Setup(
+    model=protocol.network,
+    training=base.Training(epochs=protocol.epochs, **protocol.training),
+    options=session.Options(augment=protocol.augment),
   )
 
 
 def _from(weights, protocol: Protocol, stream) -> base.Network:
   """Returns the network that begins with the weights and another head."""
-  return pretraining.begun(_build(protocol, stream), *weights)
+  return pretraining.begun(setups.network(_setup(protocol), stream), *weights)
 
 
 def _pretrained(protocol: Protocol, source, folder: Path) -> probe.Weights:
   """Returns weights learned on the base classes, from disk where they are."""
-  stream = scenarios.class_incremental(source, tasks=1)
-  weights = pretraining.learned(
+  weights, reached = setups.pretrain(
+    _setup(protocol),
     source,
-    _build(protocol, stream),
     folder / "pretrained",
-    session.Options(augment=protocol.augment),
     seed=_SEED.value,
     epochs=protocol.base_epochs,
     **protocol.pretraining,
   )
-  reached = pretraining.accuracy(folder / "pretrained")
   print(f"{reached:.3f} on the base classes")
   return weights
 
 
 def _setting(stream, network, method, protocol: Protocol):
-  options = session.Options(augment=protocol.augment)
-  training = base.Training(epochs=protocol.epochs, **protocol.training)
-  job = session.assemble(
-    stream, network, method, training, _SEED.value, options
+  setup = _setup(protocol)
+  job = setups.assemble(
+    setup, method, _SEED.value, stream=stream, model=network
   )
-  return job, options
+  return job, setup.options
 
 
 def _calibrated(
@@ -246,7 +243,7 @@ def _gated(
   """Says whether the trunk that the base classes chose may be frozen."""
   if not found.prefix:
     return "gate: there is no trunk to freeze"
-  network = _build(protocol, stream)
+  network = setups.network(_setup(protocol), stream)
   job, _ = _setting(stream, network, recipes.finetune(), protocol)
   learned = _from(weights, protocol, stream)
   verdict = probe.gate(

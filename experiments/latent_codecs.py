@@ -45,10 +45,9 @@ import numpy as np
 import pandas as pd
 
 from jcl import base, metrics, recipes
-from jcl.networks import catalogue
-from jcl.options import spec
 from jcl.replay.latents import stream as latents
 from jcl.run import pretraining, session
+from jcl.run import setup as setups
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
 
@@ -144,31 +143,23 @@ def main(argv: list[str]) -> None:
   print(text)
 
 
-def _build(protocol: Protocol, stream) -> base.Network:
-  model, options = spec.parse(protocol.network)
-  return catalogue.build(
-    model, stream.example_shape, stream.num_classes, **options
-  )
-
-
 def _pretrained(protocol: Protocol, source, stream, folder: Path):
   """Returns the stream's network, begun with weights of the base classes."""
-  before = scenarios.class_incremental(source, tasks=1)
-  weights = pretraining.learned(
+  augment = "crop_flip" if protocol.data == "cifar100" else "none"
+  setup = setups.Setup(
+    model=protocol.network, options=session.Options(augment=augment)
+  )
+  weights, reached = setups.pretrain(
+    setup,
     source,
-    _build(protocol, before),
     folder / "pretrained",
-    session.Options(
-      augment="crop_flip" if protocol.data == "cifar100" else "none"
-    ),
     epochs=protocol.base_epochs,
     batch_size=protocol.batch_size,
     optimizer="adam",
     weight_decay=5e-4,
   )
-  reached = pretraining.accuracy(folder / "pretrained")
   print(f"{reached:.3f} on the base classes")
-  return pretraining.begun(_build(protocol, stream), *weights)
+  return pretraining.begun(setups.network(setup, stream), *weights)
 
 
 def _run(

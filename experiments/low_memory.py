@@ -37,9 +37,9 @@ from PIL import Image
 
 from jcl import base, metrics, recipes
 from jcl.cost import step_memory
-from jcl.networks import catalogue, progressive
 from jcl.report import drawing
 from jcl.run import loop, pretraining, session
+from jcl.run import setup as setups
 from jcl.streams import scenarios, sources
 from jcl.train import gather
 from jcl.train.profiling import calibrated, learners
@@ -154,25 +154,34 @@ def _resized(source: sources.Source, size: int) -> sources.Source:
   return sources.arrays(*parts, scale=source.train.scale)
 
 
-def _resnet(shape, num_classes: int, filters: int) -> base.Network:
-  return catalogue.build("resnet18", shape, num_classes, filters=filters)
+def _setup(protocol: Protocol, **options: Any) -> setups.Setup:
+  """Returns the model, and how a stream is learned."""
+  return setups.Setup(
+    model=f"resnet18:filters={protocol.filters}",
+    training=base.Training(
+      epochs=protocol.epochs,
+      batch_size=32,
+      optimizer="sgd",
+      learning_rate=_RATE.value,
+    ),
+    options=session.Options(**options),
+  )
 
 
 def _accuracies(before, stream, rows, protocol, folder) -> list[dict[str, Any]]:
   """Learns the stream by all rows; a line per run."""
   shape = stream.example_shape
-  filters = protocol.filters
-  params, stats = pretraining.learned(
+  setup = _setup(protocol)
+  weights, reached = setups.pretrain(
+    setup,
     before,
-    _resnet(shape, protocol.base_classes, filters),
     folder / "pretrained",
     epochs=protocol.base_epochs,
     batch_size=64,
     optimizer="adam",
   )
-  print(f"{shape}: {pretraining.accuracy(folder / 'pretrained'):.3f} before")
-  fresh = _resnet(shape, stream.num_classes, filters)
-  network = pretraining.begun(fresh, params, stats)
+  print(f"{shape}: {reached:.3f} before")
+  network = pretraining.begun(setups.network(setup, stream), *weights)
   lines = []
   for seed in range(2 if _QUICK.value else _SEEDS.value):
     for row in rows:
@@ -211,29 +220,20 @@ def _accuracies(before, stream, rows, protocol, folder) -> list[dict[str, Any]]:
 def _setting(stream, network, row: str, seed: int, protocol):
   text, _, cache = row.partition("|")
   method = recipes.build(text)
+  setup = _setup(protocol, trunk_cache=cache)
+  setups.check_trunk(setup, {text: method})
   if method.columns:  # from scratch: nothing fits a column but itself
-    network = progressive.progressive(
-      lambda shape, classes: _resnet(shape, classes, protocol.filters),
-      stream.example_shape,
-      stream.task_classes,
-    )
-  options = session.Options(trunk_cache=cache)
-  training = base.Training(
-    epochs=protocol.epochs,
-    batch_size=32,
-    optimizer="sgd",
-    learning_rate=_RATE.value,
-  )
-  job = session.assemble(stream, network, method, training, seed, options)
-  return job, options
+    network = setups.network(setup, stream, columns=True)
+  job = setups.assemble(setup, method, seed, stream=stream, model=network)
+  return job, setup.options
 
 
 def _steps(stream, rows, filters: int) -> list[dict[str, Any]]:
   """Measures a step of every row behind its first experience, interleaved."""
-  fresh = _resnet(stream.example_shape, stream.num_classes, filters)
+  protocol = PROTOCOLS["cifar100"]._replace(filters=filters)
+  fresh = setups.network(_setup(protocol), stream)
   params, stats = fresh.init(jax.random.key(0))
   network = pretraining.begun(fresh, params, stats)
-  protocol = PROTOCOLS["cifar100"]._replace(filters=filters)
   programs, costs, peaks = {}, {}, {}
   for row in dict.fromkeys(("finetune", *rows)):
     if row.startswith(("pnn", "joint")):

@@ -43,8 +43,8 @@ import numpy as np
 import optax
 
 from jcl import base, recipes
-from jcl.networks import catalogue
-from jcl.run import loop, session
+from jcl.run import loop
+from jcl.run import setup as setups
 from jcl.run import workdir as workdir_lib
 from jcl.streams import scenarios, sources
 from jcl.train import gather
@@ -123,7 +123,7 @@ def text(rows: list[Row]) -> str:
 
 def mlp(examples: int) -> loop.Job:
   """Replay at 10 + 10 on one experience of grey images."""
-  return _setting("mlp", (28, 28, 1), examples, 10, width=100, depth=2)
+  return _setting("mlp:width=100,depth=2", (28, 28, 1), examples, 10)
 
 
 def resnet(examples: int) -> loop.Job:
@@ -131,16 +131,16 @@ def resnet(examples: int) -> loop.Job:
   return _setting("slim_resnet18", (32, 32, 3), examples, 32)
 
 
-def _setting(model, shape, examples, size, **options) -> loop.Job:
+def _setting(model: str, shape, examples: int, size: int) -> loop.Job:
   rng = np.random.default_rng(0)
   y = np.arange(examples + 100) % 10
   x = rng.integers(0, 256, (len(y), *shape), np.uint8)
   source = sources.arrays(x[100:], y[100:], x[:100], y[:100], name="noise")
   stream = scenarios.class_incremental(source, tasks=1)
-  network = catalogue.build(model, shape, 10, **options)
-  method = recipes.er(buffer=MEMORY, minibatch=size)
   training = base.Training(learning_rate=RATE, batch_size=size, epochs=1)
-  return session.assemble(stream, network, method, training)
+  setup = setups.Setup(model=model, training=training)
+  method = recipes.er(buffer=MEMORY, minibatch=size)
+  return setups.assemble(setup, method, stream=stream)
 
 
 def host_rows(name, job, rounds, target) -> list[Row]:

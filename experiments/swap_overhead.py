@@ -24,9 +24,8 @@ import numpy as np
 import pandas as pd
 
 from jcl import base, recipes
-from jcl.networks import catalogue
-from jcl.options import spec
 from jcl.run import loop, session
+from jcl.run import setup as setups
 from jcl.streams import scenarios, sources
 
 _MODEL = flags.DEFINE_string("model", "slim_resnet18:filters=20", "network")
@@ -119,14 +118,15 @@ def _setting(swap: float) -> loop.Job:
   stream = scenarios.class_incremental(
     sources.arrays(x, y, x[:10], y[:10]), tasks=2
   )
-  model, options = spec.parse(_MODEL.value)
+  training = base.Training(
+    batch_size=_BATCH.value, epochs=1, learning_rate=1e-3
+  )
   # One epoch of little before what is timed, and no end of it afterwards.
-  return session.assemble(
-    stream,
-    catalogue.build(model, shape, 10, **options),
+  return setups.assemble(
+    setups.Setup(model=_MODEL.value, training=training),
     recipes.carm(em=_EM.value, sb=_SB.value, swap=swap),
-    base.Training(batch_size=_BATCH.value, epochs=1, learning_rate=1e-3),
-    controller=base.Controller(
+    stream=stream,
+    control=base.Controller(
       init=tuple,
       decide=lambda state, seen: (
         base.Decision(10_000 if seen.experience else 1),

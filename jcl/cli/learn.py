@@ -4,7 +4,6 @@ from pathlib import Path
 import time
 from typing import NamedTuple
 
-from jcl import base
 from jcl import recipes as recipes_lib
 from jcl.cli import asked, definitions, flags, folders, report, show
 from jcl.cost import devices
@@ -82,7 +81,7 @@ def prepare() -> Runs:
   setup, texts = asked.setup(), asked.recipes()
   if setup.options.cache_dir is not None:
     setups.keep_programs(setup.options.cache_dir)
-  methods = [recipes_lib.build(text) for text in texts]
+  methods = {text: recipes_lib.build(text) for text in texts}
   device = setups.device(setup)
   show.device(device)
   meter = setups.count_joules(setup, device)
@@ -91,10 +90,10 @@ def prepare() -> Runs:
   before, source = setups.split(setup, source)
   stream = setups.deal(setup, source, flags.seeds()[0])
   show.notes(stream.notes)
-  _check_trunk(texts, methods)
-  parts = setups.parts(setup, before, source, stream, methods)
+  setups.check_trunk(setup, methods)
+  parts = setups.parts(setup, before, source, stream, methods.values())
   if False in parts.networks and setup.model == "auto":
-    show.model(parts.networks[False], methods)
+    show.model(parts.networks[False], methods.values())
   runs = Runs(setup, texts, parts, device, meter, content, {})
   for text in texts:
     runs.first[text] = runs.assemble(text, flags.seeds()[0])
@@ -104,15 +103,6 @@ def prepare() -> Runs:
 def _content(source: sources.Source) -> str:
   both = (source.train, source.test)
   return identity.content([each for each in both if each is not None])
-
-
-def _check_trunk(texts: list[str], methods: list[base.Method]) -> None:
-  cache = definitions.TRUNK_CACHE.value
-  if cache and not any(method.trunk is not None for method in methods):
-    raise UsageError(
-      f"--trunk_cache={cache}: none of {', '.join(texts)} freezes a trunk; "
-      "give a recipe such as lightcl or er+freeze:until=0.7"
-    )
 
 
 def _learn(runs: Runs, folder: Path) -> list[Path]:

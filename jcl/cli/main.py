@@ -49,7 +49,8 @@ def run(door: Door) -> NoReturn:
   surroundings.open_streams()
   words = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
   if any(word in _HELP for word in words) or (door.strict and not words):
-    print(teach.text(_named(words, door)))
+    with surroundings.lasting_output():
+      print(teach.text(_named(words, door)))
     sys.exit(0)
   own.reset()  # another run of this process may have set them
   app.run(
@@ -128,9 +129,9 @@ def _command(words: list[str], door: Door) -> tuple[str, list[str]]:
   name, *arguments = words
   if name not in COMMANDS:
     raise UsageError(
-      f"no command is called {name!r}{_close(name, COMMANDS)}; the commands "
-      "are learn, serve SYSTEM..., report DIR..., estimate and list, and flags "
-      "begin with --"
+      f"no command is called {name!r}{_close(name, COMMANDS) or ';'} the "
+      "commands are learn, serve SYSTEM..., report DIR..., estimate and list, "
+      "and flags begin with --"
     )
   if door.strict:
     _check_flags(name)
@@ -154,12 +155,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return FLAGS(argv)
   except flags.UnrecognizedFlagError as error:
     close = _close(error.flagname, definitions.ALL, "--")
-    message = f"no flag is called --{error.flagname}{close}"
+    message = f"no flag is called --{error.flagname}{close or ';'}"
   except flags.Error as error:
-    message = str(error)
+    message = f"{error};"
   command = _named(argv[1:], JCL)
   see = f"jcl {command} --help" if command else "jcl --help"
-  sys.exit(_fail(JCL, f"{message}; see {see}", 2))
+  sys.exit(_fail(JCL, f"{message} see {see}", 2))
 
 
 def _named(words: Sequence[str], door: Door) -> str | None:

@@ -2,15 +2,15 @@
 
 setup = Setup(model="mlp:width=100", training=base.Training(epochs=2))
 stream = deal(setup, read(setup), seed=0)
-setting = assemble(setup, "er:buffer=200", seed=0, stream=stream)
+job = assemble(setup, "er:buffer=200", seed=0, stream=stream)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -30,6 +30,8 @@ from jcl.streams import stream as stream_lib
 # Passes over an experience where neither options nor recipe name them.
 _EPOCHS_BY_DATA = {"digits": 10}
 _PRETRAINING_ROWS = 64  # examples of an update, at most
+
+Weights = tuple[base.Params, base.Stats]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,13 +136,14 @@ def parts(
   before: sources.Source | None,
   source: sources.Source,
   stream: stream_lib.Stream,
-  methods: Sequence[base.Method],
+  methods: Iterable[base.Method],
 ) -> Parts:
   """Builds the models for recipes that are to be compared.
 
   Recipes can be compared only where all train one and the same model: it
   convolves if any of them needs that.
   """
+  methods = list(methods)
   convolutional = any(method.convolutional for method in methods)
   build = builder(setup, stream.example_shape, convolutional)
   networks = {
@@ -187,6 +190,33 @@ def network(
   return precision.with_precision(made, setup.precision)
 
 
+def pretrain(
+  setup: Setup,
+  before: sources.Source,
+  folder: str | os.PathLike[str],
+  build: Callable[..., base.Network] | None = None,
+  **training: Any,
+) -> tuple[Weights, float]:
+  """Learns all of a source at once, or reads the weights where they lie.
+
+  Args:
+    setup: names the model, and says how runs are carried out.
+    before: what is learned.
+    folder: where the run and its weights are kept.
+    build: see `builder`, which is asked where this is None.
+    **training: fields of `base.Training`, and the seed.
+
+  Returns:
+    The weights, for `pretraining.begun`, and the accuracy reached.
+  """
+  shape, classes = before.train.x.shape[1:], before.train.num_classes
+  model = (build or builder(setup, shape))(shape, classes)
+  weights = pretraining.learned(
+    before, model, folder, options(setup), **training
+  )
+  return weights, pretraining.accuracy(Path(folder))
+
+
 def pretrained(
   setup: Setup, made: Parts, folder: str | os.PathLike[str]
 ) -> tuple[Parts, float]:
@@ -202,18 +232,17 @@ def pretrained(
   """
   before = made.before
   assert before is not None
-  weights = pretraining.learned(
+  weights, accuracy = pretrain(
+    setup,
     before,
-    made.build(before.train.x.shape[1:], before.train.num_classes),
     folder,
-    options(setup),
+    made.build,
     epochs=setup.base_epochs,
     batch_size=min(_PRETRAINING_ROWS, len(before.train)),
     optimizer="adam",
   )
   begun = pretraining.begun(made.networks[False], *weights)
-  found = made._replace(networks={**made.networks, False: begun})
-  return found, pretraining.accuracy(Path(folder))
+  return made._replace(networks={**made.networks, False: begun}), accuracy
 
 
 def device(setup: Setup) -> devices.Device:
@@ -235,6 +264,21 @@ def options(setup: Setup, method: base.Method | None = None) -> session.Options:
   if method is not None and method.trunk is not None:
     return setup.options
   return dataclasses.replace(setup.options, trunk_cache="", trunk_bytes=None)
+
+
+def check_trunk(setup: Setup, methods: Mapping[str, base.Method]) -> None:
+  """Raises UsageError if a trunk's output is to be kept and there is no trunk.
+
+  Args:
+    setup: says whether it is to be kept.
+    methods: recipes, by what they are called in the message.
+  """
+  cache = setup.options.trunk_cache
+  if cache and not any(method.trunk is not None for method in methods.values()):
+    raise UsageError(
+      f"--trunk_cache={cache}: none of {', '.join(methods)} freezes a trunk; "
+      "give a recipe such as lightcl or er+freeze:until=0.7"
+    )
 
 
 def controller(setup: Setup, epochs: int) -> base.Controller:

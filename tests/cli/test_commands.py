@@ -113,6 +113,22 @@ def test_the_two_ways_in_share_a_work_directory(jcl, tmp_path):
   assert status == 0 and "report:" in told, error
 
 
+def test_help_may_be_read_in_part():
+  """By `head`, which leaves before all is written."""
+  program = "import sys; sys.argv[1:] = ['learn', '--help']\n"
+  program += "from jcl.cli import start; start.jcl()"
+  begun = subprocess.Popen(
+    [sys.executable, "-c", program],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
+  assert begun.stdout is not None and begun.stderr is not None
+  begun.stdout.close()
+  assert begun.stderr.read() == b""
+  assert begun.wait(60) == 0
+
+
 def test_help_needs_no_jax(tmp_path):
   """So that it is there at once."""
   (tmp_path / "jax.py").write_text("raise SystemExit('imported')")
