@@ -75,7 +75,7 @@ def test_equal_records_have_one_hash():
     hash(Record(0.0, ([],)))
 
 
-def test_what_is_not_known_survives_json():
+def test_nan_survives_json():
   profile = times.TensorTimes((1.0,), (0.0,), (2.0,), (0.5,), 0.0, "analytic")
   assert profile == dataclasses.replace(profile, compile_seconds=another())
   choice = base.Choice(0, 0, (True,), another(), 0)

@@ -51,7 +51,7 @@ def only(program, name):
 
 
 @forms
-def test_a_scan_tells_what_it_carries(form, traced):
+def test_a_scan_tells_its_carried_values(form, traced):
   traced(form)
   steps, scales = jnp.ones((5, 3)), jnp.ones(5)
   loop = jaxprs.loop(only(jaxprs.trace(scanned, W, X, steps, scales), "scan"))

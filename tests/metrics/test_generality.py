@@ -18,7 +18,7 @@ def cka(x, y):
   return similarity.debiased_cka(x, y)
 
 
-def test_a_record_is_what_the_definitions_say():
+def test_records_follow_the_definitions():
   learned = [features(0), features(1)]
   before, now = features(2), [features(3), features(4), features(5)]
   # Related, so that the values are not all clipped.
@@ -98,7 +98,7 @@ def test_arguments_that_do_not_fit(call, message):
     call()
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(accuracy.confidence_interval) == {"level": 0.95}
   assert signatures.defaults(generality.generality) == {"first": 1}
   assert signatures.defaults(generality.prefix) == {"tau": 0.9}

@@ -195,7 +195,7 @@ def test_bad_input_is_named(call, message):
     call()
 
 
-def test_bounds_of_what_is_allowed():
+def test_bounds_of_arguments():
   assert metrics.micro_average([0.2, 0.4], [0, 3]) == pytest.approx(0.4)
   assert metrics.accuracy_per_joule(0.0, 2.0) == 0
   assert metrics.anytime_average([1, 3], [0.2, 0.6]) == pytest.approx(0.4)

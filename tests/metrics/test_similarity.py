@@ -57,7 +57,7 @@ def test_it_is_the_formula(seed, rows, channels):
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=30)
-def test_what_does_not_change_it(seed):
+def test_order_rotation_scale_and_shift_do_not_change_it(seed):
   x, y = draw(seed), draw(seed + 1) + draw(seed)
   generator = np.random.default_rng(seed)
   rotation, _ = np.linalg.qr(generator.normal(size=(5, 5)))
@@ -107,6 +107,6 @@ def test_a_unit_that_has_not_moved_is_like_itself():
     (draw(0), draw(1) * np.nan, "not finite"),
   ],
 )
-def test_what_cannot_be_compared(x, y, message):
+def test_features_that_cannot_be_compared(x, y, message):
   with pytest.raises(ValueError, match=message):
     similarity.debiased_cka(x, y)

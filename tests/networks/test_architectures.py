@@ -292,7 +292,7 @@ def test_recipes_that_convolve_get_a_network_that_does():
   assert (name, options) == ("slim_resnet18", {"filters": 3})
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(conv1d.conv1d) == {
     "width": 64,
     "depth": 3,

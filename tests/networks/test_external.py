@@ -201,7 +201,7 @@ def test_other_files_and_networks_are_refused(tmp_path):
     external.arrange(build("vit"), {}, fresh=("tail",))
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(external.with_file) == {"fresh": ("head",)}
   assert signatures.defaults(external.arrange) == {"fresh": ("head",)}
 
@@ -213,7 +213,9 @@ def test_what_is_taken_unless_told_otherwise():
     *(TypeError, KeyError),
   ],
 )
-def test_whatever_a_damaged_file_raises_is_told(error, tmp_path, monkeypatch):
+def test_any_error_of_a_damaged_file_is_a_usage_error(
+  error, tmp_path, monkeypatch
+):
   def fail(path):
     raise error("no such thing")
 

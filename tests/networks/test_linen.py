@@ -260,7 +260,7 @@ def test_unknown_names(option, message):
     NET.apply(PARAMS, STATS, X, **option)
 
 
-def test_what_every_network_checks_at_its_bounds():
+def test_checks_of_networks_at_their_bounds():
   check.sizes("net", (1,), 1)
   for shape, classes in (((), 1), ((0,), 1), ((2, 1.5), 1), ((1,), 0)):
     with pytest.raises(ValueError, match="net: "):

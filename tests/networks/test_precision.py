@@ -1,4 +1,4 @@
-"""Computing in bfloat16 while storing float32."""
+"""Networks that compute in bfloat16 and store float32."""
 
 from flax import linen as nn
 import jax

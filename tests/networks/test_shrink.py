@@ -273,7 +273,7 @@ def test_whole_attention_heads_and_parts_of_values():
     (lambda x: x - x @ x.T @ x, 0),
   ],
 )
-def test_what_happens_to_channels(between, expected):
+def test_channels_that_stay_free_through_an_operation(between, expected):
   def apply(params, stats, x, *, training=(), key=None, taps=()):
     y = between(x @ params["a"]["kernel"])
     y = y @ params["b"]["kernel"][: y.shape[-1]]
@@ -497,7 +497,7 @@ def test_a_compiled_step_does_less():
   ],
   ids=["sgd", "adam", "per_tensor"],
 )
-def test_slots_of_what_stays_go_on(optimizer):
+def test_slots_of_channels_that_stay_go_on(optimizer):
   """An update of the smaller network is that of the channels it has kept."""
   network = build("conv1d")
   params, stats = arrays(network)

@@ -1,4 +1,4 @@
-"""Feature anchors: which channels, what is held, what it costs, end to end."""
+"""Feature anchors: chosen channels, held maps, the drift, and whole runs."""
 
 import dataclasses
 import functools
@@ -331,7 +331,7 @@ def test_places_of_the_units_that_train_or_their_outputs():
   assert anchors.default_taps(bare, 0) == ("low", "mid", "top")
 
 
-def test_what_is_assumed_and_the_bounds_of_what_is_allowed():
+def test_defaults_and_bounds():
   defaults = {
     name: parameter.default
     for name, parameter in inspect.signature(
@@ -371,7 +371,7 @@ def test_only_current_classes_compete():
   )
 
 
-def test_taps_below_what_trains_are_dropped():
+def test_taps_below_the_trained_units_are_dropped():
   objective, state, params, stats, call = begun()
   top = step_lib.Forward(
     call.network, call.preprocess, ("top", "head"), ("top", "head")
@@ -500,7 +500,7 @@ def test_with_a_memory_anchors_are_replayed_images():
   assert float(done.state.objective.weight.sum()) == 4
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(anchors.anchored) == {
     "beta": 0.0002,
     "ratio": 0.15,

@@ -1,4 +1,4 @@
-"""Which outputs the two softmaxes of ER-ACE run over."""
+"""ER-ACE: the outputs that take part in each of its two softmaxes."""
 
 import jax
 import linear_case

@@ -1,6 +1,4 @@
-"""Distillation, and the layer that corrects what it prefers."""
-
-import inspect
+"""Distillation, and the layer that corrects its bias to new classes."""
 
 import jax
 import jax.numpy as jnp
@@ -181,7 +179,7 @@ def test_fit_finds_the_least_surprise(decay, spread):
     assert _surprise(found, *case, decay) <= best.fun + 1e-5 * (1 + best.fun)
 
 
-def test_fit_recovers_what_distorted_the_outputs():
+def test_fit_recovers_a_distortion_of_the_outputs():
   generator = np.random.default_rng(0)
   true = 2 * generator.normal(size=(20_000, 4)).astype(np.float32)
   chosen = np.argmax(true + generator.gumbel(size=true.shape), axis=1)
@@ -257,10 +255,7 @@ def test_review_needs_examples_of_both_sides(present):
   np.testing.assert_array_equal(state.shift, SHIFT)
 
 
-def test_what_is_assumed():
-  parameters = inspect.signature(bias.bias_correction).parameters
-  assert parameters["temperature"].default == 2
-  assert parameters["decay"].default == 0.1
+def test_one_batch_is_drawn_from_the_memory():
   assert OBJECTIVE.num_draws == 1
 
 
@@ -282,7 +277,7 @@ def test_bad_settings(name):
     bias.bias_correction(lambda ids: ids > 0, **{name: 0})
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(bias.bias_correction) == {
     "temperature": 2.0,
     "decay": 0.1,

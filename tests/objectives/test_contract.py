@@ -1,4 +1,4 @@
-"""What every objective promises."""
+"""The contract that every objective keeps."""
 
 import jax
 import linear_case

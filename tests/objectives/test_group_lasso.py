@@ -1,4 +1,4 @@
-"""Group lasso: its penalty, its coefficient, and what it does to channels."""
+"""Group lasso: its penalty, its coefficient, and channels driven to zero."""
 
 import inspect
 
@@ -101,7 +101,7 @@ def test_one_class_counts_as_two():
   )
 
 
-def test_the_least_that_is_allowed_and_what_is_assumed():
+def test_bounds_and_defaults():
   objective = group_lasso.group_lasso(ratio=0, strength=0)
   assert objective.init(PARAMS, STATS).coefficient == 0
   assert group_lasso.group_lasso().init(PARAMS, STATS).coefficient == 0
@@ -118,7 +118,7 @@ def test_nothing_to_penalise():
   assert group_lasso.coefficient(jnp.float32(2), total) == 0
 
 
-def test_what_the_loss_does_not_hold_goes_to_zero():
+def test_slices_that_the_loss_does_not_need_go_to_zero():
   """Inputs that do not matter lose their weights, those that do keep some."""
   slices = ((("body", "kernel"), 0),)
   objective = group_lasso.group_lasso(slices, strength=0.1)
@@ -180,6 +180,6 @@ def test_slices_of_another_network(slices):
     objective.init(PARAMS, STATS)
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(group_lasso.group_lasso) == {"ratio": 0.2}
   assert signatures.defaults(group_lasso.coefficient) == {"ratio": 0.2}

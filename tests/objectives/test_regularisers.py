@@ -1,6 +1,4 @@
-"""Penalties: what they remember, and what they ask for."""
-
-import inspect
+"""Penalties: their states, their values and their gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -105,15 +103,8 @@ def test_examples_have_their_own_keys():
   assert len(set(map(tuple, keys))) == 3
 
 
-def test_what_is_assumed():
-  def default(build, name):
-    return inspect.signature(build).parameters[name].default
-
-  assert default(regularisers.ewc_online, "decay") == 1
-  assert default(regularisers.synaptic_intelligence, "damping") == 0.1
-  assert default(regularisers.lwf, "strength") == 1
-  assert default(regularisers.lwf, "temperature") == 2
-  regularisers.ewc_online(0, decay=0)  # the least that is allowed
+def test_the_least_values_of_the_settings_are_allowed():
+  regularisers.ewc_online(0, decay=0)
   regularisers.synaptic_intelligence(0)
   regularisers.lwf(0)
 
@@ -276,7 +267,7 @@ def test_bad_settings(build, message):
     build()
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(regularisers.ewc_online) == {"decay": 1.0}
   assert signatures.defaults(regularisers.synaptic_intelligence) == {
     "damping": 0.1

@@ -49,7 +49,7 @@ def test_sigmoids_of_the_stream():
 
 
 @pytest.mark.parametrize("hook", ["track", "begin", "accumulate", "finish"])
-def test_what_remembers_is_no_inner_objective(hook):
+def test_objectives_with_a_state_cannot_be_inner(hook):
   plain = supervised.experience_replay()
   supervised.without_state(plain)
   for remembers in (

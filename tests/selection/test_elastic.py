@@ -201,7 +201,7 @@ def test_one_tensor():
       choose(network, times, [1], 0.9, always_train_head=head)
 
 
-def test_equal_scores_choose_what_takes_less_and_then_the_shallower():
+def test_equal_scores_choose_less_time_and_then_the_shallower():
   network = network_of(["a", "b", "c", "head"])
   scores = [1, 1, 1, 1]
   times = profile_of([0, 0, 0, 0], [2, 1, 3, 1], forward=1)
@@ -399,7 +399,7 @@ def test_a_head_beyond_the_budget_names_the_least_share():
 # Menus
 
 
-def test_a_menu_bounds_what_can_be_chosen():
+def test_a_menu_bounds_the_selections():
   random = np.random.default_rng(0)
   names = [f"u{k}" for k in range(8) for _ in range(2)]
   network = network_of([*names, "head"])
@@ -520,7 +520,7 @@ def test_the_reading_changes_the_choice():
   assert chosen == (False, False, True)
 
 
-def test_what_trains_instead_is_chosen_by_real_times():
+def test_the_part_of_the_head_is_chosen_by_real_times():
   # Carried past the head, the gradient takes 3 + 1 of the 2 allowed.
   network = network_of(["a", "head"], ["kernel"] * 2)
   times = profile_of([2, 1], [1, 1], forward=1)
@@ -645,7 +645,7 @@ def test_layers_under_a_scan_are_one_tensor():
 # What is refused
 
 
-def test_a_selector_says_what_it_wants():
+def test_fields_of_the_selector():
   selector = elastic.elastic()
   assert (selector.every, selector.num_probes) == (3, 1)
   assert (selector.profile, selector.slots) == ("analytic", "reset")
@@ -694,7 +694,7 @@ def test_bad_options_are_refused(options, message):
     elastic.elastic(**options)
 
 
-def test_what_does_not_belong_together_is_refused():
+def test_states_and_profiles_of_other_networks_are_refused():
   selector = elastic.elastic(0.9)
   times = profile_of(np.ones(6), np.ones(6))
   state = {"scores": np.ones(6, np.float32)}
@@ -723,7 +723,7 @@ def test_a_set_chosen_equals_the_knapsacks_own():
   assert 0 < sum(chosen) < 10
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(elastic.elastic) == {
     "rho": 0.533,
     "interval": 3,

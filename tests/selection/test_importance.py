@@ -1,4 +1,4 @@
-"""What training a tensor is worth."""
+"""Scores of tensors against sums by hand, and their first-order meaning."""
 
 import collections
 
@@ -114,7 +114,7 @@ def test_finite_differences_of_the_loss_agree(params, point, step):
   assert found.dtype == np.float64 and found.shape == (len(ORDER),)
 
 
-def test_undoing_an_update_costs_what_the_score_says(params):
+def test_undoing_an_update_raises_the_loss_by_the_score(params):
   # The paper's own words, one-sided, so right within a per cent only.
   with jax.enable_x64(True):
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)

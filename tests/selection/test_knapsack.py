@@ -1,4 +1,4 @@
-"""Which tensors to train within a backward time."""
+"""Selections of tensors within a backward time, by every mode."""
 
 import dataclasses
 import functools
@@ -376,7 +376,7 @@ def test_units_do_not_matter(seed, mode):
 
 @settings(max_examples=40)
 @given(st.integers(0, 10_000))
-def test_what_is_free_is_taken(seed):
+def test_free_tensors_are_taken(seed):
   arrival, weight_grad, importance, budget = real_instance(seed)
   found = np.array(
     knapsack.select(arrival, weight_grad, importance, budget).mask
@@ -429,7 +429,7 @@ def test_ties_between_sets_that_greed_does_not_find(
   assert numbers(greedy) != chosen
 
 
-def test_the_published_programme_takes_only_what_gains():
+def test_the_published_programme_takes_useful_tensors_alone():
   # Within 3 units, 2 only equals 1 and is not taken, so 3 cannot follow it.
   rows = [(0, 3, 4), *WITNESS[1:]]
   arrays = columns(rows)
@@ -679,7 +679,7 @@ def test_the_coarsest_grid():
       knapsack.select(*arrays, 9, resolution=resolution)
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(knapsack.select) == {
     "mode": "exact",
     "resolution": 10000,

@@ -101,7 +101,7 @@ def test_training_more_never_takes_less(times, random):
 
 
 @given(profiles(), st.floats(0, 1), st.randoms(use_true_random=False))
-def test_what_the_knapsack_finds_keeps_to_the_share(times, place, random):
+def test_sets_of_the_knapsack_keep_to_the_share(times, place, random):
   # A hair above the least, so that rounding does not decide.
   least = min(1.0, times.least_share * (1 + 1e-6))
   share = least + place * (1 - least)
@@ -115,7 +115,7 @@ def test_what_the_knapsack_finds_keeps_to_the_share(times, place, random):
   assert times.step(solution.mask) <= share * times.full * (1 + 1e-6)
 
 
-def test_what_it_rejects():
+def test_times_out_of_range_are_refused():
   with pytest.raises(ValueError, match="of one length"):
     dataclasses.replace(TIMES, update=(1.0,))
   with pytest.raises(ValueError, match="of one length"):
@@ -134,7 +134,7 @@ def test_closure_is_not_a_number_where_there_is_no_other_sum():
   assert math.isnan(dataclasses.replace(TIMES, backward_total=0.0).closure)
 
 
-def test_scaled_times_keep_what_is_told_of_them():
+def test_scaled_times_keep_their_description():
   assert scaled(TIMES, 2.0) == TensorTimes(
     forward=(2.0, 4.0, 6.0),
     arrival=(8.0, 0.0, 2.0),

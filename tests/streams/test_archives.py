@@ -28,7 +28,7 @@ def test_arrays_come_back(tmp_path):
   assert found["text"].tolist() == ["a", "\u00e9"]
 
 
-def test_what_declares_more_than_it_holds_is_refused(tmp_path):
+def test_an_archive_that_declares_more_than_it_holds_is_refused(tmp_path):
   content = array([1, 2, 3]).replace(b"(3,)", b"(9" + b"9" * 9 + b",)")
   assert len(content) > len(array([1, 2, 3]))
   write(tmp_path / "a.npz", x=content)

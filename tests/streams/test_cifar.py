@@ -201,7 +201,7 @@ def test_a_folder_called_test_is_not_taken_for_the_file(tmp_path):
     *(ValueError, lzma.LZMAError, zlib.error),
   ],
 )
-def test_whatever_a_damaged_archive_raises_is_told(
+def test_any_error_of_a_damaged_archive_is_a_usage_error(
   error, tmp_path, monkeypatch
 ):
   def fail(place):

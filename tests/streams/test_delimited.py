@@ -66,7 +66,7 @@ def test_dialects_are_recognised(tmp_path, frame, written):
   assert table.class_names == ("0", "1", "2", "3")
 
 
-def test_what_was_recognised_is_told(tmp_path, frame):
+def test_notes_say_what_was_recognised(tmp_path, frame):
   def notes(**written):
     frame.to_csv(tmp_path / "t.csv", **written)
     return delimited.read(tmp_path / "t.csv", delimited.Options()).notes
@@ -334,7 +334,9 @@ def test_no_value_is_lost_or_changed(
 
 
 @pytest.mark.parametrize("error", [ValueError, OverflowError, MemoryError])
-def test_whatever_a_damaged_table_raises_is_told(error, tmp_path, monkeypatch):
+def test_any_error_of_a_damaged_table_is_a_usage_error(
+  error, tmp_path, monkeypatch
+):
   def fail(*args, **options):
     raise error("no such thing")
 

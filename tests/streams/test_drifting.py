@@ -280,7 +280,7 @@ def test_bad_options_are_refused(call, message):
     call()
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(drifting.split) == {"shares": (0.3, 0.4, 0.3)}
   assert signatures.defaults(drifting.ladder) == {"segments": 28}
   assert signatures.defaults(drifting.build) == {
@@ -298,7 +298,7 @@ def test_what_is_taken_unless_told_otherwise():
     RecursionError,
   ],
 )
-def test_whatever_a_damaged_manifest_raises_is_told(
+def test_any_error_of_a_damaged_manifest_is_a_usage_error(
   error, tmp_path, monkeypatch
 ):
   def fail(text):

@@ -204,7 +204,7 @@ def test_tiny_imagenet_damage(tiny):
     folders.tiny_imagenet(tiny / "elsewhere")
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(folders.tiny_imagenet) == {"size": 64}
 
 
@@ -215,7 +215,9 @@ def test_what_is_taken_unless_told_otherwise():
     *(lzma.LZMAError, zipfile.BadZipFile, zlib.error),
   ],
 )
-def test_whatever_a_damaged_file_raises_is_told(error, tmp_path, monkeypatch):
+def test_any_error_of_a_damaged_file_is_a_usage_error(
+  error, tmp_path, monkeypatch
+):
   def fail(path, file):
     raise error("no such thing")
 

@@ -1,4 +1,4 @@
-"""Lists of image files, and what is wrong with them."""
+"""Lists of image files: both formats, order, and damage."""
 
 import csv
 import json
@@ -128,7 +128,9 @@ def test_damaged_lists_are_named(folder):
 @pytest.mark.parametrize(
   "error", [csv.Error, OSError, RecursionError, ValueError]
 )
-def test_whatever_a_damaged_list_raises_is_told(error, tmp_path, monkeypatch):
+def test_any_error_of_a_damaged_list_is_a_usage_error(
+  error, tmp_path, monkeypatch
+):
   def fail(text):
     raise error("no such thing")
 

@@ -108,7 +108,9 @@ def test_images_with_too_few_axes_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("error", [EOFError, MemoryError, OSError, zlib.error])
-def test_whatever_a_damaged_file_raises_is_told(error, tmp_path, monkeypatch):
+def test_any_error_of_a_damaged_file_is_a_usage_error(
+  error, tmp_path, monkeypatch
+):
   def fail(path, file):
     raise error("no such thing")
 

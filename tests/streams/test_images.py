@@ -195,7 +195,7 @@ def test_huge_images_are_refused_by_name(tmp_path, name, monkeypatch):
     images.Images([tmp_path / name])
 
 
-def test_what_pillow_calls_a_bomb_is_refused_by_name(tmp_path, monkeypatch):
+def test_images_of_too_many_pixels_are_refused_by_name(tmp_path, monkeypatch):
   monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
   Image.new("L", (10, 10)).save(tmp_path / "bomb.png")
   with pytest.raises(ValueError, match="bomb.png has more than"):
@@ -210,7 +210,7 @@ def test_what_pillow_calls_a_bomb_is_refused_by_name(tmp_path, monkeypatch):
     (b"\x89PNG\r\n\x1a\n", "image"),
   ],
 )
-def test_what_is_no_image_is_named(tmp_path, content, reason):
+def test_files_that_are_no_images_are_named(tmp_path, content, reason):
   (tmp_path / "a.png").write_bytes(content)
   with pytest.raises(ValueError, match=f"a.png is damaged .*{reason}"):
     images.Images([tmp_path / "a.png"])

@@ -452,7 +452,7 @@ def test_a_data_set_for_each_experience():
 
 
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
-def test_what_is_no_source_is_told_of(name):
+def test_other_values_than_sources_are_refused(name):
   with pytest.raises(ValueError, match="^3 is no source of data; give what jc"):
     scenarios.SCENARIOS[name](3)
   lists = ("class_incremental", "task_incremental", "domain_by_group")
@@ -469,7 +469,7 @@ def test_every_scenario_is_described():
   assert all(len(line) > 20 for line in described.values())
 
 
-def test_what_is_assumed():
+def test_defaults_of_every_scenario():
   assumed = {
     name: spec.keywords(function)
     for name, function in scenarios.SCENARIOS.items()
@@ -532,7 +532,7 @@ def test_each_group_of_another_size_is_tested_on_its_own_rows():
     )
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(scenarios.class_incremental) == {
     "tasks": "auto",
     "seed": 0,

@@ -107,7 +107,7 @@ def test_gas_drift_missing(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError])
-def test_whatever_a_damaged_segment_raises_is_told(
+def test_any_error_of_a_damaged_segment_is_a_usage_error(
   error, tmp_path, monkeypatch
 ):
   def fail(*args, **options):

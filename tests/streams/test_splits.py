@@ -46,5 +46,5 @@ def test_strata_separate_groups():
   assert splits.strata(toy).tolist() == [6, 7, 10, 11]
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(splits.last) == {"parts": 1}

@@ -67,7 +67,7 @@ def test_bad_normalisation():
     stream.statistics(toy(np.zeros((1, 1), np.float32)), "zscore")
 
 
-def test_what_a_stream_knows_of_itself():
+def test_properties_of_a_stream():
   x = np.arange(12, dtype=np.float32).reshape(6, 2)
   source = sources.arrays(x, [0, 1, 2, 0, 1, 2], x, [0, 1, 2, 0, 1, 2])
   made = scenarios.class_incremental(source, tasks=2, order=[2, 0, 1])

@@ -31,7 +31,7 @@ def read(tmp_path, text, **options):
     ("#" + PLAIN.replace(",", " "), ""),
   ],
 )
-def test_what_stands_beside_a_table_is_taken_out(tmp_path, text, note):
+def test_lines_around_a_table_are_taken_out(tmp_path, text, note):
   table = read(tmp_path, text)
   assert table.x.tolist() == [[1, 2.5], [3, 4], [5, 6.5]]
   assert table.y.tolist() == [0, 1, 0] and table.class_names == ("a", "b")

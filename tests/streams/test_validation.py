@@ -158,7 +158,7 @@ def test_groups_become_int32():
   assert validation.check(dataset(group=[3, 1, 2])).group.dtype == np.int32
 
 
-def test_what_is_a_scale():
+def test_scales_are_positive_numbers():
   assert validation._is_scale(0.5) and validation._is_scale(np.float32(2))
   for value in (0, -1, np.inf, np.nan, "1", None, np.array([1.0, 2.0])):
     assert not validation._is_scale(value)

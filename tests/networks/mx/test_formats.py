@@ -211,7 +211,7 @@ def test_bad_input(x, options, message):
     formats.quantize(jnp.array(x), **options)
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(formats.quantize) == {
     "axis": -1,
     "rounding": "rne",

@@ -121,7 +121,7 @@ def test_live_weights_by_phase():
   assert (first != second).any()
 
 
-def test_what_is_dead_is_zero_and_the_rest_is_dense():
+def test_dead_weights_are_zero_and_other_arrays_dense():
   for weights, state in learned():
     kernel = np.asarray(weights["a"]["conv"]["kernel"])
     assert not kernel[~np.asarray(state[NAME].mask)].any()
@@ -178,7 +178,7 @@ def test_gradients_left_out():
     np.testing.assert_array_equal(patterns[step + 1], expected)
 
 
-def test_momentum_sees_what_is_let_through():
+def test_momentum_sees_the_gradients_let_through():
   """The optimiser's own state is that of the gradient with its zeros."""
   _, state = learned()[1]
   trace = np.asarray(state[NAME].slot[0].trace)
@@ -282,7 +282,7 @@ def test_values_are_needed():
     rule().update(params(), {})
 
 
-def test_growth_draws_what_a_kernel_of_that_shape_would():
+def test_growth_draws_as_in_the_shape_of_the_kernel():
   for seed in range(3):
     key = jax.random.key(seed)
     flat = jax.random.uniform(key, (180,))
@@ -291,6 +291,6 @@ def test_growth_draws_what_a_kernel_of_that_shape_would():
     )
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(dynamic.schedule) == {"margin": 0.01}
   assert signatures.defaults(dynamic.sparse) == {"seed": 0}

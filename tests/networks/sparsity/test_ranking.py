@@ -1,4 +1,4 @@
-"""Exactly so many of the largest."""
+"""Exact numbers of largest scores, whatever the ties."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Channels to take out at once, and what is left without them."""
+"""Channels to take out at once, and the networks left."""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ def test_stages_of_other_networks():
   assert set(structured.by_stage(flat, last=0.4).values()) == {0.4}
 
 
-def test_importance_adds_up_what_is_added():
+def test_importance_sums_over_kernels_whose_outputs_are_added():
   network = small()
   params, _ = arrays(network)
   united = shrink.groups(network)[0]
@@ -87,7 +87,7 @@ def test_the_most_important_stay_and_equals_by_index():
   assert kept(0.99) == [1]  # one stays in any case
 
 
-def test_what_one_of_several_writers_keeps_all_keep():
+def test_channels_that_one_writer_keeps_all_keep():
   network = small()
   united, *_ = shrink.groups(network)
   shares = {"stem": 0.75, "block_0": 0.25, "block_1": 0.5}
@@ -151,7 +151,7 @@ def test_units_without_a_sparsity():
     structured.masks(network, params, lambda unit: 1.5)
 
 
-def test_what_is_taken_unless_told_otherwise():
+def test_defaults():
   assert signatures.defaults(structured.by_stage) == {
     "last": 0.8,
     "before": 0.7,
