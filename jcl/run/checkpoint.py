@@ -6,7 +6,7 @@ CRC-32 that is checked on reading; a damaged checkpoint is set aside with a
 warning and the one before it is used.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import errno
@@ -134,7 +134,7 @@ class Checkpoints:
     every_seconds: float = 60.0,
     keep: int = 2,
     records: lines.Lines | None = None,
-  ):
+  ) -> None:
     import orbax.checkpoint as ocp
 
     self._ocp = ocp
@@ -203,7 +203,9 @@ class Checkpoints:
         ),
       )
 
-  def restore(self, template_fn) -> Snapshot | None:
+  def restore(
+    self, template_fn: Callable[[cursor.Cursor], base.LearnerState]
+  ) -> Snapshot | None:
     """Returns the latest intact snapshot, or None where there is none.
 
     Args:
@@ -269,7 +271,7 @@ class Checkpoints:
     except OSError as error:
       raise _unread(str(self._records.path), error) from error
 
-  def _read(self, number: int):
+  def _read(self, number: int) -> tuple[list[np.ndarray], dict[str, Any]]:
     ocp = self._ocp
     restored = self._manager.restore(
       number,
@@ -345,7 +347,7 @@ def _unread(what: str, error: BaseException) -> CheckpointError:
   )
 
 
-def _leaves(state) -> list[tuple[str, Any]]:
+def _leaves(state: base.LearnerState) -> list[tuple[str, Any]]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(state)
   return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
@@ -354,7 +356,11 @@ def _crc(value: np.ndarray) -> int:
   return zlib.crc32(np.ascontiguousarray(value).tobytes())
 
 
-def _assemble(template, arrays, described) -> base.LearnerState:
+def _assemble(
+  template: base.LearnerState,
+  arrays: Sequence[np.ndarray],
+  described: Sequence[Mapping[str, Any]],
+) -> base.LearnerState:
   expected = {
     path: (tuple(leaf.shape), str(leaf.dtype))
     for path, leaf in _leaves(template)

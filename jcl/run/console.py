@@ -98,7 +98,7 @@ class Progress:
     place: loop.Cursor,
     recipe: Mapping[str, Any],
     shown: bool | None = None,
-  ):
+  ) -> None:
     import tqdm
 
     shown = surroundings.is_terminal(sys.stderr) if shown is None else shown
@@ -118,7 +118,7 @@ class Progress:
   def __enter__(self) -> "Progress":
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: object) -> None:
     self._bar.close()
 
   def note(self, event: loop.Event) -> None:

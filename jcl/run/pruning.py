@@ -21,7 +21,7 @@ from jcl.train import learner as learner_lib
 class Pruned(trainee.Trainee):
   """Takes channels out every few epochs, before the next update."""
 
-  def __init__(self, learner: learner_lib.Learner, seed: int):
+  def __init__(self, learner: learner_lib.Learner, seed: int) -> None:
     self._whole = learner  # with the network before any pruning
     super().__init__(learner, seed)
 

@@ -33,7 +33,7 @@ def open_streams() -> None:
 class _Lasting:
   """A text stream whose output is dropped from the first failure on."""
 
-  def __init__(self, stream: io.TextIOWrapper):
+  def __init__(self, stream: io.TextIOWrapper) -> None:
     self._stream = stream
 
   def __getattr__(self, name: str) -> Any:

@@ -37,7 +37,7 @@ class Trainee:
     seed: of the run.
   """
 
-  def __init__(self, learner: learner_lib.Learner, seed: int):
+  def __init__(self, learner: learner_lib.Learner, seed: int) -> None:
     self.learner, self.seed = learner, seed
     self.times: Any = None  # `selection.times.TensorTimes`, if a selector asks
     # Updates between a choice and its training, while its programs compile.

@@ -1,6 +1,6 @@
 """A run's folder: lock, identity, checkpoints, records, curve and summary."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import errno
@@ -82,7 +82,7 @@ class Folder:
     defaults: Mapping[str, Any] | None = None,
     resume: bool = True,
     checkpoint_seconds: float = 60.0,
-  ):
+  ) -> None:
     self.path = path
     self._writes = jax.process_index() == 0
     self._about = summary.encode(about)
@@ -112,7 +112,9 @@ class Folder:
       stack.callback(self._checkpoints.close)
       self._stack = stack.pop_all()
 
-  def restore(self, template_fn: Callable) -> checkpoint.Snapshot | None:
+  def restore(
+    self, template_fn: Callable[[loop.Cursor], base.LearnerState]
+  ) -> checkpoint.Snapshot | None:
     """Returns the latest intact checkpoint, or None."""
     if self._checkpoints is None or self.path is None:
       return None
@@ -195,7 +197,9 @@ class Folder:
       figure.savefig(self.path / "profile.png", dpi=120)
       write_atomically(self.path / "profile.json", text)
 
-  def write_generality(self, units, records) -> None:
+  def write_generality(
+    self, units: Sequence[str], records: Sequence[Mapping[str, Any]]
+  ) -> None:
     """Keeps how stable and plastic each unit was, as data and picture."""
     if self.path is None or not self._writes or not records:
       return
@@ -447,7 +451,7 @@ def claim(
 
 
 @contextlib.contextmanager
-def locked(path: Path):
+def locked(path: Path) -> Iterator[None]:
   """Holds the folder's lock.
 
   Raises:
@@ -498,7 +502,7 @@ _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def explained(path: Path | None, *, writing: bool = True):
+def explained(path: Path | None, *, writing: bool = True) -> Iterator[None]:
   """Turns a failure to write into a message that says what to do.
 
   Args:

@@ -67,7 +67,13 @@ def filled(
   return found
 
 
-def _uniform(residents, arrivals, stored, size, generator):
+def _uniform(
+  residents: Residents,
+  arrivals: Residents,
+  stored: Mapping[int, np.ndarray],
+  size: int,
+  generator: np.random.Generator,
+) -> dict[int, list[int]]:
   """Draws which of the experience's examples replace which residents.
 
   As after reservoir sampling, everything stored is held with one probability.

@@ -35,7 +35,7 @@ class Archive:
     class_names: Sequence[str],
     example: base.Batch,
     extras: store_lib.Store | None = None,
-  ):
+  ) -> None:
     if example.extras and extras is None:
       raise ValueError(
         f"rows have extras {sorted(example.extras)}: give a store for them"
@@ -169,7 +169,9 @@ class Archive:
     found, _ = records.intact(self.rows, ids)
     return found
 
-  def _read_extras(self, experience, mine, rows) -> None:
+  def _read_extras(
+    self, experience: int, mine: np.ndarray, rows: np.ndarray
+  ) -> None:
     assert self._extras is not None
     if experience not in self._beside:
       both = [

@@ -17,7 +17,7 @@ class Episodic:
     row_type: of a slot, by `ram.row_type`.
   """
 
-  def __init__(self, row_type: np.dtype):
+  def __init__(self, row_type: np.dtype) -> None:
     self.rows = ram.Ram(row_type, 0, "episodic-memory")
     self.slots: dict[int, int] = {}  # by id
     self._rank = np.zeros(0, np.int64)  # [count]; the lowest leave first

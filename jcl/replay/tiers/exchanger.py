@@ -37,7 +37,7 @@ class Exchanges:
     pool: Callable[[int], np.ndarray],
     seed: int,
     lag: int,
-  ):
+  ) -> None:
     self._hierarchy, self._reader, self._pool = hierarchy, reader, pool
     self._seed, self._lag = seed, lag
     self.progress = Progress(hierarchy.swap)
@@ -114,7 +114,14 @@ class Exchanges:
     for exchange in reader_lib.from_lists(state["pending"]):
       self._reader.submit(exchange, again=True)
 
-  def _incoming(self, label, count, residents, coming, generator) -> list[int]:
+  def _incoming(
+    self,
+    label: int,
+    count: int,
+    residents: Mapping[int, int],
+    coming: set[int],
+    generator: np.random.Generator,
+  ) -> list[int]:
     """Draws ids of a class that are neither in memory nor on their way."""
     pool = self._pool(label)
     found: list[int] = []

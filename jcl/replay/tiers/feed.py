@@ -37,7 +37,7 @@ class TierFeed(feed.Feed):
 
   files = FILES
 
-  def __init__(self, tiers: tiers_lib.Tiers, *rest: Any):
+  def __init__(self, tiers: tiers_lib.Tiers, *rest: Any) -> None:
     super().__init__(*rest)
     self.tiers = tiers
     self._epochs = 1  # of the experience, as decided when it began

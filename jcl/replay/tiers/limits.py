@@ -47,7 +47,7 @@ class Limit:
 
   def __init__(
     self, read: Callable[[], float], source: str, unit: Unit = "bytes"
-  ):
+  ) -> None:
     if unit not in ("bytes", "joules"):
       raise ValueError(f'unit={unit!r}: write "bytes" or "joules"')
     self.unit: Unit = unit
@@ -69,7 +69,7 @@ class Settable(Limit):
     ValueError: for a negative bound.
   """
 
-  def __init__(self, value: float, unit: Unit = "bytes"):
+  def __init__(self, value: float, unit: Unit = "bytes") -> None:
     super().__init__(lambda: self._value, "as last set", unit)
     self.set(value)
 
@@ -222,7 +222,7 @@ def lowest(*limits: Limit) -> Limit:
 
 
 class _Lowest(Limit):
-  def __init__(self, *limits: Limit):
+  def __init__(self, *limits: Limit) -> None:
     super().__init__(
       lambda: min(limit() for limit in limits), "", limits[0].unit
     )
@@ -235,7 +235,9 @@ class _Lowest(Limit):
 class _File:
   """The last sensible number that a file held."""
 
-  def __init__(self, path: str | os.PathLike[str], fallback: float, unit: Unit):
+  def __init__(
+    self, path: str | os.PathLike[str], fallback: float, unit: Unit
+  ) -> None:
     self._path, self._unit = path, unit
     self._value = _checked(fallback)
     self._seen: tuple[int, ...] | None = None  # version that was read

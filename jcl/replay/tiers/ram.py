@@ -85,7 +85,7 @@ class Ram:
 
   def __init__(
     self, dtype: np.dtype, capacity: int, name: str = "episodic-memory"
-  ):
+  ) -> None:
     if dtype.names is None or dtype.hasobject or not dtype.itemsize:
       raise ValueError(
         f"dtype={dtype}: give a structured type of numbers, such as "
@@ -103,7 +103,7 @@ class Ram:
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: object) -> None:
     self.close()
 
   @property
@@ -310,7 +310,7 @@ def _region(name: str) -> _Region:
 class _File:
   """A file in memory, whose pages go when they are cut off."""
 
-  def __init__(self, name: str):
+  def __init__(self, name: str) -> None:
     self._file = open(os.memfd_create(name), "r+b", buffering=0)
     self._file.truncate(PAGE)
     self.map = self._mapped(PAGE)

@@ -60,7 +60,7 @@ class Swapper:
     read: Callable[[np.ndarray], np.ndarray],
     capacity: int,
     threads: int = 1,
-  ):
+  ) -> None:
     self.counts = Counts()
     self.read, self._capacity = read, capacity
     self._pool = futures.ThreadPoolExecutor(threads, "swap")

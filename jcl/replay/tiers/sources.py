@@ -45,7 +45,7 @@ class Source:
     draws: int = 0,
     size: int = 0,
     own: bool = False,
-  ):
+  ) -> None:
     self.own = own
     self._memory, self._stream, self._spans = memory, stream, spans
     self._compose, self._seeds = compose, seeds
@@ -97,7 +97,7 @@ class Stored:
     ids: np.ndarray,
     read: Callable[[np.ndarray], np.ndarray],
     compose: Compose,
-  ):
+  ) -> None:
     self._ids, self._read, self._compose = ids, read, compose
 
   def __len__(self) -> int:

@@ -59,7 +59,7 @@ class Tiers:
     limit: Callable[[], float] = lambda: math.inf,
     lag: int = 8,
     staged: int = 256,
-  ):
+  ) -> None:
     self.hierarchy, self.archive, self.seed = hierarchy, archive, seed
     self.limit = limit
     self.experience = -1

@@ -1,5 +1,6 @@
 """What units make of given examples, averaged over space."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -47,6 +48,6 @@ def read(
   return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
-def _pooled(tap):
+def _pooled(tap: jax.Array) -> jax.Array:
   between = tuple(range(1, tap.ndim - 1))
   return tap.astype(jnp.float32).mean(axis=between)

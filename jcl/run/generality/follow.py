@@ -1,6 +1,6 @@
 """Follows a run's units: what each experience made them lose and change."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,7 +68,9 @@ def arrived(
   return Probes(rows, lambda index: np.asarray(data[index].x[rows[index]]))
 
 
-def _draw(kind, sizes, size, seed) -> tuple[np.ndarray, ...]:
+def _draw(
+  kind: str, sizes: Sequence[int], size: int, seed: int
+) -> tuple[np.ndarray, ...]:
   least = similarity.LEAST_ROWS
   if size < least:
     raise UsageError(f"size={size}: a probe set needs {least} or more")
@@ -108,7 +110,9 @@ class Follower:
       that do not match the stream, or a file of other units or sets.
   """
 
-  def __init__(self, job: Job, probes: Probes, path: Path | None = None):
+  def __init__(
+    self, job: Job, probes: Probes, path: Path | None = None
+  ) -> None:
     method, count = job.learner.method, len(job.stream.experiences)
     if method.pruning is not None or method.restart:
       how = "draws new weights" if method.restart else "prunes channels"

@@ -190,7 +190,11 @@ def _built(path: Path, about: Mapping[str, Any]) -> base.Network:
     ) from error
 
 
-def _assembled(arrays, about, network: base.Network) -> model.Model:
+def _assembled(
+  arrays: Mapping[str, np.ndarray],
+  about: Mapping[str, Any],
+  network: base.Network,
+) -> model.Model:
   name, options = spec.parse(about["predictor"])
   named = predictors.NAMED[name]
   trees = jax.eval_shape(network.init, jax.random.key(0))

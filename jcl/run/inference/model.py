@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ class Model:
       start += len(part)
     return np.where(allowed, np.concatenate(found), -np.inf).astype(np.float32)
 
-  def __getstate__(self):
+  def __getstate__(self) -> NoReturn:
     raise TypeError(
       "a model holds functions, which do not pickle: write "
       "jcl.Result.save(path) of its run, and jcl.load_model(path)"
