@@ -19,14 +19,8 @@ PACKAGE = pathlib.Path(jcl.__file__).parent
 PENDING = (
   "base",
   "control",
-  "recipes",
-  "replay",
-  "replay.latents",
-  "replay.store",
   "run",
   "train",
-  "train.kernels",
-  "train.profiling",
 )
 
 

@@ -76,7 +76,7 @@ __all__ = [
   "storage_only",
 ]
 
-# Recipes that say what trains: they join any other behind a "+".
+# Recipes that select the tensors that train; they can follow any other and "+".
 SELECTIONS = (
   "bn_bias",
   "elastic",
@@ -87,13 +87,13 @@ SELECTIONS = (
   "magnitude",
 )
 
-# Recipes of a memory hierarchy: behind a "+", they hold another's memory.
+# Recipes of a memory hierarchy; after a "+", they hold the memory of the first.
 HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 
 # Options of every recipe, beside its own.
 _TRAINING = spec.fields(base.Training)
 
-# However a recipe is called, an error about a value names recipe and option.
+# Errors about a value name recipe and option, however the recipe is called.
 for _name in __all__:
   globals()[_name] = spec.checked("recipe")(globals()[_name])
 
@@ -104,13 +104,13 @@ def choices() -> dict[str, Callable[..., base.Method]]:
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-  """Returns name and options of a recipe, of both parts where it has two.
+  """Returns name and options of a recipe, those of both parts if it has two.
 
   "er:buffer=500+elastic:rho=0.4" is named "er+elastic" and has the options of
   both.
 
   Raises:
-    ValueError: where an option has no value or is given twice.
+    ValueError: for an option without a value, or given to two parts.
 
   >>> parse("er:buffer=500+elastic:rho=0.4")
   ('er+elastic', {'buffer': 500, 'rho': 0.4})
@@ -127,11 +127,11 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 def build(text: str) -> base.Method:
   """Returns the method that a text such as "er:buffer=500" describes.
 
-  Beside a recipe's own options, every field of `base.Training` is one
+  Beside a recipe's own options, every field of `base.Training` is an option
   (`er:buffer=500,learning_rate=0.03`), and `preset=NAME` fills in published
-  values where they are not given. Behind a "+" stands one of `SELECTIONS`,
-  which then says what trains: `er:buffer=500+elastic:rho=0.4`; or one of
-  `HIERARCHIES`, which then holds the memory: `derpp+carm:em=500,sb=1000`.
+  values for options that are not given. After a "+" comes one of `SELECTIONS`,
+  which selects the tensors that train (`er:buffer=500+elastic:rho=0.4`), or one
+  of `HIERARCHIES`, which holds the memory (`derpp+carm:em=500,sb=1000`).
 
   Args:
     text: name and options, in the notation of `spec.parse`.
@@ -173,7 +173,7 @@ def _build(text: str, trunk: str | int | float | None = None) -> base.Method:
   also = {**_TRAINING, "preset": str}
   options = spec.check("recipe", name, recipe, given, also)
   if trunk is not None and "trunk" in spec.keywords(recipe):
-    options = {"trunk": trunk, **options}  # a choice above what is frozen
+    options = {"trunk": trunk, **options}  # selects among the other units
   preset = options.pop("preset", None)
   if preset is not None:
     buffer = options.get("buffer", spec.keywords(recipe).get("buffer", 0))
@@ -186,7 +186,7 @@ def _build(text: str, trunk: str | int | float | None = None) -> base.Method:
 
 
 def describe() -> dict[str, str]:
-  """Returns one line about each recipe, by name, with what it brings along."""
+  """Returns one line about each recipe, by name, with its own defaults."""
   lines = spec.describe(choices())
   for name, recipe in choices().items():
     method = recipe()

@@ -10,9 +10,10 @@ from jcl.replay import reservoir
 def agem(
   *, buffer: kinds.Size = 200, minibatch: kinds.Count = 128
 ) -> base.Method:
-  """Removes from each gradient what would raise the loss on the memory.
+  """Removes from each gradient the part that raises the loss on the memory.
 
-  Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019, eq. 11.
+  Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019, eq. 11,
+  https://arxiv.org/abs/1812.00420.
 
   Semantics: two gradients per step, of the stream batch and of a replayed
   one; the memory is a reservoir offered each experience when it has ended, so

@@ -17,14 +17,16 @@ def bic(
 ) -> base.Method:
   """Corrects the preference for new classes on held-out examples.
 
-  Wu et al., "Large Scale Incremental Learning", CVPR 2019.
+  Wu et al., "Large Scale Incremental Learning", CVPR 2019,
+  https://arxiv.org/abs/1905.13260.
 
-  Semantics: distillation from the network before, beside cross-entropy, on the
-  batch and `minibatch` examples of the memory; a share `held_out` of stream and
-  memory is never learned from, and when an experience ends, scale and shift of
-  its classes' outputs are fitted to what the memory has of it. The memory keeps
-  the latest examples of each class, as many of each (the paper herds them, and
-  holds out only as many new examples as there are of an old class).
+  Semantics: cross-entropy and distillation from the network as it was before
+  the experience, on the batch and `minibatch` examples of the memory. A share
+  `held_out` of stream and memory is never learned from; when an experience
+  ends, scale and shift of its classes' outputs are fitted to the held-out
+  examples in the memory. The memory keeps the latest examples, equally many of
+  each class (the paper herds them, and holds out only as many new examples as
+  there are of an old class).
   """
   replay = held_out_lib.held_out(balanced.ring, buffer, minibatch, held_out)
   is_held_out = held_out_lib.by_number(held_out)

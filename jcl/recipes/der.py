@@ -12,15 +12,15 @@ def der(
   minibatch: kinds.Count = 10,
   alpha: kinds.NonNegative = 0.3,
 ) -> base.Method:
-  """Holds replayed examples' logits near what they were when stored.
+  """Holds the logits of replayed examples near their stored logits.
 
   Buzzega et al., "Dark Experience for General Continual Learning", NeurIPS
-  2020, eq. 5 (`alpha`).
+  2020, eq. 5 (`alpha`), https://arxiv.org/abs/2004.07211.
 
-  Semantics: as `er`, but two losses: cross-entropy on the stream batch and
-  `alpha` times the mean squared error between the logits of a replayed batch
-  and those stored with it, taken at the step that stored them (training
-  mode, before the update).
+  Semantics: as `er`, but with two losses: cross-entropy on the stream batch,
+  and `alpha` times the mean squared error between the logits of a replayed
+  batch and the logits stored with it. Stored logits come from the step that
+  stored the examples (training mode, before the update).
   """
   method = er(buffer=buffer, minibatch=minibatch)
   return method._replace(objective=logit_replay.der(alpha))
@@ -36,10 +36,10 @@ def derpp(
   """Dark experience replay with the replayed labels as well.
 
   Buzzega et al., "Dark Experience for General Continual Learning", NeurIPS
-  2020, eq. 6 (`alpha`, `beta`).
+  2020, eq. 6 (`alpha`, `beta`), https://arxiv.org/abs/2004.07211.
 
-  Semantics: as `der`, with a second, independent replayed batch whose
-  cross-entropy is added `beta` times.
+  Semantics: as `der`, plus `beta` times the cross-entropy on a second,
+  independent replayed batch.
   """
   method = er(buffer=buffer, minibatch=minibatch)
   return method._replace(objective=logit_replay.derpp(alpha, beta))

@@ -1,9 +1,9 @@
-"""Training in part: which tensors learn, and what the choice is compared with.
+"""Training a part of the tensors: elastic selection and its baselines.
 
-Each of these is a recipe by itself, on the stream alone, and a choice of
-tensors for another: "er:buffer=500+elastic:rho=0.4". All of them leave running
-statistics of normalisers as they are, as in fine-tuning of a trained network;
-`norms=batch` turns that off.
+Each of these is a recipe by itself, on the stream alone, and a selection of
+tensors for another recipe: "er:buffer=500+elastic:rho=0.4". All of them leave
+running statistics of normalisers unchanged, as in fine-tuning of a trained
+network; `norms=batch` turns that off.
 """
 
 from typing import Literal
@@ -39,27 +39,29 @@ def elastic(
   """Trains the tensors worth most within a share of a full step's time.
 
   Huang et al., "ElasticTrainer: Speeding Up On-Device Training with Runtime
-  Elastic Tensor Selection", MobiSys 2023. Options are those of
-  `jcl.selection.elastic.elastic`.
+  Elastic Tensor Selection", MobiSys 2023, https://arxiv.org/abs/2312.14227.
+  Options are those of `jcl.selection.elastic.elastic`.
 
   Args:
-    rho: time of a step over that of a full one, in (0, 1].
-    interval: epochs between two choices.
+    rho: time of a step over that of a full step, in (0, 1].
+    interval: epochs between two selections.
     profile: how tensors are timed: "analytic", "timed" or "calibrated".
-    metric: what a tensor is worth: "update" times gradient, "gradient" or
+    metric: the worth of a tensor: "update" times gradient, "gradient" or
       "weight" magnitude.
-    point: where the gradient is taken, "before" or "after" the update.
-    step: whose update: the run's "optimizer" or plain "sgd".
-    probes: batches that the worth is averaged over.
+    point: where the gradient is computed, "before" or "after" the update.
+    step: whose update counts: the run's "optimizer" or plain "sgd".
+    probes: batches over which the worth is averaged.
     fresh_pair: whether update and gradient come from different batches.
     cost_model: "arrival", or the paper's readings "inclusive" and "exclusive".
     mode: of the knapsack: "exact", "reference", "greedy" or "brute".
     granularity: "tensor", or "block" for whole units.
-    menu: bound on the number of different selections; 0 for none.
+    menu: bound on the number of different selections; 0: no bound.
     always_train_head: whether the head is in every selection.
-    slots: of tensors that leave: "reset", "keep" or "decay".
+    slots: optimiser slots of tensors that stop training: "reset", "keep" or
+      "decay".
     trunk: units that never train: their number, their share of all, or the
-      name of the first that does; by default those of the recipe before "+".
+      name of the first unit that trains; by default those of the recipe before
+      "+".
   """
   return _training(
     chosen.elastic(
@@ -111,22 +113,22 @@ def grad_norm(
 def full() -> base.Method:
   """Trains every tensor of a network that is trained already.
 
-  The bound that the other choices are read against.
+  It is the upper bound of the other selections.
   """
   return _training(fixed.everything())
 
 
 def head_only() -> base.Method:
-  """Trains the last unit, the classifier, on features that stay."""
+  """Trains the last unit, the classifier, on fixed features."""
   return _training(fixed.head_only())
 
 
 def freeze(*, until: kinds.Units = 0.7) -> base.Method:
-  """Trains the units behind a frozen trunk.
+  """Trains the units after a frozen trunk.
 
   Args:
     until: units that never train: their number, their share of all, or the
-      name of the first one that does.
+      name of the first unit that trains.
   """
   return _training(fixed.frozen_prefix(until))._replace(trunk=until)
 
@@ -134,8 +136,8 @@ def freeze(*, until: kinds.Units = 0.7) -> base.Method:
 def bn_bias() -> base.Method:
   """Trains biases, normalisers and the head.
 
-  Huang et al., "ElasticTrainer", MobiSys 2023, section 8, call it BN+Bias; it
-  saves memory but pays the whole chain of gradients down to the first one.
+  Huang et al., "ElasticTrainer", MobiSys 2023, section 8, call it BN+Bias. It
+  saves memory, but computes the whole chain of gradients to the first tensor.
   """
   return _training(fixed.biases())
 
@@ -148,15 +150,15 @@ def pruning(
 ) -> base.Method:
   """Trains every tensor of a network that loses its weakest channels.
 
-  In the spirit of Lym et al., "PruneTrain: Fast Neural Network Training by
-  Dynamic Sparse Model Reconfiguration", SC 2019: a group lasso drives channels
-  to zero, and those whose weights all lie under the threshold are taken out of
-  the network, so that its steps really cost less.
+  After Lym et al., "PruneTrain: Fast Neural Network Training by Dynamic Sparse
+  Model Reconfiguration", SC 2019, https://arxiv.org/abs/1901.09290: a group
+  lasso drives channels to zero, and channels whose weights are all below the
+  threshold are removed from the network, so that its steps really cost less.
 
   Args:
-    ratio: of penalty and loss together at the start.
-    interval: epochs between looks at the channels.
-    threshold: magnitude that a channel's weights must reach to stay.
+    ratio: share of the penalty in loss plus penalty, at the start.
+    interval: epochs between two checks of the channels.
+    threshold: magnitude that one of a channel's weights must reach.
   """
   return full()._replace(
     objective=group_lasso.group_lasso(ratio=ratio),

@@ -16,20 +16,21 @@ def er(
 ) -> base.Method:
   """Trains on each batch together with a batch from a reservoir.
 
-  Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019;
-  Riemer et al., "Learning to Learn without Forgetting by Maximizing Transfer
-  and Minimizing Interference", ICLR 2019; reservoir as in Vitter 1985.
+  Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019,
+  https://arxiv.org/abs/1902.10486; Riemer et al., "Learning to Learn without
+  Forgetting by Maximizing Transfer and Minimizing Interference", ICLR 2019,
+  https://arxiv.org/abs/1810.11910; reservoir sampling as in Vitter, 1985,
+  https://doi.org/10.1145/3147.3165.
 
-  Semantics: the memory is updated after every step with the raw batch just
-  learned; `replay_current` lets it show examples of the current experience
-  again; `one_loss` takes one mean over stream and replayed examples together
-  (False: the sum of two means); replayed examples are augmented anew.
+  Semantics: after every step the raw batch just learned is offered to the
+  memory; replayed examples are augmented again at each replay.
 
   Args:
     buffer: memory in examples, or in bytes such as "2MB".
     minibatch: examples replayed in each step.
-    one_loss: see above.
-    replay_current: see above.
+    one_loss: one mean over stream and replayed examples together; False: the
+      sum of two means.
+    replay_current: whether examples of the current experience are replayed.
   """
   return bounds.finetune()._replace(
     objective=supervised.experience_replay(one_loss=one_loss),

@@ -12,10 +12,11 @@ def ewc(
   """Holds parameters that earlier experiences found important.
 
   Schwarz et al., "Progress & Compress", ICML 2018, section 3.2 (gamma is
-  `decay`, lambda `strength`); after Kirkpatrick et al., PNAS 2017.
+  `decay`, lambda `strength`), https://arxiv.org/abs/1805.06370; after
+  Kirkpatrick et al., PNAS 2017, https://arxiv.org/abs/1612.00796.
 
   Semantics: no memory; the Fisher diagonal of an experience is the mean of
-  squared per-example gradients over all of it, taken when it has ended.
+  squared per-example gradients over its examples, computed at its end.
   """
   return bounds.finetune()._replace(
     objective=regularisers.ewc_online(strength, decay)

@@ -14,12 +14,13 @@ def icarl(
   """Learns features with distillation, classifies by the nearest mean.
 
   Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",
-  CVPR 2017, algorithms 1 to 5.
+  CVPR 2017, algorithms 1 to 5, https://arxiv.org/abs/1611.07725.
 
-  Semantics: binary cross-entropy per output, with the previous network's
-  outputs as targets of old classes; exemplars are herded when an experience
-  ends and `minibatch` of them join each batch (the paper trains on the union
-  of both sets instead); predictions use the mean features of the exemplars.
+  Semantics: binary cross-entropy for each output; the targets of old classes
+  are the outputs of the previous network. Exemplars are herded when an
+  experience ends, and `minibatch` of them are added to each batch (the paper
+  trains on the union of both sets instead). Predictions use the mean features
+  of the exemplars.
   """
   return bounds.finetune()._replace(
     objective=icarl_objective.icarl(),

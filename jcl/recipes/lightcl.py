@@ -26,18 +26,18 @@ def lightcl(
   """Trains the last units, and holds a few of their feature maps in place.
 
   Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint
-  For Edge Device", ASP-DAC 2025. Made for a network that is trained already;
-  one that is not learns its first experience as a whole.
+  For Edge Device", ASP-DAC 2025, https://arxiv.org/abs/2407.10545. The network
+  should be pre-trained; otherwise all of it trains in the first experience.
 
   Semantics: only classes of the current experience compete in the loss; the
-  frozen part runs on its running statistics, which stay; the first images of an
-  experience, as the network saw them before, are its anchors. With a buffer,
-  replayed examples are learned beside the stream, all classes seen compete, and
-  replayed images are the anchors.
+  frozen part uses its running statistics, which do not change; the first images
+  of an experience are its anchors, with the feature maps from before their
+  first update. With a buffer, replayed examples are learned beside the stream,
+  all classes seen so far compete, and replayed images are the anchors.
 
   Args:
     freeze: units that never train: their number, their share of all, or the
-      name of the first one that does. 0.7 of a ResNet-18 is all but its last
+      name of the first unit that trains. 0.7 of a ResNet-18 is all but its last
       stage and the head.
     beta: weight of the anchors' drift.
     ratio: share of a map's channels that an experience adds to the held ones.
@@ -45,11 +45,11 @@ def lightcl(
     cap: bound on the held channels, as a share of all.
     taps: places to hold, joined by "&", such as "block_6/map&block_7/map"; by
       default all places of the units that train.
-    buffer: examples or bytes of replay memory; 0 for none.
-    minibatch: replayed examples of an update, where there is a memory.
-    published: does as the authors' program: anchors' drift as a plain sum over
-      all logits, one channel more per map, and running statistics that move
-      throughout the network, variances unbiased.
+    buffer: examples or bytes of replay memory; 0: no memory.
+    minibatch: replayed examples of an update, if there is a memory.
+    published: as in the authors' program: the anchors' drift is a plain sum
+      over all logits, each map has one more channel, and running statistics
+      change throughout the network, with unbiased variances.
   """
 
   def begins(network: base.Network) -> int:

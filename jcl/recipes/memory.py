@@ -1,7 +1,7 @@
-"""Replay over memory and storage: as methods, and below any other method.
+"""Replay over memory and storage: recipes, and memories of other recipes.
 
 Each of these is a recipe by itself, which trains on the memory and the new
-examples together, and a place for another recipe's memory:
+examples together, and can hold the memory of another recipe:
 "derpp:minibatch=32+carm:em=500,sb=1000".
 """
 
@@ -28,11 +28,12 @@ def carm(
   remainder: base.Remainder = "spread",
   loss: Loss = "softmax",
 ) -> base.Method:
-  """Replays from a small memory whose examples are exchanged on the way.
+  """Replays from a small memory whose examples are exchanged with storage.
 
   Lee et al., "CarM: Hierarchical Episodic Memory for Continual Learning", DAC
-  2022: every example is stored, a few are in memory, and those just replayed
-  make room for others of their class, read beside the training.
+  2022, https://arxiv.org/abs/2110.07276: every example is stored, a few are in
+  memory, and replayed ones are replaced by others of their class, which are
+  read during the training.
 
   Semantics: an epoch is one shuffled pass over the memory and the stream
   buffer; when an experience ends, the memory takes its share of the buffer.
@@ -41,15 +42,15 @@ def carm(
     em: episodic memory in examples, or in bytes such as "2MB".
     sb: stream buffer, the new examples that are trained on, likewise.
     swap: share of replayed examples that is exchanged, 0 to 1.
-    gate: which leave: "random" ones; the easy ones, so that "hard" ones stay;
-      "late" for the latter in the second half of the epochs only.
+    gate: which examples leave: "random" ones; easy ones, so that "hard" ones
+      stay; "late": easy ones in the second half of the epochs only.
     balanced: whether the same share of every class leaves.
     keep: which examples of a class the memory takes: the latest ("ring"), any
       ("greedy"), the herded ones ("herding"), or a uniform sample of everything
       ("reservoir").
-    remainder: seats that a division among classes leaves over are "spread" or
-      "drop"ped, as in the paper's program.
-    loss: "softmax" cross-entropy, or "sigmoid", one of each output.
+    remainder: places left over by the division among classes: "spread" over
+      classes or, as in the paper's program, "drop"ped.
+    loss: "softmax" cross-entropy, or "sigmoid", one for each output.
   """
   return _method(
     base.Hierarchy(em, sb, swap, gate, balanced, keep, remainder), loss
@@ -65,7 +66,8 @@ def ram_only(
 ) -> base.Method:
   """Replays from memory alone: `carm` without exchanges.
 
-  What leaves the memory is not trained on again. Arguments as in `carm`.
+  Examples that leave the memory are not trained on again. Arguments as in
+  `carm`.
   """
   return carm(em=em, sb=sb, swap=0.0, keep=keep, loss=loss)
 
@@ -73,8 +75,8 @@ def ram_only(
 def storage_only(*, loss: Loss = "softmax") -> base.Method:
   """Trains on everything stored, read batch by batch while training waits.
 
-  The other extreme of a memory hierarchy: no example in memory, and all of
-  them in every epoch.
+  It is the other extreme of a memory hierarchy: no example is in memory, and
+  every epoch has all of them.
   """
   return _method(base.Hierarchy(0, 0, 0.0, trains="store"), loss)
 
@@ -103,20 +105,21 @@ def miro(
   """Chooses the sizes of memory and stream buffer by short trials.
 
   Ma et al., "Cost-effective On-device Continual Learning over Memory Hierarchy
-  with Miro", MobiCom 2023. Exchanges as in `carm`; at the beginning of an
-  experience candidates are trained for a few epochs on a share of the data, and
-  of the most accurate ones that worth most accuracy for its energy is taken.
-  Sizes follow the memory that is allowed, at any time.
+  with Miro", MobiCom 2023, https://arxiv.org/abs/2308.06053. Exchanges as in
+  `carm`. At the beginning of an experience, candidate sizes are trained for a
+  few epochs on a share of the data; among the most accurate ones, the candidate
+  with most accuracy for its energy is chosen. Sizes shrink and grow with the
+  memory that the host allows, at any time.
 
   Args:
     em: episodic memory until the first choice, as in `carm`.
     sb: stream buffer until then.
     swap: as in `carm`.
     gate: as in `carm`.
-    policy: "utility" (accuracy over energy), "accuracy", "energy", "log" or
-      "enough" by trials, see `control.choice.choose`; "largest", "half" (both
-      the same) or "random" without.
-    cutline: share of the candidates, best accuracy first, to choose among: what
+    policy: by trials "utility" (accuracy over energy), "accuracy", "energy",
+      "log" or "enough", see `control.choice.choose`; without trials "largest",
+      "half" (equal sizes) or "random".
+    cutline: share of the candidates, best accuracy first, to choose among; it
       trades accuracy for energy. For "enough", the share of the best one's gain
       that the cheapest may miss.
     share: of the examples that a trial trains on.
@@ -125,16 +128,16 @@ def miro(
     start: first experience with a choice, counted from 0.
     held_out: examples of a class that are set aside to judge, at most a tenth.
     judge: by the "accuracy" on these, or by the "likelihood": the geometric
-      mean of the probabilities of right answers, which a few examples tell
-      better.
-    halving: whether candidates that fall behind are dropped on the way; after
-      an epoch or two of a small share, that is by chance.
+      mean of the probabilities of right answers, which is more exact if there
+      are few examples.
+    halving: whether candidates that fall behind are dropped during trials;
+      after an epoch or two on a small share, they may fall behind by chance.
     grid: candidates such as "500x1000/200x500"; "": from the memory allowed.
-    most: how many candidates that gives, at most.
-    overhead: what trials may take of what the experience before was trained
-      with; they get a smaller `share` where they would take more. 0: any.
-    patience: ends an experience after so many looks, of ten in its epochs, that
-      found the examples set aside no better judged; 0: all epochs are made.
+    most: the most candidates made from the memory allowed.
+    overhead: cost of trials, as a share of the cost of training the experience
+      before; trials that would cost more get a smaller `share`. 0: no bound.
+    patience: an experience has ten checks of the examples set aside; it ends
+      after so many checks without a better score. 0: all epochs are made.
     loss: as in `carm`.
   """
   plan = base.Plan(
@@ -171,13 +174,13 @@ def frugal(
   patience: kinds.Natural = 3,
   loss: Loss = "softmax",
 ) -> base.Method:
-  """Chooses sizes as `miro` does, but pays for no more than brings something.
+  """Chooses sizes as `miro` does, but no larger than they bring a gain.
 
-  Departures from the paper: of the sizes that gain nearly as much in trials as
-  the best ones the cheapest are taken, where accuracy over energy would take
-  ever smaller ones; where no trial gains more than may be chance, or trials
-  would take too much, sizes stay; and an experience ends when examples that are
-  set aside are judged no better any more.
+  Departures from the paper: among the sizes that gain nearly as much in trials
+  as the best ones, the cheapest are chosen, where accuracy over energy would
+  choose ever smaller ones; if no trial gains more than chance explains, or
+  trials would cost too much, sizes stay; and an experience ends when the score
+  of examples set aside no longer rises.
 
   Args:
     em: episodic memory until the first choice, as in `carm`.
@@ -188,11 +191,10 @@ def frugal(
     trial_epochs: epochs of a trial.
     warmup: epochs that all trials begin with.
     held_out: examples of a class that are set aside to judge, at most a tenth.
-    judge: as in `miro`; "accuracy" where hundreds judge.
-    most: how many sizes to try.
-    overhead: what trials may take of what the experience before took.
-    patience: looks, of ten in the epochs of an experience, that may bring
-      nothing better before it ends; 0: all epochs are made.
+    judge: as in `miro`; "accuracy" suits hundreds of examples.
+    most: number of sizes to try.
+    overhead: as in `miro`.
+    patience: as in `miro`.
     loss: as in `carm`.
   """
   return miro(
@@ -214,14 +216,14 @@ def frugal(
 
 
 def over(method: base.Method, tiers: base.Method) -> base.Method:
-  """Puts a method's memory on the hierarchy of another one.
+  """Gives a method the memory hierarchy of another method.
 
-  A method that draws from its memory draws from the hierarchy's, on the host;
-  one that keeps the best examples of a class, or a balanced set of them, has
-  that kept; and one that has no memory trains on both parts together.
+  A method that draws from its memory draws from the hierarchy's memory, on the
+  host. If it keeps herded or balanced examples, the hierarchy keeps those. A
+  method without a memory trains on memory and stream buffer together.
 
   Raises:
-    ValueError: where the method has no use for a memory of examples.
+    ValueError: for a method that cannot use a memory of examples.
   """
   hierarchy = tiers.hierarchy
   assert hierarchy is not None

@@ -10,15 +10,15 @@ from jcl.selection import fixed, mask
 def pnn() -> base.Method:
   """Learns each experience with a column of its own, the others frozen.
 
-  Rusu et al., "Progressive Neural Networks", 2016, arXiv 1606.04671. It needs
-  the network that `networks.progressive.progressive` builds, with a column for
-  every experience.
+  Rusu et al., "Progressive Neural Networks", 2016,
+  https://arxiv.org/abs/1606.04671. The method needs a network with a column for
+  every experience, as `networks.progressive.progressive` builds it.
 
-  Semantics: cross-entropy among the classes of the current experience, whose
-  column alone trains, laterals included. Nothing learned is touched again, so
-  that task-incremental accuracy never falls; the method needs to be told the
-  task, and class-incremental accuracy, the largest logit of all columns, is no
-  aim of it.
+  Semantics: cross-entropy among the classes of the current experience; only
+  its column trains, lateral connections included. Trained columns never change,
+  so task-incremental accuracy never falls. The method is made for known tasks;
+  class-incremental accuracy, by the largest logit of all columns, is not its
+  aim.
   """
   return bounds.finetune()._replace(
     objective=supervised.cross_entropy(current=True),

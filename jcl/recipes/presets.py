@@ -1,10 +1,11 @@
 """Published hyper-parameters, by protocol, recipe and memory size.
 
 "split_mnist": class-incremental Split-MNIST, five experiences of two digits,
-one epoch, batches of ten, an MLP 784-100-100-10, all ten outputs in play from
-the start: the protocol of Buzzega et al., "Dark Experience for General
-Continual Learning", NeurIPS 2020, with the values its authors state for it.
-Options not in the table keep the recipe's defaults.
+one epoch, batches of ten, an MLP 784-100-100-10, all ten outputs from the
+start. This is the protocol of Buzzega et al., "Dark Experience for General
+Continual Learning", NeurIPS 2020, https://arxiv.org/abs/2004.07211, with the
+values that its authors state. Options not in the table keep the recipe's
+defaults.
 """
 
 from typing import Any
@@ -58,7 +59,10 @@ def options(preset: str, recipe: str, buffer: Any) -> dict[str, Any]:
 
   Raises:
     ValueError: for an unknown preset, or one without values for this recipe
-      at this memory size.
+      and this memory size.
+
+  >>> options("split_mnist", "er", 500)["learning_rate"]
+  0.1
   """
   if preset not in PRESETS:
     raise UsageError(

@@ -1,5 +1,6 @@
 """Networks and kernels made sparse before or while they learn."""
 
+from collections.abc import Callable
 import dataclasses
 import functools
 from typing import Annotated, Literal
@@ -27,14 +28,14 @@ def lightcl_sparse(
   """LightCL on a network that has lost most of its filters.
 
   Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint
-  For Edge Device", ASP-DAC 2025. Filters are pruned once, by the weights that
-  the run begins with, and taken out of the network, so that operations and
-  bytes fall with them. Other options as in `lightcl`.
+  For Edge Device", ASP-DAC 2025, https://arxiv.org/abs/2407.10545. Filters are
+  pruned once, by the first weights of the run, and removed from the network,
+  which saves operations and bytes. Other options as in `lightcl`.
 
   Args:
-    last: share of the filters that goes in the last stage.
-    before: in the stage ahead of it.
-    others: in all else.
+    last: share of the filters that are pruned in the last stage.
+    before: the same in the stage before the last.
+    others: the same in all other stages.
     masks: prunes as the authors' program does, for ResNets of plain blocks:
       filters stay in the network as zeros, whatever other branches read.
     freeze: see `lightcl`.
@@ -57,7 +58,14 @@ def lightcl_sparse(
   return method._replace(sparsity=functools.partial(_as_published, shares))
 
 
-def _as_published(shares, network, params, updates, epochs) -> base.Sparsity:
+def _as_published(
+  shares: Callable[[base.Network], dict[str, float]],
+  network: base.Network,
+  params: base.Params,
+  updates: int,
+  epochs: int,
+) -> base.Sparsity:
+  """Holds the filters that the authors' program prunes at zero."""
   del updates, epochs
   held = published.masks(network, params, shares(network))
   return base.Sparsity(
@@ -80,27 +88,30 @@ def sparcl(
 ) -> base.Method:
   """Replay with sparse weights, sparse gradients and ever fewer examples.
 
-  Wang et al., "SparCL: Sparse Continual Learning on the Edge", NeurIPS 2022.
-  Kernels of convolutions between stem and head stay sparse while the live
-  weights among them move; `jcl.networks.sparsity.dynamic` says how, and where
-  this departs from the authors' program. Arrays stay dense: operations that
-  skipping zeros would save are not saved here.
+  Wang et al., "SparCL: Sparse Continual Learning on the Edge", NeurIPS 2022,
+  https://arxiv.org/abs/2209.09476. Kernels of convolutions between stem and
+  head stay sparse, while the set of live weights changes;
+  `jcl.networks.sparsity.dynamic` says how, and where this departs from the
+  authors' program. Arrays stay dense: the operations on zeros are not saved;
+  reports show the operations that skipping them would leave.
 
   Args:
     sparsity: share of each kernel's weights that is zero.
     buffer: replay memory, in examples or bytes.
     minibatch: examples of a replayed batch.
     replay: "derpp" (alpha 0.1, beta 0.5) or "er".
-    gradients: share of each kernel's gradient that is left out.
-    change: epochs between changes of what is alive.
-    removed: share of an experience's examples that leaves in all.
-    until: last epoch ahead of which some leave.
+    gradients: share of each kernel's gradient that is set to zero.
+    change: epochs between changes of the live weights.
+    removed: share of an experience's examples that are removed in all.
+    until: last epoch before which examples are removed.
   """
   method = er(buffer=buffer, minibatch=minibatch)
   if replay == "derpp":
     method = derpp(buffer=buffer, minibatch=minibatch, alpha=0.1, beta=0.5)
 
-  def build(network, params, updates, epochs):
+  def build(
+    network: base.Network, params: base.Params, updates: int, epochs: int
+  ) -> base.Sparsity:
     del params
     schedule = dynamic.schedule(sparsity, change * updates, epochs * updates)
     schedule = dataclasses.replace(schedule, gradient_sparsity=gradients)

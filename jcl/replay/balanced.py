@@ -1,11 +1,11 @@
 """Memories that give every class an equal share of the slots.
 
-With M slots and K classes held, a class is under its quota while it has fewer
-than M / K examples; where K does not divide M, some classes have one more than
-others. An example of such a class takes an empty slot or, where none is left,
-that of an example of the largest class. What happens to other examples, and
-which example of a class makes room, is where the published policies differ.
-With fewer slots than classes, a class leaves when another comes.
+With M slots and K classes in memory, a class is under its quota while it has
+fewer than M / K examples; if K does not divide M, some classes have one more
+than others. An example of a class under its quota takes an empty slot or, if
+there is none, the slot of an example of the largest class. Published policies
+differ in the treatment of other examples, and in the example of a class that
+makes room. With fewer slots than classes, a class leaves when another comes.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ import jax.numpy as jnp
 from jcl import base
 from jcl.replay import memory, sampling
 
-_EMPTY = -1  # label of a slot that holds nothing
+_EMPTY = -1  # label of an empty slot
 
 # (slots that may make room [M] bool, arrival numbers [M], chance []) -> slot
 EvictFn = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class Census(NamedTuple):
-  """What the policies know of the slots, beside their labels."""
+  """State of the policies beside the labels of the slots."""
 
-  order: jax.Array  # [M] int32, arrival number of what the slot holds
-  size: jax.Array  # [M] int32, slots of the same class as this one
+  order: jax.Array  # [M] int32, arrival number of the slot's example
+  size: jax.Array  # [M] int32, number of slots of the slot's class
   num_held: jax.Array  # [] int32, classes with an example in memory
 
 
@@ -38,9 +38,10 @@ def ring(
   """Keeps the most recent examples of each class.
 
   A ring buffer per class (Chaudhry et al., "On Tiny Episodic Memories in
-  Continual Learning", 2019): a class over its quota overwrites its own oldest
-  example. Departure: the quota shrinks as classes arrive instead of being set
-  for all of them beforehand, so that no slot waits for a class to come.
+  Continual Learning", 2019, https://arxiv.org/abs/1902.10486): a class over its
+  quota overwrites its own oldest example. Departure: the quota shrinks as
+  classes arrive instead of being fixed beforehand, so that no slot stays empty
+  for a class to come.
 
   Args:
     capacity: in slots, or in bytes such as "2MB".
@@ -53,13 +54,14 @@ def ring(
 def greedy(
   capacity: int | str, num_samples: int, *, current: bool = True
 ) -> base.Replay:
-  """Keeps as equal a number of each class as the stream allows.
+  """Keeps numbers of each class as equal as the stream allows.
 
   The greedy balancing sampler (Prabhu et al., "GDumb: A Simple Approach that
-  Questions Our Progress in Continual Learning", ECCV 2020, Algorithm 1): an
-  example of a class over its quota is dropped, and a random example of the
-  largest class makes room for others. It is offered each experience ahead of
-  training, as GDumb trains on the memory alone.
+  Questions Our Progress in Continual Learning", ECCV 2020, Algorithm 1,
+  https://doi.org/10.1007/978-3-030-58536-5_31): an example of a class over its
+  quota is dropped, and a random example of the largest class makes room for
+  others. Each experience is offered before training, since GDumb trains on the
+  memory alone.
 
   Args:
     capacity: in slots, or in bytes such as "2MB".
@@ -82,12 +84,14 @@ def _balanced(
 ) -> base.Replay:
   memory.check_sizes(capacity, num_samples)
 
-  def init(example):
+  def init(example: base.Batch) -> base.ReplayState:
     state = memory.start(capacity, example)
     empty = jnp.zeros_like(state.items.y)
     return state._replace(policy=Census(empty, empty, jnp.int32(0)))
 
-  def add(key, state, batch):
+  def add(
+    key: base.Key, state: base.ReplayState, batch: base.Batch
+  ) -> base.ReplayState:
     labels = jnp.where(state.items.weight > 0, state.items.y, _EMPTY)
     offered = batch.weight > 0
     total = state.seen + jnp.cumsum(offered, dtype=jnp.int32)
@@ -114,8 +118,23 @@ def _balanced(
   )
 
 
-def _offer(evict_fn: EvictFn, overwrites: bool, carry, row):
-  """Takes one example in or drops it; returns its slot, M where dropped."""
+def _offer(
+  evict_fn: EvictFn,
+  overwrites: bool,
+  carry: tuple[jax.Array, Census],
+  row: tuple[jax.Array, ...],
+) -> tuple[tuple[jax.Array, Census], jax.Array]:
+  """Stores or drops one example, a step of a scan.
+
+  Args:
+    evict_fn: chooses the slot among those that may make room.
+    overwrites: whether a class over its quota overwrites its own examples.
+    carry: labels [M] and census of the slots.
+    row: class, arrival number, whether it is offered, and a chance in [0, 1).
+
+  Returns:
+    The new carry, and the slot of the example, M if it was dropped.
+  """
   labels, census = carry
   label, number, offered, chance = row
   capacity = labels.shape[0]
@@ -143,12 +162,16 @@ def _offer(evict_fn: EvictFn, overwrites: bool, carry, row):
   return (labels, Census(order, size, num_held)), slot
 
 
-def _oldest(room, order, chance):
+def _oldest(room: jax.Array, order: jax.Array, chance: jax.Array) -> jax.Array:
+  """Returns the slot in `room` whose example arrived first."""
   del chance
   return jnp.argmin(jnp.where(room, order, jnp.iinfo(order.dtype).max))
 
 
-def _at_random(room, order, chance):
+def _at_random(
+  room: jax.Array, order: jax.Array, chance: jax.Array
+) -> jax.Array:
+  """Returns a random slot in `room`."""
   del order
   upto = jnp.cumsum(room)
   rank = jnp.floor(chance * upto[-1]).astype(upto.dtype)

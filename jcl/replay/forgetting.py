@@ -1,9 +1,9 @@
-"""Training examples that need not be shown again.
+"""Removal of training examples that need not be shown again.
 
-Data removal of Wang et al., "SparCL: Sparse Continual Learning on the Edge",
-NeurIPS 2022, arXiv 2209.09476, by the forgetting events of Toneva et al., "An
-Empirical Study of Example Forgetting during Deep Neural Network Learning", ICLR
-2019.
+The removal of Wang et al., "SparCL: Sparse Continual Learning on the Edge",
+NeurIPS 2022, https://arxiv.org/abs/2209.09476, by the forgetting events of
+Toneva et al., "An Empirical Study of Example Forgetting during Deep Neural
+Network Learning", ICLR 2019, https://arxiv.org/abs/1812.05159.
 """
 
 from collections.abc import Mapping
@@ -17,25 +17,34 @@ _NEVER = np.iinfo(np.int64).max
 
 
 class Forgetting:
-  """How often each example was answered right and then wrong.
+  """Counts how often the answer for each example went from right to wrong.
 
-  Examples are known by their ids, from 0.
+  Args:
+    num_examples: examples are named by ids from 0 to `num_examples` - 1.
+
+  Raises:
+    ValueError: for fewer than one example.
+
+  >>> events = Forgetting(3)
+  >>> events.observe(np.array([0, 1]), np.array([True, True]))
+  >>> events.observe(np.array([0, 1]), np.array([False, True]))
+  >>> events.counts(np.array([0, 1])).tolist()
+  [1, 0]
   """
 
   def __init__(self, num_examples: int) -> None:
-    """Begins with nothing observed, for ids below `num_examples`."""
     if num_examples < 1:
       raise ValueError(f"num_examples={num_examples}: give 1 or more")
     self._events = np.zeros(num_examples, np.int64)
-    self._right = np.zeros(num_examples, bool)  # at the latest sight
-    self._learned = np.zeros(num_examples, bool)  # at any
+    self._right = np.zeros(num_examples, bool)  # when it was shown last
+    self._learned = np.zeros(num_examples, bool)  # at any time
 
   def observe(self, ids: np.ndarray, correct: np.ndarray) -> None:
-    """Notes answers, in the order in which they were given.
+    """Counts answers, in the order in which they were given.
 
     Args:
       ids: [B] integers; negative ones are padding.
-      correct: [B] bool, right answers ahead of the update.
+      correct: [B] bool, right answers before the update.
 
     Raises:
       ValueError: for an id that is too large, or arrays of different shapes.
@@ -47,7 +56,7 @@ class Forgetting:
       )
     ids, correct = ids[ids >= 0], correct[ids >= 0]
     self._check(ids)
-    # An example may be seen several times; its sights stay in their order.
+    # A stable sort keeps the answers for a repeated example in their order.
     order = np.argsort(ids, kind="stable")
     ids, correct = ids[order], correct[order]
     again = np.zeros(len(ids), bool)
@@ -73,20 +82,21 @@ class Forgetting:
   def drop(
     self, count: int, candidates: np.ndarray, generator: np.random.Generator
   ) -> np.ndarray:
-    """Takes out the least forgotten candidates, and begins to count anew.
+    """Removes the least forgotten candidates, and sets all counts to zero.
 
-    Equals, of which there are many, leave at random: ids often follow classes.
+    Many candidates have equal counts; among these the choice is random, since
+    ids often follow classes.
 
     Args:
-      count: examples that leave.
-      candidates: [N] ids without repeats, of which they are taken.
-      generator: of the order among equals.
+      count: number of examples to remove.
+      candidates: [N] ids without repeats.
+      generator: of the random order.
 
     Returns:
       [count] ids, rising.
 
     Raises:
-      ValueError: for more than there are candidates, or fewer than none.
+      ValueError: for a count below 0 or above the number of candidates.
     """
     candidates = np.asarray(candidates, np.int64)
     if not 0 <= count <= len(candidates):
@@ -108,7 +118,7 @@ class Forgetting:
       )
 
   def state(self) -> dict[str, Any]:
-    """Returns what was observed, ready for JSON."""
+    """Returns all counts, ready for JSON."""
     return {
       "events": self._events.tolist(),
       "right": np.flatnonzero(self._right).tolist(),
@@ -116,7 +126,7 @@ class Forgetting:
     }
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Goes on from what `state` returned.
+    """Continues from a result of `state`.
 
     Raises:
       ValueError: for the state of another number of examples.
@@ -135,19 +145,22 @@ class Forgetting:
 def removals(
   num_examples: int, share: float = 0.3, every: int = 5, until: int = 20
 ) -> dict[int, int]:
-  """Returns how many examples of a task leave ahead of which of its epochs.
+  """Returns the numbers of a task's examples to remove, by epoch.
 
-  Equal numbers, to within one, every so many epochs. As published 750 of 10,000
-  ahead of each of the epochs 5, 10, 15 and 20, counted from 0.
+  Examples are removed before the epochs `every`, 2 `every` and so on, counted
+  from 0, in numbers that differ by at most one.
 
   Args:
     num_examples: of the task when it begins.
-    share: of them that leaves in all, in [0, 1).
+    share: of the examples that are removed in all, in [0, 1).
     every: epochs between removals.
-    until: last epoch with one.
+    until: last epoch with a removal.
 
   Raises:
     ValueError: for a share out of range, or no removal before `until`.
+
+  >>> removals(10_000)
+  {5: 750, 10: 750, 15: 750, 20: 750}
   """
   if not 0 <= share < 1:
     raise UsageError(f"share={share}: give a share from 0 and below 1")

@@ -1,8 +1,8 @@
-"""A memory of which one part is shown again and the other is kept unseen.
+"""A memory of two parts: one is replayed, the other is never trained on.
 
-Which examples are kept from training is a rule about their number in the
-stream. Losses and memories that follow the same rule need no word between them,
-and an example stays on its side in every epoch and after every stop.
+The number of an example in the stream decides whether it is held out. Losses
+and memories that follow the same rule thus agree without communication, and an
+example stays in its part in every epoch and after every restart.
 """
 
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from jcl import base
 from jcl.errors import UsageError
 from jcl.replay import memory, sampling
 
-# 2**32 over the golden ratio: multiples of it, modulo 2**32, fall evenly.
+# 2**32 over the golden ratio; its multiples modulo 2**32 are spread evenly.
 _STRIDE = np.uint32(2654435769)
 
-# ids [B] int32 -> [B] bool, which of the examples are held out
+# ids [B] int32 -> [B] bool, true for examples that are held out
 Rule = Callable[[base.Array], jax.Array]
 
 
 class Part(NamedTuple):
-  """What one of the two memories remembers beside its slots."""
+  """State of one of the two memories beside its slots."""
 
   seen: jax.Array  # [] int32, examples offered to it
   policy: Any
@@ -33,13 +33,16 @@ class Part(NamedTuple):
 def by_number(share: float) -> Rule:
   """Returns a rule that holds out `share` of the examples, by their number.
 
-  Of any N examples in a row it holds out `share` * N, to within a few.
+  The rule holds out `share` * N of any N examples in a row, give or take a few.
 
   Args:
     share: above 0 and below 1.
 
   Raises:
     ValueError: for another share.
+
+  >>> int(by_number(0.1)(np.arange(1000)).sum())
+  100
   """
   if not 0 < share < 1:
     raise UsageError(
@@ -47,7 +50,7 @@ def by_number(share: float) -> Rule:
     )
   below = np.uint32(share * 2**32)
 
-  def is_held_out(ids):
+  def is_held_out(ids: base.Array) -> jax.Array:
     return jnp.asarray(ids).astype(jnp.uint32) * _STRIDE < below
 
   return is_held_out
@@ -59,27 +62,27 @@ def held_out(
   num_samples: int,
   share: float = 0.1,
 ) -> base.Replay:
-  """Keeps two memories in one: what is drawn, and what never is.
+  """Keeps two memories in one: examples to replay, and held-out examples.
 
-  The last `share` of the slots hold examples that `by_number(share)` names, the
-  other slots the rest. Each part is filled by a policy of its own, and takes
-  examples in when an experience has been learned.
+  The last `share` of the slots hold the examples that `by_number(share)` holds
+  out, the other slots all others. Each part has its own policy, and stores
+  examples when an experience has been learned.
 
   Args:
-    make: (slots, examples per draw) -> a memory with an `add` that reads its
-      sizes off its state, such as `balanced.ring` or `reservoir.reservoir`.
+    make: (slots, examples per draw) -> a memory whose `add` reads its sizes
+      from its state, such as `balanced.ring` or `reservoir.reservoir`.
     capacity: of both parts, in slots or in bytes such as "2MB".
     num_samples: examples per draw.
     share: of examples and slots that are held out, above 0 and below 1.
 
   Raises:
-    ValueError: for another share; when its state is made, where there are too
-      few slots for two parts.
+    ValueError: for another share; when the state is made, for too few slots for
+      two parts.
   """
   memory.check_sizes(capacity, num_samples)
   is_held_out = by_number(share)
 
-  def num_drawn(num_slots):
+  def num_drawn(num_slots: int) -> int:
     drawn = num_slots - max(1, round(share * num_slots))
     if drawn < 1:
       raise UsageError(
@@ -88,7 +91,7 @@ def held_out(
       )
     return drawn
 
-  def init(example):
+  def init(example: base.Batch) -> base.ReplayState:
     num_slots = memory.capacity_in_slots(capacity, example)
     drawn = num_drawn(num_slots)
     return _join(
@@ -96,7 +99,9 @@ def held_out(
       make(num_slots - drawn, 0).init(example),
     )
 
-  def add(key, state, batch):
+  def add(
+    key: base.Key, state: base.ReplayState, batch: base.Batch
+  ) -> base.ReplayState:
     num_slots = state.items.weight.shape[0]
     drawn = num_drawn(num_slots)
     held = is_held_out(batch.ids)
@@ -112,8 +117,10 @@ def held_out(
       )
     )
 
-  def sample(key, state, scope):
-    # Empty slots are not drawn from.
+  def sample(
+    key: base.Key, state: base.ReplayState, scope: base.Scope
+  ) -> base.Batch:
+    # Held-out slots count as empty, so that they are not drawn.
     items = state.items
     num_slots = items.weight.shape[0]
     shown = np.arange(num_slots) < num_drawn(num_slots)

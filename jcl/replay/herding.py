@@ -1,7 +1,8 @@
 """A memory of exemplars whose mean stays close to the mean of their class.
 
 Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning",
-CVPR 2017, Algorithms 4 (construct) and 5 (reduce). Runs on the host.
+CVPR 2017, Algorithms 4 (construct) and 5 (reduce),
+https://arxiv.org/abs/1611.07725. Runs on the host.
 """
 
 import functools
@@ -18,7 +19,7 @@ from jcl.replay import memory, sampling
 def herding(
   capacity: int | str, num_samples: int, *, current: bool = True
 ) -> base.Replay:
-  """Keeps herded exemplars, chosen anew at the end of each experience.
+  """Keeps herded exemplars, chosen at the end of each experience.
 
   Args:
     capacity: in slots, or in bytes such as "2MB"; at least a slot per class.
@@ -27,7 +28,9 @@ def herding(
   """
   memory.check_sizes(capacity, num_samples)
 
-  def add(key, state, batch):
+  def add(
+    key: base.Key, state: base.ReplayState, batch: base.Batch
+  ) -> base.ReplayState:
     del key, batch
     return state
 
@@ -47,14 +50,17 @@ def herding(
 def herd(features: base.Array, num_exemplars: int) -> np.ndarray:
   """Chooses examples so that the mean of every prefix is near the whole mean.
 
-  Features are scaled to length 1; the means taken in the selection are not.
+  Features are scaled to length 1; the means used in the selection are not.
 
   Args:
     features: [N, D].
-    num_exemplars: how many to choose, at most.
+    num_exemplars: the most examples to choose.
 
   Returns:
     [min(N, num_exemplars)] indices into `features`, most valuable first.
+
+  >>> herd(np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]), 2).tolist()
+  [1, 0]
   """
   features = np.asarray(features, np.float64)
   length = np.linalg.norm(features, axis=1, keepdims=True)
@@ -75,9 +81,9 @@ def herd(features: base.Array, num_exemplars: int) -> np.ndarray:
 def rebuild(state: base.ReplayState, batch: base.Batch) -> base.ReplayState:
   """Brings every class to its quota at the end of an experience.
 
-  Each of the K classes met so far gets M // K slots: of an old class the first
-  exemplars stay, in their order, and those of a new class are herded. Where a
-  class comes back, which iCaRL leaves open, the experiences that brought it
+  Each of the K classes seen so far gets M // K slots: an old class keeps its
+  first exemplars, in their order; the exemplars of a new class are herded. If a
+  class comes back, which iCaRL does not treat, the experiences that brought it
   share its quota equally.
 
   Args:
@@ -86,7 +92,7 @@ def rebuild(state: base.ReplayState, batch: base.Batch) -> base.ReplayState:
       among the extras.
 
   Raises:
-    ValueError: where there are no features, or fewer slots than classes.
+    ValueError: without features, or for fewer slots than classes.
   """
   if "features" not in batch.extras:
     raise ValueError(
@@ -114,14 +120,14 @@ def rebuild(state: base.ReplayState, batch: base.Batch) -> base.ReplayState:
     if len(new):
       added.extend(new[herd(batch.extras["features"][new], shares[-1])])
 
-  def fill(blank, old, rows):
+  def fill(blank: np.ndarray, old: np.ndarray, rows: np.ndarray) -> jax.Array:
     chosen = np.concatenate([old[kept], rows[added]])
     return jnp.asarray(
       np.concatenate([chosen, blank[len(chosen) :]]), old.dtype
     )
 
   example = jax.tree.map(lambda leaf: leaf[0], items)
-  # A cut of another length would be a new program on the device: on the host.
+  # On the host, since each length of a slice would compile a new program.
   blank = jax.tree.map(np.asarray, memory.empty(capacity, example))
   rows = batch._replace(
     weight=np.ones_like(batch.weight),

@@ -1,4 +1,4 @@
-"""Sample storage: examples in slots, and what a slot costs."""
+"""Sample storage: examples in slots, and the bytes of a slot."""
 
 import chex
 import jax
@@ -27,7 +27,7 @@ def empty(capacity: int, example: base.Batch) -> base.Batch:
 
 
 def start(capacity: int | str, example: base.Batch) -> base.ReplayState:
-  """Returns an empty memory of a rule that remembers nothing else.
+  """Returns an empty memory for a policy without further state.
 
   Args:
     capacity: in slots, or in bytes as for `capacity_in_slots`.
@@ -40,7 +40,7 @@ def start(capacity: int | str, example: base.Batch) -> base.ReplayState:
 def write(items: base.Batch, batch: base.Batch, slots: jax.Array) -> base.Batch:
   """Stores the rows of a batch, each in its slot, with weight 1.
 
-  Where two rows name one slot the later row stays, on every backend.
+  If two rows have the same slot, the later row stays, on every backend.
 
   Args:
     items: slots [M, ...].
@@ -58,7 +58,7 @@ def write(items: base.Batch, batch: base.Batch, slots: jax.Array) -> base.Batch:
   chex.assert_shape(batch.x, (None, *items.x.shape[1:]))
   capacity = items.weight.shape[0]
   rows = jnp.arange(slots.shape[0])
-  # The order of duplicate writes is undefined, a maximum over rows is not.
+  # The order of duplicate writes is undefined; a maximum over rows is defined.
   last = jnp.full(capacity, -1).at[slots].max(rows, mode="drop")
   wins = last.at[slots].get(mode="fill", fill_value=-1) == rows
   slots = jnp.where(wins, slots, capacity)
@@ -81,7 +81,7 @@ def read(items: base.Batch, slots: jax.Array) -> base.Batch:
 
 
 def num_bytes(items: base.Batch) -> int:
-  """Returns the bytes that slots occupy, labels and extras included."""
+  """Returns the bytes of slots, labels and extras included."""
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(items))
 
 
@@ -94,7 +94,7 @@ def capacity_in_slots(budget: int | str, example: base.Batch) -> int:
     example: one example without batch axis, with the extras to be stored.
 
   Raises:
-    ValueError: where the text is no size or the budget holds no sample.
+    ValueError: for a text that is no size, or a budget for less than a sample.
   """
   cost = num_bytes(jax.eval_shape(lambda: empty(1, example)))
   capacity = (
@@ -109,7 +109,7 @@ def capacity_in_slots(budget: int | str, example: base.Batch) -> int:
 
 
 def check_sizes(capacity: int | str, num_samples: int) -> None:
-  """Raises `ValueError` where no memory can have these sizes."""
+  """Raises `ValueError` for sizes that no memory can have."""
   size = spec.parse_size(capacity) if isinstance(capacity, str) else capacity
   if size < 1:
     raise UsageError(

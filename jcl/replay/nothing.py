@@ -1,21 +1,23 @@
-"""The memory of methods that have none."""
+"""The replay of methods without a memory."""
+
+from typing import Any, NoReturn
 
 from jcl import base
 from jcl.errors import UsageError
 
 
 def none() -> base.Replay:
-  """Keeps nothing; its state is ()."""
+  """Returns a replay that stores nothing; its state is ()."""
 
-  def init(example):
+  def init(example: base.Batch) -> Any:
     del example
     return ()
 
-  def add(key, state, batch):
+  def add(key: base.Key, state: Any, batch: base.Batch) -> Any:
     del key, batch
     return state
 
-  def sample(key, state, scope):
+  def sample(key: base.Key, state: Any, scope: base.Scope) -> NoReturn:
     raise UsageError(
       "the objective replays examples and the memory keeps none: use a memory "
       "such as reservoir.reservoir(capacity, num_samples)"

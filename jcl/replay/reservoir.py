@@ -10,14 +10,15 @@ from jcl.replay import memory, sampling
 
 
 def place(
-  key: base.Key, seen: jax.Array, weight: jax.Array, capacity: int
+  key: base.Key, seen: jax.Array, weight: base.Array, capacity: int
 ) -> tuple[jax.Array, jax.Array]:
   """Chooses slots as if the rows of a batch were offered one by one.
 
-  Algorithm R (Vitter, "Random Sampling with a Reservoir", ACM TOMS 1985): the
-  n-th example, counted from 0, fills slot n while there is one; later it
-  replaces slot j, drawn from 0 .. n, where j < M. Its draw depends on n alone,
-  so that a batch needs no loop if of two rows in one slot the later is kept.
+  Algorithm R (Vitter, "Random Sampling with a Reservoir", ACM TOMS 1985,
+  https://doi.org/10.1145/3147.3165): the n-th example, counted from 0, fills
+  slot n if there is one; otherwise a slot j is drawn from 0 .. n, and the
+  example replaces the one in slot j if j < M. The draw depends on n alone, so
+  a batch needs no loop as long as the later of two rows in one slot is kept.
 
   Args:
     key: consumed.
@@ -26,7 +27,7 @@ def place(
     capacity: M.
 
   Returns:
-    Slots [B] int32, M for rows that are not stored, and `seen` afterwards.
+    Slots [B] int32, M for rows that are not stored; the new `seen`.
   """
   offered = weight > 0
   total = seen + jnp.cumsum(offered)
@@ -49,7 +50,9 @@ def reservoir(
   """
   memory.check_sizes(capacity, num_samples)
 
-  def add(key, state, batch):
+  def add(
+    key: base.Key, state: base.ReplayState, batch: base.Batch
+  ) -> base.ReplayState:
     num_slots = state.items.weight.shape[0]
     slots, seen = place(key, state.seen, batch.weight, num_slots)
     return state._replace(

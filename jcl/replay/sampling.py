@@ -1,4 +1,4 @@
-"""Which slots of a memory a step sees again."""
+"""Random draws of a memory's slots, for replay."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,11 @@ def uniform(key: base.Key, allowed: base.Array, num_samples: int) -> jax.Array:
   """Draws slots uniformly without replacement.
 
   Robert Floyd's method (Bentley and Floyd, "Programming Pearls: A Sample of
-  Brilliance", CACM 1987) over the n allowed slots: draw number k takes a rank
-  t_k of 0 .. n - R + k, or rank n - R + k itself where t_k is taken already.
-  Which draws find theirs taken follows from all t at once, so there is no loop
-  over the draws, and no sort of the memory.
+  Brilliance", CACM 1987, https://doi.org/10.1145/30401.315746) over the n
+  allowed slots: draw number k takes a rank t_k from 0 .. n - R + k, or rank
+  n - R + k itself if t_k is taken already. All t together determine which draws
+  find their rank taken, so there is no loop over the draws and no sort of the
+  memory.
 
   Args:
     key: consumed.
@@ -22,8 +23,8 @@ def uniform(key: base.Key, allowed: base.Array, num_samples: int) -> jax.Array:
     num_samples: R.
 
   Returns:
-    [R] int32 slots. Where fewer than R are allowed each of those comes once,
-    ahead of M for the rest.
+    [R] int32 slots. If fewer than R are allowed, each of them comes once,
+    followed by M for the rest.
   """
   capacity = allowed.shape[0]
   num_upto = jnp.cumsum(allowed)
@@ -33,9 +34,9 @@ def uniform(key: base.Key, allowed: base.Array, num_samples: int) -> jax.Array:
   first = num_allowed - num_drawn
   top = first + draw
   rank = jax.random.randint(key, (num_samples,), 0, top + 1)
-  # Rank t is taken where an earlier draw had the same t, or where t is the top
-  # of an earlier draw that found its own t taken; the latter is a chain of
-  # draws, followed to its end by doubling.
+  # Rank t is taken if an earlier draw had the same t, or if t is the top of an
+  # earlier draw that found its own t taken. The second case is a chain of
+  # draws, which is followed to its end by doubling.
   taken = jnp.any(jnp.tril(rank[:, None] == rank, -1), axis=1)
   earlier = jnp.where((rank >= first) & (rank < top), rank - first, draw)
   for _ in range(num_samples.bit_length()):
@@ -59,7 +60,7 @@ def sample(
   Args:
     key: consumed.
     state: the memory.
-    scope: where the stream is.
+    scope: tells the current experience.
     num_samples: R.
     current: whether examples of the current experience may be drawn.
   """

@@ -1,10 +1,11 @@
-"""Latents that were computed once, coded, within a budget of bytes."""
+"""A cache of coded latents, each computed once, within a budget of bytes."""
 
 import dataclasses
 import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from jcl import base
 from jcl.cost import ledger as ledger_lib
@@ -20,8 +21,8 @@ class Counts:
 
   hits: int = 0  # rows that were in the cache
   misses: int = 0  # rows that were computed, those to fit the codec included
-  operations: float = 0.0  # done by the trunk
-  saved: float = 0.0  # operations that reads without a cache would add
+  operations: float = 0.0  # of the trunk
+  saved: float = 0.0  # operations of the trunk that the cache saved
 
   def __add__(self, other: "Counts") -> "Counts":
     mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
@@ -35,24 +36,26 @@ class Report:
   training: Counts
   held_out: Counts
   held: int  # examples
-  bytes_held: int  # by them; without `table_bytes`
+  bytes_held: int  # by these examples, without `table_bytes`
   budget_bytes: int | None  # None: no limit
   bytes_per_example: int
-  table_bytes: int  # of what all rows of the codec share
-  clipped: int  # computed rows that the codec's fit did not foresee
+  table_bytes: int  # of the codec's tables, which all rows share
+  clipped: (
+    int  # computed rows outside of the range that the codec was fitted to
+  )
 
 
 class Cache:
-  """Codes of examples by data set and row: first come, kept.
+  """Codes of examples by data set and row; the first ones read are kept.
 
-  Nothing that is kept ever leaves. Once the budget is full, all other rows are
-  computed whenever they are asked for. Finding a row takes four bytes of every
-  data set's length, which the budget does not cover.
+  No row is ever evicted. Once the budget is full, all other rows are computed
+  whenever they are read. The index takes four bytes per example of each data
+  set, which the budget does not cover.
 
   Args:
     trunk: computes latents.
-    codec: writes them.
-    budget: bytes of codes, as a number or as text such as "64MB"; None for no
+    codec: encodes them.
+    budget: bytes of codes, as a number or as text such as "64MB"; None: no
       limit.
 
   Raises:
@@ -86,8 +89,8 @@ class Cache:
 
     Args:
       x: as in `base.Dataset`.
-      held_out: whether they judge what was learned; their work is charged to
-        "evaluate", that of training data to "data".
+      held_out: whether they are test data; their work is charged to "evaluate",
+        that of training data to "data".
     """
     self._viewed += len(x)
     return View(self, x, "evaluate" if held_out else "data")
@@ -98,11 +101,11 @@ class Cache:
     return self.trunk.flops / self.trunk.rows
 
   def charge_to(self, ledger: ledger_lib.Ledger) -> None:
-    """Files the trunk's work in a run's ledger, from its beginning on."""
+    """Charges all of the trunk's work, past work included, to a ledger."""
     self.trunk.charge_to(ledger)
 
   def report(self) -> Report:
-    """Returns what the cache holds and what came of it so far."""
+    """Returns contents and counts of the cache so far."""
     return Report(
       training=self._counts["data"],
       held_out=self._counts["evaluate"],
@@ -134,16 +137,16 @@ class Cache:
     return codes
 
   def take(self, view: "View", rows: np.ndarray, z: np.ndarray) -> None:
-    """Takes in latents [N, ...] of a view's rows [N], computed elsewhere."""
+    """Stores latents [N, ...] of a view's rows [N], computed elsewhere."""
     done = self.trunk.batches(len(rows)) * self.trunk.flops
     self._counts[view.account] += Counts(misses=len(rows), operations=done)
     self._keep(view, rows, self.codec.encode(z))
 
   def _keep(self, view: "View", rows: np.ndarray, codes: np.ndarray) -> None:
-    """Keeps codes of a view's rows [N], as many as there is room for."""
+    """Stores codes of a view's rows [N], as many as there is room for."""
     count = int(min(len(rows), self._room - self._held))
     if self._held + count > len(self._rows):
-      # All that may come to be held; the system gives memory as it is written.
+      # The largest possible size; the system gives memory when it is written.
       size = int(min(self._viewed, self._room))
       wider = np.empty((size, *self._rows.shape[1:]), self._rows.dtype)
       wider[: self._held] = self._rows[: self._held]
@@ -164,7 +167,7 @@ class Cache:
 class View:
   """Inputs of a data set as codes of latents; see `base.Dataset.x`.
 
-  Indexing reads the rows asked for: from the cache, or by the trunk.
+  Indexing reads rows from the cache, or computes them by the trunk.
   """
 
   def __init__(self, cache: Cache, x: Any, account: str) -> None:
@@ -182,8 +185,10 @@ class View:
     codes = self._cache.read(self, np.atleast_1d(rows))
     return codes if np.ndim(rows) else codes[0]
 
-  def __array__(self, dtype=None, copy=None) -> np.ndarray:
-    del copy  # reading makes a new array in any case
+  def __array__(
+    self, dtype: DTypeLike | None = None, copy: bool | None = None
+  ) -> np.ndarray:
+    del copy  # reading always makes a new array
     return np.asarray(self[:], dtype)
 
 

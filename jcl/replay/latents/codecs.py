@@ -1,8 +1,8 @@
-"""How latents are written as bytes: as they are, in 8 bits, or by codewords.
+"""Codecs of latents: float32, 8 bits for a value, or codewords.
 
 A codec is fitted once, on latents of the first experience. It encodes on the
-host; it decodes inside compiled programs, where codes arrive as float32 since a
-step turns all inputs into that first, which keeps the values 0 to 255.
+host and decodes inside compiled programs. There codes arrive as float32, since
+a step first converts all inputs, which is exact for the values 0 to 255.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ import numpy as np
 
 from jcl.errors import UsageError
 
-_CODEWORDS = 256  # one byte names one of them
-_SUBVECTORS = 16_384  # that a codebook is fitted on, at most
-_ZEROS = 0.1  # share of zeros from which on a bitmap is kept
+_CODEWORDS = 256  # as many as one byte can name
+_SUBVECTORS = 16_384  # the most that a codebook is fitted on
+_ZEROS = 0.1  # with a larger share of zeros, there is a bitmap
 
 
 class Codec(Protocol):
-  """Writes latents [N, ...] float32 as rows [N, *row_shape] of a fixed size."""
+  """Encodes latents [N, ...] float32 as rows [N, *row_shape] of equal size."""
 
   @property
   def name(self) -> str: ...  # as `fit` reads it
@@ -36,7 +36,7 @@ class Codec(Protocol):
   def bytes_per_example(self) -> int: ...
 
   @property
-  def table_bytes(self) -> int: ...  # of what all rows share
+  def table_bytes(self) -> int: ...  # of tables that all rows share
 
   @property
   def lossless(self) -> bool: ...
@@ -45,20 +45,25 @@ class Codec(Protocol):
 
   def decode(self, codes: jax.Array) -> jax.Array: ...  # [N, ...] float32
 
-  def clipped(self, z: np.ndarray) -> int: ...  # rows that were not foreseen
+  def clipped(self, z: np.ndarray) -> int: ...  # rows outside the fitted range
 
 
 def fit(name: str, z: np.ndarray, seed: int = 0) -> Codec:
-  """Returns the codec called `name`, fitted to latents.
+  """Fits the codec called `name` to latents.
 
   Args:
-    name: "raw", float32 as it is; "uint8", 8 bits for a value, see `Affine`;
+    name: "raw", unchanged float32; "uint8", 8 bits for a value, see `Affine`;
       or "pq:S" with sub-vectors of S values, such as "pq:8", see `Product`.
     z: [N, ...] latents; "raw" reads only their shape.
     seed: of the clustering.
 
   Raises:
-    ValueError: for another name, no latents, or some that are not finite.
+    ValueError: for another name, no latents, or latents that are not finite.
+
+  >>> codec = fit("uint8", np.array([[0.0, 1.0], [5.1, 3.0]], np.float32))
+  >>> codes = codec.encode(np.array([[1.02, 2.2]], np.float32))
+  >>> codes.tolist(), codes.dtype.name, codec.bytes_per_example
+  ([[51, 153]], 'uint8', 2)
   """
   kind, _, size = name.partition(":")
   if kind not in ("raw", "uint8", "pq") or bool(size) != (kind == "pq"):
@@ -85,7 +90,7 @@ def fit(name: str, z: np.ndarray, seed: int = 0) -> Codec:
 
 @dataclasses.dataclass(frozen=True)
 class Raw:
-  """Latents as they are."""
+  """Latents as float32, without loss."""
 
   row_shape: tuple[int, ...]
   name: str = "raw"
@@ -100,13 +105,13 @@ class Raw:
   def bytes_per_example(self) -> int:
     return 4 * math.prod(self.row_shape)
 
-  def encode(self, z):
+  def encode(self, z: np.ndarray) -> np.ndarray:
     return np.asarray(z, np.float32)
 
-  def decode(self, codes):
+  def decode(self, codes: jax.Array) -> jax.Array:
     return codes
 
-  def clipped(self, z) -> int:
+  def clipped(self, z: np.ndarray) -> int:
     return 0
 
 
@@ -114,8 +119,8 @@ class Raw:
 class Affine:
   """Eight bits for a value: `low + code * step`, by channel (the last axis).
 
-  Within the range that was fitted, a value is off by half a step at most; one
-  outside becomes the nearest end.
+  Within the fitted range, the error of a value is at most half a step; a value
+  outside becomes the nearest end of the range.
   """
 
   row_shape: tuple[int, ...]
@@ -136,18 +141,18 @@ class Affine:
   def table_bytes(self) -> int:
     return self.low.nbytes + self.step.nbytes
 
-  def encode(self, z):
+  def encode(self, z: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(self._codes(z)), 0, 255).astype(np.uint8)
 
-  def decode(self, codes):
-    return self.low + jnp.asarray(codes, jnp.float32) * self.step
+  def decode(self, codes: jax.Array) -> jax.Array:
+    return jnp.asarray(self.low) + jnp.asarray(codes, jnp.float32) * self.step
 
-  def clipped(self, z) -> int:
+  def clipped(self, z: np.ndarray) -> int:
     codes = self._codes(z).reshape(len(z), -1)
-    # Half a code away a value still rounds to the end of the range.
+    # Up to half a code outside, a value still rounds to the end of the range.
     return int(((codes < -0.5) | (codes > 255.5)).any(axis=1).sum())
 
-  def _codes(self, z):
+  def _codes(self, z: np.ndarray) -> np.ndarray:
     return (np.asarray(z, np.float32) - self.low) / self.step
 
 
@@ -162,19 +167,20 @@ def _fit_affine(z: np.ndarray) -> Affine:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Product:
-  """A bitmap of the non-zeros, and codewords for runs of them.
+  """A bitmap of the non-zeros, and codewords for runs of non-zeros.
 
-  Kwon et al., "LifeLearner", SenSys 2023: one bit for each activation tells
-  whether it is zero; the others, packed in order, are cut into sub-vectors, and
-  each is written as the number of the nearest of 256 codewords, one byte
-  (product quantisation: Jegou et al., TPAMI 2011). Zeros are exact.
+  Kwon et al., "LifeLearner", SenSys 2023, https://arxiv.org/abs/2311.11420: one
+  bit for each activation tells whether it is zero. The others, packed in order,
+  are cut into sub-vectors, and each sub-vector is written as the number of the
+  nearest of 256 codewords, one byte (product quantisation: Jegou et al., TPAMI
+  2011, https://doi.org/10.1109/TPAMI.2010.57). Zeros are exact.
 
-  All sub-vectors share one codebook, as a place among the non-zeros is another
-  activation's in every example. For rows of equal size there is room for
-  `capacity` non-zeros, the most that were seen in fitting, rounded up to whole
-  sub-vectors; of an example with more the last ones become zero. Where latents
-  have next to no zeros, as behind a layer without ReLU, there is no bitmap and
-  the sub-vectors are runs of all values.
+  All sub-vectors share one codebook, since a place among the non-zeros belongs
+  to another activation in every example. For rows of equal size there is room
+  for `capacity` non-zeros, the largest number in the fitted latents, rounded up
+  to whole sub-vectors; if an example has more, the last ones become zero.
+  Latents with almost no zeros, as after a layer without ReLU, have no bitmap,
+  and their sub-vectors are runs of all values.
   """
 
   shape: tuple[int, ...]  # of one latent
@@ -203,7 +209,7 @@ class Product:
   def table_bytes(self) -> int:
     return self.codebook.nbytes
 
-  def encode(self, z):
+  def encode(self, z: np.ndarray) -> np.ndarray:
     from sklearn import metrics
 
     flat = np.asarray(z, np.float32).reshape(len(z), -1)
@@ -216,7 +222,7 @@ class Product:
       return codes
     return np.concatenate([np.packbits(held, axis=1), codes], axis=1)
 
-  def decode(self, codes):
+  def decode(self, codes: jax.Array) -> jax.Array:
     codes, size = jnp.asarray(codes).astype(jnp.int32), math.prod(self.shape)
     head = self._bitmap_bytes
     values = jnp.asarray(self.codebook)[codes[:, head:]]
@@ -229,7 +235,7 @@ class Product:
       values = jnp.where(held == 1, found, 0.0)
     return values[:, :size].reshape(-1, *self.shape)
 
-  def clipped(self, z) -> int:
+  def clipped(self, z: np.ndarray) -> int:
     if not self.bitmap:
       return 0
     counts = np.count_nonzero(z.reshape(len(z), -1), axis=1)
@@ -271,7 +277,7 @@ def _codebook(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
 def _packed(
   flat: np.ndarray, capacity: int, bitmap: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns values [N, capacity] in order, and which of [N, D] they are."""
+  """Returns values [N, capacity] in order, and their places [N, D] bool."""
   held = (flat != 0) if bitmap else np.ones(flat.shape, bool)
   places = np.cumsum(held, axis=1) - 1
   held &= places < capacity
@@ -283,7 +289,7 @@ def _packed(
 def _cut(
   values: np.ndarray, held: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the sub-vectors [U, S] that hold something, and where they are.
+  """Returns the sub-vectors [U, S] that are not empty, and their places.
 
   The second array, [N, capacity / S] bool, marks them among all sub-vectors.
   """

@@ -1,10 +1,11 @@
-"""A stream seen through a frozen trunk: what is learned is the tail alone.
+"""Latent replay: streams of a frozen trunk's outputs, learned by the tail.
 
-Latent replay: where the lower units of a network stay as they are and inputs
-are not augmented at random, their output for an example is always the same. It
-is computed once and kept, and a memory that replays examples holds it in place
-of the inputs. Pellegrini et al., "Latent Replay for Real-Time Continual
-Learning", IROS 2020; coded as in Kwon et al., "LifeLearner", SenSys 2023.
+If the lower units of a network are frozen and inputs are not augmented at
+random, the units' output for an example never changes. It is computed once and
+cached, and a replay memory holds it in place of the inputs. Pellegrini et al.,
+"Latent Replay for Real-Time Continual Learning", IROS 2020,
+https://arxiv.org/abs/1912.01100; coded as in Kwon et al., "LifeLearner", SenSys
+2023, https://arxiv.org/abs/2311.11420.
 """
 
 import dataclasses
@@ -22,17 +23,17 @@ from jcl.replay.latents import trunk as trunk_lib
 from jcl.streams import stream as stream_lib
 from jcl.train import step as step_lib
 
-DECODE = "decode"  # the unit ahead of the tail
-_FITTED = 1024  # examples that a codec is fitted on, at most
+DECODE = "decode"  # the unit before the tail
+_FITTED = 1024  # the most examples that a codec is fitted on
 
 
 class Prepared(NamedTuple):
   """Parts of a run over latents."""
 
   stream: stream_lib.Stream  # of codes
-  network: base.Network  # the tail, behind a unit that decodes
+  network: base.Network  # a unit that decodes, then the tail
   cache: cache_lib.Cache
-  params: base.Params  # of the whole network, as it begins
+  params: base.Params  # first parameters of the whole network
   stats: base.Stats
 
 
@@ -47,7 +48,7 @@ def prepare(
   augment: str = "none",
   rows: int = 32,
 ) -> Prepared:
-  """Makes a run's stream and network into those of a run on latents.
+  """Turns a run's stream and network into those of a run on latents.
 
   ```
   made = prepare(stream, network, "block_6", "uint8", key=key, budget="64MB")
@@ -61,10 +62,10 @@ def prepare(
     stream: of raw inputs.
     network: a chain; its `init` gives the weights, learned ones for
       `pretrained.with_weights`.
-    at: first unit that is to learn, by name or number.
-    codec: how latents are kept; see `codecs.fit`.
-    key: the one from which the run draws its parameters, so that trunk and
-      tail are those of the whole network.
+    at: first unit that learns, by name or number.
+    codec: name of the latents' codec; see `codecs.fit`.
+    key: the run's key for its parameters, so that trunk and tail have the
+      parameters of the whole network.
     budget: of the cache in bytes, or as text such as "64MB"; None: no limit.
     augment: of the run.
     rows: inputs that the trunk takes together; see `view`.
@@ -104,10 +105,10 @@ def view(
 ) -> tuple[stream_lib.Stream, cache_lib.Cache]:
   """Returns the stream with codes of latents in place of its inputs.
 
-  Experiences and test sets are the same; nothing but what the codec is fitted
-  on, a part of the first experience, is computed before it is asked for. Mean
-  and standard deviation become 0 and 1, as inputs are normalised ahead of the
-  trunk.
+  Experiences and test sets stay the same. Latents are computed when they are
+  read, except for those that the codec is fitted on, a part of the first
+  experience. Mean and standard deviation become 0 and 1, since inputs are
+  normalised before the trunk.
 
   Args:
     stream: of raw inputs.
@@ -116,8 +117,8 @@ def view(
     stats: likewise.
     codec: see `codecs.fit`.
     budget: of the cache, which training and test data share.
-    rows: inputs that the trunk takes together, best the run's batch size: fewer
-      are padded, which costs as much.
+    rows: batch size of the trunk, best that of the run; smaller batches are
+      padded and cost as much.
     seed: of the codec's fit.
   """
   first = stream.experiences[0].data
@@ -158,7 +159,13 @@ def view(
 def decoding(tail: base.Network, codec: codecs.Codec) -> base.Network:
   """Returns the network of codes: a unit that decodes them, then the tail."""
 
-  def apply(params, stats, x, training, key):
+  def apply(
+    params: base.Params,
+    stats: base.Stats,
+    x: jax.Array,
+    training: bool,
+    key: base.Key | None,
+  ) -> tuple[jax.Array, base.Stats]:
     del params, training, key
     return codec.decode(x), stats
 

@@ -1,8 +1,9 @@
-"""The frozen part of a network as one compiled program, and who pays for it."""
+"""The frozen part of a network as one compiled program, and its cost."""
 
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from jcl.train import step as step_lib
 class Trunk:
   """Computes latents of raw inputs, in batches of one size.
 
-  Its work is filed in a ledger of its own until `charge_to` names the run's.
+  The work is charged to a ledger of its own until `charge_to` names another.
 
   Args:
     parts: of the network.
@@ -26,7 +27,7 @@ class Trunk:
     stats: likewise.
     preprocess: normalises inputs as the run does; nothing is augmented.
     example: one raw input, to fix shape and dtype.
-    rows: inputs in a batch; fewer are padded, which costs as much.
+    rows: inputs in a batch; smaller batches are padded and cost as much.
   """
 
   def __init__(
@@ -45,7 +46,7 @@ class Trunk:
     self._ledger = ledger_lib.Ledger(devices.detect())
     self._arrays = cut.part(params, parts.units), cut.part(stats, parts.units)
 
-    def run(params, stats, x):
+    def run(params: base.Params, stats: base.Stats, x: jax.Array) -> Any:
       return parts.trunk(params, stats, preprocess.normalise(x))
 
     x = jax.ShapeDtypeStruct((rows, *example.shape), example.dtype)
@@ -69,15 +70,15 @@ class Trunk:
 
   @property
   def peak_bytes(self) -> float:
-    """Bytes that the compiled program takes, weights included."""
+    """Peak bytes of the compiled program, weights included."""
     return self._program.cost.peak_bytes
 
   def batches(self, count: int) -> int:
-    """Returns how many batches so many inputs take."""
+    """Returns the number of batches for `count` inputs."""
     return -(-count // self.rows)
 
   def charge_to(self, ledger: ledger_lib.Ledger) -> None:
-    """Files all work in this ledger, what has been done so far included."""
+    """Charges all work to this ledger, past work included."""
     for account, cost in self._ledger.totals().items():
       if account != "idle" and cost.seconds:
         joules = ledger.device.joules(cost.seconds)
@@ -86,7 +87,7 @@ class Trunk:
 
   @contextlib.contextmanager
   def charged(self, account: str, count: int) -> Iterator[None]:
-    """Charges the block with the latents of `count` inputs, made in it."""
+    """Charges a block in which the latents of `count` inputs are computed."""
     cost, batches = self._program.cost, self.batches(count)
     work = batches * cost.flops, batches * cost.bytes_accessed
     with self._ledger.timed(account, *work):

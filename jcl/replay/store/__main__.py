@@ -1,10 +1,10 @@
-"""Lists, checks and mends a store.
+"""Lists, checks and repairs a store.
 
   python -m jcl.replay.store FOLDER
   python -m jcl.replay.store FOLDER --verify
   python -m jcl.replay.store FOLDER --repair
 
-Ends with status 1 where anything is damaged or lost, 2 where it is no store.
+The exit status is 1 if anything is damaged or lost, 2 if FOLDER is no store.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from jcl.replay.store import check, records, store
 def main(argv: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(
     prog="python -m jcl.replay.store",
-    description="Lists what a store holds, and checks and mends it.",
+    description="Lists the contents of a store, and checks and repairs it.",
   )
   parser.add_argument("folder", help="of the store")
   parser.add_argument(
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(folder: str, verify: bool, repair: bool, rebuild: bool) -> int:
-  """Does what the command says; returns its exit status."""
+  """Lists, checks or repairs a store; returns the exit status."""
   if repair or rebuild:
     # Opening for writing would make a store of an empty folder.
     store.Store.open(folder, mode="r").close()
@@ -70,7 +70,7 @@ def run(folder: str, verify: bool, repair: bool, rebuild: bool) -> int:
 
 
 def overview(opened: store.Store) -> str:
-  """Returns counts per class and run, and what was found wrong."""
+  """Returns counts per class and run, and notes on damage."""
   index = opened.contents.index
   size = sum(segment.end for segment in opened.contents.segments)
   lines = [
@@ -87,7 +87,7 @@ def overview(opened: store.Store) -> str:
 
 
 def tell(found: check.Report) -> None:
-  """Prints what a check has found."""
+  """Prints the findings of a check."""
   print(f"{found.records} examples are intact, in {found.bytes} bytes read")
   for what, ids in (
     ("damaged", found.damaged),

@@ -1,4 +1,4 @@
-"""Reading a whole store to see whether it is what it was."""
+"""A check of a whole store: every record, every checksum, the index."""
 
 import os
 from typing import NamedTuple
@@ -11,18 +11,18 @@ from jcl.replay.store import store as store_lib
 
 
 class Report(NamedTuple):
-  """Findings of a check that read everything."""
+  """Findings of a check of all records."""
 
-  records: int  # found and intact, of those that the index has
+  records: int  # intact records of the index
   bytes: int  # of the segments
-  damaged: np.ndarray  # int64 ids that the index has, but no intact record
-  regained: np.ndarray  # int64 ids that the index has as lost, but are there
+  damaged: np.ndarray  # int64 ids in the index without an intact record
+  regained: np.ndarray  # int64 ids that are intact, but lost in the index
 
 
 def verify(store: store_lib.Store) -> Report:
   """Checks every checksum of an open store, and the index against records.
 
-  Examples that are added meanwhile are left out.
+  Examples that are added during the check are left out.
   """
   contents = store.contents
   index, count = contents.index, contents.index.count

@@ -1,6 +1,6 @@
-"""Contents of a store's files, taken in when the store is opened."""
+"""Contents of a store's files, read when the store is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import os
 from pathlib import Path
@@ -22,22 +22,23 @@ class Segment:
   path: Path
   fd: int
   first_id: int
-  end: int  # behind its last intact record
-  next_id: int = 0  # behind the ids it has given; of the last one: not kept up
-  covered: int = 0  # bytes that its index file accounts for
-  sound: bool = True  # nothing in it is damaged
+  end: int  # first byte after its last intact record
+  next_id: int = 0  # first id after its own; not updated for the last segment
+  covered: int = 0  # bytes that its index file covers
+  sound: bool = True  # no part of it is damaged
 
-  def __del__(self, close=os.close):
+  def __del__(self, close: Callable[[int], None] = os.close) -> None:
     close(self.fd)  # once no thread reads from it
 
 
 class Contents:
-  """Segments, index and names of a store, and what is wrong with them.
+  """Segments, index and names of a store, with notes on damage.
 
   Args:
     folder: where its files are.
-    writable: cut what a crash left, and write index files that were missing.
-    rebuild: read all segments in place of their index files.
+    writable: cuts off incomplete records that a crash left, and writes missing
+      index files.
+    rebuild: reads all segments instead of their index files.
 
   Raises:
     StoreError: where nothing tells which store it is, or segments contradict
@@ -71,15 +72,15 @@ class Contents:
       self.note(f"{self.num_lost} examples are lost")
 
   def note(self, text: str) -> None:
-    """Keeps something worth knowing about the files."""
+    """Adds a note on the files, and logs it."""
     self.notes.append(text)
     logging.warning("%s: %s", self.folder, text)
 
   def begin(self) -> None:
-    """Makes another segment the last one.
+    """Begins another segment, which is then the last one.
 
     Raises:
-      OSError: where it cannot be made; all is as it was then.
+      OSError: if it cannot be made; nothing has changed then.
     """
     number, first = self.next_number, self.index.count
     end = segments.create(
@@ -92,7 +93,7 @@ class Contents:
     self.next_number += 1
 
   def save(self, segment: Segment) -> None:
-    """Writes a segment's index; a failure costs no more than a later scan."""
+    """Writes a segment's index; after a failure, the segment is read again."""
     last = segment is self.segments[-1]
     end = self.index.count if last else segment.next_id
     part = index_lib.Part(
@@ -118,7 +119,7 @@ class Contents:
   def _take_in(
     self, number: int, part: index_lib.Part | None, last: bool, rebuild: bool
   ) -> None:
-    """Adds what a segment holds, by its index file or by reading it."""
+    """Adds a segment's records, from its index file or from the segment."""
     path = segments.path_of(self.folder, number)
     try:
       fd = os.open(path, os.O_RDWR if self._writable else os.O_RDONLY)
@@ -189,7 +190,7 @@ class Contents:
       self._fault(segment, f"{lost} bytes are damaged")
 
   def _lose_beyond(self, segment: Segment, size: int) -> None:
-    """Marks as lost what a segment's index has beyond its end."""
+    """Marks records of the index as lost that lie after a segment's end."""
     ids = np.arange(segment.first_id, self.index.count)
     columns, strides = self.index.columns, np.array(self.names.strides())
     if len(ids):
@@ -197,7 +198,7 @@ class Contents:
       self.index.lose(ids[ends > size])
 
   def _rest(self, segment: Segment, size: int, torn: bool) -> None:
-    """Deals with bytes behind the last intact record."""
+    """Cuts off or reports the bytes after the last intact record."""
     rest = size - segment.end
     if not torn:
       self._fault(segment, f"its last {rest} bytes are damaged")
@@ -212,7 +213,7 @@ class Contents:
 
 
 def _identity(folder: Path, found: Sequence[int]) -> str:
-  """Returns what the first legible file says, or something new for no files."""
+  """Returns the identity in the first legible file; a new one for no files."""
   for number in found:
     try:
       with open(segments.path_of(folder, number), "rb") as file:

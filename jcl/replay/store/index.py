@@ -1,11 +1,11 @@
-"""Index of records: where each lies and what it is, in 20 bytes of memory.
+"""Index of records: place, class, run and task of each, in 20 bytes of memory.
 
-Next to each segment lies a file with its part of the index, which only saves
-time: it is checked against a checksum, and made anew from the segment wherever
-it is missing, damaged or behind.
+Next to each segment lies a file with its part of the index. This file only
+saves time: it has a checksum, and the index is read from the segment itself if
+the file is missing, damaged or out of date.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import os
 from pathlib import Path
@@ -31,8 +31,8 @@ _CHUNK = 2**20  # records that a pass over the index handles at a time
 class Index:
   """Columns over all ids, and the ids of each class.
 
-  One thread may extend while others read: what they see is complete up to the
-  `count` that they read first.
+  One thread may extend the index while others read it: columns are complete up
+  to the `count` that a reader read first.
   """
 
   def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Index:
 
   @property
   def bytes(self) -> int:
-    """Memory that it takes, room for more records included."""
+    """Bytes of memory, room for more records included."""
     grouped = self._groups.order.nbytes if self._groups else 0
     return grouped + sum(c.nbytes for c in self.columns.values())
 
@@ -57,7 +57,7 @@ class Index:
     self.columns = grown
 
   def extend(self, ids: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
-    """Adds records of ascending ids; ids that are passed over are lost.
+    """Adds records of ascending ids; ids that are left out count as lost.
 
     Args:
       ids: [N] at or above `count`.
@@ -116,7 +116,7 @@ class Index:
     return ids if run is None else ids[columns["run"][ids] == run]
 
   def lost(self) -> np.ndarray:
-    """Returns int64 ids whose records are gone."""
+    """Returns the int64 ids of lost records."""
     return np.flatnonzero(self.columns["offset"][: self.count] == 0)
 
   def _fit(self, count: int) -> None:
@@ -130,7 +130,7 @@ class _Groups:
   """Ids below `count`, by class and then ascending."""
 
   order: np.ndarray  # [kept] uint32, or int64 for very many
-  starts: np.ndarray  # [labels + 1] int64 into it
+  starts: np.ndarray  # [labels + 1] int64, where each class begins in `order`
   count: int
 
   def of(self, label: int) -> np.ndarray:
@@ -140,7 +140,7 @@ class _Groups:
 
 
 def _group(columns: Mapping[str, np.ndarray], count: int) -> _Groups:
-  """Sorts ids by class in pieces, so that little memory beside is needed."""
+  """Sorts ids by class in pieces, to save memory."""
   labels, offsets = columns["label"], columns["offset"]
   num_labels = 1 + max(
     (
@@ -151,7 +151,7 @@ def _group(columns: Mapping[str, np.ndarray], count: int) -> _Groups:
   )
   narrow = np.uint16 if num_labels <= 2**16 else np.uint32  # sorts much faster
 
-  def pieces():
+  def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, count, _CHUNK):
       part = slice(start, min(start + _CHUNK, count))
       kept = np.flatnonzero(offsets[part] > 0)
@@ -181,8 +181,8 @@ class Part:
   number: int
   first_id: int
   count: int  # ids from `first_id`, lost ones included
-  covered: int  # bytes of the segment that it accounts for
-  tables: Mapping[str, Sequence[str]]  # all names defined by then
+  covered: int  # bytes of the segment that the index covers
+  tables: Mapping[str, Sequence[str]]  # all names defined up to there
 
 
 _PART = {
@@ -201,7 +201,7 @@ def path_of(folder: Path, number: int) -> Path:
 
 
 def save(folder: Path, part: Part, index: Index) -> None:
-  """Writes a segment's part of the index, durably and as a whole."""
+  """Writes a segment's part of the index durably, all of it or nothing."""
   where = slice(part.first_id, part.first_id + part.count)
   arrays = [index.columns[name][where].view(np.uint8).data for name in COLUMNS]
   crc = 0
@@ -213,7 +213,7 @@ def save(folder: Path, part: Part, index: Index) -> None:
 
 
 def peek(folder: Path, number: int) -> Part | None:
-  """Returns what an index file says, or None where it is no use."""
+  """Reads the description in an index file; None if it cannot be used."""
   try:
     with open(path_of(folder, number), "rb") as file:
       found = segments.unframed(MAGIC, file.fileno())
@@ -231,7 +231,7 @@ def peek(folder: Path, number: int) -> Part | None:
 
 
 def load(folder: Path, part: Part, index: Index) -> bool:
-  """Adds a segment's part to the end of the index; False where it is damaged.
+  """Adds a segment's part to the end of the index; False if it is damaged.
 
   Lost ids between the index and the part must have been added before.
   """
@@ -260,5 +260,5 @@ def load(folder: Path, part: Part, index: Index) -> bool:
 
 
 def numbers(folder: Path) -> list[int]:
-  """Numbers of the segments that index files are there for."""
+  """Returns the numbers of the segments that have index files."""
   return segments.numbered(folder, SUFFIX)

@@ -133,7 +133,7 @@ def layout_of(x: np.ndarray, extras: Mapping[str, np.ndarray]) -> Layout:
         "it to a boolean, integer, float or complex NumPy type"
       )
 
-  def part(array):
+  def part(array: np.ndarray) -> tuple[str, tuple[int, ...]]:
     kind = array.dtype.newbyteorder("<").str
     return kind, tuple(int(n) for n in array.shape[1:])
 

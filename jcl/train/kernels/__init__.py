@@ -1,1 +1,1 @@
-"""Convolutions that are fast on CPUs."""
+"""Fast convolutions for CPUs."""

@@ -1,4 +1,4 @@
-"""Plans of kernels, where the programs that XLA compiles find them."""
+"""A table of kernel plans that programs compiled by XLA read."""
 
 import functools
 from typing import Any
@@ -10,24 +10,24 @@ from jcl.train.kernels import onednn
 
 TARGET = "jcl_convolution"
 
-_SLOTS = 1 << 16  # twice as many as there may be plans in a process
+_SLOTS = 1 << 16  # twice the largest number of plans in a process
 
 
 class Plans:
-  """Plans by number, where compiled code finds them.
+  """Plans by number, for compiled code to look up.
 
-  A number stands for the same problem in every process, so that programs with
-  it can be kept on disk.
+  A number stands for the same problem in every process, so that programs that
+  contain it can be cached on disk.
   """
 
   def __init__(self) -> None:
     self._words: dict[int, np.ndarray] = {}
     # Pairs of number and address; an open-addressed table.
     self.table = np.zeros((_SLOTS, 2), np.int64)
-    self.kept: Any = None  # what has to live as long as the process
+    self.kept: Any = None  # objects that must live as long as the process
 
   def add(self, number: int, plan: onednn.Plan) -> None:
-    """Makes a plan known; one with the number already there stays."""
+    """Adds a plan, unless there is one with this number already."""
     if number in self._words:
       return
     if 2 * len(self._words) > _SLOTS:
@@ -38,14 +38,14 @@ class Plans:
     while self.table[slot, 0]:
       slot = (slot + 1) % _SLOTS
     self.table[slot, 1] = words.ctypes.data
-    self.table[slot, 0] = number  # last, as compiled code looks for it
+    self.table[slot, 0] = number  # set last, since compiled code looks for it
 
 
 @functools.cache
 def plans() -> Plans:
-  """Returns this process's plans, and has XLA know what carries them out.
+  """Returns this process's plans; the first call registers XLA's target.
 
-  One thread at a time may ask for them, and add to them.
+  Only one thread at a time may call this function or add plans.
   """
   from jcl.train.kernels import handler  # imports Numba
 

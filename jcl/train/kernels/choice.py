@@ -1,33 +1,35 @@
-"""Which convolutions are worth a kernel, by `experiments/convolutions.py`.
+"""Choice of the convolutions that use a kernel of oneDNN.
 
-On two cores with AVX-512. Others may find otherwise; only time depends on it.
+The choice follows `experiments/convolutions.py` on two cores with AVX-512.
+Other processors may have other optima; only speed depends on the choice.
 """
 
 import math
 
 from jcl.train.kernels import problem as problem_lib
 
-# Below this many operations the call itself is what takes the time.
+# With fewer operations, the call itself takes most of the time.
 _LEAST = 1e4
-# From here on all threads work at one; below, two may run side by side.
+# From this number of operations on, all threads work on one convolution; with
+# fewer operations, two convolutions may run side by side.
 _SHARED = 5e7
-# Channels of which the gradient of a strided convolution's inputs wants a
-# multiple: for each place between the strides its kernel fills vectors anew.
+# The kernel for the input gradient of a strided convolution loads vectors again
+# for each position between strides, so channels should be a multiple of this.
 _STRIDED = 64
 
 
 def shares(problem: problem_lib.Problem) -> bool:
-  """Whether a problem is worth all threads at once."""
+  """Returns whether all threads should work on a problem."""
   return problem.flops >= _SHARED
 
 
 def pays(problem: problem_lib.Problem) -> bool:
-  """Whether oneDNN is faster than XLA at a problem."""
+  """Returns whether oneDNN is faster than XLA at a problem."""
   if problem.flops < _LEAST:
     return False
   if problem.groups > 1 or max(problem.strides) == 1:
     return True
-  # Strided ones. One pixel wide, they are matrix products, which XLA has.
+  # Strided convolutions of one pixel are matrix products, where XLA is fast.
   taps = math.prod(problem.w.sizes[2:])
   if problem.kind == "inputs":
     return taps > 1 and not problem.x.sizes[1] % _STRIDED

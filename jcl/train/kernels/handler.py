@@ -1,7 +1,7 @@
 """The function that XLA calls to run a plan of kernels, compiled by Numba.
 
 XLA calls functions of its foreign function interface with the address of a
-"call frame". Numba makes such a function of Python, so that neither a C
+"call frame". Numba compiles such a function from Python, so that neither a C
 compiler nor Python's lock is needed. Positions in the frame, in words of eight
 bytes, follow XLA's header `xla/ffi/api/c_api.h`. Only `bridge` imports this
 module, since Numba may be missing.
@@ -21,11 +21,12 @@ import numpy as np
 from jcl.train.kernels import onednn
 
 _intrinsic: Any = extending.intrinsic
+Words = Any  # a pointer to 64-bit integers, indexed like an array
 
 _MOST_ARGUMENTS = 8
-_MUTEX = 64  # bytes, more than any system needs for one
+_MUTEX = 64  # bytes for a mutex, enough on every system
 
-# Words of the call frame, of what it points to, and of XLA's functions.
+# Words of the call frame, of the records it points to, and of XLA's functions.
 _EXTENSION, _API, _ARGUMENTS, _RESULTS, _ATTRIBUTES = 1, 2, 9, 14, 20
 _DATA = 3  # of a buffer
 _VALUE = 1  # of a scalar
@@ -34,9 +35,9 @@ _VERSION = 3  # of the metadata, two of four bytes
 _MAKE_ERROR = 6  # of XLA's functions
 _INTERNAL_ERROR = 13
 
-# What the compiled code is given beside the frame: addresses, the number of
-# slots and the version. They lie at one address, so that nothing of the code
-# holds for one process alone and Numba can keep it on disk.
+# Arguments of the compiled code beside the frame: addresses, the number of
+# slots and the version. They lie at one address, so that the code itself is the
+# same in every process and Numba can cache it on disk.
 _FIELDS = (
   "table",
   "slots",
@@ -73,7 +74,7 @@ def _words(typing_context: Any, address: Any) -> Any:
   del typing_context
   pointer = types.CPointer(types.int64)
 
-  def generate(context, builder, signature, args):
+  def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     kind = context.get_value_type(signature.return_type)
     return builder.inttoptr(args[0], kind)
 
@@ -85,7 +86,7 @@ def _call(typing_context: Any, function: Any, arguments: Any) -> Any:
   """Calls the function at an address with integers, for an integer."""
   del typing_context
 
-  def generate(context, builder, signature, args):
+  def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     word = ir.IntType(64)
     kind = ir.FunctionType(word, [word] * len(arguments))
     found = builder.inttoptr(args[0], kind.as_pointer())
@@ -96,8 +97,8 @@ def _call(typing_context: Any, function: Any, arguments: Any) -> Any:
 
 
 @numba.njit
-def _find(given, number):
-  """Returns the address of a plan, 0 where there is none of that number."""
+def _find(given: Words, number: int) -> int:
+  """Returns the address of the plan of a number, 0 if there is none."""
   slots = given[_SLOTS]
   known = _words(given[_TABLE])
   slot = number % slots
@@ -109,8 +110,8 @@ def _find(given, number):
 
 
 @numba.njit
-def _run(given, plan, buffers):
-  """Carries out a plan; returns 0, or what a primitive gave instead."""
+def _run(given: Words, plan: int, buffers: np.ndarray) -> int:
+  """Runs a plan; returns 0, or the status of a primitive that failed."""
   words = _words(plan)
   held = np.empty(_MOST_ARGUMENTS, np.int64)
   passed = np.empty(2 * _MOST_ARGUMENTS, np.int64)
@@ -134,8 +135,8 @@ def _run(given, plan, buffers):
   return status
 
 
-def _handle(given_at, frame_at):
-  """Answers one call of XLA's; returns the address of an error, or 0."""
+def _handle(given_at: int, frame_at: int) -> int:
+  """Handles one call by XLA; returns the address of an error, or 0."""
   given, frame = _words(given_at), _words(frame_at)
   extension = frame[_EXTENSION]
   if extension != 0:
@@ -152,7 +153,7 @@ def _handle(given_at, frame_at):
   plan = _find(given, number)
   if plan != 0:
     is_shared = _words(plan)[0] != 0
-    # One such kernel at a time, as each has threads for all cores.
+    # Such a kernel has threads for all cores, so only one runs at a time.
     if is_shared:
       _call(given[_LOCK], (given[_TURN],))
     status = _run(given, plan, buffers)
@@ -166,10 +167,10 @@ def _handle(given_at, frame_at):
 
 
 def build(table: np.ndarray) -> tuple[Any, tuple[Any, ...]]:
-  """Returns the function, as ctypes has it, and what has to outlive it.
+  """Returns the function for ctypes, and the objects that must outlive it.
 
   Args:
-    table: int64 [slots, 2], open-addressed, of plans' numbers and addresses.
+    table: [slots, 2] int64, open-addressed: numbers and addresses of plans.
   """
   dnnl, libc = onednn.library(), ctypes.CDLL(None)
   message = np.frombuffer(b"a convolution has no kernel here\0", np.uint8)
@@ -192,14 +193,14 @@ def build(table: np.ndarray) -> tuple[Any, tuple[Any, ...]]:
   given_at, handle = given.ctypes.data, _compiled(_handle)
 
   @numba.cfunc(types.int64(types.int64))
-  def handler(frame_at):
+  def handler(frame_at: int) -> int:
     return handle(given_at, frame_at)
 
   return handler.ctypes, (handler, given, message, turn)
 
 
 def _compiled(fn: Any) -> Any:
-  """Compiles a function of two words, kept on disk where there is room."""
+  """Compiles a function of two words; caches it on disk if possible."""
   signature = types.int64(types.int64, types.int64)
   try:
     return numba.njit(signature, cache=True)(fn)

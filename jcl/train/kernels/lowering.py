@@ -1,12 +1,11 @@
-"""Programs whose convolutions are kernels of oneDNN, where that is faster.
+"""Lowering of convolutions to kernels of oneDNN, where these are faster.
 
-The programs' own operations stay `jax.lax.conv_general_dilated`, so that
-whatever JAX does with these, such as differentiating, batching and
-rematerialising, is done as ever; it is only when a program is put into terms of
-XLA that its convolutions are.
+A program's operations stay `jax.lax.conv_general_dilated`, so that JAX can
+differentiate, batch and rematerialise them as usual. Convolutions are replaced
+only when the program is lowered to XLA.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import functools
 import hashlib
 import importlib.util
@@ -29,9 +28,9 @@ _CHOICE = "JCL_CONVOLUTIONS"
 
 @functools.cache
 def why_not() -> str:
-  """Says why programs here are left to XLA; empty where they are not.
+  """Returns why XLA computes all convolutions here; "" if oneDNN does some.
 
-  The environment's variable `JCL_CONVOLUTIONS=xla` leaves them to it.
+  The environment variable `JCL_CONVOLUTIONS=xla` turns oneDNN off.
   """
   asked = os.environ.get(_CHOICE, "auto")
   if asked not in ("auto", "xla"):
@@ -56,7 +55,7 @@ def why_not() -> str:
 
 
 def describe() -> str:
-  """Says what convolves here, in half a line."""
+  """Returns the library that computes convolutions here, in half a line."""
   reason = why_not()
   return f"XLA ({reason})" if reason else onednn.describe()
 
@@ -64,8 +63,8 @@ def describe() -> str:
 def lower(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Any:
   """Returns `jax.jit(fn, **jit).lower(*shapes)`, with the faster kernels.
 
-  Where there are several devices, programs are XLA's alone, which can divide
-  them.
+  With several devices, XLA computes all convolutions, since it can divide
+  programs among devices.
 
   Args:
     fn: a pure function.
@@ -79,10 +78,10 @@ def lower(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Any:
 
 
 def flops(compiled: Any) -> float:
-  """Returns operations of a compiled program's kernels, which XLA leaves out.
+  """Returns the operations of a compiled program's kernels of oneDNN.
 
-  As XLA counts them: products with padding are none, and what a loop holds
-  counts once.
+  XLA leaves them out of its own count. They are counted like XLA's: products
+  with padding do not count, and the body of a loop counts once.
   """
   if why_not() or not _known:
     return 0.0
@@ -98,14 +97,17 @@ _making = threading.Lock()  # programs are compiled in several threads
 
 
 def number_of(problem: problem_lib.Problem) -> int:
-  """Returns a number, the same in all processes, that stands for a problem."""
+  """Returns a number for a problem that is the same in all processes."""
   digest = hashlib.blake2b(repr(problem).encode(), digest_size=8).digest()
   return int.from_bytes(digest, "little") >> 2 or 1
 
 
 def _planned(
-  shapes, dtypes, params
+  shapes: tuple[Sequence[int], Sequence[int], Sequence[int]],
+  dtypes: Sequence[Any],
+  params: Mapping[str, Any],
 ) -> tuple[problem_lib.Problem, onednn.Plan] | None:
+  """Returns problem and plan of a convolution; None: XLA computes it."""
   if any(dtype != jnp.float32 for dtype in dtypes):
     return None
   geometry = {name: params[name] for name in problem_lib.PARAMETERS}
@@ -123,7 +125,8 @@ def _planned(
   return problem, plan
 
 
-def _lower(ctx, lhs, rhs, **params):
+def _lower(ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
+  """Lowers one convolution; the lowering rule of `rules.lower`."""
   (left, right), (out,) = ctx.avals_in, ctx.avals_out
   found = _planned(
     (left.shape, right.shape, out.shape),
@@ -134,7 +137,7 @@ def _lower(ctx, lhs, rhs, **params):
     return rules.by_jax(ctx, lhs, rhs, **params)
   problem, plan = found
 
-  def call(lhs, rhs):
+  def call(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     if problem.mirrored:
       rhs = jax.lax.rev(rhs, params["dimension_numbers"].rhs_spec[2:])
     results = (

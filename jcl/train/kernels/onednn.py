@@ -1,9 +1,9 @@
 """oneDNN's convolutions, through its C interface.
 
-oneDNN is a library of kernels by Intel and others that serves x86-64, from AVX2
-on, AMD's included. The package that is loaded, `onednn-cpu-gomp`, is version 3
-with OpenMP threads: as many as `OMP_NUM_THREADS` says, or the process may use.
-Names below are those of its interface without the prefix `dnnl_`.
+oneDNN is a library of kernels by Intel and others for x86-64 processors with
+AVX2, AMD's included. The package `onednn-cpu-gomp` is version 3 with OpenMP
+threads: `OMP_NUM_THREADS` many, by default one for each core of the process.
+Names below are those of the interface without the prefix `dnnl_`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -91,7 +91,7 @@ def library() -> ctypes.CDLL:
 
 
 def describe() -> str:
-  """Says which version there is, and how many threads it has."""
+  """Returns version and number of threads of oneDNN, in half a line."""
   found = library()
   numbers = found.dnnl_version().contents
   threads = found.omp_get_max_threads()
@@ -110,11 +110,14 @@ def stream() -> int:
 
 @functools.cache
 def plan(problem: problem_lib.Problem, is_shared: bool) -> Plan:
-  """Makes what computes a problem; Missing where there is no fast kernel.
+  """Makes the plan of primitives that compute a problem.
 
   Args:
-    problem: what is computed.
-    is_shared: whether all threads work at it, instead of the one that calls.
+    problem: a convolution or one of its gradients.
+    is_shared: whether all threads work on it, instead of the caller's alone.
+
+  Raises:
+    Missing: without a fast kernel for the problem.
   """
   if is_shared:
     return _plan(problem, is_shared)
@@ -127,7 +130,7 @@ def plan(problem: problem_lib.Problem, is_shared: bool) -> Plan:
     dnnl.omp_set_num_threads(threads)
 
 
-def _plan(problem, is_shared: bool) -> Plan:
+def _plan(problem: problem_lib.Problem, is_shared: bool) -> Plan:
   user = _layouts(problem)
   made = _description(problem, user)
   if _implementation(made).startswith(("ref", "gemm")):
@@ -184,7 +187,7 @@ def _engine() -> tuple[int, int]:
 
 
 def _roles(kind: problem_lib.Kind) -> tuple[tuple[int, int], int]:
-  """Returns what is read, left and right, and what is computed."""
+  """Returns the roles of the arrays: left and right operand, and result."""
   return {
     "forward": ((_SOURCE, _WEIGHTS), _RESULT),
     "inputs": ((_RESULT, _WEIGHTS), _SOURCE),
@@ -198,8 +201,8 @@ def _is_gradient(kind: problem_lib.Kind, role: int) -> bool:
   return kind == "weights" and role != _SOURCE
 
 
-def _layouts(problem) -> dict[int, _Handle]:
-  """Describes the arrays as they come from and go to the program."""
+def _layouts(problem: problem_lib.Problem) -> dict[int, _Handle]:
+  """Describes the arrays in the program's own layout, by role."""
   return {
     _SOURCE: _strided(problem.x.sizes, problem.x.strides),
     _WEIGHTS: _strided(*_grouped(problem)),
@@ -207,7 +210,9 @@ def _layouts(problem) -> dict[int, _Handle]:
   }
 
 
-def _grouped(problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _grouped(
+  problem: problem_lib.Problem,
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
   """Returns sizes and strides of the weights, with an axis of groups if any."""
   (outs, ins, *space), (of_outs, of_ins, *of_space) = (
     problem.w.sizes,
@@ -227,7 +232,9 @@ def _grouped(problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
   )
 
 
-def _description(problem, user) -> _Handle:
+def _description(
+  problem: problem_lib.Problem, user: dict[int, _Handle]
+) -> _Handle:
   """Describes the convolution, with weights in the kernel's own layout."""
   source, result = user[_SOURCE], user[_RESULT]
   weights = _free(_grouped(problem)[0])
@@ -290,7 +297,7 @@ def _reorder(source: Argument, result: Argument) -> Step:
 
 @functools.cache
 def _options() -> _Handle:
-  """Has primitives take working memory from their caller."""
+  """Returns options by which primitives use working memory of the caller."""
   made = _Handle()
   dnnl = library()
   _check(dnnl.dnnl_primitive_attr_create(ctypes.byref(made)))
@@ -347,7 +354,7 @@ def _aligned(size: int) -> int:
   return math.ceil(size / _ALIGNMENT) * _ALIGNMENT
 
 
-def _integers(values: Sequence[int]):
+def _integers(values: Sequence[int]) -> "ctypes.Array[ctypes.c_int64]":
   return (ctypes.c_int64 * len(values))(*values)
 
 
@@ -362,7 +369,7 @@ def _check(status: int) -> None:
 
 
 def words(plan: Plan) -> Iterator[int]:
-  """Writes a plan as integers, for the code that carries it out."""
+  """Yields a plan as integers, for the compiled code that runs it."""
   yield plan.is_shared
   yield len(plan.steps)
   for step in plan.steps:

@@ -1,7 +1,7 @@
-"""What a convolution computes, as kernel libraries put it.
+"""Convolutions and their gradients in the terms of kernel libraries.
 
-JAX has one operation for a convolution and for its two gradients, told apart by
-dilations and by which axes change roles. Kernels are made for three: `forward`
+JAX has one operation for a convolution and for its two gradients, which differ
+in dilations and in the roles of axes. Kernel libraries have three: `forward`
 reads inputs and weights, `inputs` reads gradients of outputs and weights, and
 `weights` reads inputs and gradients of outputs.
 """
@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 Kind = Literal["forward", "inputs", "weights"]
 
-# What `read` wants of the operation's parameters.
+# Parameters of the operation that `read` takes.
 PARAMETERS = (
   "window_strides",
   "padding",
@@ -25,24 +25,25 @@ PARAMETERS = (
 
 
 class Operand(NamedTuple):
-  """An array, row-major, and which of its axes is which."""
+  """A row-major array and the roles of its axes."""
 
   shape: tuple[int, ...]
-  axes: tuple[int, ...]  # batch, channels, space; of weights: out, in, space
+  # Positions of batch, channels and space; for weights of out, in and space.
+  axes: tuple[int, ...]
 
   @property
   def sizes(self) -> tuple[int, ...]:
-    """Returns the sizes in the order of `axes`."""
+    """Sizes in the order of `axes`."""
     return tuple(self.shape[axis] for axis in self.axes)
 
   @property
   def strides(self) -> tuple[int, ...]:
-    """Returns the steps between elements, in elements, in that order."""
+    """Distances between neighbours, in elements, in the order of `axes`."""
     return tuple(math.prod(self.shape[axis + 1 :]) for axis in self.axes)
 
   @property
   def swapped(self) -> "Operand":
-    """Returns the operand with its first two axes in each other's role."""
+    """The operand with the roles of its first two axes exchanged."""
     first, second, *space = self.axes
     return self._replace(axes=(second, first, *space))
 
@@ -51,8 +52,8 @@ class Problem(NamedTuple):
   """A convolution y = w * x or one of its gradients.
 
   `x` [N, C, space], `w` [O, C / groups, space] and `y` [N, O, space] are the
-  operands of the convolution itself, whichever of them is computed. In the
-  kind "inputs" the weights' axes may group otherwise: see `grouped_by_input`.
+  arrays of the convolution itself, whichever of them is computed. In the kind
+  "inputs", groups may lie along another axis of `w`: see `grouped_by_input`.
   """
 
   kind: Kind
@@ -66,17 +67,17 @@ class Problem(NamedTuple):
 
   @property
   def grouped_by_input(self) -> bool:
-    """Whether the array of weights has the groups along its input channels."""
+    """True if the groups lie along the input channels of the weights."""
     return self.kind == "inputs"
 
   @property
   def mirrored(self) -> bool:
-    """Whether the array of weights is mirrored in space."""
+    """True if the weights are mirrored in space."""
     return self.kind == "inputs"
 
   @property
   def operands(self) -> tuple[Operand, Operand, Operand]:
-    """Returns both arrays that are read and the one that is computed."""
+    """The two arrays that are read, and the one that is computed."""
     return {
       "forward": (self.x, self.w, self.y),
       "inputs": (self.y, self.w, self.x),
@@ -85,7 +86,7 @@ class Problem(NamedTuple):
 
   @property
   def flops(self) -> float:
-    """Returns operations, two for each product that is no padding."""
+    """Operations, two for each product that does not meet padding."""
     taps = 1
     for axis, (stride, dilation, (low, _)) in enumerate(
       zip(self.strides, self.dilations, self.padding, strict=True), 2
@@ -113,17 +114,18 @@ def read(
   """Reads the parameters of `jax.lax.conv_general_dilated`.
 
   Args:
-    shapes: of left side, right side and result.
-    window_strides: as of the operation, and so are all others.
-    padding: the same.
-    lhs_dilation: the same.
-    rhs_dilation: the same.
-    dimension_numbers: the same, as `jax.lax.ConvDimensionNumbers`.
-    feature_group_count: the same.
-    batch_group_count: the same.
+    shapes: of left operand, right operand and result.
+    window_strides: a parameter of the operation, like all that follow.
+    padding: see `window_strides`.
+    lhs_dilation: see `window_strides`.
+    rhs_dilation: see `window_strides`.
+    dimension_numbers: as `jax.lax.ConvDimensionNumbers`.
+    feature_group_count: see `window_strides`.
+    batch_group_count: see `window_strides`.
 
   Returns:
-    The problem, or None where it is none of the three kinds, or crops.
+    The problem; None for an operation of none of the three kinds, or one that
+    crops its input.
   """
   if any(0 in shape for shape in shapes):
     return None
@@ -149,7 +151,7 @@ def read(
   ):
     if feature_group_count > 1:
       return None
-    # What JAX calls batch are the input's channels, and the other way round.
+    # JAX's batch axis holds the input's channels here, and vice versa.
     x, y, w = (each.swapped for each in (left, right, out))
     found = Problem("weights", x, w, y, batch_group_count, apart, steps, ())
   else:
@@ -160,8 +162,10 @@ def read(
   return None if edges is None else found._replace(padding=edges)
 
 
-def _edges(problem: Problem, lows) -> tuple[tuple[int, int], ...] | None:
-  """Returns padding on both sides, None where it were negative."""
+def _edges(
+  problem: Problem, lows: Sequence[int]
+) -> tuple[tuple[int, int], ...] | None:
+  """Returns padding on both sides; None if it would be negative."""
   edges = []
   for axis, (stride, dilation, low) in enumerate(
     zip(problem.strides, problem.dilations, lows, strict=True), 2

@@ -7,8 +7,8 @@ private names:
 - `jax._src.lax.convolution._conv_general_dilated_lower`, JAX's own rule;
 - the argument `_private_parameters` of `jax.stages.Traced.lower`.
 
-`why_not` tries them, so that a version of JAX that moves one of them leaves
-programs to XLA.
+`why_not` tries them: with a version of JAX that moved one of them, XLA computes
+all convolutions.
 """
 
 from collections.abc import Callable
@@ -29,19 +29,19 @@ Rule = Callable[..., Any]  # of a context, two operands and the parameters
 
 @functools.cache
 def why_not() -> str:
-  """Says why convolutions take no other rule; empty where they do."""
+  """Returns why JAX accepts no other lowering rule; "" if it does."""
   told = f"jax {jax.__version__} keeps lowering rules elsewhere"
   if mlir is None:
     return told
   shapes = [jax.ShapeDtypeStruct((1, 1, 1), jnp.float32)] * 2
   taken = []
 
-  def rule(ctx, lhs, rhs, **params):
+  def rule(ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
     del params
     taken.append(True)
     return by_function(lambda a, b: a * b, ctx, lhs, rhs)
 
-  def fn(lhs, rhs):
+  def fn(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(lhs, rhs, (1,), "VALID")
 
   try:
@@ -56,9 +56,9 @@ def lower(traced: Any, rule: Rule) -> Any:
   """Returns `traced.lower()`, with its convolutions written by `rule`.
 
   Args:
-    traced: what `jax.jit(...).trace` returns.
+    traced: the result of `jax.jit(...).trace`.
     rule: called with a context, two operands and the parameters of a
-      convolution; returns what `by_jax` or `by_function` do.
+      convolution; returns the result of `by_jax` or `by_function`.
   """
   rules = ((jax.lax.conv_general_dilated_p, rule),)
   return traced.lower(
@@ -67,12 +67,12 @@ def lower(traced: Any, rule: Rule) -> Any:
 
 
 def by_jax(ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
-  """Writes a convolution as JAX does."""
+  """Lowers a convolution by JAX's own rule."""
   return _convolution._conv_general_dilated_lower(
     ctx, lhs, rhs, expand_complex_convolutions=True, **params
   )
 
 
 def by_function(fn: Callable[..., Any], ctx: Any, *operands: Any) -> Any:
-  """Writes an operation as a function of its operands is written."""
+  """Lowers an operation as a function of its operands."""
   return mlir.lower_fun(fn, multiple_results=False)(ctx, *operands)

@@ -1,16 +1,17 @@
 """A train step's time by tensor, counted from its jaxpr without running it.
 
-The gradient of a classification loss with respect to every tensor, and to the
-input as if it were a tensor ahead of the first, is traced once. What training
-some tensors costs follows from which operations their gradients need; no
-module is known by name, so any network will do.
+The gradient of a classification loss with respect to every tensor and to the
+input is traced once. The cost of training some tensors follows from the
+operations that their gradients need. No module is known by name, so this works
+for any network.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import math
 import statistics
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ from jcl.train.profiling import operations
 
 Rates = operations.Rates
 
-# A laptop's core and a half, roughly; for tests and where shares alone matter.
+# Roughly a core and a half of a laptop, for uses where only shares matter.
 TYPICAL = Rates(
   flops_per_second=5e10, bytes_per_second=1e10, seconds_per_op=2e-6
 )
@@ -43,27 +44,36 @@ def profile(
   norms: str = "frozen",
   optimizer: optax.GradientTransformation = MOMENTUM,
 ) -> times.TensorTimes:
-  """Returns the seconds that a step's operations take at the given rates.
+  """Computes the seconds of a step's operations at the given rates.
 
-  An operation that one gradient alone needs is that tensor's `weight_grad`. One
-  that several need is on the chain: it is in the `arrival` of the last of them
-  in execution order, which is where the gradient first meets it (Huang et al.,
-  MobiSys 2023, section 3.3). Every operation counts once, so that the sums are
-  those of the whole step. On a plain chain of tensors, each mask's time is
-  exact; where branches run side by side, a tensor on one pays for what lies
-  behind it on the other as well.
+  An operation that only one gradient needs belongs to that tensor's
+  `weight_grad`. An operation that several gradients need belongs to the
+  `arrival` of the last of their tensors in execution order, where the gradient
+  arrives first (Huang et al., "ElasticTrainer", MobiSys 2023, section 3.3,
+  https://arxiv.org/abs/2312.14227). Every operation counts once, so that the
+  sums are those of the whole step. On a plain chain of tensors, the time of
+  each mask is exact; with parallel branches, a tensor on one branch also pays
+  for later operations of the other branch.
 
   Args:
-    network: what to profile.
+    network: the model to profile.
     params: its parameters, or their shapes.
     stats: its statistics, or their shapes.
     x: a normalised batch [B, ...], or its shape.
     rates: of the device; see `measure_rates`.
     norms: "frozen" or "batch"; see `base.Training`.
-    optimizer: its update is counted on one tensor at a time.
+    optimizer: its update is counted for one tensor at a time.
 
   Raises:
     ValueError: for `norms` other than these two, or an `x` of another shape.
+
+  >>> from jcl.networks import mlp
+  >>> network = mlp.mlp((8, 8, 1), 10, width=16)
+  >>> params, stats = network.init(jax.random.key(0))
+  >>> x = jax.ShapeDtypeStruct((32, 8, 8, 1), jnp.float32)
+  >>> times = profile(network, params, stats, x)
+  >>> len(times.forward) == len(network.tensors), times.method
+  (True, 'analytic')
   """
   return _tally(
     network,
@@ -87,10 +97,22 @@ def flops(
   optimizer: optax.GradientTransformation = MOMENTUM,
   expands_groups: bool = False,
 ) -> times.TensorTimes:
-  """Returns the same as `profile`, in floating-point operations.
+  """Computes the same as `profile` in floating-point operations.
 
-  They are counted as XLA counts them ahead of fusion, which recomputes values
-  that several fused operations read. `expands_groups` is that of `Rates`.
+  They are counted like XLA's before fusion, which recomputes values that
+  several fused operations read.
+
+  Args:
+    network: the model to profile.
+    params: its parameters, or their shapes.
+    stats: its statistics, or their shapes.
+    x: a normalised batch [B, ...], or its shape.
+    norms: "frozen" or "batch"; see `base.Training`.
+    optimizer: its update is counted for one tensor at a time.
+    expands_groups: see `operations.Rates`.
+
+  Raises:
+    ValueError: as `profile`.
   """
   return _tally(
     network,
@@ -106,9 +128,20 @@ def flops(
   )
 
 
+Cost = Callable[[operations.Program], Sequence[float]]
+
+
 def _tally(
-  network, params, stats, x, norms, optimizer, cost, about
+  network: base.Network,
+  params: base.Params,
+  stats: base.Stats,
+  x: base.Array | jax.ShapeDtypeStruct,
+  norms: str,
+  optimizer: optax.GradientTransformation,
+  cost: Cost,
+  about: dict[str, Any],
 ) -> times.TensorTimes:
+  """Adds up the costs of operations by tensor and part of the step."""
   shape = jnp.shape(x)
   if norms not in ("frozen", "batch"):
     raise ValueError(f"norms={norms!r}: give 'frozen' or 'batch'")
@@ -156,35 +189,42 @@ def _tally(
 
 @dataclasses.dataclass(frozen=True)
 class _Traced:
-  """A gradient's program, its outputs as loss, network's, input's, tensors'."""
+  """The program of a gradient; variables are numbers, None for a literal."""
 
   program: operations.Program
-  tensors: tuple[int, ...]  # input variables
+  tensors: tuple[int, ...]  # [W] inputs
   network: tuple[int | None, ...]  # outputs: logits and statistics
   loss: int | None
   input_grad: int | None
   grads: tuple[int | None, ...]  # [W]
 
 
-def _trace(network, params, stats, shape, norms) -> _Traced:
+def _trace(
+  network: base.Network,
+  params: base.Params,
+  stats: base.Stats,
+  shape: tuple[int, ...],
+  norms: str,
+) -> _Traced:
+  """Traces loss and gradients of a step, without running it."""
   everything = mask.everything(network)
   training = step.modes(network, everything, norms)
 
-  def loss_fn(leaves, x, rest):
+  def loss_fn(leaves: list[Any], x: Any, rest: Any) -> Any:
     stats, key, y = rest
     whole = _with_leaves(params, network, leaves)
     out = network.apply(whole, stats, x, training=training, key=key)
     losses = optax.softmax_cross_entropy_with_integer_labels(out.logits, y)
     return losses.mean(), (out.logits, out.stats)
 
-  def program(leaves, x, rest):
-    # As in a train step: value, what the network returns, gradients.
+  def program(leaves: list[Any], x: Any, rest: Any) -> Any:
+    # Returns the results of a train step: loss, gradients, network's outputs.
     (loss, outputs), (grads, input_grad) = jax.value_and_grad(
       loss_fn, argnums=(0, 1), has_aux=True
     )(leaves, x, rest)
     return loss, input_grad, grads, outputs
 
-  def shape_of(leaf):
+  def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 
   leaves = [shape_of(_leaf(params, tensor)) for tensor in network.tensors]
@@ -207,8 +247,10 @@ def _trace(network, params, stats, shape, norms) -> _Traced:
   )
 
 
-def _with_leaves(params, network, leaves):
-  """Returns parameters shaped as `params`, made of `leaves` [W]."""
+def _with_leaves(
+  params: base.Params, network: base.Network, leaves: Sequence[Any]
+) -> base.Params:
+  """Returns `leaves` [W] in the structure of `params`."""
   paths = {tensor.path: i for i, tensor in enumerate(network.tensors)}
   return jax.tree_util.tree_map_with_path(
     lambda path, _: leaves[paths[_keys(path)]], params
@@ -216,10 +258,10 @@ def _with_leaves(params, network, leaves):
 
 
 def _needs(traced: _Traced) -> list[int]:
-  """Which results need each operation: bits as `_tally` reads them."""
+  """Returns for each operation the results that need it, as bits (`_tally`)."""
   needed: dict[int | None, int] = {}
 
-  def want(variable, bit):
+  def want(variable: int | None, bit: int) -> None:
     needed[variable] = needed.get(variable, 0) | 1 << bit
 
   count = len(traced.grads)
@@ -242,9 +284,9 @@ def _needs(traced: _Traced) -> list[int]:
 
 
 def _levels(traced: _Traced) -> list[int]:
-  """The last tensor, in execution order, that each operation depends on.
+  """Returns the last tensor that each operation depends on.
 
-  -1 for what depends on none, and so runs ahead of the first.
+  Tensors are numbered in execution order; -1: the operation depends on none.
   """
   levels = {variable: i for i, variable in enumerate(traced.tensors)}
   found = []
@@ -261,13 +303,13 @@ def _levels(traced: _Traced) -> list[int]:
 def _updates(
   leaves: Sequence[jax.ShapeDtypeStruct],
   optimizer: optax.GradientTransformation,
-  cost: Callable[[operations.Program], Sequence[float]],
+  cost: Cost,
 ) -> list[float]:
-  """Costs of updating each tensor by itself."""
+  """Returns the cost of updating each tensor by itself."""
   found: dict[tuple, float] = {}
   advance = optimizers.at_start(optimizer)
 
-  def update(grad, slots, param):
+  def update(grad: Any, slots: Any, param: Any) -> Any:
     change, slots = advance([grad], slots, [param])
     return optax.apply_updates([param], change), slots
 
@@ -286,10 +328,10 @@ def _updates(
 def measure_rates(rounds: int = 20) -> Rates:
   """Measures the rates of the default device, in a second or two.
 
-  The rate of arithmetic is the geometric mean of a matrix product's and a
-  convolution's, that of memory a sum of two long vectors', and the constant is
-  what a chain of many small sums adds per sum. A depthwise convolution has a
-  rate of its own.
+  The rate of arithmetic is the geometric mean over a matrix product and a
+  convolution; a depthwise convolution has a rate of its own. The rate of memory
+  is measured by a sum of two long vectors, the constant per operation by a
+  chain of many small sums.
   """
   rows, channels, length, links = 512, 32, 1 << 22, 40
   matrix = jnp.ones((rows, rows))
@@ -297,7 +339,7 @@ def measure_rates(rounds: int = 20) -> Rates:
   kernel = jnp.ones((3, 3, channels, channels))
   vector = jnp.ones(length)
 
-  def convolve(x, w):
+  def convolve(x: jax.Array, w: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(
       x,
       w,
@@ -307,16 +349,16 @@ def measure_rates(rounds: int = 20) -> Rates:
       dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
-  def chain(x):
+  def chain(x: jax.Array) -> jax.Array:
     for _ in range(links):  # sums over all rows, which XLA does not fuse
       x = x + jnp.sum(x, axis=0, keepdims=True) * 1e-3
     return x
 
-  def rate(fn, *args):
+  def rate(fn: Callable[..., Any], *args: jax.Array) -> float:
     program = operations.flatten(jaxprs.trace(fn, *args))
     return sum(map(operations.flops, program.operations)) / run(fn, *args)
 
-  def run(fn, *args):
+  def run(fn: Callable[..., Any], *args: jax.Array) -> float:
     return _median(lowering.lower(fn, args).compile(), args, rounds)
 
   moved = 3.0 * vector.size * vector.dtype.itemsize
@@ -331,7 +373,10 @@ def measure_rates(rounds: int = 20) -> Rates:
   )
 
 
-def _median(call, args, rounds: int) -> float:
+def _median(
+  call: Callable[..., Any], args: Sequence[Any], rounds: int
+) -> float:
+  """Returns the median seconds of a call, after three that warm up."""
   seconds = []
   for index in range(rounds + 3):
     start = time.perf_counter()
@@ -341,11 +386,11 @@ def _median(call, args, rounds: int) -> float:
   return float(np.median(seconds))
 
 
-def _leaf(params: base.Params, tensor: base.Tensor):
+def _leaf(params: base.Params, tensor: base.Tensor) -> Any:
   for name in tensor.path:
     params = params[name]
   return params
 
 
-def _keys(path) -> tuple[str, ...]:
+def _keys(path: Iterable[Any]) -> tuple[str, ...]:
   return tuple(str(getattr(entry, "key", entry)) for entry in path)

@@ -1,9 +1,9 @@
 """A step's time by tensor, fitted to the measured times of whole steps.
 
-Only whole compiled steps show what fusion, layouts and the optimiser's update
-really take. A few of them, of well-spread selections, correct the analytic
-profile unit by unit: one factor for what the gradient pays to arrive at a
-unit's tensors, one for forming their gradients and updating them.
+Only whole compiled steps show the real effects of fusion, layouts and the
+optimiser's update. A few steps of well-spread selections correct the analytic
+profile unit by unit, by two factors: one for carrying the gradient to a unit's
+tensors, one for computing their gradients and updating them.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from jcl import base
 from jcl.selection import mask, times
 
-# What a step's time is off by, the model's error included, as a share of a full
-# step's, and how far a unit's factor is expected to lie from that of the whole
-# network, as a share of it. Their ratio says how much the prior counts.
+# The expected error of a step's time, that of the model included, over the time
+# of a full step; and the expected distance of a unit's factor from that of the
+# whole network, over that factor. Their ratio weighs the prior.
 _NOISE = 0.02
 _SPREAD = 1.0
 
@@ -40,19 +40,19 @@ def profile(
   """Times whole steps of some selections and fits a profile to them.
 
   Args:
-    network: what to profile.
-    prior: spreads a unit's time over its tensors; see `analytic.profile`.
+    network: the model to profile.
+    prior: divides a unit's time among its tensors; see `analytic.profile`.
     run_step: returns a function that makes one step of a selection and waits
-      for its end. Building it is taken to be compiling, and timed as such.
-    count: of selections; each costs a compile.
+      for its end. Making this function counts as compiling, and is timed.
+    count: number of selections; each is compiled.
     rounds: timed steps per selection.
 
   Returns:
     Times whose `compile_seconds` is the median over the selections.
 
   Raises:
-    ValueError: where the prior is another network's, or `count` or `rounds` is
-      too small.
+    ValueError: for a prior of another network, or too small a `count` or
+      `rounds`.
   """
   if len(prior.forward) != len(network.tensors):
     raise ValueError(
@@ -82,9 +82,9 @@ def profile(
 def masks(network: base.Network, count: int = 16) -> tuple[base.Selection, ...]:
   """Chooses the selections to time.
 
-  Everything comes first; then all tensors from a unit on, and the first tensor
-  of a unit alone, for units evenly spread from the input to the output. Fewer
-  than `count` come back where the network has not as many units.
+  The first selects everything; then, for units evenly spread from input to
+  output, some select all tensors from a unit on, and some only the first tensor
+  of a unit. A network of few units gives fewer than `count` selections.
 
   Raises:
     ValueError: for a `count` under 3.
@@ -102,7 +102,7 @@ def masks(network: base.Network, count: int = 16) -> tuple[base.Selection, ...]:
   ]
   chosen = {(True,) * num_tensors: None}
   num_deep = (count - 1) // 2
-  # From the input on, everything is chosen already.
+  # All tensors from the input on are the first selection already.
   for start in _spread(starts[1:], num_deep):
     chosen[tuple(i >= start for i in range(num_tensors))] = None
   for start in _spread(starts, count - len(chosen)):
@@ -113,7 +113,7 @@ def masks(network: base.Network, count: int = 16) -> tuple[base.Selection, ...]:
 
 
 def _spread(items: Sequence[int], count: int) -> list[int]:
-  """Up to `count` of the items, evenly spaced, both ends included."""
+  """Returns up to `count` items, evenly spaced, both ends included."""
   if not items or count < 1:
     return []
   places = np.linspace(len(items) - 1, 0, min(count, len(items)))
@@ -123,10 +123,10 @@ def _spread(items: Sequence[int], count: int) -> list[int]:
 def measure(
   programs: Sequence[Callable[[], None]], rounds: int = 20
 ) -> np.ndarray:
-  """Returns the median seconds of each program [S].
+  """Measures the median seconds of each program [S].
 
   Three rounds warm up. Every round runs all programs, each time in another
-  order, so that a machine that slows down does so for all of them alike.
+  order, so that a machine that slows down affects all programs alike.
 
   Args:
     programs: functions that run something and wait for its end.
@@ -156,25 +156,25 @@ def fit(
 ) -> times.TensorTimes:
   """Fits a profile to the times of whole steps, by non-negative least squares.
 
-  A step's time is a constant, plus per unit a factor times the prior's arrival
-  down to the deepest tensor that trains, plus another factor times the prior's
-  gradients and updates of those that train. First one pair of factors is fitted
-  for all units; then each unit's, drawn to that pair by a Gaussian prior as
-  wide as the pair itself, against times that are off by 2 % of a full step. A
-  unit that no mask tells apart follows the others. Within a unit, all scales
-  in proportion.
+  The model of a step's time is a constant, plus for each unit a factor times
+  the prior's arrival down to the deepest tensor that trains, plus another
+  factor times the prior's gradients and updates of the tensors that train.
+  First, one pair of factors is fitted for all units. Then each unit has its own
+  pair, with a Gaussian prior around the common pair whose width is the pair
+  itself, and errors of 2 % of a full step. A unit that no mask distinguishes
+  keeps the common pair. Within a unit, all times scale in proportion.
 
   Args:
-    trainable: [S, W] bool, which tensors trained.
-    seconds: [S] of a step each.
-    prior: in whatever unit.
+    trainable: [S, W] bool, the tensors that trained in each step.
+    seconds: [S], of each step.
+    prior: in any unit.
     units: [W] names; tensors of one name share their factors.
 
   Returns:
-    Times of method "calibrated". Where a mask is all True, `backward_total` is
-    its measured time less the fitted constant and updates. `about` holds the
-    root mean square and the greatest of the fit's errors, relative to the
-    measured times.
+    Times of method "calibrated". If a mask is all True, `backward_total` is its
+    measured time less the fitted constant and updates. `about` holds the root
+    mean square and the maximum of the fit's errors, relative to the measured
+    times.
 
   Raises:
     ValueError: for shapes that do not fit, times that are not positive, masks
@@ -188,8 +188,8 @@ def fit(
     [np.ones(len(measured)), terms.arrival.sum(1), terms.training.sum(1)], 1
   )
   always, *pair = _non_negative(shared, measured, full)
-  # A factor of 0 for the whole network (too few masks, or a prior far off)
-  # would silence every unit: start from the prior's own scale instead.
+  # A factor of 0 for the whole network (too few masks, or a bad prior) would
+  # remove every unit: the scale of the prior takes its place.
   scale = full / prior.full
   centre = [factor if factor > 0 else scale for factor in pair]
 
@@ -212,7 +212,7 @@ def fit(
   always = float(solved[0] * full)
   arrival_factor = centre[0] * solved[1 : num_units + 1][terms.unit]
   training_factor = centre[1] * solved[num_units + 1 :][terms.unit]
-  # With nothing counted ahead of the gradients, the constant is a lump.
+  # If the prior counts nothing before the gradients, the constant is `fixed`.
   share = always / prior.always if prior.always > 0 else 0.0
   errors = (columns @ solved) / measured - 1
   fitted = times.TensorTimes(
@@ -239,14 +239,16 @@ def fit(
 
 
 class _Terms(NamedTuple):
-  """What each unit adds to each step by the prior."""
+  """The share of each unit in each step's time, by the prior."""
 
-  unit: np.ndarray  # [W] index of each tensor's
+  unit: np.ndarray  # [W] index of each tensor's unit
   arrival: np.ndarray  # [S, units]
   training: np.ndarray  # [S, units]
 
 
-def _terms(chosen, prior, units) -> _Terms:
+def _terms(
+  chosen: np.ndarray, prior: times.TensorTimes, units: Sequence[str]
+) -> _Terms:
   names = {name: index for index, name in enumerate(dict.fromkeys(units))}
   unit = np.array([names[name] for name in units])
   member = np.eye(len(names))[unit]  # [W, units]
@@ -258,21 +260,32 @@ def _terms(chosen, prior, units) -> _Terms:
   )
 
 
-def _non_negative(columns, values, full) -> np.ndarray:
+def _non_negative(
+  columns: np.ndarray, values: np.ndarray, full: float
+) -> np.ndarray:
+  """Solves `columns @ x = values` by non-negative least squares."""
   from scipy import optimize
 
-  # Columns of one length: flops and seconds differ by ten orders of magnitude.
+  # Flops and seconds differ by orders of magnitude, so columns get length 1.
   lengths = np.linalg.norm(columns, axis=0)
   lengths[lengths == 0] = 1.0
   solved, _ = optimize.nnls(columns / lengths, values / full)
   return solved * full / lengths
 
 
-def _scaled(values, factors) -> tuple[float, ...]:
+def _scaled(
+  values: Sequence[float], factors: float | np.ndarray
+) -> tuple[float, ...]:
   return tuple((np.asarray(values) * factors).tolist())
 
 
-def _checked(trainable, seconds, prior, units):
+def _checked(
+  trainable: ArrayLike,
+  seconds: ArrayLike,
+  prior: times.TensorTimes,
+  units: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns masks and times as arrays, after checking them."""
   chosen = np.asarray(trainable, bool)
   measured = np.asarray(seconds, np.float64)
   count = len(prior.forward)

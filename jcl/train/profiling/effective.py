@@ -1,6 +1,6 @@
-"""What a train step would take if zeros cost nothing."""
+"""Operations of a train step without products with zeros."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import math
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ from jcl.selection import times
 class Flops(NamedTuple):
   """Floating-point operations of a train step of every tensor."""
 
-  dense: float  # that a program without sparse kernels makes
-  effective: float  # that have no part in a product with a zero
+  dense: float  # of a program without sparse kernels
+  effective: float  # without those on zeros
 
 
 def effective_flops(
@@ -24,18 +24,19 @@ def effective_flops(
 ) -> Flops:
   """Counts a step's operations with and without those on zeros.
 
-  As the sparse-training literature counts them, such as Wang et al., "SparCL",
-  NeurIPS 2022: what reads a kernel, forward and backward, shrinks with the
-  share of its weights that are alive, its own gradient with the share of
-  entries that are let through. What runs between a kernel and the next tensor
-  counts with the kernel, and what takes the gradient from a tensor to the one
-  ahead with that tensor.
+  They are counted as in the literature on sparse training, such as Wang et al.,
+  "SparCL", NeurIPS 2022, https://arxiv.org/abs/2209.09476: operations that read
+  a kernel, forward and backward, are multiplied by the share of its weights
+  that are not zero; its own gradient by the share of entries that are not set
+  to zero. Operations between a kernel and the next tensor count with the
+  kernel; operations that carry the gradient from a tensor to the previous one
+  count with the tensor.
 
   Args:
-    network: whose step it is.
+    network: the model.
     dense: operations by tensor, from `profiling.analytic.flops`.
-    densities: shares in [0, 1] of live weights and of gradients let through,
-      by the tensor's path joined by "/"; 1 for all that are left out.
+    densities: by the tensor's path joined by "/": the share in [0, 1] of its
+      weights that are not zero, and that of its gradient; (1, 1) if left out.
 
   Raises:
     ValueError: for times instead of operations, tensors that the network does
@@ -46,7 +47,7 @@ def effective_flops(
   shares = [densities.get(name, (1.0, 1.0)) for name in names]
   alive = [share for share, _ in shares]
   through = [share for _, share in shares]
-  # Behind the last tensor comes the loss, which is dense.
+  # The loss, which is dense, comes after the last tensor.
   behind = [*alive[1:], 1.0]
   parts = (
     (dense.forward, alive),
@@ -60,7 +61,12 @@ def effective_flops(
   )
 
 
-def _check(name, names, dense, densities) -> None:
+def _check(
+  name: str,
+  names: Sequence[str],
+  dense: times.TensorTimes,
+  densities: Mapping[str, tuple[float, float]],
+) -> None:
   if dense.about.get("unit") != "flops":
     raise ValueError(
       "zeros save operations, not seconds: give what analytic.flops returns"

@@ -11,6 +11,7 @@ import numpy as np
 from jcl import base
 from jcl.errors import UsageError
 from jcl.selection import times
+from jcl.train import learner as learner_lib
 from jcl.train import slots
 from jcl.train.profiling import analytic, calibrated, store, timed
 
@@ -18,7 +19,7 @@ METHODS = ("analytic", "timed", "calibrated")
 
 
 def profile(
-  learner: Any,
+  learner: learner_lib.Learner,
   method: str,
   batches: base.Batch,
   scope: base.Scope,
@@ -28,19 +29,20 @@ def profile(
   count: int = 16,
   rounds: int = 20,
 ) -> times.TensorTimes:
-  """Profiles the steps that a learner makes, or reads the profile kept.
+  """Profiles the steps of a learner, or loads a profile saved earlier.
 
   The time is charged to "probe", compiling to "compile".
 
   Args:
-    learner: whose step it is.
-    method: "analytic" counts and runs nothing; "timed" times units one by one;
-      "calibrated" times whole steps, replay and augmentation included.
+    learner: makes the steps.
+    method: "analytic" counts operations and runs nothing; "timed" times units
+      one by one; "calibrated" times whole steps, replay and augmentation
+      included.
     batches: a dispatch [K, B, ...] of real examples, on the device.
-    scope: what is known of the classes.
-    folder: where profiles are kept between runs; None for nowhere.
-    device: what it runs on, as part of the profile's key.
-    count: selections that "calibrated" times.
+    scope: the classes that are known.
+    folder: where profiles are saved between runs; None: nowhere.
+    device: name of the device, a part of the profile's key.
+    count: number of selections that "calibrated" times.
     rounds: timed runs of each program.
 
   Raises:
@@ -66,7 +68,7 @@ def profile(
     rounds=rounds,
   )
 
-  def measure():
+  def measure() -> times.TensorTimes:
     with learner.ledger.timed("probe"):
       return _measure(learner, method, batches, scope, count, rounds)
 
@@ -76,9 +78,16 @@ def profile(
   )
 
 
-def _measure(learner, method, batches, scope, count, rounds):
+def _measure(
+  learner: learner_lib.Learner,
+  method: str,
+  batches: base.Batch,
+  scope: base.Scope,
+  count: int,
+  rounds: int,
+) -> times.TensorTimes:
   state, _ = learner.init(jax.random.key(0))
-  options = {
+  options: dict[str, Any] = {
     "norms": learner.norms,
     "optimizer": learner.single_optimizer,
   }
@@ -112,25 +121,34 @@ def _measure(learner, method, batches, scope, count, rounds):
 
 
 def stepper(
-  learner, state, batches, scope
-) -> Callable[[base.Selection], Callable[[], None]]:
-  """Returns what makes dispatches of any selection, on one copy of the state.
+  learner: learner_lib.Learner,
+  state: base.LearnerState,
+  batches: base.Batch,
+  scope: base.Scope,
+) -> calibrated.RunStep:
+  """Returns a function from a selection to a function that runs a dispatch.
 
-  All selections share parameters and memory; each has slots of its own.
+  All selections share parameters and memory; each has its own optimiser slots.
+
+  Args:
+    learner: compiles and runs the steps.
+    state: the first state; it is donated to the first dispatch.
+    batches: a dispatch [K, B, ...] of examples, on the device.
+    scope: the classes that are known.
   """
   names = [slots.name(tensor) for tensor in learner.network.tensors]
   blank = jax.tree.map(np.asarray, state.train.opt_state)
   key, steps = jax.random.key(0), np.int32(learner.steps_per_dispatch)
   shared = [state]
 
-  def run_step(selection):
+  def run_step(selection: base.Selection) -> Callable[[], None]:
     program = learner.step_program(selection)
     chosen = dict(zip(names, selection.trainable, strict=True))
-    # What is no tensor's, such as a count of updates, goes with any selection.
+    # Slots that belong to no tensor, such as a count, are in every selection.
     kept = {name: own for name, own in blank.items() if chosen.get(name, True)}
     held = [learner.put(kept)]
 
-    def run():
+    def run() -> None:
       now = shared[0]
       now = now._replace(train=now.train._replace(opt_state=held[0]))
       now, info = program.call(key, now, batches, steps, scope)

@@ -1,14 +1,14 @@
-"""Programs as flat lists of operations, and what each operation costs.
+"""Programs as flat lists of operations, and the cost of each operation.
 
-Floating-point operations are counted as XLA counts them: two per term of a
-convolution or matrix product, terms that meet padding or the holes of a dilated
-operand left out; one per element for arithmetic, comparisons and choices; one
-per element but the first for sums; none for transcendental functions and for
-moving data.
+Floating-point operations are counted like XLA's: two per term of a convolution
+or matrix product, without terms that meet padding or the holes of a dilated
+operand; one per element for arithmetic, comparisons and choices; one per
+element but the first for sums; none for transcendental functions and for moving
+data.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import itertools
 import math
@@ -21,17 +21,17 @@ from jcl import jaxprs
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-  """What limits a device."""
+  """The rates that limit a device."""
 
   flops_per_second: float
   bytes_per_second: float
-  seconds_per_op: float  # what every operation takes beside
-  # XLA's CPU backend forms the kernel gradient of a grouped convolution for all
-  # pairs of groups and keeps the diagonal (the pass "convolution group
-  # converter"), so that a depthwise one costs as many times as it has channels.
+  seconds_per_op: float  # constant cost of every operation
+  # True for XLA's CPU backend: it computes the kernel gradient of a grouped
+  # convolution for all pairs of groups and keeps the diagonal (the pass
+  # "convolution group converter"), which multiplies the cost by the groups.
   expands_groups: bool = False
-  # Of convolutions in groups, holes of a dilated input included; None for that
-  # of all others. XLA's CPU backend has no fast kernel for them.
+  # For convolutions in groups, holes of a dilated input included, for which
+  # XLA's CPU backend has no fast kernel; None: `flops_per_second`.
   grouped_flops_per_second: float | None = None
 
   def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Rates:
 
 
 class Operation(NamedTuple):
-  """An equation of a program whose calls have been written out."""
+  """An equation of a program whose calls have been inlined."""
 
   name: str
   params: Mapping[str, Any]
@@ -69,11 +69,13 @@ class Program(NamedTuple):
 
 
 def flatten(program: jaxprs.Program) -> Program:
-  """Writes out the calls (jit, remat, custom derivatives) of a program."""
+  """Inlines the calls (jit, remat, custom derivatives) of a program."""
   operations: list[Operation] = []
   numbers = itertools.count()
 
-  def results(equation: jaxprs.Equation, operands):
+  def results(
+    equation: jaxprs.Equation, operands: list[int | None]
+  ) -> Sequence[int | None]:
     if called := jaxprs.called(equation):
       return walk(called, operands)
     outputs = tuple(next(numbers) for _ in equation.gives)
@@ -83,7 +85,9 @@ def flatten(program: jaxprs.Program) -> Program:
     )
     return outputs
 
-  def walk(inner, inputs) -> list[int | None]:
+  def walk(
+    inner: jaxprs.Program, inputs: Sequence[int | None]
+  ) -> list[int | None]:
     return jaxprs.follow(
       inner, inputs, results, lambda _: next(numbers), lambda _: None
     )
@@ -93,8 +97,7 @@ def flatten(program: jaxprs.Program) -> Program:
   return Program(tuple(operations), inputs, outputs)
 
 
-# By the name of their primitive. What is in none of these groups is arithmetic
-# on elements.
+# Groups of primitives by name; all others are arithmetic on elements.
 _VIEWS = {"reshape", "squeeze", "expand_dims", "stop_gradient"}
 _MOVES = {
   "broadcast_in_dim",
@@ -158,7 +161,7 @@ _REDUCTIONS = {
   "reduce_sum",
 }
 _SCANS = {"cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"}
-# What runs by itself, reading and writing memory.
+# Primitives that are not fused, and so read and write memory.
 _PRODUCTS = {"conv_general_dilated", "dot_general", "ragged_dot_general"}
 _ALONE = {
   *_PRODUCTS,
@@ -181,10 +184,10 @@ _ALONE = {
 
 
 def flops(operation: Operation, expands_groups: bool = False) -> float:
-  """Returns the floating-point operations of one operation, as XLA counts.
+  """Counts the floating-point operations of one operation, like XLA.
 
-  The body of a scan counts once per turn, that of a while loop once; of the
-  branches of a choice the dearest counts.
+  The body of a scan counts once per turn, the body of a while loop once; only
+  the most expensive branch of a choice counts.
   """
   name = operation.name
   if name in jaxprs.LOOPS:
@@ -217,12 +220,12 @@ def flops(operation: Operation, expands_groups: bool = False) -> float:
 
 
 def seconds(program: Program, rates: Rates) -> list[float]:
-  """Returns the seconds of each operation of a program.
+  """Computes the seconds of each operation of a program.
 
-  The longer of computing and moving, and a constant. Arithmetic on elements is
-  taken to run together with what it feeds, as XLA fuses it: a value costs
-  memory traffic, and its operation the constant, only where something other
-  than one piece of arithmetic makes, reads or returns it.
+  They are the longer of computing and moving data, plus a constant. Arithmetic
+  on elements is assumed to be fused with its reader, as XLA does: a value costs
+  memory traffic, and its operation the constant, only if other operations than
+  a single piece of arithmetic make, read or return it.
   """
   stored = _stored(program)
   return [_seconds(each, stored, rates) for each in program.operations]
@@ -254,7 +257,7 @@ def _computing(operation: Operation, rates: Rates) -> float:
 
 
 def _stored(program: Program) -> set[int]:
-  """The variables that are written to memory."""
+  """Returns the variables that are written to memory."""
   readers = Counter(v for each in program.operations for v in each.inputs)
   stored = {*program.inputs, *program.outputs}
   for operation in program.operations:
@@ -264,7 +267,7 @@ def _stored(program: Program) -> set[int]:
       stored |= {*operation.outputs}
     elif operation.name != "broadcast_in_dim":
       stored |= {v for v in operation.outputs if readers[v] > 1}
-  # A view is the memory it looks at: stored as soon as either is.
+  # A view shares the memory of its operand: if one is stored, both are.
   for operation in reversed(program.operations):
     if operation.name in _VIEWS and stored & {*operation.outputs}:
       stored |= {*operation.inputs}
@@ -288,7 +291,7 @@ def _nested(operation: Operation, cost: Callable[[Program], float]) -> float:
 def _convolution(
   operation: Operation, expands_groups: bool, holes: bool = False
 ) -> float:
-  """Counts a convolution, with all its holes and padding if asked to."""
+  """Counts a convolution; `holes`: with those and padding."""
   params = operation.params
   numbers = params["dimension_numbers"]
   lhs, rhs = (aval.shape for aval in operation.takes)
@@ -311,18 +314,26 @@ def _convolution(
   groups = params["batch_group_count"]
   if groups == 1 or not expands_groups:
     return count
-  # Every pair's result is masked and added to those of its row.
+  # The result of every pair is masked and added to the others of its row.
   return groups * (count + 2.0 * _size(operation.gives[0]))
 
 
-def _meetings(size, taps, places, stride, padding, dilation, spread) -> int:
-  """Counts pairs of a kernel's place and tap that meet an input element.
+def _meetings(
+  size: int,
+  taps: int,
+  places: int,
+  stride: int,
+  padding: tuple[int, int],
+  dilation: int,
+  spread: int,
+) -> int:
+  """Counts the pairs of a kernel's position and tap that meet an input element.
 
   Args:
     size: of the input along one axis.
     taps: of the kernel.
-    places: of the kernel, as many as outputs.
-    stride: from one place to the next.
+    places: positions of the kernel, one for each output.
+    stride: from one position to the next.
     padding: before and after the dilated input.
     dilation: of the input.
     spread: dilation of the kernel.

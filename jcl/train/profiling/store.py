@@ -1,7 +1,7 @@
-"""Profiles kept on disk, one JSON file per key.
+"""Profiles saved on disk, one JSON file per key.
 
-A profile belongs to a network, a batch, a device and versions of what compiles
-for it; all that makes up the key.
+A profile depends on network, batch size, device and the versions of compiler
+and libraries; together they are its key.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from jcl import base
 from jcl.selection import times
 from jcl.train.kernels import lowering
 
-_FORMAT = 1  # of the files; another number is measured anew
+_FORMAT = 1  # of the files; a file of another format is not read
 
 
 def key(
@@ -33,14 +33,14 @@ def key(
   method: str,
   **more: Any,
 ) -> dict[str, Any]:
-  """Returns what identifies a profile, fit for JSON.
+  """Returns the key of a profile, ready for JSON.
 
   Args:
-    network: what is profiled; its name and its tensors' shapes count.
+    network: the profiled model; its name and its tensors' shapes count.
     batch_size: examples per step.
-    device: a description of what it runs on.
+    device: name of the device.
     method: "analytic", "timed" or "calibrated".
-    **more: what else decides, such as norms, optimiser or rounds.
+    **more: other settings that matter, such as norms, optimiser or rounds.
   """
   return {
     "network": network.name,
@@ -64,15 +64,15 @@ def load_or_measure(
   key: dict[str, Any],
   measure: Callable[[], times.TensorTimes],
 ) -> times.TensorTimes:
-  """Returns the profile kept under `key`, or measures and keeps it.
+  """Loads the profile of `key`, or measures and saves it.
 
-  Files are written under another name and moved into place, so that none is
-  ever half written. One that cannot be read is measured anew, with a warning;
-  where nothing can be written, there is a warning too.
+  A file is written under another name and then moved, so that no file is ever
+  incomplete. A file that cannot be read causes a warning and a new measurement;
+  a file that cannot be written causes a warning.
 
   Args:
-    folder: where profiles are kept; made if absent. None keeps none.
-    key: as from `key`, or any dict fit for JSON.
+    folder: where profiles are saved; made if absent. None: nowhere.
+    key: from `key`, or any dict for JSON.
     measure: makes the profile.
   """
   if folder is None:
@@ -108,7 +108,7 @@ def load_or_measure(
 
 
 def to_json(profile: times.TensorTimes) -> dict[str, Any]:
-  """Returns a profile as JSON has it, NaN as null."""
+  """Encodes a profile for JSON, NaN as null."""
   return {
     "forward": list(profile.forward),
     "arrival": list(profile.arrival),
@@ -123,16 +123,16 @@ def to_json(profile: times.TensorTimes) -> dict[str, Any]:
 
 
 def from_json(kept: dict[str, Any]) -> times.TensorTimes:
-  """Returns the profile that `to_json` wrote.
+  """Decodes a profile that `to_json` encoded.
 
   Raises:
     ValueError, KeyError, TypeError: for anything else.
   """
 
-  def numbers(name):
+  def numbers(name: str) -> tuple[float, ...]:
     return tuple(float(value) for value in kept[name])
 
-  def number(name):
+  def number(name: str) -> float:
     return math.nan if kept[name] is None else float(kept[name])
 
   return times.TensorTimes(
@@ -178,7 +178,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _finite(value: Any) -> Any:
-  """The value with null for numbers that JSON does not have."""
+  """Replaces numbers that JSON does not have by null."""
   if isinstance(value, dict):
     return {name: _finite(each) for name, each in value.items()}
   if isinstance(value, list):

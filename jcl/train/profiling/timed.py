@@ -1,13 +1,14 @@
 """A step's time by tensor, from timing each unit of a chain by itself.
 
-Each unit's forward pass and its gradients with respect to its parameters, its
-input and both are compiled and timed. Their differences tell forming the
-parameters' gradients from passing the gradient on; within a unit the analytic
-profile decides. Fusion across units is lost, so the sums are scaled to what
-forward and backward pass of the whole network take.
+For each unit, four programs are compiled and timed: its forward pass, and its
+gradients with respect to its parameters, to its input and to both. Their
+differences separate computing the parameters' gradients from passing the
+gradient on; within a unit, the analytic profile divides the time. Fusion across
+units is lost, so the sums are scaled to the forward and backward pass of the
+whole network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 import math
 import time
@@ -40,24 +41,23 @@ def profile(
   """Times a chain of units one by one, on the default device.
 
   Args:
-    network: what to profile; one with `blocks`.
+    network: the model to profile; it must have `blocks`.
     params: its parameters.
     stats: its statistics.
     x: a normalised batch [B, ...].
-    rates: of the analytic profile that splits a unit's time.
+    rates: of the analytic profile that divides a unit's time.
     norms: "frozen" or "batch"; see `base.Training`.
-    optimizer: its update of all tensors is timed, and spread by the prior.
+    optimizer: its update of all tensors is timed, and divided by the prior.
     rounds: timed runs of each program, after three that warm up.
 
   Returns:
     Times whose `about["closure"]` is the sum of the units' backward times over
-    the whole network's before the former were scaled to the latter, None where
-    noise left nothing of the latter; `compile_seconds` is that of the whole
-    gradient.
+    the backward time of the whole network, before scaling; None if the latter
+    is not positive because of noise. `compile_seconds` belongs to the gradient
+    of the whole network.
 
   Raises:
-    ValueError: for a network that is no chain, or what `analytic.profile`
-      rejects.
+    ValueError: for a network that is no chain, or as `analytic.profile`.
   """
   if not network.blocks:
     raise UsageError(
@@ -99,26 +99,26 @@ def profile(
 
 
 class _Seconds(NamedTuple):
-  """Of one unit: forward pass alone, and with gradients of what it names."""
+  """Measured seconds of one unit."""
 
-  forward: float
-  params: float
-  input: float
-  both: float
+  forward: float  # forward pass alone
+  params: float  # and gradients of the parameters
+  input: float  # and gradient of the input
+  both: float  # and both gradients
 
   @property
   def weight_grad(self) -> float:
-    """Forming the parameters' gradients once the gradient is at each."""
+    """Seconds of the parameters' gradients, without carrying the gradient."""
     return max(0.0, self.both - self.input)
 
   @property
   def leaving(self) -> float:
-    """From the unit's first tensor on to its input."""
+    """Seconds to carry the gradient from the first tensor to the input."""
     return max(0.0, self.both - self.params)
 
   @property
   def inside(self) -> float:
-    """From the unit's output to its first tensor."""
+    """Seconds to carry the gradient from the output to the first tensor."""
     return max(0.0, self.params - self.forward - self.weight_grad)
 
 
@@ -126,14 +126,20 @@ def _rows(values: list[float]) -> list[list[float]]:
   return [values[i : i + 4] for i in range(0, len(values), 4)]
 
 
-def _spread(network, prior, blocks) -> tuple[list[float], list[float]]:
-  """Splits the units' seconds among their tensors, by the prior's shares."""
+def _spread(
+  network: base.Network, prior: times.TensorTimes, blocks: Sequence[_Seconds]
+) -> tuple[list[float], list[float]]:
+  """Divides the units' seconds among their tensors, by the prior's shares.
+
+  Returns:
+    `arrival` [W] and `weight_grad` [W].
+  """
   arrival = [0.0] * len(network.tensors)
   weight_grad = list(arrival)
-  # What a unit passes on is paid on arrival at the next one with tensors.
+  # The time of leaving a unit counts as arrival at the next unit with tensors.
   coming = 0.0
   for block, seconds in zip(
-    reversed(network.blocks), reversed(blocks), strict=True
+    reversed(network.blocks or ()), reversed(blocks), strict=True
   ):
     members = [
       i for i, tensor in enumerate(network.tensors) if tensor.unit == block.name
@@ -152,7 +158,8 @@ def _spread(network, prior, blocks) -> tuple[list[float], list[float]]:
   return arrival, weight_grad
 
 
-def _in_proportion(shares, total: float) -> list[float]:
+def _in_proportion(shares: Sequence[float], total: float) -> list[float]:
+  """Divides a total in proportion to shares; equally, if all are 0."""
   whole = math.fsum(shares)
   if whole > 0:
     return [share / whole * total for share in shares]
@@ -160,19 +167,29 @@ def _in_proportion(shares, total: float) -> list[float]:
 
 
 def _programs(
-  network, params, stats, x, training, optimizer
+  network: base.Network,
+  params: base.Params,
+  stats: base.Stats,
+  x: jax.Array,
+  training: Sequence[str],
+  optimizer: optax.GradientTransformation,
 ) -> tuple[list[Callable[[], None]], int, float]:
-  """Compiles all that is timed: three of the whole network, four per unit."""
+  """Compiles the programs to time: of the whole network, and four per unit.
+
+  Returns:
+    The programs; how many are of the whole network; seconds of compiling its
+    gradient.
+  """
   key = jax.random.key(0)
   labels = jnp.zeros(len(x), jnp.int32)
   advance = optimizers.at_start(optimizer)
 
-  def loss_fn(params, x, stats, key):
+  def loss_fn(params: Any, x: Any, stats: Any, key: base.Key) -> Any:
     out = network.apply(params, stats, x, training=training, key=key)
     losses = optax.softmax_cross_entropy_with_integer_labels(out.logits, labels)
     return losses.mean(), out.stats
 
-  def update(grads, slots, params):
+  def update(grads: Any, slots: Any, params: Any) -> Any:
     changes, slots = advance(grads, slots, params)
     return optax.apply_updates(params, changes), slots
 
@@ -188,7 +205,7 @@ def _programs(
     _compiled(update, params, slots, params),
   ]
   num_whole = len(programs)
-  for index, block in enumerate(network.blocks):
+  for index, block in enumerate(network.blocks or ()):
     apply = functools.partial(_run_block, block, block.name in training)
     args = (
       params.get(block.name, {}),
@@ -206,14 +223,26 @@ def _programs(
   return programs, num_whole, compile_seconds
 
 
-def _run_block(block, training, params, x, stats, key):
+def _run_block(
+  block: base.Block,
+  training: bool,
+  params: base.Params,
+  x: jax.Array,
+  stats: base.Stats,
+  key: base.Key,
+) -> Any:
   return block.apply(params, stats, x, training, key)
 
 
-def _pull(apply, argnums, grad, *args):
-  """Runs a unit and takes a gradient back to some of its arguments."""
+def _pull(
+  apply: Callable[..., Any],
+  argnums: Sequence[int],
+  grad: jax.Array,
+  *args: Any,
+) -> Any:
+  """Runs a unit and carries a gradient back to some of its arguments."""
 
-  def chosen(*values):
+  def chosen(*values: Any) -> Any:
     filled = list(args)
     for argnum, value in zip(argnums, values, strict=True):
       filled[argnum] = value
@@ -226,7 +255,7 @@ def _pull(apply, argnums, grad, *args):
 def _compiled(fn: Callable[..., Any], *args: Any) -> Callable[[], None]:
   call = lowering.lower(fn, args).compile()
 
-  def run():
+  def run() -> None:
     jax.block_until_ready(call(*args))
 
   return run
