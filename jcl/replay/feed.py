@@ -44,7 +44,7 @@ class Feed:
     learner: learner_lib.Learner,
     ledger: ledger_lib.Ledger,
     seed: int,
-  ):
+  ) -> None:
     self.stream, self.learner = stream, learner
     self.ledger, self.seed = ledger, seed
     self.index = -1  # of the experience

@@ -29,7 +29,7 @@ class Removal(feed.Feed):
   forgotten least often leave ahead of some epochs.
   """
 
-  def __init__(self, *args: Any):
+  def __init__(self, *args: Any) -> None:
     super().__init__(*args)
     self.removed: list[int] = []  # rows of the experience, for good
     self._errors: forgetting.Forgetting | None = None
