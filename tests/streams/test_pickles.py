@@ -96,18 +96,37 @@ def test_text_becomes_bytes_once():
     pickles.load(pickle.dumps({"a": Call(codecs.encode, "b", "utf-16")}))
 
 
-def test_many_steps_need_as_many_bytes():
-  def sets(count, padding):
-    skipped = b"B" + struct.pack("<I", padding) + b"x" * padding + b"0"
+def test_many_steps_need_as_many_bytes(monkeypatch):
+  assert pickles.STEPS == 500_000
+  monkeypatch.setattr(pickles, "STEPS", 10)
+
+  def sets(count, padding=None):
+    """Three steps and two for each set; two more for bytes to skip."""
+    skipped = b""
+    if padding is not None:
+      skipped = b"B" + struct.pack("<I", padding) + b"x" * padding + b"0"
     return b"\x80\x04" + skipped + b"\x8f0" * count + b"}."
 
-  # Beside the pairs: the first, the skipped bytes, and the last two steps.
-  pairs = pickles.STEPS // 2
-  assert pickles.load(sets(pairs - 5, 0)) == {}
+  assert pickles.load(sets(3)) == {}
   with pytest.raises(ValueError, match="too many steps for so few bytes"):
-    pickles.load(sets(10 * pairs, 0))
-  # Each pair has two bytes, of the twenty that a step must have.
-  assert pickles.load(sets(pairs + 9_000, 400_000)) == {}
+    pickles.load(sets(4))
+  # Thirteen steps, which 60 bytes allow for and 59 do not.
+  assert len(sets(4, 42)) == 60
+  assert pickles.load(sets(4, 42)) == {}
+  with pytest.raises(ValueError, match="too many steps"):
+    pickles.load(sets(4, 41))
+
+
+def test_names_that_are_refused_are_cut_short():
+  for made in (
+    b"\x80\x02c" + b"m" * 300 + b"\nf\n.",
+    pickle.dumps({"a": Call(codecs.encode, "b", "x" * 300)}, 2),
+  ):
+    with pytest.raises(ValueError) as caught:
+      pickles.load(made)
+    assert len(str(caught.value)) == 100
+  found = pickles.load(pickle.dumps({"a": Call(codecs.encode, "b", "latin-1")}))
+  assert found == {"a": b"b"}
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
