@@ -202,6 +202,13 @@ def test_every_recipe_has_a_place(page):
   assert set(recipes.choices()) <= named
 
 
+def test_every_flag_has_a_place():
+  text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+  # Those of `run.py` that are commands of `jcl`.
+  missing = set(definitions.ALL) - {"estimate", "list"}
+  assert not missing - set(re.findall(r"--(\w+)", text))
+
+
 def commands(text):
   """Yields command and flags of each `jcl COMMAND ...` in a text."""
   text = text.replace("\\\n", " ")
