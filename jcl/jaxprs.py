@@ -162,7 +162,7 @@ def called(equation: Equation) -> Program | None:
 
 
 def loop(equation: Equation) -> Loop | None:
-  """Returns what a scan repeats; None for other equations.
+  """Reads a scan as a loop; returns None for other equations.
 
   Slices are told by their shape: an operand that is cut into slices, one a
   turn, has an axis more outside than inside the body, and so has a result that

@@ -1,13 +1,13 @@
 """How far units may stay as they are: stability, plasticity, generality.
 
-The idea of two measures per layer, one for what it loses of earlier knowledge
-and one for how it serves new knowledge, and of freezing the layers that do well
-by both, is that of Wang et al., "LightCL: Compact Continual Learning with Low
-Memory Footprint For Edge Device", ASP-DAC 2025,
-https://arxiv.org/abs/2407.10545. The definitions here are this library's own.
-Let `F_l^t(P)` be the output of unit l for the examples P with the weights after
-experience t, in evaluation mode and averaged over space, P_i a fixed set of
-examples of experience i, and CKA the similarity of `similarity.debiased_cka`:
+Wang et al., "LightCL: Compact Continual Learning with Low Memory Footprint For
+Edge Device", ASP-DAC 2025, https://arxiv.org/abs/2407.10545, measure for each
+layer how much earlier knowledge it loses and how well it serves new knowledge,
+and freeze the layers that do well by both. The definitions here are this
+library's own. Let `F_l^t(P)` be the output of unit l for the examples P with
+the weights after experience t, in evaluation mode and averaged over space, P_i
+a fixed set of examples of experience i, and CKA the similarity of
+`similarity.debiased_cka`:
 ```
 memory stability      MS_l(t) = mean over i < t of
                                 CKA(F_l^i(P_i), F_l^t(P_i)),      t >= 1

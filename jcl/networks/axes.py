@@ -41,6 +41,7 @@ class Axes:
     self._parents: list[int] = []
 
   def new(self, shape: Sequence[int], fixed: bool = False) -> tuple[int, ...]:
+    """Adds the axes of an array of this shape, and returns them."""
     start = len(self.sizes)
     self.sizes += shape
     self.fixed += [fixed] * len(shape)
@@ -48,12 +49,14 @@ class Axes:
     return tuple(range(start, start + len(shape)))
 
   def find(self, axis: int) -> int:
+    """Returns the axis that stands for the set of an axis."""
     while self._parents[axis] != axis:
       self._parents[axis] = self._parents[self._parents[axis]]
       axis = self._parents[axis]
     return axis
 
   def unite(self, ours: Iterable[int], theirs: Iterable[int]) -> None:
+    """Unites axes pair by pair; one that is fixed fixes the other."""
     for one, other in zip(ours, theirs, strict=True):
       one, other = self.find(one), self.find(other)
       assert self.sizes[one] == self.sizes[other]
@@ -61,6 +64,7 @@ class Axes:
       self._parents[other] = one
 
   def fix(self, *axes: int) -> None:
+    """Fixes axes, and with each the set that it is in."""
     for axis in axes:
       self.fixed[self.find(axis)] = True
 

@@ -55,7 +55,7 @@ def read(
 
   Args:
     text: in the notation of `spec.read`; "auto" stands for the model that
-      `suggest` returns, whose options those of `text` override.
+      `suggest` returns, and the options of `text` override its options.
     input_shape: see `suggest`.
     convolutional: see `suggest`.
 

@@ -117,7 +117,7 @@ def behind(
 
 
 def part(tree: Any, units: tuple[str, ...]) -> dict[str, Any]:
-  """Returns the sub-trees of some units, those that have arrays.
+  """Returns the sub-trees of some units; units without arrays have none.
 
   >>> part({"stem": 1, "head": 2}, ("head", "pool"))
   {'head': 2}

@@ -101,7 +101,7 @@ def shrink(
   """Takes the channels that do not stay out of a network and its arrays.
 
   The network returned has the same units, tensors and paths. With the arrays
-  returned, its outputs are those of the old network with zeros in place of the
+  returned, its outputs equal the old network's with zeros in place of the
   channels (see `zero`). It can be shrunk again.
 
   Args:

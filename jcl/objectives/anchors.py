@@ -34,7 +34,7 @@ class _Forward(Protocol):
   """`base.Forward`, with the attributes that anchors read."""
 
   network: base.Network
-  trained: tuple[str, ...]  # units of which something trains
+  trained: tuple[str, ...]  # units with tensors that train
 
   def __call__(
     self,
@@ -49,7 +49,7 @@ class _Forward(Protocol):
 class Anchors(NamedTuple):
   """State of `anchored`; `M` anchors, a tap has `C` channels, `K` are held."""
 
-  held: jax.Array  # [M, ...] what the first trained unit reads, or raw inputs
+  held: jax.Array  # [M, ...] inputs of the first trained unit, or raw inputs
   weight: jax.Array  # [M] float32, 0 where there is no anchor
   maps: tuple[jax.Array, ...]  # of each tap [M, ..., K], chosen channels only
   logits: jax.Array  # [M, classes]
@@ -72,7 +72,7 @@ def anchored(
 
   The drift (the paper's anchor loss) is the sum of squared differences to the
   anchors' maps and logits, `beta` times. When an experience ends, the channels
-  that are active in one of its batches join those of earlier experiences.
+  that are active in one of its batches join the channels held before.
 
   Args:
     beta: weight of the drift for 15 anchors and maps of 4 x 4; for other
@@ -309,6 +309,7 @@ class _Layout(NamedTuple):
 
   @property
   def wanted(self) -> tuple[str, ...]:
+    """All outputs to ask the network for."""
     return (self.below, *self.taps) if self.below else self.taps
 
 

@@ -22,8 +22,7 @@ def fdr(alpha: float) -> base.Objective:
   The distance is the L2 norm of the difference between the softmax of the
   present and of the stored logits, averaged over examples; both softmaxes run
   over the outputs in play now. Use it with a memory that is filled when an
-  experience ends, so that the logits stored are those of the function learned
-  by then.
+  experience ends, so that it stores the logits of the function learned by then.
 
   Args:
     alpha: weight of the distance, from 0.

@@ -16,8 +16,8 @@ def der(alpha: float) -> base.Objective:
   """Cross-entropy, plus `alpha` times the drift of replayed logits (eq. 5).
 
   The drift is the squared difference to the stored logits, averaged over
-  examples and outputs. The logits stored are those that the update computed
-  when it learned the example.
+  examples and outputs. An example is stored with the logits that the update
+  computed when it learned the example.
 
   Args:
     alpha: weight of the drift, from 0.

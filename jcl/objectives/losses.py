@@ -64,7 +64,7 @@ def distillation(
 ) -> jax.Array:
   """Returns the divergence of softened predictions, KL(teacher || student).
 
-  Its gradient is that of the cross-entropy between logits [B, C] over
+  Its gradient equals that of the cross-entropy between logits [B, C] over
   `temperature` (Li and Hoiem, "Learning without Forgetting", ECCV 2016, eqs. 2
   and 3, https://arxiv.org/abs/1606.09282), and it is 0 where the two agree. It
   is not scaled by the temperature's square.

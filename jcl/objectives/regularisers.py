@@ -113,7 +113,7 @@ def synaptic_intelligence(
   eqs. 3 to 5, https://arxiv.org/abs/1703.04200: the penalty is
   strength * sum Omega (theta - theta*)^2, and an experience that moved a
   parameter by Delta adds omega / (Delta^2 + damping) to Omega, where omega sums
-  -gradient * step over the updates. The gradient is that of the whole loss,
+  -gradient * step over the updates. It is the gradient of the whole loss,
   penalty included. Departure: a negative omega, which momentum can lead to,
   counts as 0 instead of driving a parameter away.
 
@@ -177,10 +177,10 @@ def lwf(
 
   Li and Hoiem, "Learning without Forgetting", ECCV 2016, eqs. 1 to 3,
   https://arxiv.org/abs/1606.09282: on the stream's examples, predictions over
-  the classes seen before are held near those of the network as it stood when
-  the experience began. In the first experience no prediction is held. Where all
-  classes have come back, as when only the domain changes, they all count as
-  seen before.
+  the classes seen before are held near the predictions of the network as it
+  stood when the experience began. In the first experience no prediction is
+  held. Where all classes have come back, as when only the domain changes, they
+  all count as seen before.
 
   Args:
     strength: the paper's lambda, from 0.

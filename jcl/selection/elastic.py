@@ -336,6 +336,7 @@ class _Case(NamedTuple):
   head: np.ndarray  # bool
 
   def seconds(self, chosen: Sequence[bool] | np.ndarray) -> float:
+    """Returns the seconds of gradients and updates of a mask [W]."""
     return chain.seconds(self.arrival, self.training, chosen)
 
 

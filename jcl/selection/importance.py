@@ -12,7 +12,7 @@ are here too.
 Scores are not divided by their largest, as a selection uses their ratios only.
 
 Tensors are named by their paths from the root of the parameters, because the
-order of a tree's leaves is that of sorted keys and not that of execution.
+leaves of a tree are ordered by their sorted keys, not by execution.
 """
 
 from collections.abc import Callable, Sequence

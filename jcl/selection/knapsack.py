@@ -51,10 +51,12 @@ class _Problem:
 
   @property
   def limit(self) -> float:
+    """The budget with its tolerance."""
     return self.budget + _TOLERANCE * abs(self.budget)
 
   @property
   def total(self) -> float:
+    """Time of the whole backward pass."""
     return float(self.arrival.sum() + self.weight_grad.sum())
 
   @property
@@ -68,11 +70,13 @@ class _Problem:
     return np.cumsum(self.arrival) + self.weight_grad
 
   def value(self, mask: np.ndarray) -> float:
+    """Returns the sum of importances of a mask [N]."""
     # Added from the output side on, as in the table of `_exact`, so that equal
     # sets have equal bits.
     return float(np.cumsum(np.append(0.0, self.importance[mask]))[-1])
 
   def time(self, mask: np.ndarray) -> float:
+    """Returns the backward time of a mask [N]."""
     depth = np.flatnonzero(mask).max(initial=-1) + 1
     return float(self.arrival[:depth].sum() + self.weight_grad[mask].sum())
 

@@ -55,7 +55,7 @@ def split(
   None is an empty node to JAX and optax.
 
   Raises:
-    ValueError: where the network's tensors are not those of `params`.
+    ValueError: where `params` are another network's.
   """
   mask = as_mask(params, network, selection)
   trained = jax.tree.map(lambda leaf, yes: leaf if yes else None, params, mask)
@@ -83,7 +83,7 @@ def as_mask(
   """Returns a tree of bools like `params`, as `optax.masked` takes it.
 
   Raises:
-    ValueError: where the network's tensors are not those of `params`.
+    ValueError: where `params` are another network's.
   """
   check(network, selection)
   chosen = {

@@ -108,7 +108,7 @@ class TensorTimes(alike.Alike):
     """Returns the seconds that gradients and updates may take.
 
     Args:
-      share: wanted time of a step over that of a full one, rho in the paper.
+      share: wanted time of a step over a full step's time, rho in the paper.
 
     Raises:
       ValueError: where `share` is above 1, or too small for any tensor; the

@@ -41,7 +41,16 @@ class _Version(NamedTuple):
 def cifar10(
   data_dir: Path, *, download: bool = False
 ) -> tuple[base.Dataset, base.Dataset]:
-  """Small photographs: 32x32 colour, 10 classes, 50,000 + 10,000 examples."""
+  """Small photographs: 32x32 colour, 10 classes, 50,000 + 10,000 examples.
+
+  Args:
+    data_dir: folder of the archive, or of its unpacked folder.
+    download: whether to fetch the archive where it is missing.
+
+  Raises:
+    FileNotFoundError: where files are missing.
+    ValueError: where files are damaged.
+  """
   batches = tuple(f"data_batch_{i}" for i in range(1, 6))
   python = _Version(
     "cifar-10-batches-py",
@@ -72,7 +81,17 @@ def cifar100(
   labels: Literal["fine", "coarse"] = "fine",
   download: bool = False,
 ) -> tuple[base.Dataset, base.Dataset]:
-  """Small photographs: 32x32 colour, 100 classes in 20 superclasses."""
+  """Small photographs: 32x32 colour, 100 classes in 20 superclasses.
+
+  Args:
+    data_dir: folder of the archive, or of its unpacked folder.
+    labels: "fine" for the 100 classes, "coarse" for the 20 superclasses.
+    download: whether to fetch the archive where it is missing.
+
+  Raises:
+    FileNotFoundError: where files are missing.
+    ValueError: where files are damaged.
+  """
   if labels not in ("fine", "coarse"):
     raise UsageError(f"labels={labels!r}: write labels=fine or labels=coarse")
   python = _Version(

@@ -52,8 +52,8 @@ def classes(
     present: classes that have training examples, sorted; others are in no
       experience.
     tasks: one of these forms:
-      a number of experiences, of which the first ones get one class more where
-      the number does not divide the classes;
+      a number of experiences; the first ones get one class more where the
+      number does not divide the classes;
       the number of classes of each experience, in a list or as text such as
       "50+10x5", for 50 and then five times 10;
       a list of the classes of each experience, in which a class may come back;

@@ -70,6 +70,10 @@ def image_folder(
       training images, for the test images too.
     group: whether a level of groups (subjects, places, times) is above the
       classes: PATH/train/GROUP/CLASS/*. Groups are numbered by name.
+
+  Raises:
+    FileNotFoundError: where there is no folder train/.
+    ValueError: where a part has no images, or a file is damaged.
   """
   root = data_dir / path
   train = _place(root, _TRAIN)
@@ -243,6 +247,14 @@ def tiny_imagenet(
 
   The publisher's validation images are the test set, as the labels of its
   test images are not public.
+
+  Args:
+    data_dir: folder of the unpacked archive, or the unpacked archive itself.
+    size: height and width in pixels to resize to.
+
+  Raises:
+    FileNotFoundError: where files are missing.
+    ValueError: where files are damaged.
   """
   roots = [data_dir / "tiny-imagenet-200", data_dir / "tiny_imagenet", data_dir]
   index = files.first_existing(root / "wnids.txt" for root in roots)

@@ -15,9 +15,9 @@ from jcl.streams import files, folders, images, labelling, splits
 def digits(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
   """Handwritten digits: 8x8 grey, 10 classes, 1,797 examples, no files needed.
 
-  Alpaydin and Kaynak, "Cascading classifiers", 1998,
-  https://doi.org/10.24432/C50P49, as bundled with scikit-learn. A fixed fifth
-  of each class is the test set.
+  Alpaydin and Kaynak, "Cascading classifiers", 1998, as bundled with
+  scikit-learn (https://archive.ics.uci.edu/dataset/80). A fixed fifth of each
+  class is the test set.
   """
   del data_dir  # the library brings the data
   from sklearn import datasets
@@ -98,6 +98,7 @@ def huggingface(
   """Any labelled set of the Hugging Face hub (needs the extra huggingface).
 
   Args:
+    data_dir: folder whose subfolder huggingface/ is the cache.
     name: of the set on the hub.
     image_column: column of the inputs: images, or lists of numbers.
     label_column: column of the classes.
@@ -107,6 +108,11 @@ def huggingface(
       more than 8 bits need.
     download: whether the data set may be fetched; otherwise only the cache in
       `data_dir` is read.
+
+  Raises:
+    FileNotFoundError: where the set is not in the cache and not fetched.
+    ImportError: where the extra is not installed.
+    ValueError: where the set lacks a column or split, or cannot be read.
   """
   try:
     import datasets
@@ -155,9 +161,15 @@ def tfds(
   """Any supervised set of TensorFlow Datasets (needs the extra tfds).
 
   Args:
+    data_dir: folder whose subfolder tfds/ holds prepared data sets.
     name: of the set in the catalogue; its examples must agree in shape.
     download: whether the data set may be fetched; otherwise only a data set
       prepared in `data_dir` is read.
+
+  Raises:
+    FileNotFoundError: where the set is neither prepared nor fetched.
+    ImportError: where the extra is not installed.
+    ValueError: where there is no such set.
   """
   try:
     import tensorflow_datasets

@@ -38,7 +38,16 @@ _FASHION_CLASSES = (
 def mnist(
   data_dir: Path, *, download: bool = False
 ) -> tuple[base.Dataset, base.Dataset]:
-  """Handwritten digits: 28x28 grey, 10 classes, 60,000 + 10,000 examples."""
+  """Handwritten digits: 28x28 grey, 10 classes, 60,000 + 10,000 examples.
+
+  Args:
+    data_dir: folder of the files, or of their folder.
+    download: whether to fetch files that are missing.
+
+  Raises:
+    FileNotFoundError: where files are missing.
+    ValueError: where files are damaged.
+  """
   return _load(
     "mnist",
     data_dir,
@@ -53,7 +62,20 @@ def mnist(
 def fashion_mnist(
   data_dir: Path, *, download: bool = False
 ) -> tuple[base.Dataset, base.Dataset]:
-  """Articles of clothing: 28x28 grey, 10 classes, 60,000 + 10,000 examples."""
+  """Articles of clothing: 28x28 grey, 10 classes, 60,000 + 10,000 examples.
+
+  Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for
+  Benchmarking Machine Learning Algorithms", 2017,
+  https://arxiv.org/abs/1708.07747.
+
+  Args:
+    data_dir: folder of the files, or of their folder.
+    download: whether to fetch files that are missing.
+
+  Raises:
+    FileNotFoundError: where files are missing.
+    ValueError: where files are damaged.
+  """
   return _load(
     "fashion_mnist",
     data_dir,

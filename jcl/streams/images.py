@@ -42,7 +42,7 @@ class _Facts(NamedTuple):
   """Facts that the header of an image tells."""
 
   deep: bool = False  # more than 8 bits a value
-  coarse: bool = False  # 16 bits a value, of which Pillow gives the upper 8
+  coarse: bool = False  # 16 bits a value; Pillow gives the upper 8
   transparent: bool = False
   several: bool = False  # frames or pages
 

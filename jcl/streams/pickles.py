@@ -45,6 +45,7 @@ class _Type:
       self.text = str(state[1]) + self.text.lstrip("<>|=")
 
   def dtype(self) -> np.dtype:
+    """Returns the type; UnpicklingError for all but plain numbers."""
     if not _TYPE.fullmatch(self.text):
       raise pickle.UnpicklingError(f"an array of type {self.text[:20]!r}")
     return np.dtype(self.text)
@@ -124,6 +125,7 @@ class _Unpickler(pickle._Unpickler):
     self._names = _Names()
 
   def find_class(self, module: str, name: str) -> Any:
+    """Returns a stand-in for a name; UnpicklingError for refused names."""
     try:
       return _Token(self._names.find(module, name))
     except KeyError:

@@ -51,8 +51,8 @@ def class_incremental(
   Nature Machine Intelligence 2022, https://doi.org/10.1038/s42256-022-00568-3.
 
   Args:
-    source: of the data; or a list of sources, each of which is an experience,
-      their classes being joined by name.
+    source: of the data; or a list of sources, in which each source is an
+      experience; their classes are joined by name.
     tasks: number of experiences; where it does not divide the classes, the
       first experiences get one class more. Or how many classes each brings:
       [4, 1, 1], or "50+10x5" for 50 and then five times 10. Or the classes of
@@ -82,9 +82,14 @@ def task_incremental(
   holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
 ) -> stream.Stream:
-  """New classes in each experience, told apart from those of their own.
+  """New classes in each experience, told apart within the experience.
 
-  The data is that of `class_incremental`; only the headline accuracy differs.
+  Data and arguments are as in `class_incremental`; only the headline accuracy
+  differs.
+
+  >>> stream = task_incremental(sources.load("digits"), tasks=5)
+  >>> stream.scenario, stream.task_classes[0]
+  ('task', (0, 1))
   """
   return _split_classes("task", source, tasks, seed, order, holdout, normalize)
 
@@ -224,6 +229,13 @@ def permuted(
   Goodfellow et al., "An Empirical Investigation of Catastrophic Forgetting in
   Gradient-Based Neural Networks", 2013, https://arxiv.org/abs/1312.6211. The
   first experience is unchanged.
+
+  Args:
+    source: of the data.
+    tasks: number of experiences.
+    seed: of the permutations and of `holdout`.
+    holdout: see the module.
+    normalize: see `stream.statistics`.
   """
   source = joining.single(source)
   num_positions = views.num_positions(source.train.x.shape[1:])
@@ -249,6 +261,17 @@ def rotated(
   Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning",
   NeurIPS 2017, https://arxiv.org/abs/1706.08840, with evenly spaced angles: the
   first experience is unchanged, the last is turned by `max_degrees`.
+
+  Args:
+    source: of the data; images [height, width, channels].
+    tasks: number of experiences.
+    max_degrees: angle of the last experience, anticlockwise.
+    seed: of `holdout`.
+    holdout: see the module.
+    normalize: see `stream.statistics`.
+
+  Raises:
+    ValueError: where the examples are no images.
 
   >>> stream = rotated(sources.load("digits"), tasks=2)
   >>> [len(each.classes) for each in stream.experiences]
@@ -301,6 +324,15 @@ def domain_by_group(
 
   Groups come in the order of their numbers or names, each tested on its own
   rows. In a list of sources, each source is a group.
+
+  Args:
+    source: of the data, with groups; or a list of sources.
+    seed: of `holdout`.
+    holdout: see the module.
+    normalize: see `stream.statistics`.
+
+  Raises:
+    ValueError: where training or test data lack groups.
 
   >>> x, y = np.zeros((80, 2), np.float32), [0, 1] * 40
   >>> source = sources.arrays(x, y, group=["mon"] * 40 + ["tue"] * 40)

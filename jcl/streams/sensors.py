@@ -58,9 +58,14 @@ def dsads(
   the group.
 
   Args:
+    data_dir: folder that holds dsads/, or the published folder data/.
     test: "segments" holds out the last quarter of the segments of each
       activity and subject, as neighbours in time are alike; "subjects" holds
       out subjects 7 and 8.
+
+  Raises:
+    FileNotFoundError: where files are missing.
+    ValueError: where files are damaged.
   """
   if test not in ("segments", "subjects"):
     raise UsageError(f"test={test!r}: write test=segments or test=subjects")
@@ -111,6 +116,13 @@ def gas_drift(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
   published form
   `class;concentration 1:v 2:v ...` and plain comma-separated rows that begin
   with the gas's name are read.
+
+  Args:
+    data_dir: folder that holds gas-sensor-drift/, or the files batch*.dat.
+
+  Raises:
+    FileNotFoundError: where files are missing.
+    ValueError: where files are damaged.
   """
   roots = [
     data_dir / "gas-sensor-drift" / "gas-sensor-drift",

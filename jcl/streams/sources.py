@@ -49,7 +49,7 @@ def agree(
   """Raises ValueError unless two checked data sets can be read as one.
 
   Args:
-    what: what the data sets are, for the message.
+    what: the data sets in words, for the message.
     first: data set.
     second: data set.
     same_classes: whether their classes must be the same, in the same order.

@@ -78,14 +78,17 @@ class Stream:
 
   @property
   def num_classes(self) -> int:
+    """Number of classes, C."""
     return len(self.class_names)
 
   @property
   def example_shape(self) -> tuple[int, ...]:
+    """Shape of one input, without the batch axis."""
     return tuple(self.experiences[0].data.x.shape[1:])
 
   @property
   def dtype(self) -> np.dtype:
+    """Type of the inputs as stored, uint8 or float32."""
     return np.dtype(self.experiences[0].data.x.dtype)
 
   def classes_seen(self, experience: int) -> np.ndarray:

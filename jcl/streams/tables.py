@@ -9,7 +9,7 @@ from jcl import base, errors
 from jcl.errors import UsageError
 from jcl.streams import archives, delimited, files, labelling, splits
 
-_LEAST = 5  # the fewest rows of which a fifth can be held out
+_LEAST = 5  # rows at least, so that a fifth of them is a row
 
 
 def csv(
@@ -51,6 +51,11 @@ def csv(
     na: texts that mean a missing value, beside an empty field, NA, NaN and
       the like; with false only an empty field means one.
     missing: "refuse" rows that lack values, or "drop" them.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where the file is damaged, may be read in more than one way,
+      lacks values, or has one class only.
   """
   options = delimited.Options(
     label, group, index, header, sep, decimal, encoding, na, missing
@@ -68,6 +73,13 @@ def electricity(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
   """Does the price of electricity rise: 6 features, 45,312 half-hours.
 
   The last 20% of every tenth of the time are the test set.
+
+  Args:
+    data_dir: folder that holds electricity/, or the file elec.csv.gz.
+
+  Raises:
+    FileNotFoundError: where files are missing.
+    ValueError: where files are damaged.
   """
   found = files.first_existing(
     (data_dir / "electricity" / "elec.csv.gz", data_dir / "elec.csv.gz")
@@ -136,7 +148,12 @@ def npz(
   group. Labels that occur are numbered, as by `arrays`.
 
   Args:
+    data_dir: the folder that `path` is below.
     path: of the file, absolute or below `data_dir`.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where the file is damaged, or its arrays are not those above.
   """
   file = data_dir / path
   if not file.exists():

@@ -83,7 +83,7 @@ def schedule(
 
   Args:
     sparsity: share of zeros, in [0, 1) with the margin added.
-    period: updates between changes; the paper has those of five epochs.
+    period: updates between changes; five epochs in the paper.
     steps_per_task: updates of a task.
     margin: share of a kernel's weights that moves; the paper has 0.01.
 

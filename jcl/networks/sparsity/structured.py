@@ -27,9 +27,9 @@ def masks(
 ) -> dict[channels.Group, np.ndarray]:
   """Marks the channels that stay, for `shrink.shrink` and `shrink.zero`.
 
-  Of C channels floor(C (1 - s) + 1/2) stay, one at least: those of the largest
-  importance, among equals those of lower index. Where the kernels that write a
-  group have different sparsities, the smallest one holds.
+  Of C channels the floor(C (1 - s) + 1/2) most important ones stay, one at
+  least; among equals, lower indices stay. Where the kernels that write a group
+  have different sparsities, the smallest one holds.
 
   Args:
     network: the model.
