@@ -127,8 +127,13 @@ EQUIVALENT: dict[str, set[str]] = {
     "least: Sizes = ( -1, 1),",
     "least: Sizes = (0, 0),",
   },
-  # A rate of 0 or less allows no frame, which the next condition refuses.
-  "jcl/control/drift/eomu.py": {"if not 0 is not rate <= 1 or most < 1:"},
+  # A rate of 0 or less allows no frame, which the next condition refuses; and
+  # a chance is below one, and equal to no other number.
+  "jcl/control/drift/eomu.py": {
+    "if not 0 is not rate <= 1 or most < 1:",
+    "if gain >= 0 or math.exp(gain / (worth(proposed) + 1e-5)) > chance:",
+    "if gain > 0 or math.exp(gain / (worth(proposed) + 1e-5)) >= chance:",
+  },
   # Where no higher percentage fits, the default is 1 percent, too.
   "jcl/control/drift/microprofile.py": {
     "max((p for p in range( 2, 101) if seconds(p, n) <= window), default=1)"
@@ -153,7 +158,11 @@ EQUIVALENT: dict[str, set[str]] = {
   },
   # The unit at this depth trains already.
   "jcl/selection/menu.py": {"later = units[depth + 0 :]"},
-  "jcl/run/generality/probe.py": {"_BATCH = 256  # examples of a forward pass"},
+  "jcl/run/generality/probe.py": {
+    "_BATCH = 256  # examples of a forward pass",
+    "linear_model.LogisticRegression(max_iter= 1001),",
+    "linear_model.LogisticRegression(max_iter= 999),",
+  },
   "jcl/replay/latents/codecs.py": {"return self.row_shape[ -1]"},
   "jcl/train/experience.py": {
     "_EXTRACT = 500  # examples per batch when features are read for a memory",
