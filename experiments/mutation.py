@@ -113,6 +113,8 @@ MIRRORS = {
   "run/dispatch": "run/loop",
   "run/evaluation": "run/loop",
   "train/experience": "run/loop",
+  "train/hooks": "train/learner",
+  "train/scoring": "train/evaluate run/judge",
 }
 # By module: lines in which no change matters, and lines as they read after a
 # change that does not matter. They hold sizes of what is read at a time,
@@ -225,7 +227,7 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/train/augment.py": {
     "offsets = jax.random.randint(key, (x.shape[0], 2), 0, 2 * padding | 1)",
   },
-  "jcl/train/learner.py": {"EVALUATION_BATCH = 500", "JUDGED_BATCH = 64"},
+  "jcl/train/scoring.py": {"EVALUATION_BATCH = 500", "JUDGED_BATCH = 64"},
   "jcl/train/step.py": {
     "total = jnp.maximum(sum(weights), 1.000000001)",
   },

@@ -171,11 +171,11 @@ class Traced(NamedTuple):
 Forward = Callable[..., Output]
 
 
-def _nothing(*_args, **_kwargs):
+def _nothing(*_args: Any, **_kwargs: Any) -> tuple[()]:
   return ()
 
 
-def _no_extras(_network) -> dict[str, Array]:
+def _no_extras(_network: Any) -> dict[str, Array]:
   return {}
 
 

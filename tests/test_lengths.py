@@ -19,8 +19,6 @@ FUNCTION, CLASS = 60, 250
 # enough, or gone, fails.
 PENDING = (
   "replay.tiers.tiers.Tiers",
-  "run.session.assemble",
-  "run.session.run",
   "run.trials.run",
   "run.workdir.Folder",
   "train.learner.Learner",

@@ -42,7 +42,7 @@ class Row:
   start: float = 0.0  # accuracy before the trial, percent
   noise: float = 0.0  # standard error of what it gained since then, percent
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ("em", "sb"):
       if getattr(self, name) < 0:
         raise ValueError(f"{name}={getattr(self, name)}: give 0 or more")

@@ -7,6 +7,7 @@ from jcl.cost import program_cost
 from jcl.run.cursor import Cursor, Job
 from jcl.selection import mask
 from jcl.train import evaluate as evaluation
+from jcl.train import scoring
 
 
 def evaluate(
@@ -17,8 +18,8 @@ def evaluate(
   if job.learner.method.predictor.reads_memory:
     memory = job.feed.memory()
   with stream.held_out.open() as test_sets:
-    return job.learner.evaluate(
-      state, test_sets, stream.task_classes, head, memory
+    return scoring.evaluate(
+      job.learner, state, test_sets, stream.task_classes, head, memory
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jcl import base
 from jcl.control import verdict
 from jcl.run.cursor import Job
+from jcl.train import scoring
 
 _BLOCK = 64  # examples in memory at once
 
@@ -34,7 +35,7 @@ def judged(
 ) -> verdict.Verdict:
   """Judges a model by some examples, at least one."""
   return verdict.Verdict(
-    *job.learner.judge(state, aside, np.asarray(scope.head))
+    *scoring.judge(job.learner, state, aside, np.asarray(scope.head))
   )
 
 

@@ -19,6 +19,7 @@ from jcl.run import deciding, dispatch, evaluation
 from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.finite import NonFiniteLossError as NonFiniteLossError
 from jcl.train import experience
+from jcl.train import hooks as hooks_lib
 
 _WAIT = 0.5  # seconds between looks at what the host allows
 
@@ -186,7 +187,7 @@ def _close(
   job.feed.close(state, at.decided.allocation.em)
   state = hooks.rebuild(learner, state, index)
   if learner.method.objective.review is not None:
-    state = learner.review(state, scope, job.feed.memory())
+    state = hooks_lib.review(learner, state, scope, job.feed.memory())
   return state
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
-import functools
 import math
 import os
 from pathlib import Path
@@ -12,44 +11,33 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Annotated, Any
+from typing import Any
 
 from absl import logging
 import jax
 import numpy as np
 
-from jcl import base, keys
-from jcl.control import assembly
-from jcl.control import fixed as fixed_control
+from jcl import base
 from jcl.cost import devices
-from jcl.cost import ledger as ledger_lib
 from jcl.cost.meters import meter as meters
-from jcl.errors import UsageError
-from jcl.networks import shrink
-from jcl.options import kinds, spec
-from jcl.replay import feeds, removal
-from jcl.replay.latents import stream as latent_streams
+from jcl.options import spec
+from jcl.replay import feeds
 from jcl.replay.tiers import limits
 from jcl.run import (
   arguments,
   console,
-  identity,
   loop,
-  pruning,
-  trainee,
 )
 from jcl.run import workdir as workdir_lib
+from jcl.run.assembling import Options as Options
+from jcl.run.assembling import assemble as assemble
+from jcl.run.assembling import complete as complete
 from jcl.run.generality import follow
 from jcl.run.inference import files
 from jcl.run.inference import model as models
-from jcl.selection import fixed
-from jcl.streams import batching
 from jcl.streams import stream as stream_lib
-from jcl.train import augment as augmentation
-from jcl.train import gather
-from jcl.train import learner as learner_lib
+from jcl.train import gather, scoring
 from jcl.train import optimizer as optimizers
-from jcl.train import step as step_lib
 from jcl.train.kernels import lowering
 from jcl.train.profiling import learners
 
@@ -59,7 +47,7 @@ LEAD = 32  # updates between a choice and its training, where no profile tells
 class Interrupted(Exception):
   """A signal stopped the run; it was saved and can be resumed."""
 
-  def __init__(self, number: int, folder: Path | None):
+  def __init__(self, number: int, folder: Path | None) -> None:
     super().__init__(
       f"stopped by {signal.Signals(number).name}; "
       + (
@@ -69,36 +57,6 @@ class Interrupted(Exception):
       )
     )
     self.number = number
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """How a run is carried out; what it learns is in its other arguments."""
-
-  augment: str = "none"
-  accumulate: kinds.Count = 1
-  steps_per_dispatch: kinds.Natural = 0  # 0: chosen
-  executor: str = "auto"  # or "pieces" or "whole"; see `train.learner`
-  # Updates between choosing tensors and training them, while their programs
-  # compile; -1: by the profile, or LEAD. It decides what a run computes.
-  lead: Annotated[int, kinds.Range(-1)] = -1
-  # Where profiles are kept between runs; None: with the run.
-  cache_dir: str | None = None
-  # Updates between evaluations; 0: at the end of experiences only.
-  evaluate_every: kinds.Natural = 0
-  checkpoint_seconds: kinds.OrInfinity = 60.0
-  # Bytes that a memory hierarchy may take, such as "64MiB"; a file that says
-  # so and may be rewritten at any time; or "auto".
-  memory_budget: str | None = None
-  # How outputs of a frozen trunk are kept, see `latents.codecs.fit`: "raw",
-  # "uint8", "pq:32"; "" computes them anew. And in how many bytes at most.
-  trunk_cache: str = ""
-  trunk_bytes: kinds.Size | None = None
-  # Held-out examples of an experience by which units are followed: what each
-  # experience made them lose and change. 0 for none.
-  diagnose: kinds.Natural = 0
-  resume: bool = True
-  progress: bool | None = None  # None: where standard error is a terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +94,7 @@ class Result:
     """
     return files.save(self.model, path)
 
-  def __getstate__(self):
+  def __getstate__(self) -> Any:
     raise TypeError(
       "a Result holds functions, which do not pickle: write result.save(path) "
       "and jcl.load_model(path) for the model; result.summary and "
@@ -149,157 +107,6 @@ class Result:
     return self.summary["class_incremental"]["final_average_accuracy"]
 
 
-def complete(method: base.Method, training: base.Training) -> base.Training:
-  """Returns full hyper-parameters: the method's, else these, else defaults."""
-  given = method.training.over(training)
-  return optimizers.complete(given.over(method.defaults))
-
-
-def assemble(
-  stream: stream_lib.Stream,
-  network: base.Network,
-  method: base.Method,
-  training: base.Training,
-  seed: int = 0,
-  options: Options = Options(),
-  controller: base.Controller | None = None,
-  device: devices.Device | None = None,
-  meter: meters.Meter | None = None,
-) -> loop.Job:
-  """Puts the parts of a run together and checks that they fit.
-
-  Args:
-    stream: what is learned.
-    network: the model; its input shape and classes must be the stream's.
-    method: the recipe.
-    training: hyper-parameters for all that the method leaves open; what both
-      leave open is taken from `optimizer.complete`.
-    seed: decides initialisation, order, replay and augmentation.
-    options: how to carry it out.
-    controller: decides each experience's effort; the method's own goes first,
-      and where there is neither every experience gets `training.epochs`.
-    device: prices joules that no meter measures; detected where absent.
-    meter: counts joules while the run goes on, see `meters.named.find`; None
-      and one that only models leave all of them to the device.
-
-  Raises:
-    UsageError: where parts do not fit, saying which and what to change.
-  """
-  arguments.check_parts(stream=stream, network=network, method=method)
-  seed = arguments.seed(seed)
-  if network.num_classes != stream.num_classes:
-    raise UsageError(
-      f"network {network.name!r} has {network.num_classes} outputs, but the "
-      f"stream has {stream.num_classes} classes: build it with "
-      f"num_classes={stream.num_classes}"
-    )
-  if tuple(network.input_shape) != tuple(stream.example_shape):
-    raise UsageError(
-      f"network {network.name!r} takes inputs {network.input_shape}, but "
-      f"examples of the stream have shape {stream.example_shape}: build it "
-      f"with input_shape={stream.example_shape}"
-    )
-  training, options = complete(method, training), spec.checked_fields(options)
-  removal.check(method)
-  if method.prune is not None:
-    params, _ = network.init(_first_key(seed))
-    network = shrink.narrow(network, method.prune(network, params))
-  inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
-  content = functools.partial(_content, stream)
-  latents = None
-  if options.trunk_cache:
-    made = _behind_trunk(stream, network, method, training, seed, options)
-    stream = dataclasses.replace(made.stream, name=stream.name)
-    network, latents = made.network, made.cache
-  preprocess = step_lib.Preprocess(
-    stream.mean,
-    stream.std,
-    augmentation.build(options.augment, stream.example_shape),
-  )
-  if options.memory_budget != "auto":
-    limits.parse(options.memory_budget)  # tells of nonsense at once
-  device = device or devices.detect()
-  ledger = ledger_lib.Ledger(device, meter=meter)
-  if latents is not None:
-    latents.charge_to(ledger)
-  learner = learner_lib.Learner(
-    network,
-    method,
-    training,
-    preprocess,
-    stream.experiences[0].data.x[[0]][0],
-    ledger,
-    accumulate=options.accumulate,
-    steps_per_dispatch=options.steps_per_dispatch,
-    executor=options.executor,
-    sparsity=_sparsity(stream, network, method, training, seed),
-  )
-  held, classes = learner.memory_slots, int(stream.classes_trained.sum())
-  if method.replay.rebuild is not None and held < classes:
-    raise UsageError(
-      f"a memory of {held} examples cannot hold one of each of {classes} "
-      f"classes: give the recipe buffer={classes} or more"
-    )
-  assert training.epochs is not None
-  effort = (
-    method.controller or controller or fixed_control.fixed(training.epochs)
-  )
-  kind = trainee.Trainee if method.pruning is None else pruning.Pruned
-  return loop.Job(
-    stream,
-    kind(learner, seed),
-    assembly.for_run(effort, method.hierarchy, seed),
-    ledger,
-    seed,
-    feeds.plain(stream, learner, ledger, seed),
-    options.evaluate_every,
-    latents=latents,
-    inputs=inputs,
-    content=content,
-  )
-
-
-def _content(stream: stream_lib.Stream) -> str:
-  with stream.held_out.open() as test_sets:
-    learned = [each.data for each in stream.experiences]
-    return identity.content([*learned, *test_sets])
-
-
-def _behind_trunk(stream, network, method, training, seed, options):
-  """Returns stream, tail and cache of a run on a frozen trunk's outputs."""
-  if method.trunk is None or not network.pretrained:
-    what = "no frozen trunk" if method.trunk is None else "no learned weights"
-    raise UsageError(
-      f"trunk_cache={options.trunk_cache!r} keeps what a frozen, learned trunk "
-      f"makes of examples, and it has {what}: give a recipe such as "
-      "lightcl or er+freeze:until=0.7, and a network with learned weights"
-    )
-  return latent_streams.prepare(
-    stream,
-    network,
-    fixed.first_trained(network, method.trunk),
-    options.trunk_cache,
-    key=_first_key(seed),
-    budget=options.trunk_bytes,
-    augment=options.augment,
-    rows=training.batch_size,
-  )
-
-
-def _first_key(seed) -> base.Key:
-  """Returns the key of the weights that a run begins with: `loop.start`."""
-  return keys.key(seed, keys.Purpose.INIT)
-
-
-def _sparsity(stream, network, method, training, seed):
-  if method.sparsity is None:
-    return None
-  examples = len(stream.experiences[0].data)
-  updates = batching.num_batches(examples, training.batch_size)
-  params, _ = network.init(_first_key(seed))
-  return method.sparsity(network, params, updates, training.epochs)
-
-
 def run(
   job: loop.Job,
   workdir: str | os.PathLike[str] | None = None,
@@ -309,7 +116,7 @@ def run(
   """Carries out an assembled run, or the rest of it.
 
   Args:
-    setting: from `assemble`.
+    job: from `assemble`.
     workdir: folder of the run; None keeps everything in memory.
     options: the same as given to `assemble`.
     context: what the summary should say of the run, such as its recipe's name
@@ -345,15 +152,7 @@ def run(
     stopped = stack.enter_context(console.signals())
     stack.enter_context(job.ledger.metered())
     job = stack.enter_context(fed(job, folder.path, options.memory_budget))
-    snapshot = folder.restore(job.template)
-    if snapshot is None:
-      state, place = loop.start(job)
-    else:
-      job.ledger.restore(snapshot.ledger)
-      state, place = job.learner.put(snapshot.state), snapshot.place
-      logging.info(
-        "resuming at experience %d, step %d", place.experience, place.step
-      )
+    state, place = _begun(job, folder)
     profiled(job, options, folder)
     job.restore(place)
     folder.begin(job, place)
@@ -388,6 +187,21 @@ def run(
     )
 
 
+def _begun(
+  job: loop.Job, folder: workdir_lib.Folder
+) -> tuple[base.LearnerState, loop.Cursor]:
+  """Returns where a run goes on: at its latest checkpoint, or at the start."""
+  snapshot = folder.restore(job.template)
+  if snapshot is None:
+    return loop.start(job)
+  job.ledger.restore(snapshot.ledger)
+  place = snapshot.place
+  logging.info(
+    "resuming at experience %d, step %d", place.experience, place.step
+  )
+  return job.learner.put(snapshot.state), place
+
+
 @contextlib.contextmanager
 def fed(
   job: loop.Job,
@@ -415,7 +229,7 @@ def trained(job: loop.Job, state: base.LearnerState) -> models.Model:
     params,
     stats,
     predictor,
-    learner.fitted(state, memory),
+    scoring.fitted(learner, state, memory),
     stream.class_names,
     stream.classes_seen(len(stream.experiences) - 1),
   )
@@ -516,7 +330,9 @@ def learn(
   return run(job, workdir, options, context)
 
 
-def _about(job, options, context) -> dict[str, Any]:
+def _about(
+  job: loop.Job, options: Options, context: Mapping[str, Any]
+) -> dict[str, Any]:
   """Description of a run; `workdir` says which parts must match to resume."""
   learner, stream = job.learner, job.stream
   training = optimizers.told(learner.training)
@@ -563,7 +379,7 @@ def _about(job, options, context) -> dict[str, Any]:
   }
 
 
-def _cached(latents) -> dict[str, Any]:
+def _cached(latents: Any) -> dict[str, Any]:
   """Report on the kept outputs of a trunk, read when a summary is made."""
   if latents is None:
     return {}

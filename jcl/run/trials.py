@@ -176,7 +176,7 @@ def _copied(state: base.LearnerState) -> base.LearnerState:
 class _Trainer:
   """Trains copies of a state by the run's own steps."""
 
-  def __init__(self, job: Job, at: Cursor, scope: base.Scope):
+  def __init__(self, job: Job, at: Cursor, scope: base.Scope) -> None:
     self._job, self._scope = job, scope
     self._selection, self._experience = job.trainee.selection, at.experience
     self._key = keys.key(job.seed, keys.Purpose.TRIAL, at.experience)
@@ -232,7 +232,7 @@ class _Examples:
   there is less chance in how they compare.
   """
 
-  def __init__(self, job: Job, em: int, sb: int, share: float):
+  def __init__(self, job: Job, em: int, sb: int, share: float) -> None:
     tiers, method = job.tiers, job.learner.method
     earlier, fresh = tiers.earlier(), tiers.fresh()
     subset = quotas.trial_subset(em, sb, share, len(earlier), len(fresh))
@@ -256,11 +256,18 @@ class _Examples:
       self._memory, self._stream, lambda: spans, self._draws, self._size
     )
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: object) -> None:
     self._memory.close()
     self._stream.close()
 
-  def _drawn(self, pools, counts, generator, name, ordered=False) -> ram.Ram:
+  def _drawn(
+    self,
+    pools: dict[int, np.ndarray],
+    counts: Sequence[int],
+    generator: np.random.Generator,
+    name: str,
+    ordered: bool = False,
+  ) -> ram.Ram:
     ids = [
       generator.permutation(pool)[:count]
       for pool, count in zip(pools.values(), counts, strict=True)

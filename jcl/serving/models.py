@@ -28,7 +28,7 @@ from jcl.selection import mask
 from jcl.serving.teacher import Predictor
 from jcl.streams import batching
 from jcl.train import augment as augmentation
-from jcl.train import choosing, chunks, slots
+from jcl.train import choosing, chunks, hooks, slots
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -199,7 +199,7 @@ class Student:
     scope = learner.timed(self._scope, weights.train.step, updates)
     state, selection = self._started(weights, source, seed, scope)
     objective = self.method.objective
-    state = learner.begin(state, self._scope)
+    state = hooks.begin(learner, state, self._scope)
     program = learner.step_program(selection)
     key = jax.random.key(seed)
     for epoch in range(epochs):
@@ -215,7 +215,7 @@ class Student:
         )
       passed = jax.tree.map(jnp.copy, state)
       if epoch == epochs - 1 and objective.finish is not None:
-        passed = learner.finish(passed, self._scope)
+        passed = hooks.finish(learner, passed, self._scope)
       if not self._carry:
         passed = passed._replace(
           train=passed.train._replace(opt_state={}), parked=()

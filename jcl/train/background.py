@@ -1,6 +1,6 @@
 """Programs compiled once, when they are needed or before."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent import futures
 import contextlib
 import dataclasses
@@ -52,14 +52,14 @@ class Compiler:
     most: programs to keep.
   """
 
-  def __init__(self, ledger: ledger_lib.Ledger, most: int = 512):
+  def __init__(self, ledger: ledger_lib.Ledger, most: int = 512) -> None:
     self.ledger, self._most = ledger, most
     self._found: dict[Hashable, futures.Future[Any]] = {}
     self._pool: futures.ThreadPoolExecutor | None = None
     self._owner = threading.get_ident()  # whose time the ledger keeps
     self.ahead_seconds = 0.0  # spent compiling in the thread
 
-  def __iter__(self):
+  def __iter__(self) -> Iterator[Hashable]:
     return iter(list(self._found))
 
   def get(self, key: Hashable, build: Callable[[], Any]) -> Any:
@@ -99,7 +99,7 @@ class Compiler:
       self._pool.shutdown(wait=False, cancel_futures=True)
       self._pool = None
 
-  def _timed(self, build):
+  def _timed(self, build: Callable[[], Any]) -> Any:
     if not threading.main_thread().is_alive():
       raise futures.CancelledError  # nobody waits at the end of the process
     start = time.perf_counter()
@@ -107,7 +107,7 @@ class Compiler:
     self.ahead_seconds += time.perf_counter() - start
     return result
 
-  def _keep(self, key, found) -> None:
+  def _keep(self, key: Hashable, found: Any) -> None:
     self._found[key] = found
     while len(self._found) > self._most:
       oldest = self._found.pop(next(iter(self._found)), None)

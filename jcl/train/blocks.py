@@ -166,11 +166,11 @@ def pair(
   return Pair(ahead, _part(backward, [*kept, y]))
 
 
-def _keeps(primitive, *_, **__) -> bool:
+def _keeps(primitive: Any, *_: Any, **__: Any) -> bool:
   return primitive.name in _KEPT
 
 
-def _flat(block, shapes: Shapes, training):
+def _flat(block: base.Block, shapes: Shapes, training: bool) -> Any:
   """Returns the block's arguments and itself as a function of flat arrays."""
   tree = (shapes.params, shapes.stats, shapes.x, shapes.key)
   leaves, structure = jax.tree.flatten(tree)
@@ -183,7 +183,7 @@ def _flat(block, shapes: Shapes, training):
   return leaves, run
 
 
-def _part(fn, shapes) -> Part:
+def _part(fn: Callable[..., Any], shapes: Any) -> Part:
   """Traces a function and leaves out results that are arguments."""
   run, sources = jaxprs.own_results(jaxprs.trace(fn, *shapes))
   return Part(run, tuple(shapes), sources)

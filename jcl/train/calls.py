@@ -5,7 +5,7 @@ block, the loss is traced twice: once to learn what goes into the network, once
 as a function of what comes out of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ class Calls:
 class _Network:
   """Stands for the network while a loss is traced."""
 
-  def __init__(self, real: base.Forward, given: Given, answer):
+  def __init__(self, real: base.Forward, given: Given, answer: Any) -> None:
     self._real, self._given, self._answer = real, given, answer
     self.asked: list[tuple[jax.Array, Any]] = []
     self.stats_from: list[int] = []
@@ -80,12 +80,19 @@ class _Network:
   network = property(lambda self: self._real.network)
 
   @property
-  def trained(self):
+  def trained(self) -> Any:
     raise NotApartError("the loss depends on which units train")
 
   def __call__(
-    self, params, stats, x, key=None, taps=(), evaluate=False, start=None
-  ):
+    self,
+    params: base.Params,
+    stats: base.Stats,
+    x: jax.Array,
+    key: base.Key | None = None,
+    taps: Sequence[str] = (),
+    evaluate: bool = False,
+    start: str | None = None,
+  ) -> Any:
     if not _same(params, self._given.params):
       return self._real(params, stats, x, key, taps, evaluate, start)
     if taps or evaluate or start:
@@ -180,7 +187,9 @@ def take_apart(
   return Calls(ask, loss, tuple(stub.stats_from), reads)
 
 
-def _answer_shapes(network, given, ask) -> tuple[Answer, ...]:
+def _answer_shapes(
+  network: base.Network, given: Any, ask: Any
+) -> tuple[Answer, ...]:
   asked = jax.eval_shape(ask, given)
   return tuple(
     Answer(
@@ -191,7 +200,7 @@ def _answer_shapes(network, given, ask) -> tuple[Answer, ...]:
   )
 
 
-def _check_independent(run, answers, given) -> None:
+def _check_independent(run: Any, answers: Any, given: Any) -> None:
   def asked(answers, given):
     *_, stub = run(lambda index, x: answers[index], given)
     return tuple(stub.asked)
@@ -217,7 +226,7 @@ def depends(fn: Callable[..., Any], first: Any, *others: Any) -> bool:
   return any(answers)
 
 
-def _same(one, other) -> bool:
+def _same(one: Any, other: Any) -> bool:
   first, second = jax.tree.leaves(one), jax.tree.leaves(other)
   return len(first) == len(second) and all(
     a is b for a, b in zip(first, second, strict=True)

@@ -1,7 +1,7 @@
 """What a selector is shown, and the switch from one selection to another."""
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optax
 
@@ -9,8 +9,16 @@ from jcl import base
 from jcl.selection import mask
 from jcl.train import slots
 
+if TYPE_CHECKING:  # it imports this module
+  from jcl.train import learner as learner_lib
 
-def probe(learner, state, batches, scope) -> base.Probe:
+
+def probe(
+  learner: "learner_lib.Learner",
+  state: base.LearnerState,
+  batches: tuple[base.Batch, ...],
+  scope: base.Scope,
+) -> base.Probe:
   """Returns copies and functions from which a selector scores tensors.
 
   Args:
@@ -39,7 +47,7 @@ def probe(learner, state, batches, scope) -> base.Probe:
 
 
 def choose(
-  learner,
+  learner: "learner_lib.Learner",
   key: base.Key,
   state: base.LearnerState,
   batches: tuple[base.Batch, ...],
@@ -63,7 +71,7 @@ def choose(
 
 
 def switch(
-  learner,
+  learner: "learner_lib.Learner",
   state: base.LearnerState,
   old: base.Selection,
   new: base.Selection,
@@ -87,13 +95,18 @@ def switch(
   return state._replace(train=train._replace(opt_state=moved), parked=parked)
 
 
-def blank(learner, params) -> slots.Slots:
+def blank(learner: "learner_lib.Learner", params: base.Params) -> slots.Slots:
   """Returns blank optimiser slots of every tensor."""
   return learner.run("probe", "slots", learner.optimizer.init, params)
 
 
 def _advance(
-  learner, held: slots.Slots, step, scope, grads, params
+  learner: "learner_lib.Learner",
+  held: slots.Slots,
+  step: base.Array,
+  scope: base.Scope,
+  grads: base.Params,
+  params: base.Params,
 ) -> base.Params:
   """Returns the parameters after an update of every tensor."""
 

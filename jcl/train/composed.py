@@ -14,7 +14,7 @@ Run = Callable[..., Any]  # run(program, *args)
 Named = dict[str, Any]  # arrays by the tensor's path
 
 
-def execute(program: background.Program, *args):
+def execute(program: background.Program, *args: Any) -> Any:
   """Runs a program on the device."""
   return program.call(*args)
 
@@ -70,7 +70,14 @@ class Composed:
   track: background.Program | None
   keep: background.Program | None
 
-  def run(self, run: Run, key, state: base.LearnerState, batches, scope):
+  def run(
+    self,
+    run: Run,
+    key: base.Key,
+    state: base.LearnerState,
+    batches: base.Batch,
+    scope: base.Scope,
+  ) -> Any:
     """Makes the update; see `step.build_step` for what it does."""
     train = state.train
     opened = run(self.opening, key, step_lib.readable(state), batches, scope)
@@ -106,7 +113,13 @@ class Composed:
     state = state._replace(train=train, replay=kept, objective=remembered)
     return state, info
 
-  def gradient(self, key, state: base.LearnerState, batches, scope):
+  def gradient(
+    self,
+    key: base.Key,
+    state: base.LearnerState,
+    batches: base.Batch,
+    scope: base.Scope,
+  ) -> Any:
     """Returns the loss's gradient of the trained tensors, others None."""
     opened = execute(
       self.opening, key, step_lib.readable(state), batches, scope
@@ -115,7 +128,9 @@ class Composed:
     _, _, grads = self._gradient(execute, 0, opened.asked, given, opened.batch)
     return self._tree(grads)
 
-  def _gradient(self, run, which, asked, given, batch):
+  def _gradient(
+    self, run: Any, which: Any, asked: Any, given: Any, batch: base.Batch
+  ) -> Any:
     """Returns info, aux and the gradients of the trained tensors by name."""
     loss = self.losses[which]
     answers: list[calls.Answer] = []
@@ -143,24 +158,31 @@ class Composed:
           found[name] = grad
     return info, aux, found
 
-  def _tree(self, named: Named):
+  def _tree(self, named: Named) -> Any:
     return jax.tree.unflatten(self.structure, [named[n] for n in self.names])
 
-  def _named(self, tree) -> Named:
+  def _named(self, tree: Any) -> Named:
     return dict(zip(self.names, jax.tree.leaves(tree), strict=True))
 
-  def _trained(self, params) -> list[Any]:
+  def _trained(self, params: base.Params) -> list[Any]:
     leaves = jax.tree.leaves(params)
     return [leaves[position] for position in self.positions]
 
-  def _merged(self, params, after: Named):
+  def _merged(self, params: base.Params, after: Named) -> Any:
     leaves, structure = jax.tree.flatten(params)
     for name, position in zip(self.names, self.positions, strict=True):
       leaves[position] = after[name]
     return jax.tree.unflatten(structure, leaves)
 
 
-def _ahead(run, chain: Sequence[Link], params, stats, x, keys):
+def _ahead(
+  run: Any,
+  chain: Sequence[Link],
+  params: base.Params,
+  stats: base.Stats,
+  x: jax.Array,
+  keys: Any,
+) -> Any:
   """Runs the blocks; returns the answer and what their backward parts need."""
   stats, saved = dict(stats), []
   for index, link in enumerate(chain):
@@ -177,7 +199,7 @@ def _ahead(run, chain: Sequence[Link], params, stats, x, keys):
   return calls.Answer(x, stats), saved
 
 
-def _back(run, chain: Sequence[Link], saved, gradient):
+def _back(run: Any, chain: Sequence[Link], saved: Any, gradient: Any) -> Any:
   """Yields (name, gradient) from the head down to the deepest block."""
   flowing = [gradient]  # so that no other reference keeps its buffer
   del gradient

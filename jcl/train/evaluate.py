@@ -1,7 +1,7 @@
 """Accuracy on held-out data, class- and task-incremental in one pass."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ def build_judge(
   return judge
 
 
-def apply_fn(network: base.Network, preprocess: step_lib.Preprocess):
+def apply_fn(network: base.Network, preprocess: step_lib.Preprocess) -> Any:
   """Returns `apply(params, stats, x, taps=())` in evaluation mode.
 
   The tap "features" stands for the unit that `network.features` names.
@@ -116,7 +116,7 @@ class TestSets:
     task_classes: Sequence[tuple[int, ...]],
     num_classes: int,
     most: int,
-  ):
+  ) -> None:
     self.datasets, self._task_classes = datasets, task_classes
     sizes = [len(data) for data in datasets]
     self._set_of = np.repeat(np.arange(len(sizes)), sizes)

@@ -1,6 +1,6 @@
 """How a learner's steps are built: whole, or in pieces."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -11,10 +11,13 @@ from jcl.selection import mask
 from jcl.train import optimizer as optimizers
 from jcl.train import pieces, whole
 
+if TYPE_CHECKING:  # it imports this module
+  from jcl.train import learner as learner_lib
+
 Executor = whole.Whole | pieces.Pieces
 
 
-def whole_steps(learner) -> whole.Whole:
+def whole_steps(learner: "learner_lib.Learner") -> whole.Whole:
   """Returns what compiles one program for every selection."""
   return whole.Whole(
     learner.network,
@@ -30,7 +33,7 @@ def whole_steps(learner) -> whole.Whole:
   )
 
 
-def in_pieces(learner) -> pieces.Pieces:
+def in_pieces(learner: "learner_lib.Learner") -> pieces.Pieces:
   """Returns what composes steps of parts that serve every selection.
 
   Raises:
@@ -68,7 +71,7 @@ def in_pieces(learner) -> pieces.Pieces:
 
 
 def _shapes(
-  learner, selection: base.Selection, max_steps: int
+  learner: "learner_lib.Learner", selection: base.Selection, max_steps: int
 ) -> tuple[Any, ...]:
   """Returns shapes of (key, state, batches, num_steps, scope)."""
   leading = (max_steps, learner.batch_size + learner.fed_rows)

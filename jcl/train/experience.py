@@ -8,7 +8,7 @@ import numpy as np
 from jcl import base, keys
 from jcl.streams import batching
 from jcl.streams import stream as stream_lib
-from jcl.train import chunks, gather
+from jcl.train import chunks, gather, hooks, scoring
 from jcl.train import learner as learner_lib
 
 _EXTRACT = 500  # examples per batch when features are read for a memory
@@ -22,7 +22,7 @@ class Hooks:
     seed: of the run.
   """
 
-  def __init__(self, stream: stream_lib.Stream, seed: int):
+  def __init__(self, stream: stream_lib.Stream, seed: int) -> None:
     self._stream, self._seed = stream, seed
 
   def open(
@@ -40,7 +40,7 @@ class Hooks:
       state = learner.restart(key, state, selection)
     if method.replay.when == "before":
       state = self._offer(learner, state, index)
-    return learner.begin(state, scope)
+    return hooks.begin(learner, state, scope)
 
   def first_batch(
     self,
@@ -80,13 +80,22 @@ class Hooks:
     )
 
   def _shown(
-    self, learner, state, index, selection, scope, batch, when
+    self,
+    learner: "learner_lib.Learner",
+    state: base.LearnerState,
+    index: int,
+    selection: base.Selection,
+    scope: base.Scope,
+    batch: Callable[[], base.Batch],
+    when: str,
   ) -> base.LearnerState:
     if getattr(learner.method.objective, when) is None:
       return state
     behind = int(when == "last_batch")
     key = keys.key(self._seed, keys.Purpose.HOOKS, index, behind)
-    return learner.show_batch(when, key, state, batch(), scope, selection)
+    return hooks.show_batch(
+      learner, when, key, state, batch(), scope, selection
+    )
 
   def close(
     self,
@@ -99,10 +108,10 @@ class Hooks:
     if learner.method.objective.accumulate is not None:
       key = keys.key(self._seed, keys.Purpose.ACCUMULATE, index)
       for chunk in self._whole(learner, index):
-        state = learner.accumulate(
-          key, state, chunk.batches, chunk.num_steps, scope
+        state = hooks.accumulate(
+          learner, key, state, chunk.batches, chunk.num_steps, scope
         )
-    state = learner.finish(state, scope)
+    state = hooks.finish(learner, state, scope)
     if learner.method.replay.when == "after":
       state = self._offer(learner, state, index)
     return state
@@ -126,7 +135,7 @@ class Hooks:
     """Offers every example of an experience to the memory, in one pass."""
     key = keys.key(self._seed, keys.Purpose.MEMORY, index)
     for chunk in self._whole(learner, index):
-      state = learner.add(key, state, chunk.batches, chunk.num_steps)
+      state = hooks.add(learner, key, state, chunk.batches, chunk.num_steps)
     return state
 
   def _whole(
@@ -149,7 +158,7 @@ class Hooks:
     parts = []
     for chunk in rows.reshape(-1, 1, _EXTRACT):
       part = jax.tree.map(lambda leaf: leaf[0], source.batch(chunk))
-      features = learner.outputs(state, part.x, "features")
+      features = scoring.outputs(learner, state, part.x, "features")
       parts.append(part._replace(extras={"features": features}))
     return jax.tree.map(
       lambda *leaves: np.concatenate(leaves)[: len(source)], *parts

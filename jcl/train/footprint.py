@@ -13,11 +13,11 @@ from jcl.train import background
 class _Token:
   """Stands for an array; its bytes count for as long as it is referred to."""
 
-  def __init__(self, meter: "Meter", size: float):
+  def __init__(self, meter: "Meter", size: float) -> None:
     self._meter, self._size = meter, size
     meter.live += size
 
-  def __del__(self):
+  def __del__(self) -> None:
     self._meter.live -= self._size
 
 
@@ -29,7 +29,7 @@ class Meter:
   it does an array's buffer.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.live = 0.0  # bytes of all tokens that are referred to
     self._peak = self._given = self._flops = self._moved = 0.0
 
@@ -61,7 +61,7 @@ class Meter:
     )
 
 
-def _bytes(leaf) -> float:
+def _bytes(leaf: Any) -> float:
   dtype = leaf.dtype
   if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
     return 8.0 * math.prod(leaf.shape)

@@ -28,7 +28,7 @@ class Experiences:
     indices: Sequence[int],
     *,
     own: bool = True,
-  ):
+  ) -> None:
     self.own = own
     self._stream = stream
     self._first, self._last = indices[0], indices[-1]
@@ -58,7 +58,7 @@ class Memory:
 
   own = False  # examples of any experience, in no order
 
-  def __init__(self, items: base.Batch):
+  def __init__(self, items: base.Batch) -> None:
     filled = np.flatnonzero(np.asarray(items.weight) > 0)
     self._items = jax.tree.map(lambda leaf: np.asarray(leaf)[filled], items)
 

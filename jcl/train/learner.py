@@ -1,6 +1,6 @@
 """Binds a method to a network, and compiles, runs and prices what it needs."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 import functools
 import math
 from typing import Any
@@ -23,8 +23,6 @@ from jcl.train.kernels import lowering
 
 MAX_STEPS_PER_DISPATCH = 32
 _TIERED_STEPS = 8
-EVALUATION_BATCH = 500
-JUDGED_BATCH = 64
 EXECUTORS = ("auto", "pieces", "whole")
 
 Program = background.Program
@@ -71,7 +69,7 @@ class Learner:
     executor: str = "auto",
     devices: Iterable[jax.Device] | None = None,
     sparsity: base.Sparsity | None = None,
-  ):
+  ) -> None:
     devices = list(jax.devices() if devices is None else devices)
     self._rebuild = functools.partial(
       Learner,
@@ -101,7 +99,7 @@ class Learner:
     self.batch_size = -(-self.stream_rows // unit) * unit
     self.example = self._one_example(example)
     self.compiler = background.Compiler(ledger)
-    self._tested: evaluation.TestSets | None = None  # test sets scored last
+    self.tested: evaluation.TestSets | None = None  # test sets scored last
     self._steps_per_dispatch = steps_per_dispatch
     if executor not in EXECUTORS:
       raise UsageError(
@@ -197,13 +195,17 @@ class Learner:
     fresh = functools.partial(self._fresh, selection)
     return jax.eval_shape(fresh, jax.random.key(0))
 
-  def restart(self, key, state, selection) -> base.LearnerState:
+  def restart(
+    self, key: base.Key, state: base.LearnerState, selection: base.Selection
+  ) -> base.LearnerState:
     """Returns the state with new parameters and a fresh optimiser."""
     fresh = functools.partial(self._fresh, selection)
     train = self.run("train", ("restart", selection), fresh, key).train
     return state._replace(train=train._replace(step=state.train.step))
 
-  def _fresh(self, selection, key) -> base.LearnerState:
+  def _fresh(
+    self, selection: base.Selection, key: base.Key
+  ) -> base.LearnerState:
     params, stats = self.network.init(key)
     if self.sparsity is not None:
       params = self.sparsity.start(params)
@@ -325,21 +327,28 @@ class Learner:
     """Moves [K, B, ...] host batches to the devices, split along B."""
     return jax.device_put(batches, self.batch_sharding)
 
-  def put(self, tree):
+  def put(self, tree: Any) -> Any:
     """Moves a host tree to every device."""
     return jax.device_put(tree, self.sharding())
 
-  def sharding(self, *axes):
+  def sharding(self, *axes: str | None) -> Any:
     """How arrays lie on the devices; without axes, whole on each."""
     spec = jax.sharding.PartitionSpec(*axes)
     return jax.sharding.NamedSharding(self.mesh, spec)
 
   @property
-  def batch_sharding(self):
+  def batch_sharding(self) -> Any:
     """How batches [K, B, ...] lie on the devices."""
     return self.sharding(None, "data")
 
-  def gradient(self, key, params, state, batch, scope) -> base.Params:
+  def gradient(
+    self,
+    key: base.Key,
+    params: base.Params,
+    state: base.LearnerState,
+    batch: base.Batch,
+    scope: base.Scope,
+  ) -> base.Params:
     """Returns the loss's gradient of every tensor; nothing else changes."""
     if self.takes_pieces and self.method.selector.candidates is None:
       return self._pieces.gradient(key, params, state, batch, scope)
@@ -349,228 +358,27 @@ class Learner:
     args = key, params, step_lib.readable(state), batch, scope
     return self.run("probe", "gradient", gradient, *args)
 
-  def add(self, key, state, batches, num_batches) -> base.LearnerState:
-    """Offers batches [K, B, ...] to the memory without learning from them.
-
-    Where the objective stores extras, they are the logits as of now.
-    """
-
-    def visit(key, state, batch, scope):
-      del scope
-      extras = {}
-      if self.method.objective.stores(self.network):
-        forward = step_lib.Forward(self.network, self.preprocess)
-        out = forward(state.train.params, state.train.stats, batch.x)
-        extras = {"logits": out.logits}
-      kept = self.method.replay.add(
-        key, state.replay, batch._replace(extras=extras)
-      )
-      return state._replace(replay=kept)
-
-    return self._visit(
-      "replay", "add", visit, key, state, batches, num_batches, ()
-    )
-
-  def begin(self, state, scope) -> base.LearnerState:
-    """Opens an experience for the objective, and for weights held at zero."""
-    if self.sparsity is not None:
-      slots = self.sparsity.restart(state.train.opt_state)
-      state = state._replace(train=state.train._replace(opt_state=slots))
-    return self._turn("begin", self.method.objective.begin, state, scope)
-
-  def finish(self, state, scope) -> base.LearnerState:
-    """Closes an experience for the objective."""
-    return self._turn("finish", self.method.objective.finish, state, scope)
-
-  def show_batch(
-    self, when: str, key, state, batches, scope, selection: base.Selection
-  ) -> base.LearnerState:
-    """Shows a batch to the hook "first_batch" or "last_batch"."""
-    hook = getattr(self.method.objective, when)
-    forward = step_lib.forward_of(
-      self.network, self.preprocess, selection, self.norms
-    )
-    hook_program = step_lib.build_batch_hook(hook, self.method, forward)
-    return self.run(
-      "probe", (when, selection), hook_program, key, state, batches, scope
-    )
-
-  def _turn(self, name, hook, state, scope) -> base.LearnerState:
-    if hook is None:
-      return state
-
-    def build(state, scope):
-      train = state.train
-      noted = hook(state.objective, train.params, train.stats, scope)
-      return state._replace(objective=noted)
-
-    return self.run("train", name, build, state, scope)
-
-  def review(self, state, scope, memory=None) -> base.LearnerState:
-    """Shows the objective a memory; None: the one on the device."""
-    forward = step_lib.Forward(self.network, self.preprocess)
-    review = self.method.objective.review
-    assert review is not None
-    if memory is None:
-      memory = state.replay.items
-
-    def build(params, stats, memory, scope, noted):
-      return review(forward, params, stats, memory, scope, noted)
-
-    train = state.train
-    args = train.params, train.stats, memory, scope, state.objective
-    noted = self.run("probe", "review", build, *args)
-    return state._replace(objective=noted)
-
-  def accumulate(
-    self, key, state, batches, num_batches, scope
-  ) -> base.LearnerState:
-    """Shows batches [K, B, ...] of a finished experience once more."""
-    forward = step_lib.Forward(self.network, self.preprocess)
-    accumulate = self.method.objective.accumulate
-    assert accumulate is not None
-
-    def visit(key, state, batch, scope):
-      train, noted = state.train, state.objective
-      noted = accumulate(
-        forward, train.params, train.stats, batch, scope, noted, key
-      )
-      return state._replace(objective=noted)
-
-    return self._visit(
-      "probe", "accumulate", visit, key, state, batches, num_batches, scope
-    )
-
-  def _visit(
-    self, account, name, visit, key, state, batches, num_batches, scope
-  ):
-    """Runs `visit(key, state, batch, scope) -> state` over some batches."""
-
-    def step(key, state, batch, scope):
-      key = jax.random.fold_in(key, batch.ids[0])
-      return visit(key, state, batch, scope), step_lib.NO_INFO
-
-    call = step_lib.build_program(step, self.steps_per_dispatch)
-    args = key, state, batches, np.int32(num_batches), scope
-    program = self._compiled((name,), call, args, donate=(1,))
-    flops, moved = program.cost.flops, program.cost.bytes_accessed
-    with self.ledger.timed(account, num_batches * flops, num_batches * moved):
-      state, _ = jax.block_until_ready(program.call(*args))
-    return state
-
-  def outputs(self, state, x: np.ndarray, kind: str) -> np.ndarray:
-    """Returns what a network makes of inputs [N, ...], in evaluation mode.
-
-    Args:
-      state: with the weights.
-      x: raw inputs.
-      kind: "logits" [N, C], or "features" [N, D], what the head reads.
-    """
-    apply = evaluation.apply_fn(self.network, self.preprocess)
-
-    def build(params, stats, x):
-      taps = () if kind == "logits" else (kind,)
-      out = apply(params, stats, x, taps=taps)
-      return out.logits if kind == "logits" else out.taps[kind]
-
-    train, found = state.train, []
-    for rows, used in evaluation.in_batches(len(x), EVALUATION_BATCH):
-      result = self.run(
-        "probe", kind, build, train.params, train.stats, self.put(x[rows])
-      )
-      found.append(np.asarray(result)[:used])
-    return np.concatenate(found)
-
-  def judge(self, state, data, head) -> tuple[np.ndarray, np.ndarray]:
-    """Returns how the outputs of a network fit some examples.
-
-    A method's predictor is left out: what it reads, such as exemplars of the
-    current classes, may be complete only when an experience has ended.
-
-    Args:
-      state: with the weights.
-      data: the examples, N of them.
-      head: [C] bool, the outputs that take part.
-
-    Returns:
-      Whether the largest output is the right one, [N] bool, and the logarithm
-      of the probability that the right one is given, [N] float32.
-    """
-    build = evaluation.build_judge(self.network, self.preprocess)
-    train = state.train
-    right, logs = [np.zeros(0, bool)], [np.zeros(0, np.float32)]
-    for rows, used in evaluation.in_batches(len(data), JUDGED_BATCH):
-      given = self.put((data.x[rows], data.y[rows].astype(np.int32), head))
-      results = self.run(
-        "probe", "judge", build, train.params, train.stats, *given
-      )
-      for found, part in zip((right, logs), results, strict=True):
-        found.append(np.asarray(part)[:used])
-    return np.concatenate(right), np.concatenate(logs)
-
-  def evaluate(
-    self, state, test_sets, task_classes, head, memory=None
-  ) -> evaluation.Scores:
-    """Scores every test set with the current weights, and a memory.
-
-    Args:
-      state: with the weights.
-      test_sets: data sets to score.
-      task_classes: of each set, what task-incremental answers choose among.
-      head: [C] bool, the outputs that take part.
-      memory: what a predictor may read; None: the memory on the device.
-    """
-    train, predictor = state.train, self.method.predictor
-    fitted = self.fitted(state, memory)
-    build = evaluation.build_evaluate(self.network, predictor, self.preprocess)
-
-    def evaluate_fn(x, y, allowed):
-      return self.run(
-        "evaluate",
-        "evaluate",
-        build,
-        train.params,
-        train.stats,
-        fitted,
-        *self.put((x, y, head, allowed)),
-      )
-
-    laid_out = self._tested
-    if laid_out is None or not laid_out.are(test_sets, task_classes):
-      laid_out = self._tested = evaluation.TestSets(
-        test_sets, task_classes, self.network.num_classes, EVALUATION_BATCH
-      )
-    return evaluation.over_test_sets(evaluate_fn, laid_out)
-
-  def fitted(self, state, memory=None):
-    """Returns the predictor fitted to weights, memory and objective.
-
-    Args:
-      state: with all three.
-      memory: what the predictor may read; None: the memory on the device.
-    """
-    apply = evaluation.apply_fn(self.network, self.preprocess)
-    if memory is None and state.replay:
-      memory = state.replay.items
-    predictor = self.method.predictor
-    return self.run(
-      "evaluate",
-      "fit",
-      lambda p, s, m, *recalled: predictor.fit(apply, p, s, m, *recalled),
-      state.train.params,
-      state.train.stats,
-      memory,
-      *predictor.recalls(state.objective),
-    )
-
-  def run(self, account, name, fn, *args, donate=()):
+  def run(
+    self,
+    account: str,
+    name: Hashable,
+    fn: Callable[..., Any],
+    *args: Any,
+    donate: tuple[int, ...] = (),
+  ) -> Any:
     """Calls a pure function, compiled on first use under its name."""
-    program = self._compiled((name,), fn, args, donate)
+    program = self.compiled((name,), fn, args, donate)
     cost = program.cost
     with self.ledger.timed(account, cost.flops, cost.bytes_accessed):
       return jax.block_until_ready(program.call(*args))
 
-  def _compiled(self, name, fn, args, donate=()) -> Program:
+  def compiled(
+    self,
+    name: Hashable,
+    fn: Callable[..., Any],
+    args: Any,
+    donate: tuple[int, ...] = (),
+  ) -> Program:
     leaves, structure = jax.tree.flatten(args)
     shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
     cache_key = (name, structure, tuple(shapes))

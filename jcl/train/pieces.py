@@ -6,7 +6,7 @@ trains some of its tensors, the parts for all of them serve until those for
 exactly these are compiled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import functools
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ class Pieces:
     norms: str,
     compiler: background.Compiler,
     shapes: tuple[Any, base.LearnerState, base.Batch, base.Scope],
-  ):
+  ) -> None:
     if not network.blocks:
       raise UsageError(
         f"network {network.name!r} is not a plain chain of units: train it "
@@ -92,7 +92,9 @@ class Pieces:
       ("composed", selection, exact), lambda: self._build(selection, exact)
     )
 
-  def _build(self, selection, exact) -> background.Program:
+  def _build(
+    self, selection: base.Selection, exact: bool
+  ) -> background.Program:
     if not self._compiler.in_thread:
       wanted: list[tuple[Any, Any]] = []
       self._composed(selection, exact, functools.partial(_noted, wanted))
@@ -114,7 +116,14 @@ class Pieces:
     step.run(meter.run, *meter.tokens(shapes))
     return background.Program(call, meter.cost())
 
-  def gradient(self, key, params, state, batch, scope) -> base.Params:
+  def gradient(
+    self,
+    key: base.Key,
+    params: base.Params,
+    state: base.LearnerState,
+    batch: base.Batch,
+    scope: base.Scope,
+  ) -> base.Params:
     """Returns the loss's gradient of every tensor at `params`."""
     step = self._everything
     state = state._replace(train=state.train._replace(params=params))
@@ -145,7 +154,9 @@ class Pieces:
         if any(chosen):
           self.prepare(base.Selection(chosen), exact=False)
 
-  def _composed(self, selection, exact, obtain) -> composed.Composed:
+  def _composed(
+    self, selection: base.Selection, exact: bool, obtain: Callable[..., Any]
+  ) -> composed.Composed:
     key, state, batch, scope = self._shapes
     objective = self._method.objective
     trained, _ = mask.split(state.train.params, self._network, selection)
@@ -191,18 +202,36 @@ class Pieces:
       keep=keep,
     )
 
-  def _now(self, key, fn, shapes, **jit) -> background.Program:
+  def _now(
+    self,
+    key: base.Key,
+    fn: Callable[..., Any],
+    shapes: Any,
+    **jit: dict[str, Any],
+  ) -> background.Program:
     return self._compiler.get(*_task(key, fn, shapes, jit))
 
   # What a step does, in the order in which it does it.
 
-  def _show(self, key, state, batch, scope) -> step_lib.StepInputs:
+  def _show(
+    self,
+    key: base.Key,
+    state: base.LearnerState,
+    batch: base.Batch,
+    scope: base.Scope,
+  ) -> step_lib.StepInputs:
     key = jax.random.fold_in(key, state.train.step)
     return step_lib.draw_inputs(
       self._method, self._preprocess, key, state.replay, batch, scope
     )
 
-  def _opening(self, key, state, batches, scope) -> composed.Opened:
+  def _opening(
+    self,
+    key: base.Key,
+    state: base.LearnerState,
+    batches: base.Batch,
+    scope: base.Scope,
+  ) -> composed.Opened:
     batch = jax.tree.map(lambda leaf: leaf[0], batches)
     shown = self._show(key, state, batch, scope)
     given = calls.given_to(state, shown, scope)
@@ -215,14 +244,16 @@ class Pieces:
     )
     return composed.Opened(shown.stream, shown, asked, state.train.step + 1)
 
-  def _unit_keys(self, key):
+  def _unit_keys(self, key: base.Key) -> Any:
     if key is None or not self._noisy:
       return None
     return tuple(
       jax.random.fold_in(key, i) for i in range(len(self._network.units))
     )
 
-  def _closing(self, loss: _Loss, answers, given, batch):
+  def _closing(
+    self, loss: _Loss, answers: Any, given: Any, batch: base.Batch
+  ) -> Any:
     def value(logits, params):
       replaced = tuple(
         a._replace(logits=one) for a, one in zip(answers, logits, strict=True)
@@ -240,7 +271,14 @@ class Pieces:
     info = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], info)
     return info, aux, grads
 
-  def _update(self, grads, held, params, step, scope):
+  def _update(
+    self,
+    grads: base.Params,
+    held: Any,
+    params: base.Params,
+    step: base.Array,
+    scope: base.Scope,
+  ) -> Any:
     rule = optax.with_extra_args_support(self._optimizer)
     after, fresh = [], []
     for grad, slot, leaf in zip(grads, held, params, strict=True):
@@ -249,7 +287,13 @@ class Pieces:
       fresh.append(slot)
     return after, fresh
 
-  def _keeping(self, key, replay_state, batch, extras):
+  def _keeping(
+    self,
+    key: base.Key,
+    replay_state: base.ReplayState,
+    batch: base.Batch,
+    extras: dict[str, base.Array],
+  ) -> Any:
     batch = batch._replace(extras=extras)
     return self._method.replay.add(key, replay_state, batch)
 
@@ -288,7 +332,7 @@ class Pieces:
     key, state, batch, scope = self._shapes
     return jax.eval_shape(self._opening, key, state, _stacked(batch), scope)
 
-  def _closing_shapes(self, loss: _Loss):
+  def _closing_shapes(self, loss: _Loss) -> Any:
     _, state, _, scope = self._shapes
     given = calls.given_to(state, self._opened.shown, scope)
     width = self._network.num_classes
@@ -300,7 +344,7 @@ class Pieces:
     )
     return answers, given, self._opened.batch
 
-  def _extras(self):
+  def _extras(self) -> Any:
     loss = self._losses[0]
     closing = functools.partial(self._closing, loss)
     _, aux, _ = jax.eval_shape(closing, *self._closing_shapes(loss))
@@ -308,7 +352,9 @@ class Pieces:
 
   # Parts.
 
-  def _links(self, loss: _Loss, uses, obtain) -> composed.Losses:
+  def _links(
+    self, loss: _Loss, uses: Any, obtain: Callable[..., Any]
+  ) -> composed.Losses:
     chains = []
     index = self._losses.index(loss)
     for x, keys in self._opened.asked[index]:
@@ -331,7 +377,13 @@ class Pieces:
       loss.calls.reads_params,
     )
 
-  def _link(self, block, shapes, use: plan.Use, obtain) -> composed.Link:
+  def _link(
+    self,
+    block: base.Block,
+    shapes: Any,
+    use: plan.Use,
+    obtain: Callable[..., Any],
+  ) -> composed.Link:
     def traced(name, build):
       if name not in self._traced:
         self._traced[name] = build()
@@ -365,7 +417,7 @@ class Pieces:
       obtain(("backward", *kind), pair.backward.fn, pair.backward.shapes),
     )
 
-  def _block_shapes(self, x, key):
+  def _block_shapes(self, x: Any, key: base.Key | None) -> Any:
     name = ("shapes", str(x), key is None)
     if name not in self._traced:
       train = self._shapes[1].train
@@ -374,7 +426,15 @@ class Pieces:
       )
     return self._traced[name]
 
-  def _updates(self, names, shapes, held, selection, exact, obtain):
+  def _updates(
+    self,
+    names: Any,
+    shapes: Any,
+    held: Any,
+    selection: base.Selection,
+    exact: bool,
+    obtain: Callable[..., Any],
+  ) -> Any:
     """Yields one program for all tensors, or one for each that serves any."""
     tracked = self._method.objective.track is not None  # needs what was before
     donate = {"donate_argnums": (1,) if tracked else (1, 2)}
@@ -400,24 +460,32 @@ _PENDING = background.Program(
 )
 
 
-def _task(key, fn, shapes, jit):
+def _task(
+  key: base.Key, fn: Callable[..., Any], shapes: Any, jit: dict[str, Any]
+) -> Any:
   build = functools.partial(background.compile_program, fn, shapes, **jit)
   return ("piece", *key), build
 
 
-def _noted(tasks, key, fn, shapes, **jit) -> background.Program:
+def _noted(
+  tasks: Any,
+  key: base.Key,
+  fn: Callable[..., Any],
+  shapes: Any,
+  **jit: dict[str, Any],
+) -> background.Program:
   tasks.append(_task(key, fn, shapes, jit))
   return _PENDING
 
 
-def _stacked(batch):
+def _stacked(batch: base.Batch) -> Any:
   """Returns shapes [1, B, ...] as a dispatch has them."""
   return jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), batch
   )
 
 
-def _structs(tree):
+def _structs(tree: Any) -> Any:
   return jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)),
     tree,

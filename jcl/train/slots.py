@@ -128,7 +128,10 @@ def together(
 
 
 def park(
-  policy: str, network: base.Network, optimizer, params: base.Params
+  policy: str,
+  network: base.Network,
+  optimizer: optax.GradientTransformation,
+  params: base.Params,
 ) -> Parked | tuple[()]:
   """Returns blank parking places, none where slots are dropped."""
   if policy == "drop":
@@ -202,7 +205,7 @@ def decays(training: base.Training) -> dict[str, float]:
   return {"trace": training.momentum or 0.0, "mu": 0.9, "nu": 0.999}
 
 
-def _faded(slots, steps: int, decays: Mapping[str, float]):
+def _faded(slots: Any, steps: int, decays: Mapping[str, float]) -> Any:
   def fade(path, leaf):
     field = getattr(path[-1], "name", "") if path else ""
     if field == "count":

@@ -1,9 +1,9 @@
 """The pure train step of one selection: draw, differentiate, update, keep."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,8 +58,15 @@ class Forward:
   trained: tuple[str, ...] = ()  # units with a tensor that trains
 
   def __call__(
-    self, params, stats, x, key=None, taps=(), evaluate=False, start=None
-  ):
+    self,
+    params: base.Params,
+    stats: base.Stats,
+    x: jax.Array,
+    key: base.Key | None = None,
+    taps: Sequence[str] = (),
+    evaluate: bool = False,
+    start: str | None = None,
+  ) -> Any:
     return self.network.apply(
       params,
       stats,
@@ -100,7 +107,7 @@ def draw_inputs(
   method: base.Method,
   preprocess: Preprocess,
   key: base.Key,
-  replay_state: base.ReplayState,
+  replay_state: Any,  # a `base.ReplayState`, () without a memory
   batch: base.Batch,
   scope: base.Scope,
 ) -> StepInputs:
@@ -236,7 +243,7 @@ def build_gradient(
   method: base.Method,
   preprocess: Preprocess,
   norms: str = "batch",
-):
+) -> Any:
   """Returns `gradient(key, params, state, batch, scope)` of every tensor.
 
   It is that of the method's loss at `params`, with draws from the memory and
@@ -266,7 +273,7 @@ def build_batch_hook(
   hook: Callable[..., tuple[object, base.Stats]],
   method: base.Method,
   forward: Forward,
-):
+) -> Any:
   """Returns `show_batch(key, state, batches, scope) -> state`.
 
   It shows the first of the batches [K, B, ...] to `Objective.first_batch` or
@@ -296,8 +303,16 @@ def build_batch_hook(
 
 
 def _loss(
-  function, forward, frozen, scope, state, trained, stats, batches, key
-):
+  function: Any,
+  forward: Any,
+  frozen: base.Params,
+  scope: base.Scope,
+  state: base.LearnerState,
+  trained: base.Params,
+  stats: base.Stats,
+  batches: tuple[base.Batch, ...],
+  key: base.Key,
+) -> Any:
   params = mask.merge(trained, frozen)
   now, *past = batches
   return function(
@@ -305,7 +320,14 @@ def _loss(
   )
 
 
-def _mean_gradient(loss_fn, trained, stats, batches, key, num_parts):
+def _mean_gradient(
+  loss_fn: Any,
+  trained: base.Params,
+  stats: base.Stats,
+  batches: tuple[base.Batch, ...],
+  key: base.Key,
+  num_parts: int,
+) -> Any:
   """Returns loss, aux and gradient, averaged over `num_parts` of the batches.
 
   Parts count by their examples, replayed ones included, so that a partly
@@ -339,7 +361,7 @@ def _mean_gradient(loss_fn, trained, stats, batches, key, num_parts):
   return loss, whole, grads
 
 
-def _part(batches, i, num_parts):
+def _part(batches: tuple[base.Batch, ...], i: Any, num_parts: int) -> Any:
   def cut(leaf):
     size = leaf.shape[0] // num_parts
     return leaf[i * size : (i + 1) * size]
@@ -371,7 +393,7 @@ def summarise(
   )
 
 
-def build_program(step: Step, max_steps: int):
+def build_program(step: Step, max_steps: int) -> Any:
   """Returns `program(key, state, batches, num_steps, scope)`.
 
   It takes up to `max_steps` steps in one dispatch: `batches` has leaves

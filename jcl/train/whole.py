@@ -71,7 +71,7 @@ class Whole:
     compiler: background.Compiler,
     shapes: Callable[[base.Selection], tuple[Any, ...]],
     out_shardings: Any,
-  ):
+  ) -> None:
     self._parts = network, method, optimizer
     self._options = preprocess, accumulate, norms
     self._max_steps, self._compiler = max_steps, compiler
@@ -91,7 +91,7 @@ class Whole:
     del exact
     self._compiler.ahead(("step", selection), lambda: self._build(selection))
 
-  def _build(self, selection) -> background.Program:
+  def _build(self, selection: base.Selection) -> background.Program:
     step = step_lib.build_step(*self._parts, selection, *self._options)
     return background.compile_program(
       step_lib.build_program(step, self._max_steps),

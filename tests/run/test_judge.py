@@ -11,6 +11,7 @@ import tiny_network
 from jcl import base, recipes
 from jcl.control.verdict import Verdict
 from jcl.run import judge, loop, session
+from jcl.train import scoring
 
 
 def test_all_that_is_set_aside_is_read_a_few_at_a_time(monkeypatch):
@@ -43,14 +44,14 @@ def test_a_learner_judges_as_its_network_answers():
   data = job.stream.experiences[0].data
   data = base.Dataset("some", data.x[:37], data.y[:37], data.class_names)
   head = np.array([True, True, True, False])
-  right, logs = job.learner.judge(state, data, head)
-  outputs = job.learner.outputs(state, data.x, "logits")[:, :3]
+  right, logs = scoring.judge(job.learner, state, data, head)
+  outputs = scoring.outputs(job.learner, state, data.x, "logits")[:, :3]
   shares = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
   np.testing.assert_array_equal(right, outputs.argmax(axis=1) == data.y)
   given = shares[np.arange(37), data.y]
   np.testing.assert_allclose(np.exp(logs), given, rtol=1e-5)
   nothing = base.Dataset("none", data.x[:0], data.y[:0], data.class_names)
-  none, _ = job.learner.judge(state, nothing, head)
+  none, _ = scoring.judge(job.learner, state, nothing, head)
   assert none.shape == (0,)
 
 

@@ -11,7 +11,7 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.run import session
 from jcl.selection import fixed
-from jcl.train import choosing, executors
+from jcl.train import choosing, executors, hooks
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -116,7 +116,7 @@ def dispatch(learner, *batches):
 def test_restart_draws_parameters_and_keeps_the_rest():
   learner = make()
   state, selection = learner.init(jax.random.key(0))
-  state = learner.add(jax.random.key(1), state, *dispatch(learner))
+  state = hooks.add(learner, jax.random.key(1), state, *dispatch(learner))
   state = state._replace(train=state.train._replace(step=jnp.int32(9)))
   fresh = learner.restart(jax.random.key(2), state, selection)
   assert int(fresh.train.step) == 9
@@ -131,7 +131,9 @@ def test_adding_stores_what_the_objective_needs():
   params, stats = tiny_network.leaves(state.train.params), state.train.stats
   expected = NETWORK.apply(state.train.params, stats, batch.x).logits
   expected = np.asarray(expected)
-  after = learner.add(jax.random.key(1), state, *dispatch(learner, batch))
+  after = hooks.add(
+    learner, jax.random.key(1), state, *dispatch(learner, batch)
+  )
   items = after.replay.items
   np.testing.assert_allclose(
     items.extras["logits"][:4], expected, rtol=1e-5, atol=1e-6

@@ -17,7 +17,7 @@ from jcl.replay.store import store as store_lib
 from jcl.replay.tiers import archive as archive_lib
 from jcl.replay.tiers import limits
 from jcl.replay.tiers import tiers as tiers_lib
-from jcl.train import chunks
+from jcl.train import chunks, scoring
 from jcl.train import learner as learner_lib
 
 _RUN = "run"  # the run's name in its own store
@@ -250,7 +250,7 @@ def opened(
 def _logits(
   learner: learner_lib.Learner, state: base.LearnerState, x: np.ndarray
 ) -> dict[str, np.ndarray]:
-  return {"logits": learner.outputs(state, x, "logits")}
+  return {"logits": scoring.outputs(learner, state, x, "logits")}
 
 
 def _herded(
@@ -261,7 +261,7 @@ def _herded(
 ) -> np.ndarray:
   """Returns positions, of each class the most valuable ones last."""
   features = np.concatenate(
-    [learner.outputs(state, x, "features") for x in blocks]
+    [scoring.outputs(learner, state, x, "features") for x in blocks]
   )
   found = []
   for label in np.unique(labels):

@@ -1,0 +1,179 @@
+"""Hooks of an experience, compiled and run for a learner's method."""
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jcl import base
+from jcl.train import step as step_lib
+
+if TYPE_CHECKING:  # it imports this module
+  from jcl.train import learner as learner_lib
+
+
+def add(
+  learner: "learner_lib.Learner",
+  key: base.Key,
+  state: base.LearnerState,
+  batches: base.Batch,
+  num_batches: int,
+) -> base.LearnerState:
+  """Offers batches [K, B, ...] to the memory without learning from them.
+
+  Where the objective stores extras, they are the logits as of now.
+  """
+
+  def visit(key, state, batch, scope):
+    del scope
+    extras = {}
+    if learner.method.objective.stores(learner.network):
+      forward = step_lib.Forward(learner.network, learner.preprocess)
+      out = forward(state.train.params, state.train.stats, batch.x)
+      extras = {"logits": out.logits}
+    kept = learner.method.replay.add(
+      key, state.replay, batch._replace(extras=extras)
+    )
+    return state._replace(replay=kept)
+
+  return _visit(
+    learner, "replay", "add", visit, key, state, batches, num_batches, ()
+  )
+
+
+def begin(
+  learner: "learner_lib.Learner", state: base.LearnerState, scope: base.Scope
+) -> base.LearnerState:
+  """Opens an experience for the objective, and for weights held at zero."""
+  if learner.sparsity is not None:
+    slots = learner.sparsity.restart(state.train.opt_state)
+    state = state._replace(train=state.train._replace(opt_state=slots))
+  return _turn(learner, "begin", learner.method.objective.begin, state, scope)
+
+
+def finish(
+  learner: "learner_lib.Learner", state: base.LearnerState, scope: base.Scope
+) -> base.LearnerState:
+  """Closes an experience for the objective."""
+  return _turn(learner, "finish", learner.method.objective.finish, state, scope)
+
+
+def show_batch(
+  learner: "learner_lib.Learner",
+  when: str,
+  key: base.Key,
+  state: base.LearnerState,
+  batches: base.Batch,
+  scope: base.Scope,
+  selection: base.Selection,
+) -> base.LearnerState:
+  """Shows a batch to the hook "first_batch" or "last_batch"."""
+  hook = getattr(learner.method.objective, when)
+  forward = step_lib.forward_of(
+    learner.network, learner.preprocess, selection, learner.norms
+  )
+  hook_program = step_lib.build_batch_hook(hook, learner.method, forward)
+  return learner.run(
+    "probe", (when, selection), hook_program, key, state, batches, scope
+  )
+
+
+def review(
+  learner: "learner_lib.Learner",
+  state: base.LearnerState,
+  scope: base.Scope,
+  memory: base.Batch | None = None,
+) -> base.LearnerState:
+  """Shows the objective a memory; None: the one on the device."""
+  forward = step_lib.Forward(learner.network, learner.preprocess)
+  review = learner.method.objective.review
+  assert review is not None
+  if memory is None:
+    assert state.replay  # a method that reviews a memory has one
+    memory = state.replay.items
+
+  def build(params, stats, memory, scope, noted):
+    return review(forward, params, stats, memory, scope, noted)
+
+  train = state.train
+  args = train.params, train.stats, memory, scope, state.objective
+  noted = learner.run("probe", "review", build, *args)
+  return state._replace(objective=noted)
+
+
+def accumulate(
+  learner: "learner_lib.Learner",
+  key: base.Key,
+  state: base.LearnerState,
+  batches: base.Batch,
+  num_batches: int,
+  scope: base.Scope,
+) -> base.LearnerState:
+  """Shows batches [K, B, ...] of a finished experience once more."""
+  forward = step_lib.Forward(learner.network, learner.preprocess)
+  accumulate = learner.method.objective.accumulate
+  assert accumulate is not None
+
+  def visit(key, state, batch, scope):
+    train, noted = state.train, state.objective
+    noted = accumulate(
+      forward, train.params, train.stats, batch, scope, noted, key
+    )
+    return state._replace(objective=noted)
+
+  return _visit(
+    learner,
+    "probe",
+    "accumulate",
+    visit,
+    key,
+    state,
+    batches,
+    num_batches,
+    scope,
+  )
+
+
+def _turn(
+  learner: "learner_lib.Learner",
+  name: Hashable,
+  hook: Callable[..., Any] | None,
+  state: base.LearnerState,
+  scope: base.Scope,
+) -> base.LearnerState:
+  if hook is None:
+    return state
+
+  def build(state, scope):
+    train = state.train
+    noted = hook(state.objective, train.params, train.stats, scope)
+    return state._replace(objective=noted)
+
+  return learner.run("train", name, build, state, scope)
+
+
+def _visit(
+  learner: "learner_lib.Learner",
+  account: str,
+  name: Hashable,
+  visit: Callable[..., base.LearnerState],
+  key: base.Key,
+  state: base.LearnerState,
+  batches: base.Batch,
+  num_batches: int,
+  scope: base.Scope | tuple[()],
+) -> Any:
+  """Runs `visit(key, state, batch, scope) -> state` over some batches."""
+
+  def step(key, state, batch, scope):
+    key = jax.random.fold_in(key, batch.ids[0])
+    return visit(key, state, batch, scope), step_lib.NO_INFO
+
+  call = step_lib.build_program(step, learner.steps_per_dispatch)
+  args = key, state, batches, np.int32(num_batches), scope
+  program = learner.compiled((name,), call, args, donate=(1,))
+  flops, moved = program.cost.flops, program.cost.bytes_accessed
+  with learner.ledger.timed(account, num_batches * flops, num_batches * moved):
+    state, _ = jax.block_until_ready(program.call(*args))
+  return state
