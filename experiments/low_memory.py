@@ -41,7 +41,7 @@ from jcl.report import drawing
 from jcl.run import loop, pretraining, session
 from jcl.run import setup as setups
 from jcl.streams import scenarios, sources
-from jcl.train import gather
+from jcl.train import chunks, gather
 from jcl.train.profiling import calibrated, learners
 
 ROWS = (
@@ -247,7 +247,9 @@ def _steps(stream, rows, filters: int) -> list[dict[str, Any]]:
     source = gather.Experiences(job.stream, [0])
     shape = (learner.steps_per_dispatch, learner.batch_size)
     index = np.resize(np.arange(len(source), dtype=np.int32), shape)
-    batches = learner.put_batches(learner.with_draws(source.batch(index)))
+    batches = learner.put_batches(
+      chunks.with_draws(learner, source.batch(index))
+    )
     scope = loop.scope_of(job, 1)
     make = learners.stepper(learner, state, batches, scope)
     programs[row] = make(selection)

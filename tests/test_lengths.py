@@ -21,7 +21,6 @@ PENDING = (
   "replay.tiers.tiers.Tiers",
   "run.trials.run",
   "run.workdir.Folder",
-  "train.learner.Learner",
   "train.pieces.Pieces",
 )
 

@@ -36,7 +36,7 @@ from jcl.run.generality import follow
 from jcl.run.inference import files
 from jcl.run.inference import model as models
 from jcl.streams import stream as stream_lib
-from jcl.train import gather, scoring
+from jcl.train import chunks, gather, scoring
 from jcl.train import optimizer as optimizers
 from jcl.train.kernels import lowering
 from jcl.train.profiling import learners
@@ -259,7 +259,7 @@ def profiled(
     times = learners.profile(
       learner,
       method,
-      learner.put_batches(learner.with_draws(source.batch(rows))),
+      learner.put_batches(chunks.with_draws(learner, source.batch(rows))),
       loop.scope_of(job, 0),
       folder=None if options.cache_dir is None else Path(options.cache_dir),
       device=devices.describe(job.ledger.device),

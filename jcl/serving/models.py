@@ -295,7 +295,9 @@ class _Samples:
     return len(self._data)
 
   def batch(self, rows: np.ndarray) -> base.Batch:
-    return self._learner.with_draws(batching.gather(self._data, 0, rows))
+    return chunks.with_draws(
+      self._learner, batching.gather(self._data, 0, rows)
+    )
 
 
 def pretrain(

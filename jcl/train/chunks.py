@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import numpy as np
 
 from jcl import base
@@ -96,3 +97,22 @@ def work(program: background.Program, num_steps: int) -> tuple[float, float]:
   """Counts the operations and the bytes moved of some steps."""
   cost = program.cost
   return num_steps * cost.flops, num_steps * cost.bytes_accessed
+
+
+def with_draws(learner: learner_lib.Learner, batches: base.Batch) -> base.Batch:
+  """Returns stream batches [K, B, ...] with empty rows for draws, if any."""
+  rows = np.shape(batches.y)[0], learner.fed_rows
+  if not learner.fed_rows:
+    return batches
+  batches = batches._replace(
+    extras={
+      name: np.zeros((rows[0], np.shape(batches.y)[1], *np.shape(a)), a.dtype)
+      for name, a in learner.example.extras.items()
+    }
+  )
+  return jax.tree.map(
+    lambda leaf: np.concatenate(
+      [leaf, np.zeros((*rows, *leaf.shape[2:]), leaf.dtype)], axis=1
+    ),
+    batches,
+  )

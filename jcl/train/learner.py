@@ -91,7 +91,9 @@ class Learner:
     self.accumulate_parts = accumulate
     self.single_optimizer = optimizers.build(training, method.restart)
     self.sparsity = sparsity
-    self.optimizer = self._by_tensor()
+    self.optimizer = _by_tensor(
+      self.single_optimizer, training, method.selector.slots, sparsity
+    )
     self.mesh = jax.sharding.Mesh(np.array(devices), ("data",))
     self.stream_rows = executors.check_batch(training, method, accumulate)
     # Padded, so that devices and parts get equal numbers of rows.
@@ -112,23 +114,6 @@ class Learner:
         f"the recipe needs features, but network {network.name!r} names "
         "none: give `features`, the unit whose output feeds the head"
       )
-
-  def _by_tensor(self) -> optax.GradientTransformation:
-    """Returns the optimiser with slots by tensor."""
-    rule, own = self.single_optimizer, optimizers.is_own(self.training)
-    if own and self.sparsity is not None:
-      raise UsageError(
-        "weights are held at zero by rules that act on every weight alone: "
-        "give optimizer=sgd, adam or adamw"
-      )
-    if own and self.method.selector.slots == "decay":
-      raise UsageError(
-        "slots=decay knows what fades in the slots of sgd, adam and adamw, not "
-        "in those of an optimizer of one's own: give slots=keep or slots=reset"
-      )
-    if self.sparsity is not None:
-      return self.sparsity.wrap(rule)
-    return slots.together(rule) if own else slots.per_tensor(rule)
 
   def timed(self, scope: base.Scope, first: Any, planned: int) -> base.Scope:
     """Returns a scope with the first update and the number of updates.
@@ -305,24 +290,6 @@ class Learner:
     with self.ledger.timed("compile"):
       return executors.in_pieces(self)
 
-  def with_draws(self, batches: base.Batch) -> base.Batch:
-    """Returns stream batches [K, B, ...] with empty rows for draws, if any."""
-    rows = np.shape(batches.y)[0], self.fed_rows
-    if not self.fed_rows:
-      return batches
-    batches = batches._replace(
-      extras={
-        name: np.zeros((rows[0], np.shape(batches.y)[1], *np.shape(a)), a.dtype)
-        for name, a in self.example.extras.items()
-      }
-    )
-    return jax.tree.map(
-      lambda leaf: np.concatenate(
-        [leaf, np.zeros((*rows, *leaf.shape[2:]), leaf.dtype)], axis=1
-      ),
-      batches,
-    )
-
   def put_batches(self, batches: base.Batch) -> base.Batch:
     """Moves [K, B, ...] host batches to the devices, split along B."""
     return jax.device_put(batches, self.batch_sharding)
@@ -401,3 +368,36 @@ class Learner:
       weight=np.zeros((), np.float32),
       extras=self.method.objective.stores(self.network),
     )
+
+
+def _by_tensor(
+  rule: optax.GradientTransformation,
+  training: base.Training,
+  policy: str,
+  sparsity: base.Sparsity | None,
+) -> optax.GradientTransformation:
+  """Returns an optimiser with slots by tensor.
+
+  Args:
+    rule: of one array.
+    training: says whether the rule is the user's own.
+    policy: of the slots of tensors that leave; see `base.Selector`.
+    sparsity: which weights are held at zero, None for none.
+
+  Raises:
+    UsageError: where a rule of one's own cannot do what is asked.
+  """
+  own = optimizers.is_own(training)
+  if own and sparsity is not None:
+    raise UsageError(
+      "weights are held at zero by rules that act on every weight alone: "
+      "give optimizer=sgd, adam or adamw"
+    )
+  if own and policy == "decay":
+    raise UsageError(
+      "slots=decay knows what fades in the slots of sgd, adam and adamw, not "
+      "in those of an optimizer of one's own: give slots=keep or slots=reset"
+    )
+  if sparsity is not None:
+    return sparsity.wrap(rule)
+  return slots.together(rule) if own else slots.per_tensor(rule)

@@ -11,7 +11,7 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.run import session
 from jcl.selection import fixed
-from jcl.train import choosing, executors, hooks
+from jcl.train import choosing, chunks, executors, hooks, scoring
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -157,7 +157,10 @@ def test_shares_slots_and_features():
     state.train.params, state.train.stats, x, taps=("second",)
   ).taps
   np.testing.assert_allclose(
-    plain.outputs(state, x, "features"), taps["second"], rtol=1e-5, atol=1e-6
+    scoring.outputs(plain, state, x, "features"),
+    taps["second"],
+    rtol=1e-5,
+    atol=1e-6,
   )
 
 
@@ -241,13 +244,13 @@ def test_rows_of_an_update_and_those_that_a_host_adds():
   assert fed.steps_per_dispatch == 8  # exchanges come between dispatches
   batch = tiny_network.batch(10)
   stacked = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), batch)
-  whole = fed.with_draws(stacked)
+  whole = chunks.with_draws(fed, stacked)
   assert whole.x.shape == (2, 18, 4) and whole.ids.shape == (2, 18)
   np.testing.assert_array_equal(whole.x[:, :10], stacked.x)
   assert not whole.x[:, 10:].any() and not whole.weight[:, 10:].any()
   assert whole.extras["logits"].shape == (2, 18, 4)
   assert not whole.extras["logits"].any()
-  assert learner.with_draws(stacked) is stacked
+  assert chunks.with_draws(learner, stacked) is stacked
   odd = make(
     recipes.finetune(),
     training=dataclasses.replace(optimizers.DEFAULTS, batch_size=9),
