@@ -19,7 +19,6 @@ FUNCTION, CLASS = 60, 250
 # enough, or gone, fails.
 PENDING = (
   "replay.tiers.tiers.Tiers",
-  "run.trials.run",
   "run.workdir.Folder",
   "train.pieces.Pieces",
 )

@@ -9,7 +9,7 @@ as they have the same number; those that fall behind may be dropped on the way;
 and nothing of it is left in model, memory or random keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import math
 from typing import Any, NamedTuple
 
@@ -55,58 +55,27 @@ def run(
     tried to the end is None. Energy is what training with it is predicted to
     take, in joules.
   """
-  tiers = job.tiers
-  plan = tiers.hierarchy.plan
-  _make_room(tiers, tried, share)
+  plan = job.tiers.hierarchy.plan
+  _make_room(job.tiers, tried, share)
   before = job.ledger.total()
-  trainer = _Trainer(job, at, scope)
+  trainer, read = _Trainer(job, at, scope), _Read(job, share)
   with job.ledger.timed("data"):
     aside = judge.set_aside(job)
 
   def judged(reached: base.LearnerState) -> verdict.Verdict:
     return judge.judged(job, reached, aside, scope)
 
-  reading, read = base.Cost(), 0
-
-  def examples(pair: choice.Sizes) -> _Examples:
-    nonlocal reading, read
-    with job.ledger.timed("data") as took:
-      found = _Examples(job, *pair, share)
-    reading, read = reading + took.cost, read + found.count
-    return found
-
   start, latest = trainer.fresh(state), _latest(job, at)
   if plan.warmup or latest is None:
-    with examples(max(tried, key=sum)) as source:
-      # Without a warm-up for what an update takes alone.
+    with read.examples(max(tried, key=sum)) as source:
+      # No warm-up: one epoch, only to time an update.
       warm = trainer.train(_copied(start), source, plan.warmup or 1, 0)
     start = warm if plan.warmup else start
   joules = trainer.joules / max(trainer.steps, 1)
   if latest is not None:
     joules = latest.joules
   first = judged(start)
-  kept = max(1, int(plan.cutline * len(tried) + 1e-9))
-  rounds = [(plan.epochs, len(tried))]
-  if plan.halving:
-    rounds = choice.halving(len(tried), plan.epochs, kept)
-  states: dict[int, Any] = dict.fromkeys(range(len(tried)))
-  verdicts: dict[int, verdict.Verdict] = {}
-  scores: dict[int, float] = {}
-  done = 0
-  for length, count in rounds:
-    best = sorted(states, key=lambda i: (-scores.get(i, 0.0), i))[:count]
-    states = {i: states[i] for i in sorted(best)}
-    scores = {}
-    for i, reached in states.items():
-      with examples(tried[i]) as source:
-        # With the warm-up's optimiser: Adam's first steps without a past go
-        # far astray, and the fewer a candidate made the better it would look.
-        begun = _copied(start) if reached is None else reached
-        trained = trainer.train(begun, source, length - done, done)
-      states[i] = trained
-      verdicts[i] = judged(trained)
-      scores[i] = verdicts[i].score(plan.judge)
-    done = length
+  verdicts, scores = _compared(plan, trainer, read, start, tried, judged)
   batch = job.learner.stream_rows
   table = tuple(
     choice.Row(
@@ -123,9 +92,48 @@ def run(
   return sizes.Trials(
     table,
     joules,
-    0.0 if exchanged else reading.joules / max(read, 1),
+    0.0 if exchanged else read.joules / max(read.count, 1),
     job.ledger.total() - before,
   )
+
+
+def _compared(
+  plan: base.Plan,
+  trainer: "_Trainer",
+  read: "_Read",
+  start: base.LearnerState,
+  tried: Sequence[choice.Sizes],
+  judged: Callable[[base.LearnerState], verdict.Verdict],
+) -> tuple[dict[int, verdict.Verdict], dict[int, float]]:
+  """Trains every candidate from one state, in rounds.
+
+  Returns:
+    The latest verdict on each candidate, and the scores of those that were
+    trained to the end.
+  """
+  kept = max(1, int(plan.cutline * len(tried) + 1e-9))
+  rounds = [(plan.epochs, len(tried))]
+  if plan.halving:
+    rounds = choice.halving(len(tried), plan.epochs, kept)
+  states: dict[int, Any] = dict.fromkeys(range(len(tried)))
+  verdicts: dict[int, verdict.Verdict] = {}
+  scores: dict[int, float] = {}
+  done = 0
+  for length, count in rounds:
+    best = sorted(states, key=lambda i: (-scores.get(i, 0.0), i))[:count]
+    states = {i: states[i] for i in sorted(best)}
+    scores = {}
+    for i, reached in states.items():
+      with read.examples(tried[i]) as source:
+        # With the warm-up's optimiser: Adam's first steps without a past go
+        # far astray, and the fewer a candidate made the better it would look.
+        begun = _copied(start) if reached is None else reached
+        trained = trainer.train(begun, source, length - done, done)
+      states[i] = trained
+      verdicts[i] = judged(trained)
+      scores[i] = verdicts[i].score(plan.judge)
+    done = length
+  return verdicts, scores
 
 
 def _make_room(
@@ -222,6 +230,22 @@ class _Trainer:
         self.steps += chunk.num_steps
         self.joules += read.cost.joules + took.cost.joules
     return state
+
+
+class _Read:
+  """Reads the examples of candidates, and counts what that takes."""
+
+  def __init__(self, job: Job, share: float) -> None:
+    self._job, self._share = job, share
+    self.joules, self.count = 0.0, 0
+
+  def examples(self, pair: choice.Sizes) -> "_Examples":
+    """Returns a share of the examples that a candidate would train on."""
+    with self._job.ledger.timed("data") as took:
+      found = _Examples(self._job, *pair, self._share)
+    self.joules += took.cost.joules
+    self.count += found.count
+    return found
 
 
 class _Examples:
