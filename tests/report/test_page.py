@@ -181,10 +181,10 @@ def test_nothing_scrolls_sideways_at_1200_pixels(write_run, tmp_path):
   folder = write_run(
     tmp_path / "a",
     recipe="er" * 20,
-    options={"weights": "/a/path" * 80},
-    num_experiences=30,
-    done=30,
-    class_names=["c" * 80] * 60,
+    options={"weights": "/a/path" * 6},
+    num_experiences=12,
+    done=12,
+    class_names=["c" * 80] * 24,
     notes=["n" * 400],
   )
   made = page.write([summary.read_run(folder)], tmp_path / "out")
