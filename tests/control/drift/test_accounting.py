@@ -100,3 +100,11 @@ def test_bad_input_is_refused(call, message):
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(accounting.geometric_mean) == {"warmup": 0}
   assert signatures.defaults(accounting.paired_interval) == {"level": 0.95}
+
+
+def test_a_policy_is_known_by_its_letters():
+  policy = "".join(["str", "ict"])  # another object than the literal
+  found = accounting.correct([1, 1], [1, 1], [True, False], policy)
+  assert found.tolist() == [True, False]
+  with pytest.raises(ValueError, match="stale"):
+    accounting.correct([1], [1], [True], "".join(["str", "icter"]))
