@@ -14,10 +14,6 @@ import jcl
 
 PACKAGE = pathlib.Path(jcl.__file__).parent
 
-# Modules, and packages for the modules directly in them, that still lack
-# annotations. The list only shrinks: an entry without a lack fails.
-PENDING: tuple[str, ...] = ()
-
 
 def functions(
   node: ast.AST, owner: str = "", is_class: bool = False
@@ -63,22 +59,9 @@ def modules() -> Iterator[tuple[str, dict[str, list[str]]]]:
 MODULES = dict(modules())
 
 
-def entries(name: str) -> set[str]:
-  """Returns the entries of `PENDING` that cover a module."""
-  return {name, name.rpartition(".")[0]} & set(PENDING)
-
-
 @pytest.mark.parametrize("name", MODULES)
 def test_functions_are_annotated(name):
-  assert entries(name) or not MODULES[name], f"annotate them: {MODULES[name]}"
-
-
-@pytest.mark.parametrize("entry", PENDING)
-def test_pending_entries_lack_annotations(entry):
-  lacking = [name for name in MODULES if MODULES[name]]
-  assert any(entry in entries(name) for name in lacking), (
-    f"{entry} is annotated: take it out of PENDING"
-  )
+  assert not MODULES[name], f"annotate them: {MODULES[name]}"
 
 
 @pytest.mark.parametrize(
