@@ -694,3 +694,6 @@ class Record(alike.Alike):
   choices: tuple[Choice, ...] = ()  # of what trained in it, in order
   class_names: tuple[str, ...] = ()  # of `classes`, in their order
   name: str = ""  # of the experience, where its group or data set has one
+  # Operations of its last step, dense and without products with zeros; () where
+  # no weights are held at zero while others move.
+  effective_flops: tuple[float, ...] = ()

@@ -147,6 +147,7 @@ def _record(value: dict[str, Any]) -> base.Record:
     choices=read_all("choices", choice),
     class_names=read_all("class_names", checks.text),
     name=checks.text(value.get("name", ""), "name"),
+    effective_flops=read_all("effective_flops", checks.real),
   )
 
 

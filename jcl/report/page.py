@@ -296,7 +296,21 @@ def _facts(run: summary.Run, context: dict[str, Any]) -> dict[str, str]:
     "accuracy per joule": _number(facts["accuracy_per_joule"]),
     "online accuracy": _share(facts["online_accuracy"]),
     "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
+    **_operations(run.records),
     **_unshown(facts),
+  }
+
+
+def _operations(records: Sequence[base.Record]) -> dict[str, str]:
+  """Returns the operations of a step with weights held at zero."""
+  if not records or not records[-1].effective_flops:
+    return {}
+  dense, effective = records[-1].effective_flops
+  return {
+    "operations of a step": (
+      f"{table.scaled(dense, 'FLOP')} dense, "
+      f"{table.scaled(effective, 'FLOP')} without products with zeros"
+    )
   }
 
 

@@ -8,6 +8,7 @@ from jcl.run.cursor import Cursor, Job
 from jcl.selection import mask
 from jcl.train import evaluate as evaluation
 from jcl.train import scoring
+from jcl.train.profiling import learners
 
 
 def evaluate(
@@ -58,4 +59,5 @@ def record(
     choices=tuple(job.trainee.choices),
     class_names=tuple(stream.class_names[each] for each in classes),
     name=stream.experiences[at.experience].name,
+    effective_flops=learners.effective_flops(learner, state),
   )

@@ -237,3 +237,16 @@ def test_finding_runs(write_run, tmp_path):
 def test_no_runs_no_report(tmp_path):
   with pytest.raises(ValueError, match="no run to compare"):
     page.write([], tmp_path)
+
+
+def test_sparse_steps_show_dense_beside_effective_operations(
+  write_run, tmp_path
+):
+  told = "2 GFLOP dense, 500 MFLOP without products with zeros"
+  for name, flops in (("dense", []), ("sparse", [2e9, 5e8])):
+    folder = write_run(tmp_path / name)
+    *lines, last = (folder / "records.jsonl").read_text().splitlines()
+    changed = json.dumps({**json.loads(last), "effective_flops": flops})
+    (folder / "records.jsonl").write_text("\n".join([*lines, changed, ""]))
+    text = page.write([summary.read_run(folder)], folder).read_text("utf-8")
+    assert (told in text) == bool(flops)

@@ -1,19 +1,22 @@
 """The profile of a learner's own step, by any of the methods."""
 
 from collections.abc import Callable
+import functools
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jcl import base
 from jcl.errors import UsageError
+from jcl.networks.sparsity import dynamic
 from jcl.selection import times
 from jcl.train import learner as learner_lib
 from jcl.train import slots
-from jcl.train.profiling import analytic, calibrated, store, timed
+from jcl.train.profiling import analytic, calibrated, effective, store, timed
 
 METHODS = ("analytic", "timed", "calibrated")
 
@@ -75,6 +78,48 @@ def profile(
   # An analytic profile costs less than a file.
   return store.load_or_measure(
     None if method == "analytic" else folder, key, measure
+  )
+
+
+def effective_flops(
+  learner: learner_lib.Learner, state: base.LearnerState
+) -> tuple[float, ...]:
+  """Counts a step's operations, dense and without products with zeros.
+
+  Args:
+    learner: makes the steps.
+    state: after a step; its optimiser's state holds the masks of kernels.
+
+  Returns:
+    (dense, effective) operations of a step of every tensor, counted as in
+    `effective.effective_flops`; () for a learner whose kernels have no masks.
+  """
+  if learner.sparsity is None:
+    return ()
+  densities = dynamic.densities(state.train.opt_state)
+  if not densities:
+    return ()
+  dense = _dense_flops(
+    learner.network,
+    learner.rows_per_step,
+    "frozen" if learner.norms == "frozen" else "batch",
+    learner.single_optimizer,
+  )
+  return tuple(effective.effective_flops(learner.network, dense, densities))
+
+
+@functools.lru_cache(maxsize=8)
+def _dense_flops(
+  network: base.Network,
+  rows: int,
+  norms: str,
+  optimizer: optax.GradientTransformation,
+) -> times.TensorTimes:
+  """Counts the operations of a step of `rows` examples, by tensor."""
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  x = jax.ShapeDtypeStruct((rows, *network.input_shape), jnp.float32)
+  return analytic.flops(
+    network, params, stats, x, norms=norms, optimizer=optimizer
   )
 
 

@@ -1,3 +1,6 @@
+import math
+
+from flax import linen as nn
 import jax
 import numpy as np
 import optax
@@ -6,7 +9,8 @@ import signatures
 import tiny_network
 
 from jcl import base, recipes
-from jcl.networks import catalogue
+from jcl.networks import catalogue, chain, layers
+from jcl.networks.sparsity import dynamic
 from jcl.run import loop, session
 from jcl.train import gather
 from jcl.train.profiling import learners
@@ -107,3 +111,33 @@ def test_what_is_taken_unless_told_otherwise():
     "count": 16,
     "rounds": 20,
   }
+
+
+class Filters(nn.Module):
+  size: int
+
+  @nn.compact
+  def __call__(self, x, training):
+    x = x.reshape(-1, 8, 8, 1) if x.ndim == 2 else x
+    x = nn.relu(nn.Conv(4, (self.size, self.size))(x))
+    return x.reshape(len(x), -1) if self.size == 3 else x
+
+
+def test_records_tell_the_operations_that_zeros_would_save(stream, learn):
+  units = [("stem", Filters(1)), ("conv", Filters(3))]
+  units.append(("head", layers.Head(stream.num_classes)))
+  network = chain.chain("conv", units, stream.example_shape, stream.num_classes)
+  method = recipes.sparcl(sparsity=0.75, gradients=0.8, minibatch=4)
+  result = learn(method, network=network)
+  (kernel,) = dynamic.densities(result.state.train.opt_state)
+  for record in result.records:
+    dense, effective = record.effective_flops
+    assert 0 < effective < dense
+  saved = dense - effective
+  again = learn(method._replace(sparsity=None), network=network)
+  assert all(record.effective_flops == () for record in again.records)
+  # Of its kernel's products, forward and backward, most meet a zero.
+  (tensor,) = (t for t in network.tensors if "/".join(t.path) == kernel)
+  rows = 10 + 2 * 4  # of the stream, and two batches of the memory
+  product = 2 * rows * 8 * 8 * math.prod(tensor.shape)
+  assert 0.6 * 0.75 * product < saved < 3 * product
