@@ -22,7 +22,7 @@ _MIB = 2**20
 _FLOAT = 4  # bytes
 # Per row of the table: copies of the weights (the network, its gradient,
 # importances or older columns) and passes of the replayed images.
-_ROWS = {
+ROWS = {
   "sgd": (2, 0),
   "joint": (2, 0),
   "ewc": (3, 0),
@@ -119,7 +119,7 @@ def memory_mib(
   Raises:
     ValueError: for any other row.
   """
-  copies, passes = _row(row, _ROWS)
+  copies, passes = _row(row, ROWS)
   images = batch + passes * buffer
   return (copies * weights + images * activations * _FLOAT) / _MIB
 
@@ -176,7 +176,7 @@ def flops(
   Raises:
     ValueError: for any other row.
   """
-  rows = {name: _ROWS[name] for name in _ROWS if name not in _NO_FLOPS}
+  rows = {name: ROWS[name] for name in ROWS if name not in _NO_FLOPS}
   _, passes = _row(row, rows)
   shown = images * epochs * (batch + passes * buffer) / batch
   return 2.0 * macs * 3 * shown * (tasks if row == "joint" else 1)
