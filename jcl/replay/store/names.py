@@ -6,7 +6,7 @@ from typing import Any
 from jcl import errors
 from jcl.replay.store import records
 
-# Table, and the field of a record that holds a number of it.
+# By table: the field of a record that holds a number of the table.
 TABLES = {"classes": "label", "runs": "run", "layouts": "layout"}
 # A number whose definition is lost has this ahead of it for a name.
 LOST = "lost:"
@@ -14,7 +14,7 @@ _MOST = 1 << 24  # names of a table: a larger number is damage
 
 
 def are_tables(value: Any) -> bool:
-  """Tells whether a value from JSON is one that `Names.learn` takes."""
+  """Returns whether `Names.learn` accepts a value from JSON."""
   return isinstance(value, dict) and all(
     table in TABLES and _are_names(given) for table, given in value.items()
   )
@@ -31,7 +31,7 @@ def _are_names(given: Any) -> bool:
 
 
 class Names:
-  """Numbered names, of which there are only ever more.
+  """Numbered names; names are added, never removed.
 
   `learn` takes tables of two forms: all names from number 0 on, as segments and
   index files repeat them, or a pair (first number, names), as definition
@@ -54,7 +54,7 @@ class Names:
     """Returns a name's number.
 
     Raises:
-      ValueError: where the name is unknown.
+      ValueError: for an unknown name.
     """
     try:
       return self._numbers[table][name]
@@ -68,7 +68,7 @@ class Names:
     """Returns a layout by number.
 
     Raises:
-      DamageError: where its definition is lost.
+      DamageError: for a layout whose definition is lost.
     """
     if number not in self._layouts:
       known = self._names["layouts"]
@@ -86,17 +86,17 @@ class Names:
     return self._layouts[number]
 
   def strides(self) -> list[int]:
-    """Bytes of a record by layout, 0 where the definition is lost."""
+    """Returns the bytes of a record by layout; 0 for a lost definition."""
     return [
       0 if text.startswith(LOST) else self.layout(number).dtype.itemsize
       for number, text in enumerate(self._names["layouts"])
     ]
 
   def learn(self, tables: Mapping[str, Any]) -> None:
-    """Takes in definitions.
+    """Adds definitions.
 
     Raises:
-      StoreError: where a number has another name already.
+      StoreError: for a number that has another name already.
     """
     for table, given in tables.items():
       whole = not given or isinstance(given[0], str)
@@ -117,14 +117,14 @@ class Names:
         numbers[name] = number
 
   def cover(self, table: str, count: int) -> None:
-    """Makes sure that no number below `count` is given to a new name."""
+    """Reserves all numbers below `count`, so that no new name gets them."""
     known = self._names[table]
     known.extend(f"{LOST}{number}" for number in range(len(known), count))
 
   def define(
     self, wanted: Mapping[str, Sequence[str]]
   ) -> tuple[dict[str, dict[str, int]], dict[str, tuple[int, list[str]]]]:
-    """Numbers names, known ones and new ones, without keeping the latter.
+    """Returns the numbers of names, new ones included, without adding these.
 
     Returns:
       By table: each name's number; and the new names, for `learn`.

@@ -30,7 +30,7 @@ MAGIC = 0x52_6C_63_6A  # "jclR"
 HEADER = struct.Struct("<IIQIIIi")
 FIELDS = ("magic", "length", "id", "layout", "label", "run", "task")
 DEFINITION = 0xFFFF_FFFF
-# CRC-32 of any bytes followed by their own CRC-32, whatever it began from.
+# CRC-32 of any bytes followed by their own CRC-32, for every start value.
 RESIDUE = 0x2144_DF1C
 LARGEST = 2**31 - 64  # bytes of one record
 
@@ -40,7 +40,7 @@ class StoreError(RuntimeError):
 
 
 class DamageError(StoreError):
-  """Records that are on disk no more, or not as they were written."""
+  """Records that are missing on disk or differ from what was written."""
 
   def __init__(self, message: str, ids: Sequence[int] = ()) -> None:
     super().__init__(message)
@@ -48,7 +48,7 @@ class DamageError(StoreError):
 
 
 class Records(NamedTuple):
-  """Examples as a store returns them, `N` in the order that was asked for."""
+  """`N` examples from a store, in the order of the ids that were read."""
 
   x: np.ndarray  # [N, ...] as appended
   labels: np.ndarray  # [N] int32 positions in `Store.classes`
@@ -60,7 +60,7 @@ class Records(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """Shapes and types of one example's arrays: the key to its bytes."""
+  """Shapes and types of one example's arrays, which decode its bytes."""
 
   x: tuple[str, tuple[int, ...]]  # NumPy type string, shape without batch
   extras: tuple[tuple[str, str, tuple[int, ...]], ...] = ()  # sorted by name
@@ -111,12 +111,12 @@ class Layout:
 
   @property
   def length(self) -> int:
-    """Bytes of the arrays with what aligns them, as the header states it."""
+    """Bytes of the arrays and of their padding, as in the header."""
     return self.dtype.itemsize - HEADER.size - 4
 
 
 def stride(length: int) -> int:
-  """Bytes on disk of a record whose content takes `length` bytes."""
+  """Returns the bytes on disk of a record with `length` bytes of content."""
   return -(-(HEADER.size + length + 4) // 8) * 8
 
 
@@ -124,7 +124,7 @@ def layout_of(x: np.ndarray, extras: Mapping[str, np.ndarray]) -> Layout:
   """Returns the layout of a batch's examples.
 
   Raises:
-    ValueError: where a type has no fixed bytes or a record would be too large.
+    ValueError: for a type without fixed bytes, or too large a record.
   """
   for name, array in {"x": x, **extras}.items():
     if array.dtype.kind not in "biufc":
@@ -179,7 +179,7 @@ def encode(
 def intact(
   read: Callable[[np.ndarray], Any], ids: np.ndarray
 ) -> tuple[Any, np.ndarray]:
-  """Reads what can be read; damaged examples are told of and left out.
+  """Reads all intact examples, and warns about damaged ones.
 
   Args:
     read: of ids [N], as `Store.read`, whose errors it raises.
@@ -189,7 +189,7 @@ def intact(
     What was read, and [N] bool, of which ids.
   """
   good = np.ones(len(ids), bool)
-  while True:  # damage here may hide damage elsewhere
+  while True:  # an error names only some of the damaged records
     try:
       return read(ids[good]), good
     except DamageError as error:
@@ -238,6 +238,6 @@ _HINTS = {
 
 
 def failure(what: str, path: Path, error: OSError) -> StoreError:
-  """Returns an error that says what failed and what to do about it."""
+  """Returns an error with the operation that failed, and a remedy."""
   hint = _HINTS.get(error.errno or 0, str(error))
   return StoreError(f"cannot {what} {path}: {hint}")

@@ -1,4 +1,4 @@
-"""Segment files: a header and records, one after another, only ever added to.
+"""Segment files: a header, then records, which are only ever appended.
 
 A segment is made whole under another name and then renamed, so one that exists
 has its header; the header repeats all names defined before it, so that no
@@ -45,7 +45,7 @@ def path_of(folder: Path, number: int) -> Path:
 
 
 def numbers(folder: Path) -> list[int]:
-  """Numbers of the segments that a folder holds, ascending."""
+  """Returns the numbers of the segments in a folder, ascending."""
   return numbered(folder, SUFFIX)
 
 
@@ -56,12 +56,12 @@ def numbered(folder: Path, suffix: str) -> list[int]:
 
 
 def seed_of(store: str) -> int:
-  """Number that the checksums of a store's records begin from."""
+  """Returns the start value of the checksums of a store's records."""
   return zlib.crc32(store.encode())
 
 
 def sync_folder(folder: Path) -> None:
-  """Makes the names in a folder outlive a loss of power."""
+  """Syncs a folder, so that its file names survive a loss of power."""
   fd = os.open(folder, os.O_RDONLY)
   try:
     os.fsync(fd)
@@ -70,7 +70,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(path: Path, content: Sequence[Any]) -> None:
-  """Writes a file so that it is there as a whole or as it was, durably."""
+  """Replaces a file durably; a crash leaves the old file or the new one."""
   partial = path.with_name(path.name + ".partial")
   try:
     with open(partial, "wb") as file:
@@ -86,17 +86,17 @@ def replace(path: Path, content: Sequence[Any]) -> None:
 
 
 def framed(magic: bytes, about: Mapping[str, Any]) -> bytes:
-  """Returns JSON behind a prefix that guards it, a multiple of 8 bytes."""
+  """Returns JSON with a checksummed prefix, a multiple of 8 bytes."""
   text = json.dumps(about).encode()
   text = text.ljust(-(-(PREFIX.size + len(text)) // 8) * 8 - PREFIX.size)
   return PREFIX.pack(magic, VERSION, zlib.crc32(text), len(text)) + text
 
 
 def unframed(magic: bytes, fd: int) -> tuple[dict[str, Any], int] | None:
-  """Returns what `framed` put at the head of a file and its end, or None.
+  """Reads the value that `framed` put at the head of a file, and its end.
 
   Raises:
-    StoreError: where a later version of jcl wrote it.
+    StoreError: for a file of a later version of jcl.
   """
   prefix = os.pread(fd, PREFIX.size, 0)
   if len(prefix) < PREFIX.size or not prefix.startswith(magic):
@@ -122,7 +122,7 @@ _MOST_RECORDS = 2**31 // records.stride(0)  # of a segment
 
 
 def fits(about: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
-  """Tells whether a description has just these fields, of possible values."""
+  """Returns whether a description has exactly these fields, of valid values."""
   return (
     about.keys() == kinds.keys()
     and all(
@@ -135,7 +135,7 @@ def fits(about: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
 
 
 def is_possible(record_id: int, number: int) -> bool:
-  """Tells whether as many ids can lie in the segments before this number."""
+  """Returns whether so many ids fit the segments before this number."""
   return record_id <= number * _MOST_RECORDS
 
 
@@ -161,7 +161,7 @@ def create(
 
 
 def read_header(fd: int) -> Header | None:
-  """Returns a segment's header, or None where it is damaged or foreign."""
+  """Returns a segment's header; None if it is damaged or of another format."""
   found = unframed(MAGIC, fd)
   if found is None or not fits(found[0], _HEADER):
     return None
@@ -176,8 +176,8 @@ class Scan:
   heads: np.ndarray  # [N] structured as `records.FIELDS` of intact records
   offsets: np.ndarray  # [N] int64 where they begin
   tables: list[dict[str, Any]]  # definitions, in their order
-  end: int  # behind the last intact record
-  damaged: list[tuple[int, int]]  # [from, to) ahead of `end`
+  end: int  # first byte after the last intact record
+  damaged: list[tuple[int, int]]  # [from, to) before `end`
 
 
 HEAD = np.dtype(
@@ -189,7 +189,7 @@ HEAD = np.dtype(
 
 
 class _Window:
-  """The part of a file that is looked at, read ahead in large pieces."""
+  """A window of a file, which is read in large pieces."""
 
   def __init__(self, fd: int) -> None:
     self._fd, self._start, self._data = fd, 0, b""
@@ -220,7 +220,7 @@ class _Window:
 
 
 def _table(text: bytes) -> dict[str, Any] | None:
-  """Tables of a definition record; None where it defines nothing."""
+  """Returns the tables of a definition record; None if it is no definition."""
   try:
     table = json.loads(text)
   except (ValueError, RecursionError):
@@ -231,8 +231,8 @@ def _table(text: bytes) -> dict[str, Any] | None:
 def scan(fd: int, start: int, seed: int, next_id: int) -> Scan:
   """Finds the intact records from `start`, a multiple of 8, to the end.
 
-  A record counts where its checksum holds and its id is `next_id` or above,
-  ascending: bytes within an example that look like a record do not.
+  A record counts if its checksum is right, its id is at least `next_id`, and
+  ids ascend. Bytes within an example that look like a record do not count.
   """
   window, size = _Window(fd), os.fstat(fd).st_size
   heads, offsets, tables = bytearray(), array.array("Q"), []

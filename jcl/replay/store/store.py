@@ -31,11 +31,11 @@ from jcl.errors import UsageError
 from jcl.replay.store import contents as contents_lib
 from jcl.replay.store import records, segments, writer
 
-# Bytes of a record up to which reading it and copying it is the faster way.
+# For records of at most so many bytes, reading and copying is faster.
 _SMALL = 2**14
-# Seconds, and seconds a byte, beyond which a record came from the disk and not
-# from the kernel's cache: the disk is then told of the others at once, as many
-# do better with several requests than with one after another.
+# A read that takes longer than these seconds, plus these seconds per byte, came
+# from the disk and not from the kernel's cache. All other reads are then
+# announced at once, since many disks are faster with several requests.
 _SLOW, _SLOW_BYTE = 2e-5, 1e-9
 
 
@@ -67,10 +67,10 @@ class Store:
     segment_bytes: int = writer.SEGMENT_BYTES,
     rebuild: bool = False,
   ) -> "Store":
-    """Opens a store, made where absent, and brings it in order.
+    """Opens a store, or makes it, and repairs what a crash left.
 
-    Damage does not keep a store from opening: `notes` and the log tell of it,
-    and what is lost is left out of counts and classes.
+    A damaged store opens as well: `notes` and the log tell of the damage, and
+    lost examples are left out of counts and classes.
 
     Args:
       folder: of the store alone.
@@ -124,7 +124,7 @@ class Store:
     self.close()
 
   def __len__(self) -> int:
-    """Number of examples that are there."""
+    """Returns the number of examples that are not lost."""
     return self.contents.index.count - self.contents.num_lost
 
   @property
@@ -177,7 +177,7 @@ class Store:
     return np.flatnonzero(found & (columns["offset"][:count] > 0))
 
   def lost(self) -> np.ndarray:
-    """Returns the int64 ids of examples that are gone, of any run, [N]."""
+    """Returns the int64 ids of lost examples, of all runs, [N]."""
     return self.contents.index.lost()
 
   def labels_of(self, ids: Any) -> np.ndarray:
@@ -186,7 +186,7 @@ class Store:
     return self.contents.index.columns["label"][ids].astype(np.int32)
 
   def layouts_of(self, ids: Any) -> np.ndarray:
-    """Returns [N] int32 numbers, equal where shapes and types are."""
+    """Returns [N] int32 numbers, equal for equal shapes and types."""
     ids = self._checked(ids)
     return self.contents.index.columns["layout"][ids].astype(np.int32)
 
@@ -206,7 +206,7 @@ class Store:
       StoreError: where the store is closed.
     """
     ids = self._checked(ids)
-    # A longer index may take this one's place while this runs.
+    # Another thread may replace the index by a longer one during the read.
     columns = self.contents.index.columns
     offsets, layouts = columns["offset"][ids], columns["layout"][ids]
     if not offsets.all():
@@ -273,7 +273,7 @@ class Store:
     )
 
   def flush(self) -> None:
-    """Returns once the disk keeps all that was added.
+    """Returns once all added examples are on disk.
 
     Raises:
       StoreError: where the store is not for writing, or the disk fails; the
@@ -282,7 +282,7 @@ class Store:
     self._adding().flush()
 
   def close(self) -> None:
-    """Flushes, writes the index and lets go of the folder."""
+    """Flushes, writes the index and releases the folder."""
     try:
       if self._writer is not None:
         self._writer.close()

@@ -1,4 +1,4 @@
-"""Adding records to a store's last segment, and making the disk keep them."""
+"""The writer of a store: appends records to the last segment, durably."""
 
 from collections.abc import Mapping
 import os
@@ -17,8 +17,8 @@ Fsync = Literal["always", "batch"] | float
 
 SEGMENT_BYTES = 2**30
 SEGMENT_RECORDS = 2**20
-# A flush brings the open segment's index up to date where more than this is
-# not in it: the most, about, that opening has to scan after a crash.
+# A flush updates the open segment's index if it lacks more bytes than this,
+# which is about the most that opening has to scan after a crash.
 INDEX_BYTES = 2**26
 LOCK = ".lock"
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -28,7 +28,7 @@ def claim(folder: Path) -> filelock.BaseFileLock:
   """Takes a folder for writing, made where absent, and returns its lock.
 
   Raises:
-    StoreError: where it is in use, cannot be written or holds other files.
+    StoreError: for a folder in use, not writable, or with other files.
   """
   try:
     if folder.is_dir() and not segments.numbers(folder):
@@ -58,10 +58,10 @@ def claim(folder: Path) -> filelock.BaseFileLock:
 
 
 class Writer:
-  """The one that adds to a store; its methods may be called by any thread.
+  """Adds examples to a store; any thread may call its methods.
 
-  It writes what the index lacked, and begins a segment where the last one is
-  damaged or there is none.
+  At first it writes missing index files, and begins a segment if the last one
+  is damaged or there is none.
 
   Raises:
     OSError: where a segment cannot be made.
@@ -133,15 +133,15 @@ class Writer:
       return np.arange(first, first + done, dtype=np.int64)
 
   def flush(self) -> None:
-    """Returns once the disk keeps all that was added; see `Store.flush`."""
+    """Returns once all added examples are on disk; see `Store.flush`."""
     with self._lock:
       self._check()
       segment = self._contents.segments[-1]
       try:
         _sync(segment.fd)
       except OSError as error:
-        # The kernel may have dropped what it could not write; asking again
-        # would only seem to succeed.
+        # The kernel may have dropped the bytes that it could not write, so that
+        # a second attempt would seem to succeed.
         self._broken = "an earlier flush failed"
         raise records.failure("flush", self._contents.folder, error) from error
       self._synced = time.monotonic()
@@ -149,7 +149,7 @@ class Writer:
         self._contents.save(segment)
 
   def close(self) -> None:
-    """Flushes, brings the index up to date and takes nothing more."""
+    """Flushes and writes the index; nothing can be added afterwards."""
     with self._lock:
       if not self._broken:
         self.flush()
@@ -168,7 +168,7 @@ class Writer:
   def _write(self, batch: np.ndarray, fresh: Mapping[str, Any]) -> int:
     """Writes as much of a batch as fits the segment; returns how many.
 
-    Begins another segment, and writes nothing, where the last one is full.
+    If the last segment is full, begins another one and writes nothing.
     """
     held = self._contents
     segment, first, size = held.segments[-1], held.index.count, batch.itemsize
@@ -188,7 +188,7 @@ class Writer:
       _write_all(segment.fd, head, segment.end)
       _write_all(segment.fd, batch.view(np.uint8).data, segment.end + len(head))
     except BaseException:
-      # What an interruption left must not lie behind the next batch.
+      # Bytes of an interrupted write must not stay before the next batch.
       try:
         os.ftruncate(segment.fd, segment.end)
       except OSError:
