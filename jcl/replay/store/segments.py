@@ -93,7 +93,10 @@ def framed(magic: bytes, about: Mapping[str, Any]) -> bytes:
 
 
 def unframed(magic: bytes, fd: int) -> tuple[dict[str, Any], int] | None:
-  """Reads the value that `framed` put at the head of a file, and its end.
+  """Reads the value that `framed` put at the head of a file.
+
+  Returns:
+    The value, and the first byte after it; None for a file without one.
 
   Raises:
     StoreError: for a file of a later version of jcl.
