@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 import sys
 
+from absl import flags
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -16,10 +17,17 @@ def mutation():
   )
   module = importlib.util.module_from_spec(spec)
   sys.modules[spec.name] = module
+  # The command line's own flags, if a test before has defined them.
+  own, defined = ("modules", "sample", "seed"), flags.FLAGS
+  kept = {name: defined[name] for name in own if name in defined}
+  for name in kept:
+    delattr(defined, name)
   spec.loader.exec_module(module)
   yield module
-  for name in ("modules", "sample", "seed"):
-    delattr(module.flags.FLAGS, name)
+  for name in own:
+    delattr(defined, name)
+  for name, flag in kept.items():
+    defined[name] = flag
   del sys.modules[spec.name]
 
 

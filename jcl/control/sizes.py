@@ -13,16 +13,13 @@ import dataclasses
 import math
 from typing import Any, NamedTuple, cast
 
-import numpy as np
-
-from jcl import base
+from jcl import base, keys
 from jcl.control import choice
 from jcl.errors import UsageError
 
 _LEAST_BATCHES = 4  # of an epoch with sizes that are chosen, where room allows
 # Of the largest candidate, where trials may take just so much.
 _LEAST_UPDATES = 8
-_DRAW = 12  # of random sizes
 
 
 class Trials(NamedTuple):
@@ -190,9 +187,7 @@ def _planned(
   if not plan.tries:
     reason = f"the rule {plan.policy!r} asks for no trials"
     change = base.Change(plan.policy, reason)
-    return _Plan(
-      _ruled(plan, tried, (seed, _DRAW, seen.experience)), change, []
-    )
+    return _Plan(_ruled(plan, tried, seed, seen.experience), change, [])
   if not held.aside:
     return kept("too few examples of a class to set any aside as judges")
   share = share_within(plan, held, tried)
@@ -255,12 +250,12 @@ def share_within(
 
 
 def _ruled(
-  plan: base.Plan, tried: list[choice.Sizes], seeds: tuple[int, ...]
+  plan: base.Plan, tried: list[choice.Sizes], seed: int, experience: int
 ) -> choice.Sizes:
   """Returns the largest sizes, or any, as the policy says."""
   if plan.policy != "random":
     return max(tried, key=lambda pair: (sum(pair), pair))
-  generator = np.random.default_rng(seeds)
+  generator = keys.rng(seed, keys.Purpose.SIZES, experience)
   return tried[int(generator.integers(len(tried)))]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base
+from jcl import base, keys
 from jcl.errors import UsageError
 from jcl.replay import feed, forgetting
 
@@ -56,7 +56,7 @@ class Removal(feed.Feed):
     wanted = sum(count for at, count in due.items() if at <= epoch)
     missing = wanted - len(self.removed)
     if missing > 0:
-      generator = np.random.default_rng((self.seed, 7, self.index, epoch))
+      generator = keys.rng(self.seed, keys.Purpose.REMOVAL, self.index, epoch)
       left = np.setdiff1d(order, self.removed)
       gone = self._errors.drop(missing, left, generator)
       self.removed = sorted([*self.removed, *gone.tolist()])

@@ -179,7 +179,7 @@ class Trainee:
     if not count:
       return ()
     learner = self.learner
-    generator = np.random.default_rng((self.seed, 3, at.experience, at.epoch))
+    generator = keys.rng(self.seed, keys.Purpose.PROBE, at.experience, at.epoch)
     rows = np.full((count, learner.batch_size), -1, np.int32)
     for row in rows:
       drawn = generator.permutation(len(source))[: learner.stream_rows]

@@ -27,8 +27,6 @@ from jcl.selection import mask
 from jcl.streams import batching
 from jcl.train import choosing, chunks
 
-_PURPOSE = 11  # of random draws
-
 
 def run(
   job: Job,
@@ -211,8 +209,8 @@ class _Trainer:
     updates = epochs * batching.num_batches(len(source), learner.stream_rows)
     scope = learner.timed(self._scope, state.train.step, updates)
     for epoch in range(first, first + epochs):
-      generator = np.random.default_rng(
-        (self._job.seed, _PURPOSE, self._experience, epoch)
+      generator = keys.rng(
+        self._job.seed, keys.Purpose.TRIAL, self._experience, epoch
       )
       order = generator.permutation(len(source)).astype(np.int32)
       if self._job.stream.ordered and source.own:
@@ -260,7 +258,7 @@ class _Examples:
     tiers, method = job.tiers, job.learner.method
     earlier, fresh = tiers.earlier(), tiers.fresh()
     subset = quotas.trial_subset(em, sb, share, len(earlier), len(fresh))
-    generator = np.random.default_rng((tiers.seed, _PURPOSE, tiers.experience))
+    generator = keys.rng(tiers.seed, keys.Purpose.TRIAL, tiers.experience)
     self._tiers: tiers_lib.Tiers = tiers
     self._draws = method.objective.num_draws if method.replay.on_host else 0
     self._size = method.replay.num_samples

@@ -5,7 +5,7 @@ A single pass over a stream, the online setting, is one epoch per experience.
 
 import numpy as np
 
-from jcl import base
+from jcl import base, keys
 from jcl.errors import UsageError
 
 
@@ -34,7 +34,7 @@ def epoch_order(
   """
   if ordered:
     return np.arange(num_examples, dtype=np.int32)
-  rng = np.random.default_rng((seed, experience, epoch))
+  rng = keys.rng(seed, keys.Purpose.ORDER, experience, epoch)
   return rng.permutation(num_examples).astype(np.int32)
 
 

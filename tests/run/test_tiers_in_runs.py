@@ -376,14 +376,16 @@ def test_what_an_experience_begins_with(trains, index):
   assert tiers.calls == ([] if trains == "store" else ends)
 
 
-def test_of_each_class_the_most_valuable_are_the_last():
+def test_of_each_class_the_most_valuable_are_the_last(monkeypatch):
   features = np.array(
     [[2.0, 0.0], [9.0, 9.0], [0.0, 5.0], [3.0, 3.0], [9.0, 9.0]]
   )
   labels = np.array([0, 1, 0, 0, 1])
-  learner = types.SimpleNamespace(outputs=lambda state, x, kind: features[x])
+  monkeypatch.setattr(
+    tier_feed.scoring, "outputs", lambda learner, state, x, kind: features[x]
+  )
   blocks = [np.array([0, 1]), np.array([2, 3, 4])]
-  found = tier_feed._herded(learner, None, labels, blocks)
+  found = tier_feed._herded(None, None, labels, blocks)
   assert found[:3].tolist() == [2, 0, 3]  # as herding chooses, backwards
   assert sorted(found[3:].tolist()) == [1, 4]
 

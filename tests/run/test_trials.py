@@ -243,7 +243,6 @@ def told(steps, applied, parameters=7):
 
 
 def test_what_updates_took_and_exchanged_last(monkeypatch):
-  assert trials._PURPOSE == 11  # what runs so far have drawn by
   monkeypatch.setattr(trials.mask, "trained_parameters", lambda *_: 7)
   job = types.SimpleNamespace(
     learner=types.SimpleNamespace(network=None),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jcl import base
+from jcl import base, keys
 from jcl.replay.store import records
 from jcl.replay.store import store as store_lib
 from jcl.replay.tiers import ram
@@ -124,7 +124,7 @@ class Archive:
       pool = self.pool(label)
       if label in self.held_out or not len(pool):
         continue
-      generator = np.random.default_rng((seed, 9, label))
+      generator = keys.rng(seed, keys.Purpose.HELD_OUT, label)
       count = min(most, len(pool) // 10)
       self.held_out[label] = np.sort(generator.permutation(pool)[:count])
     self._pools = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base
+from jcl import base, keys
 from jcl.replay.tiers import exchange_rate
 from jcl.replay.tiers import reader as reader_lib
 
@@ -75,7 +75,7 @@ class Exchanges:
     free = np.array([i not in leaving for i in replayed.tolist()], bool)
     if not count or not free.any():
       return
-    generator = np.random.default_rng((self._seed, 6, step))
+    generator = keys.rng(self._seed, keys.Purpose.EXCHANGE, step)
     gated = self._hierarchy.gate == "hard" or (
       self._hierarchy.gate == "late" and part >= 0.5
     )

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from jcl import base
+from jcl import base, keys
 from jcl.replay.tiers import ram
 
 # (shape [K, B], (flat places, rows) of each part) -> a batch, padded elsewhere
@@ -28,7 +28,8 @@ class Source:
     spans: returns how many rows of the present epoch are the memory's, and
       how many the buffer's.
     compose: makes the batch.
-    seeds: decide draws, together with the rows of a batch.
+    seed: of the run.
+    path: of the draws, see `keys.rng`; the rows of a batch end it.
     draws: how often a step draws from the memory.
     size: examples of a draw.
     own: whether rows are the stream buffer's alone, which holds examples of
@@ -41,14 +42,15 @@ class Source:
     stream: ram.Ram,
     spans: Callable[[], tuple[int, int]],
     compose: Compose,
-    seeds: tuple[int, ...],
+    seed: int,
+    path: tuple[int, ...],
     draws: int = 0,
     size: int = 0,
     own: bool = False,
   ) -> None:
     self.own = own
     self._memory, self._stream, self._spans = memory, stream, spans
-    self._compose, self._seeds = compose, seeds
+    self._compose, self._seed, self._path = compose, seed, path
     self._draws, self._size = draws, size
 
   def __len__(self) -> int:
@@ -73,7 +75,7 @@ class Source:
 
   def _drawn(self, row: np.ndarray) -> np.ndarray:
     """Returns slots [draws * size] for a batch; its rows decide them."""
-    generator = np.random.default_rng((*self._seeds, zlib.crc32(row.tobytes())))
+    generator = keys.rng(self._seed, *self._path, zlib.crc32(row.tobytes()))
     drawn = np.full((self._draws, self._size), -1, np.int64)
     for slots in drawn:
       some = generator.permutation(self._memory.count)[: self._size]

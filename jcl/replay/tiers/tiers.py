@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base
+from jcl import base, keys
 from jcl.options import spec
 from jcl.replay.tiers import (
   admission,
@@ -175,7 +175,11 @@ class Tiers:
       residents = quotas.shrink(residents, em, self.hierarchy.remainder)
     elif em > len(self.em):
       residents = admission.filled(
-        residents, earlier, em, self.hierarchy.remainder, self._generator(8)
+        residents,
+        earlier,
+        em,
+        self.hierarchy.remainder,
+        self._generator(keys.Purpose.QUOTA),
       )
     self.em.become(residents, em, self.archive.intact)
     if data is not None:
@@ -193,7 +197,7 @@ class Tiers:
         mine = mine[~np.isin(self._ids[mine], aside[label])]
       parts[label] = mine
     counts = quotas.trim_counts({k: len(v) for k, v in parts.items()}, sb)
-    generator = self._generator(10)
+    generator = self._generator(keys.Purpose.BUFFER)
     chosen = np.sort(
       np.concatenate(
         [generator.permutation(parts[k])[:n] for k, n in counts.items()]
@@ -242,10 +246,10 @@ class Tiers:
     size: int,
   ) -> sources.Source:
     """Returns a source of other slots than the run's own; see `Source`."""
-    seeds = self.seed, 7, self.experience
+    path = keys.Purpose.DRAW, self.experience
     own = self.hierarchy.trains == "stream"
     return sources.Source(
-      memory, stream, spans, self.compose, seeds, draws, size, own
+      memory, stream, spans, self.compose, self.seed, path, draws, size, own
     )
 
   def trained(
@@ -347,7 +351,7 @@ class Tiers:
       arrivals,
       stored,
       size,
-      self._generator(8),
+      self._generator(keys.Purpose.QUOTA),
     )
     self.em.become(kept, size, self.archive.intact)
 
@@ -490,4 +494,4 @@ class Tiers:
     return {label: ids for label, ids in pools.items() if len(ids)}
 
   def _generator(self, purpose: int) -> np.random.Generator:
-    return np.random.default_rng((self.seed, purpose, self.experience))
+    return keys.rng(self.seed, purpose, self.experience)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from jcl import base
+from jcl import base, keys
 from jcl.replay.tiers import exchange_rate, exchanger
 from jcl.replay.tiers import reader as reader_lib
 
@@ -120,13 +120,13 @@ def test_a_class_without_examples_elsewhere_stays():
 
 
 @pytest.mark.parametrize("number", [1, 3, 5])
-def test_a_run_repeats_what_earlier_versions_drew(number):
+def test_what_a_run_draws_goes_by_seed_and_step(number):
   """Four tries for each example wanted and eight more, class by class."""
   ids = [i for label in (0, 2) for i in range(1000 * label, 1000 * label + 5)]
   ids = [i for i in ids if i % 1000 < number]
   reader = Reader(ids)
   ask(build(reader, seed=3), reader, ids, step=7)
-  generator = np.random.default_rng((3, 6, 7))
+  generator = keys.rng(3, keys.Purpose.EXCHANGE, 7)
   generator.random(len(ids))  # the order in which they would leave
   expected = []
   for label in (0, 2):
@@ -139,7 +139,7 @@ def test_a_run_repeats_what_earlier_versions_drew(number):
 def test_what_random_tries_miss_is_listed():
   # One in 300 is outside of memory, and the tries do not meet it.
   outside, step = POOL[0][150], 0
-  generator = np.random.default_rng((0, 6, step))
+  generator = keys.rng(0, keys.Purpose.EXCHANGE, step)
   generator.random(1)
   assert 150 not in generator.integers(0, 300, 12)
   reader = Reader([i for i in POOL[0].tolist() if i != outside])

@@ -100,7 +100,7 @@ def test_a_store_is_read_in_any_order_and_damage_is_padding(tmp_path):
 def test_order_is_that_of_arrival_only_where_that_is_said(tmp_path):
   with tiny.made(tmp_path, base.Hierarchy(4, 6)) as tiers:
     filled(tiers)
-    parts = tiers.em.rows, tiers.sb, lambda: (4, 6), tiers.compose, (0,)
+    parts = tiers.em.rows, tiers.sb, lambda: (4, 6), tiers.compose, 0, (0,)
     assert not sources.Source(*parts).own
     assert sources.Source(*parts, own=True).own
     assert not sources.Stored.own
