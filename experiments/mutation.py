@@ -93,6 +93,7 @@ MIRRORS = {
   "streams/assembly": "streams/scenarios",
   "streams/dialects": "streams/delimited",
   "streams/files": "streams/folders streams/idx",
+  "train/actions": "train/pieces",
   "train/blocks": "train/pieces",
   "train/calls": "train/pieces",
   "train/choosing": "train/learner",

@@ -20,7 +20,6 @@ FUNCTION, CLASS = 60, 250
 PENDING = (
   "replay.tiers.tiers.Tiers",
   "run.workdir.Folder",
-  "train.pieces.Pieces",
 )
 
 # Tokens that are no code.

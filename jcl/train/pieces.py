@@ -6,9 +6,9 @@ trains some of its tensors, the parts for all of them serve until those for
 exactly these are compiled.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,23 +19,15 @@ from jcl.cost import program_cost
 from jcl.errors import UsageError
 from jcl.selection import mask
 from jcl.train import (
+  actions,
   background,
   blocks,
-  calls,
   composed,
   footprint,
   plan,
   slots,
 )
 from jcl.train import step as step_lib
-
-
-class _Loss(NamedTuple):
-  """One of the method's losses, with the shapes of its calls' inputs."""
-
-  name: str
-  calls: calls.Calls
-  asked: tuple[Any, ...]
 
 
 class Pieces:
@@ -69,14 +61,14 @@ class Pieces:
         f"network {network.name!r} is not a plain chain of units: train it "
         "with executor=whole"
       )
-    self._network, self._method, self._optimizer = network, method, optimizer
-    self._preprocess, self._norms = preprocess, norms
+    self._network, self._method, self._norms = network, method, norms
     self._compiler, self._shapes = compiler, _structs(shapes)
+    self._acts = actions.Actions(
+      network, method, optimizer, preprocess, self._shapes
+    )
     everything = slots.names(self._shapes[1].train.params)
     self._positions = {name: i for i, name in enumerate(everything)}
     self._traced: dict[Any, Any] = {}
-    self._forward = step_lib.Forward(network, preprocess)
-    self._losses = tuple(self._take_apart())
 
   def compose(
     self, selection: base.Selection, exact: bool
@@ -112,7 +104,7 @@ class Pieces:
     names = set(step.names)
     chosen = {k: v for k, v in state.train.opt_state.items() if k in names}
     train = state.train._replace(opt_state=chosen)
-    shapes = key, state._replace(train=train), _stacked(batch), scope
+    shapes = key, state._replace(train=train), actions.stacked(batch), scope
     step.run(meter.run, *meter.tokens(shapes))
     return background.Program(call, meter.cost())
 
@@ -164,7 +156,7 @@ class Pieces:
     shapes = dict(zip(names, jax.tree.leaves(trained), strict=True))
     held = {name: state.train.opt_state[name] for name in names}
     uses = plan.uses(self._network, selection, self._norms, exact)
-    opened = self._opened
+    opened = self._acts.opened
     project = track = keep = None
     args: tuple[Any, ...]
     if objective.reference is not None and objective.project is not None:
@@ -174,12 +166,12 @@ class Pieces:
       args = state.objective, base.Traced(trained, trained, trained)
       track = obtain(("track", selection), objective.track, args)
     if self._method.replay.when == "step":
-      extras = self._extras()
+      extras = self._acts.extras()
       args = opened.shown.keep_key, state.replay, batch, extras
-      keep = obtain(("keep",), self._keeping, args, donate_argnums=1)
-    several = sum(len(loss.asked) for loss in self._losses) > 1
+      keep = obtain(("keep",), self._acts.keeping, args, donate_argnums=1)
+    several = sum(len(loss.asked) for loss in self._acts.losses) > 1
     adds = {}
-    if several or any(loss.calls.reads_params for loss in self._losses):
+    if several or any(loss.calls.reads_params for loss in self._acts.losses):
       for name, shape in shapes.items():
         args = shape, shape
         adds[name] = obtain(("add", str(shape)), jnp.add, args)
@@ -189,10 +181,12 @@ class Pieces:
       positions=tuple(self._positions[name] for name in names),
       opening=obtain(
         ("opening",),
-        self._opening,
-        (key, step_lib.readable(state), _stacked(batch), scope),
+        self._acts.opening,
+        (key, step_lib.readable(state), actions.stacked(batch), scope),
       ),
-      losses=tuple(self._links(loss, uses, obtain) for loss in self._losses),
+      losses=tuple(
+        self._links(loss, uses, obtain) for loss in self._acts.losses
+      ),
       add=adds,
       updates=tuple(
         self._updates(names, shapes, held, selection, exact, obtain)
@@ -211,153 +205,14 @@ class Pieces:
   ) -> background.Program:
     return self._compiler.get(*_task(key, fn, shapes, jit))
 
-  # What a step does, in the order in which it does it.
-
-  def _show(
-    self,
-    key: base.Key,
-    state: base.LearnerState,
-    batch: base.Batch,
-    scope: base.Scope,
-  ) -> step_lib.StepInputs:
-    key = jax.random.fold_in(key, state.train.step)
-    return step_lib.draw_inputs(
-      self._method, self._preprocess, key, state.replay, batch, scope
-    )
-
-  def _opening(
-    self,
-    key: base.Key,
-    state: base.LearnerState,
-    batches: base.Batch,
-    scope: base.Scope,
-  ) -> composed.Opened:
-    batch = jax.tree.map(lambda leaf: leaf[0], batches)
-    shown = self._show(key, state, batch, scope)
-    given = calls.given_to(state, shown, scope)
-    asked = tuple(
-      tuple(
-        (self._preprocess.normalise(x), self._unit_keys(call_key))
-        for x, call_key in loss.calls.questions(given)
-      )
-      for loss in self._losses
-    )
-    return composed.Opened(shown.stream, shown, asked, state.train.step + 1)
-
-  def _unit_keys(self, key: base.Key) -> Any:
-    if key is None or not self._noisy:
-      return None
-    return tuple(
-      jax.random.fold_in(key, i) for i in range(len(self._network.units))
-    )
-
-  def _closing(
-    self, loss: _Loss, answers: Any, given: Any, batch: base.Batch
-  ) -> Any:
-    def value(logits, params):
-      replaced = tuple(
-        a._replace(logits=one) for a, one in zip(answers, logits, strict=True)
-      )
-      return loss.calls.loss(replaced, given._replace(params=params))
-
-    logits = tuple(answer.logits for answer in answers)
-    wanted = (0, 1) if loss.calls.reads_params else (0,)
-    (result, aux), grads = jax.value_and_grad(value, wanted, has_aux=True)(
-      logits, given.params
-    )
-    info = step_lib.NO_INFO
-    if loss.name == "loss":
-      info = step_lib.summarise(result, aux.logits, batch, given.scope)
-    info = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], info)
-    return info, aux, grads
-
-  def _update(
-    self,
-    grads: base.Params,
-    held: Any,
-    params: base.Params,
-    step: base.Array,
-    scope: base.Scope,
-  ) -> Any:
-    rule = optax.with_extra_args_support(self._optimizer)
-    after, fresh = [], []
-    for grad, slot, leaf in zip(grads, held, params, strict=True):
-      change, slot = rule.update(grad, slot, leaf, step=step, scope=scope)
-      after.append(optax.apply_updates(leaf, change))
-      fresh.append(slot)
-    return after, fresh
-
-  def _keeping(
-    self,
-    key: base.Key,
-    replay_state: base.ReplayState,
-    batch: base.Batch,
-    extras: dict[str, base.Array],
-  ) -> Any:
-    batch = batch._replace(extras=extras)
-    return self._method.replay.add(key, replay_state, batch)
-
-  # Shapes, known once the losses are taken apart.
-
-  def _take_apart(self) -> Iterator[_Loss]:
-    key, state, batch, scope = self._shapes
-    shown = jax.eval_shape(self._show, key, state, batch, scope)
-    given = calls.given_to(state, shown, scope)
-    functions = {"loss": self._method.objective.loss}
-    if self._method.objective.reference is not None:
-      functions["reference"] = self._method.objective.reference
-    for name, function in functions.items():
-      apart = calls.take_apart(function, self._network, self._forward, given)
-      asked = jax.eval_shape(apart.questions, given)
-      yield _Loss(name, apart, asked)
-
-  @functools.cached_property
-  def _noisy(self) -> bool:
-    """Whether random keys reach anything inside the network."""
-    key, state, batch, _ = self._shapes
-    return calls.depends(
-      lambda key, params, stats, x: (
-        self._network.apply(
-          params, stats, x, training=self._network.units, key=key
-        ).logits
-      ),
-      key,
-      state.train.params,
-      state.train.stats,
-      jax.ShapeDtypeStruct(batch.x.shape, jnp.float32),
-    )
-
-  @functools.cached_property
-  def _opened(self) -> composed.Opened:
-    key, state, batch, scope = self._shapes
-    return jax.eval_shape(self._opening, key, state, _stacked(batch), scope)
-
-  def _closing_shapes(self, loss: _Loss) -> Any:
-    _, state, _, scope = self._shapes
-    given = calls.given_to(state, self._opened.shown, scope)
-    width = self._network.num_classes
-    answers = tuple(
-      calls.Answer(
-        jax.ShapeDtypeStruct((x.shape[0], width), jnp.float32), given.stats
-      )
-      for x, _ in loss.asked
-    )
-    return answers, given, self._opened.batch
-
-  def _extras(self) -> Any:
-    loss = self._losses[0]
-    closing = functools.partial(self._closing, loss)
-    _, aux, _ = jax.eval_shape(closing, *self._closing_shapes(loss))
-    return aux.extras
-
   # Parts.
 
   def _links(
-    self, loss: _Loss, uses: Any, obtain: Callable[..., Any]
+    self, loss: actions.Loss, uses: Any, obtain: Callable[..., Any]
   ) -> composed.Losses:
     chains = []
-    index = self._losses.index(loss)
-    for x, keys in self._opened.asked[index]:
+    index = self._acts.losses.index(loss)
+    for x, keys in self._acts.opened.asked[index]:
       key = None if keys is None else keys[0]
       chain = []
       shapes = self._block_shapes(x, key)
@@ -371,8 +226,8 @@ class Pieces:
       tuple(chains),
       obtain(
         ("closing", loss.name),
-        functools.partial(self._closing, loss),
-        self._closing_shapes(loss),
+        functools.partial(self._acts.closing, loss),
+        self._acts.closing_shapes(loss),
       ),
       loss.calls.reads_params,
     )
@@ -395,12 +250,12 @@ class Pieces:
       ("signature", *here),
       lambda: blocks.signature(block, shapes, use.training),
     )
-    program_cost = len(jax.tree.leaves(shapes.stats)) if use.training else 0
+    num_stats = len(jax.tree.leaves(shapes.stats)) if use.training else 0
     if not use.kept:
       key = ("plain", same)
       part = traced(key, lambda: blocks.plain(block, shapes, use.training))
       program = obtain(key, part.fn, part.shapes)
-      return composed.Link(block.name, (), False, program_cost, part, program)
+      return composed.Link(block.name, (), False, num_stats, part, program)
     kind = (same, use.trained, use.passes)
     pair = traced(
       ("pair", *kind),
@@ -410,7 +265,7 @@ class Pieces:
       block.name,
       use.names,
       use.passes,
-      program_cost,
+      num_stats,
       pair.forward,
       obtain(("forward", *kind), pair.forward.fn, pair.forward.shapes),
       pair.backward,
@@ -452,7 +307,7 @@ class Pieces:
         self._shapes[1].train.step,
         self._shapes[3],
       )
-      yield obtain(key, self._update, args, **donate), group
+      yield obtain(key, self._acts.update, args, **donate), group
 
 
 _PENDING = background.Program(
@@ -476,13 +331,6 @@ def _noted(
 ) -> background.Program:
   tasks.append(_task(key, fn, shapes, jit))
   return _PENDING
-
-
-def _stacked(batch: base.Batch) -> Any:
-  """Returns shapes [1, B, ...] as a dispatch has them."""
-  return jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), batch
-  )
 
 
 def _structs(tree: Any) -> Any:
