@@ -12,6 +12,13 @@ from jcl.replay.tiers import limits
 from jcl.streams import stream as stream_lib
 from jcl.train import learner as learner_lib
 
+# Entries of a run's folder that a feed of any kind may have made.
+FILES = tuple(
+  name
+  for kind in (Feed, removal.Removal, tier_feed.TierFeed)
+  for name in kind.files
+)
+
 
 @contextlib.contextmanager
 def opened(

@@ -29,6 +29,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
   "chosen": {"marker": "*", "c": drawing.colour(1), "s": 130, "zorder": 3},
 }
 _NOT_TRIED = "not tried to the end"
+FILES = ("hierarchy.png", "trials.png")  # of a run's folder
 
 
 class Table(NamedTuple):
@@ -49,9 +50,9 @@ def save(run: summary.Run) -> None:
   trials no `trials.png`.
   """
   if _decisions(run):
-    timeline(run).savefig(run.folder / "hierarchy.png", dpi=120)
+    timeline(run).savefig(run.folder / FILES[0], dpi=120)
   if list(_tried(run)):
-    trials(run).savefig(run.folder / "trials.png", dpi=120)
+    trials(run).savefig(run.folder / FILES[1], dpi=120)
 
 
 def timeline(run: summary.Run) -> "Figure":

@@ -29,6 +29,8 @@ from jcl.run import cursor
 # controller save what is theirs.
 _FORMAT = 3
 
+FILES = ("checkpoints",)  # of a run's folder
+
 # Errors for which an intact file cannot be read at the moment.
 _OF_THE_SYSTEM = (
   errno.EACCES,

@@ -14,6 +14,7 @@ import tiny_network
 
 from jcl import base, recipes
 from jcl.report import summary
+from jcl.run import curve as curve_lib
 from jcl.run import session, workdir
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
@@ -300,7 +301,7 @@ def test_evaluations_on_the_way_count_without_a_folder_too(job, undisturbed):
 def test_the_curve_does_not_depend_on_when_a_run_is_saved(
   job, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(workdir, "CURVE_POINTS", 3)  # points of several updates
+  monkeypatch.setattr(curve_lib, "POINTS", 3)  # points of several updates
   rarely = dataclasses.replace(OPTIONS, checkpoint_seconds=1e9)
   session.run(job, tmp_path / "rarely", rarely)
   session.run(job, tmp_path / "often", OPTIONS)

@@ -9,7 +9,7 @@ import tiny_network
 
 from jcl import base, recipes
 from jcl.report import summary
-from jcl.run import checkpoint, session, workdir
+from jcl.run import checkpoint, entries, session, workdir
 from jcl.selection import fixed
 
 ABOUT = {"seed": 0, "training": {"epochs": 1, "clip": None}}
@@ -118,6 +118,23 @@ def test_nothing_is_cleared_but_what_a_run_wrote(tmp_path):
   assert (tmp_path / "notes.txt").read_text() == "mine"
   assert not (tmp_path / "records.jsonl").exists()
   assert json.loads((tmp_path / "config.json").read_text())["seed"] == 3
+
+
+def test_a_run_that_starts_over_clears_the_entries_of_all_parts(tmp_path):
+  folders = {"checkpoints", "events", "store", "extras"}
+  files = {"model.npz", "generality.npz", "hierarchy.png", "profile.json"}
+  assert folders | files | {"curve.jsonl", "summary.json"} <= set(entries.ALL)
+  workdir.Folder(tmp_path, ABOUT).close()
+  for name in entries.ALL:
+    path = tmp_path / name
+    if name in folders:
+      (path / "below").mkdir(parents=True)
+    else:
+      path.write_text("of an earlier run")
+  workdir.Folder(tmp_path, ABOUT, resume=False).close()
+  left = {path.name for path in tmp_path.iterdir()}
+  assert left == {".lock", "checkpoints", "config.json"}
+  assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_environment_may_change_and_a_closed_folder_is_free(tmp_path):

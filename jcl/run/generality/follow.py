@@ -17,6 +17,7 @@ from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.generality import features
 from jcl.streams import stream as stream_lib
 
+FILES = ("generality.npz",)  # of a run's folder, which hold a follower
 SIZE = 256  # examples of a probe set
 
 

@@ -19,6 +19,7 @@ from jcl.report import lines
 from jcl.run.inference import model
 
 NAME = "model.npz"  # of the file in a run's folder
+FILES = (NAME,)
 _FORMAT = 1
 _ABOUT = "about"
 # Other devices round otherwise: so far may scores of the same model lie apart
