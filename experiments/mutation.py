@@ -77,6 +77,8 @@ MIRRORS = {
   "objectives/batches": "objectives/supervised",
   "objectives/teacher": "objectives/functional",
   "replay/nothing": "replay/memory",
+  "replay/tiers/batches": "replay/tiers/tiers replay/tiers/hierarchy_sources",
+  "replay/tiers/stream_buffer": "replay/tiers/tiers",
   "selection/chain": "selection/menu",
   "replay/forgetting": "replay/forgetting",
   "networks/sparsity/masked": "networks/sparsity/held_weights",

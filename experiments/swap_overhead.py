@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
 
 def _line(name: str, taken, run: "_Run") -> dict[str, Any]:
   mine, first = np.array(taken[name]), np.array(taken["off"])
-  counts = run.job.tiers.swapper.counts
+  counts = run.job.tiers.reader.counts
   added = np.median(mine - first) / np.median(first)
   return {
     "exchanges": name,
@@ -86,16 +86,16 @@ class _Run:
   ):
     job = _setting(swap)
     self.job = stack.enter_context(session.fed(job))
-    swapper = self.job.tiers.swapper
+    reader = self.job.tiers.reader
     if slow:
-      read = swapper.read
+      read = reader.read
 
       def slowly(ids: np.ndarray) -> np.ndarray:
         rows = read(ids)
         time.sleep(rows.nbytes / _SLOW.value)
         return rows
 
-      swapper.read = slowly
+      reader.read = slowly
     state, place = loop.start(self.job)
     self._events = loop.run(self.job, state, place)
     for event in self._events:

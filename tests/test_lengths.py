@@ -17,7 +17,7 @@ FUNCTION, CLASS = 60, 250
 
 # Longer ones that wait to be cut. The list only shrinks: an entry that is short
 # enough, or gone, fails.
-PENDING: tuple[str, ...] = ("replay.tiers.tiers.Tiers",)
+PENDING: tuple[str, ...] = ()
 
 # Tokens that are no code.
 BLANK = (

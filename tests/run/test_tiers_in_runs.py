@@ -79,7 +79,7 @@ def test_all_rows_are_right_while_examples_are_exchanged(text, tmp_path):
   job, shown = assemble(text), []
 
   def react(event, tiers):
-    shown.append(tiers.swapper.counts.applied)
+    shown.append(tiers.reader.counts.applied)
 
   tiers, place = play(job, tmp_path, react=react)
   assert shown[-1] > 10
@@ -213,7 +213,7 @@ def test_classes_may_come_again(text, tmp_path):
   tiers, place = play(assemble(text, stream, epochs=8), tmp_path)
   assert [sum(r.memory["per_class"]) for r in place.records] == [20] * 3
   assert place.records[-1].memory["per_class"] == [5] * 4
-  assert tiers.swapper.counts.applied > 0
+  assert tiers.reader.counts.applied > 0
 
 
 def test_logits_of_what_is_swapped_in_are_those_stored(tmp_path):

@@ -1,6 +1,6 @@
 """Which examples the episodic memory holds after an experience."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 
@@ -44,6 +44,34 @@ def update(
     }
   kept = quotas.ring_update(residents, arrivals, size, hierarchy.remainder)
   return filled(kept, stored, size, hierarchy.remainder, generator)
+
+
+def arrivals(
+  ids: np.ndarray,
+  labels: np.ndarray,
+  classes: np.ndarray,
+  residents: Container[int],
+) -> dict[int, list[int]]:
+  """Sorts an experience's examples by class, as `update` takes them.
+
+  Args:
+    ids: [N] of the examples, those that stay longest last.
+    labels: [N] int32 of the examples.
+    classes: [M] of the whole experience: a class of which no example is given
+      still gets its seats.
+    residents: ids in memory, such as those of examples swapped in already,
+      which are left out.
+
+  Returns:
+    class -> ids, those that stay longest last.
+  """
+  found: dict[int, list[int]] = {
+    label: [] for label in np.unique(np.asarray(classes)).tolist()
+  }
+  for i, label in zip(ids.tolist(), labels.tolist(), strict=True):
+    if i not in residents:
+      found[label].append(i)
+  return found
 
 
 def filled(

@@ -146,6 +146,27 @@ class Archive:
       self._pools[label] = ids
     return self._pools[label]
 
+  def pools(
+    self, start: int = 0, stop: int | None = None
+  ) -> dict[int, np.ndarray]:
+    """Returns the ids in [start, stop) that may train, by class.
+
+    Args:
+      start: the lowest id.
+      stop: behind the highest id; None: no bound.
+
+    Returns:
+      class -> ids [N] int64, rising; classes without any are left out.
+    """
+    found = {}
+    for label in range(self.num_classes):
+      ids = self.pool(label)
+      end = None if stop is None else int(np.searchsorted(ids, stop))
+      ids = ids[int(np.searchsorted(ids, start)) : end]
+      if len(ids):
+        found[label] = ids
+    return found
+
   def rows(self, ids: np.ndarray) -> np.ndarray:
     """Reads examples as rows of `row_type`, in the order of the ids.
 

@@ -81,9 +81,11 @@ def ladder(target: float) -> tuple[float, int]:
     ValueError: for a target out of its range.
   """
   _check(target)
-  interval = _LONGEST
-  if target * _LONGEST > 1:
-    interval = math.floor(1 / target + _ROUNDING)
+  interval = max(
+    each
+    for each in range(1, _LONGEST + 1)
+    if average_ratio(1.0, each) >= target - _ROUNDING
+  )
   return min(1.0, target * interval), interval
 
 
@@ -216,11 +218,36 @@ def swap_out(
   logits, slots = np.asarray(logits)[replayed], slots[replayed]
   labels = np.asarray(targets)[replayed]
   scores = gate_scores(logits, labels, max(1, logits.shape[1]))
+  count = swap_count(ratio, len(slots))
+  return slots[leaving(scores, labels, count, ratio if balanced else None)]
+
+
+def leaving(
+  scores: np.ndarray,
+  labels: np.ndarray,
+  count: int,
+  share: float | None = None,
+) -> np.ndarray:
+  """Chooses which replayed samples leave: those of the lowest scores.
+
+  Of equal scores the earlier sample leaves first. Runs and `swap_out` share
+  this rule.
+
+  Args:
+    scores: [N] floats, such as `gate_scores`, or random ones for a random
+      choice.
+    labels: [N] classes of the samples.
+    count: samples that leave, at most N.
+    share: of each class that leaves, about, for a balanced choice; None takes
+      the lowest scores whatever their classes.
+
+  Returns:
+    [count] int64 positions in `scores`, lowest score first.
+  """
   order = np.argsort(scores, kind="stable")
-  count = swap_count(ratio, len(order))
-  if not balanced:
-    return slots[order[:count]]
-  return slots[evenly(order, labels, ratio, count)]
+  if share is None:
+    return order[:count]
+  return evenly(order, labels, share, count)
 
 
 def evenly(

@@ -33,7 +33,7 @@ class Exchanges:
   def __init__(
     self,
     hierarchy: base.Hierarchy,
-    reader: reader_lib.Swapper,
+    reader: reader_lib.Reader,
     pool: Callable[[int], np.ndarray],
     seed: int,
     lag: int,
@@ -72,19 +72,20 @@ class Exchanges:
       self.progress.carry, ratio, len(replayed)
     )
     leaving = self._reader.leaving
-    free = np.array([i not in leaving for i in replayed.tolist()], bool)
-    if not count or not free.any():
+    free = [
+      i for i, each in enumerate(replayed.tolist()) if each not in leaving
+    ]
+    if not count or not free:
       return
     generator = keys.rng(self._seed, keys.Purpose.EXCHANGE, step)
     gated = self._hierarchy.gate == "hard" or (
       self._hierarchy.gate == "late" and part >= 0.5
     )
-    order = np.argsort(difficulty if gated else generator.random(len(free)))
-    order = order[free[order]]
-    chosen = order[:count]
-    if self._hierarchy.balanced:
-      count = min(count, len(order))
-      chosen = exchange_rate.evenly(order, labels, count / len(order), count)
+    scores = difficulty if gated else generator.random(len(replayed))
+    replayed, labels = replayed[free], labels[free]
+    count = min(count, len(free))
+    share = count / len(free) if self._hierarchy.balanced else None
+    chosen = exchange_rate.leaving(scores[free], labels, count, share)
     coming = set(self._reader.coming)
     out, ids = [], []
     for label in np.unique(labels[chosen]).tolist():

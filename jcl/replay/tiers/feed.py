@@ -144,7 +144,7 @@ class TierFeed(feed.Feed):
       return None
     tiers.fit_staging()
     limit = tiers.limit()  # asked once, as it may change at any time
-    counts = tiers.swapper.counts
+    counts = tiers.reader.counts
     return base.Held(
       room=tiers.room_of(limit),
       over=tiers.nbytes > limit,

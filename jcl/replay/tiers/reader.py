@@ -42,7 +42,7 @@ Reading = tuple[np.ndarray, np.ndarray]  # rows, and which ids they are of
 Waiting = collections.deque[tuple[Exchange, futures.Future[Reading]]]
 
 
-class Swapper:
+class Reader:
   """A bounded queue of exchanges and the threads that read them.
 
   What is read is handed over at a step fixed in advance, if it is there by

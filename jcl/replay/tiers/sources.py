@@ -14,6 +14,25 @@ Compose = Callable[
 ]
 
 
+def num_rows(trains: str, earlier: int, fresh: int, em: int, sb: int) -> int:
+  """Returns how many examples an epoch goes through.
+
+  Args:
+    trains: of `base.Hierarchy`: "both", "memory", "stream" or "store".
+    earlier: examples of the experiences before.
+    fresh: examples of the experience.
+    em: seats of the memory.
+    sb: seats of the stream buffer.
+  """
+  memory, stream = min(em, earlier), min(sb, fresh)
+  return {
+    "both": memory + stream,
+    "memory": min(em, earlier + fresh),
+    "stream": stream,
+    "store": earlier + fresh,
+  }[trains]
+
+
 class Source:
   """The memory, the stream buffer or both, as batches.
 

@@ -19,11 +19,13 @@ from jcl import base, keys
 from jcl.options import spec
 from jcl.replay.tiers import (
   admission,
+  batches,
   episodic,
   exchanger,
   quotas,
   ram,
   sources,
+  stream_buffer,
 )
 from jcl.replay.tiers import archive as archive_lib
 from jcl.replay.tiers import reader as reader_lib
@@ -67,13 +69,13 @@ class Tiers:
     self.buffered = 0  # those that are the stream buffer's
     self.sizes = (0, 0)  # given to memory and buffer
     self.em = episodic.Episodic(archive.row_type)
-    self.sb = ram.Ram(archive.row_type, 0, "stream-buffer")
+    self.sb = stream_buffer.StreamBuffer(archive)
     self._ids = np.zeros(0, np.int64)  # of the experience
     self._first = 0  # id of the run's first example
     self._staged = staged
-    self.swapper = reader_lib.Swapper(archive.rows, staged)
+    self.reader = reader_lib.Reader(archive.rows, staged)
     self.exchanges = exchanger.Exchanges(
-      hierarchy, self.swapper, self._incoming, seed, lag
+      hierarchy, self.reader, self._incoming, seed, lag
     )
     self.fit_staging()
 
@@ -85,7 +87,7 @@ class Tiers:
   @property
   def nbytes(self) -> int:
     """Bytes of memory, buffer and what may be on its way."""
-    staged = self.swapper.capacity * self.row_bytes
+    staged = self.reader.capacity * self.row_bytes
     return self.em.rows.nbytes + self.sb.nbytes + staged
 
   @property
@@ -97,7 +99,7 @@ class Tiers:
     """Examples that memory and buffer may hold in `limit` bytes."""
     if math.isinf(limit):
       return limit
-    left = limit - self.swapper.capacity * self.row_bytes
+    left = limit - self.reader.capacity * self.row_bytes
     left -= 2 * mmap.PAGESIZE  # by which they are rounded up
     return max(0.0, left // self.row_bytes)
 
@@ -106,8 +108,8 @@ class Tiers:
     most, limit = self._staged, self.limit()
     if not math.isinf(limit):
       most = min(most, int(limit / STAGED_PART // self.row_bytes))
-    if most != self.swapper.capacity:
-      self.swapper.resize(most)
+    if most != self.reader.capacity:
+      self.reader.resize(most)
 
   def in_examples(self, size: int | str) -> int:
     """Returns a size given in examples, or in bytes such as "2MB"."""
@@ -132,13 +134,7 @@ class Tiers:
       sizes: of memory and stream buffer; (0, 0): those of the recipe.
     """
     em, sb = sizes if any(sizes) else self.given
-    memory, stream = min(em, earlier), min(sb, fresh)
-    return {
-      "both": memory + stream,
-      "memory": min(em, earlier + fresh),
-      "stream": stream,
-      "store": earlier + fresh,
-    }[self.hierarchy.trains]
+    return sources.num_rows(self.hierarchy.trains, earlier, fresh, em, sb)
 
   # The stages of an experience.
 
@@ -168,7 +164,7 @@ class Tiers:
     self.sb.keep(np.arange(kept))
     self.sb.resize(kept)
     whole = self.hierarchy.trains == "memory"
-    earlier = self._pools() if whole else self.earlier()
+    earlier = self.archive.pools() if whole else self.earlier()
     em = min(em, sum(len(ids) for ids in earlier.values()))
     residents = self.em.residents()
     if em < len(self.em):
@@ -183,33 +179,14 @@ class Tiers:
       )
     self.em.become(residents, em, self.archive.intact)
     if data is not None:
-      self._fill_buffer(data, sb)
-      self.begin_epoch()
-
-  def _fill_buffer(self, data: base.Dataset, sb: int) -> None:
-    """Takes a random part of every class, in the shares that they came in."""
-    aside = self.archive.held_out
-    labels = np.asarray(data.y)
-    parts = {}
-    for label in np.unique(labels).tolist():
-      mine = np.flatnonzero(labels == label)
-      if label in aside:
-        mine = mine[~np.isin(self._ids[mine], aside[label])]
-      parts[label] = mine
-    counts = quotas.trim_counts({k: len(v) for k, v in parts.items()}, sb)
-    generator = self._generator(keys.Purpose.BUFFER)
-    chosen = np.sort(
-      np.concatenate(
-        [generator.permutation(parts[k])[:n] for k, n in counts.items()]
+      self.sb.fill(
+        data,
+        self._ids,
+        self.experience,
+        sb,
+        self._generator(keys.Purpose.BUFFER),
       )
-    )
-    self.sb.resize(len(chosen))
-    for start in range(0, len(chosen), _BLOCK):
-      part = chosen[start : start + _BLOCK]
-      rows = np.zeros(len(part), self.archive.row_type)
-      rows["x"], rows["y"] = data.x[part], labels[part]
-      rows["id"], rows["task"] = self._ids[part], self.experience
-      self.sb.append(rows)
+      self.begin_epoch()
 
   def begin_epoch(self) -> bool:
     """Has an epoch go through the memory as it is now; tells of a change."""
@@ -227,7 +204,7 @@ class Tiers:
       size: examples of a draw.
     """
     if self.hierarchy.trains == "store":
-      ids = np.sort(np.concatenate(list(self._pools().values())))
+      ids = np.sort(np.concatenate(list(self.archive.pools().values())))
       return sources.Stored(ids, self.archive.intact, self.compose)
     return self.source_of(
       self.em.rows,
@@ -269,28 +246,20 @@ class Tiers:
       ids: [B] of the batch, as `compose` gave them.
       difficulty: [B] as `step.Info` has it; fewer, where the rest is not known.
     """
-    rows = {}
-    for row, i in enumerate(ids.tolist()):
-      if i >= 0 and i + self._first in self.em.slots:
-        rows[i + self._first] = row
+    own = np.where(ids < 0, -1, ids.astype(np.int64) + self._first)
+    rows = {i: row for row, i in enumerate(own.tolist()) if i in self.em.slots}
     if not rows:
       return
     where = np.array(list(rows.values()))
     hard = np.pad(difficulty, (0, len(ids) - len(difficulty)))[where]
     slots = np.array([self.em.slots[i] for i in rows])
-    self.exchanges.ask(
-      step,
-      part,
-      epoch,
-      np.array(list(rows), np.int64),
-      self.em.labels(slots),
-      hard,
-      self.em.slots,
-    )
+    labels, replayed = self.em.labels(slots), own[where]
+    residents = self.em.slots
+    self.exchanges.ask(step, part, epoch, replayed, labels, hard, residents)
 
   def apply(self, step: int) -> None:
     """Puts what was read, and is due, in the places of what leaves."""
-    for exchange, rows in self.swapper.collect(step):
+    for exchange, rows in self.reader.collect(step):
       self.em.exchange(exchange.out, rows)
 
   def end(
@@ -308,7 +277,7 @@ class Tiers:
       extras: what is stored beside each example, where anything is.
       order: which examples of a class stay longest; None: the latest.
     """
-    self.swapper.end()
+    self.reader.end()
     if extras is not None:
       self.archive.add_extras(self.experience, data, extras)
     if self.hierarchy.trains != "memory":
@@ -325,25 +294,18 @@ class Tiers:
     Arguments as those of `end`.
     """
     ids, labels = self.sb.field("id"), self.sb.field("y")
-    inputs = self._inputs()
+    inputs = self.sb.inputs()
     if not len(ids):
       rest = np.flatnonzero(~np.isin(self._ids, self.archive.aside))
       ids, labels = self._ids[rest], np.asarray(data.y)[rest]
       blocks = np.split(rest, range(_BLOCK, len(rest), _BLOCK))
       inputs = (np.asarray(data.x[block]) for block in blocks)
-    rows = np.argsort(ids)
-    if order is not None:
-      rows = order(labels, inputs)
-    # A class of which the buffer has none still gets its seats.
-    arrivals: dict[int, list[int]] = {
-      label: [] for label in np.unique(np.asarray(data.y)).tolist()
-    }
-    for i, label in zip(ids[rows].tolist(), labels[rows].tolist(), strict=True):
-      if i not in self.em.slots:  # swapped in already
-        arrivals[label].append(i)
-    self.sb.keep(np.zeros(0, np.int64))
-    self.sb.resize(0)
-    stored = self._pools()
+    rows = np.argsort(ids) if order is None else order(labels, inputs)
+    arrivals = admission.arrivals(
+      ids[rows], labels[rows], data.y, self.em.slots
+    )
+    self.sb.clear()
+    stored = self.archive.pools()
     size = min(size, sum(len(pool) for pool in stored.values()))
     kept = admission.update(
       self.hierarchy,
@@ -355,50 +317,18 @@ class Tiers:
     )
     self.em.become(kept, size, self.archive.intact)
 
-  def _inputs(self) -> Iterable[np.ndarray]:
-    """Yields the buffer's inputs, a few at a time."""
-    for start in range(0, self.sb.count, _BLOCK):
-      slots = np.arange(start, min(start + _BLOCK, self.sb.count))
-      yield self.sb.take(slots)["x"]
-
   # Batches.
 
   def compose(
     self, shape: tuple[int, ...], parts: Sequence[tuple[np.ndarray, np.ndarray]]
   ) -> base.Batch:
-    """Returns a batch [K, B, ...] of rows at flat places; others are pads.
-
-    As in `batching.gather`, a pad repeats the first example of its batch.
-    """
-    flat = np.zeros(math.prod(shape), self.archive.row_type)
-    flat["id"] = -1
-    for places, rows in parts:
-      flat[places] = rows
-    found = flat.reshape(shape)
-    real = found["id"] >= 0
-    pads = np.nonzero(~real)
-    for name in ("x", "y"):
-      found[name][pads] = found[name][pads[0], 0]
-    return base.Batch(
-      x=np.ascontiguousarray(found["x"]),
-      y=np.ascontiguousarray(found["y"]),
-      task=np.ascontiguousarray(found["task"]),
-      ids=np.where(real, found["id"] - self._first, -1).astype(np.int32),
-      weight=real.astype(np.float32),
-      extras={
-        name: np.ascontiguousarray(found[name])
-        for name in self.archive.extra_names
-      },
-    )
+    """Returns a batch [K, B, ...]; see `batches.compose`."""
+    return batches.compose(self.archive, self._first, shape, parts)
 
   def memory(self) -> base.Batch:
     """Returns all that the memory holds, [M, ...]; a pad where it is empty."""
     rows = self.em.rows.take(np.arange(len(self.em)))
-    shape = 1, max(len(rows), 1)
-    found = self.compose(shape, [(np.arange(len(rows)), rows)])
-    x, y, task, ids, weight = (np.asarray(leaf)[0] for leaf in found[:-1])
-    extras = {name: leaf[0] for name, leaf in found.extras.items()}
-    return base.Batch(x, y, task, ids, weight, extras)
+    return batches.flat(self.archive, self._first, rows)
 
   def summary(self) -> dict[str, Any]:
     """Returns what the tiers hold, ready for JSON."""
@@ -451,17 +381,13 @@ class Tiers:
     held = len(state["memory"]["ids"]) + len(state["buffer"])
     room = int(min(self.room, held))
     self.em.restore(state["memory"], self.archive.intact, room)
-    ids = np.array(state["buffer"], np.int64)[: room - len(self.em)]
-    self.sb.keep(np.zeros(0, np.int64))
-    self.sb.resize(len(ids))
-    for start in range(0, len(ids), _BLOCK):
-      self.sb.append(self.archive.intact(ids[start : start + _BLOCK]))
+    self.sb.restore(state["buffer"][: room - len(self.em)])
     self.span, self.buffered = state["span"], state["buffered"]
     self.exchanges.restore(state["exchanges"])
 
   def close(self) -> None:
     """Ends the reading threads and gives all memory back."""
-    self.swapper.close()
+    self.reader.close()
     self.em.close()
     self.sb.close()
 
@@ -475,23 +401,14 @@ class Tiers:
       pool = pool[: np.searchsorted(pool, self._ids[0])]
     return pool
 
-  def _pools(self) -> dict[int, np.ndarray]:
-    """Returns the ids of each class that may train."""
-    pools = {i: self.archive.pool(i) for i in range(self.archive.num_classes)}
-    return {label: ids for label, ids in pools.items() if len(ids)}
-
   def fresh(self) -> dict[int, np.ndarray]:
-    """Returns those of them that came with this experience."""
-    first = self._ids[0]
-    pools = {k: ids[ids >= first] for k, ids in self._pools().items()}
-    return {label: ids for label, ids in pools.items() if len(ids)}
+    """Returns the ids of each class that came with this experience."""
+    return self.archive.pools(start=int(self._ids[0]))
 
   def earlier(self) -> dict[int, np.ndarray]:
-    """Returns those of them that came before this experience."""
-    pools = self._pools()
-    if len(self._ids):
-      pools = {label: ids[ids < self._ids[0]] for label, ids in pools.items()}
-    return {label: ids for label, ids in pools.items() if len(ids)}
+    """Returns the ids of each class that came before this experience."""
+    stop = int(self._ids[0]) if len(self._ids) else None
+    return self.archive.pools(stop=stop)
 
   def _generator(self, purpose: int) -> np.random.Generator:
     return keys.rng(self.seed, purpose, self.experience)

@@ -295,6 +295,14 @@ def test_choices_have_the_published_size_and_fair_parts(
       assert max(scores[i] for i in gone) <= min(scores[i] for i in stays)
 
 
+def test_of_equal_scores_the_earlier_sample_leaves_first():
+  scores, labels = np.tile([1.0, 0.0], 20), np.repeat([0, 1], 20)
+  found = exchange_rate.leaving(scores, labels, 22)
+  assert found.tolist() == [*range(1, 40, 2), 0, 2]
+  found = exchange_rate.leaving(scores, labels, 4, share=0.1)
+  assert found.tolist() == [1, 3, 21, 23]
+
+
 # Bad input
 
 

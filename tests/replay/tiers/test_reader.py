@@ -41,7 +41,7 @@ class Slow:
 def slow():
   """A reader of six that is stuck in its first reading."""
   read = Slow()
-  reader = reader_lib.Swapper(read, 6)
+  reader = reader_lib.Reader(read, 6)
   reader.submit(exchange(0, 0, 1))
   assert read.begun.wait(PATIENCE)
   yield read, reader
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_dropped_at_once(slow):
 
 
 def test_want_of_room_is_no_lag():
-  reader = reader_lib.Swapper(rows, 3)
+  reader = reader_lib.Reader(rows, 3)
   reader.submit(exchange(9, 0, 1))
   reader.submit(exchange(9, 2, 3))
   assert (reader.counts.dropped, reader.counts.late) == (1, 0)
@@ -118,7 +118,7 @@ def test_the_end_of_an_experience_counts_what_was_on_its_way(slow):
 
 
 def test_what_is_read_waits_for_its_step():
-  reader = reader_lib.Swapper(rows, 8)
+  reader = reader_lib.Reader(rows, 8)
   for due in (5, 3):
     reader.submit(exchange(due, due))
   assert collected(reader, 2) == []
@@ -133,7 +133,7 @@ def test_damaged_examples_are_left_out_counted_and_told(caplog):
       raise records.DamageError("one example is damaged: 7", [7])
     return rows(ids)
 
-  reader = reader_lib.Swapper(read, 8)
+  reader = reader_lib.Reader(read, 8)
   reader.submit(exchange(0, 6, 7, 8))
   [(found, read_rows)] = collected(reader, 0)
   assert found.out.tolist() == [106, 108] and found.ids.tolist() == [6, 8]
@@ -147,7 +147,7 @@ def test_any_other_failure_ends_the_run():
   def read(ids):
     raise records.StoreError("the disk is gone")
 
-  reader = reader_lib.Swapper(read, 8)
+  reader = reader_lib.Reader(read, 8)
   reader.submit(exchange(0, 1))
   with pytest.raises(records.StoreError, match="gone"):
     collected(reader, 0)

@@ -57,7 +57,7 @@ def test_the_stages_of_three_experiences(tmp_path):
       assert tiers.sb.count == 0
       assert per_class(tiers) == [[10, 10, 0, 0], [5] * 4, [5] * 4][index]
       tiny.check(tiers, LABELS)
-    counts = tiers.swapper.counts
+    counts = tiers.reader.counts
     assert counts.applied > 2000 and counts.failed == counts.dropped == 0
 
 
@@ -190,7 +190,7 @@ def test_bytes_stay_within_the_limit_through_every_stage(tmp_path):
     assert tiers.nbytes == 0 and tiers.room == 0
     limit.set(math.inf)
     tiers.fit_staging()
-    assert tiers.swapper.capacity == 50 and tiers.room == math.inf
+    assert tiers.reader.capacity == 50 and tiers.room == math.inf
 
 
 def test_sizes_may_be_given_in_bytes(tmp_path):
