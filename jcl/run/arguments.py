@@ -1,4 +1,4 @@
-"""Checks of a run's arguments, so that one sentence tells of a mix-up."""
+"""Checks of a run's arguments: one sentence names the one that is wrong."""
 
 from collections.abc import Callable, Iterable, Mapping
 import os
@@ -9,7 +9,7 @@ from jcl.errors import UsageError
 from jcl.options import kinds, spec
 from jcl.streams import stream as stream_lib
 
-# A random key of JAX takes no larger seed.
+# A random key of JAX takes no seed above.
 _Seed = Annotated[int, kinds.Range(0, 2**63 - 1)]
 
 _PARTS: dict[str, tuple[Any, str]] = {
@@ -27,7 +27,14 @@ _PARTS: dict[str, tuple[Any, str]] = {
 
 
 def check_parts(**parts: Any) -> None:
-  """Raises ValueError where stream, network or method is something else."""
+  """Checks that stream, network and method are such.
+
+  Args:
+    **parts: by name, "stream", "network" or "method".
+
+  Raises:
+    ValueError: for a part of another type.
+  """
   for name, given in parts.items():
     kind, words = _PARTS[name]
     if not isinstance(given, kind):
@@ -43,7 +50,7 @@ def seed(value: Any) -> int:
 
 
 def check_folder(workdir: Any) -> None:
-  """Raises ValueError for what is neither the path of a folder nor None."""
+  """Raises ValueError for anything but the path of a folder or None."""
   if workdir is None:
     return
   if not isinstance(workdir, str | os.PathLike) or "\0" in os.fspath(workdir):
@@ -59,13 +66,16 @@ def check_names(
   fields: Iterable[str],
   options: Iterable[str],
 ) -> None:
-  """Raises ValueError for a name that `jcl.learn` does not take.
+  """Checks the names of the further keywords of `jcl.learn`.
 
   Args:
-    function: `learn` itself, whose own keywords are known too.
+    function: `learn` itself, whose own keywords a message may suggest.
     given: further keywords of the call.
     fields: names that further keywords may have.
     options: names that belong in the argument `options` instead.
+
+  Raises:
+    ValueError: for a name that is not in `fields`.
   """
   for name in given:
     if name in options:

@@ -25,13 +25,12 @@ from jcl import base, errors
 from jcl.report import decoding, lines, summary
 from jcl.run import cursor
 
-# What a checkpoint holds changed in format 3, from which on feed, trainee and
-# controller save what is theirs.
+# From format 3 on, feed, trainee and controller save their own states.
 _FORMAT = 3
 
 FILES = ("checkpoints",)  # of a run's folder
 
-# Errors for which an intact file cannot be read at the moment.
+# Errors by which the system refuses to read an intact file at the moment.
 _OF_THE_SYSTEM = (
   errno.EACCES,
   errno.EPERM,
@@ -40,7 +39,7 @@ _OF_THE_SYSTEM = (
   errno.ENOMEM,
 )
 
-# Errors for which a checkpoint cannot be written.
+# Errors by which the system refuses to write a checkpoint.
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 # Saving takes time: an experience that ends gets a checkpoint only where the
@@ -54,12 +53,12 @@ class CheckpointError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-  """Everything that resuming needs."""
+  """All that resuming a run needs."""
 
   state: base.LearnerState
   place: cursor.Cursor
   ledger: Mapping[str, Any]
-  curve: Mapping[str, Any]  # what is gathered for its next point
+  curve: Mapping[str, Any]  # sums for its next point, see `curve.Curve.state`
 
 
 def cursor_to_json(
@@ -84,7 +83,7 @@ def cursor_to_json(
 
 
 def cursor_from_json(fields: Mapping[str, Any]) -> cursor.Cursor:
-  """Inverse of `cursor_to_json`; ValueError for anything else."""
+  """Reads what `cursor_to_json` wrote; ValueError for anything else."""
   try:
     return _cursor(dict(fields))
   except ValueError as error:
@@ -122,12 +121,12 @@ class Checkpoints:
   """A run's checkpoints in one folder.
 
   Args:
-    folder: where they are; made if absent.
+    folder: of the checkpoints; made where absent.
     every_seconds: time between checkpoints in the middle of an experience.
-    keep: how many of the latest to keep; at least two, so that one is left
-      when the newest is damaged.
-    records: the file that holds a place's records, up to the last one at each
-      save; None keeps all of them in every checkpoint.
+    keep: number of the latest checkpoints to keep; two at least, so that one is
+      left when the newest is damaged.
+    records: file that holds the run's records, up to the last one at each save;
+      None writes all records into every checkpoint.
   """
 
   def __init__(
@@ -156,15 +155,19 @@ class Checkpoints:
     return time.monotonic() - self._last_save >= self._every_seconds
 
   def pays(self) -> bool:
-    """Tells whether the last save is old enough for another to be worth it.
+    """Tells whether another save is worth its time.
 
-    For moments that suit a checkpoint, such as the end of an experience.
+    Asked at moments that suit a checkpoint, such as the end of an experience.
     """
     least = max(_LEAST_SECONDS, _LEAST_TIMES * self._took)
     return self.due() or time.monotonic() - self._last_save >= least
 
   def save(self, snapshot: Snapshot) -> None:
-    """Copies the snapshot and starts writing it in the background."""
+    """Copies a snapshot and starts writing it in the background.
+
+    Raises:
+      OSError: where this save, or the one before, cannot be written.
+    """
     start = time.monotonic()
     self._save(snapshot)
     self._last_save = time.monotonic()
@@ -211,13 +214,13 @@ class Checkpoints:
     """Returns the latest intact snapshot, or None where there is none.
 
     Args:
-      template_fn: maps a `Cursor` to the shapes and dtypes of a `LearnerState`
-        there; ValueError where the cursor cannot be of this run.
+      template_fn: returns the shapes and dtypes of the `LearnerState` at a
+        cursor; ValueError where the cursor cannot be of this run.
 
     Raises:
-      CheckpointError: where an intact checkpoint is of another model, the
-        message lists the arrays that differ; or of another format; or where no
-        checkpoint fits the file of records.
+      CheckpointError: where an intact checkpoint is of another model (the
+        message lists the arrays that differ) or of another format, cannot be
+        read at the moment, or where no checkpoint fits the file of records.
     """
     missing = ""
     for number in sorted(self._manager.all_steps(), reverse=True):
@@ -232,7 +235,7 @@ class Checkpoints:
         logging.warning("checkpoint %d cannot be used: %s", number, error)
         missing = missing or str(error)
         continue
-      except Exception as error:  # Whatever a damaged file makes Orbax raise.
+      except Exception as error:  # Orbax raises any of them for a damaged file.
         if _error_number(error) in _OF_THE_SYSTEM:
           raise _unread(f"checkpoint {number}", error) from error
         self._set_aside(number, error)
@@ -252,7 +255,7 @@ class Checkpoints:
     return None
 
   def _set_aside(self, number: int, error: Exception) -> None:
-    """Removes a damaged checkpoint, so that the one before it is used."""
+    """Deletes a damaged checkpoint, so that the one before it is used."""
     logging.warning(
       "checkpoint %d is damaged (%s): using the one before it",
       number,
@@ -298,20 +301,28 @@ class Checkpoints:
     return arrays, host
 
   def wait(self) -> None:
-    """Returns when everything saved so far is on disk."""
+    """Returns when all saves so far are on disk.
+
+    Raises:
+      OSError: where one cannot be written.
+    """
     with _as_os_error():
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits for pending writes and releases the folder."""
+    """Waits for pending writes and releases the folder.
+
+    Raises:
+      OSError: where a write that is pending fails.
+    """
     self.wait()
-    with _as_os_error():  # closing tells errors of threads that wrote late
+    with _as_os_error():  # closing raises the errors of threads that wrote late
       self._manager.close()
 
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
-  """Turns what Orbax raises where it cannot write into an OSError."""
+  """Turns errors that Orbax raises where it cannot write into an OSError."""
   try:
     yield
   except OSError:
@@ -334,7 +345,7 @@ def _error_number(error: BaseException | None) -> int | None:
     for number in (*_OF_WRITING, *_OF_THE_SYSTEM):
       if os.strerror(number) in told:
         return number
-    # Without a word of a disk, it is memory, of the host or a device.
+    # Where a message names no disk, memory of the host or a device ran out.
     if told.startswith("RESOURCE_EXHAUSTED"):
       return errno.ENOMEM
     error = error.__cause__ or error.__context__

@@ -15,8 +15,11 @@ from jcl.run import loop, surroundings
 def signals() -> Iterator[list[int]]:
   """Collects SIGINT and SIGTERM in a list instead of dying at once.
 
-  A second signal interrupts immediately, for those who cannot wait. Outside
-  the main thread nothing is changed.
+  A second signal raises KeyboardInterrupt at once, for those who cannot wait.
+  Outside the main thread the signals act as before.
+
+  Yields:
+    The numbers of the signals received so far; the list grows.
   """
   received: list[int] = []
 
@@ -46,10 +49,10 @@ def _is_wanted(record: Any) -> bool:
 
 @contextlib.contextmanager
 def quiet_savers() -> Iterator[None]:
-  """Silences threads of checkpointing that cannot write.
+  """Silences the threads of checkpoints that cannot be written.
 
-  Their errors are raised in the main thread as well, which tells them once.
-  Where the block fails, threads may report later still: they stay silenced.
+  The main thread raises the same errors, and reports them once. Where the block
+  fails, the threads stay silenced, as they may report even later.
   """
   before, logger = sys.unraisablehook, logging.get_absl_logger()
 
@@ -68,9 +71,17 @@ def quiet_savers() -> Iterator[None]:
 def counted(
   title: str, unit: str, shown: bool = True
 ) -> Iterator[Callable[[int, int], None]]:
-  """Shows a bar, moved by calls with what is done and what there is in all.
+  """Shows a progress bar, which the yielded function moves.
 
-  It is quiet where standard error is no terminal.
+  The bar is hidden where standard error is no terminal.
+
+  Args:
+    title: in front of the bar.
+    unit: of what is counted, such as "step".
+    shown: False hides the bar everywhere.
+
+  Yields:
+    A function of what is done and what there is in all.
   """
   import tqdm
 
@@ -85,11 +96,17 @@ def counted(
 
 
 class Progress:
-  """A progress bar over the updates of a run; a context manager.
+  """Progress bar over the updates of a run; a context manager.
 
-  It counts the updates that the epochs decided so far and a like number for
-  the experiences to come add up to, and is quiet where `shown` is False, or
-  None and standard error is no terminal.
+  The total assumes that later experiences get as many epochs as the present
+  one, and follows the decisions of the run.
+
+  Args:
+    job: of the run.
+    place: cursor at which the run begins or is resumed.
+    recipe: whose "name" the bar shows.
+    shown: False hides the bar; None hides it where standard error is no
+      terminal.
   """
 
   def __init__(
@@ -122,7 +139,7 @@ class Progress:
     self._bar.close()
 
   def note(self, event: loop.Event) -> None:
-    """Moves the bar to where the event stands."""
+    """Moves the bar to the step of an event."""
     if self._bar.disable:
       return
     place = event.place

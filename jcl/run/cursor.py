@@ -1,4 +1,4 @@
-"""Parts of a run, where it stands, and the events that it yields."""
+"""Parts of a run, the cursor that says where it stands, and its events."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -52,12 +52,12 @@ class Totals:
 class Cursor:
   """Where a run stands: with a `LearnerState`, all that resuming needs.
 
-  What feed, trainee and controller remember is theirs alone: a checkpoint
-  saves it unread.
+  The states of feed, trainee and controller are opaque: a checkpoint saves them
+  unread.
   """
 
   experience: int = 0
-  begun: bool = False  # the experience's decision is made, its set fixed
+  begun: bool = False  # whether the experience is decided on and opened
   epoch: int = 0
   batch: int = 0  # next batch of the epoch
   step: int = 0  # updates since the start of the run
@@ -86,7 +86,7 @@ class Cursor:
     return trainee_lib.At(self.experience, self.epoch, self.batch, self.step)
 
   def open(self) -> None:
-    """Begins an experience, of which nothing is decided yet."""
+    """Begins an experience, about which nothing is decided yet."""
     self.totals, self.spent = Totals(), base.Cost()
     self.decision, self.decisions = None, []
 
@@ -96,13 +96,13 @@ class Cursor:
     self.epoch = self.batch = 0
 
   def after(self, chunk: chunks.Chunk) -> tuple[int, int]:
-    """Returns the epoch and the batch behind a chunk."""
+    """Returns the epoch and the batch that follow a chunk."""
     if chunk.last:
       return self.epoch + 1, 0
     return self.epoch, self.batch + chunk.num_steps
 
   def limit_reached(self) -> bool:
-    """Tells whether the experience has spent what it may."""
+    """Tells whether the experience has spent all that it may."""
     pairs = zip(
       dataclasses.astuple(self.spent),
       dataclasses.astuple(self.decided.limit),
@@ -111,7 +111,14 @@ class Cursor:
     return any(done >= most for done, most in pairs)
 
   def steps_to_limit(self, cost: program_cost.ProgramCost) -> float:
-    """Steps, one at least, that reach a limit of operations or bytes."""
+    """Returns the steps, one at least, to a limit of operations or bytes.
+
+    Args:
+      cost: of a step.
+
+    Returns:
+      A whole number; infinity without such a limit.
+    """
     limit, spent, steps = self.decided.limit, self.spent, math.inf
     for left, each in (
       (limit.flops - spent.flops, cost.flops),
@@ -122,7 +129,7 @@ class Cursor:
     return max(steps, 1)
 
   def decide(self, decision: base.Decision) -> None:
-    """Takes over a decision, and files what it changed for the report."""
+    """Puts a decision in force, and files its changes for the report."""
     now = decision.allocation
     for change in decision.changes:
       self.decisions.append(
@@ -150,12 +157,12 @@ class Cursor:
 
 
 class Event(NamedTuple):
-  """Something that happened; the state is valid until the next event."""
+  """Event of a run; its state is valid until the next event."""
 
   kind: Literal["begin", "steps", "evaluated", "paused", "experience"]
   state: base.LearnerState
   place: Cursor
-  scalars: dict[str, Any]  # what is worth logging, Python numbers
+  scalars: dict[str, Any]  # Python numbers worth logging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,13 +177,13 @@ class Job:
   feed: feed_lib.Feed
   evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
   latents: Any = None  # `latents.cache.Cache`, where a trunk's output is kept
-  inputs: Any = None  # `inference.model.Inputs`: what raw examples go through
+  inputs: Any = None  # `inference.model.Inputs`: how raw examples are read
   # Digest of the raw data, see `identity.content`.
   content: Callable[[], str] | None = None
 
   @property
   def key(self) -> base.Key:
-    """The key that all keys of the run come from."""
+    """Key from which all keys of the run derive."""
     return keys.key(self.seed)
 
   @property
@@ -191,11 +198,14 @@ class Job:
 
   @property
   def trunk(self) -> Any:
-    """The frozen part whose outputs are what is learned from, or None."""
+    """Frozen trunk whose outputs are the inputs of training, or None."""
     return None if self.latents is None else self.latents.trunk
 
   def expected_steps(self, at: Cursor) -> int:
-    """Updates of the whole run, if later experiences get as many epochs."""
+    """Returns the updates of the whole run, if later experiences are alike.
+
+    Each experience to come counts with the epochs of the present one.
+    """
     learner, starts = self.learner, self.stream.starts.tolist()
     decided = at.decision or learner.training
     allocation = None if at.decision is None else at.decision.allocation
@@ -218,11 +228,11 @@ class Job:
     return self.learner.template(self.trainee.selection)
 
   def save(self, at: Cursor) -> None:
-    """Has a cursor hold what feed and trainee remember."""
+    """Stores the states of feed and trainee in a cursor."""
     at.feed, at.trainee = self.feed.state(), self.trainee.state()
 
   def restore(self, at: Cursor) -> None:
-    """Has feed and trainee go on from where a saved cursor stands."""
+    """Restores feed and trainee from a saved cursor."""
     if at.trainee is not None:
       self.trainee.restore(dict(at.trainee))
     if at.feed is not None:

@@ -1,4 +1,4 @@
-"""Asks a run's controller, and carries its decisions out."""
+"""Deciding: asks a run's controller, and carries out its decisions."""
 
 import functools
 
@@ -20,13 +20,13 @@ def decide(
   Args:
     job: the run.
     state: only read; trials train copies of it.
-    at: where the run stands; it takes the decision over.
+    at: cursor of the run, which files the decision.
     scope: what is known of the classes.
-    moment: why now.
-    spent: since the start of the run; None: as the ledger has it.
+    moment: of the run; a controller is asked at those that it names.
+    spent: cost since the start of the run; None: as the ledger has it.
 
   Returns:
-    Whether the epoch goes through other examples from here on, or ends.
+    Whether the epoch has other examples from here on, or ends early.
   """
   if moment not in job.controller.moments:
     return False
@@ -49,7 +49,7 @@ def observation(
   moment: base.Moment,
   spent: base.Cost | None = None,
 ) -> base.Observation:
-  """Returns what the controller may look at; arguments as those of `decide`."""
+  """Returns what the controller may look at; arguments as for `decide`."""
   experiences = job.stream.experiences
   held = job.feed.held(at.records[-1].examples if at.records else None)
   return base.Observation(

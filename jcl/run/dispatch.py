@@ -1,4 +1,4 @@
-"""One dispatch of updates, and the reading of what follows it."""
+"""Dispatch of updates to the device; meanwhile the next chunk is read."""
 
 import jax
 import numpy as np
@@ -18,10 +18,22 @@ def dispatch(
   program: background.Program,
   chunk: chunks.Chunk,
 ) -> tuple[base.LearnerState, chunks.Chunk | None, dict[str, float]]:
-  """Makes the steps of a chunk, and reads the next one meanwhile.
+  """Makes the updates of a chunk, and reads the next chunk meanwhile.
+
+  Args:
+    job: of the run; the ledger files the cost.
+    state: before the updates; its buffers are reused.
+    at: cursor of the run, which moves behind the chunk.
+    scope: of the experience.
+    program: compiled step.
+    chunk: batches of the updates.
 
   Returns:
-    The state behind the steps, the next chunk, and what is worth logging.
+    The state behind the updates, the next chunk (None at the end of the
+    experience), and scalars worth logging.
+
+  Raises:
+    NonFiniteLossError: names the step and the examples of its batch.
   """
   feed, key = job.feed, keys.key(job.seed, keys.Purpose.STEPS)
   sent = Sent(at.step, at.epoch, chunk.ids[: chunk.num_steps])
@@ -30,8 +42,8 @@ def dispatch(
   following = None
   with job.ledger.shared(feed.accounts(state), *work) as took:
     state, info = chunks.run(program, key, state, chunk, scope)
-    # The device works now. Exchanges come first, so that a run that is taken up
-    # again reads the same.
+    # The device works now. Exchanges come before reading, so that a resumed run
+    # reads the same.
     feed.due(at.step + chunk.num_steps)
     if known:
       following = take(job, at, *after)
@@ -59,11 +71,11 @@ def dispatch(
 
 
 def take(job: Job, at: Cursor, epoch: int, batch: int) -> chunks.Chunk | None:
-  """Reads the chunk at a place; None where the experience is over there."""
+  """Reads the chunk at a batch of an epoch; None behind the last epoch."""
   return None if epoch >= at.decided.epochs else job.feed.take(epoch, batch)
 
 
 def again(job: Job, at: Cursor) -> chunks.Chunk | None:
-  """Reads the next chunk where the epoch may go through others by now."""
+  """Reads the next chunk anew, as the epoch may have other examples by now."""
   at.epoch, at.batch = job.feed.again(at.epoch, at.batch)
   return take(job, at, at.epoch, at.batch)

@@ -1,4 +1,4 @@
-"""What a run would take, found before it starts."""
+"""Estimate of what a run needs, before the run starts."""
 
 import dataclasses
 import statistics
@@ -16,17 +16,17 @@ from jcl.selection import mask
 from jcl.streams import batching
 from jcl.train import gather
 
-_TRIALS = 5
+_TRIALS = 5  # timed dispatches, whose median counts
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """A run's needs; seconds and joules leave evaluation out."""
+  """Needs of a run; seconds and joules leave evaluation out."""
 
   parameters: int
-  trained: int  # of these, at first
+  trained: int  # parameters that train at first
   program: program_cost.ProgramCost  # of one update
-  memory: step_memory.StepMemory | None  # of it, where the backend tells
+  memory: step_memory.StepMemory | None  # of an update, where the backend tells
   compile_seconds: float
   step_seconds: float  # measured, median
   steps: int  # of the whole run, at the epochs set
@@ -39,9 +39,11 @@ class Estimate:
 def of(job: loop.Job) -> Estimate:
   """Compiles the train step and times a few updates on the first batches.
 
-  Methods that select tensors train those of their first choice, for which
-  theirs has to be a setting that `session.profiled` returned; without a profile
-  all tensors train.
+  A method that selects tensors by a profile trains those of its first choice
+  where `session.profiled` has given the job one, and all tensors otherwise.
+
+  Args:
+    job: from `session.assemble`; nothing of it is changed but its trainee.
   """
   with session.fed(job) as opened:
     return _of(opened)

@@ -14,7 +14,13 @@ from jcl.train.profiling import learners
 def evaluate(
   job: Job, state: base.LearnerState, head: base.Array
 ) -> evaluation.Scores:
-  """Scores every held-out data set; `head` [C] tells the outputs in play."""
+  """Scores every held-out data set.
+
+  Args:
+    job: of the run.
+    state: only read.
+    head: [C] bool, outputs that take part in predictions.
+  """
   stream, memory = job.stream, None
   if job.learner.method.predictor.reads_memory:
     memory = job.feed.memory()
@@ -27,7 +33,14 @@ def evaluate(
 def record(
   job: Job, state: base.LearnerState, at: Cursor, scope: base.Scope
 ) -> base.Record:
-  """Evaluates and sums up the experience that just ended."""
+  """Evaluates the model and returns the record of the experience that ended.
+
+  Args:
+    job: of the run; its ledger is drained into the record.
+    state: only read.
+    at: cursor at the end of the experience.
+    scope: of the experience.
+  """
   learner, stream, totals = job.learner, job.stream, at.totals
   scores = evaluate(job, state, scope.head)
   network, selection = learner.network, job.trainee.selection

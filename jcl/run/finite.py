@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no number any more."""
+"""Stops a run whose loss is no longer finite."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from jcl.streams import stream as stream_lib
 
 
 class NonFiniteLossError(ArithmeticError):
-  """The loss left the finite numbers; the state that did it is discarded."""
+  """A loss that is infinite or no number; the state behind it is discarded."""
 
 
 def check(
@@ -22,9 +22,9 @@ def check(
   Args:
     stream: of the run.
     index: of the experience.
-    step: of the run, of the first update.
-    losses: [k] of its updates.
-    ids: [k, B] of the examples shown, -1 where padded.
+    step: of the first update, counted from the start of the run.
+    losses: [k] floats of the updates.
+    ids: [k, B] int32 of the examples shown, -1 where padded.
 
   Raises:
     NonFiniteLossError: names the first such update, and its examples.
@@ -43,7 +43,7 @@ def _named(stream: stream_lib.Stream, index: int) -> str:
 
 
 def _shown(stream: stream_lib.Stream, index: int, ids: np.ndarray) -> str:
-  """Says in which rows of the data the user finds examples of a batch."""
+  """Names the rows of the user's data that hold the examples of a batch."""
   found = stream.sources_of(ids)
   own = sorted({row for experience, row in found if experience == index})
   others = sorted({row for experience, row in found if experience != index})

@@ -1,8 +1,8 @@
-"""Comparison of a run with the one that made a folder.
+"""Identity of runs: compares a run with the one that made a folder.
 
 Data are the same where their content is, wherever their files lie. Settings are
-the same where all that both versions know agree and all others are at their
-defaults.
+the same where those that both versions of the program know agree, and all
+others are at their defaults.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +15,19 @@ import numpy as np
 from jcl import base, errors
 from jcl.options import spec
 
-_SAMPLED = 64  # inputs that stand for all
-_WHOLE = 2**22  # bytes of inputs up to which all are looked at
+_SAMPLED = 64  # inputs that a digest reads of large data
+_WHOLE = 2**22  # bytes of inputs up to which a digest reads all of them
 _SHOWN = 3  # differences that a message lists
 
-# Settings that only say where data lie: they may differ where content agrees.
+# Settings that only say where data lie: they may differ where contents agree.
 _PLACES = ("data", "stream.name")
 
 
 def content(datasets: Sequence[base.Dataset]) -> str:
   """Returns a digest of data sets, the same wherever they were read from.
 
-  It covers shapes, dtypes, all labels and, where there are more than 4 MB, an
-  evenly spaced sample of 64 inputs: a change in other inputs goes unnoticed.
+  The digest covers shapes, dtypes, all labels and all inputs up to 4 MiB. Of
+  more inputs it covers 64, evenly spaced: changes in others go unnoticed.
   """
   digest = hashlib.sha256()
   for data in datasets:
@@ -57,12 +57,12 @@ def differences(
   """Returns the differences between two settings, a few words each.
 
   Args:
-    theirs: as a folder keeps them, written by any version.
-    mine: as they are now.
-    defaults: of those settings that versions may gain and lose, nested like
-      the settings. A setting that is missing from `theirs` was at its default;
-      one that this version lacks is a difference unless it was false, 0, empty
-      or None.
+    theirs: settings that a folder keeps, written by any version.
+    mine: settings of this run.
+    defaults: of the settings that versions may gain or lose, nested like the
+      settings. A setting missing from `theirs` was at its default; a setting
+      that this version lacks is a difference unless it was false, 0, empty or
+      None.
   """
   old, new = dict(_leaves(theirs)), dict(_leaves(mine))
   known = dict(_leaves(defaults or {}))
@@ -99,7 +99,7 @@ def told(found: Sequence[str]) -> str:
 
 
 def _placeless(value: Any) -> Any:
-  """Returns a data set's text without its path, None for a plain name."""
+  """Returns a data set's name and options but "path", None for a plain name."""
   if not isinstance(value, str) or ":" not in value:
     return None
   name, options = spec.parse(value)

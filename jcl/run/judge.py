@@ -1,7 +1,7 @@
-"""Judges a model by examples that are set aside in the store of a run.
+"""Judge: scores a model on examples that are set aside in the store of a run.
 
-They never train and are no test data. Short trials are judged by them, and
-whether going on with an experience is worth it.
+The examples never train and are no test data. They decide between short trials,
+and whether going on with an experience is worth its cost.
 """
 
 import numpy as np
@@ -18,8 +18,8 @@ def set_aside(job: Job, part: slice = slice(None)) -> base.Dataset:
   """Reads the examples that were set aside of the classes seen so far.
 
   Args:
-    job: of the run, over tiers.
-    part: of them, in the order of classes.
+    job: of a run over tiers.
+    part: of the examples, which are in the order of their classes.
   """
   archive = job.tiers.archive
   rows = archive.intact(archive.aside[part])
@@ -33,7 +33,14 @@ def judged(
   aside: base.Dataset,
   scope: base.Scope,
 ) -> verdict.Verdict:
-  """Judges a model by some examples, at least one."""
+  """Judges a model by some examples.
+
+  Args:
+    job: of the run.
+    state: only read.
+    aside: at least one example.
+    scope: whose `head` says which outputs take part.
+  """
   return verdict.Verdict(
     *scoring.judge(job.learner, state, aside, np.asarray(scope.head))
   )
@@ -42,7 +49,13 @@ def judged(
 def looked(
   job: Job, state: base.LearnerState, scope: base.Scope
 ) -> verdict.Verdict:
-  """Judges a model by all examples set aside, a few in memory at once."""
+  """Judges a model by all examples set aside, a few in memory at once.
+
+  Args:
+    job: of a run over tiers; reading is filed under "data".
+    state: only read.
+    scope: whose `head` says which outputs take part.
+  """
   parts = []
   for first in range(0, len(job.tiers.archive.aside), _BLOCK):
     with job.ledger.timed("data"):

@@ -1,7 +1,7 @@
-"""Weights to begin with, learned on a part of the data's classes.
+"""Pretraining: learns initial weights on a part of the data's classes.
 
-For streams that no learned weights are at hand for: the first classes are
-learned at once, and the others arrive as a stream.
+Where no learned weights are at hand for a stream, the first classes are learned
+at once, and the others arrive as the stream.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,14 +31,19 @@ def split(
 ) -> tuple[sources.Source, sources.Source]:
   """Cuts a source into its first classes and those after them.
 
-  Classes without training examples are in neither. Where there is no test set,
-  each part loses a fifth of its training data to one, as in a stream.
+  Classes without training examples are in neither part. Where the source has no
+  test set, a fifth of the training data of each part becomes one, as in a
+  stream.
 
   Args:
     source: of images or other examples.
     classes: number of those to learn at once, numbered from 0.
     then: number of those that follow, numbered from 0 again; None: all others.
-    most: training examples of a class at most, of either part.
+    most: training examples of a class at most, in the first part and in the
+      second; None: all.
+
+  Returns:
+    The two parts; classes of each are numbered from 0.
 
   Raises:
     ValueError: unless each part has two classes.
@@ -77,7 +82,7 @@ def _part(
   classes: Sequence[int],
   most: int | None,
 ) -> sources.Source:
-  """The source of some classes, numbered from 0 in the order given."""
+  """Returns the source of some classes, numbered from 0 in the order given."""
 
   def of(data: base.Dataset, limit: int | None) -> base.Dataset:
     found = [np.flatnonzero(data.y == label)[:limit] for label in classes]
@@ -102,8 +107,8 @@ def learned(
 ) -> tuple[base.Params, base.Stats]:
   """Returns a network's weights, learned on all of a source at once.
 
-  They are kept in `weights.npz` of the folder, where the next call with it
-  finds them; a call that was stopped goes on.
+  The file `weights.npz` of the folder keeps the weights, and the next call with
+  the folder reads them; a call that was stopped goes on.
 
   Args:
     source: what is learned.
@@ -111,6 +116,13 @@ def learned(
     folder: where the run and its weights are kept.
     options: how to carry it out; None: as runs are by default.
     **training: fields of `base.Training`.
+
+  Returns:
+    Parameters and statistics.
+
+  Raises:
+    ValueError: for a file of another network's weights.
+    WorkdirError: as `session.run`.
   """
 
   def learn():
@@ -135,12 +147,15 @@ def kept(
   network: base.Network,
   learn: Callable[[], tuple[tuple[base.Params, base.Stats], dict[str, float]]],
 ) -> tuple[base.Params, base.Stats]:
-  """Returns a network's weights from a file, learned first where it is not.
+  """Returns a network's weights from a file, learned first where it is missing.
 
   Args:
     path: of the file, .npz.
-    network: whose weights they are.
-    learn: returns them, with figures to keep beside them.
+    network: of the weights.
+    learn: returns the weights, and figures to keep beside them.
+
+  Returns:
+    Parameters and statistics.
 
   Raises:
     ValueError: for a file of another network's weights.

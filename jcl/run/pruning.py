@@ -1,10 +1,9 @@
-"""A trainee whose network loses channels on the way, for good.
+"""Pruning: a trainee whose network loses channels on the way, for good.
 
 Lym et al., "PruneTrain: Fast Neural Network Training by Dynamic Sparse Model
 Reconfiguration", SC 2019, https://doi.org/10.1145/3295500.3356156: every few
 epochs, channels whose weights a group lasso has driven to zero are taken out,
-and training goes on with the smaller network. Each time is a new network and
-thus a new compile.
+and training goes on with the smaller network, whose program is compiled anew.
 """
 
 from typing import Any
@@ -19,7 +18,12 @@ from jcl.train import learner as learner_lib
 
 
 class Pruned(trainee.Trainee):
-  """Takes channels out every few epochs, before the next update."""
+  """Trainee that takes channels out every few epochs, before the next update.
+
+  Args:
+    learner: whose method has a `pruning`, with the whole network.
+    seed: of the run.
+  """
 
   def __init__(self, learner: learner_lib.Learner, seed: int) -> None:
     self._whole = learner  # with the network before any pruning
@@ -28,7 +32,7 @@ class Pruned(trainee.Trainee):
   def start(self, selection: base.Selection | None) -> None:
     super().start(selection)
     self.learner = self._whole
-    # What was taken out: [experience, epoch], and what was kept by group.
+    # Prunings so far: "at" [experience, epoch], and "kept" masks by group.
     self.pruned: list[dict[str, Any]] = []
 
   def program(

@@ -1,4 +1,4 @@
-"""What a process may lack: standard streams, a terminal, a home."""
+"""Surroundings of a process: standard streams, a terminal, a cache folder."""
 
 from collections.abc import Iterable, Iterator
 import contextlib
@@ -10,11 +10,12 @@ from typing import Any
 
 
 def open_streams() -> None:
-  """Gives a process the standard streams that it was started without.
+  """Opens the standard streams that a process was started without.
 
-  A daemon has none, and what it opens first would then take their place and
-  receive what libraries write to standard error. What a stream's encoding lacks
-  is written as an escape (`\\u732b`) from here on, instead of being an error.
+  A daemon has none: the first file that it opens would take the place of one
+  and receive what libraries write to standard error. From here on, a character
+  that a stream's encoding lacks is written as an escape (`\\u732b`) instead of
+  raising an error.
   """
   for number in range(3):
     try:
@@ -31,7 +32,7 @@ def open_streams() -> None:
 
 
 class _Lasting:
-  """A text stream whose output is dropped from the first failure on."""
+  """Text stream that drops its output from the first failure on."""
 
   def __init__(self, stream: io.TextIOWrapper) -> None:
     self._stream = stream
@@ -64,10 +65,10 @@ class _Lasting:
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-  """Lets a program go on where its output cannot be written any more.
+  """Lets a program go on when its output cannot be written any more.
 
-  A reader such as `head` ends early, a terminal is closed, a disk is full: what
-  is printed from then on is dropped, and no work is lost for it.
+  When a reader such as `head` ends early, a terminal is closed or a disk is
+  full, later output is dropped, and no work is lost.
   """
   before = {name: getattr(sys, name) for name in ("stdout", "stderr")}
   lasting = {
@@ -87,7 +88,7 @@ def lasting_output() -> Iterator[None]:
 
 
 def is_terminal(stream: Any) -> bool:
-  """Tells whether a stream is a terminal; None stands for a missing one."""
+  """Tells whether a stream is a terminal; None, a missing stream, is none."""
   try:
     return stream is not None and stream.isatty()
   except ValueError:  # it was closed
@@ -95,10 +96,14 @@ def is_terminal(stream: Any) -> bool:
 
 
 def cache_folder() -> Path | None:
-  """Returns the user's cache folder, which is made where it is missing.
+  """Returns the user's cache folder, made where it is missing.
 
-  `$XDG_CACHE_HOME`, else `~/.cache`. None where there is no home or the folder
-  cannot be written, as for users that services run under.
+  The folder is `$XDG_CACHE_HOME`, else `~/.cache`: see
+  https://specifications.freedesktop.org/basedir-spec/latest/.
+
+  Returns:
+    The folder; None where there is no home or the folder cannot be written, as
+    for users that services run under.
   """
   told = os.environ.get("XDG_CACHE_HOME", "")
   try:

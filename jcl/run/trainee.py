@@ -1,9 +1,9 @@
-"""What trains, and with which program: the seam between a run and its steps.
+"""Trainee: what trains, and with which program. The seam between run and steps.
 
-Programs for a new choice are compiled in a thread while training goes on as
-before, or with parts that serve meanwhile. The step of the switch is fixed when
-the choice is made, whether or not the programs are there by then, so that a run
-repeats itself.
+A thread compiles the program of a new choice of tensors while training goes on
+with the old one, or with the new one composed of parts that are there already.
+The step of the switch is fixed when the choice is made, even if the program is
+not there by then, so that a run repeats itself.
 """
 
 import math
@@ -30,33 +30,33 @@ class At(NamedTuple):
 
 
 class Trainee:
-  """A learner with the selection of tensors that train.
+  """Learner with the selection of tensors that train.
 
   Args:
-    learner: that trains.
+    learner: whose steps train.
     seed: of the run.
   """
 
   def __init__(self, learner: learner_lib.Learner, seed: int) -> None:
     self.learner, self.seed = learner, seed
     self.times: Any = None  # `selection.times.TensorTimes`, if a selector asks
-    # Updates between a choice and its training, while its programs compile.
+    # Updates between a choice and its switch, while its program compiles.
     self.compile_ahead = 0
-    # Learners of steps that replay another share than the recipe's.
+    # By share: learners whose steps replay another share than the recipe's.
     self._by_share: dict[float, learner_lib.Learner] = {}
     self.start(None)
 
   def start(self, selection: base.Selection | None) -> None:
-    """Begins a run with a selection."""
+    """Begins a run with a selection; None before the learner has one."""
     self._selection = selection
     self.pending: base.Selection | None = None  # chosen, not yet trained
-    # Step from which the latest choice trains, or trains exactly.
+    # Step from which the latest choice trains, by its own program.
     self.switch_step = 0
     self.chosen_epoch = -1  # epoch of the experience's latest choice
     self.choices: list[base.Choice] = []  # of the experience
 
   def open(self) -> None:
-    """Begins an experience, in which nothing is chosen yet."""
+    """Begins an experience, for which nothing is chosen yet."""
     self.chosen_epoch, self.choices = -1, []
 
   @property
@@ -78,11 +78,14 @@ class Trainee:
     Chooses tensors at the start of an experience, and every so many epochs.
 
     Args:
-      state: as it stands.
+      state: before the step.
       at: where the run stands.
       scope: what is known of the classes.
       source: the experience's training set, to draw probe batches from.
-      decision: how long the experience is, and what a step may take.
+      decision: epochs of the experience, and share of a full step's time.
+
+    Returns:
+      The state, whose optimiser slots fit the selection, and the program.
     """
     state = self.choose(state, at, scope, source, decision)
     return self.ready(state, at, decision)
@@ -90,7 +93,7 @@ class Trainee:
   def ready(
     self, state: base.LearnerState, at: At, decision: base.Decision
   ) -> tuple[base.LearnerState, background.Program]:
-    """Returns the compiled step of what was chosen, having waited for it."""
+    """Returns the compiled step of the selection, after waiting for it."""
     arrived = at.step >= self.switch_step
     if arrived:
       state = self._switch(state)
@@ -127,7 +130,7 @@ class Trainee:
     source: Any,
     decision: base.Decision,
   ) -> base.LearnerState:
-    """Chooses what trains, where a choice is due; arguments as `program`'s."""
+    """Chooses tensors where a choice is due; arguments as for `program`."""
     if not self._due(at):
       return state
     learner, selector = self.learner, self.learner.method.selector
@@ -140,8 +143,8 @@ class Trainee:
       learner, key, state, probes, scope, self.times, rho
     )
     self.chosen_epoch = at.epoch
-    serves = learner.takes_pieces  # parts for it are there, if not the best
-    first = at.step == 0  # nothing is compiled that could serve
+    serves = learner.takes_pieces  # the choice can run of parts until then
+    first = at.step == 0  # no other program is compiled yet
     if chosen != self.selection:
       epochs = selector.every or decision.epochs
       per_epoch = batching.num_batches(len(source), learner.stream_rows)
@@ -167,7 +170,7 @@ class Trainee:
     return state
 
   def _switch(self, state: base.LearnerState) -> base.LearnerState:
-    """Trains what was chosen last from here on."""
+    """Switches to the latest choice."""
     if self.pending is None:
       return state
     old, self._selection = self.selection, self.pending
@@ -190,7 +193,7 @@ class Trainee:
     )
 
   def state(self) -> dict[str, Any]:
-    """Returns all that going on needs beside the learner's state, for JSON."""
+    """Returns all that resuming needs beside the learner's state, for JSON."""
     return {
       "selection": _listed(self._selection),
       "pending": _listed(self.pending),

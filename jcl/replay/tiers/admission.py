@@ -1,4 +1,4 @@
-"""Which examples the episodic memory holds after an experience."""
+"""Admission: chooses what the episodic memory holds after an experience."""
 
 from collections.abc import Container, Mapping, Sequence
 
@@ -18,22 +18,26 @@ def update(
   size: int,
   generator: np.random.Generator,
 ) -> dict[int, list[int]]:
-  """Takes in an experience's examples and fills what stays empty.
+  """Admits an experience's examples, and fills seats that stay empty.
 
-  "ring" keeps the latest of each class, "greedy" any of them, "herding" those
-  that come last in `arrivals` (the best ones, by the caller's order), and
-  "reservoir" a uniform sample of all that is stored, whatever the class.
+  By `hierarchy.keep`: "ring" keeps the latest examples of each class, "greedy"
+  any of them, "herding" those that come last in `arrivals` (the best ones, by
+  the caller's order), and "reservoir" a uniform sample of all that is stored,
+  whatever the class.
 
   Args:
-    hierarchy: says by which rule.
-    residents: class -> ids, those that stay longest last.
-    arrivals: the same of the experience.
-    stored: class -> all ids in storage that may be held.
-    size: examples that fit.
+    hierarchy: whose `keep` is the rule, and whose `remainder` the division's.
+    residents: class -> ids in memory, those that stay longest last.
+    arrivals: class -> ids of the experience, those that stay longest last.
+    stored: class -> ids [N] int64 in storage that may be held.
+    size: seats of the memory.
     generator: of random choices.
 
   Returns:
-    class -> ids, those that stay longest last.
+    class -> ids to hold, those that stay longest last.
+
+  Raises:
+    ValueError: for a negative size.
   """
   if hierarchy.keep == "reservoir":
     return _uniform(residents, arrivals, stored, size, generator)
@@ -81,7 +85,21 @@ def filled(
   remainder: quotas.Remainder,
   generator: np.random.Generator,
 ) -> dict[int, list[int]]:
-  """Fills empty seats from storage, evenly, with examples drawn at random."""
+  """Fills empty seats from storage, evenly, with examples drawn at random.
+
+  Args:
+    residents: class -> ids in memory, those that stay longest last.
+    stored: class -> ids [N] int64 in storage that may be held.
+    size: seats of the memory.
+    remainder: see `quotas.top_up`.
+    generator: of the draws.
+
+  Returns:
+    class -> ids, the drawn ones first, which makes them the first to leave.
+
+  Raises:
+    ValueError: for more residents than seats.
+  """
   counts = {label: len(ids) for label, ids in residents.items()}
   wanted = quotas.top_up(
     counts, {k: len(v) for k, v in stored.items()}, size, remainder
@@ -91,7 +109,7 @@ def filled(
     held = list(residents.get(label, ()))
     others = np.setdiff1d(stored.get(label, ()), held)
     drawn = generator.permutation(others.astype(np.int64))[:count].tolist()
-    found[label] = drawn + held  # the first to leave
+    found[label] = drawn + held  # those drawn are the first to leave
   return found
 
 
@@ -104,7 +122,8 @@ def _uniform(
 ) -> dict[int, list[int]]:
   """Draws which of the experience's examples replace which residents.
 
-  As after reservoir sampling, everything stored is held with one probability.
+  Every stored example is in memory with the same probability, as after
+  reservoir sampling.
   """
   held = np.array([i for ids in residents.values() for i in ids], np.int64)
   fresh = np.concatenate(

@@ -1,4 +1,4 @@
-"""A run's examples in a store: what came, by class, and as rows of a memory."""
+"""Archive of a run: all its examples in a store, by class and as rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -9,23 +9,26 @@ from jcl.replay.store import records
 from jcl.replay.store import store as store_lib
 from jcl.replay.tiers import ram
 
-_BLOCK = 2**22  # bytes that go to the store together
+_BLOCK = 2**22  # bytes that are appended to the store at a time
 
 # inputs [N, ...] -> what is stored beside each of them, such as logits
 Extras = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 class Archive:
-  """The examples of one run in a store, and what is stored beside them.
+  """Examples of one run in a store, with extras such as logits in a second one.
 
-  Reading is safe in threads; all else is for the main thread.
+  Reading is safe in threads; all other methods are for the main thread.
 
   Args:
-    store: for examples; other runs may have theirs in it.
-    run: this run's name in the store.
-    class_names: of the stream; the store knows classes by name.
-    example: one, without batch axis, with the extras that rows are to have.
-    extras: a store for these; None where rows have none.
+    store: of examples; other runs may share it.
+    run: name of this run in the store.
+    class_names: of the stream, by class index; the store knows classes by name.
+    example: one example, without batch axis, with the extras of a row.
+    extras: store of the extras; None where rows have none.
+
+  Raises:
+    ValueError: for an example with extras, but no store for them.
   """
 
   def __init__(
@@ -53,10 +56,10 @@ class Archive:
     )
     self.held_out: dict[int, np.ndarray] = {}  # class -> ids that only judge
     self._pools: dict[int, np.ndarray] = {}
-    # Ids from here on are of experiences to come: an earlier process may have
-    # gone further before it was killed.
+    # Ids from here on belong to experiences to come, which the store may hold
+    # already: an earlier process may have gone further before it was killed.
     self._known = 0
-    # Ids of an experience and of its extras, which were added in one order.
+    # By experience: ids of its examples and of their extras, in one order.
     self._beside: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
   @property
@@ -69,10 +72,20 @@ class Archive:
     return len(self._names)
 
   def add(self, experience: int, data: base.Dataset) -> np.ndarray:
-    """Stores an experience's examples and returns their ids, [N] int64.
+    """Stores an experience's examples and returns their ids.
 
-    Those that an earlier process has stored already are not stored again; nor
-    are those that were and are lost.
+    Examples that an earlier process has stored are not stored again, even if
+    they are lost by now.
+
+    Args:
+      experience: index of the experience.
+      data: of the experience, N examples.
+
+    Returns:
+      [N] int64, rising.
+
+    Raises:
+      StoreError: where the store cannot be written.
     """
     found = [_with_lost(*self._ids_of(self._store, experience), len(data))]
     for x, labels in self._blocks(data, len(found[0])):
@@ -88,7 +101,16 @@ class Archive:
   def add_extras(
     self, experience: int, data: base.Dataset, extras: Extras
   ) -> None:
-    """Stores what goes beside an experience's examples, in their order."""
+    """Stores the extras of an experience's examples, in their order.
+
+    Args:
+      experience: index of the experience.
+      data: of the experience, as given to `add`.
+      extras: computes the extras of a few inputs.
+
+    Raises:
+      StoreError: where the store cannot be written.
+    """
     assert self._extras is not None
     done = _with_lost(*self._ids_of(self._extras, experience), len(data))
     for x, labels in self._blocks(data, len(done)):
@@ -186,7 +208,7 @@ class Archive:
     return rows
 
   def intact(self, ids: np.ndarray) -> np.ndarray:
-    """Reads what can be read; damaged examples are told of and left out."""
+    """Reads examples as `rows` does; damaged ones are logged and left out."""
     found, _ = records.intact(self.rows, ids)
     return found
 
@@ -203,7 +225,7 @@ class Archive:
       self._beside[experience] = ids, beside
     ids, beside = self._beside[experience]
     if len(beside) < len(ids):
-      return  # of the present experience, not known yet
+      return  # the present experience, whose extras are not known yet
     where = beside[np.searchsorted(ids, rows["id"][mine])]
     try:
       found = self._extras.read(where)
@@ -218,7 +240,7 @@ class Archive:
   def _ids_of(
     self, store: store_lib.Store, experience: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ids of an experience, and those that are lost, of any."""
+    """Returns the ids of an experience, and the lost ids of all experiences."""
     if self._run not in store.runs:
       return np.zeros(0, np.int64), np.zeros(0, np.int64)
     return store.ids_of_task(experience, self._run), store.lost()
@@ -229,14 +251,15 @@ def _with_lost(
 ) -> np.ndarray:
   """Returns an experience's ids with those of its examples that are lost.
 
-  Examples are known by their place among the others, which must not move when
-  some are lost. Nothing says whose a lost one was, but an experience is stored
-  at once: what is lost between two of its ids is taken to be its own, and
-  behind and before them what makes up the number of examples.
+  An example is known by its position within the experience, so a lost example
+  must keep its position. The store does not say which experience a lost example
+  came from. As an experience is stored at once, a lost id between two of its
+  ids is its own; lost ids right behind and before them count as its own until
+  the number of examples is reached.
 
   Args:
-    ids: [N] int64 that are there, rising.
-    lost: [M] int64 that are not, rising.
+    ids: [N] int64 of the experience that the store has, rising.
+    lost: [M] int64 that the store has lost, rising.
     most: examples of the experience; None: as many as are found.
   """
   if not len(ids) or not len(lost):

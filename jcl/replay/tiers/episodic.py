@@ -1,4 +1,4 @@
-"""The episodic memory: which stored examples lie in RAM, and in which slots."""
+"""Episodic memory: which stored examples lie in RAM, and in which slots."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 
 from jcl.replay.tiers import ram
 
-_BLOCK = 256  # rows on their way from the store together
+_BLOCK = 256  # rows that are read from the store at a time
 
 
 class Episodic:
-  """Examples in slots, with an order in which those of a class leave.
+  """Examples in slots, with an order in which the examples of a class leave.
 
   Args:
     row_type: of a slot, by `ram.row_type`.
@@ -50,14 +50,18 @@ class Episodic:
     size: int,
     read: Callable[[np.ndarray], np.ndarray],
   ) -> None:
-    """Holds these examples from now on, in a region of `size` slots.
+    """Replaces what the memory holds, in a region of `size` slots.
 
-    What leaves is dropped before anything is read.
+    Examples that leave are dropped before any are read, so that memory never
+    exceeds the larger of the two sizes.
 
     Args:
       residents: class -> ids, those that leave first in front.
       size: slots; at least as many as there are residents.
-      read: ids -> rows; ids that cannot be read are missing.
+      read: ids -> rows, without those that cannot be read.
+
+    Raises:
+      ValueError: for fewer slots than residents.
     """
     wanted = [i for ids in residents.values() for i in ids]
     chosen = set(wanted)
@@ -81,9 +85,17 @@ class Episodic:
     self._rank = np.array([place[i] for i in self.ids().tolist()], np.int64)
 
   def exchange(self, out: np.ndarray, rows: np.ndarray) -> int:
-    """Puts rows in the places of the examples `out`; returns how many.
+    """Replaces the examples `out` by rows, in their slots.
 
-    Pairs are passed over where the one has left or the other is there already.
+    A pair is skipped where the example to leave has left already, or the
+    example to come is in memory already.
+
+    Args:
+      out: [N] int64 ids that leave.
+      rows: [N] rows that come.
+
+    Returns:
+      The number of examples replaced.
     """
     ids = rows["id"].tolist()
     here = [
@@ -110,7 +122,13 @@ class Episodic:
     read: Callable[[np.ndarray], np.ndarray],
     most: int,
   ) -> None:
-    """Reads what a saved state held, `most` of it, into the slots it had."""
+    """Reads the examples of a saved state back into the slots they had.
+
+    Args:
+      state: as `state` returned it.
+      read: ids -> rows, without those that cannot be read.
+      most: slots at most; examples of higher slots are left out.
+    """
     self.rows.keep(np.zeros(0, np.int64))
     self.rows.resize(min(state["size"], most))
     self.slots = {}

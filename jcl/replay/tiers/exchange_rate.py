@@ -1,4 +1,4 @@
-"""How many samples in memory are exchanged, which of them, and how often.
+"""Exchange rate: how many samples leave memory, which of them, how often.
 
 Samples that have just been replayed make room for others of their class from
 storage: Lee et al., "CarM: Hierarchical Episodic Memory for Continual
@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-# What a product may be off a whole number by rounding, such as 0.1 * 30.
+# Rounding puts a product such as 0.1 * 30 this far off a whole number at most.
 _ROUNDING = 1e-9
 
 _LONGEST = 5  # epochs, the interval below which the ratio falls instead
@@ -40,13 +40,14 @@ def swap_count(ratio: float, n: int) -> int:
 
 
 def take(carry: float, ratio: float, n: int) -> tuple[int, float]:
-  """Returns the number of swaps for a batch, and what it owes the next one.
+  """Returns the number of swaps of a batch, and the fraction carried on.
 
-  What is left of a whole sample is carried on, so that over any run of batches,
-  be their ratios alike or not, the swaps are within one of sum(ratio * n).
+  Each batch carries the fraction of a sample that it did not swap to the next
+  one, so that over any run of batches, whatever their ratios, the number of
+  swaps is within one of sum(ratio * n).
 
   Args:
-    carry: owed by the batches before, in [0, 1]; 0 for the first.
+    carry: fraction carried on by the batch before, in [0, 1]; 0 for the first.
     ratio: in [0, 1].
     n: replayed samples in the batch.
 
@@ -125,7 +126,7 @@ def in_interval(epoch: int, interval: int) -> bool:
 def gate_scores(
   logits: ArrayLike, targets: ArrayLike, num_classes: int
 ) -> np.ndarray:
-  """Returns how hard each sample is, as CarM's gate sees it.
+  """Computes how hard each sample is, by CarM's gate.
 
   With h the entropy of the prediction over ln(num_classes), the largest there
   is: h / 2 where the prediction is right, and 1 - h / 2 where it is wrong. So
@@ -253,17 +254,17 @@ def leaving(
 def evenly(
   order: np.ndarray, labels: np.ndarray, ratio: float, count: int
 ) -> np.ndarray:
-  """Takes the same share of every class, the first of each in the order.
+  """Chooses the same share of every class, those first in the order.
 
   Args:
-    order: [N] positions in `labels`, all different.
-    labels: of the samples.
-    ratio: of each class, about.
-    count: positions to take; at most N, and within a sample a class of the
-      ratio.
+    order: [N] int64 positions in `labels`, all different.
+    labels: [N] classes of the samples.
+    ratio: share of each class, about.
+    count: positions to choose, at most N; off the ratio by less than one
+      sample per class.
 
   Returns:
-    [count] positions, in their order.
+    [count] int64 positions, in the given order.
   """
   ranked = labels[order]
   classes, sizes = np.unique(ranked, return_counts=True)

@@ -1,4 +1,4 @@
-"""Which replayed examples leave the memory, and which ones come for them."""
+"""Exchanger: replaces replayed examples in memory by others from the store."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -15,19 +15,20 @@ from jcl.replay.tiers import reader as reader_lib
 class Progress:
   """Progress of swapping; saved with a checkpoint."""
 
-  target: float  # share of replayed examples to exchange, as I/O bears it
-  carry: float = 0.0  # part of an exchange that is owed
+  target: float  # share of replayed examples to exchange, as I/O allows
+  carry: float = 0.0  # fraction of an exchange carried on to the next batch
 
 
 class Exchanges:
-  """Asks for exchanges of what a step has replayed.
+  """Requests exchanges of the examples that a step has replayed.
 
   Args:
-    hierarchy: says how many and which leave.
-    reader: brings the examples in.
-    pool: class -> ids that may come, residents included.
+    hierarchy: whose `swap` is the first target, and whose `gate` and `balanced`
+      say which examples leave.
+    reader: reads the examples that come.
+    pool: class -> ids [N] int64 that may come, residents included.
     seed: of the run.
-    lag: steps between asking and applying.
+    lag: steps between a request and its exchange.
   """
 
   def __init__(
@@ -52,7 +53,10 @@ class Exchanges:
     difficulty: np.ndarray,
     residents: Mapping[int, int],
   ) -> None:
-    """Has some of a batch's replayed examples exchanged.
+    """Requests the exchange of some of a batch's replayed examples.
+
+    `exchange_rate.take` says how many leave and `exchange_rate.leaving` which.
+    For each comes an example of its class, drawn uniformly from the store.
 
     Args:
       step: of the batch.
@@ -60,8 +64,8 @@ class Exchanges:
       epoch: of the experience.
       replayed: [N] ids that the batch held, all different.
       labels: [N] their classes.
-      difficulty: [N] as `step.Info` has it.
-      residents: what is in memory, by id.
+      difficulty: [N] float32 in [0, 1], as `train.step.Info` has it.
+      residents: slots of the examples in memory, by id.
     """
     ratio, interval = exchange_rate.ladder(self.progress.target)
     if not self.progress.target or not exchange_rate.in_interval(
@@ -109,7 +113,7 @@ class Exchanges:
     }
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Goes on from a saved state; what was on its way is read again."""
+    """Goes on from a saved state; pending exchanges are read again."""
     self.progress = Progress(**state["progress"])
     self._reader.counts = reader_lib.Counts(**state["counts"])
     for exchange in reader_lib.from_lists(state["pending"]):
@@ -123,10 +127,11 @@ class Exchanges:
     coming: set[int],
     generator: np.random.Generator,
   ) -> list[int]:
-    """Draws ids of a class that are neither in memory nor on their way."""
+    """Draws ids of a class that are neither in memory nor being read."""
     pool = self._pool(label)
     found: list[int] = []
-    # Nearly all of a large pool is outside of memory; a small one is listed.
+    # Random tries come first, as nearly all of a large pool is outside of
+    # memory; what they miss of a small pool is found by listing it.
     tries = generator.integers(0, max(len(pool), 1), 4 * count + 8)
     candidates = pool[tries].tolist() if len(pool) else []
     for attempt in (candidates, None):

@@ -1,4 +1,4 @@
-"""Feeds a run from a memory in RAM above a store of every example."""
+"""Feed of a run over a memory in RAM above a store of every example."""
 
 from collections.abc import Iterable, Iterator
 import contextlib
@@ -20,18 +20,18 @@ from jcl.replay.tiers import tiers as tiers_lib
 from jcl.train import chunks, scoring
 from jcl.train import learner as learner_lib
 
-_RUN = "run"  # the run's name in its own store
+_RUN = "run"  # name of the run in its own store
 FILES = ("store", "extras")  # folders beside a run's other files
-# Updates between asking for an exchange and applying it, in dispatches; and
-# room for twice the rows in flight meanwhile, so that the reader never starves.
+# Dispatches between the request of an exchange and the exchange; and dispatches
+# whose rows may be in flight: twice as many, so that the reader never starves.
 _LAG, _STAGED = 4, 8
 
 
 class TierFeed(feed.Feed):
-  """Shows memory, stream buffer or both, or all that is stored.
+  """Feeds memory, stream buffer or both to training, or all that is stored.
 
   Args:
-    tiers: that hold the examples.
+    tiers: memory, stream buffer and archive.
     *rest: those of `feed.Feed`.
   """
 
@@ -107,7 +107,7 @@ class TierFeed(feed.Feed):
       self._exchange(sent, difficulty)
 
   def _exchange(self, sent: feed.Sent, difficulty: np.ndarray) -> None:
-    """Has examples exchanged that a dispatch has replayed."""
+    """Requests exchanges of the examples that a dispatch has replayed."""
     part = sent.epoch / max(self._epochs, 1)
     for i, row in enumerate(sent.ids):
       self.tiers.trained(sent.step + i, part, sent.epoch, row, difficulty[i])
@@ -120,7 +120,7 @@ class TierFeed(feed.Feed):
       return False
     changed = sizes != tiers.sizes
     if changed:
-      # What grows is filled from the experience's examples.
+      # A buffer that grows is filled from the experience's examples.
       grows = sum(sizes) > sum(tiers.sizes)
       buffered = self._trains != "memory"
       tiers.arrange(*sizes, self._data if grows and buffered else None)
@@ -205,9 +205,9 @@ def opened(
     names: of the classes.
     seed: of the run.
     folder: of the run, which holds the store; None: a temporary one.
-    limit: bytes that memory, stream buffer and reading may take; as text, what
-      `limits.parse` takes, or "auto" for half of what the machine has left and
-      what its control group allows.
+    limit: bytes that memory, stream buffer and rows in flight may take; a text
+      for `limits.parse`, or "auto" for half of the memory that is available,
+      within what the control group allows.
 
   Raises:
     ValueError: where the memory has fewer seats than there are classes.
@@ -259,7 +259,7 @@ def _herded(
   labels: np.ndarray,
   blocks: Iterable[np.ndarray],
 ) -> np.ndarray:
-  """Returns positions, of each class the most valuable ones last."""
+  """Returns positions [N], of each class the most representative ones last."""
   features = np.concatenate(
     [scoring.outputs(learner, state, x, "features") for x in blocks]
   )

@@ -1,8 +1,8 @@
-"""Limits that a host sets a run, asked for again and again while it runs.
+"""Limits that a host sets a run, and may change while the run goes on.
 
 A `Limit` is called whenever a decision is due and returns the bound of that
-moment, in bytes or in joules. Asking takes less than a millisecond: what is
-costly to find out is remembered for half a second.
+moment, in bytes or in joules. A call takes less than a millisecond: figures
+that are costly to read are cached for half a second.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,20 @@ from jcl.options import spec
 
 Unit = Literal["bytes", "joules"]
 
-_PERIOD = 0.5  # seconds for which a figure of the system is remembered
+_PERIOD = 0.5  # seconds for which a figure of the system is cached
 _LONGEST = 64  # characters that state a limit
-# Nanoseconds after which a file's time tells one version from the next on every
-# file system: FAT counts in steps of two seconds.
+# Nanoseconds between two versions of a file whose times surely differ: FAT
+# counts in steps of two seconds.
 _SETTLED = 2 * 10**9
-# Bytes in a group of processes: what it may have, what it has, and, of that,
-# files that were read and that the system drops when it needs room.
+# Files of a control group: bytes allowed, bytes used, and those of them that
+# cache files, which the system drops when it needs room.
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = (
   "memory.limit_in_bytes",
   "memory.usage_in_bytes",
   "total_inactive_file",
 )
-_V1_NONE = 2**62  # what the first version writes for no limit is above this
+_V1_NONE = 2**62  # version 1 writes a number above this for no limit
 
 
 class Limit:
@@ -98,8 +98,8 @@ def file(
   """Returns the limit that a file states, which a host rewrites at any time.
 
   The file holds a number with its unit ("64MiB", "1500J"), or without and then
-  a line's end, which tells a number from the first half of one. What cannot be
-  read leaves the last limit in force, and is told once.
+  a line's end, which tells a number from the first half of one. A file that
+  cannot be read leaves the last limit in force; a warning says so once.
 
   Args:
     path: of the file, which need not exist yet.
@@ -142,15 +142,16 @@ def available(
   period: float = _PERIOD,
   clock: Callable[[], float] = time.monotonic,
 ) -> Limit:
-  """Returns a share of the memory that this machine would have without us.
+  """Returns a share of the memory that the machine would have without this run.
 
-  That is `share` of own bytes and available ones together, so that taking what
-  is allowed does not change the limit, and others who need memory lower it.
+  The limit is `share` of the run's own bytes and the available ones together:
+  using what is allowed does not change it, and other programs that need memory
+  lower it.
 
   Args:
-    own: returns the bytes that what is limited occupies now.
+    own: returns the bytes that the run's memory occupies now.
     share: in (0, 1].
-    period: seconds for which the limit is remembered.
+    period: seconds for which the limit is cached.
     clock: returns seconds.
 
   Raises:
@@ -174,23 +175,23 @@ def cgroup(
   period: float = _PERIOD,
   clock: Callable[[], float] = time.monotonic,
 ) -> Limit:
-  """Returns what control groups leave to us of the memory that they allow.
+  """Returns the memory that control groups leave to this run.
 
-  That is `share` of what a group may have, less what others in it have. Of this
-  process's group and those above it, of either version, the narrowest counts.
-  Files in the system's cache are not counted where it would drop them for
-  whoever needs room ("inactive_file"): else a run that reads its samples from
-  disk would fill its group. Infinity where no group has a limit.
+  The limit is `share` of what a group allows, less what others in it use. The
+  narrowest counts among this process's group and those above it, of either
+  version. Cached files that the system would drop to make room
+  ("inactive_file") do not count as used: else a run that reads its samples from
+  disk would fill its own group. The limit is infinity where no group has one.
 
-  Linux kernel documentation, "Control Group v2" and "Memory Resource
-  Controller".
+  https://docs.kernel.org/admin-guide/cgroup-v2.html and
+  https://docs.kernel.org/admin-guide/cgroup-v1/memory.html.
 
   Args:
-    own: returns the bytes that what is limited occupies now.
+    own: returns the bytes that the run's memory occupies now.
     share: in (0, 1].
-    root: where the kernel shows its groups.
-    membership: where it shows those of this process.
-    period: seconds for which the limit is remembered.
+    root: folder of the kernel's control groups.
+    membership: file that names the groups of this process.
+    period: seconds for which the limit is cached.
     clock: returns seconds.
 
   Raises:
@@ -206,7 +207,7 @@ def cgroup(
 
 
 def lowest(*limits: Limit) -> Limit:
-  """Returns the lowest of some limits; it describes the one that is.
+  """Returns the lowest of some limits, described as the one that is lowest now.
 
   Raises:
     ValueError: for no limits, or limits of different units.
@@ -233,7 +234,7 @@ class _Lowest(Limit):
 
 
 class _File:
-  """The last sensible number that a file held."""
+  """Last valid number that a file held."""
 
   def __init__(
     self, path: str | os.PathLike[str], fallback: float, unit: Unit
@@ -260,7 +261,7 @@ class _File:
       return
     with open(self._path, encoding="utf-8", errors="replace") as source:
       text = source.read(_LONGEST)
-    # Soon after a change, another one may leave the same time and size.
+    # Another change soon after the first may leave the same time and size.
     settled = time.time_ns() - about.st_mtime_ns > _SETTLED
     self._seen = version if settled else None
     self._value = _parse(text, self._unit)
@@ -278,7 +279,7 @@ class _File:
 
 
 def _parse(text: str, unit: Unit) -> float:
-  """Returns what a file states, where it does so to the end."""
+  """Returns the number that a file states; ValueError where it may go on."""
   try:
     value, whole = float(text), text.endswith("\n")
   except ValueError:
@@ -313,8 +314,8 @@ def _left_in_groups(root: Path, membership: Path) -> float:
       base, names = root / "memory", _V1
     else:
       continue
-    # In a container the path may be another one than what is shown below the
-    # root; the root itself then is the container's group.
+    # In a container the path may not exist below the root, which then is the
+    # container's group itself.
     parts = [part for part in path.split("/") if part]
     for depth in range(len(parts) + 1):
       left = min(left, _left(base.joinpath(*parts[:depth]), *names))
@@ -342,7 +343,7 @@ def _idle(folder: Path, name: str) -> int:
 def _remembered(
   read: Callable[[], float], period: float, clock: Callable[[], float]
 ) -> Callable[[], float]:
-  """Returns `read` with its result kept for some seconds."""
+  """Returns `read` with its result cached for some seconds."""
   value, until = 0.0, -math.inf
 
   def remembered() -> float:

@@ -1,4 +1,4 @@
-"""How many seats each class gets in memory, and which samples keep theirs.
+"""Quotas: seats of each class in memory, and which samples keep theirs.
 
 The episodic memory of Ma et al., "Cost-effective On-device Continual Learning
 over Memory Hierarchy with Miro", MobiCom 2023: a ring buffer that gives every
@@ -23,7 +23,8 @@ Remainder = Literal["drop", "spread"]
 Counts = Mapping[int, int]
 Residents = Mapping[int, Sequence[int]]
 
-# Keeps what is a whole number but for its rounding, 0.29 * 100, from the floor.
+# Keeps a product that rounding puts just below a whole number, 0.29 * 100, from
+# being rounded down.
 _ROUNDING = 1e-9
 
 
@@ -38,10 +39,10 @@ class Subset:
 def water_fill(
   counts: Counts, size: int, remainder: Remainder = "spread"
 ) -> dict[int, int]:
-  """Shares out seats so that the smaller classes are served in full.
+  """Shares out seats evenly; classes with few samples get one for each.
 
-  All classes get the same number of seats, but for those that cannot fill so
-  many: these get what they can fill, and the others share the rest.
+  All classes get the same number of seats, but for those that have fewer
+  samples: these get as many as they can fill, and the others share the rest.
 
   Args:
     counts: samples that each class has.
@@ -66,7 +67,7 @@ def ring_update(
   size: int,
   remainder: Remainder = "spread",
 ) -> dict[int, list[int]]:
-  """Takes in the samples of a task, as a ring buffer per class.
+  """Admits the samples of a task, into a ring buffer per class.
 
   The quota is `size` over the number of classes, those that arrive included. A
   class keeps its latest residents up to the quota, followed, where these do not
@@ -246,7 +247,7 @@ def trial_subset(
 def _fill(
   held: Counts, most: Counts, size: int, remainder: Remainder
 ) -> dict[int, int]:
-  """Raises all from `held` to one level, no class above what it has at most."""
+  """Raises all classes from `held` to one level, none above its `most`."""
 
   def at(level):
     return {

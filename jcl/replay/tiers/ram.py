@@ -6,8 +6,9 @@ what is cut off is free when `Ram.resize` returns. On Linux the region is a file
 in memory, which other processes see by its name in /proc/PID/smaps and among
 /proc/PID/fd. Elsewhere on POSIX it is an anonymous mapping.
 
-What such a tier is for: Ma et al., "Cost-effective On-device Continual Learning
-over Memory Hierarchy with Miro", MobiCom 2023.
+The episodic memory and the stream buffer lie in such regions: Ma et al.,
+"Cost-effective On-device Continual Learning over Memory Hierarchy with Miro",
+MobiCom 2023, https://arxiv.org/abs/2308.06053.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from jcl.errors import UsageError
 
 PAGE = mmap.PAGESIZE  # bytes, of which a memory occupies whole multiples
-_PIECE = 2**20  # bytes on their way from one place to another
+_PIECE = 2**20  # bytes that are moved at a time
 
 
 def row_type(
@@ -67,11 +68,11 @@ def row_type(
 
 
 class Ram:
-  """Rows of one structured type in slots [0, `count`), of which all are in use.
+  """Rows of one structured type in slots [0, `count`), all of them in use.
 
-  All that is read is copied: nothing outside holds on to memory that a later
-  `resize` gives back. Pages are occupied from when they are first written to. A
-  process that is forked may share them. Main thread only.
+  Reading copies: no array outside holds on to memory that a later `resize`
+  gives back. A page is occupied from the first write to it on. A forked process
+  may share the pages. Main thread only.
 
   Args:
     dtype: structured, without Python objects; `row_type` makes one.
@@ -190,11 +191,11 @@ class Ram:
     return self._column(name).copy()
 
   def keep(self, slots: ArrayLike) -> np.ndarray:
-    """Keeps the rows in these slots and forgets all others.
+    """Keeps the rows in these slots and drops all others.
 
-    The rows kept fill slots [0, N): those beyond N move into slots that have
+    The rows kept fill slots [0, N): rows beyond N move into slots that have
     become free, at most 1 MiB (or one row) at a time, and all others stay where
-    they are. The order of slots may so become another one than it was.
+    they are, so that the order of rows may change.
 
     Args:
       slots: [N] different integers below `count`.
@@ -285,30 +286,30 @@ class Ram:
 
 
 class _Region(Protocol):
-  """Bytes that can grow and shrink; what they hold stays.
+  """Region of bytes that grows and shrinks, and keeps its content.
 
-  `map` may be longer than what there is, and touching what lies behind that can
+  `map` may be longer than the region, and touching bytes behind the region can
   end the process. Sizes are in whole pages.
   """
 
   map: mmap.mmap
 
   def resize(self, num_bytes: int) -> None:
-    """Frees what lies behind, or makes room; `map` may be another one then."""
+    """Shrinks or grows the region; `map` may be replaced."""
 
   def close(self) -> None:
-    """Frees all."""
+    """Frees the region."""
 
 
 def _region(name: str) -> _Region:
   try:
     return _File(name)
-  except (AttributeError, OSError):  # no such call, or it is not permitted
+  except (AttributeError, OSError):  # no such call here, or not permitted
     return _Anonymous()
 
 
 class _File:
-  """A file in memory, whose pages go when they are cut off."""
+  """File in memory, whose pages are freed when the file is cut."""
 
   def __init__(self, name: str) -> None:
     self._file = open(os.memfd_create(name), "r+b", buffering=0)
@@ -329,7 +330,7 @@ class _File:
 
 
 class _Anonymous:
-  """Memory without a name, whose pages go when they are said to be unneeded."""
+  """Anonymous mapping, whose pages are freed when declared unneeded."""
 
   def __init__(self) -> None:
     self.map, self._size = _anonymous(PAGE), 0
@@ -345,7 +346,11 @@ class _Anonymous:
     self.resize(0)
 
   def _move(self, other: mmap.mmap, spare: int) -> None:
-    """Moves on, with no more in both places than there will be room for."""
+    """Moves to a larger map, a piece of `spare` bytes at most at a time.
+
+    A piece is freed once it is copied, so that both maps together never occupy
+    more than the larger one will.
+    """
     step = min(_PIECE, spare)
     for start in range(0, self._size, step):
       end = min(start + step, self._size)
@@ -364,9 +369,9 @@ def _anonymous(num_bytes: int) -> mmap.mmap:
 
 
 def _in_small_pages(region: mmap.mmap) -> mmap.mmap:
-  """Has no more occupied than what was touched."""
+  """Turns huge pages off, so that only pages that were touched are occupied."""
   if hasattr(mmap, "MADV_NOHUGEPAGE"):
-    with contextlib.suppress(OSError):  # a kernel that has no huge ones
+    with contextlib.suppress(OSError):  # a kernel without huge pages
       region.madvise(mmap.MADV_NOHUGEPAGE)
   return region
 

@@ -1,4 +1,9 @@
-"""Reads from the store beside the training, which never waits for it."""
+"""Reader: reads exchanges from the store while training goes on.
+
+Training never waits for the reader: Ma et al., "Cost-effective On-device
+Continual Learning over Memory Hierarchy with Miro", MobiCom 2023,
+https://arxiv.org/abs/2308.06053.
+"""
 
 import collections
 from collections.abc import Callable, Sequence
@@ -12,23 +17,23 @@ from jcl.replay.store import records
 
 
 class Exchange(NamedTuple):
-  """Examples to read, each in place of another."""
+  """Examples to read, each to replace another one."""
 
-  due: int  # step from which they may be applied
+  due: int  # step from which the exchange may be applied
   out: np.ndarray  # [N] int64 ids that leave
   ids: np.ndarray  # [N] int64 ids that come
 
 
 @dataclasses.dataclass
 class Counts:
-  """Counts of the examples that were asked for, by what became of them."""
+  """Counts of the requested examples, by what became of them."""
 
   requested: int = 0
   applied: int = 0
-  dropped: int = 0  # for want of room
-  late: int = 0  # of those dropped, while reading was behind
+  dropped: int = 0  # as the queue had no room
+  late: int = 0  # of the dropped ones: while reading was behind
   failed: int = 0  # damaged on the disk
-  ended: int = 0  # not applied when their experience ended
+  ended: int = 0  # still pending when their experience ended
   bytes: int = 0  # read
 
   def __sub__(self, other: "Counts") -> "Counts":
@@ -38,21 +43,22 @@ class Counts:
     return Counts(*(a - b for a, b in pairs))
 
 
-Reading = tuple[np.ndarray, np.ndarray]  # rows, and which ids they are of
+# Rows read, and a mask [N] bool of the ids that they are of.
+Reading = tuple[np.ndarray, np.ndarray]
 Waiting = collections.deque[tuple[Exchange, futures.Future[Reading]]]
 
 
 class Reader:
-  """A bounded queue of exchanges and the threads that read them.
+  """Bounded queue of exchanges, and the threads that read them.
 
-  What is read is handed over at a step fixed in advance, if it is there by
-  then, and at the first step where it is there otherwise: a run whose disk
-  keeps up repeats itself. Main thread only.
+  An exchange is handed over at a step fixed in advance, or at the first step
+  after its reading where that takes longer: a run whose disk keeps up repeats
+  itself. Main thread only.
 
   Args:
-    read: ids -> rows of the memory; called in threads.
-    capacity: examples that may be on their way, those read included.
-    threads: that read.
+    read: ids [N] int64 -> rows of the memory; called in threads.
+    capacity: examples that may be pending, those read already included.
+    threads: number of threads that read.
   """
 
   def __init__(
@@ -65,13 +71,13 @@ class Reader:
     self.read, self._capacity = read, capacity
     self._pool = futures.ThreadPoolExecutor(threads, "swap")
     self._waiting: Waiting = collections.deque()
-    self.leaving: set[int] = set()  # ids of `pending` that leave
-    self.coming: set[int] = set()  # and that come
-    self._step = 0  # up to which was collected
+    self.leaving: set[int] = set()  # ids that leave by pending exchanges
+    self.coming: set[int] = set()  # ids that come by pending exchanges
+    self._step = 0  # of the latest `collect`
 
   @property
   def capacity(self) -> int:
-    """Examples that may be on their way."""
+    """Examples that may be pending."""
     return self._capacity
 
   @property
@@ -80,14 +86,14 @@ class Reader:
     return tuple(exchange for exchange, _ in self._waiting)
 
   def submit(self, exchange: Exchange, again: bool = False) -> None:
-    """Has an exchange read, as far as there is room.
+    """Queues an exchange for reading, as far as there is room.
 
-    What has no room is dropped: of the exchange itself, or, where reading is
-    behind, of the oldest ones that are not begun.
+    Without room, the last examples of the exchange are dropped. Where reading
+    is behind, the oldest exchanges that no thread has begun are dropped first.
 
     Args:
       exchange: of examples that are not pending yet.
-      again: it was counted as requested before.
+      again: whether the exchange is counted as requested already.
     """
     if not again:
       self.counts.requested += len(exchange.ids)
@@ -109,7 +115,15 @@ class Reader:
     self.coming.update(exchange.ids.tolist())
 
   def collect(self, step: int) -> list[tuple[Exchange, np.ndarray]]:
-    """Returns the exchanges that are due and read, with their rows."""
+    """Returns the exchanges that are due and read, with their rows.
+
+    Args:
+      step: that the run has come to.
+
+    Returns:
+      Exchanges, oldest first, without examples that are damaged on the disk;
+      and the rows [N] of each.
+    """
     self._step = step
     found: list[tuple[Exchange, np.ndarray]] = []
     kept: Waiting = collections.deque()
@@ -128,7 +142,7 @@ class Reader:
     return found
 
   def resize(self, capacity: int) -> None:
-    """Changes how many examples may be on their way; drops the oldest."""
+    """Changes how many examples may be pending; drops the oldest exchanges."""
     self._capacity = capacity
     while len(self.coming) > capacity:
       exchange, future = self._waiting.popleft()
@@ -137,7 +151,7 @@ class Reader:
       self.counts.dropped += len(exchange.ids)
 
   def end(self) -> None:
-    """Forgets what is on its way."""
+    """Drops all pending exchanges, as their experience has ended."""
     for exchange, future in self._waiting:
       future.cancel()
       self._forget(exchange)
@@ -146,7 +160,7 @@ class Reader:
     self._waiting.clear()
 
   def close(self) -> None:
-    """Ends the threads."""
+    """Drops all pending exchanges and ends the threads."""
     self.end()
     self._pool.shutdown()
 
@@ -183,7 +197,7 @@ def as_lists(exchanges: Sequence[Exchange]) -> list[list]:
 
 
 def from_lists(values: Sequence[Sequence]) -> list[Exchange]:
-  """Inverse of `as_lists`."""
+  """Returns the exchanges that `as_lists` wrote."""
   return [
     Exchange(due, np.array(out, np.int64), np.array(ids, np.int64))
     for due, out, ids in values

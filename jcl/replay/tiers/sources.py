@@ -1,4 +1,4 @@
-"""Sources of examples that a run over a memory hierarchy trains on."""
+"""Sources of training batches: memory, stream buffer, or the archive."""
 
 from collections.abc import Callable, Sequence
 import zlib
@@ -34,21 +34,21 @@ def num_rows(trains: str, earlier: int, fresh: int, em: int, sb: int) -> int:
 
 
 class Source:
-  """The memory, the stream buffer or both, as batches.
+  """Source over the memory, the stream buffer or both.
 
-  Rows [0, M) of an epoch are the memory's and those behind them the stream
-  buffer's. `spans` are as at the epoch's beginning: where either has shrunk
-  since, rows that are gone are padding. Behind the rows asked for stand those
-  that the objective draws from the memory, if any.
+  Rows [0, M) of an epoch are those of the memory, and later rows those of the
+  stream buffer. `spans` are fixed when the epoch begins: where either tier has
+  shrunk since, rows that are gone become padding. In a batch, the rows asked
+  for come first, and then those that the objective draws from the memory.
 
   Args:
     memory: slots of the memory.
     stream: slots of the stream buffer.
-    spans: returns how many rows of the present epoch are the memory's, and
-      how many the buffer's.
+    spans: returns the rows of the present epoch in the memory, and in the
+      stream buffer.
     compose: makes the batch.
     seed: of the run.
-    path: of the draws, see `keys.rng`; the rows of a batch end it.
+    path: of the draws, as `keys.rng` takes it; the rows of a batch are added.
     draws: how often a step draws from the memory.
     size: examples of a draw.
     own: whether rows are the stream buffer's alone, which holds examples of
@@ -103,11 +103,11 @@ class Source:
 
 
 class Stored:
-  """Examples in the archive, read batch by batch while training waits.
+  """Source over the archive, read batch by batch while training waits.
 
   Args:
-    ids: [N] of the examples.
-    read: ids -> rows; ids that cannot be read are missing.
+    ids: [N] int64 of the examples.
+    read: ids -> rows, without those that cannot be read.
     compose: makes the batch.
   """
 

@@ -1,11 +1,11 @@
-"""A memory in RAM above a store of every example ever seen.
+"""Tiers of a run: a memory in RAM above a store of every example ever seen.
 
-An experience goes through four stages, as in Ma et al., "Cost-effective
-On-device Continual Learning over Memory Hierarchy with Miro", MobiCom 2023:
-its examples go to the store, all of them, and some of them to the stream
-buffer; training goes through memory and buffer; what it replays is exchanged
-for other examples of the store meanwhile; and at the end the memory takes in
-examples of the buffer.
+An experience goes through four stages: all its examples go to the store, and
+some to the stream buffer; training goes through memory and buffer; meanwhile,
+examples that were replayed are exchanged for others of the store; at the end,
+the memory admits examples of the buffer. Source: Ma et al., "Cost-effective
+On-device Continual Learning over Memory Hierarchy with Miro", MobiCom 2023,
+https://arxiv.org/abs/2308.06053.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,13 +30,13 @@ from jcl.replay.tiers import (
 from jcl.replay.tiers import archive as archive_lib
 from jcl.replay.tiers import reader as reader_lib
 
-# (classes [N], their inputs, block by block) -> positions, of each class the
-# best ones last
+# (classes [N], inputs in blocks [n, ...]) -> positions [N], of each class the
+# best examples last
 Order = Callable[[np.ndarray, Iterable[np.ndarray]], np.ndarray]
 
 
-_BLOCK = 256  # examples that are copied together
-STAGED_PART = 8  # of what is allowed, that what is on its way may take
+_BLOCK = 256  # examples that are copied at a time
+STAGED_PART = 8  # pending reads may take one in so many bytes of the limit
 
 
 class Tiers:
@@ -44,12 +44,11 @@ class Tiers:
 
   Args:
     hierarchy: sizes and rules.
-    archive: where all examples are.
+    archive: of all examples.
     seed: of the run.
-    limit: bytes that memory, buffer and what is on its way may take now.
-    lag: steps between asking for an exchange and applying it.
-    staged: examples that may be on their way; an eighth of what the limit
-      allows, where that is less.
+    limit: returns the bytes that memory, buffer and pending reads may take now.
+    lag: steps between the request of an exchange and the exchange.
+    staged: examples that pending reads may hold, within an eighth of the limit.
   """
 
   def __init__(
@@ -65,9 +64,9 @@ class Tiers:
     self.hierarchy, self.archive, self.seed = hierarchy, archive, seed
     self.limit = limit
     self.experience = -1
-    self.span = 0  # rows of an epoch that are the memory's
-    self.buffered = 0  # those that are the stream buffer's
-    self.sizes = (0, 0)  # given to memory and buffer
+    self.span = 0  # rows of the epoch in the memory
+    self.buffered = 0  # rows of the epoch in the stream buffer
+    self.sizes = (0, 0)  # of memory and buffer, as decided
     self.em = episodic.Episodic(archive.row_type)
     self.sb = stream_buffer.StreamBuffer(archive)
     self._ids = np.zeros(0, np.int64)  # of the experience
@@ -86,7 +85,7 @@ class Tiers:
 
   @property
   def nbytes(self) -> int:
-    """Bytes of memory, buffer and what may be on its way."""
+    """Bytes of memory, buffer and the most that pending reads may hold."""
     staged = self.reader.capacity * self.row_bytes
     return self.em.rows.nbytes + self.sb.nbytes + staged
 
@@ -100,11 +99,11 @@ class Tiers:
     if math.isinf(limit):
       return limit
     left = limit - self.reader.capacity * self.row_bytes
-    left -= 2 * mmap.PAGESIZE  # by which they are rounded up
+    left -= 2 * mmap.PAGESIZE  # to which the two regions are rounded up
     return max(0.0, left // self.row_bytes)
 
   def fit_staging(self) -> None:
-    """Bounds what is on its way by what is allowed now."""
+    """Fits the room for pending reads to the limit of this moment."""
     most, limit = self._staged, self.limit()
     if not math.isinf(limit):
       most = min(most, int(limit / STAGED_PART // self.row_bytes))
@@ -139,7 +138,15 @@ class Tiers:
   # The stages of an experience.
 
   def store(self, experience: int, data: base.Dataset) -> None:
-    """Stores an experience's examples, those that are not stored already."""
+    """Stores an experience's examples, but for those stored already.
+
+    Args:
+      experience: index of the experience.
+      data: of the experience.
+
+    Raises:
+      StoreError: where the store cannot be written.
+    """
     self.experience = experience
     self._ids = self.archive.add(experience, data)
     if experience == 0:
@@ -149,15 +156,16 @@ class Tiers:
       self.archive.hold_out(plan.held_out, self.seed)
 
   def arrange(self, em: int, sb: int, data: base.Dataset | None = None) -> None:
-    """Gives the memory `em` seats and the buffer `sb`.
+    """Gives the memory `em` seats and the stream buffer `sb`.
 
-    What shrinks goes first. A memory that grows is filled from the archive.
+    Memory is given back before any is taken. A memory that grows is filled from
+    the archive.
 
     Args:
-      em: seats of the memory; those that no example can fill are not made.
+      em: seats of the memory; seats that no example can fill are not made.
       sb: seats of the stream buffer.
-      data: of the experience, to fill the buffer from; None keeps what is in
-        it, up to `sb`.
+      data: of the experience, to fill the buffer from; None keeps the buffer's
+        examples, up to `sb`.
     """
     self.sizes = em, sb
     kept = 0 if data is not None else min(sb, self.sb.count)
@@ -166,17 +174,12 @@ class Tiers:
     whole = self.hierarchy.trains == "memory"
     earlier = self.archive.pools() if whole else self.earlier()
     em = min(em, sum(len(ids) for ids in earlier.values()))
-    residents = self.em.residents()
+    residents, remainder = self.em.residents(), self.hierarchy.remainder
     if em < len(self.em):
-      residents = quotas.shrink(residents, em, self.hierarchy.remainder)
+      residents = quotas.shrink(residents, em, remainder)
     elif em > len(self.em):
-      residents = admission.filled(
-        residents,
-        earlier,
-        em,
-        self.hierarchy.remainder,
-        self._generator(keys.Purpose.QUOTA),
-      )
+      draws = self._generator(keys.Purpose.QUOTA)
+      residents = admission.filled(residents, earlier, em, remainder, draws)
     self.em.become(residents, em, self.archive.intact)
     if data is not None:
       self.sb.fill(
@@ -189,7 +192,7 @@ class Tiers:
       self.begin_epoch()
 
   def begin_epoch(self) -> bool:
-    """Has an epoch go through the memory as it is now; tells of a change."""
+    """Fixes the rows of an epoch; tells whether they differ from the last."""
     before = self.span, self.buffered
     through = self.hierarchy.trains in ("both", "memory")
     self.span = len(self.em) if through else 0
@@ -197,7 +200,7 @@ class Tiers:
     return (self.span, self.buffered) != before
 
   def source(self, draws: int, size: int) -> sources.Source | sources.Stored:
-    """Returns what the experience trains on.
+    """Returns the source that the experience trains on.
 
     Args:
       draws: how often a step draws from the memory.
@@ -237,14 +240,15 @@ class Tiers:
     ids: np.ndarray,
     difficulty: np.ndarray,
   ) -> None:
-    """Asks for exchanges of what a step has replayed.
+    """Requests exchanges of the examples that a step has replayed.
 
     Args:
-      step: that was made.
-      part: of the experience's epochs that is over.
+      step: of the run.
+      part: of the experience's epochs that is over, in [0, 1).
       epoch: of the experience.
-      ids: [B] of the batch, as `compose` gave them.
-      difficulty: [B] as `step.Info` has it; fewer, where the rest is not known.
+      ids: [B] int32 of the batch, as `compose` gave them; -1 pads.
+      difficulty: [B'] float32 of the first examples, B' <= B, as
+        `train.step.Info` has it; the others count as 0.
     """
     own = np.where(ids < 0, -1, ids.astype(np.int64) + self._first)
     rows = {i: row for row, i in enumerate(own.tolist()) if i in self.em.slots}
@@ -258,7 +262,7 @@ class Tiers:
     self.exchanges.ask(step, part, epoch, replayed, labels, hard, residents)
 
   def apply(self, step: int) -> None:
-    """Puts what was read, and is due, in the places of what leaves."""
+    """Carries out the exchanges that are due at a step and have been read."""
     for exchange, rows in self.reader.collect(step):
       self.em.exchange(exchange.out, rows)
 
@@ -269,12 +273,12 @@ class Tiers:
     extras: archive_lib.Extras | None = None,
     order: Order | None = None,
   ) -> None:
-    """Takes the experience in: the memory holds some of it, the buffer none.
+    """Ends the experience: the memory admits some of it, the buffer empties.
 
     Args:
       data: of the experience.
       size: seats of the memory from now on.
-      extras: what is stored beside each example, where anything is.
+      extras: computes what is stored beside each example; None: nothing.
       order: which examples of a class stay longest; None: the latest.
     """
     self.reader.end()
@@ -288,10 +292,15 @@ class Tiers:
   def absorb(
     self, data: base.Dataset, size: int, order: Order | None = None
   ) -> None:
-    """Takes the buffer into the memory; all of the experience without one.
+    """Admits the buffer's examples to the memory; without a buffer, all.
 
-    The buffer is given back first: what stays of it is read from the archive.
-    Arguments as those of `end`.
+    The buffer is given back first: examples that stay are read from the
+    archive.
+
+    Args:
+      data: as for `end`.
+      size: as for `end`.
+      order: as for `end`.
     """
     ids, labels = self.sb.field("id"), self.sb.field("y")
     inputs = self.sb.inputs()
@@ -307,14 +316,9 @@ class Tiers:
     self.sb.clear()
     stored = self.archive.pools()
     size = min(size, sum(len(pool) for pool in stored.values()))
-    kept = admission.update(
-      self.hierarchy,
-      self.em.residents(),
-      arrivals,
-      stored,
-      size,
-      self._generator(keys.Purpose.QUOTA),
-    )
+    rules, residents = self.hierarchy, self.em.residents()
+    draws = self._generator(keys.Purpose.QUOTA)
+    kept = admission.update(rules, residents, arrivals, stored, size, draws)
     self.em.become(kept, size, self.archive.intact)
 
   # Batches.
@@ -326,12 +330,12 @@ class Tiers:
     return batches.compose(self.archive, self._first, shape, parts)
 
   def memory(self) -> base.Batch:
-    """Returns all that the memory holds, [M, ...]; a pad where it is empty."""
+    """Returns the memory as a batch [M, ...]; one pad where it is empty."""
     rows = self.em.rows.take(np.arange(len(self.em)))
     return batches.flat(self.archive, self._first, rows)
 
   def summary(self) -> dict[str, Any]:
-    """Returns what the tiers hold, ready for JSON."""
+    """Returns the content of memory and buffer in numbers, ready for JSON."""
     labels = self.em.rows.field("y")
     per_class = np.bincount(labels, minlength=self.archive.num_classes)
     return {
@@ -345,7 +349,7 @@ class Tiers:
   # Saving and going on.
 
   def state(self) -> dict[str, Any]:
-    """Returns all that going on needs beside the archive, ready for JSON."""
+    """Returns all that resuming needs beside the archive, ready for JSON."""
     return {
       "experience": self.experience,
       "span": self.span,
@@ -362,7 +366,7 @@ class Tiers:
     }
 
   def restore(self, state: Mapping[str, Any], data: base.Dataset) -> None:
-    """Holds what a saved state held.
+    """Goes on from a saved state.
 
     Args:
       state: as `state` returned it.
@@ -371,7 +375,7 @@ class Tiers:
     self.archive.held_out = {
       int(k): np.array(v, np.int64) for k, v in state["held_out"].items()
     }
-    # Also of an experience that has ended: what came later is unknown again.
+    # Even if the experience has ended: later examples count as unknown again.
     self.store(state["experience"], data)
     if not state["begun"]:
       self._ids = np.zeros(0, np.int64)
@@ -386,7 +390,7 @@ class Tiers:
     self.exchanges.restore(state["exchanges"])
 
   def close(self) -> None:
-    """Ends the reading threads and gives all memory back."""
+    """Ends the threads that read and gives all memory back."""
     self.reader.close()
     self.em.close()
     self.sb.close()
@@ -394,7 +398,8 @@ class Tiers:
   def _incoming(self, label: int) -> np.ndarray:
     """Returns the ids of a class that may be swapped in.
 
-    Where extras are stored, those of the experience have none yet.
+    Where extras are stored, examples of this experience have none yet, so they
+    are left out.
     """
     pool = self.archive.pool(label)
     if self.archive.extra_names and len(self._ids):

@@ -12,7 +12,7 @@ from jcl.run.generality import follow
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
-  """What a calibration run found; the head is no unit of it."""
+  """Result of a calibration run; the head does not count as a unit."""
 
   units: tuple[str, ...]  # [U] input side first
   ms: np.ndarray  # [T, U] memory stability, NaN in the first row
@@ -30,13 +30,13 @@ def calibrate(
 ) -> Calibration:
   """Learns a stream with everything trainable and measures its units.
 
-  Meant for the base split or another machine, ahead of the runs that freeze
-  what it found; see `measures` for the source.
+  Calibration comes ahead of the runs that freeze the units found, on the base
+  split or on another machine; `metrics.generality` names the source.
 
   Args:
-    setting: from `session.assemble`, with a method that trains every tensor,
-      such as `recipes.finetune()`, and has no memory hierarchy.
-    probes: of the setting's stream, see `follow`.
+    job: from `session.assemble`, with a method that trains every tensor, such
+      as `recipes.finetune()`, and has no memory hierarchy.
+    probes: of the job's stream, see `follow`.
     first: 0 where the network begins with learned weights, else 1; see
       `measures.generality`.
     tau: least generality of a frozen unit.
@@ -72,7 +72,13 @@ def calibrate(
 def summarise(
   follower: follow.Follower, *, first: int = 1, tau: float = measures.TAU
 ) -> Calibration:
-  """Returns what a follower has found so far, two experiences at least."""
+  """Returns the calibration by what a follower has found so far.
+
+  Args:
+    follower: of two experiences at least.
+    first: see `calibrate`.
+    tau: see `calibrate`.
+  """
   ms, lp = measures.table(follower.records)
   values = measures.generality(ms, lp, first=first)
   chosen = measures.prefix(values, tau)

@@ -1,4 +1,4 @@
-"""What units make of given examples, averaged over space."""
+"""Features: outputs of a network's units for given examples."""
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ def read(
 ) -> tuple[np.ndarray, ...]:
   """Returns the outputs of some units in evaluation mode.
 
-  One compiled program reads all of them; its work is filed under "probe".
+  One compiled program reads all units; the ledger files its work under "probe".
 
   Args:
     learner: with the network.
     weights: parameters and statistics of the network.
-    x: [n, ...] raw inputs.
+    x: [n, ...] raw inputs, uint8 or float32.
     units: names of the units.
     batch_size: rows of each call; the last one is padded.
 

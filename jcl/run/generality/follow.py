@@ -1,4 +1,4 @@
-"""Follows a run's units: what each experience made them lose and change."""
+"""Follower of a run: measures how stable and plastic its units are."""
 
 from collections.abc import Callable, Iterator, Sequence
 import json
@@ -22,7 +22,7 @@ SIZE = 256  # examples of a probe set
 
 
 class Probes(NamedTuple):
-  """A fixed set of examples of every experience; read when needed."""
+  """Probe sets: fixed examples of every experience, read when needed."""
 
   rows: tuple[np.ndarray, ...]  # [T] of [n] int64, sorted rows of the data
   read: Callable[[int], np.ndarray]  # experience -> raw inputs [n, ...]
@@ -36,12 +36,16 @@ class Probes(NamedTuple):
 def held_out(
   stream: stream_lib.Stream, *, size: int = SIZE, seed: int = 0
 ) -> Probes:
-  """Probe sets of test examples, `size` of each experience or all there are.
+  """Draws probe sets of test examples.
 
-  They are drawn without replacement from the experience's own test set, by
-  seed and experience alone, and no label of theirs is read. Whatever is
-  decided by them has seen the test data: for decisions about the same stream
-  take `arrived`.
+  The draw is without replacement from the experience's own test set, decided by
+  seed and experience alone; labels are not read. A decision by these sets has
+  seen the test data: for decisions about the same stream take `arrived`.
+
+  Args:
+    stream: of the run.
+    size: examples of each experience; all where there are fewer.
+    seed: of the draw.
 
   Raises:
     ValueError: where an experience has fewer than four test examples.
@@ -59,10 +63,18 @@ def held_out(
 def arrived(
   stream: stream_lib.Stream, *, size: int = SIZE, seed: int = 0
 ) -> Probes:
-  """Probe sets of training examples, where a device has no others.
+  """Draws probe sets of training examples, for devices that have no others.
 
-  Drawn like those of `held_out`; a unit that fits them more closely than
-  unseen examples moves further on them.
+  The draw is as in `held_out`. Units fit training examples more closely than
+  unseen ones, so their features of these sets move further.
+
+  Args:
+    stream: of the run.
+    size: examples of each experience; all where there are fewer.
+    seed: of the draw.
+
+  Raises:
+    ValueError: where an experience has fewer than four examples.
   """
   data = [experience.data for experience in stream.experiences]
   rows = _draw("training", [len(each) for each in data], size, seed)
@@ -91,18 +103,18 @@ def _draw(
 class Follower:
   """Measures stability and plasticity of every unit while a run goes on.
 
-  `begin` reads what the units make of an experience's probe set before it is
-  learned, `end` what they make of it and of all earlier ones afterwards; see
-  `measures`. Of the past it keeps one set of features per experience on the
-  host, so that experience t costs t + 2 forward passes of a probe set. All
-  of it is filed under "probe". What `end` takes is filed after the record of
-  its experience has been made, and so in that of the next.
+  `begin` reads the features of an experience's probe set before the experience
+  is learned; `end` reads those of this set and of all earlier ones afterwards;
+  see `metrics.generality`. The follower keeps one set of features per past
+  experience on the host, and experience t costs t + 2 forward passes of a probe
+  set, which the ledger files under "probe". As `end` comes after the record of
+  its experience, its cost is in the next record.
 
-  With a path, all that is known is written there after each call, whole or
-  not at all, and a follower that is made anew goes on from it.
+  With a path, the follower writes its state there after each call, whole or not
+  at all, and a new follower goes on from the file.
 
   Args:
-    setting: of the run, whose network keeps its shape.
+    job: of the run, whose network keeps its shape.
     probes: as many sets as the stream has experiences.
     path: the .npz file; None keeps everything in memory.
 
@@ -137,14 +149,14 @@ class Follower:
 
   @property
   def records(self) -> tuple[dict[str, Any], ...]:
-    """One per experience learned, ready for JSON: see `measures.record`."""
+    """Records of the experiences learned, for JSON; see `generality.record`."""
     return tuple(self._records)
 
   def require(self, place: Cursor) -> None:
-    """Checks that nothing ahead of `place` was missed.
+    """Checks that the follower has seen the run up to a cursor.
 
     Raises:
-      ValueError: where the run was taken up again without the follower's file.
+      ValueError: where the run was resumed without the follower's file.
     """
     index, known = place.experience, len(self._records)
     begun = place.begun and known == index
@@ -152,7 +164,11 @@ class Follower:
       raise self._missed(index)
 
   def begin(self, state: base.LearnerState, place: Cursor) -> None:
-    """Reads the units ahead of the experience that `place` stands at.
+    """Reads the features before the experience that a cursor stands at.
+
+    Args:
+      state: before the experience.
+      place: cursor, as events of kind "begin" have it.
 
     Raises:
       ValueError: where an earlier experience was missed.
@@ -167,7 +183,7 @@ class Follower:
     self._save()
 
   def end(self, state: base.LearnerState, place: Cursor) -> dict[str, Any]:
-    """Reads the units when an experience has been learned.
+    """Reads the features after an experience, and compares them.
 
     Args:
       state: behind the experience.
@@ -250,15 +266,15 @@ class Follower:
 
 
 def from_events(events: Iterator[Event], follower: Follower) -> Iterator[Event]:
-  """Yields a run's events as they are, with the follower seeing them first.
+  """Yields a run's events unchanged, after showing them to a follower.
 
   ```
-  for event in follow.from_events(loop.run(setting, state, place), follower):
+  for event in follow.from_events(loop.run(job, state, place), follower):
     ...
   ```
 
   Raises:
-    ValueError: where the run was taken up again without the follower's file.
+    ValueError: where the run was resumed without the follower's file.
   """
   for number, event in enumerate(events):
     if event.kind == "begin":

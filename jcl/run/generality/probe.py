@@ -1,4 +1,4 @@
-"""What a linear classifier makes of features, and a gate for frozen trunks."""
+"""Linear probe of features, and a gate for trunks that are to be frozen."""
 
 from typing import NamedTuple
 
@@ -40,10 +40,10 @@ def linear(
   nothing, so that the same arguments give the same figure.
 
   Args:
-    features_train: [N, D].
-    y_train: [N] classes.
-    features_test: [M, D].
-    y_test: [M].
+    features_train: [N, D] floats.
+    y_train: [N] int classes.
+    features_test: [M, D] floats.
+    y_test: [M] int classes.
 
   Raises:
     ValueError: for fewer than two classes, or shapes that do not fit.
@@ -77,8 +77,9 @@ def gate(
 ) -> Verdict:
   """Compares a trunk with one of random weights, on a stream's first classes.
 
-  A trunk that tells them apart no better than random weights do has nothing
-  worth keeping: freeze it only where the verdict has `passed`.
+  A trunk whose features tell the classes apart no better than those of random
+  weights has nothing worth keeping: freeze it only where the verdict has
+  `passed`.
 
   Args:
     learner: with the network.

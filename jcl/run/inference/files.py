@@ -22,18 +22,25 @@ NAME = "model.npz"  # of the file in a run's folder
 FILES = (NAME,)
 _FORMAT = 1
 _ABOUT = "about"
-# Other devices round otherwise: so far may scores of the same model lie apart
-# on another machine, as a share of the largest one.
+# Devices round differently: scores of a model on another machine may differ by
+# this share of the largest score.
 _NEAR = 0.05
 _HEADERS = {
   (1, 0): np.lib.format.read_array_header_1_0,
   (2, 0): np.lib.format.read_array_header_2_0,
 }
-_CHECKED = 8  # made-up examples whose scores are kept
+_CHECKED = 8  # generated examples whose scores the file keeps
 
 
 def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
   """Writes a model to a file, as a whole or not at all.
+
+  Args:
+    made: the model.
+    path: of the file, or of a folder, in which the file is `NAME`.
+
+  Returns:
+    The path of the file.
 
   Raises:
     OSError: where it cannot be written.
@@ -260,7 +267,7 @@ def _check(path: Path, made: model.Model, expected: np.ndarray) -> None:
 
 
 def _probe(inputs: model.Inputs) -> np.ndarray:
-  """Made-up examples, the same everywhere."""
+  """Returns generated examples, the same on every machine."""
   shape = (_CHECKED, *inputs.network.input_shape)
   generator = np.random.Generator(np.random.PCG64(0))
   if inputs.dtype == np.uint8:
@@ -275,7 +282,7 @@ def _leaves(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _plain(leaf: Any) -> np.ndarray:
-  """The array, or whole numbers of its bits where NumPy lacks its dtype."""
+  """Returns the array; integers of its bits where NumPy lacks its dtype."""
   array = np.ascontiguousarray(leaf)
   if array.dtype.kind in "biufc":
     return array.reshape(np.shape(leaf))
@@ -288,7 +295,7 @@ def _dtype(name: str) -> np.dtype:
 
 
 def _json_ready(value: Any) -> Any:
-  """The value, or None where JSON cannot hold it."""
+  """Returns the value, or None where JSON cannot hold it."""
   try:
     return json.loads(json.dumps(value, allow_nan=False))
   except (TypeError, ValueError):

@@ -31,18 +31,18 @@ class Inputs(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-  """A trained classifier of raw inputs, as the run's own tests judged it.
+  """Trained classifier of raw inputs, as the run's own tests judged it.
 
-  It normalises inputs as the run did, reads scores by the method's predictor,
-  such as the nearest mean of exemplars, and answers with classes that were
-  learned only.
+  The model normalises inputs as the run did, reads scores by the method's
+  predictor, such as the nearest mean of exemplars, and predicts no class that
+  was not learned.
   """
 
   inputs: Inputs
   params: base.Params  # of the whole network
   stats: base.Stats
   predictor: base.Predictor
-  fitted: Any  # what the predictor made of the memory
+  fitted: Any  # result of the predictor's `fit`
   class_names: tuple[str, ...]  # [C]
   seen: np.ndarray  # [C] bool, classes that were learned
   _programs: dict[int, Callable] = dataclasses.field(
@@ -50,15 +50,16 @@ class Model:
   )
 
   def predict(self, x: Any, among: Sequence[Any] | None = None) -> np.ndarray:
-    """Classes of raw inputs, by name: [N] str, or [N] int64.
-
-    Classes are whole numbers where all names are such, as are those of
-    `jcl.arrays(x, y)` without `class_names`, so that they compare with y.
+    """Predicts the classes of raw inputs, by name.
 
     Args:
       x: [N, ...] as the data that was learned: not normalised.
       among: names of the classes to choose among, as for a task that is known;
         None: all that were learned.
+
+    Returns:
+      [N] str; [N] int64 where all names are whole numbers, as are those of
+      `jcl.arrays(x, y)` without `class_names`, so that they compare with y.
 
     Raises:
       ValueError: for inputs of another shape or dtype, for no inputs, for
@@ -69,7 +70,7 @@ class Model:
   def predict_scores(
     self, x: Any, among: Sequence[Any] | None = None
   ) -> np.ndarray:
-    """Scores of raw inputs [N, C] float32, the largest for what is predicted.
+    """Computes scores of raw inputs [N, C] float32, the predicted one largest.
 
     Scores are logits where the method predicts by logits, and minus infinity
     for classes that are not to be predicted. Arguments and errors are those of
@@ -92,7 +93,7 @@ class Model:
 
   @functools.cached_property
   def labels(self) -> np.ndarray:
-    """Names of the classes [C], as whole numbers where all of them are such."""
+    """Names of the classes, [C] str or, where all are numbers, [C] int64."""
     try:
       numbers = np.array([int(name) for name in self.class_names], np.int64)
     except (ValueError, OverflowError):
@@ -115,7 +116,7 @@ class Model:
     return np.array([name in wanted for name in self.class_names])
 
   def _readable(self, x: Any) -> Any:
-    """An array, or a reader that decodes on demand, of the right shape."""
+    """Returns an array, or a reader on demand, whose shape is checked."""
     if np.ma.is_masked(x):
       place = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(x))[0]))
       raise UsageError(
@@ -195,7 +196,17 @@ def of(
   class_names: Sequence[str],
   seen: np.ndarray,
 ) -> Model:
-  """Returns the model of trained arrays, whose network may have been pruned."""
+  """Returns the model of trained arrays, whose network may have been pruned.
+
+  Args:
+    inputs: with the network before any pruning.
+    params: of the network.
+    stats: of the network.
+    predictor: of the method.
+    fitted: result of its `fit`.
+    class_names: [C].
+    seen: [C] bool, classes that were learned.
+  """
   shapes = jax.eval_shape(inputs.network.init, jax.random.key(0))
   if _shapes((params, stats)) != _shapes(shapes):
     inputs = inputs._replace(network=shrink.fitted(inputs.network))
