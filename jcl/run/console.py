@@ -77,11 +77,11 @@ def counted(
 
   Args:
     title: in front of the bar.
-    unit: of what is counted, such as "step".
+    unit: of the counts, such as "step".
     shown: False hides the bar everywhere.
 
   Yields:
-    A function of what is done and what there is in all.
+    A function of two counts: done, and in all.
   """
   import tqdm
 

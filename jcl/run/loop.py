@@ -41,10 +41,15 @@ def start(job: Job) -> tuple[base.LearnerState, Cursor]:
 def run(job: Job, state: base.LearnerState, at: Cursor) -> Iterator[Event]:
   """Learns the rest of the stream from `at` on.
 
-  Yields an event at the start and end of every experience, after every
-  dispatch of steps, after every evaluation mid-way, and twice a second while
-  training waits. The same job and seed give the same states, wherever the run
-  was stopped and taken up again.
+  The same job and seed give the same states, wherever the run was stopped.
+
+  Args:
+    job: the parts of the run.
+    state: of the learner at the cursor `at`, which the loop moves on.
+
+  Yields:
+    An event at the start and end of every experience, after every dispatch of
+    steps and every evaluation mid-way, and twice a second while training waits.
 
   Raises:
     NonFiniteLossError: names the step and the examples of its batch.
@@ -144,7 +149,7 @@ def _epochs(
 def _ready(
   job: Job, state: base.LearnerState, at: Cursor, scope: base.Scope
 ) -> Generator[Event, None, bool]:
-  """Waits while training is to wait; tells whether other examples are due."""
+  """Waits while a decision says so; tells whether the examples have changed."""
   changed = deciding.decide(job, state, at, scope, "dispatch")
   while at.decided.wait:
     time.sleep(_WAIT)

@@ -111,7 +111,7 @@ def learned(
   the folder reads them; a call that was stopped goes on.
 
   Args:
-    source: what is learned.
+    source: of the training data.
     network: with as many outputs as the source has classes.
     folder: where the run and its weights are kept.
     options: how to carry it out; None: as runs are by default.

@@ -11,7 +11,7 @@ from jcl.replay.tiers import ram
 
 _BLOCK = 2**22  # bytes that are appended to the store at a time
 
-# inputs [N, ...] -> what is stored beside each of them, such as logits
+# inputs [N, ...] -> extras by name, [N, ...] each, such as logits
 Extras = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 

@@ -2,9 +2,9 @@
 
 Samples that have just been replayed make room for others of their class from
 storage: Lee et al., "CarM: Hierarchical Episodic Memory for Continual
-Learning", DAC 2022, and, for how much of it the storage can bear, Ma et al.,
-"Cost-effective On-device Continual Learning over Memory Hierarchy with Miro",
-MobiCom 2023.
+Learning", DAC 2022, https://arxiv.org/abs/2110.07276. The speed of storage says
+how many: Ma et al., "Cost-effective On-device Continual Learning over Memory
+Hierarchy with Miro", MobiCom 2023, https://arxiv.org/abs/2308.06053.
 
 A *ratio* is the share of replayed samples that leave, in an epoch that swaps.
 An *interval* p lets every p-th epoch swap; a negative one, -p, all others. The
@@ -91,7 +91,7 @@ def ladder(target: float) -> tuple[float, int]:
 
 
 def average_ratio(ratio: float, interval: int) -> float:
-  """Returns the ratio over all epochs, those that do not swap included.
+  """Returns the ratio over all epochs, including those that do not swap.
 
   Args:
     ratio: in [0, 1].
@@ -187,9 +187,9 @@ def swap_out(
 
   `swap_count(ratio, n)` of the `n` replayed samples leave, those of the lowest
   `gate_scores`. Where the choice is balanced, each class gives
-  floor(ratio * its samples), and what is missing comes, one each, from the
-  classes with the largest fractional parts, the lower class first. Departure:
-  CarM draws the latter at random.
+  floor(ratio * its samples), and the classes with the largest fractional parts
+  give one more each until the count is reached, the lower class first.
+  Departure: CarM draws these classes at random.
 
   Args:
     logits: [B, K] of the batch; -inf for classes that are masked.

@@ -1,16 +1,17 @@
 """Quotas: seats of each class in memory, and which samples keep theirs.
 
 The episodic memory of Ma et al., "Cost-effective On-device Continual Learning
-over Memory Hierarchy with Miro", MobiCom 2023: a ring buffer that gives every
-class seen the same number of seats, over a storage that holds all samples.
+over Memory Hierarchy with Miro", MobiCom 2023,
+https://arxiv.org/abs/2308.06053: a ring buffer that gives every class seen the
+same number of seats, over a storage that holds all samples.
 
 Counts are dicts, class index -> samples. Residents are dicts, class index ->
 ids of samples, oldest first; a class that has been seen keeps its key while it
 holds nothing, since it has a share in the seats. Classes of results are in
-rising order. The seats that a division leaves over go, with a `remainder` of
-"spread", one each to the classes of lowest index that can fill them; with
-"drop", as published, they stay empty: those of a ring always, those that
-`water_fill` shares out where that leaves all classes equally full.
+rising order. Where a division leaves seats over, a `remainder` of "spread"
+gives them, one each, to the classes of lowest index that can fill them. With
+"drop", as published, they stay empty: always in a ring, and in `water_fill`
+where all classes are equally full without them.
 """
 
 import bisect

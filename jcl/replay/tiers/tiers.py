@@ -278,7 +278,7 @@ class Tiers:
     Args:
       data: of the experience.
       size: seats of the memory from now on.
-      extras: computes what is stored beside each example; None: nothing.
+      extras: computes the extras of the examples; None: they have none.
       order: which examples of a class stay longest; None: the latest.
     """
     self.reader.end()

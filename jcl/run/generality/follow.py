@@ -175,7 +175,7 @@ class Follower:
     """
     index, known = place.experience, len(self._records)
     if index < known:
-      return  # learned once before the run was taken up from an earlier place
+      return  # learned before the run was resumed at an earlier cursor
     if index > known:
       raise self._missed(index)
     with self._learner.ledger.timed("probe"):
