@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from jcl import base, recipes
+from jcl.replay.tiers import feed as tier_feed
 from jcl.run import loop, session
 from jcl.run import setup as setups
 from jcl.streams import scenarios, sources
@@ -64,7 +65,7 @@ def main(argv: list[str]) -> None:
 
 def _line(name: str, taken, run: "_Run") -> dict[str, Any]:
   mine, first = np.array(taken[name]), np.array(taken["off"])
-  counts = run.job.tiers.reader.counts
+  counts = tier_feed.tiers_of(run.job.feed).reader.counts
   added = np.median(mine - first) / np.median(first)
   return {
     "exchanges": name,
@@ -86,7 +87,7 @@ class _Run:
   ):
     job = _setting(swap)
     self.job = stack.enter_context(session.fed(job))
-    reader = self.job.tiers.reader
+    reader = tier_feed.tiers_of(self.job.feed).reader
     if slow:
       read = reader.read
 

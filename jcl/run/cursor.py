@@ -12,7 +12,9 @@ from jcl import base, keys
 from jcl.cost import ledger as ledger_lib
 from jcl.cost import program_cost
 from jcl.replay import feed as feed_lib
+from jcl.replay.latents import cache
 from jcl.run import trainee as trainee_lib
+from jcl.run.inference import model
 from jcl.streams import batching
 from jcl.streams import stream as stream_lib
 from jcl.train import chunks
@@ -176,8 +178,10 @@ class Job:
   seed: int
   feed: feed_lib.Feed
   evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
-  latents: Any = None  # `latents.cache.Cache`, where a trunk's output is kept
-  inputs: Any = None  # `inference.model.Inputs`: how raw examples are read
+  latents: cache.Cache | None = (
+    None  # `latents.cache.Cache`, where a trunk's output is kept
+  )
+  inputs: model.Inputs | None = None  # how raw examples are read
   # Digest of the raw data, see `identity.content`.
   content: Callable[[], str] | None = None
 
@@ -190,11 +194,6 @@ class Job:
   def learner(self) -> learner_lib.Learner:
     """The learner as it trains now."""
     return self.trainee.learner
-
-  @property
-  def tiers(self) -> Any:
-    """The tiers of a memory on the host; None without them."""
-    return getattr(self.feed, "tiers", None)
 
   @property
   def trunk(self) -> Any:

@@ -3,7 +3,6 @@
 import dataclasses
 import statistics
 import time
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +13,7 @@ from jcl.report import table
 from jcl.run import deciding, loop, session
 from jcl.selection import mask
 from jcl.streams import batching
-from jcl.train import gather
+from jcl.train import chunks, gather
 
 _TRIALS = 5  # timed dispatches, whose median counts
 
@@ -61,7 +60,7 @@ def _of(job: loop.Job) -> Estimate:
   )
   num_steps = learner.steps_per_dispatch
   rows = np.resize(rows, (num_steps, rows.shape[1]))
-  source: Any = gather.Experiences(job.stream, [0])
+  source: chunks.Source = gather.Experiences(job.stream, [0])
   job.feed.arrive(0)
   deciding.decide(job, state, at, scope, "experience")
   if learner.method.hierarchy is not None:
@@ -105,10 +104,10 @@ def _of(job: loop.Job) -> Estimate:
 def _replay_bytes(
   job: loop.Job, state: base.LearnerState, at: loop.Cursor
 ) -> int:
-  tiers = job.tiers
-  if tiers is not None:
+  held = job.feed.held(None)
+  if held is not None:
     allocation = at.decided.allocation
-    return tiers.row_bytes * (allocation.em + allocation.sb)
+    return held.row_bytes * (allocation.em + allocation.sb)
   return program_cost.num_bytes(state.replay.items) if state.replay else 0
 
 

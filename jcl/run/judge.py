@@ -8,6 +8,7 @@ import numpy as np
 
 from jcl import base
 from jcl.control import verdict
+from jcl.replay.tiers import feed as tier_feed
 from jcl.run.cursor import Job
 from jcl.train import scoring
 
@@ -21,7 +22,7 @@ def set_aside(job: Job, part: slice = slice(None)) -> base.Dataset:
     job: of a run over tiers.
     part: of the examples, which are in the order of their classes.
   """
-  archive = job.tiers.archive
+  archive = tier_feed.tiers_of(job.feed).archive
   rows = archive.intact(archive.aside[part])
   names = job.stream.class_names
   return base.Dataset("set aside", rows["x"], rows["y"], names)
@@ -57,7 +58,9 @@ def looked(
     scope: whose `head` says which outputs take part.
   """
   parts = []
-  for first in range(0, len(job.tiers.archive.aside), _BLOCK):
+  for first in range(
+    0, len(tier_feed.tiers_of(job.feed).archive.aside), _BLOCK
+  ):
     with job.ledger.timed("data"):
       aside = set_aside(job, slice(first, first + _BLOCK))
     parts.append(judged(job, state, aside, scope))

@@ -13,7 +13,7 @@ import numpy as np
 from jcl import base
 from jcl.networks import shrink
 from jcl.run import trainee
-from jcl.train import background
+from jcl.train import background, chunks
 from jcl.train import learner as learner_lib
 
 
@@ -40,7 +40,7 @@ class Pruned(trainee.Trainee):
     state: base.LearnerState,
     at: trainee.At,
     scope: base.Scope,
-    source: Any,
+    source: chunks.Source,
     decision: base.Decision,
   ) -> tuple[base.LearnerState, background.Program]:
     if self._prunes(at):

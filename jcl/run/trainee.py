@@ -15,8 +15,9 @@ import numpy as np
 from jcl import base, errors, keys
 from jcl.replay import sampling
 from jcl.report import decoding, summary
+from jcl.selection import times as times_lib
 from jcl.streams import batching
-from jcl.train import background, choosing
+from jcl.train import background, choosing, chunks
 from jcl.train import learner as learner_lib
 
 
@@ -39,7 +40,8 @@ class Trainee:
 
   def __init__(self, learner: learner_lib.Learner, seed: int) -> None:
     self.learner, self.seed = learner, seed
-    self.times: Any = None  # `selection.times.TensorTimes`, if a selector asks
+    # The profile of the tensors, where a selector asks for one.
+    self.times: times_lib.TensorTimes | None = None
     # Updates between a choice and its switch, while its program compiles.
     self.compile_ahead = 0
     # By share: learners whose steps replay another share than the recipe's.
@@ -70,7 +72,7 @@ class Trainee:
     state: base.LearnerState,
     at: At,
     scope: base.Scope,
-    source: Any,
+    source: chunks.Source,
     decision: base.Decision,
   ) -> tuple[base.LearnerState, background.Program]:
     """Returns the compiled step of this place, having waited for it.
@@ -127,7 +129,7 @@ class Trainee:
     state: base.LearnerState,
     at: At,
     scope: base.Scope,
-    source: Any,
+    source: chunks.Source,
     decision: base.Decision,
   ) -> base.LearnerState:
     """Chooses tensors where a choice is due; arguments as for `program`."""
@@ -177,7 +179,9 @@ class Trainee:
     self.pending = None
     return choosing.switch(self.learner, state, old, self.selection)
 
-  def _probes(self, at: At, source: Any, count: int) -> tuple[base.Batch, ...]:
+  def _probes(
+    self, at: At, source: chunks.Source, count: int
+  ) -> tuple[base.Batch, ...]:
     """Returns random batches of the training set, on the device."""
     if not count:
       return ()

@@ -19,6 +19,7 @@ import numpy as np
 
 from jcl import base, keys
 from jcl.control import choice, sizes, verdict
+from jcl.replay.tiers import feed as tier_feed
 from jcl.replay.tiers import quotas, ram, sources
 from jcl.replay.tiers import tiers as tiers_lib
 from jcl.run import judge
@@ -53,8 +54,10 @@ def run(
     tried to the end is None. Energy is what training with it is predicted to
     take, in joules.
   """
-  plan = job.tiers.hierarchy.plan
-  _make_room(job.tiers, tried, share)
+  tiers = tier_feed.tiers_of(job.feed)
+  plan = tiers.hierarchy.plan
+  assert plan is not None  # who has none tries nothing
+  _make_room(tiers, tried, share)
   before = job.ledger.total()
   trainer, read = _Trainer(job, at, scope), _Read(job, share)
   with job.ledger.timed("data"):
@@ -255,7 +258,7 @@ class _Examples:
   """
 
   def __init__(self, job: Job, em: int, sb: int, share: float) -> None:
-    tiers, method = job.tiers, job.learner.method
+    tiers, method = tier_feed.tiers_of(job.feed), job.learner.method
     earlier, fresh = tiers.earlier(), tiers.fresh()
     subset = quotas.trial_subset(em, sb, share, len(earlier), len(fresh))
     generator = keys.rng(tiers.seed, keys.Purpose.TRIAL, tiers.experience)

@@ -155,7 +155,7 @@ class Folder:
         self.path / "events", at.step if at.step else None
       )
       self._stack.callback(self._events.close)
-      if job.tiers is not None:
+      if job.learner.method.hierarchy is not None:
         # Drawn once, when the run has ended: drawing takes none of its time.
         self._stack.callback(self._draw, self.path)
 

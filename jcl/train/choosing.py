@@ -1,12 +1,13 @@
 """What a selector is shown, and the switch from one selection to another."""
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optax
 
 from jcl import base
 from jcl.selection import mask
+from jcl.selection import times as times_lib
 from jcl.train import slots
 
 if TYPE_CHECKING:  # it imports this module
@@ -52,7 +53,7 @@ def choose(
   state: base.LearnerState,
   batches: tuple[base.Batch, ...],
   scope: base.Scope,
-  times: Any,
+  times: times_lib.TensorTimes | None,
   budget: float,
 ) -> tuple[base.LearnerState, base.Selection]:
   """Scores the tensors anew and chooses among them.

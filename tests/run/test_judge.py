@@ -28,9 +28,10 @@ def test_all_that_is_set_aside_is_read_a_few_at_a_time(monkeypatch):
   monkeypatch.setattr(judge, "judged", judged)
   archive = types.SimpleNamespace(aside=np.arange(150))
   job = types.SimpleNamespace(
-    tiers=types.SimpleNamespace(archive=archive),
+    feed=types.SimpleNamespace(tiers=types.SimpleNamespace(archive=archive)),
     ledger=types.SimpleNamespace(timed=lambda _: contextlib.nullcontext()),
   )
+  monkeypatch.setattr(judge.tier_feed, "tiers_of", lambda feed: feed.tiers)
   found = judge.looked(job, None, None)
   assert found.logs.tolist() == list(range(150)) and len(found.right) == 150
   assert [part.stop - part.start for part in sizes] == [64] * 3

@@ -54,12 +54,12 @@ def play(job, folder, limit=None, react=None):
   with session.fed(job, folder, limit) as running:
     state, place = loop.start(running)
     for event in loop.run(running, state, place):
-      check(running.tiers, running.stream)
+      check(running.feed.tiers, running.stream)
       if limit is not None and event.kind in ("steps", "begin"):
-        assert running.tiers.nbytes <= limit()
+        assert running.feed.tiers.nbytes <= limit()
       if react is not None:
-        react(event, running.tiers)
-    return running.tiers, place
+        react(event, running.feed.tiers)
+    return running.feed.tiers, place
 
 
 def decisions(place):
@@ -91,7 +91,7 @@ def test_what_the_host_allows_is_followed_at_once(tmp_path):
   limit = limits.Settable(PAGES + 500 * ROW)
   sizes, before = {}, limit()
   with session.fed(assemble(epochs=6), tmp_path, limit) as running:
-    tiers = running.tiers
+    tiers = running.feed.tiers
     state, place = loop.start(running)
     for event in loop.run(running, state, place):
       check(tiers, running.stream)
@@ -120,7 +120,7 @@ def test_training_pauses_without_room_for_every_class(tmp_path):
   job = assemble()
   events = []
   with session.fed(job, tmp_path, limit) as running:
-    tiers = running.tiers
+    tiers = running.feed.tiers
     state, place = loop.start(running)
     for event in loop.run(running, state, place):
       events.append((event.kind, place.step))
@@ -241,7 +241,7 @@ def test_storage_alone_trains_on_all_that_was_seen(tmp_path):
 def test_a_method_without_a_hierarchy_gets_none():
   job = assemble("er:buffer=10")
   with session.fed(job, None) as running:
-    assert running.tiers is None and type(running.feed) is feeds.Feed
+    assert type(running.feed) is feeds.Feed
 
 
 class Recorder:
@@ -411,7 +411,7 @@ def test_tiers_have_room_for_dispatches_and_for_every_class(
       pass
     return
   with session.fed(job, tmp_path) as running:
-    assert running.tiers.limit() == math.inf
+    assert running.feed.tiers.limit() == math.inf
   [options] = given
   # Updates of 30 and 5 examples, one of them a dispatch.
   assert (options["lag"], options["staged"]) == (4, 8 * 35)

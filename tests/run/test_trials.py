@@ -54,7 +54,7 @@ def observed(job, folder, monkeypatch):
 
   def spying(job, state, place, scope, sizes, share, epochs):
     assert epochs == place_epochs
-    before = look(job.tiers, state), copy.deepcopy(place)
+    before = look(job.feed.tiers, state), copy.deepcopy(place)
 
     def sealed():
       raise AssertionError("test data was opened in a trial")
@@ -62,7 +62,7 @@ def observed(job, folder, monkeypatch):
     with monkeypatch.context() as patch:
       patch.setattr(held_out, "open", sealed)
       outcome = run(job, state, place, scope, sizes, share, epochs)
-    assert (look(job.tiers, state), place) == before
+    assert (look(job.feed.tiers, state), place) == before
     seen.append((outcome, list(sizes)))
     return outcome
 
@@ -73,7 +73,7 @@ def observed(job, folder, monkeypatch):
       for event in loop.run(running, state, place):
         if event.kind == "experience":
           decisions += place.decisions
-      return seen, running.tiers, place, decisions
+      return seen, running.feed.tiers, place, decisions
 
 
 def test_trials_leave_everything_as_it_was(tmp_path, monkeypatch):

@@ -190,6 +190,12 @@ class TierFeed(feed.Feed):
     self.tiers.restore(held, data)
 
 
+def tiers_of(fed: feed.Feed) -> tiers_lib.Tiers:
+  """Returns the tiers that a run is fed from."""
+  assert isinstance(fed, TierFeed)
+  return fed.tiers
+
+
 @contextlib.contextmanager
 def opened(
   learner: learner_lib.Learner,
