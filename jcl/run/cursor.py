@@ -178,9 +178,8 @@ class Job:
   seed: int
   feed: feed_lib.Feed
   evaluate_every: int = 0  # updates between evaluations mid-way; 0: none
-  latents: cache.Cache | None = (
-    None  # `latents.cache.Cache`, where a trunk's output is kept
-  )
+  # Outputs of a frozen trunk, where these are kept.
+  latents: cache.Cache | None = None
   inputs: model.Inputs | None = None  # how raw examples are read
   # Digest of the raw data, see `identity.content`.
   content: Callable[[], str] | None = None
