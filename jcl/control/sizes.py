@@ -121,7 +121,8 @@ def _follow(
   if waits:
     kind, fitted = "resumed", fitting(held, wanted, plan, state["table"])
   elif held.over:
-    kind, fitted = "shrunk", fitting(held, now, plan, state["table"])
+    fitted = fitting(held, now, plan, state["table"])
+    kind = "shrunk" if fitted != now else ""
   if kind:
     em, sb = fitted
     decision = decision.changed(base.Change(kind, told), em=em, sb=sb)

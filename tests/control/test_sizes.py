@@ -257,6 +257,8 @@ def test_an_experience_may_begin_with_nothing_in_memory():
       False,
     ),
     (OVER, (20, 30), "epoch", ["shrunk"], (8, 12), False),
+    # Pages round up: what fits already is not told again.
+    ({"over": True, "room": 60}, (8, 12), "dispatch", [], (8, 12), False),
     ({"room": 60}, (8, 12), "dispatch", [], (8, 12), False),
     ({"room": 60}, (8, 12), "epoch", ["grown"], (20, 30), False),
     ({"room": 30}, (8, 12), "epoch", ["grown"], (12, 18), False),
