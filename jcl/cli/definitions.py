@@ -439,6 +439,15 @@ SCENARIOS = _list(
   identifies=(),
   by=(SERVE,),
 )
+FRAMES = _string(
+  "frames",
+  None,
+  "frames to serve in place of --scenario: a list of image files with their "
+  "classes (.csv or .json), a video, or camera:0",
+  group=SERVING,
+  identifies=(SERVE,),
+  by=(SERVE,),
+)
 TEACHER = _string(
   "teacher",
   "",

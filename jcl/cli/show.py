@@ -92,12 +92,24 @@ def choices(sections: Mapping[str, Mapping[str, str]]) -> None:
     print()
 
 
-def score(scenario: str, system: str, seed: int, percent: float) -> None:
-  """Prints what a system reached on a stream of frames."""
-  print(f"{scenario}  {system}  seed {seed}: {percent:.1f} %", flush=True)
+def score(
+  scenario: str, system: str, seed: int, percent: float, measure: str = ""
+) -> None:
+  """Prints what a system reached on a stream of frames.
+
+  Args:
+    scenario: of the stream.
+    system: that served it.
+    seed: of the run.
+    percent: its score.
+    measure: what that is a share of, where it is not accuracy.
+  """
+  told = f"{scenario}  {system}  seed {seed}: {percent:.1f} %"
+  print(f"{told}, {measure}" if measure else told, flush=True)
 
 
-def scores(table: Any, path: Path) -> None:
+def scores(table: Any, path: Path, measure: str = "") -> None:
   """Prints the scores of all systems, and where their report lies."""
-  print(f"\nscore in %\n{table.to_string()}")
+  of = f", {measure}" if measure else ""
+  print(f"\nscore in %{of}\n{table.to_string()}")
   print(f"report: {path}")

@@ -58,6 +58,7 @@ class LabelledFrames:
   images: Rows  # [n, ...] uint8
   labels: np.ndarray  # [n] classes, the truth
   fps: int = 30
+  by_teacher: bool = False  # labels are the teacher's, for want of the truth
 
   def __post_init__(self) -> None:
     if len(self.images) != len(self.labels) or not len(self.labels):
@@ -194,10 +195,10 @@ class Books:
     if work.recheck:
       now = np.argmax(self._student.predict(self.weights, images), -1) == labels
     served = self.predictions[ids] == labels
-    return phases.Labelled(ids, labels, served, now), {
-      "labelled": len(ids),
-      "right_labels": int((labels == truth).sum()),
-    }
+    figures: Figures = {"labelled": len(ids)}
+    if not self.frames.by_teacher:  # who is not to be judged by itself
+      figures["right_labels"] = int((labels == truth).sum())
+    return phases.Labelled(ids, labels, served, now), figures
 
   def _retrain(
     self, work: phases.Retrain, began: int
@@ -334,6 +335,7 @@ class Books:
         "seed": self.seed,
         "fps": self.frames.fps,
         "labels": "oracle" if self._labeller is None else "teacher",
+        **({"measure": log.AGREEMENT} if self.frames.by_teacher else {}),
         **about,
       },
     )

@@ -12,6 +12,9 @@ from jcl.control.drift import accounting
 from jcl.errors import UsageError
 from jcl.streams import archives
 
+# What shares of right answers are: where the truth is known, and elsewhere.
+ACCURACY, AGREEMENT = "accuracy", "agreement with the teacher"
+
 _ARRAYS = ("predictions", "truth", "served", "versions")
 
 
@@ -38,7 +41,7 @@ class Log:
   """A run over a stream of `n` frames."""
 
   predictions: np.ndarray  # [n] int32; -1 before the first prediction
-  truth: np.ndarray  # [n] int32
+  truth: np.ndarray  # [n] int32; the teacher's labels if `measure` says so
   served: np.ndarray  # [n] bool; other frames repeat the last prediction
   versions: np.ndarray  # [n] int32, the weights that predicted, in order
   phases: tuple[Entry, ...]
@@ -61,6 +64,11 @@ class Log:
     return accounting.geometric_mean(self.accuracies(frames, policy), warmup)
 
   @property
+  def measure(self) -> str:
+    """What shares of right answers are: `ACCURACY` or `AGREEMENT`."""
+    return str(self.about.get("measure", ACCURACY))
+
+  @property
   def drop_ratio(self) -> float:
     """Share of frames that were not served."""
     return accounting.drop_ratio(self.served)
@@ -77,9 +85,10 @@ class Log:
 
   @property
   def label_accuracy(self) -> float:
-    """Share of the labels that were right; NaN without labels."""
-    given = sum(each.result.get("labelled", 0) for each in self.phases)
-    right = sum(each.result.get("right_labels", 0) for each in self.phases)
+    """Share of the labels that were right; NaN without labels or truth."""
+    judged = [e.result for e in self.phases if "right_labels" in e.result]
+    given = sum(result.get("labelled", 0) for result in judged)
+    right = sum(result["right_labels"] for result in judged)
     return right / given if given else float("nan")
 
 

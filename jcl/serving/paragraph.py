@@ -2,14 +2,17 @@
 
 import pandas as pd
 
+from jcl.serving import log
 
-def sentences(frame: pd.DataFrame) -> list[str]:
+
+def sentences(frame: pd.DataFrame, measure: str = log.ACCURACY) -> list[str]:
   """Returns the first sentences of a report on systems.
 
   Figures are means over seeds and scenarios, scores in percent.
 
   Args:
     frame: a `runs.row` for each run.
+    measure: what shares of right answers are.
   """
   means = frame.groupby("system", sort=False).mean(numeric_only=True)
   ranked = means.sort_values("score", ascending=False, kind="stable")
@@ -26,6 +29,10 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     )
     + ".",
   ]
+  if measure != log.ACCURACY:
+    told.append(
+      f"Scores are {measure}, not accuracy: the frames have no true labels."
+    )
   told += [_did(str(name), row) for name, row in ranked.iterrows()]
   dropped = float(means["dropped"].max())
   told.append(

@@ -29,10 +29,11 @@ def picture(
   span: int,
   changes: Sequence[int] = (),
   title: str = "",
+  measure: str = log.ACCURACY,
 ) -> "Figure":
   """Draws runs over one stream.
 
-  Above: accuracy over the last `span` frames. Below: a row per system with its
+  Above: `measure` over the last `span` frames. Below: a row per system with its
   phases, a triangle for each drift that it detected, and a line where new
   weights began to serve. Dotted lines are true changes of the stream.
 
@@ -42,6 +43,7 @@ def picture(
     span: frames that accuracy is averaged over.
     changes: frames at which the stream changed.
     title: of the picture.
+    measure: what shares of right answers are.
 
   Raises:
     ValueError: without runs, or for a span that is longer than they are.
@@ -80,7 +82,7 @@ def picture(
     title=title,
     ylim=(0, 101),
     xlim=(0, num / scale),
-    ylabel=f"accuracy over {span / fps:.3g} s in %",
+    ylabel=f"{measure} over {span / fps:.3g} s in %",
   )
   figure.legend(
     *top.get_legend_handles_labels(),

@@ -30,7 +30,10 @@ WARMUP = 4  # windows at the start that do not count
 
 
 class StreamScript(NamedTuple):
-  """A stream that follows a scenario; see `streams.drifting`."""
+  """A stream that follows a scenario, or that the user brings.
+
+  See `streams.drifting` and `serving.footage`.
+  """
 
   name: str
   fps: int = 30
@@ -107,7 +110,7 @@ def run(
   built = build(system, seconds, live)
   path.parent.mkdir(parents=True, exist_ok=True)
   weights = on.weights(seed)
-  frames = on.frames(on.stream_script(seed=seed, **stream_script._asdict()))
+  frames = on.stream(seed=seed, **stream_script._asdict())
   parts = built, on.student, weights, frames
   options: dict[str, Any] = {
     "labeller": None if oracle else on.labeller(seed),
@@ -236,7 +239,7 @@ def write(
   frame.to_csv(folder / "runs.csv", index=False)
   scores = table(frame)
   scores.to_csv(folder / "table.csv")
-  first, shown = runs[0].seed, []
+  first, shown, measure = runs[0].seed, [], runs[0].log.measure
   for name in by_scenario(frame):
     logs = {
       each.system: each.log
@@ -250,13 +253,14 @@ def write(
       logs,
       stream_script.fps,
       span=stream_script.window // 4,
-      changes=on.stream_script(seed=first, **stream_script._asdict()).changes,
+      changes=on.changes(seed=first, **stream_script._asdict()),
       title=f"{name}: dotted lines are changes, triangles detected drifts",
+      measure=measure,
     )
     path = folder / f"{name}.png"
     figure.savefig(path, dpi=120)
     caption = (
-      "Above: accuracy while serving. Below: the phases of each system; "
+      f"Above: {measure} while serving. Below: the phases of each system; "
       "triangles are detected drifts, thin lines new weights. Seed "
       f"{first}."
     )
@@ -267,7 +271,8 @@ def write(
   target.write_text(
     page.rendered(
       "serving.html",
-      sentences=paragraph.sentences(frame),
+      sentences=paragraph.sentences(frame, measure),
+      judged_by_teacher=measure == log.AGREEMENT,
       scores=scores.reset_index(),
       means=means.where(means.notna(), "").reset_index(),
       pictures=shown,

@@ -10,10 +10,11 @@ import numpy as np
 from jcl import base, recipes
 from jcl.networks import catalogue
 from jcl.run import pretraining
-from jcl.serving import books, image_pool, models, teacher
+from jcl.serving import books, footage, image_pool, models, teacher
 from jcl.streams import drifting, manifest, rendering, sources
 
 Role = Literal["student", "teacher"]
+CLASSES = 9  # of the published streams
 # How updates are charged, told beside all figures: see
 # `models.Student.training_share`.
 UPDATES = "their share of the multiplications of training everything"
@@ -27,14 +28,17 @@ class Roles(NamedTuple):
   # Images to pre-train on: the student's, and the teacher's for each condition.
   stills: tuple[int, int]
   epochs: tuple[int, int]  # of pre-training: the student's, the teacher's
-  classes: int = 9
+  classes: int = CLASSES
   enlarge: int = 1  # factor by which both sides of an image are enlarged
   recipe: str = "finetune"  # how the student is retrained
   precision: teacher.Precision = "float32"
 
 
 def roles(
-  source: sources.Source, student: str = "", teacher: str = ""
+  source: sources.Source,
+  student: str = "",
+  teacher: str = "",
+  classes: int = CLASSES,
 ) -> Roles:
   """Chooses a student and a teacher for a set of images.
 
@@ -44,11 +48,12 @@ def roles(
     source: labelled images.
     student: its network; "" chooses one by the size of the images.
     teacher: likewise.
+    classes: that take part at most; the published streams have nine.
 
   Raises:
     ValueError: for other data than images, or too few images of a class.
   """
-  classes = min(9, source.train.num_classes)
+  classes = min(classes, source.train.num_classes)
   image_pool.check(source, classes)
   side = min(source.train.x.shape[1:3])
   is_small = side < 16
@@ -73,15 +78,20 @@ class Assets:
     source: labelled images.
     roles: student and teacher.
     folder: where learned weights are saved.
+    frames: that are served in place of made-up streams; None for these.
 
   Raises:
     ValueError: for images, networks or a recipe that do not fit.
   """
 
   def __init__(
-    self, source: sources.Source, roles: Roles, folder: Path
+    self,
+    source: sources.Source,
+    roles: Roles,
+    folder: Path,
+    frames: footage.Footage | None = None,
   ) -> None:
-    self._roles, self._folder = roles, folder
+    self._roles, self._folder, self._footage = roles, folder, frames
     self._images, self._labels = image_pool.pool(
       source, roles.classes, roles.enlarge
     )
@@ -144,6 +154,39 @@ class Assets:
       )
       self._rendered = key, rendered
     return rendered
+
+  def stream(
+    self, name: str, seed: int, *, fps: int, **script: int
+  ) -> books.LabelledFrames:
+    """Returns the frames of a stream: the user's, or those of a script.
+
+    Where nobody knows the classes of the user's frames, their labels are those
+    of the seed's teacher.
+
+    Args:
+      name: as in `stream_script`.
+      seed: of the script, and of the teacher.
+      fps: frames per second.
+      **script: more arguments of `stream_script`.
+    """
+    found = self._footage
+    if found is None:
+      made = self.stream_script(name, seed, fps=fps, **script)
+      return self.frames(made)
+    key, labelled = self._rendered
+    if labelled is None or key != seed:
+      labels, by_teacher = found.labels, found.labels is None
+      if labels is None:
+        labels = self.labeller(seed)(found.images)
+      labelled = books.LabelledFrames(found.images, labels, fps, by_teacher)
+      self._rendered = seed, labelled
+    return labelled
+
+  def changes(self, name: str, seed: int, **script: int) -> tuple[int, ...]:
+    """Returns the frames at which a stream changes; see `stream`."""
+    if self._footage is not None:
+      return self._footage.changes
+    return self.stream_script(name, seed, **script).changes
 
   def learned(self, role: Role, seed: int) -> tuple[base.Params, base.Stats]:
     """Loads parameters and statistics, or pre-trains and saves them."""

@@ -26,8 +26,9 @@ import numpy as np
 
 from jcl import errors
 from jcl.errors import MissingFileError, UsageError
-from jcl.streams import files, folders
+from jcl.streams import files, folders, images
 
+SUFFIXES = (".csv", ".json")
 _FRAME = "frame"
 _NEEDED = ("file", "category")
 
@@ -51,6 +52,8 @@ def read(
   *,
   categories: Sequence[str] | None = None,
   size: int | None = None,
+  color: images.Color = "rgb",
+  limits: str | images.Range = "data",
 ) -> FrameList:
   """Reads a list; decodes one image, to learn the shape.
 
@@ -61,6 +64,9 @@ def read(
       sorted order.
     size: height and width to resize to, in pixels; None keeps the files' own,
       which must then agree.
+    color: channels of the images, three or one.
+    limits: for images of more than 8 bits a value: the values that become 0
+      and 255; "data" takes the least and the greatest value of the list.
 
   Raises:
     FileNotFoundError: if there is no such list.
@@ -86,14 +92,16 @@ def read(
   for i, entry in enumerate(entries):
     if entry["category"] not in index:
       known = errors.names(found)
-      raise _wrong(path, i, entry, f"is of no known category; known: {known}")
+      category = errors.short(entry["category"])
+      reason = f"is of category {category}, which is unknown; known: {known}"
+      raise _wrong(path, i, entry, reason)
     file = image_dir / entry["file"]
     if not _is_file(file):
       raise _wrong(path, i, entry, f"names a file that is not in {image_dir}")
     labels.append(index[entry["category"]])
     paths.append(file)
   return FrameList(
-    x=folders.Images(paths, size),
+    x=folders.Images(paths, size, color, limits),
     y=np.array(labels, np.int32),
     categories=found,
     attributes={
@@ -105,7 +113,7 @@ def read(
 
 def _entries(path: Path) -> list[dict[str, str]]:
   """Returns the entries of either format as flat dicts of text."""
-  if path.suffix not in (".json", ".csv"):
+  if path.suffix not in SUFFIXES:
     raise UsageError(f"{path}: give a list that ends in .json or .csv")
   try:
     if path.suffix == ".csv":

@@ -100,6 +100,11 @@ class Images:
   def __len__(self) -> int:
     return self.shape[0]
 
+  @property
+  def paths(self) -> np.ndarray:
+    """The files, [N] objects of type Path."""
+    return self._paths
+
   def __getitem__(self, index: Any) -> np.ndarray:
     chosen = self._paths[index]
     if isinstance(chosen, Path):
@@ -154,6 +159,34 @@ def to_array(
     image = image.resize((size, size), Image.Resampling.BILINEAR)
   pixels = np.asarray(image)
   return pixels if color == "rgb" else pixels[..., None]
+
+
+def shown(pixels: np.ndarray, size: int | None, color: Color) -> np.ndarray:
+  """Brings pixels of a frame to a size and channels, as `to_array` an image.
+
+  Args:
+    pixels: [height, width, 3] uint8.
+    size: height and width in pixels to resize to; None keeps them.
+    color: channels of the result, three or one.
+
+  Returns:
+    [height, width, channels] uint8.
+  """
+  from PIL import Image
+
+  return to_array(Image.fromarray(pixels), size, color)
+
+
+def is_coloured(path: Path) -> bool:
+  """Returns whether an image file may hold other colours than greys.
+
+  Raises:
+    UsageError: for a file that is damaged or no image; the message names it.
+  """
+  grey = ("1", "L", "LA", "La", *_DEEP)
+  return _look(
+    path, lambda i: i.mode not in grey and not i.mode.startswith("I;")
+  )
 
 
 def parse_range(value: str | Range) -> Range | None:

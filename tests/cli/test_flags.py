@@ -15,8 +15,8 @@ IDENTIFYING = """
   trunk_cache weight_decay weights
 """.split()
 OTHERS = """
-  cache_dir checkpoint_seconds compare data_dir download estimate fps list live
-  memory_budget meter oracle pair recipe resume retrain scenario seed
+  cache_dir checkpoint_seconds compare data_dir download estimate fps frames
+  list live memory_budget meter oracle pair recipe resume retrain scenario seed
   segment_seconds teacher workdir
 """.split()
 
