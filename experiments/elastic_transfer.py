@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 
 from jcl import base, metrics, recipes
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.report import selections
 from jcl.run import loop, pretraining, session
 from jcl.run import setup as setups

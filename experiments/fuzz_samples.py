@@ -18,8 +18,8 @@ from safetensors import numpy as safetensors
 
 from jcl import base
 from jcl.cost.meters import calibration
-from jcl.errors import UsageError
 from jcl.networks import external
+from jcl.options.errors import UsageError
 from jcl.replay.store import index, records, segments
 from jcl.replay.store.store import Store
 from jcl.report import summary

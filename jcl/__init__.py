@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
   from jcl import base, metrics, recipes
   from jcl.base import Method, Network, Objective, Predictor, Replay, Selector
-  from jcl.errors import UsageError
   from jcl.networks.catalogue import build as build_network
   from jcl.networks.linen import from_linen
   from jcl.networks.nnx import from_nnx
+  from jcl.options.errors import UsageError
   from jcl.run.inference.files import load as load_model
   from jcl.run.session import Options, Result, learn
   from jcl.streams.scenarios import (
@@ -40,7 +40,7 @@ _HOMES = {
   "Predictor": "jcl.base",
   "Replay": "jcl.base",
   "Selector": "jcl.base",
-  "UsageError": "jcl.errors",
+  "UsageError": "jcl.options.errors",
   "build_network": "jcl.networks.catalogue",
   "from_linen": "jcl.networks.linen",
   "from_nnx": "jcl.networks.nnx",

@@ -30,7 +30,7 @@ def test_other_errors_and_long_messages_are_found():
 import sys
 sys.path.insert(0, {str(EXPERIMENTS)!r})
 import fuzz_samples
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 def read(folder):
   if (folder / "a").read_bytes()[:1] < b"a":

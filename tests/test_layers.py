@@ -17,7 +17,6 @@ ROOT = PACKAGE.parent
 # and from its own part; siblings in a row meet through `base`, but for the
 # pairs below.
 ROWS = (
-  ("errors",),
   ("alike", "jaxprs", "keys", "options"),
   ("base", "metrics"),
   ("cost", "networks", "objectives", "selection", "streams"),
@@ -29,7 +28,7 @@ ROWS = (
   ("cli",),
 )
 # Rooms at most, and floors of them.
-ROOMS, FLOORS = 20, 10
+ROOMS, FLOORS = 19, 9
 # The package's own face gathers what is below it.
 TOP = ("__init__",)
 

@@ -6,9 +6,9 @@ import pytest
 
 from jcl import recipes
 from jcl.control.drift import systems, times
-from jcl.errors import UsageError
 from jcl.networks import catalogue
 from jcl.options import spec
+from jcl.options.errors import UsageError
 from jcl.streams import scenarios, sources
 from jcl.train import schedules
 

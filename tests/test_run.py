@@ -248,7 +248,8 @@ def test_mistakes_are_told_in_a_line_or_two(
 
 def test_mistakes_of_jcl_show_where_they_are(call_here, monkeypatch):
   """Only what users did wrong is told in a sentence."""
-  from jcl import errors, recipes
+  from jcl import recipes
+  from jcl.options import errors
 
   def build(text):
     raise kind(f"made up for {text}")

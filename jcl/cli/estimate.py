@@ -2,7 +2,7 @@
 
 from jcl import recipes
 from jcl.cli import learn, show
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.run import estimate, session
 from jcl.run import setup as setups
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from absl import flags
 
 from jcl.cli import definitions
-from jcl.errors import UsageError
 from jcl.options import kinds, spec
+from jcl.options.errors import UsageError
 
 VALUES = flags.FLAGS
 

@@ -8,7 +8,7 @@ from jcl import recipes as recipes_lib
 from jcl.cli import asked, definitions, flags, folders, report, show
 from jcl.cost import devices
 from jcl.cost.meters import detection
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.run import identity, loop, session, workdir
 from jcl.run import setup as setups
 from jcl.streams import sources

@@ -3,8 +3,8 @@
 from jcl import recipes
 from jcl.cli import show
 from jcl.control.drift import systems
-from jcl.errors import UsageError
 from jcl.networks import catalogue
+from jcl.options.errors import UsageError
 from jcl.streams import scenarios, sources
 
 

@@ -10,7 +10,7 @@ from absl import app, flags, logging
 
 from jcl.cli import definitions, teach
 from jcl.cli import flags as own
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.run import surroundings
 
 FLAGS = flags.FLAGS

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jcl.cli import definitions, folders, show
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.report import page, summary
 from jcl.run import workdir
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jcl.cli import asked, definitions, flags, folders, show
 from jcl.control.drift import times
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.run import console, workdir
 from jcl.run import setup as setups
 from jcl.serving import footage, log, runs

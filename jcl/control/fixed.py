@@ -1,7 +1,7 @@
 """The same effort for every experience."""
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 
 def fixed(

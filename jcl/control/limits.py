@@ -6,7 +6,7 @@ import math
 
 from jcl import base
 from jcl.control import fixed
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 _UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
 

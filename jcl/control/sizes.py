@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from jcl import base, keys
 from jcl.control import choice
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 _LEAST_BATCHES = 4  # of an epoch with sizes that are chosen, where room allows
 # Of the largest candidate, where trials may take just so much.

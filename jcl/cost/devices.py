@@ -10,7 +10,7 @@ import os
 import platform
 import re
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # Watts (idle, busy) per device, by a part of its name in lower case.
 _BY_NAME: tuple[tuple[str, float, float, str], ...] = (

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jcl import base, jaxprs
 from jcl.cost import systolic
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 Gemm = systolic.Gemm
 COMPAT_CLASSES = 4  # of the heads in the published tables

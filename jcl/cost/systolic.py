@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 Format = Literal["mx4", "mx6", "mx9"]
 

@@ -21,7 +21,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jcl import errors
+from jcl.options import errors
 
 
 def macro_average(values: ArrayLike) -> float:

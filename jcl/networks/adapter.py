@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import check, order
+from jcl.options.errors import UsageError
 
 # run(params, stats, x, training, key) -> (logits, stats, recorded): `training`
 # is a frozenset of unit names; `recorded` maps each submodule that was called

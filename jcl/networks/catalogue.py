@@ -5,9 +5,9 @@ import dataclasses
 from typing import Any
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import conv1d, mlp, mobilenet, resnet, vit
 from jcl.options import spec
+from jcl.options.errors import UsageError
 
 MODELS: dict[str, Callable[..., base.Network]] = {
   "mlp": mlp.mlp,

@@ -6,10 +6,11 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import check, order
+from jcl.options import errors
+from jcl.options.errors import UsageError
 
 _PLACES = "intermediates"  # Linen's collection of what modules sow
 

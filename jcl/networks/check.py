@@ -4,8 +4,8 @@ from collections.abc import Collection
 from numbers import Integral
 from typing import Any
 
-from jcl import errors
-from jcl.errors import UsageError
+from jcl.options import errors
+from jcl.options.errors import UsageError
 
 
 def sizes(name: str, input_shape: tuple[int, ...], num_classes: int) -> None:

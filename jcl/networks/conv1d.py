@@ -4,9 +4,9 @@ from flax import linen as nn
 import jax
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import chain, check, layers
 from jcl.options import kinds
+from jcl.options.errors import UsageError
 
 
 class _Block(nn.Module):

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import check
+from jcl.options import errors
+from jcl.options.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,8 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.errors import MissingFileError, MissingPackageError, UsageError
 from jcl.networks import check, pretrained
+from jcl.options.errors import MissingFileError, MissingPackageError, UsageError
 
 Path = tuple[str, ...]  # unit and keys below it, the last names the array
 

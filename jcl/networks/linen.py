@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import adapter, check
+from jcl.options.errors import UsageError
 
 # Arguments by which modules are switched, with their values in training.
 _MODES = {

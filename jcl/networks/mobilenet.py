@@ -9,9 +9,9 @@ from flax import linen as nn
 import jax
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import chain, check, layers
 from jcl.options import kinds
+from jcl.options.errors import UsageError
 
 # Expansion, output channels, number of blocks and stride of the first: the
 # columns t, c, n, s of table 2.

@@ -11,7 +11,8 @@ import warnings
 
 import jax
 
-from jcl import base, errors, jaxprs
+from jcl import base, jaxprs
+from jcl.options import errors
 
 Path = tuple[str, ...]
 Kind = Literal["kernel", "bias", "scale", "shift", "other"]

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
+from jcl.options.errors import UsageError
 
 
 def with_precision(

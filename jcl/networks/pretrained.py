@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
+from jcl.options import errors
+from jcl.options.errors import UsageError
 
 
 def with_weights(

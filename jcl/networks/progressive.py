@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
 from jcl.networks import check, order
+from jcl.options import errors
+from jcl.options.errors import UsageError
 
 
 class _Lateral(nn.Module):

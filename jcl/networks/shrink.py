@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base, jaxprs
-from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import channels
+from jcl.options.errors import UsageError
 
 Group = channels.Group
 groups = channels.groups

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
+from jcl.options.errors import UsageError
 
 # Names of running variances, at any depth of the statistics.
 _VARIANCE = re.compile(r"(.*_)?var(iance)?")

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import chain, check, layers
 from jcl.options import kinds
+from jcl.options.errors import UsageError
 
 
 class _Embed(nn.Module):

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
 from jcl.objectives import supervised, teacher
+from jcl.options import errors
+from jcl.options.errors import UsageError
 
 # The paper's count of anchors and size of a map (4 x 4), for which `beta` is
 # given; for others the drift is scaled.

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.objectives import batches, losses, teacher
+from jcl.options.errors import UsageError
 
 _ROWS = 500  # examples per forward pass
 _STEPS = 20  # Newton's, each with a line search

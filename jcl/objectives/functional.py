@@ -12,8 +12,8 @@ import numpy as np
 import optax
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.objectives import batches, losses
+from jcl.options.errors import UsageError
 
 
 def fdr(alpha: float) -> base.Objective:

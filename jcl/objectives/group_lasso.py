@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.objectives import supervised
+from jcl.options.errors import UsageError
 
 _CROSS_ENTROPY = supervised.cross_entropy()
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.objectives import batches, losses
+from jcl.options.errors import UsageError
 
 
 def der(alpha: float) -> base.Objective:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # Score of a class that cannot be predicted; finite, so that scores can be
 # compared and averaged.

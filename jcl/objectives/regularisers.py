@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.objectives import losses, supervised, teacher
+from jcl.options.errors import UsageError
 
 _CROSS_ENTROPY = supervised.cross_entropy()
 

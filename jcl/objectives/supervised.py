@@ -3,8 +3,8 @@
 import jax
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.objectives import batches, losses
+from jcl.options.errors import UsageError
 
 
 def without_state(inner: base.Objective) -> None:

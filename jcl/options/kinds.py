@@ -17,7 +17,7 @@ import typing
 from typing import Annotated, Any, Literal
 import warnings
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 _BYTES = {
   "B": 1,

@@ -9,8 +9,8 @@ import textwrap
 import typing
 from typing import Any, ParamSpec, TypeVar
 
-from jcl.errors import UsageError
 from jcl.options import kinds
+from jcl.options.errors import UsageError
 
 _Given = ParamSpec("_Given")
 _Made = TypeVar("_Made")

@@ -5,8 +5,8 @@ import re
 from typing import Any
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.options import spec
+from jcl.options.errors import UsageError
 from jcl.recipes import presets
 from jcl.recipes.agem import agem
 from jcl.recipes.bic import bic

@@ -8,9 +8,9 @@ examples together, and can hold the memory of another recipe:
 from typing import Literal
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.objectives import supervised
 from jcl.options import kinds
+from jcl.options.errors import UsageError
 from jcl.recipes import bounds
 from jcl.replay import nothing
 

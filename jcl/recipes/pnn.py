@@ -1,8 +1,8 @@
 """Progressive neural networks."""
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.objectives import supervised
+from jcl.options.errors import UsageError
 from jcl.recipes import bounds
 from jcl.selection import fixed, mask
 

@@ -10,8 +10,8 @@ defaults.
 
 from typing import Any
 
-from jcl.errors import UsageError
 from jcl.options import kinds
+from jcl.options.errors import UsageError
 
 _MNIST: dict[tuple[str, int], dict[str, Any]] = {
   ("finetune", 0): {"learning_rate": 0.03},

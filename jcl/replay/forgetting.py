@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 _NEVER = np.iinfo(np.int64).max
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.replay import memory, sampling
 
 # 2**32 over the golden ratio; its multiples modulo 2**32 are spread evenly.

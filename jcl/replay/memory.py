@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.options import spec
+from jcl.options.errors import UsageError
 
 
 def empty(capacity: int, example: base.Batch) -> base.Batch:

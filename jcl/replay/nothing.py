@@ -3,7 +3,7 @@
 from typing import Any, NoReturn
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 
 def none() -> base.Replay:

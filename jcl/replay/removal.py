@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base, keys
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.replay import feed, forgetting
 
 

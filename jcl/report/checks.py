@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import math
 from typing import Any, TypeVar
 
-from jcl import errors
+from jcl.options import errors
 
 _T = TypeVar("_T")
 _LARGEST = 2**53  # whole numbers up to this are exact as floats too

@@ -9,7 +9,8 @@ import dataclasses
 import math
 from typing import Any
 
-from jcl import base, errors
+from jcl import base
+from jcl.options import errors
 from jcl.report import checks
 
 # Numbers in the decisions of a memory hierarchy, where null stands for NaN.

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jcl import base, errors
-from jcl.errors import MissingFileError
+from jcl import base
+from jcl.options import errors
+from jcl.options.errors import MissingFileError
 from jcl.report import hierarchy, paragraph, pictures, summary, table
 
 # Pictures that lie in a run's own folder.

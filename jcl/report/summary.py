@@ -26,8 +26,9 @@ import warnings
 
 import numpy as np
 
-from jcl import base, errors, metrics
-from jcl.errors import MissingFileError, UsageError
+from jcl import base, metrics
+from jcl.options import errors
+from jcl.options.errors import MissingFileError, UsageError
 from jcl.report import decoding
 
 SCENARIOS = {

@@ -9,7 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from jcl import metrics
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.report import summary
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 import os
 from typing import Annotated, Any
 
-from jcl import base, errors
-from jcl.errors import UsageError
-from jcl.options import kinds, spec
+from jcl import base
+from jcl.options import errors, kinds, spec
+from jcl.options.errors import UsageError
 from jcl.streams import stream as stream_lib
 
 # A random key of JAX takes no seed above.

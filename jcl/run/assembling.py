@@ -10,9 +10,9 @@ from jcl.control import fixed as fixed_control
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.cost.meters import meter as meters
-from jcl.errors import UsageError
 from jcl.networks import shrink
 from jcl.options import kinds, spec
+from jcl.options.errors import UsageError
 from jcl.replay import feeds, removal
 from jcl.replay.latents import stream as latent_streams
 from jcl.replay.tiers import limits

@@ -21,7 +21,8 @@ from absl import logging
 import jax
 import numpy as np
 
-from jcl import base, errors
+from jcl import base
+from jcl.options import errors
 from jcl.report import decoding, lines, summary
 from jcl.run import cursor
 

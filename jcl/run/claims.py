@@ -8,7 +8,7 @@ from pathlib import Path
 import shutil
 from typing import Any
 
-from jcl import errors
+from jcl.options import errors
 from jcl.report import lines, summary
 from jcl.run import identity
 

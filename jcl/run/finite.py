@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jcl import errors
+from jcl.options import errors
 from jcl.streams import stream as stream_lib
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base, errors
-from jcl.options import spec
+from jcl import base
+from jcl.options import errors, spec
 
 _SAMPLED = 64  # inputs that a digest reads of large data
 _WHOLE = 2**22  # bytes of inputs up to which a digest reads all of them

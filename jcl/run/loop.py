@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jcl import base, keys
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.run import deciding, dispatch, evaluation
 from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.finite import NonFiniteLossError as NonFiniteLossError

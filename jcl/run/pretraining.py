@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import pretrained
+from jcl.options.errors import UsageError
 from jcl.recipes import bounds
 from jcl.report import lines
 from jcl.run import session

@@ -19,9 +19,9 @@ from jcl.control import limits
 from jcl.cost import devices
 from jcl.cost.meters import detection, find, modelled
 from jcl.cost.meters import meter as meters
-from jcl.errors import UsageError
 from jcl.networks import catalogue, external, precision, progressive
 from jcl.options import spec
+from jcl.options.errors import UsageError
 from jcl.replay.tiers import limits as live
 from jcl.run import loop, pretraining, session
 from jcl.streams import scenarios, sources

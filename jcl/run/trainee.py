@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jcl import base, errors, keys
+from jcl import base, keys
+from jcl.options import errors
 from jcl.replay import sampling
 from jcl.report import decoding, summary
 from jcl.selection import times as times_lib

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.selection.times import TensorTimes
 
 COST_MODELS = ("arrival", "inclusive", "exclusive")

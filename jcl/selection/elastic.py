@@ -31,7 +31,7 @@ import warnings
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.selection import chain, fixed, importance, knapsack, mask
 from jcl.selection import menu as menus
 from jcl.selection.times import TensorTimes

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 Path = tuple[str, ...]
 

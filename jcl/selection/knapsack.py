@@ -20,7 +20,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # Share by which a set may exceed the budget. It is far below the resolution of
 # timings, and above the rounding error of sums, so that a budget can be met

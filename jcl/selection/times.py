@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jcl import alike
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 _ARRAYS = ("forward", "arrival", "weight_grad", "update")
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jcl import errors
-from jcl.errors import MissingFileError, UsageError
+from jcl.options import errors
+from jcl.options.errors import MissingFileError, UsageError
 from jcl.streams import frame_lists, images, sources, video
 
 NAME = "frames"  # where a made-up stream has the name of its scenario

@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.streams import manifest, sources
 
 BASE = (manifest.Attributes(),)  # a clear day: the student's pre-training

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jcl.control.drift import accounting
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.streams import archives
 
 # What shares of right answers are: where the truth is known, and elsewhere.

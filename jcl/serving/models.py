@@ -22,7 +22,7 @@ from jcl import base
 from jcl.cost import devices as descriptions
 from jcl.cost import gemms
 from jcl.cost import ledger as ledger_lib
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.recipes import bounds
 from jcl.selection import mask
 from jcl.serving.teacher import Predictor

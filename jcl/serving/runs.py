@@ -12,7 +12,7 @@ import pandas as pd
 from jcl import metrics
 from jcl.control.drift import accounting, systems
 from jcl.control.drift.times import Times
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.report import page
 from jcl.serving import (
   books,

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks.mx import formats, layers
+from jcl.options.errors import UsageError
 from jcl.train import evaluate as evaluation
 from jcl.train import step as step_lib
 

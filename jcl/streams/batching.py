@@ -6,7 +6,7 @@ A single pass over a stream, the online setting, is one epoch per experience.
 import numpy as np
 
 from jcl import base, keys
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 
 def epoch_order(

@@ -15,7 +15,7 @@ import zlib
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.streams import download as downloads
 from jcl.streams import files, pickles
 

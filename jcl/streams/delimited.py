@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jcl import errors
-from jcl.errors import UsageError
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.streams import dialects, files, tidying
 
 Column = str | int  # a name, or the number that names it

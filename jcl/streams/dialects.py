@@ -11,8 +11,8 @@ from pathlib import Path
 import re
 from typing import NamedTuple
 
-from jcl import errors
-from jcl.errors import UsageError
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.streams import files
 
 SEPARATORS = {

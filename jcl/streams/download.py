@@ -7,7 +7,7 @@ import tempfile
 from typing import NamedTuple
 import urllib.request
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 _CHUNK = 1 << 20  # bytes read at a time
 _TIMEOUT = 60.0  # seconds without an answer

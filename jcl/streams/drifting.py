@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jcl import errors
-from jcl.errors import UsageError
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.streams import manifest
 
 NAMES = ("none", "S1", "S2", "S3", "S4", "S5", "S6", "ES1", "ES2")

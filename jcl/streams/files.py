@@ -9,7 +9,7 @@ from typing import IO, Any
 import zipfile
 import zlib
 
-from jcl.errors import MissingFileError, UsageError
+from jcl.options.errors import MissingFileError, UsageError
 
 MOST_BYTES = 16 << 30  # of a file's decoded content that readers take
 

@@ -10,8 +10,8 @@ import unicodedata
 import numpy as np
 
 from jcl import base
-from jcl.errors import MissingFileError, UsageError
 from jcl.options import kinds
+from jcl.options.errors import MissingFileError, UsageError
 from jcl.streams import files, images, labelling
 
 Color = images.Color

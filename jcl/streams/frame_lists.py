@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from jcl import errors
-from jcl.errors import MissingFileError, UsageError
+from jcl.options import errors
+from jcl.options.errors import MissingFileError, UsageError
 from jcl.streams import files, folders, images
 
 SUFFIXES = (".csv", ".json")

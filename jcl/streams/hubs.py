@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jcl import base
-from jcl.errors import MissingPackageError, UsageError
 from jcl.options import kinds
+from jcl.options.errors import MissingPackageError, UsageError
 from jcl.streams import files, folders, images, labelling, splits
 
 

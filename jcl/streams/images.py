@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.streams import files
 
 Color = Literal["rgb", "grey"]

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.streams import assembly, sources, views
 
 

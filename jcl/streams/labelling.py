@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jcl import errors
-from jcl.errors import UsageError
+from jcl.options import errors
+from jcl.options.errors import UsageError
 
 # Labels that are read together must all be of one of these kinds.
 _KINDS = (

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.streams import archives
 
 Mix = Literal["A", "B"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.streams import manifest
 
 _ROWS = 256  # frames rendered together

@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import UsageError
-from jcl.options import kinds, spec
+from jcl import base
+from jcl.options import errors, kinds, spec
+from jcl.options.errors import UsageError
 from jcl.streams import (
   assembly,
   dealing,

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.streams import files
 
 _ACTIVITIES = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import MissingFileError, UsageError
-from jcl.options import kinds, spec
+from jcl import base
+from jcl.options import errors, kinds, spec
+from jcl.options.errors import MissingFileError, UsageError
 from jcl.streams import (
   cifar,
   folders,

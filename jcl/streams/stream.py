@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.streams import views
 
 Normalization = Literal["unit", "standard", "none"]

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.streams import archives, delimited, files, labelling, splits
 
 _LEAST = 5  # rows at least, so that a fifth of them is a row

@@ -9,8 +9,8 @@ import itertools
 from pathlib import Path
 import re
 
-from jcl import errors
-from jcl.errors import UsageError
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.streams import dialects
 
 _EXCEL = re.compile(rb'\s*"?sep=(.)"?[ \t]*(?=[\r\n])', re.I | re.S)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jcl.errors import MissingPackageError, UsageError
+from jcl.options.errors import MissingPackageError, UsageError
 
 
 class Frame(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # (key, x [B, H, W, ...]) -> x of the same shape and dtype
 Augment = Callable[[base.Key, jax.Array], jax.Array]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.selection import mask
 from jcl.train import optimizer as optimizers
 from jcl.train import pieces, whole

@@ -12,8 +12,8 @@ import optax
 
 from jcl import base, jaxprs
 from jcl.cost import ledger as ledger_lib
-from jcl.errors import UsageError
 from jcl.networks import variances
+from jcl.options.errors import UsageError
 from jcl.selection import mask
 from jcl.train import background, executors, pieces, slots
 from jcl.train import evaluate as evaluation

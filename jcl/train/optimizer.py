@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import optax
 
-from jcl import base, errors
-from jcl.errors import UsageError
-from jcl.options import spec
+from jcl import base
+from jcl.options import errors, spec
+from jcl.options.errors import UsageError
 from jcl.train import schedules
 
 # What a run uses where neither the recipe nor the caller says otherwise.

@@ -16,7 +16,7 @@ import optax
 
 from jcl import base
 from jcl.cost import program_cost
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.selection import mask
 from jcl.train import (
   actions,

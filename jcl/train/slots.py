@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
+from jcl.options import errors
+from jcl.options.errors import UsageError
 
 Slots = dict[str, Any]  # by the tensor's path, joined by "/"
 

@@ -4,7 +4,7 @@ from absl.testing import flagsaver
 import pytest
 
 from jcl.cli import asked, definitions, flags, folders
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # A work directory of an earlier version is found by these, and by no others.
 IDENTIFYING = """

@@ -10,7 +10,7 @@ import pytest
 
 from jcl import base, recipes
 from jcl.cli import asked, flags
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.run import session
 from jcl.run import setup as setups
 from jcl.streams import sources

@@ -7,7 +7,7 @@ from PIL import Image
 import pytest
 
 from jcl.control.drift import times
-from jcl.errors import MissingFileError, MissingPackageError, UsageError
+from jcl.options.errors import MissingFileError, MissingPackageError, UsageError
 from jcl.serving import footage, log, paragraph, runs, setup
 from jcl.streams import sources, video
 

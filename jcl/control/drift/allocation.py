@@ -18,7 +18,7 @@ import math
 from typing import Literal
 
 from jcl.control.drift import buffer
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 Seconds = float | Fraction
 Kind = Literal["first_label", "retrain", "label", "extra_label"]

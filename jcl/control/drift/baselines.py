@@ -31,8 +31,8 @@ from jcl.control.drift.phases import (
   View,
 )
 from jcl.control.drift.windows import at_least_one, lasting, static
-from jcl.errors import UsageError
 from jcl.options import kinds
+from jcl.options.errors import UsageError
 
 # Brightness is divided by the standard deviation of natural images, a quarter
 # of full white (ImageNet's channels have 0.22 to 0.23).

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 NUM_TRAIN = 324  # samples per retraining
 NUM_VALID = 108  # samples that a retraining is validated on

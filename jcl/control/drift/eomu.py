@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _SIGMA = 0.8  # of the Gaussian over three pixels

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 
 def paper(num_frames: int, num_samples: int) -> np.ndarray:

@@ -34,8 +34,8 @@ from jcl.control.drift.phases import (
   View,
 )
 from jcl.control.drift.windows import at_least_one, lasting, static
-from jcl.errors import UsageError
 from jcl.options import kinds, spec
+from jcl.options.errors import UsageError
 
 Drift = Literal["paper", "robust", "never"]
 

@@ -15,7 +15,7 @@ from typing import Literal
 from jcl import base
 from jcl.control.drift import allocation
 from jcl.cost import gemms, pairs, systolic
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 Mode = Literal["full", "compat"]
 Pass = Literal["forward", "train"]

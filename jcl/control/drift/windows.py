@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from jcl.control.drift import allocation, times
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 
 def static(

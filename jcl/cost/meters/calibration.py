@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from jcl.cost.meters import meter, modelled
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)

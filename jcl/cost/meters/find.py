@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 
 from jcl.cost.meters import detection, meter, modelled, nvml, rails, rapl
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # By name: its kind in `detection`, and the function that finds its sensor.
 _SENSORS: Mapping[str, tuple[str, Callable[[str | Path], meter.Sensor]]] = {

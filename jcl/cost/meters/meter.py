@@ -13,7 +13,7 @@ import time
 from typing import Any, Literal, Self
 
 from jcl.cost.meters import energy
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # An outage is bridged with the last known power for the longer of these two
 # times.

@@ -6,7 +6,7 @@ import math
 import time
 
 from jcl.cost.meters import meter
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # Energy of moving a byte, by kind of memory: a device's power over its
 # bandwidth, right within an order of magnitude.

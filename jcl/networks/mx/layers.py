@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import blocks as blocks_lib
 from jcl.networks.mx import formats, matmul
+from jcl.options.errors import UsageError
 
 
 def policy(

@@ -22,9 +22,9 @@ import numpy as np
 import optax
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import channels
 from jcl.networks.sparsity import ranking
+from jcl.options.errors import UsageError
 
 _GRADIENT = 0.5  # weight of the gradient's magnitude in a weight's importance
 

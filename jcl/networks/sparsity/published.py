@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import channels
 from jcl.networks.sparsity import ranking, structured
+from jcl.options.errors import UsageError
 
 
 def filters(kernel: base.Array, sparsity: float) -> np.ndarray:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 # Added ahead of the floor, which would take a whole number with a rounding
 # error, such as 5 * (1 - 0.9) + 0.5, one down.

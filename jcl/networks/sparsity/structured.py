@@ -14,9 +14,10 @@ import itertools
 
 import numpy as np
 
-from jcl import base, errors
+from jcl import base
 from jcl.networks import channels
 from jcl.networks.sparsity import ranking
+from jcl.options import errors
 
 # Share of the filters to take out, by the name of their unit.
 Sparsity = Mapping[str, float] | Callable[[str], float]

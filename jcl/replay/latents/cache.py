@@ -9,8 +9,8 @@ from numpy.typing import DTypeLike
 
 from jcl import base
 from jcl.cost import ledger as ledger_lib
-from jcl.errors import UsageError
 from jcl.options import spec
+from jcl.options.errors import UsageError
 from jcl.replay.latents import codecs
 from jcl.replay.latents import trunk as trunk_lib
 

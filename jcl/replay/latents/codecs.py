@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 _CODEWORDS = 256  # as many as one byte can name
 _SUBVECTORS = 16_384  # the most that a codebook is fitted on

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks import cut
+from jcl.options.errors import UsageError
 from jcl.replay.latents import cache as cache_lib
 from jcl.replay.latents import codecs
 from jcl.replay.latents import trunk as trunk_lib

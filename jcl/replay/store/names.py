@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jcl import errors
+from jcl.options import errors
 from jcl.replay.store import records
 
 # By table: the field of a record that holds a number of the table.

@@ -24,7 +24,7 @@ import zlib
 from absl import logging
 import numpy as np
 
-from jcl.errors import UsageError, short
+from jcl.options.errors import UsageError, short
 
 MAGIC = 0x52_6C_63_6A  # "jclR"
 HEADER = struct.Struct("<IIQIIIi")

@@ -26,8 +26,8 @@ import zlib
 import filelock
 import numpy as np
 
-from jcl import errors
-from jcl.errors import UsageError
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.replay.store import contents as contents_lib
 from jcl.replay.store import records, segments, writer
 

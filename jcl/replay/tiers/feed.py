@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.replay import feed, herding
 from jcl.replay.store import store as store_lib
 from jcl.replay.tiers import archive as archive_lib

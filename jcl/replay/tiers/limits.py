@@ -15,8 +15,8 @@ from typing import Literal
 from absl import logging
 import psutil
 
-from jcl.errors import UsageError
 from jcl.options import spec
+from jcl.options.errors import UsageError
 
 Unit = Literal["bytes", "joules"]
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 
 PAGE = mmap.PAGESIZE  # bytes, of which a memory occupies whole multiples
 _PIECE = 2**20  # bytes that are moved at a time

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from jcl.errors import UsageError
 from jcl.metrics import generality as measures
+from jcl.options.errors import UsageError
 from jcl.run import loop
 from jcl.run.generality import follow
 

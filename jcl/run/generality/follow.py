@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.metrics import generality, similarity
+from jcl.options.errors import UsageError
 from jcl.report import lines
 from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.generality import features

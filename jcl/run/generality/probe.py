@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.run.generality import features
 from jcl.streams import splits
 from jcl.train import learner as learner_lib

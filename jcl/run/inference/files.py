@@ -10,11 +10,11 @@ import zipfile
 import jax
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import MissingFileError, UsageError
+from jcl import base
 from jcl.networks import origin
 from jcl.objectives import predictors
-from jcl.options import spec
+from jcl.options import errors, spec
+from jcl.options.errors import MissingFileError, UsageError
 from jcl.report import lines
 from jcl.run.inference import model
 

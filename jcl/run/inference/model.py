@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base, errors
-from jcl.errors import UsageError
+from jcl import base
 from jcl.networks import shrink
+from jcl.options import errors
+from jcl.options.errors import UsageError
 from jcl.train import background
 from jcl.train import evaluate as evaluation
 from jcl.train import step as step_lib

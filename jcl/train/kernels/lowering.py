@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.train.kernels import bridge, choice, onednn, rules
 from jcl.train.kernels import problem as problem_lib
 

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from jcl import base
-from jcl.errors import UsageError
 from jcl.networks.sparsity import dynamic
+from jcl.options.errors import UsageError
 from jcl.selection import times
 from jcl.train import learner as learner_lib
 from jcl.train import slots

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from jcl import base
-from jcl.errors import UsageError
+from jcl.options.errors import UsageError
 from jcl.selection import mask, times
 from jcl.train import optimizer as optimizers
 from jcl.train import step

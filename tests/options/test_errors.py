@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jcl
-from jcl import errors
+from jcl.options import errors
 
 
 @pytest.mark.parametrize(
