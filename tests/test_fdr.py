@@ -22,8 +22,9 @@ def test_memory_has_the_outputs_of_the_end_of_an_experience(
   np.testing.assert_array_equal(same, last)
 
 
-def test_it_forgets_less_than_finetuning(learn):
-  options = {"epochs": 5, "seed": 0}
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_forgets_less_than_finetuning(learn, seed):
+  options = {"epochs": 5, "seed": seed}
   plain = learn(bounds.finetune(), **options)
   held = learn(fdr(buffer=200, minibatch=32, alpha=3.0), **options)
   assert held.average_accuracy > plain.average_accuracy + 0.1

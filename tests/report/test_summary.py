@@ -257,6 +257,7 @@ WRONG_IN_A_RECORD = {
   "choices": [{"step": 1}],
   "class_names": [1],
   "name": 5,
+  "effective_flops": ["x", 1.0],
 }
 
 

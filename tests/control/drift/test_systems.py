@@ -20,7 +20,7 @@ def run(text, num, *, seconds=FAST, student=None, weights=0.8, **options):
     system,
     student or tiny_serving.Student(),
     weights,
-    options.pop("footage", None) or tiny_serving.footage(num),
+    options.pop("footage", None) or tiny_serving.frames_of(num),
     infer=seconds.infer,
     **options,
   )
@@ -177,9 +177,9 @@ def test_ekya_can_find_training_not_worth_it():
 
 
 def test_eomu_labels_key_frames_and_serves_from_the_next_window():
-  footage = tiny_serving.footage(900)
+  shown = tiny_serving.frames_of(900)
   frames = np.full((900, 12, 12, 1), 20, np.uint8)
-  frames[:, :, :4] = footage.frames.repeat(12, axis=1)
+  frames[:, :, :4] = shown.images.repeat(12, axis=1)
   frames[np.arange(900) // 30 % 2 == 1, :, 4:] = 220  # a flash every 2 s
 
   class Student(tiny_serving.Student):
@@ -192,7 +192,7 @@ def test_eomu_labels_key_frames_and_serves_from_the_next_window():
     "eomu:window=5",
     900,
     student=student,
-    footage=type(footage)(frames, footage.labels, 30),
+    footage=type(shown)(frames, shown.labels, 30),
   )
   windows = [each.first // 150 for each in found.retrainings]
   assert windows == [1, 2, 3, 4, 5]
@@ -201,9 +201,7 @@ def test_eomu_labels_key_frames_and_serves_from_the_next_window():
   labelled = [each for each in found.phases if each.kind == "label"]
   assert all(each.first % 150 == 0 for each in labelled)
   still = np.zeros_like(frames)
-  quiet = run(
-    "eomu:window=5", 900, footage=type(footage)(still, footage.labels)
-  )
+  quiet = run("eomu:window=5", 900, footage=type(shown)(still, shown.labels))
   assert not quiet.retrainings
 
 
