@@ -17,7 +17,7 @@ from jcl.run import trainee as trainee_lib
 from jcl.run.inference import model
 from jcl.streams import batching
 from jcl.streams import stream as stream_lib
-from jcl.train import chunks
+from jcl.train import chunks, experience
 from jcl.train import learner as learner_lib
 
 
@@ -198,6 +198,16 @@ class Job:
   def trunk(self) -> Any:
     """Frozen trunk whose outputs are the inputs of training, or None."""
     return None if self.latents is None else self.latents.trunk
+
+  @property
+  def hooks(self) -> experience.Hooks:
+    """The hooks of an experience."""
+    return experience.Hooks(self.stream, self.seed)
+
+  def batch_of(self, epoch: int) -> base.Batch:
+    """Reads a batch of an order that no epoch has: `epoch` is beyond them."""
+    with self.ledger.timed("data"):
+      return self.feed.first_batch(epoch)
 
   def expected_steps(self, at: Cursor) -> int:
     """Returns the updates of the whole run, if later experiences are alike.

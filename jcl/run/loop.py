@@ -6,7 +6,8 @@ after a stop is in the last event, once `Job.save` has filled its cursor: a
 `LearnerState` and a `Cursor`.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
+import functools
 import math
 import time
 
@@ -18,7 +19,6 @@ from jcl.options.errors import UsageError
 from jcl.run import deciding, dispatch, evaluation
 from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.finite import NonFiniteLossError as NonFiniteLossError
-from jcl.train import experience
 from jcl.train import hooks as hooks_lib
 
 _WAIT = 0.5  # seconds between looks at what the host allows
@@ -83,7 +83,7 @@ def _open(
   job: Job, state: base.LearnerState, at: Cursor, scope: base.Scope
 ) -> base.LearnerState:
   """Prepares learner and feed for an experience, and decides about it."""
-  spent, hooks = job.ledger.total(), _hooks(job)
+  spent, hooks = job.ledger.total(), job.hooks
   at.open()
   state = hooks.open(
     job.learner, state, at.experience, job.trainee.selection, scope
@@ -126,13 +126,9 @@ def _epochs(
     if not at.totals.steps:
       at.planned = int(min(at.planned, most))
       scope = _timed(job, at, scope)
-      state = _hooks(job).first_batch(
-        job.learner,
-        state,
-        at.experience,
-        trainee.selection,
-        scope,
-        _first(job, at),
+      batch = functools.partial(job.batch_of, at.decided.epochs)
+      state = job.hooks.first_batch(
+        job.learner, state, at.experience, trainee.selection, scope, batch
       )
     chunk = chunk.first(min(most, trainee.until_switch(at.step)))
     state, following, scalars = dispatch.dispatch(
@@ -183,9 +179,10 @@ def _close(
   job: Job, state: base.LearnerState, at: Cursor, scope: base.Scope
 ) -> base.LearnerState:
   """Closes an experience for the objective and all memories."""
-  learner, index, hooks = job.learner, at.experience, _hooks(job)
+  learner, index, hooks = job.learner, at.experience, job.hooks
+  batch = functools.partial(job.batch_of, at.decided.epochs + 1)
   state = hooks.last_batch(
-    learner, state, index, job.trainee.selection, scope, _first(job, at, 1)
+    learner, state, index, job.trainee.selection, scope, batch
   )
   state = hooks.close(learner, state, index, scope)
   deciding.decide(job, state, at, scope, "end")
@@ -194,17 +191,3 @@ def _close(
   if learner.method.objective.review is not None:
     state = hooks_lib.review(learner, state, scope, job.feed.memory())
   return state
-
-
-def _hooks(job: Job) -> experience.Hooks:
-  return experience.Hooks(job.stream, job.seed)
-
-
-def _first(job: Job, at: Cursor, later: int = 0) -> Callable[[], base.Batch]:
-  """Returns a reader of a batch, of an order that no epoch has."""
-
-  def read() -> base.Batch:
-    with job.ledger.timed("data"):
-      return job.feed.first_batch(at.decided.epochs + later)
-
-  return read
