@@ -362,7 +362,7 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-  """What a controller allows, until it decides again.
+  """A controller's decision, in force until its next one.
 
   A number in place of the allocation stands for so many epochs.
   """
@@ -411,7 +411,7 @@ Moment = Literal["experience", "dispatch", "epoch", "end"]
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
-  """What a controller may look at when it decides."""
+  """The figures and functions that a controller decides by."""
 
   experience: int
   num_experiences: int

@@ -21,6 +21,10 @@ def examples():
       yield name.replace("/", "."), number
 
 
+def test_there_are_examples():
+  assert list(examples())
+
+
 @pytest.mark.parametrize("name, number", list(examples()))
 def test_examples_give_what_they_show(name, number):
   done = doctest.testmod(importlib.import_module(name))

@@ -1,4 +1,4 @@
-"""What the flags ask for, as the library takes it."""
+"""Turns values of flags into the options that the library takes."""
 
 import dataclasses
 

@@ -10,7 +10,7 @@ from jcl.cost.meters import find
 
 
 class Flag(NamedTuple):
-  """What is known of a flag beside its value.
+  """A flag, with all that is known of it beside its value.
 
   Attributes:
     holder: gives the value, once flags are parsed.

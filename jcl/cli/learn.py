@@ -15,7 +15,7 @@ from jcl.streams import sources
 
 
 class Runs(NamedTuple):
-  """What runs are made of, when every flag was found to fit.
+  """The parts that runs are made of, once every flag was found to fit.
 
   Attributes:
     setup: the options that all of them share.

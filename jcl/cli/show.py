@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Prints the results of commands."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import json

@@ -13,7 +13,7 @@ _COLUMN = 28  # at which explanations begin
 
 
 class Lesson(NamedTuple):
-  """What help says of a command.
+  """The help of a command.
 
   Attributes:
     usage: how it is called.

@@ -18,7 +18,7 @@ from jcl.control import choice
 from jcl.options.errors import UsageError
 
 _LEAST_BATCHES = 4  # of an epoch with sizes that are chosen, where room allows
-# Of the largest candidate, where trials may take just so much.
+# Updates of the largest candidate, below which a bounded trial tells nothing.
 _LEAST_UPDATES = 8
 
 

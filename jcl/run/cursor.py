@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 import math
 from typing import Any, Literal, NamedTuple
 
@@ -188,6 +189,11 @@ class Job:
   def key(self) -> base.Key:
     """Key from which all keys of the run derive."""
     return keys.key(self.seed)
+
+  @functools.cached_property
+  def step_key(self) -> base.Key:
+    """The key of all updates, made once: every dispatch takes it."""
+    return keys.key(self.seed, keys.Purpose.STEPS)
 
   @property
   def learner(self) -> learner_lib.Learner:

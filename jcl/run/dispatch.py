@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jcl import base, keys
+from jcl import base
 from jcl.replay.feed import Sent
 from jcl.run import finite
 from jcl.run.cursor import Cursor, Job
@@ -35,13 +35,13 @@ def dispatch(
   Raises:
     NonFiniteLossError: names the step and the examples of its batch.
   """
-  feed, key = job.feed, keys.key(job.seed, keys.Purpose.STEPS)
+  feed = job.feed
   sent = Sent(at.step, at.epoch, chunk.ids[: chunk.num_steps])
   after, work = at.after(chunk), chunks.work(program, chunk.num_steps)
   known = feed.knows(after[0], at.epoch)
   following = None
   with job.ledger.shared(feed.accounts(state), *work) as took:
-    state, info = chunks.run(program, key, state, chunk, scope)
+    state, info = chunks.run(program, job.step_key, state, chunk, scope)
     # The device works now. Exchanges come before reading, so that a resumed run
     # reads the same.
     feed.due(at.step + chunk.num_steps)

@@ -127,8 +127,14 @@ def _epochs(
       at.planned = int(min(at.planned, most))
       scope = _timed(job, at, scope)
       batch = functools.partial(job.batch_of, at.decided.epochs)
-      state = job.hooks.first_batch(
-        job.learner, state, at.experience, trainee.selection, scope, batch
+      state = job.hooks.show_batch(
+        job.learner,
+        state,
+        at.experience,
+        trainee.selection,
+        scope,
+        batch,
+        "first_batch",
       )
     chunk = chunk.first(min(most, trainee.until_switch(at.step)))
     state, following, scalars = dispatch.dispatch(
@@ -181,8 +187,8 @@ def _close(
   """Closes an experience for the objective and all memories."""
   learner, index, hooks = job.learner, at.experience, job.hooks
   batch = functools.partial(job.batch_of, at.decided.epochs + 1)
-  state = hooks.last_batch(
-    learner, state, index, job.trainee.selection, scope, batch
+  state = hooks.show_batch(
+    learner, state, index, job.trainee.selection, scope, batch, "last_batch"
   )
   state = hooks.close(learner, state, index, scope)
   deciding.decide(job, state, at, scope, "end")

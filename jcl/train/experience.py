@@ -1,6 +1,7 @@
 """Opens and closes an experience for objective and memory on the device."""
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import jax
 import numpy as np
@@ -42,7 +43,7 @@ class Hooks:
       state = self._offer(learner, state, index)
     return hooks.begin(learner, state, scope)
 
-  def first_batch(
+  def show_batch(
     self,
     learner: learner_lib.Learner,
     state: base.LearnerState,
@@ -50,8 +51,9 @@ class Hooks:
     selection: base.Selection,
     scope: base.Scope,
     batch: Callable[[], base.Batch],
+    when: Literal["first_batch", "last_batch"],
   ) -> base.LearnerState:
-    """Shows the objective a batch ahead of the first update, if it wants one.
+    """Shows the objective a batch, if it has the hook for it.
 
     Args:
       learner: whose method has the objective.
@@ -60,35 +62,8 @@ class Hooks:
       selection: that trains.
       scope: what is known of the classes.
       batch: reads a batch [K, B, ...] onto the device.
+      when: hook of the objective, ahead of the first update or behind the last.
     """
-    return self._shown(
-      learner, state, index, selection, scope, batch, "first_batch"
-    )
-
-  def last_batch(
-    self,
-    learner: learner_lib.Learner,
-    state: base.LearnerState,
-    index: int,
-    selection: base.Selection,
-    scope: base.Scope,
-    batch: Callable[[], base.Batch],
-  ) -> base.LearnerState:
-    """Shows the objective a batch behind the last update; see `first_batch`."""
-    return self._shown(
-      learner, state, index, selection, scope, batch, "last_batch"
-    )
-
-  def _shown(
-    self,
-    learner: "learner_lib.Learner",
-    state: base.LearnerState,
-    index: int,
-    selection: base.Selection,
-    scope: base.Scope,
-    batch: Callable[[], base.Batch],
-    when: str,
-  ) -> base.LearnerState:
     if getattr(learner.method.objective, when) is None:
       return state
     behind = int(when == "last_batch")
