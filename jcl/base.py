@@ -10,7 +10,7 @@ Letters in shape comments: `B` batch, `N` examples, `C` classes, `D` features,
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -425,7 +425,7 @@ class Observation:
   used: Cost = Cost()  # by the experience's training
   held: Held | None = None  # where a memory is on the host
   # (sizes to try, share of their examples, epochs of training with them)
-  # -> `control.sizes.Trials`
+  # -> `control.sizes.Outcome`
   trial: Callable[..., Any] | None = None
   judge: Callable[[], Any] | None = None  # -> `control.verdict.Verdict`
 
@@ -482,7 +482,7 @@ class Training:
     return dataclasses.replace(fallback, **mine)
 
 
-# What a memory hierarchy may be asked for; see `Plan` and `Hierarchy`.
+# What a memory hierarchy may be asked for; see `Trials` and `Hierarchy`.
 Policy = Literal[
   "utility",
   "accuracy",
@@ -500,35 +500,47 @@ Remainder = Literal["spread", "drop"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-  """How the sizes of a memory hierarchy are chosen while a run goes on.
+class Trials:
+  """How short trials choose the sizes of a memory hierarchy during a run.
 
   Ma et al., "Cost-effective On-device Continual Learning over Memory Hierarchy
-  with Miro", MobiCom 2023: short trials of several sizes on a share of the
-  data; of the `cutline` best by accuracy, the one most worth its energy.
+  with Miro", MobiCom 2023: several sizes are trained on a share of the data;
+  of the `cutline` best by accuracy, the one most worth its energy is chosen.
+  Each field is an option of the recipes that take such a record.
   """
 
+  # By trials "utility" (accuracy over energy), "accuracy", "energy", "log" or
+  # "enough", see `control.choice.choose`; without trials "largest", "half"
+  # (equal sizes) or "random".
   policy: Policy = "utility"
-  # Share of the sizes, best accuracy first; for "enough", the share of the best
-  # one's gain that another one may lack.
-  cutline: float = 0.5
-  share: float = 0.05  # of the examples, in trials
-  epochs: int = 5  # of a trial
-  warmup: int = 10  # epochs on the new classes that all trials begin with
-  start: int = 1  # first experience with trials; before it sizes are fixed
-  held_out: int = 20  # stored examples of a class that judge
-  # What they tell: the share of right answers, or the geometric mean of the
-  # probabilities that these were given.
+  # Share of the sizes, best accuracy first, to choose among: it trades accuracy
+  # for energy. For "enough", the share of the best one's gain that the cheapest
+  # may miss.
+  cutline: kinds.PositiveShare = 0.5
+  share: kinds.PositiveShare = 0.05  # of the examples, in a trial
+  # Passes of a trial over its share; the option is called `trial_epochs`.
+  epochs: Annotated[kinds.Count, kinds.Called("trial_epochs")] = 5
+  warmup: kinds.Natural = 10  # epochs on the new classes ahead of all trials
+  # First experience with a choice, counted from 0; sizes are fixed before it.
+  start: kinds.Count = 1
+  # Stored examples of a class that are set aside to judge, at most a tenth.
+  held_out: kinds.Count = 20
+  # By the "accuracy" on these, or by the "likelihood": the geometric mean of
+  # the probabilities of right answers, more exact where examples are few.
   judge: Judge = "accuracy"
-  halving: bool = False  # sizes that fall behind are dropped on the way
-  grid: tuple[tuple[int, int], ...] = ()  # sizes to try; (): by the budget
-  most: int = 14  # sizes to try, where the budget decides them
-  # Share of the experience before, in examples trained on, that trials may
-  # take; 0: whatever they take.
-  overhead: float = 0.0
-  # Looks without an improvement after which an experience ends, of ten that its
-  # epochs have; 0: it never ends early.
-  patience: int = 0
+  # Whether sizes that fall behind are dropped during trials; after an epoch or
+  # two on a small share, they may fall behind by chance.
+  halving: bool = False
+  # Sizes to try in examples, such as ((500, 1000), (200, 500)), as text
+  # "500x1000/200x500"; (): from the memory that the host allows.
+  grid: kinds.Grid = ()
+  most: kinds.Count = 14  # sizes to try, where the memory allowed makes them
+  # Cost of trials, as a share of the cost of training the experience before, in
+  # examples; trials that would cost more get a smaller `share`. 0: no bound.
+  overhead: kinds.ShareBelowOne = 0.0
+  # An experience has ten checks of the examples set aside; it ends after so
+  # many checks without a better score. 0: all its epochs are made.
+  patience: kinds.Natural = 0
 
   @property
   def tries(self) -> bool:
@@ -555,7 +567,7 @@ class Hierarchy:
   # What an epoch goes through: both sizes, one of them (the other is drawn
   # from by the objective, or not at all), or all that is stored.
   trains: Literal["both", "memory", "stream", "store"] = "both"
-  plan: Plan | None = None
+  trials: Trials | None = None  # None: sizes stay as given
 
 
 class Pruning(NamedTuple):

@@ -84,7 +84,7 @@ def told(check, name, option, value):
 @pytest.mark.parametrize("kind, name", CASES)
 def test_values_are_taken_or_told_in_a_sentence(kind, name):
   choices, check, more = CHECKS[kind]
-  for option in [*spec.keywords(choices[name]), *more]:
+  for option in [*spec.options(choices[name]), *more]:
     for value in VALUES:
       error = told(check, name, option, value)
       if error is None:

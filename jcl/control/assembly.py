@@ -18,8 +18,8 @@ def for_run(
   """
   if hierarchy is None or hierarchy.trains == "store":
     return effort
-  parts, plan = [effort], hierarchy.plan
-  if plan is not None and plan.patience:
-    parts.append(stopping.early(plan.patience))
-  parts += [swap.backed_off(hierarchy.swap), sizes.sizes(plan, seed)]
+  parts, trials = [effort], hierarchy.trials
+  if trials is not None and trials.patience:
+    parts.append(stopping.early(trials.patience))
+  parts += [swap.backed_off(hierarchy.swap), sizes.sizes(trials, seed)]
   return together(*parts)

@@ -22,7 +22,7 @@ _LEAST_BATCHES = 4  # of an epoch with sizes that are chosen, where room allows
 _LEAST_UPDATES = 8
 
 
-class Trials(NamedTuple):
+class Outcome(NamedTuple):
   """Results of the trials of an experience, and their costs."""
 
   table: tuple[choice.Row, ...]
@@ -39,11 +39,11 @@ class _Plan(NamedTuple):
   table: list[dict[str, Any]]  # of trials, a row each
 
 
-def sizes(plan: base.Plan | None, seed: int = 0) -> base.Controller:
+def sizes(trials: base.Trials | None, seed: int = 0) -> base.Controller:
   """Chooses sizes when an experience begins, and keeps them within the host's.
 
   Args:
-    plan: how sizes are chosen; None leaves them as the recipe gives them.
+    trials: how sizes are chosen; None leaves them as the recipe gives them.
     seed: of random sizes.
   """
 
@@ -54,17 +54,17 @@ def sizes(plan: base.Plan | None, seed: int = 0) -> base.Controller:
     state: dict[str, Any], seen: base.Observation
   ) -> tuple[base.Decision, dict[str, Any]]:
     if seen.moment == "experience":
-      return _begin(plan, seed, state, seen)
+      return _begin(trials, seed, state, seen)
     if seen.moment == "end":
-      return _leave(plan, state, seen), state
-    return _follow(plan, state, seen), state
+      return _leave(trials, state, seen), state
+    return _follow(trials, state, seen), state
 
   moments: tuple[base.Moment, ...] = ("experience", "dispatch", "epoch", "end")
   return base.Controller(init, decide, moments)
 
 
 def _begin(
-  plan: base.Plan | None,
+  trials: base.Trials | None,
   seed: int,
   state: dict[str, Any],
   seen: base.Observation,
@@ -74,11 +74,11 @@ def _begin(
   assert decision is not None and held is not None
   em, sb = state["wanted"]
   # From the second choice on, sizes stay as they were where it finds no better.
-  if plan is None or not plan.tries or seen.experience <= plan.start:
+  if trials is None or not trials.tries or seen.experience <= trials.start:
     em, sb = held.given
   made = _Plan((em, sb), base.Change("fixed", "sizes as given"), [])
-  if plan is not None and seen.experience >= plan.start and held.earlier():
-    made = _planned(plan, seed, made.wanted, seen)
+  if trials is not None and seen.experience >= trials.start and held.earlier():
+    made = _planned(trials, seed, made.wanted, seen)
   state = {"wanted": list(made.wanted), "table": made.table}
   if seen.experience and held.room < held.classes:
     change = base.Change(
@@ -86,24 +86,24 @@ def _begin(
     )
     paused = decision.changed(change, em=0, sb=0)
     return dataclasses.replace(paused, wait=True), state
-  em, sb = fitting(held, made.wanted, plan, made.table)
+  em, sb = fitting(held, made.wanted, trials, made.table)
   return decision.changed(made.change, em=em, sb=sb), state
 
 
 def _leave(
-  plan: base.Plan | None, state: dict[str, Any], seen: base.Observation
+  trials: base.Trials | None, state: dict[str, Any], seen: base.Observation
 ) -> base.Decision:
   """Decides how much memory an experience leaves behind."""
   decision, held = seen.decision, seen.held
   assert decision is not None and held is not None
   em = held.given[0]
-  if plan is not None and state["wanted"][0]:
+  if trials is not None and state["wanted"][0]:
     em = max(state["wanted"][0], decision.allocation.em)
   return decision.changed(em=int(min(em, held.room)))
 
 
 def _follow(
-  plan: base.Plan | None, state: dict[str, Any], seen: base.Observation
+  trials: base.Trials | None, state: dict[str, Any], seen: base.Observation
 ) -> base.Decision:
   """Follows what the host allows while an experience is learned."""
   decision, held = seen.decision, seen.held
@@ -119,15 +119,15 @@ def _follow(
     return dataclasses.replace(decision, wait=True)
   kind, fitted = "", now
   if waits:
-    kind, fitted = "resumed", fitting(held, wanted, plan, state["table"])
+    kind, fitted = "resumed", fitting(held, wanted, trials, state["table"])
   elif held.over:
-    fitted = fitting(held, now, plan, state["table"])
+    fitted = fitting(held, now, trials, state["table"])
     kind = "shrunk" if fitted != now else ""
   if kind:
     em, sb = fitted
     decision = decision.changed(base.Change(kind, told), em=em, sb=sb)
   if seen.moment == "epoch":
-    em, sb = fitting(held, wanted, plan, state["table"])
+    em, sb = fitting(held, wanted, trials, state["table"])
     if em + sb > sum(fitted):
       decision = decision.changed(base.Change("grown", told), em=em, sb=sb)
   return dataclasses.replace(decision, wait=False)
@@ -136,7 +136,7 @@ def _follow(
 def fitting(
   held: base.Held,
   wanted: choice.Sizes,
-  plan: base.Plan | None = None,
+  trials: base.Trials | None = None,
   table: Sequence[dict[str, Any]] = (),
 ) -> choice.Sizes:
   """Returns the best sizes within what there is room for, at most those wanted.
@@ -144,7 +144,7 @@ def fitting(
   Args:
     held: the memory, and the room that the host allows.
     wanted: examples of memory and stream buffer.
-    plan: by which rows of the table are chosen.
+    trials: whose policy and cut-line choose among rows of the table.
     table: rows of trials, as dicts of `choice.Row`.
 
   Raises:
@@ -154,10 +154,10 @@ def fitting(
   if em + sb <= held.room:
     return em, sb
   room, seen = int(held.room), held.classes
-  if table and plan is not None:
+  if table and trials is not None:
     rows = [choice.Row(**row) for row in table]
-    policy = cast(choice.Policy, plan.policy)
-    found = choice.best_fit(rows, room, plan.cutline, policy)
+    policy = cast(choice.Policy, trials.policy)
+    found = choice.best_fit(rows, room, trials.cutline, policy)
     if found.index is not None:
       return rows[found.index].em, rows[found.index].sb
   if room >= seen and sb and not held.earlier():
@@ -173,55 +173,57 @@ def fitting(
 
 
 def _planned(
-  plan: base.Plan, seed: int, wanted: choice.Sizes, seen: base.Observation
+  trials: base.Trials, seed: int, wanted: choice.Sizes, seen: base.Observation
 ) -> _Plan:
   """Chooses among candidates, by a rule or by trials."""
   held, decision = seen.held, seen.decision
   assert held is not None and decision is not None and seen.trial is not None
-  tried = candidates(plan, held, wanted)
+  tried = candidates(trials, held, wanted)
 
   def kept(reason: str) -> _Plan:
     return _Plan(wanted, base.Change("kept", reason), [])
 
   if not tried:
     return kept("no candidate fits the memory allowed")
-  if not plan.tries:
-    reason = f"the rule {plan.policy!r} asks for no trials"
-    change = base.Change(plan.policy, reason)
-    return _Plan(_ruled(plan, tried, seed, seen.experience), change, [])
+  if not trials.tries:
+    reason = f"the rule {trials.policy!r} asks for no trials"
+    change = base.Change(trials.policy, reason)
+    return _Plan(_ruled(trials, tried, seed, seen.experience), change, [])
   if not held.aside:
     return kept("too few examples of a class to set any aside as judges")
-  share = share_within(plan, held, tried)
+  share = share_within(trials, held, tried)
   if not share:
-    part = f"{100 * plan.overhead:g} %"
+    part = f"{100 * trials.overhead:g} %"
     return kept(f"trials within {part} of training would tell nothing")
-  return _chosen(plan, wanted, seen, seen.trial(tried, share, decision.epochs))
+  return _chosen(
+    trials, wanted, seen, seen.trial(tried, share, decision.epochs)
+  )
 
 
 def candidates(
-  plan: base.Plan, held: base.Held, wanted: choice.Sizes
+  trials: base.Trials, held: base.Held, wanted: choice.Sizes
 ) -> list[choice.Sizes]:
   """Returns the sizes to choose among that there is room for.
 
   Args:
-    plan: with a grid, or a policy that makes one.
+    trials: with a grid, or a policy that makes one.
     held: the memory, and the room that the host allows.
     wanted: sizes until now, a candidate where the budget decides the others.
   """
   earlier, current = held.earlier(), held.fresh()
   seen, fresh = sum(earlier.values()), sum(current.values())
   total = sum(held.given) if math.isinf(held.room) else int(held.room)
-  if plan.policy == "half":
+  if trials.policy == "half":
     found = choice.clamp_grid([(total // 2, total // 2)], seen, fresh)
-  elif plan.grid:
-    found = choice.clamp_grid(plan.grid, seen, fresh)
+  elif trials.grid:
+    found = choice.clamp_grid(trials.grid, seen, fresh)
   else:
     found = choice.candidates(
       total,
       seen,
       fresh,
       wanted,
-      plan.most,
+      trials.most,
       least=(len(earlier), len(current)),
       least_total=min(total, _LEAST_BATCHES * held.rows),
     )
@@ -229,66 +231,66 @@ def candidates(
 
 
 def share_within(
-  plan: base.Plan, held: base.Held, tried: Sequence[choice.Sizes]
+  trials: base.Trials, held: base.Held, tried: Sequence[choice.Sizes]
 ) -> float:
   """Returns the share of the examples that trials may train on.
 
-  It is less than the plan asks for where trials would take more of what the
-  experience before was trained with than the plan allows, and 0 where so little
-  is left that the largest candidate would make less than 8 updates.
+  It is less than the share asked for where trials would take more of what the
+  experience before was trained with than their overhead allows, and 0 where so
+  little is left that the largest candidate would make less than 8 updates.
   """
-  if not plan.overhead or held.trained is None:
-    return plan.share
+  if not trials.overhead or held.trained is None:
+    return trials.share
   largest = max(tried, key=sum)
   whole = choice.profile_cost(
-    tried, 1.0, plan.epochs, plan.warmup, *largest, held.aside
+    tried, 1.0, trials.epochs, trials.warmup, *largest, held.aside
   )
   # A pass forward is a third of one with both gradients.
-  left = plan.overhead * held.trained - whole.evaluation / 3
-  share = min(plan.share, max(left, 0.0) / (whole.trials + whole.warmup))
+  left = trials.overhead * held.trained - whole.evaluation / 3
+  share = min(trials.share, max(left, 0.0) / (whole.trials + whole.warmup))
   batches = math.ceil(share * sum(largest) / held.rows)
-  return share if plan.epochs * batches >= _LEAST_UPDATES else 0.0
+  return share if trials.epochs * batches >= _LEAST_UPDATES else 0.0
 
 
 def _ruled(
-  plan: base.Plan, tried: list[choice.Sizes], seed: int, experience: int
+  trials: base.Trials, tried: list[choice.Sizes], seed: int, experience: int
 ) -> choice.Sizes:
   """Returns the largest sizes, or any, as the policy says."""
-  if plan.policy != "random":
+  if trials.policy != "random":
     return max(tried, key=lambda pair: (sum(pair), pair))
   generator = keys.rng(seed, keys.Purpose.SIZES, experience)
   return tried[int(generator.integers(len(tried)))]
 
 
 def _chosen(
-  plan: base.Plan,
+  trials: base.Trials,
   wanted: choice.Sizes,
   seen: base.Observation,
-  outcome: Trials,
+  outcome: Outcome,
 ) -> _Plan:
   """Chooses from what trials showed."""
   decision, held, count = seen.decision, seen.held, len(outcome.table)
   assert decision is not None and held is not None
   table = [dataclasses.asdict(row) for row in outcome.table]
-  cutline = plan.cutline
-  if plan.policy != "enough":
+  cutline = trials.cutline
+  if trials.policy != "enough":
     # The cut-line counts all candidates; dropped ones have no accuracy.
     tried = sum(row.accuracy is not None for row in outcome.table)
     cutline = min(1.0, cutline * count / max(tried, 1))
   affordable = _affordable(decision.limit.joules, outcome.table)
-  found = choice.choose(affordable, cutline, cast(choice.Policy, plan.policy))
+  found = choice.choose(affordable, cutline, cast(choice.Policy, trials.policy))
   took: dict[str, Any] = {
     "seconds": outcome.spent.seconds,
     "joules": outcome.spent.joules,
     "step_joules": outcome.step_joules,
-    "judge": plan.judge,
+    "judge": trials.judge,
     "epochs": decision.epochs,
     "candidates": table,
     "kept": list(found.kept),
   }
   if found.index is None:
     reason = "no candidate can be used"
-    if plan.policy == "enough":
+    if trials.policy == "enough":
       reason = "no candidate gained more in its trial than may be chance"
     return _Plan(wanted, base.Change("kept", reason, took), table)
   row = outcome.table[found.index]
@@ -299,8 +301,8 @@ def _chosen(
     exchanged = decision.epochs * row.em * decision.allocation.swap
   predicted = row.energy + exchanged * outcome.read_joules
   reason = (
-    f"by {plan.policy!r} from the best {len(found.kept)} of {count} tried: "
-    f"{plan.judge} {row.accuracy:.1f} % in the trial, {predicted:.3g} J "
+    f"by {trials.policy!r} from the best {len(found.kept)} of {count} tried: "
+    f"{trials.judge} {row.accuracy:.1f} % in the trial, {predicted:.3g} J "
     "predicted"
   )
   change = base.Change("chosen", reason, {**took, "predicted": predicted})

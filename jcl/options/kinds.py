@@ -145,6 +145,42 @@ class Endless:
     return f"{self.bounds.words(plain)}, or inf"
 
 
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+  """Sizes to try: pairs of numbers of examples, as text "500x1000/200x500"."""
+
+  def read(self, value: Any) -> tuple[tuple[int, int], ...]:
+    """Returns the pairs, none for empty text; raises `Unfit` for others."""
+    if isinstance(value, str):
+      parts = str(_unquoted(value)).split("/")
+      value = [
+        [Text(size) for size in part.split("x")] for part in parts if part
+      ]
+    if not isinstance(value, Sequence):
+      raise Unfit
+    found = []
+    for pair in value:
+      if not isinstance(pair, Sequence) or len(pair) != 2:
+        raise Unfit
+      em, sb = map(_int, pair)
+      if min(em, sb) < 0:
+        raise Unfit
+      found.append((em, sb))
+    return tuple(found)
+
+  def words(self, plain: str) -> str:
+    """Returns the choices in words; `plain` is not needed."""
+    del plain
+    return "sizes as memory x stream buffer, such as 500x1000/200x500"
+
+
+@dataclasses.dataclass(frozen=True)
+class Called:
+  """The name of an option where the field of a record has another one."""
+
+  name: str
+
+
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 Layers = Annotated[int, Range(0, 100)]
@@ -163,6 +199,7 @@ AboveZeroOrInfinity = Annotated[float, Endless(Range(0, above=True))]
 Size = Annotated[int | str, Bytes(1)]
 SizeOrNone = Annotated[int | str, Bytes(0)]
 Units = Annotated[str | int | float, Trunk()]
+Grid = Annotated[tuple[tuple[int, int], ...], Pairs()]
 
 
 def parse_size(text: str) -> int:
@@ -220,13 +257,14 @@ def read(value: Any, hint: Any) -> Any:
   if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
     value = value.item()  # an array's scalar
   origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin is Annotated and isinstance(args[1], Bytes | Endless):
+  if origin is Annotated and isinstance(args[1], Bytes | Endless | Pairs):
     return args[1].read(value)
   if origin is Annotated:
-    bounded = any(getattr(b, "most", math.inf) < math.inf for b in args[1:])
+    limits = [each for each in args[1:] if not isinstance(each, Called)]
+    bounded = any(getattr(b, "most", math.inf) < math.inf for b in limits)
     plain = _whole if args[0] is int and bounded else None
     value = plain(value) if plain else read(value, args[0])
-    for bounds in args[1:]:
+    for bounds in limits:
       bounds.check(value)
     return value
   if origin in (typing.Union, types.UnionType):
@@ -260,7 +298,7 @@ def words(hint: Any) -> str:
   if origin is Annotated:
     told = words(args[0])
     for bounds in args[1:]:
-      told = bounds.words(told)
+      told = told if isinstance(bounds, Called) else bounds.words(told)
     return told
   if origin in (typing.Union, types.UnionType):
     args = tuple(arg for arg in args if arg is not type(None))

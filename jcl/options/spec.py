@@ -7,7 +7,7 @@ import functools
 import inspect
 import textwrap
 import typing
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from jcl.options import kinds
 from jcl.options.errors import UsageError
@@ -92,7 +92,8 @@ def call(
 ) -> Any:
   """Checks the options, then returns `choices[name](*args, **options)`.
 
-  Options are the keyword-only parameters of the function.
+  Options are the keyword-only parameters of the function, and the fields of a
+  record in place of a parameter that takes one; see `options`.
 
   Args:
     kind: of choice, such as "recipe", for messages.
@@ -133,7 +134,7 @@ def check(
   kind: str,
   name: str,
   function: Callable[..., Any],
-  options: Mapping[str, Any],
+  given: Mapping[str, Any],
   also: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
   """Reads options by a function's annotations; raises as `call` does.
@@ -141,25 +142,28 @@ def check(
   Args:
     kind: of choice, for messages.
     name: of the choice.
-    function: whose keyword-only parameters the options are.
-    options: as given, in text (`read`) or in Python values.
+    function: whose options these are; see `options`.
+    given: by option, in text (`read`) or in Python values.
     also: annotations of further options, by name.
 
   Returns:
-    The options given, each of the kind that its annotation names.
+    What was given, each of the kind that its annotation names: arguments of the
+    function, records among them, and the further options.
   """
-  accepted, hints = keywords(function), {**_hints(function), **(also or {})}
-  known(f"{kind} {name!r}", options, [*accepted, *(also or {})])
+  accepted, further = options(function), also or {}
+  hints = {option: each.hint for option, each in accepted.items()}
+  defaults = {option: each.default for option, each in accepted.items()}
+  known(f"{kind} {name!r}", given, [*accepted, *further])
   found = {
     option: value(
-      f"{kind} {name!r}: {option}", given, hints.get(option, Any), accepted
+      f"{kind} {name!r}: {option}", text, {**hints, **further}[option], defaults
     )
-    for option, given in options.items()
+    for option, text in given.items()
   }
-  for option, default in accepted.items():
-    if default is inspect.Parameter.empty and option not in options:
+  for option, default in defaults.items():
+    if default is inspect.Parameter.empty and option not in given:
       raise UsageError(f"{kind} {name!r} needs the option {option}=...")
-  return found
+  return _gathered(function, found)
 
 
 def known(title: str, given: Iterable[str], options: Sequence[str]) -> None:
@@ -207,41 +211,69 @@ def value(
 
 
 def checked(kind: str) -> Callable[..., Any]:
-  """Returns a decorator that checks options as `call` does, at every call."""
+  """Returns a decorator that checks options as `call` does, at every call.
+
+  The function is called as Python has it: what text spreads as options are here
+  the fields of one record, which are checked likewise.
+  """
 
   def decorate(function: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
     @functools.wraps(function)
     def checking(*args: _Given.args, **given: _Given.kwargs) -> _Made:
       own = inspect.signature(function).parameters
-      options = {
+      flat = {
         key: value
         for key, value in given.items()
         if key not in own or own[key].kind is inspect.Parameter.KEYWORD_ONLY
       }
-      name = function.__name__
-      found = check(kind, name, function, options)
-      return function(*args, **{**given, **found})
+      title = f"{kind} {function.__name__!r}"
+      records = {
+        key: checked_fields(flat.pop(key), hint, f"{title}: {key}")
+        for key, hint in _records(function).items()
+        if key in flat
+      }
+      _no_fields(title, function, flat)
+      found = check(kind, function.__name__, function, flat)
+      return function(*args, **{**given, **found, **records})
 
     return checking
 
   return decorate
 
 
-def checked_fields(record: Any) -> Any:
+def checked_fields(
+  record: Any, kind: type | None = None, title: str = ""
+) -> Any:
   """Returns a dataclass with each field read as its annotation names it.
 
+  Args:
+    record: to check.
+    kind: of record that is asked for; None: any dataclass.
+    title: of the record in messages; its last word is the argument's name.
+
   Raises:
-    UsageError: for a value that its field does not take.
+    UsageError: for a value that its field does not take, or another record.
   """
+  if kind is not None and not isinstance(record, kind):
+    raise UsageError(
+      f"{title}={kinds.shown(record)}: give a {kind.__name__}, such as "
+      f"{title.split()[-1]}={kind.__name__}({_first(kind)})"
+    )
   if not dataclasses.is_dataclass(record) or isinstance(record, type):
     raise UsageError(
       f"{kinds.shown(record)} holds no options: give a record of them, such "
       "as jcl.Options(resume=False)"
     )
   hints, default = fields(type(record)), type(record)()
+  start = f"{title}." if title else ""
   found = {
     field.name: value(
-      field.name, getattr(record, field.name), hints[field.name], vars(default)
+      start + field.name,
+      getattr(record, field.name),
+      hints[field.name],
+      {
+        (start + name).split()[-1]: each for name, each in vars(default).items()
+      },
     )
     for field in dataclasses.fields(record)
   }
@@ -262,6 +294,54 @@ def keywords(function: Callable[..., Any]) -> dict[str, Any]:
   }
 
 
+class Option(NamedTuple):
+  """An option as a user writes it, and the argument that it belongs to."""
+
+  keyword: str  # parameter of the function
+  field: str  # of the record that the parameter takes; "": the whole parameter
+  hint: Any  # its annotation
+  default: Any  # `inspect.Parameter.empty` where there is none
+
+
+def options(function: Callable[..., Any]) -> dict[str, Option]:
+  """Returns a function's options by the names that text has for them.
+
+  A keyword-only parameter that takes a dataclass stands for its fields, each an
+  option by its own name, or by the name that its annotation says
+  (`kinds.Called`).
+
+  Raises:
+    TypeError: where two options would have one name.
+
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Trials:
+  ...   epochs: typing.Annotated[int, kinds.Called("trial_epochs")] = 5
+  >>> def miro(*, em: int = 500, trials: Trials = Trials()):
+  ...   return trials.epochs
+  >>> list(options(miro))
+  ['em', 'trial_epochs']
+  >>> name, given = read("miro:trial_epochs=3")
+  >>> call("recipe", {"miro": miro}, name, **given)
+  3
+  """
+  hints, records = _hints(function), _records(function)
+  listed: list[tuple[str, Option]] = []
+  for keyword, default in keywords(function).items():
+    if keyword not in records:
+      hint = hints.get(keyword, Any)
+      listed.append((keyword, Option(keyword, "", hint, default)))
+      continue
+    for field, hint in fields(records[keyword]).items():
+      named = [each for each in typing.get_args(hint) if _is_name(each)]
+      option = named[0].name if named else field
+      each = Option(keyword, field, hint, getattr(default, field))
+      listed.append((option, each))
+  found = dict(listed)
+  if len(found) < len(listed):
+    raise TypeError(f"{function.__name__} has two options of one name")
+  return found
+
+
 def describe(choices: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
   """Returns one line about each choice: its promise, and its options.
 
@@ -273,11 +353,11 @@ def describe(choices: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
   lines = {}
   for name, function in choices.items():
     first = (inspect.getdoc(function) or "").partition("\n")[0]
-    options = [
-      key if default is inspect.Parameter.empty else f"{key}={default}"
-      for key, default in keywords(function).items()
+    listed = [
+      key if each.default is inspect.Parameter.empty else _shown(key, each)
+      for key, each in options(function).items()
     ]
-    lines[name] = f"{first} ({', '.join(options)})" if options else first
+    lines[name] = f"{first} ({', '.join(listed)})" if listed else first
   return lines
 
 
@@ -286,6 +366,63 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
   if not getattr(plain, "__annotations__", None):
     return {}
   return typing.get_type_hints(plain, include_extras=True)
+
+
+def _records(function: Callable[..., Any]) -> dict[str, type]:
+  """Returns the classes of the parameters that take a record, by name."""
+  hints = _hints(function)
+  return {
+    name: hints[name]
+    for name in keywords(function)
+    if isinstance(hints.get(name), type)
+    and dataclasses.is_dataclass(hints[name])
+  }
+
+
+def _gathered(
+  function: Callable[..., Any], found: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns values by parameter, where some were given by field."""
+  accepted, defaults = options(function), keywords(function)
+  arguments: dict[str, Any] = {}
+  for option, read_value in found.items():
+    each = accepted.get(option)
+    if each is None or not each.field:
+      arguments[option] = read_value
+      continue
+    record = arguments.get(each.keyword, defaults[each.keyword])
+    changed = dataclasses.replace(record, **{each.field: read_value})
+    arguments[each.keyword] = changed
+  return arguments
+
+
+def _no_fields(
+  title: str, function: Callable[..., Any], given: Iterable[str]
+) -> None:
+  """Raises UsageError for a field that is given in place of its record."""
+  records = _records(function)
+  for option, each in options(function).items():
+    if each.field and option in given:
+      kind = records[each.keyword].__name__
+      raise UsageError(
+        f"{title}: {option} belongs to {each.keyword}: write "
+        f"{each.keyword}={kind}({each.field}=...)"
+      )
+
+
+def _is_name(bounds: Any) -> bool:
+  return isinstance(bounds, kinds.Called)
+
+
+def _first(kind: type) -> str:
+  """Returns a field of a record and its default, as Python has them."""
+  field = dataclasses.fields(kind)[0]
+  return f"{field.name}={field.default!r}"
+
+
+def _shown(key: str, option: Option) -> str:
+  """Returns an option with its default, as a user writes it."""
+  return f"{key}=" + ("" if option.default == () else f"{option.default}")
 
 
 def _example(default: Any, hint: Any) -> str:

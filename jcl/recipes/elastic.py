@@ -14,8 +14,10 @@ from jcl.options import kinds
 from jcl.recipes import bounds
 from jcl.selection import elastic as chosen
 from jcl.selection import fixed
+from jcl.selection.settings import Importance, Knapsack
 
 Profile = Literal["analytic", "timed", "calibrated"]
+_IMPORTANCE, _KNAPSACK = Importance(), Knapsack()
 
 
 def elastic(
@@ -23,16 +25,8 @@ def elastic(
   rho: kinds.PositiveShare = 0.533,
   interval: kinds.Count = 3,
   profile: Profile = "analytic",
-  metric: Literal["update", "gradient", "weight"] = "update",
-  point: Literal["after", "before"] = "after",
-  step: Literal["optimizer", "sgd"] = "optimizer",
-  probes: kinds.Count = 1,
-  fresh_pair: bool = False,
-  cost_model: Literal["arrival", "inclusive", "exclusive"] = "arrival",
-  mode: Literal["exact", "reference", "greedy", "brute"] = "exact",
-  granularity: Literal["tensor", "block"] = "tensor",
-  menu: kinds.Natural = 0,
-  always_train_head: bool = True,
+  importance: Importance = _IMPORTANCE,
+  knapsack: Knapsack = _KNAPSACK,
   slots: Literal["reset", "keep", "decay"] = "reset",
   trunk: kinds.Units = 0,
 ) -> base.Method:
@@ -40,23 +34,17 @@ def elastic(
 
   Huang et al., "ElasticTrainer: Speeding Up On-Device Training with Runtime
   Elastic Tensor Selection", MobiSys 2023, https://arxiv.org/abs/2312.14227.
-  Options are those of `jcl.selection.elastic.elastic`.
+  The fields of `jcl.selection.settings.Importance` and `Knapsack` are options
+  of the recipe as text: `elastic:rho=0.4,metric=gradient,mode=greedy`.
 
   Args:
     rho: time of a step over that of a full step, in (0, 1].
     interval: epochs between two selections.
     profile: how tensors are timed: "analytic", "timed" or "calibrated".
-    metric: the worth of a tensor: "update" times gradient, "gradient" or
-      "weight" magnitude.
-    point: where the gradient is computed, "before" or "after" the update.
-    step: whose update counts: the run's "optimizer" or plain "sgd".
-    probes: batches over which the worth is averaged.
-    fresh_pair: whether update and gradient come from different batches.
-    cost_model: "arrival", or the paper's readings "inclusive" and "exclusive".
-    mode: of the knapsack: "exact", "reference", "greedy" or "brute".
-    granularity: "tensor", or "block" for whole units.
-    menu: bound on the number of different selections; 0: no bound.
-    always_train_head: whether the head is in every selection.
+    importance: how the worth of a tensor is scored: `metric`, `point`, `step`,
+      `probes` and `fresh_pair`.
+    knapsack: how the tensors of most worth are found: `cost_model`, `mode`,
+      `granularity`, `menu` and `always_train_head`.
     slots: optimiser slots of tensors that stop training: "reset", "keep" or
       "decay".
     trunk: units that never train: their number, their share of all, or the
@@ -67,17 +55,9 @@ def elastic(
     chosen.elastic(
       rho,
       interval,
-      metric=metric,
-      point=point,
-      step=step,
-      probes=probes,
-      fresh_pair=fresh_pair,
       profile=profile,
-      cost_model=cost_model,
-      mode=mode,
-      granularity=granularity,
-      menu=menu,
-      always_train_head=always_train_head,
+      importance=importance,
+      knapsack=knapsack,
       slots=slots,
       trunk=trunk,
     )

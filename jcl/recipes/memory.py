@@ -16,6 +16,19 @@ from jcl.replay import nothing
 
 Loss = Literal["softmax", "sigmoid"]
 
+_TRIALS = base.Trials()
+_FRUGAL = base.Trials(
+  policy="enough",
+  cutline=0.05,
+  share=0.3,
+  epochs=4,
+  warmup=4,
+  judge="likelihood",
+  most=6,
+  overhead=0.05,
+  patience=3,
+)
+
 
 def carm(
   *,
@@ -87,19 +100,7 @@ def miro(
   sb: kinds.SizeOrNone = 1000,
   swap: kinds.Share = 1.0,
   gate: base.Gate = "random",
-  policy: base.Policy = "utility",
-  cutline: kinds.PositiveShare = 0.5,
-  share: kinds.PositiveShare = 0.05,
-  trial_epochs: kinds.Count = 5,
-  warmup: kinds.Natural = 10,
-  start: kinds.Count = 1,
-  held_out: kinds.Count = 20,
-  judge: base.Judge = "accuracy",
-  halving: bool = False,
-  grid: str = "",
-  most: kinds.Count = 14,
-  overhead: kinds.ShareBelowOne = 0.0,
-  patience: kinds.Natural = 0,
+  trials: base.Trials = _TRIALS,
   loss: Loss = "softmax",
 ) -> base.Method:
   """Chooses the sizes of memory and stream buffer by short trials.
@@ -111,51 +112,20 @@ def miro(
   with most accuracy for its energy is chosen. Sizes shrink and grow with the
   memory that the host allows, at any time.
 
+  The fields of `jcl.base.Trials` are options of the recipe as text, its
+  `epochs` by the name of `trial_epochs`: `miro:share=0.1,trial_epochs=3`.
+
   Args:
     em: episodic memory until the first choice, as in `carm`.
     sb: stream buffer until then.
     swap: as in `carm`.
     gate: as in `carm`.
-    policy: by trials "utility" (accuracy over energy), "accuracy", "energy",
-      "log" or "enough", see `control.choice.choose`; without trials "largest",
-      "half" (equal sizes) or "random".
-    cutline: share of the candidates, best accuracy first, to choose among; it
-      trades accuracy for energy. For "enough", the share of the best one's gain
-      that the cheapest may miss.
-    share: of the examples that a trial trains on.
-    trial_epochs: epochs of a trial.
-    warmup: epochs that all trials begin with.
-    start: first experience with a choice, counted from 0.
-    held_out: examples of a class that are set aside to judge, at most a tenth.
-    judge: by the "accuracy" on these, or by the "likelihood": the geometric
-      mean of the probabilities of right answers, which is more exact if there
-      are few examples.
-    halving: whether candidates that fall behind are dropped during trials;
-      after an epoch or two on a small share, they may fall behind by chance.
-    grid: candidates such as "500x1000/200x500"; "": from the memory allowed.
-    most: the most candidates made from the memory allowed.
-    overhead: cost of trials, as a share of the cost of training the experience
-      before; trials that would cost more get a smaller `share`. 0: no bound.
-    patience: an experience has ten checks of the examples set aside; it ends
-      after so many checks without a better score. 0: all epochs are made.
+    trials: how sizes are chosen: `policy`, `cutline`, `share`, `epochs`,
+      `warmup`, `start`, `held_out`, `judge`, `halving`, `grid`, `most`,
+      `overhead` and `patience`.
     loss: as in `carm`.
   """
-  plan = base.Plan(
-    policy,
-    cutline,
-    share,
-    trial_epochs,
-    warmup,
-    start,
-    held_out,
-    judge,
-    halving,
-    _grid(grid),
-    most,
-    overhead,
-    patience,
-  )
-  return _method(base.Hierarchy(em, sb, swap, gate, plan=plan), loss)
+  return _method(base.Hierarchy(em, sb, swap, gate, trials=trials), loss)
 
 
 def frugal(
@@ -163,15 +133,7 @@ def frugal(
   em: kinds.Size = 500,
   sb: kinds.SizeOrNone = 1000,
   swap: kinds.Share = 1.0,
-  cutline: kinds.PositiveShare = 0.05,
-  share: kinds.PositiveShare = 0.3,
-  trial_epochs: kinds.Count = 4,
-  warmup: kinds.Natural = 4,
-  held_out: kinds.Count = 20,
-  judge: base.Judge = "likelihood",
-  most: kinds.Count = 6,
-  overhead: kinds.ShareBelowOne = 0.05,
-  patience: kinds.Natural = 3,
+  trials: base.Trials = _FRUGAL,
   loss: Loss = "softmax",
 ) -> base.Method:
   """Chooses sizes as `miro` does, but no larger than they bring a gain.
@@ -186,33 +148,11 @@ def frugal(
     em: episodic memory until the first choice, as in `carm`.
     sb: stream buffer until then.
     swap: as in `carm`.
-    cutline: share of the best sizes' gain that cheaper ones may miss.
-    share: of the examples that a trial trains on, at most.
-    trial_epochs: epochs of a trial.
-    warmup: epochs that all trials begin with.
-    held_out: examples of a class that are set aside to judge, at most a tenth.
-    judge: as in `miro`; "accuracy" suits hundreds of examples.
-    most: number of sizes to try.
-    overhead: as in `miro`.
-    patience: as in `miro`.
+    trials: as in `miro`, with other values: the policy is "enough", and
+      `share` is the most that an `overhead` of 5 % leaves.
     loss: as in `carm`.
   """
-  return miro(
-    em=em,
-    sb=sb,
-    swap=swap,
-    policy="enough",
-    cutline=cutline,
-    share=share,
-    trial_epochs=trial_epochs,
-    warmup=warmup,
-    held_out=held_out,
-    judge=judge,
-    most=most,
-    overhead=overhead,
-    patience=patience,
-    loss=loss,
-  )
+  return miro(em=em, sb=sb, swap=swap, trials=trials, loss=loss)
 
 
 def over(method: base.Method, tiers: base.Method) -> base.Method:
@@ -268,17 +208,3 @@ def _method(hierarchy: base.Hierarchy, loss: str) -> base.Method:
   return bounds.finetune()._replace(
     objective=losses[loss](), hierarchy=hierarchy
   )
-
-
-def _grid(text: str) -> tuple[tuple[int, int], ...]:
-  try:
-    pairs = [part.split("x") for part in text.split("/") if part]
-    sizes = tuple((int(em), int(sb)) for em, sb in pairs)
-    if any(min(pair) < 0 for pair in sizes):
-      raise ValueError
-    return sizes
-  except ValueError:
-    raise UsageError(
-      f"grid={kinds.shown(text)}: write sizes as memory x stream buffer, such "
-      "as 500x1000/200x500"
-    ) from None

@@ -37,7 +37,7 @@ def run(
   tried: Sequence[choice.Sizes],
   share: float,
   epochs: int,
-) -> sizes.Trials:
+) -> sizes.Outcome:
   """Tries sizes of memory and stream buffer; the state is only read.
 
   Args:
@@ -55,8 +55,8 @@ def run(
     take, in joules.
   """
   tiers = tier_feed.tiers_of(job.feed)
-  plan = tiers.hierarchy.plan
-  assert plan is not None  # who has none tries nothing
+  asked = tiers.hierarchy.trials
+  assert asked is not None  # who has none tries nothing
   _make_room(tiers, tried, share)
   before = job.ledger.total()
   trainer, read = _Trainer(job, at, scope), _Read(job, share)
@@ -67,16 +67,16 @@ def run(
     return judge.judged(job, reached, aside, scope)
 
   start, latest = trainer.fresh(state), _latest(job, at)
-  if plan.warmup or latest is None:
+  if asked.warmup or latest is None:
     with read.examples(max(tried, key=sum)) as source:
       # No warm-up: one epoch, only to time an update.
-      warm = trainer.train(_copied(start), source, plan.warmup or 1, 0)
-    start = warm if plan.warmup else start
+      warm = trainer.train(_copied(start), source, asked.warmup or 1, 0)
+    start = warm if asked.warmup else start
   joules = trainer.joules / max(trainer.steps, 1)
   if latest is not None:
     joules = latest.joules
   first = judged(start)
-  verdicts, scores = _compared(plan, trainer, read, start, tried, judged)
+  verdicts, scores = _compared(asked, trainer, read, start, tried, judged)
   batch = job.learner.stream_rows
   table = tuple(
     choice.Row(
@@ -84,13 +84,13 @@ def run(
       sb,
       scores.get(i),
       choice.joules(em, sb, epochs, batch, joules, 0.0, 0.0, 0.0),
-      first.score(plan.judge),
-      verdicts[i].noise(first, plan.judge),
+      first.score(asked.judge),
+      verdicts[i].noise(first, asked.judge),
     )
     for i, (em, sb) in enumerate(tried)
   )
   exchanged = latest is not None and latest.exchanges > 0
-  return sizes.Trials(
+  return sizes.Outcome(
     table,
     joules,
     0.0 if exchanged else read.joules / max(read.count, 1),
@@ -99,7 +99,7 @@ def run(
 
 
 def _compared(
-  plan: base.Plan,
+  asked: base.Trials,
   trainer: "_Trainer",
   read: "_Read",
   start: base.LearnerState,
@@ -112,10 +112,10 @@ def _compared(
     The latest verdict on each candidate, and the scores of those that were
     trained to the end.
   """
-  kept = max(1, int(plan.cutline * len(tried) + 1e-9))
-  rounds = [(plan.epochs, len(tried))]
-  if plan.halving:
-    rounds = choice.halving(len(tried), plan.epochs, kept)
+  kept = max(1, int(asked.cutline * len(tried) + 1e-9))
+  rounds = [(asked.epochs, len(tried))]
+  if asked.halving:
+    rounds = choice.halving(len(tried), asked.epochs, kept)
   states: dict[int, Any] = dict.fromkeys(range(len(tried)))
   verdicts: dict[int, verdict.Verdict] = {}
   scores: dict[int, float] = {}
@@ -132,7 +132,7 @@ def _compared(
         trained = trainer.train(begun, source, length - done, done)
       states[i] = trained
       verdicts[i] = judged(trained)
-      scores[i] = verdicts[i].score(plan.judge)
+      scores[i] = verdicts[i].score(asked.judge)
     done = length
   return verdicts, scores
 

@@ -34,6 +34,7 @@ from jcl import base
 from jcl.options.errors import UsageError
 from jcl.selection import chain, fixed, importance, knapsack, mask
 from jcl.selection import menu as menus
+from jcl.selection.settings import Importance, Knapsack
 from jcl.selection.times import TensorTimes
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -46,6 +47,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
   "granularity": ("tensor", "block"),
   "slots": ("reset", "keep", "decay"),
 }
+_IMPORTANCE, _KNAPSACK = Importance(), Knapsack()
 # Rounding error of sums of times, as a share of a whole step.
 _ROUNDING = 1e-12
 
@@ -54,18 +56,10 @@ def elastic(
   rho: float = 0.533,
   interval: int = 3,
   *,
-  metric: str = "update",
-  point: str = "after",
-  step: str = "optimizer",
-  probes: int = 1,
-  fresh_pair: bool = False,
   profile: str = "analytic",
-  cost_model: str = "arrival",
-  mode: str = "exact",
+  importance: Importance = _IMPORTANCE,
+  knapsack: Knapsack = _KNAPSACK,
   resolution: int = 10_000,
-  granularity: str = "tensor",
-  menu: int = 0,
-  always_train_head: bool = True,
   slots: str = "reset",
   trunk: str | int | float = 0,
 ) -> base.Selector:
@@ -82,30 +76,10 @@ def elastic(
     rho: wanted time of a step over the time of a full one; the lesser of `rho`
       and the controller's budget holds. 0.533 is the paper's "50 %".
     interval: epochs between choices.
-    metric: how the worth of a tensor is scored: "update" as in the paper's
-      section 4, or the magnitude of its "gradient" or its "weight" (section
-      8.4).
-    point: where "update" takes the gradient, "after" or "before" the update;
-      see `importance.update_times_gradient`.
-    step: the update that "update" looks at, "optimizer" or "sgd"; "sgd" does
-      not favour tensors that have been training.
-    probes: scores to average, each of one random batch.
-    fresh_pair: score by two random batches each, which removes the gradient
-      noise from the score; for "update" only.
     profile: how times are found: "analytic", "timed" or "calibrated".
-    cost_model: how far the chain of gradients reaches; see `chain.times_of`.
-    mode: how the knapsack is solved; see `knapsack.select`.
+    importance: how the worth of a tensor is scored.
+    knapsack: how the tensors of most worth are found.
     resolution: grid units of the knapsack in the whole backward pass.
-    granularity: "tensor", or "block", which trains a unit's tensors together or
-      not at all. A unit's worth is the sum over all its tensors, negative ones
-      included, and its chain is the chain of its deepest tensor.
-    menu: 0, or the number of different selections that may occur in a run. Each
-      selection is a program to compile. A menu's selections consist of whole
-      units and follow from the times alone (see `menu.prepare`), so that `mode`
-      and `granularity` have no effect.
-    always_train_head: train the last unit whatever its worth, so that new
-      classes can be learned. Its time is paid first; the other tensors are
-      chosen, just as exactly, within the time that remains.
     slots: what becomes of the optimiser's slots of tensors that leave; see
       `base.Selector`.
     trunk: units that never train, see `fixed.first_trained`; `rho` remains a
@@ -117,32 +91,25 @@ def elastic(
       not finite, and where the share is too small; the message then gives the
       smallest feasible share.
   """
-  settings = _Settings(
-    rho=rho,
-    interval=interval,
-    metric=metric,
-    point=point,
-    step=step,
-    probes=probes,
-    fresh_pair=fresh_pair,
-    profile=profile,
-    cost_model=cost_model,
-    mode=mode,
-    resolution=resolution,
-    granularity=granularity,
-    menu=menu,
-    always_train_head=always_train_head,
-    slots=slots,
-    trunk=trunk,
+  settings = _Settings(rho, importance, knapsack, resolution, trunk)
+  _check(
+    {
+      "rho": rho,
+      "interval": interval,
+      "profile": profile,
+      "resolution": resolution,
+      "slots": slots,
+      **vars(importance),
+      **vars(knapsack),
+    }
   )
-  _check(settings)
   settings = settings._replace(rho=float(rho))
-  num_probes = 2 * probes if fresh_pair else probes
-  if metric == "weight":
+  num_probes = (2 if importance.fresh_pair else 1) * importance.probes
+  if importance.metric == "weight":
     num_probes = 1  # weights need no batch, but without a probe no update runs
   return base.Selector(
     init=_init,
-    update=functools.partial(_update, settings),
+    update=functools.partial(_update, importance),
     choose=functools.partial(_choose, settings),
     every=interval,
     num_probes=num_probes,
@@ -153,49 +120,40 @@ def elastic(
 
 
 def magnitude(
-  rho: float = 0.533, interval: int = 3, **options: Any
+  rho: float = 0.533, interval: int = 3, profile: str = "analytic"
 ) -> base.Selector:
   """Trains the tensors of largest weights: `elastic` with metric="weight"."""
-  return elastic(rho, interval, metric="weight", **options)
+  largest = Importance(metric="weight")
+  return elastic(rho, interval, profile=profile, importance=largest)
 
 
 def grad_norm(
-  rho: float = 0.533, interval: int = 3, **options: Any
+  rho: float = 0.533, interval: int = 3, profile: str = "analytic"
 ) -> base.Selector:
   """Trains the tensors of largest gradients: `elastic`, metric="gradient"."""
-  return elastic(rho, interval, metric="gradient", **options)
+  largest = Importance(metric="gradient")
+  return elastic(rho, interval, profile=profile, importance=largest)
 
 
 class _Settings(NamedTuple):
-  """The arguments of `elastic`."""
+  """The arguments of `elastic` that a choice goes by."""
 
   rho: float
-  interval: int
-  metric: str
-  point: str
-  step: str
-  probes: int
-  fresh_pair: bool
-  profile: str
-  cost_model: str
-  mode: str
+  importance: Importance
+  knapsack: Knapsack
   resolution: int
-  granularity: str
-  menu: int
-  always_train_head: bool
-  slots: str
   trunk: str | int | float
 
 
-def _check(settings: _Settings) -> None:
-  """Raises UsageError for an argument of `elastic` out of range."""
-  given = settings._asdict()
+def _check(given: dict[str, Any]) -> None:
+  """Raises UsageError for an option of `elastic` out of range."""
   for name, choices in _CHOICES.items():
     if given[name] not in choices:
       raise UsageError(
         f"{name}={given[name]!r}: give one of {', '.join(choices)}"
       )
-  rho, menu, metric = settings.rho, settings.menu, settings.metric
+  rho: float = given["rho"]
+  menu, metric = given["menu"], given["metric"]
   if not (isinstance(rho, numbers.Real) and 0 < rho <= 1):
     raise UsageError(f"rho={rho!r}: give a share above 0, 1 at most")
   for name in ("interval", "probes", "resolution"):
@@ -208,12 +166,12 @@ def _check(settings: _Settings) -> None:
       f"menu={menu!r}: give 0 for none, or 2 or more entries, one of which is "
       "the head alone"
     )
-  if menu and not settings.always_train_head:
+  if menu and not given["always_train_head"]:
     raise UsageError(
       f"menu={menu}: its entries all train the head; leave always_train_head "
       "on, or give menu=0"
     )
-  if settings.fresh_pair and metric != "update":
+  if given["fresh_pair"] and metric != "update":
     raise UsageError(
       f"fresh_pair is about metric='update', not {metric!r}: leave it out"
     )
@@ -224,22 +182,22 @@ def _init(params: base.Params) -> dict[str, np.ndarray]:
 
 
 def _update(
-  settings: _Settings, key: base.Key, state: Any, probe: base.Probe | None
+  scoring: Importance, key: base.Key, state: Any, probe: base.Probe | None
 ) -> dict[str, np.ndarray]:
-  """Returns the scores of all tensors, by the metric of the settings."""
+  """Returns the scores of all tensors, by their metric."""
   del state  # the latest probe alone counts
   assert probe is not None, "num_probes asks for one"
   tensors = importance.paths(probe.params)
-  if settings.metric == "update":
+  if scoring.metric == "update":
     scores = importance.update_times_gradient(
       probe,
       key,
       tensors,
-      point=settings.point,
-      step=settings.step,
-      fresh_pair=settings.fresh_pair,
+      point=scoring.point,
+      step=scoring.step,
+      fresh_pair=scoring.fresh_pair,
     )
-  elif settings.metric == "gradient":
+  elif scoring.metric == "gradient":
     scores = importance.gradient_magnitude(probe, key, tensors)
   else:
     scores = importance.weight_magnitude(probe.params, tensors)
@@ -308,14 +266,14 @@ def _chosen(
     scores[free],
     # What lies between two free tensors is paid with the deeper one.
     np.add.reduceat(
-      chain.times_of(times, network.tensors, settings.cost_model), free
+      chain.times_of(times, network.tensors, settings.knapsack.cost_model), free
     ),
     np.add.reduceat(np.asarray(times.arrival, np.float64), free),
     np.asarray(times.training)[free],
     np.array([t.unit == network.units[-1] for t in tensors]),
   )
   chosen = np.zeros(len(scores), bool)
-  chosen[free] = (_with_head if settings.always_train_head else _free)(
+  chosen[free] = (_with_head if settings.knapsack.always_train_head else _free)(
     case, times, min(settings.rho, budget)
   )
   return base.Selection(tuple(chosen.tolist()))
@@ -354,7 +312,7 @@ def _with_head(case: _Case, times: TensorTimes, share: float) -> np.ndarray:
   if not (case.scores > 0).any():
     _warn("the head trains")
     return head
-  if case.settings.menu:
+  if case.settings.knapsack.menu:
     return _from_menu(case, _allowed(times, case.settings.rho), allowed)
   # The chain down to the head is paid: only tensors beyond it cost more.
   first = np.flatnonzero(head).min(initial=len(head))
@@ -401,7 +359,7 @@ def _warn(what: str) -> None:
 
 def _solve(case: _Case, allowed: float) -> np.ndarray:
   """Returns the mask [W] of the best set, empty where none has a worth."""
-  if case.settings.granularity == "block":
+  if case.settings.knapsack.granularity == "block":
     groups = chain.by_unit(case.tensors)
   else:
     groups = [[k] for k in range(len(case.tensors))]
@@ -419,7 +377,7 @@ def _solve(case: _Case, allowed: float) -> np.ndarray:
     training,
     scores,
     allowed,
-    mode=case.settings.mode,
+    mode=case.settings.knapsack.mode,
     resolution=case.settings.resolution,
   )
   for group, yes in zip(groups, found.mask, strict=True):
@@ -450,7 +408,7 @@ def _from_menu(case: _Case, most: float, allowed: float) -> np.ndarray:
       the same for the whole run, so that it cannot follow `allowed`.
     allowed: seconds that this choice may take.
   """
-  times, size = (case.arrival, case.training), case.settings.menu
+  times, size = (case.arrival, case.training), case.settings.knapsack.menu
   entries = menus.prepare(case.tensors, case.head, *times, most, size)
   cost = {entry: case.seconds(entry) for entry in entries}
   fits = [entry for entry in entries[1:] if cost[entry] <= allowed]

@@ -74,33 +74,33 @@ def test_a_first_experience_has_a_buffer_alone(room, sb, found):
 
 def test_what_trials_showed_decides_what_fits():
   table = [vars(row(10, 5, 60.0)), vars(row(5, 5)), vars(row(20, 30, 90.0))]
-  plan = base.Plan(policy="accuracy", cutline=1.0)
+  trials = base.Trials(policy="accuracy", cutline=1.0)
 
-  def fitting(room, plan=plan):
-    return sizes.fitting(held(room=room), (20, 30), plan, table)
+  def fitting(room, trials=trials):
+    return sizes.fitting(held(room=room), (20, 30), trials, table)
 
   assert fitting(15) == (10, 5)
   assert fitting(14) == (5, 5)
   assert fitting(9) == (3, 6)  # in proportion
-  assert fitting(15, plan=None) == (6, 9)
+  assert fitting(15, trials=None) == (6, 9)
 
 
-def planned(plan, table=(), wanted=(20, 30), **changes):
+def planned(trials, table=(), wanted=(20, 30), **changes):
   """Decides with trials that show a table; returns what they got, too."""
   asked = []
 
   def trial(tried, share, epochs):
     asked.append((tried, share, epochs))
-    return sizes.Trials(tuple(table), 2.0, 3.0, base.Cost(seconds=7.0))
+    return sizes.Outcome(tuple(table), 2.0, 3.0, base.Cost(seconds=7.0))
 
   seen = observed(trial=trial, **changes)
-  controller = sizes.sizes(plan, seed=changes.pop("seed", 3))
+  controller = sizes.sizes(trials, seed=changes.pop("seed", 3))
   state = {"wanted": list(wanted), "table": [1]}
   return (*controller.decide(state, seen), asked)
 
 
-def wanted_by(plan, seed=3, **changes):
-  controller = sizes.sizes(plan, seed)
+def wanted_by(trials, seed=3, **changes):
+  controller = sizes.sizes(trials, seed)
   seen = observed(held=held(**changes), trial=lambda *_: None)
   decision, state = controller.decide(controller.init(), seen)
   allocation = decision.allocation
@@ -110,50 +110,50 @@ def wanted_by(plan, seed=3, **changes):
 
 def test_rules_need_no_trials():
   for policy, wanted in (("largest", (20, 40)), ("half", (25, 25))):
-    found, [change] = wanted_by(base.Plan(policy=policy, grid=GRID))
+    found, [change] = wanted_by(base.Trials(policy=policy, grid=GRID))
     assert (change.kind, found, change.details) == (policy, wanted, {})
     assert repr(policy) in change.reason
   # Half of what there is room for, as far as examples go.
-  assert wanted_by(base.Plan(policy="half"), room=33.9)[0] == (16, 16)
-  plan = base.Plan(policy="random", grid=GRID)
-  assert {wanted_by(plan, seed)[0] for seed in range(12)} == set(GRID)
+  assert wanted_by(base.Trials(policy="half"), room=33.9)[0] == (16, 16)
+  trials = base.Trials(policy="random", grid=GRID)
+  assert {wanted_by(trials, seed)[0] for seed in range(12)} == set(GRID)
 
 
 def test_ties_of_the_largest_go_to_the_larger_memory():
   grid = ((20, 20), (30, 10), (10, 30))
-  plan = base.Plan(policy="largest", grid=grid)
-  assert wanted_by(plan)[0] == (30, 10)
+  trials = base.Trials(policy="largest", grid=grid)
+  assert wanted_by(trials)[0] == (30, 10)
 
 
 def test_sizes_stay_where_nothing_can_be_told():
-  plan = base.Plan(grid=GRID, overhead=0.025, start=0)
+  trials = base.Trials(grid=GRID, overhead=0.025, start=0)
   for changes, reason in (
     ({"room": 29}, "no candidate fits"),
     ({"aside": 0}, "too few"),
     ({"trained": 100}, "within 2.5 % of training"),
   ):
-    decision, state, asked = planned(plan, held=held(**changes))
+    decision, state, asked = planned(trials, held=held(**changes))
     [change] = decision.changes
     assert (change.kind, change.details, asked) == ("kept", {}, [])
     assert reason in change.reason and state["wanted"] == [20, 30]
-  plan = base.Plan(grid=GRID, share=0.5, start=0)
-  *_, asked = planned(plan, [row(10, 20)], held=held(room=30))
+  trials = base.Trials(grid=GRID, share=0.5, start=0)
+  *_, asked = planned(trials, [row(10, 20)], held=held(room=30))
   assert asked == [([(10, 20)], 0.5, 4)]
 
 
 def test_candidates_by_the_budget_have_a_few_batches():
-  plan = base.Plan(most=20)
-  tried = sizes.candidates(plan, held(room=80), (20, 30))
+  trials = base.Trials(most=20)
+  tried = sizes.candidates(trials, held(room=80), (20, 30))
   assert min(map(sum, tried)) >= 40 and max(map(sum, tried)) <= 80
   assert (20, 30) in tried and all(em >= 2 and sb >= 1 for em, sb in tried)
-  tried = sizes.candidates(plan, held(), (20, 30))
+  tried = sizes.candidates(trials, held(), (20, 30))
   assert max(map(sum, tried)) == 50  # what was given, where all is allowed
 
 
 def test_the_choice_is_told_with_what_exchanges_will_take():
   table = [row(20, 40, 70.0, 5.0), row(10, 20, 60.0, 2.0)]
-  plan = base.Plan(policy="accuracy", grid=GRID, cutline=1.0)
-  decision, state, _ = planned(plan, table)
+  trials = base.Trials(policy="accuracy", grid=GRID, cutline=1.0)
+  decision, state, _ = planned(trials, table)
   [change] = decision.changes
   assert change.kind == "chosen" and state["wanted"] == [20, 40]
   assert (decision.allocation.em, decision.allocation.sb) == (20, 40)
@@ -166,17 +166,17 @@ def test_the_choice_is_told_with_what_exchanges_will_take():
   assert change.details["step_joules"] == 2.0
   # Nothing is exchanged where all earlier examples are in memory.
   for earlier, joules in ((20, 5.0), (21, 125.0)):
-    decision, *_ = planned(plan, table, held=held(earlier={0: earlier}))
+    decision, *_ = planned(trials, table, held=held(earlier={0: earlier}))
     assert decision.changes[0].details["predicted"] == joules
 
 
 def test_rows_that_cannot_be_paid_are_not_chosen():
   table = [row(20, 40, 70.0, 5.0), row(10, 20, 60.0, 2.0)]
-  plan = base.Plan(policy="accuracy", grid=GRID, cutline=1.0)
+  trials = base.Trials(policy="accuracy", grid=GRID, cutline=1.0)
   for left, em in ((5.0, 20), (4.9, 10), (1.9, 20)):
     limit = dataclasses.replace(base.UNLIMITED, joules=left)
     given = base.Decision(base.Allocation(4), limit)
-    decision, *_ = planned(plan, table, decision=given)
+    decision, *_ = planned(trials, table, decision=given)
     assert decision.allocation.em == em
 
 
@@ -193,35 +193,35 @@ def test_rows_that_cannot_be_paid_are_not_chosen():
 )
 def test_shares_that_trials_may_take(overhead, share, monkeypatch):
   monkeypatch.setattr(sizes, "_LEAST_UPDATES", 3)
-  plan = base.Plan(share=0.5, overhead=overhead, epochs=3, warmup=2)
+  trials = base.Trials(share=0.5, overhead=overhead, epochs=3, warmup=2)
   tried = [(20, 40), (10, 20)]
-  found = sizes.share_within(plan, held(trained=100, rows=20), tried)
+  found = sizes.share_within(trials, held(trained=100, rows=20), tried)
   if share is None:
     cost = choice.profile_cost(tried, 1.0, 3, 2, 20, 40, 4)
     share = (100 - cost.evaluation / 3) / (cost.trials + cost.warmup)
   assert found == pytest.approx(share)
-  assert sizes.share_within(plan, held(rows=20), tried) == 0.5
+  assert sizes.share_within(trials, held(rows=20), tried) == 0.5
 
 
 @pytest.mark.parametrize(
-  ("plan", "experience", "wanted", "asked"),
+  ("trials", "experience", "wanted", "asked"),
   [
     (None, 1, (20, 30), False),
-    (base.Plan(start=1, grid=GRID), 0, (20, 30), False),
-    (base.Plan(start=1, grid=GRID), 1, (20, 30), True),
+    (base.Trials(start=1, grid=GRID), 0, (20, 30), False),
+    (base.Trials(start=1, grid=GRID), 1, (20, 30), True),
     # From the second choice on, what is wanted stays.
-    (base.Plan(start=0, grid=GRID), 1, (7, 8), True),
-    (base.Plan(start=0, policy="largest", grid=GRID), 1, (20, 40), False),
+    (base.Trials(start=0, grid=GRID), 1, (7, 8), True),
+    (base.Trials(start=0, policy="largest", grid=GRID), 1, (20, 40), False),
   ],
 )
-def test_what_an_experience_begins_with(plan, experience, wanted, asked):
-  decision, state, trials = planned(
-    plan, [row(7, 8, None)], wanted=(7, 8), experience=experience
+def test_what_an_experience_begins_with(trials, experience, wanted, asked):
+  decision, state, tried = planned(
+    trials, [row(7, 8, None)], wanted=(7, 8), experience=experience
   )
-  assert bool(trials) is asked
+  assert bool(tried) is asked
   assert state["wanted"] == list(wanted)
   [change] = decision.changes
-  rule = plan is not None and not plan.tries
+  rule = trials is not None and not trials.tries
   assert change.kind == ("kept" if asked else "largest" if rule else "fixed")
 
 
@@ -284,19 +284,19 @@ def test_nothing_wanted_is_nothing_to_wait_for():
 
 
 @pytest.mark.parametrize(
-  ("plan", "wanted", "now", "room", "size"),
+  ("trials", "wanted", "now", "room", "size"),
   [
     (None, (7, 0), (9, 0), 100, 20),
     (None, (7, 0), (9, 0), 19.5, 19),
-    (base.Plan(), (0, 5), (9, 0), 100, 20),
-    (base.Plan(), (7, 0), (9, 0), 100, 9),
-    (base.Plan(), (11, 0), (9, 0), math.inf, 11),
-    (base.Plan(), (1, 0), (0, 0), 100, 1),
+    (base.Trials(), (0, 5), (9, 0), 100, 20),
+    (base.Trials(), (7, 0), (9, 0), 100, 9),
+    (base.Trials(), (11, 0), (9, 0), math.inf, 11),
+    (base.Trials(), (1, 0), (0, 0), 100, 1),
   ],
 )
 def test_how_much_memory_an_experience_leaves_behind(
-  plan, wanted, now, room, size
+  trials, wanted, now, room, size
 ):
   seen = observed("end", now=now, held=held(room=room))
-  decision, _ = sizes.sizes(plan).decide({"wanted": list(wanted)}, seen)
+  decision, _ = sizes.sizes(trials).decide({"wanted": list(wanted)}, seen)
   assert decision.allocation.em == size and not decision.changes

@@ -65,7 +65,7 @@ def test_a_run_has_the_controllers_that_its_method_asks_for():
   for method, count in (
     (recipes.carm(), 3),
     (recipes.miro(), 3),
-    (recipes.miro(patience=2), 4),
+    (recipes.miro(trials=base.Trials(patience=2)), 4),
     (recipes.frugal(), 4),
   ):
     made = assembly.for_run(effort, method.hierarchy, 0)

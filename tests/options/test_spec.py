@@ -1,8 +1,12 @@
+import dataclasses
+from typing import Annotated
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
 from jcl.options import kinds, spec
+from jcl.options.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -117,3 +121,84 @@ def test_text_that_python_cannot_read_stays_text(error, monkeypatch):
   monkeypatch.setattr(kinds.ast, "literal_eval", fail)
   assert kinds.literal(kinds.Text("[1")) == "[1"
   assert type(kinds.literal(kinds.Text("[1"))) is str
+
+
+@dataclasses.dataclass(frozen=True)
+class Trials:
+  epochs: Annotated[kinds.Count, kinds.Called("trial_epochs")] = 5
+  share: kinds.PositiveShare = 0.05
+  grid: kinds.Grid = ()
+
+
+@spec.checked("recipe")
+def miro(*, em: kinds.Size = 500, trials: Trials = Trials(share=0.3)):  # noqa: B008
+  """Tries sizes."""
+  return em, trials
+
+
+def text(written):
+  name, given = spec.read(written)
+  return spec.call("recipe", {"miro": miro}, name, **given)
+
+
+def test_fields_of_a_record_are_options_beside_the_others():
+  assert list(spec.options(miro)) == ["em", "trial_epochs", "share", "grid"]
+  assert spec.options(miro)["trial_epochs"][:2] == ("trials", "epochs")
+  # Fields that are not given are the function's, not the record's.
+  assert text("miro:em=7,trial_epochs=2") == (7, Trials(2, 0.3))
+  assert text("miro:grid=5x6/1e1x0") == (500, Trials(5, 0.3, ((5, 6), (10, 0))))
+  assert text("miro:grid=") == text("miro") == (500, Trials(5, 0.3))
+  assert miro(trials=Trials(1)) == (500, Trials(1, 0.05))
+  lines = spec.describe({"miro": miro})
+  assert lines["miro"].endswith("(em=500, trial_epochs=5, share=0.3, grid=)")
+
+
+@pytest.mark.parametrize(
+  "written, message",
+  [
+    ("trial_epochs=0", "'miro': trial_epochs=0: give a whole number from 1, s"),
+    ("share=2", "'miro': share=2: give a number above 0 .* such as share=0.3"),
+    ("epochs=3", "no option 'epochs'; .*grid, share, trial_epochs"),
+    ("trials=3", "no option 'trials'"),
+    ("grid=5", "grid=5: give sizes as memory x .* such as 500x1000/200x500"),
+    ("grid=5x-6", "grid=5x-6: give sizes"),
+    ("grid=5x6x7", "grid=5x6x7: give sizes"),
+    ("grid=1.5x2", "grid=1.5x2: give sizes"),
+  ],
+)
+def test_fields_in_text_are_told_like_other_options(written, message):
+  with pytest.raises(UsageError, match=message):
+    text(f"miro:{written}")
+
+
+@pytest.mark.parametrize(
+  "given, message",
+  [
+    (
+      {"trials": Trials(0)},
+      r"'miro': trials.epochs=0: give .* trials.epochs=5",
+    ),
+    ({"trials": Trials(grid=(5, 6))}, r"trials.grid=\(5, 6\): give sizes as"),
+    (
+      {"trials": 3},
+      r"trials=3: give a Trials, such as trials=Trials\(epochs=5",
+    ),
+    (
+      {"share": 1},
+      r"share belongs to trials: write trials=Trials\(share=...\)",
+    ),
+    ({"trial_epochs": 1}, r"write trials=Trials\(epochs=...\)"),
+    ({"shares": 1}, "no option 'shares'; did you mean 'share'"),
+  ],
+)
+def test_records_in_python_are_checked_by_field(given, message):
+  with pytest.raises(UsageError, match=message):
+    miro(**given)
+
+
+def test_two_options_of_one_name_are_a_mistake_of_the_program():
+  def twice(*, share: float = 1.0, trials: Trials = Trials()):  # noqa: B008
+    return share, trials
+
+  with pytest.raises(TypeError, match="twice has two options of one name"):
+    spec.options(twice)

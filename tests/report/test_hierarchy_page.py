@@ -251,7 +251,11 @@ def test_a_run_draws_what_its_trials_showed(tmp_path):
     tiny_network.stream(tasks=2),
     tiny_network.build(),
     recipes.miro(
-      em=4, sb=8, share=0.5, warmup=0, held_out=2, grid="4x4/2x8", cutline=1.0
+      em=4,
+      sb=8,
+      trials=base.Trials(
+        cutline=1.0, share=0.5, warmup=0, held_out=2, grid=((4, 4), (2, 8))
+      ),
     ),
     base.Training(epochs=1, batch_size=6, learning_rate=0.1, optimizer="adam"),
   )

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import inspect
 import itertools
 import warnings
 
@@ -17,6 +18,7 @@ import tiny_network
 from jcl import base
 from jcl.networks import linen
 from jcl.selection import chain, elastic, importance, knapsack, menu
+from jcl.selection.settings import Importance, Knapsack
 from jcl.selection.times import TensorTimes
 
 TINY = tiny_network.build()
@@ -75,8 +77,21 @@ def state_of(network, scores):
   return {"scores": np.asarray(ordered, np.float32)}
 
 
+def made(rho=0.533, interval=3, **options):
+  """Returns a selector of options that stand beside each other, as in text."""
+  groups = {
+    "importance": Importance,
+    "knapsack": Knapsack,
+  }
+  for name, kind in groups.items():
+    named = [field.name for field in dataclasses.fields(kind)]
+    given = {key: options.pop(key) for key in named if key in options}
+    options[name] = kind(**given)
+  return elastic.elastic(rho, interval, **options)
+
+
 def choose(network, times, scores, rho, budget=1.0, **options):
-  selector = elastic.elastic(rho, **options)
+  selector = made(rho=rho, **options)
   state = state_of(network, scores)
   return selector.choose(state, network, times, budget).trainable
 
@@ -551,11 +566,11 @@ def params():
 @pytest.mark.parametrize(
   "build, options, expected",
   [
-    (elastic.elastic, {}, lambda w: (0.25 * w**2).sum()),
-    (elastic.elastic, {"point": "before"}, lambda w: (0.5 * w**2).sum()),
-    (elastic.elastic, {"step": "sgd"}, lambda w: (0.25 * w**2).sum()),
+    (made, {}, lambda w: (0.25 * w**2).sum()),
+    (made, {"point": "before"}, lambda w: (0.5 * w**2).sum()),
+    (made, {"step": "sgd"}, lambda w: (0.25 * w**2).sum()),
     (
-      elastic.elastic,
+      made,
       {"point": "before", "fresh_pair": True},
       lambda w: (0.5 * w**2).sum(),
     ),
@@ -649,7 +664,7 @@ def test_fields_of_the_selector():
   selector = elastic.elastic()
   assert (selector.every, selector.num_probes) == (3, 1)
   assert (selector.profile, selector.slots) == ("analytic", "reset")
-  selector = elastic.elastic(
+  selector = made(
     0.4, 2, probes=3, fresh_pair=True, profile="calibrated", slots="keep"
   )
   assert (selector.every, selector.num_probes) == (2, 6)
@@ -657,7 +672,7 @@ def test_fields_of_the_selector():
   # The weights need no batch, but without one nobody asks for them.
   assert elastic.magnitude(0.4, 5).num_probes == 1
   assert elastic.magnitude(0.4, 5).every == 5
-  assert elastic.grad_norm(probes=2).num_probes == 2
+  assert elastic.grad_norm(0.4, 5).num_probes == 1
 
 
 @pytest.mark.parametrize(
@@ -691,7 +706,7 @@ def test_fields_of_the_selector():
 )
 def test_bad_options_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
-    elastic.elastic(**options)
+    made(**options)
 
 
 def test_states_and_profiles_of_other_networks_are_refused():
@@ -727,20 +742,26 @@ def test_defaults():
   assert signatures.defaults(elastic.elastic) == {
     "rho": 0.533,
     "interval": 3,
+    "profile": "analytic",
+    "resolution": 10000,
+    "slots": "reset",
+    "trunk": 0,
+  }
+  given = inspect.signature(elastic.elastic).parameters
+  assert vars(given["importance"].default) == {
     "metric": "update",
     "point": "after",
     "step": "optimizer",
     "probes": 1,
     "fresh_pair": False,
-    "profile": "analytic",
+  }
+  assert vars(given["knapsack"].default) == {
     "cost_model": "arrival",
     "mode": "exact",
-    "resolution": 10000,
     "granularity": "tensor",
     "menu": 0,
     "always_train_head": True,
-    "slots": "reset",
-    "trunk": 0,
   }
-  assert signatures.defaults(elastic.magnitude) == {"rho": 0.533, "interval": 3}
-  assert signatures.defaults(elastic.grad_norm) == {"rho": 0.533, "interval": 3}
+  ablation = {"rho": 0.533, "interval": 3, "profile": "analytic"}
+  assert signatures.defaults(elastic.magnitude) == ablation
+  assert signatures.defaults(elastic.grad_norm) == ablation

@@ -151,9 +151,9 @@ class Tiers:
     self._ids = self.archive.add(experience, data)
     if experience == 0:
       self._first = int(self._ids[0])
-    plan = self.hierarchy.plan
-    if plan is not None and (plan.tries or plan.patience):
-      self.archive.hold_out(plan.held_out, self.seed)
+    trials = self.hierarchy.trials
+    if trials is not None and (trials.tries or trials.patience):
+      self.archive.hold_out(trials.held_out, self.seed)
 
   def arrange(self, em: int, sb: int, data: base.Dataset | None = None) -> None:
     """Gives the memory `em` seats and the stream buffer `sb`.

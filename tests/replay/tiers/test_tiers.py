@@ -77,8 +77,8 @@ def test_the_stages_of_three_experiences(tmp_path):
 def test_rows_are_their_examples_whatever_happens(
   tmp_path_factory, steps, held_out, remainder
 ):
-  plan = base.Plan(held_out=5) if held_out else None
-  hierarchy = base.Hierarchy(20, 30, plan=plan, remainder=remainder)
+  trials = base.Trials(held_out=5) if held_out else None
+  hierarchy = base.Hierarchy(20, 30, trials=trials, remainder=remainder)
   folder = tmp_path_factory.mktemp("store")
   with tiny.made(folder, hierarchy, lag=1) as tiers:
     begin(tiers, 0)
@@ -102,7 +102,7 @@ def test_rows_are_their_examples_whatever_happens(
 
 
 def test_examples_set_aside_never_train(tmp_path):
-  hierarchy = base.Hierarchy(20, 60, plan=base.Plan(held_out=3))
+  hierarchy = base.Hierarchy(20, 60, trials=base.Trials(held_out=3))
   with tiny.made(tmp_path, hierarchy, lag=1) as tiers:
     for index, sb in enumerate((60, 0, 60)):  # also where no buffer is
       begin(tiers, index, sb=sb)
@@ -115,7 +115,7 @@ def test_examples_set_aside_never_train(tmp_path):
 
 @pytest.mark.parametrize("swap", [0.0, 1.0])
 def test_saved_tiers_come_back_and_go_on_alike(tmp_path, swap):
-  hierarchy = base.Hierarchy(20, 30, swap=swap, plan=base.Plan(held_out=3))
+  hierarchy = base.Hierarchy(20, 30, swap=swap, trials=base.Trials(held_out=3))
 
   def second_half(tiers):
     replay(tiers, 10, seed=5)
