@@ -175,6 +175,8 @@ def listed(values: Iterable[Any], most: int = 10) -> str:
 
   >>> listed(range(4), most=2)
   '0, 1 and 2 more'
+  >>> listed(range(12))
+  '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
   """
   values = [brief(value, 40) for value in values]
   rest = len(values) - most

@@ -124,6 +124,11 @@ def test_no_example_is_taken_for_a_header(tmp_path):
   assert len(read(tmp_path, "0,1,2\n3,4,5\n6,7,8\n", header=True).x) == 2
 
 
+def test_a_column_without_values_does_not_tell_of_a_header(tmp_path):
+  message = complaint(tmp_path, "x,5,red\n?,4,blue\n?,3,red\n?,2,blue\n")
+  assert "column '0' is not numeric (line 1 holds 'x')" in message
+
+
 def test_columns_that_numbers_name(tmp_path):
   text = "0,1,2\n0.5,1.5,7\n2.5,3.5,8\n"
   for label in (2, "2", 2.0):
