@@ -406,7 +406,7 @@ class Held(NamedTuple):
   exchanges: Callable[[], tuple[int, int]]  # made, and too late, so far
 
 
-Moment = Literal["experience", "dispatch", "epoch", "end"]
+Moment = Literal["experience", "dispatch", "epoch", "end", "phase"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -418,7 +418,8 @@ class Observation:
   num_examples: int
   spent: Cost  # since the start of the run, all accounts
   # A decision is due when an experience begins, ahead of a dispatch of updates
-  # and behind it, when an epoch has ended, and when the experience has.
+  # and behind it, when an epoch has ended, and when the experience has; where a
+  # stream is served, when a phase begins.
   moment: Moment = "experience"
   epoch: int = 0  # epochs of the experience that are over
   decision: Decision | None = None  # in force
@@ -438,7 +439,7 @@ class Controller(NamedTuple):
   """Decides how much of everything. Host only, plain Python.
 
   `decide(state, seen)` is called at the moments named, and returns a decision
-  and its next state, which is JSON-ready.
+  and its next state, which is JSON-ready where runs are resumed.
   """
 
   init: Callable[[], Any]

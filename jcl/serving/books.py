@@ -8,7 +8,6 @@ same on any clock.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -339,23 +338,6 @@ class Books:
         **about,
       },
     )
-
-
-def next_phase(
-  steps: phases.Phases,
-  result: phases.Result | None,
-  view: phases.View,
-  num: int,
-) -> phases.Phase:
-  """Sends a result to a system and returns its next phase.
-
-  Once the system is done, the phase waits for the rest of the `num` frames,
-  which the last weights serve.
-  """
-  try:
-    return steps.send(result)
-  except StopIteration:
-    return phases.Phase("wait", Fraction(num - view.seen, view.fps))
 
 
 class _View:

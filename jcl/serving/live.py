@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.control.drift import allocation, phases, sampling
+from jcl.control.drift import allocation, phased, phases, sampling
 from jcl.serving import books as books_lib
 from jcl.serving import latency, log, weight_swap
 
@@ -225,17 +225,17 @@ def run(
   )
   server = _Server(student.predict, slot, frames, stopwatch(clock), sleep)
   trainer = _Trainer(books, server, checked)
-  steps, sent = system.phases(books.view), None
+  asked = phased.Asked(phased.controller(system), books.view, num)
+  sent, took = None, 0.0
   entries, spans = [], []
   with server:
     while books.seen < num:
-      phase = books_lib.next_phase(steps, sent, books.view, num)
-      entry, span, sent = trainer.run(phase)
+      entry, span, sent = trainer.run(asked.next(sent, took))
+      took = span.ended - span.began
       entries.append(entry)
       spans.append(span)
       if progress is not None:
         progress(books.seen, num)
-  steps.close()
   made = books.close(system, entries, {"clock": "live", **(about or {})})
   return Result(made, server.record.served(), slot.times, tuple(spans))
 
@@ -305,9 +305,10 @@ class _Trainer:
     self._books, self._server, self._checked = books, server, checked
 
   def run(
-    self, phase: phases.Phase
+    self, decided: phased.Decided
   ) -> tuple[log.Entry, Span, phases.Result | None]:
     """Runs a phase; returns its log entry, its times and its result."""
+    phase = decided.phase
     books, server, work = self._books, self._server, phase.work
     first, num, began = books.seen, server.num, server.clock()
     planned = allocation.owned(first, phase.seconds, server.fps).stop
@@ -328,17 +329,11 @@ class _Trainer:
     if not complete:
       told, sent = {}, None
     late = (books.seen - min(planned, num)) / server.fps
+    ended = server.clock()
+    frames, took = (first, books.seen), ended - began
     return (
-      log.Entry(
-        phase.kind,
-        first,
-        books.seen,
-        float(phase.seconds),
-        complete,
-        dict(phase.note),
-        told,
-      ),
-      Span(phase.kind, began, server.clock(), late, span),
+      log.Entry.of(decided, frames, complete, told, took),
+      Span(phase.kind, began, ended, late, span),
       sent,
     )
 

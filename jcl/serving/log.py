@@ -1,14 +1,14 @@
 """Logs of runs over a stream, frame by frame and phase by phase."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from jcl.control.drift import accounting
+from jcl.control.drift import accounting, phased
 from jcl.options.errors import UsageError
 from jcl.streams import archives
 
@@ -29,6 +29,43 @@ class Entry:
   complete: bool  # False: the stream ended in it, and its work was lost
   note: Mapping[str, float]  # figures of the decision before it
   result: Mapping[str, float]  # figures of its work
+  # The decision before it: one line, and what there was to choose from, each
+  # with its predicted figures; logs of earlier versions have neither.
+  reason: str = ""
+  candidates: Sequence[Mapping[str, float | str]] = ()
+  # Seconds, beside those planned; entries are equal whatever they took.
+  took: float | None = dataclasses.field(default=None, compare=False)
+
+  @classmethod
+  def of(
+    cls,
+    decided: phased.Decided,
+    frames: tuple[int, int],
+    complete: bool,
+    result: Mapping[str, float],
+    took: float,
+  ) -> Self:
+    """Returns the entry of a phase that is over.
+
+    Args:
+      decided: the decision to have it.
+      frames: first frame that arrived in it, and first frame after it.
+      complete: whether its work was done.
+      result: figures of its work.
+      took: seconds.
+    """
+    change = decided.change
+    return cls(
+      change.kind,
+      *frames,
+      change.details["predicted"]["seconds"],
+      complete,
+      dict(decided.phase.note),
+      result,
+      change.reason,
+      change.details["candidates"],
+      took,
+    )
 
   @property
   def drifted(self) -> bool:

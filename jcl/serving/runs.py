@@ -191,6 +191,35 @@ def row(run: Run) -> dict[str, Any]:
   }
 
 
+def decisions(run: Run) -> list[dict[str, Any]]:
+  """Returns what a run decided, by kind of phase: predicted beside spent.
+
+  Phases that the end of the stream cut short are left out, as nothing was to
+  come of them any more, and so are those of logs that earlier versions wrote.
+  """
+  found: dict[str, list[log.Entry]] = {}
+  for each in run.log.phases:
+    if each.complete and each.took is not None:
+      found.setdefault(each.kind, []).append(each)
+  rows = []
+  for kind, entries in found.items():
+    planned = math.fsum(each.seconds for each in entries)
+    took = math.fsum(each.took or 0.0 for each in entries)
+    rows.append(
+      {
+        "scenario": run.stream_script.name,
+        "system": run.system,
+        "decision": kind,
+        "times": len(entries),
+        "seconds predicted": f"{planned:.4g}",
+        "seconds spent": f"{took:.4g}",
+        "predicted / spent": f"{100 * planned / took:.3g} %" if took else "–",
+        "the last reason": entries[-1].reason,
+      }
+    )
+  return rows
+
+
 def table(frame: pd.DataFrame) -> pd.DataFrame:
   """Tabulates scores by system and scenario, means over seeds with intervals.
 
@@ -276,6 +305,9 @@ def write(
       scores=scores.reset_index(),
       means=means.where(means.notna(), "").reset_index(),
       pictures=shown,
+      decisions=pd.DataFrame(
+        [row for each in runs if each.seed == first for row in decisions(each)]
+      ),
       about=about,
     ),
     encoding="utf-8",

@@ -12,7 +12,7 @@ bit for bit.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jcl.control.drift import accounting, allocation, phases
+from jcl.control.drift import accounting, allocation, phased, phases
 from jcl.serving import books as books_lib
 from jcl.serving import log
 
@@ -62,11 +62,12 @@ def run(
     seed=seed,
   )
   entries: list[log.Entry] = []
-  steps = system.phases(books.view)
+  asked = phased.Asked(phased.controller(system), books.view, num)
   sent: phases.Result | None = None
-  idle = 0
+  idle, took = 0, 0.0
   while books.seen < num:
-    phase = books_lib.next_phase(steps, sent, books.view, num)
+    decided = asked.next(sent, took)
+    phase = decided.phase
     owned = allocation.owned(books.seen, phase.seconds, frames.fps)
     idle = 0 if owned else idle + 1
     if idle > _MOST_IDLE:
@@ -79,19 +80,11 @@ def run(
     told: dict[str, float] = {}
     if complete and phase.work is not None:
       sent, told = books.perform(phase.work, owned.start)
+    took = (books.seen - owned.start) / frames.fps
     entries.append(
-      log.Entry(
-        phase.kind,
-        owned.start,
-        books.seen,
-        float(phase.seconds),
-        complete,
-        dict(phase.note),
-        told,
-      )
+      log.Entry.of(decided, (owned.start, books.seen), complete, told, took)
     )
     if progress is not None:
       progress(books.seen, num)
-  steps.close()
   more = {"infer_seconds": float(infer), "clock": "virtual", **(about or {})}
   return books.close(system, entries, more)

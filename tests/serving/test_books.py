@@ -1,7 +1,5 @@
 """The books of a run, entry by entry."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 
@@ -220,17 +218,6 @@ def test_weights_serve_no_frame_from_before_them():
   made.record(np.array([3]), np.array([1]), np.array([0.5]))
   made.record(np.array([], int), np.array([]), np.array([]))
   assert made.predictions[3] == 1 and made.version[3] == 1
-
-
-def test_who_is_done_waits_for_the_rest():
-  def steps():
-    assert (yield phases.Phase("look", 1)) == "seen"
-
-  made, going = opened(), steps()
-  made.serve(range(0, 3))
-  assert books.next_phase(going, None, made.view, 8).kind == "look"
-  rest = books.next_phase(going, "seen", made.view, 8)
-  assert (rest.kind, rest.seconds) == ("wait", Fraction(5, 2))
 
 
 def test_frames_without_labels():

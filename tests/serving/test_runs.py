@@ -1,5 +1,8 @@
 """Tests of runs that are kept on disk, and of what is written about them."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +58,41 @@ def test_a_page_begins_with_who_served_best():
   assert paragraph.sentences(pd.DataFrame(late))[-1] == (
     "Up to 12.5 % of a system's frames were not served."
   )
+
+
+def test_decisions_have_what_was_predicted_beside_what_was_spent():
+  made = run("a", 7)
+  entries = [
+    log.Entry("label", 0, 3, 1.25, True, {}, {}, "it began", (), 1.5),
+    log.Entry("retrain", 3, 4, 0.0, True, {}, {}, "labels", (), 0.0),
+    log.Entry("label", 4, 6, 0.75, True, {}, {}, "a drift", (), 1.0),
+    log.Entry("retrain", 6, 9, 9.0, False, {}, {}, "labels", (), 1.5),
+    log.Entry("wait", 9, 10, 1.0, True, {}, {}),  # of an earlier version
+  ]
+  made = made._replace(log=dataclasses.replace(made.log, phases=tuple(entries)))
+  label, retrain = runs.decisions(made)
+  assert label == {
+    "scenario": "S1",
+    "system": "a",
+    "decision": "label",
+    "times": 2,
+    "seconds predicted": "2",
+    "seconds spent": "2.5",
+    "predicted / spent": "80 %",
+    "the last reason": "a drift",
+  }
+  assert (retrain["times"], retrain["predicted / spent"]) == (1, "–")
+  assert runs.decisions(run("b", 5)) == []
+
+
+def test_logs_of_earlier_versions_are_read(tmp_path):
+  log.save(logged(7), tmp_path / "a")
+  fields = json.loads((tmp_path / "a.json").read_text())
+  for name in ("reason", "candidates", "took"):
+    del fields["phases"][0][name]
+  (tmp_path / "a.json").write_text(json.dumps(fields))
+  (entry,) = log.load(tmp_path / "a").phases
+  assert (entry.reason, entry.candidates, entry.took) == ("", (), None)
 
 
 def test_a_finished_run_is_read_and_a_damaged_one_told(tmp_path):
@@ -113,6 +151,10 @@ def test_a_run_on_the_wall_clock_tells_what_it_took(tmp_path):
   assert made.log.about["clock"] == "live" and counted[-1] == (100, 100)
   assert 0 < row["p50 ms"] <= row["p99 ms"] < 5000
   assert row["update ms"] > 0 and row["label ms"] > 0
+  # A phase ends when it was to end, or late.
+  done = [each for each in made.log.phases if each.complete]
+  assert all(each.took >= each.seconds - 0.2 for each in done)
+  assert all(each.reason for each in made.log.phases)
   again = runs.run(
     on, stream_script, "", None, 0, tmp_path / "seed_0", live=True
   )

@@ -71,6 +71,10 @@ def test_a_phase_is_served_by_the_weights_at_its_start():
   assert found.versions.tolist() == [0] * 90 + [1] * 60
   accuracy = found.correct().reshape(-1, 30).mean(axis=1)
   assert accuracy[-1] > accuracy[0]
+  # What a phase was to take, and what it took: whole frames, 30 a second.
+  assert [each.seconds for each in found.phases] == [1.0, 2.0, 2.0]
+  assert [each.took for each in found.phases] == [1.0, 2.0, 2.0]
+  assert "last weights" in found.phases[-1].reason
   assert [each.kind for each in found.phases] == ["label", "retrain", "wait"]
 
 
@@ -175,6 +179,7 @@ def test_a_log_says_what_it_is_of_and_survives_the_disk(tmp_path):
   for name in ("predictions", "truth", "served", "versions"):
     np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
   assert again.phases == found.phases and again.about == found.about
+  assert [e.took for e in again.phases] == [e.took for e in found.phases]
   assert again.about == {
     "system": "dacapo:labels=27",
     "causal": True,

@@ -74,7 +74,9 @@ class _Configurations:
 
   def pick(
     self, sets: Sequence[np.ndarray], accuracies: np.ndarray, left: Fraction
-  ) -> tuple[tuple[np.ndarray, int] | None, dict[str, float]]:
+  ) -> tuple[
+    tuple[np.ndarray, int] | None, dict[str, float], list[dict[str, float]]
+  ]:
     """Picks the way to retrain that promises most.
 
     Args:
@@ -83,7 +85,8 @@ class _Configurations:
       left: seconds of the window that remain.
 
     Returns:
-      Frames and epochs, None where no way fits; a note of the expected worth.
+      Frames and epochs, None where no way fits; a note of the expected worth;
+      and all ways that fit, with their predicted seconds and worth.
     """
     ways = []
     for size, (ids, curve) in enumerate(zip(sets, accuracies, strict=True)):
@@ -99,10 +102,19 @@ class _Configurations:
         worth = self._worth(float(curve[0]), after, took, left)
         if worth is not None:
           ways.append((worth, took, size, count))
+    told: list[dict[str, float]] = [
+      {
+        "frames": len(sets[size]),
+        "epochs": count,
+        "seconds": float(took),
+        "expected": worth,
+      }
+      for worth, took, size, count in ways
+    ]
     if not ways:
-      return None, {}
+      return None, {}, told
     worth, _, size, count = max(ways)
-    return (sets[size], count), {"expected": worth}
+    return (sets[size], count), {"expected": worth}, told
 
   def _worth(
     self, before: float, after: float, took: Fraction, left: Fraction
@@ -196,19 +208,33 @@ def _ekya(
           f"{float(plan.retrain_seconds):.4g} s: give fewer fractions or "
           "trial_epochs, a lower rate, or a longer window"
         )
-      tried = yield Phase("profile", took, Trials(trials, ways.trial_epochs))
+      tried = yield Phase(
+        "profile",
+        took,
+        Trials(trials, ways.trial_epochs),
+        reason=f"{len(sets)} shares of the labels are tried in every window",
+      )
       # Frames arrive whole, so the rest of the window is counted from here.
       left = lasting(range(view.seen, parts.label.start), view.fps)
-      chosen, note = ways.pick(sets, tried.accuracies, left)
+      chosen, note, told = ways.pick(sets, tried.accuracies, left)
       if chosen is not None:
         ids, count = chosen
-        work = Retrain(ids, ids[:0], count)
-        yield Phase("retrain", ways.retraining_seconds(ids, count), work, note)
+        yield Phase(
+          "retrain",
+          ways.retraining_seconds(ids, count),
+          Retrain(ids, ids[:0], count),
+          note,
+          f"{count} epochs on {len(ids)} frames are expected to give "
+          f"{100 * note['expected']:.1f} %, the most of {len(told)} ways",
+          told,
+        )
     rest = lasting(range(view.seen, parts.label.start), view.fps)
     if rest > 0:
-      yield Phase("wait", rest)
+      reason = "the window has no time left to retrain in, or no labels"
+      yield Phase("wait", rest, reason=reason)
     stop = lasting(range(view.seen, parts.label.stop), view.fps)
-    found = yield Phase("label", stop, Label(choose))
+    reason = f"each window labels {plan.num_labels} of its frames"
+    found = yield Phase("label", stop, Label(choose), reason=reason)
     samples = found.ids
 
 
@@ -256,20 +282,24 @@ def eomu(
     frames = window * view.fps
     generator = np.random.default_rng((view.seed, 23))
     history, count = policy.History(), start
-    yield Phase("wait", window)
+    yield Phase("wait", window, reason="no window is over yet")
     for index in itertools.count(1):
       shown = np.arange((index - 1) * frames, index * frames)
       keys = keys_of(view, shown)
       note: dict[str, float] = {"keys": len(keys)}
-      work = None
+      work, reason = None, "no frame of the window before differs much"
       if len(keys):
         lasts = allocation.labelling_seconds(kernels, len(keys))
-        found = yield Phase("label", lasts, Label(_constant(keys)))
+        differ = f"{len(keys)} frames of the window before differ"
+        found = yield Phase(
+          "label", lasts, Label(_constant(keys)), reason=differ
+        )
         current = 100 * float(np.mean(found.served))
         retrain, history = policy.observe(
           history, current, (index - 1) * window, warmup=warmup
         )
         note |= {"acc_label": current, "trigger": retrain}
+        reason = f"{current:.1f} % of the labels were served rightly"
         left = lasting(range(view.seen, (index + 1) * frames), view.fps)
         if retrain:
           count = policy.choose_epochs(
@@ -285,7 +315,8 @@ def eomu(
           if made:
             work = Retrain(found.ids, found.ids[:0], made)
       rest = lasting(range(view.seen, (index + 1) * frames), view.fps)
-      yield Phase("retrain" if work else "wait", rest, work, note)
+      kind = "retrain" if work else "wait"
+      yield Phase(kind, rest, work, note, reason)
 
   return System("eomu", run)
 
@@ -320,16 +351,18 @@ def oracle(
   def run(view: View) -> Phases:
     frames = window * view.fps
     chosen = sampling.even(frames, min(samples, frames))
-    yield Phase("wait", window)
+    reason = "every window is labelled and learned when it is over"
+    yield Phase("wait", window, reason=reason)
     while True:
       ids = view.seen - frames + chosen
-      found = yield Phase("label", 0, Label(_constant(ids)))
+      found = yield Phase("label", 0, Label(_constant(ids)), reason=reason)
       train, valid = found.ids, view.seen + chosen
       if causal:
         judges = np.arange(len(ids)) % 5 == 4
         train, valid = found.ids[~judges], found.ids[judges]
-      yield Phase("retrain", 0, Retrain(train, valid, epochs, keep="best"))
-      yield Phase("wait", window)
+      work = Retrain(train, valid, epochs, keep="best")
+      yield Phase("retrain", 0, work, reason=reason)
+      yield Phase("wait", window, reason=reason)
 
   return System("oracle", run, causal)
 

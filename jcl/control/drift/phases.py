@@ -7,7 +7,7 @@ decides what to do next, from the frames that have arrived. The same system thus
 runs on a virtual clock and on a real one.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 import dataclasses
 from typing import Any, Literal, Protocol
 
@@ -116,6 +116,9 @@ class Phase:
   work: Work | None = None
   # Figures of the decision before the phase, for the log.
   note: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  reason: str = ""  # one line: why this phase, and not another
+  # What there was to choose from, each with its predicted figures.
+  candidates: Sequence[Mapping[str, float | str]] = ()
 
 
 Phases = Generator[Phase, Any, None]

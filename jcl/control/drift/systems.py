@@ -106,23 +106,49 @@ class _Spatiotemporal:
   def phases(self, view: View) -> Phases:
     """Yields a first labelling, then retraining and labelling in turns."""
     note: dict[str, float] = {}
-    num = self.first * self.labels
-    found = yield self._label(view, "first_label", num, view.seen, note)
+    num, reason = self.first * self.labels, "nothing is labelled yet"
+    found = yield self._label(view, "first_label", num, view.seen, reason)
     held = self._push(buffer.empty(), found, 0)
+    reason, tested = f"{num} frames are labelled", False
     for cycle in itertools.count(1):
-      drawn, since = self._drawn(held), view.seen
-      work = Retrain(held.ids[drawn.train], held.ids[drawn.valid], self.epochs)
-      lasts = self._retraining(len(drawn.train), len(drawn.valid), self.epochs)
-      trained = yield Phase("retrain", lasts, work, note)
-      found = yield self._label(view, "label", self.labels, since, {})
+      since, retrain = view.seen, self._retrain(held, note, reason)
+      if tested:
+        retrain = dataclasses.replace(retrain, candidates=self._ways(retrain))
+      trained = yield retrain
+      reason = "labels follow each retraining, and test for drift"
+      found = yield self._label(view, "label", self.labels, since, reason)
       note = self._judged(trained, found)
+      reason, tested = _why(note), "drift" in note
       if note.get("drift"):
         held = buffer.cleared(held)
       held = self._push(held, found, cycle)
       if note.get("drift") and self.first > 1:
         num = (self.first - 1) * self.labels
-        found = yield self._label(view, "extra_label", num, view.seen, note)
+        extra = self._label(view, "extra_label", num, view.seen, reason)
+        ways = self._ways(self._retrain(held, {}, ""))
+        found = yield dataclasses.replace(extra, note=note, candidates=ways)
         held, note = self._push(held, found, cycle), {}
+        reason, tested = f"{num} more frames are labelled", False
+
+  def _retrain(
+    self, held: buffer.Buffer, note: Mapping[str, float], reason: str
+  ) -> Phase:
+    """Retrains on samples drawn from the buffer, which stays as it is."""
+    drawn = self._drawn(held)
+    work = Retrain(held.ids[drawn.train], held.ids[drawn.valid], self.epochs)
+    lasts = self._retraining(len(drawn.train), len(drawn.valid), self.epochs)
+    return Phase("retrain", lasts, work, note, reason)
+
+  def _ways(self, retrain: Phase) -> list[dict[str, float | str]]:
+    """Returns what a test for drift chooses from, with predicted seconds."""
+    ways: list[dict[str, float | str]] = [
+      {"kind": "retrain", "seconds": float(retrain.seconds)}
+    ]
+    if self.first > 1:
+      num = (self.first - 1) * self.labels
+      lasts = allocation.labelling_seconds(self.times.kernels, num)
+      ways.append({"kind": "extra_label", "seconds": float(lasts)})
+    return ways
 
   def _label(
     self,
@@ -130,7 +156,7 @@ class _Spatiotemporal:
     kind: str,
     num: int,
     since: int,
-    note: Mapping[str, float],
+    reason: str,
   ) -> Phase:
     """Labels `num` of the frames from `since` to the end of the phase."""
     missing = num - (view.seen - since)
@@ -144,7 +170,7 @@ class _Spatiotemporal:
     def choose(view: View) -> np.ndarray:
       return since + stride(view.seen - since, num)
 
-    return Phase(kind, lasts, Label(choose, recheck), note)
+    return Phase(kind, lasts, Label(choose, recheck), reason=reason)
 
   def _push(
     self, held: buffer.Buffer, found: Labelled, cycle: int
@@ -186,6 +212,19 @@ class _Spatiotemporal:
     return allocation.retraining_seconds(
       self.times.kernels, train, valid, self.times.batch, epochs
     )
+
+
+def _why(note: Mapping[str, float]) -> str:
+  """Returns the outcome of a test for drift in words."""
+  told = (
+    f"{note['acc_label']:.1f} % of the labels were served rightly, "
+    f"{note['acc_valid']:.1f} % in validation"
+  )
+  if "p" in note:
+    told += f", p = {note['p']:.2g}"
+  if "drift" not in note:
+    return f"drift is not tested: {told}"
+  return f"{'drift' if note['drift'] else 'no drift'}: {told}"
 
 
 def dacapo_spatial(
@@ -231,13 +270,16 @@ def dacapo_spatial(
       return start + chosen
 
     work = None
+    reason = "nothing is labelled yet"
     for index in itertools.count():
       parts = plan.window(index)
       start = parts.retrain.start
-      yield Phase("retrain", lasting(parts.retrain, view.fps), work)
-      found = yield Phase(
-        "label", lasting(parts.label, view.fps), Label(choose)
-      )
+      lasts = lasting(parts.retrain, view.fps)
+      yield Phase("retrain", lasts, work, reason=reason)
+      reason = f"each window labels {plan.num_labels} of its frames"
+      lasts = lasting(parts.label, view.fps)
+      found = yield Phase("label", lasts, Label(choose), reason=reason)
+      reason = f"{len(found.ids)} frames of the window before are labelled"
       work = Retrain(found.ids, found.ids[:0], epochs)
 
   return System("dacapo_spatial", run)
@@ -256,7 +298,7 @@ def frozen(seconds: times.Times, *, window: kinds.Count = 10) -> System:
   def run(view: View) -> Phases:
     del view
     while True:
-      yield Phase("wait", window)
+      yield Phase("wait", window, reason="it never retrains")
 
   return System("frozen", run)
 
