@@ -8,9 +8,9 @@ Letters in shape comments: `B` batch, `N` examples, `C` classes, `D` features,
 `W` trainable arrays, `M` memory slots, `R` replayed examples, `T` experiences.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -163,12 +163,60 @@ class Traced(NamedTuple):
   after: Params  # and behind it
 
 
-# forward(params, stats, x, key=None, taps=(), evaluate=False, start=None):
-# normalises raw inputs and runs the network, in training mode for the units
-# that train unless `evaluate` is set, and returns an `Output`; with `start`, x
-# is what that unit reads. `forward.network` is the model, `forward.trained` the
-# units of which something trains.
-Forward = Callable[..., Output]
+class Forward(Protocol):
+  """The network as losses call it."""
+
+  @property
+  def network(self) -> Network:
+    """The model."""
+
+  @property
+  def trained(self) -> tuple[str, ...]:
+    """Units with a tensor that trains, input side first."""
+
+  def __call__(
+    self,
+    params: Params,
+    stats: Stats,
+    x: Array,
+    key: Key | None = None,
+    taps: Sequence[str] = (),
+    evaluate: bool = False,
+    start: str | None = None,
+  ) -> Output:
+    """Normalises raw inputs and runs the network.
+
+    Args:
+      params: of every unit.
+      stats: of every unit.
+      x: [B, ...] raw inputs, uint8 or float32; with `start`, what that unit
+        reads, as it is.
+      key: [] random key, for networks with dropout or other noise.
+      taps: outputs that are wanted, as of `Network.apply`.
+      evaluate: whether all units run in evaluation mode; else those that train
+        run in training mode.
+      start: the unit that reads `x`, in networks that are chains.
+    """
+
+
+class LossInputs(NamedTuple):
+  """The arrays that an objective reads, beside the network.
+
+  A loss that builds on another one passes them on, with `_replace` where the
+  other one is to see something else.
+  """
+
+  params: Params  # of every unit; the gradient is that of the selected tensors
+  stats: Stats
+  batch: Batch  # [B, ...] of the stream, augmented
+  memory: tuple[Batch, ...]  # draws of the memory [R, ...], augmented
+  scope: Scope
+  state: Any  # what the objective remembers, () where nothing
+  key: Key  # [] for the loss alone
+
+
+# Returns the loss [] float32 and what else came of computing it.
+Loss = Callable[[Forward, LossInputs], tuple[jax.Array, Aux]]
 
 
 def _nothing(*_args: Any, **_kwargs: Any) -> tuple[()]:
@@ -180,41 +228,41 @@ def _no_extras(_network: Any) -> dict[str, Array]:
 
 
 class Objective(NamedTuple):
-  """What a step minimises, with whatever it remembers between steps.
+  """The loss that a step minimises, with what it remembers between steps.
 
-  `loss(forward, params, stats, batch, memory, scope, state, key)` returns
-  `(scalar, Aux)`; `memory` is a tuple of `num_draws` replayed batches.
+  `loss(forward, inputs)` returns `(scalar, Aux)`; `inputs`, a `LossInputs`,
+  holds `num_draws` replayed batches. `reference`, of the same arguments, is a
+  second loss whose gradient corrects the first one's through `project(grads,
+  reference_grads, memory)`. `track(state, traced)` follows every update.
 
-  `reference`, of the same signature, is a second loss whose gradient corrects
-  the first one's through `project(grads, reference_grads, memory)`.
-  `track(state, traced)` follows every update. `begin(state, params, stats,
-  scope)` opens an experience; when it ends, `accumulate(forward, params,
-  stats, batch, scope, state, key)` sees each of its batches once more, after
-  which `finish(state, params, stats, scope)` closes it. Once the memory has
-  taken the experience in, `review(forward, params, stats, memory, scope,
-  state)` sees the whole of it [M, ...], with a network in evaluation mode.
+  `begin(state, params, stats, scope)` opens an experience; when it ends,
+  `accumulate(forward, inputs)` sees each of its batches once more, without
+  replayed ones, after which `finish(state, params, stats, scope)` closes it.
+  Once the memory has taken the experience in, `review(forward, inputs)` sees
+  the whole memory as its batch [M, ...]. `accumulate` and `review` run the
+  network in evaluation mode. All four return the objective's state.
 
-  `first_batch`, of the same arguments as `loss`, sees a batch of an experience
-  before its first update, and `last_batch` one after its last, both as updates
+  `first_batch(forward, inputs)` sees a batch of an experience before its first
+  update, and `last_batch(forward, inputs)` one after its last, both as updates
   would see them; they return the objective's state and the network's
   statistics.
   """
 
-  loss: Callable[..., tuple[jax.Array, Aux]]
+  loss: Loss
   num_draws: int = 0
   # network -> extras of one example that a memory has to store for this loss
   stores: Callable[["Network"], dict[str, Array]] = _no_extras
   init: Callable[..., Any] = _nothing  # (params, stats, *sizes(network))
   sizes: Callable[["Network"], tuple[Any, ...]] = _nothing
-  reference: Callable[..., tuple[jax.Array, Aux]] | None = None
+  reference: Loss | None = None
   project: Callable[[Params, Params, tuple[Batch, ...]], Params] | None = None
   track: Callable[[Any, Traced], Any] | None = None
-  begin: Callable[..., Any] | None = None
-  accumulate: Callable[..., Any] | None = None
-  finish: Callable[..., Any] | None = None
-  review: Callable[..., Any] | None = None
-  first_batch: Callable[..., tuple[Any, Stats]] | None = None
-  last_batch: Callable[..., tuple[Any, Stats]] | None = None
+  begin: Callable[[Any, Params, Stats, Scope], Any] | None = None
+  accumulate: Callable[[Forward, LossInputs], Any] | None = None
+  finish: Callable[[Any, Params, Stats, Scope], Any] | None = None
+  review: Callable[[Forward, LossInputs], Any] | None = None
+  first_batch: Callable[[Forward, LossInputs], tuple[Any, Stats]] | None = None
+  last_batch: Callable[[Forward, LossInputs], tuple[Any, Stats]] | None = None
   least_rows: int = 0  # examples that a batch of the stream has to hold
   least_replayed: int = 0  # likewise a draw of the memory
 

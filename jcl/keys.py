@@ -28,6 +28,7 @@ class Purpose(enum.IntEnum):
   BUFFER = 13  # examples of the stream buffer
   ORDER = 14  # the order of an epoch
   DRAW = 15  # examples that a step replays from a memory on the host
+  REVIEW = 16  # a memory that an objective sees as a whole
 
 
 def key(seed: int, *path: int) -> jax.Array:

@@ -15,7 +15,7 @@ therefore kept in place of the anchors' inputs.
 from collections.abc import Callable, Sequence
 import functools
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,22 +29,6 @@ from jcl.options.errors import UsageError
 # given; for others the drift is scaled.
 _USUAL_ANCHORS, _USUAL_AREA = 15, 16
 _CROSS_ENTROPY = supervised.cross_entropy(current=True)
-
-
-class _Forward(Protocol):
-  """`base.Forward`, with the attributes that anchors read."""
-
-  network: base.Network
-  trained: tuple[str, ...]  # units with tensors that train
-
-  def __call__(
-    self,
-    params: base.Params,
-    stats: base.Stats,
-    x: base.Array,
-    key: base.Key | None = None,
-    **options: Any,
-  ) -> base.Output: ...
 
 
 class Anchors(NamedTuple):
@@ -172,21 +156,14 @@ def _init(
 
 
 def _hold(
-  settings: _Settings,
-  forward: _Forward,
-  params: base.Params,
-  stats: base.Stats,
-  batch: base.Batch,
-  memory: tuple[base.Batch, ...],
-  scope: base.Scope,
-  state: Anchors,
-  key: base.Key,
+  settings: _Settings, forward: base.Forward, inputs: base.LossInputs
 ) -> tuple[Anchors, base.Stats]:
   """Takes the anchors of an experience, ahead of its first update."""
+  scope, state, stats = inputs.scope, inputs.state, inputs.stats
   layout = _layout(forward.network, settings)
-  chosen = memory[0] if settings.from_memory else batch
+  chosen = inputs.memory[0] if settings.from_memory else inputs.batch
   x = jnp.asarray(chosen.x[: settings.anchors], jnp.float32)
-  out = forward(params, stats, x, key, taps=layout.wanted)
+  out = forward(inputs.params, stats, x, inputs.key, taps=layout.wanted)
   state = state._replace(
     held=out.taps[layout.below] if layout.below else x,
     weight=jnp.where(scope.task > 0, chosen.weight[: settings.anchors], 0.0),
@@ -204,22 +181,19 @@ def _hold(
 
 
 def _grow(
-  settings: _Settings,
-  forward: _Forward,
-  params: base.Params,
-  stats: base.Stats,
-  batch: base.Batch,
-  memory: tuple[base.Batch, ...],
-  scope: base.Scope,
-  state: Anchors,
-  key: base.Key,
+  settings: _Settings, forward: base.Forward, inputs: base.LossInputs
 ) -> tuple[Anchors, base.Stats]:
   """Adds the channels that an experience made active, after its last update."""
-  del memory, scope
+  batch, state, stats = inputs.batch, inputs.state, inputs.stats
   layout = _layout(forward.network, settings)
   evaluate = not settings.published
   out = forward(
-    params, stats, batch.x, key, taps=layout.taps, evaluate=evaluate
+    inputs.params,
+    stats,
+    batch.x,
+    inputs.key,
+    taps=layout.taps,
+    evaluate=evaluate,
   )
   masks = tuple(
     _grown(mask, out.taps[tap], batch.weight, settings, old.shape[-1])
@@ -229,46 +203,39 @@ def _grow(
 
 
 def _loss(
-  settings: _Settings,
-  forward: _Forward,
-  params: base.Params,
-  stats: base.Stats,
-  batch: base.Batch,
-  memory: tuple[base.Batch, ...],
-  scope: base.Scope,
-  state: Anchors,
-  key: base.Key,
+  settings: _Settings, forward: base.Forward, inputs: base.LossInputs
 ) -> tuple[jax.Array, base.Aux]:
   """Returns the loss of `inner` plus the drift."""
-  key, drift_key = jax.random.split(key)
-  held, moved = _drift(
-    settings, forward, params, stats, scope, state, drift_key
-  )
+  key, drift_key = jax.random.split(inputs.key)
+  held, moved = _drift(settings, forward, inputs._replace(key=drift_key))
+  stats = inputs.stats
   if settings.published:
-    stats = _moved(stats, moved, scope)
+    stats = _moved(stats, moved, inputs.scope)
   value, aux = settings.inner.loss(
-    forward, params, stats, batch, memory, scope, (), key
+    forward, inputs._replace(stats=stats, state=(), key=key)
   )
   return value + held, aux._replace(info={**aux.info, "anchors": held})
 
 
 def _drift(
-  settings: _Settings,
-  forward: _Forward,
-  params: base.Params,
-  stats: base.Stats,
-  scope: base.Scope,
-  state: Anchors,
-  key: base.Key,
+  settings: _Settings, forward: base.Forward, inputs: base.LossInputs
 ) -> tuple[jax.Array, base.Stats]:
   """Returns `beta` times the drift, and statistics after the anchors' pass."""
+  state = inputs.state
   layout = _layout(forward.network, settings)
   first = layout.units.index(forward.trained[0])
   start = layout.units[layout.first] if layout.below else None
   # Below the deepest unit that trains nothing can drift.
   live = [layout.units.index(tap.split("/")[0]) >= first for tap in layout.taps]
   taps = tuple(tap for tap, yes in zip(layout.taps, live, strict=True) if yes)
-  out = forward(params, stats, state.held, key, taps=taps, start=start)
+  out = forward(
+    inputs.params,
+    inputs.stats,
+    state.held,
+    inputs.key,
+    taps=taps,
+    start=start,
+  )
   published = settings.published
   scale = 1.0 if published else _USUAL_ANCHORS / _total(state.weight)
   total = jnp.float32(0)
@@ -283,7 +250,8 @@ def _drift(
     )
   change = out.logits - state.logits
   if not published:
-    change = jnp.where(teacher.earlier_classes(scope), change, 0.0)
+    earlier = teacher.earlier_classes(inputs.scope)
+    change = jnp.where(earlier, change, 0.0)
   total += scale * jnp.sum(_squares(change) * state.weight)
   return settings.beta * total, out.stats
 

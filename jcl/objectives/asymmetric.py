@@ -19,18 +19,20 @@ def er_ace() -> base.Objective:
   class left out.
   """
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    del state
-    key, replay_key = jax.random.split(key)
-    out = forward(params, stats, batch.x, key)
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    batch, scope = inputs.batch, inputs.scope
+    key, replay_key = jax.random.split(inputs.key)
+    out = forward(inputs.params, inputs.stats, batch.x, key)
     is_first = scope.task == 0
     present = jnp.zeros(scope.seen.shape, bool)
     present = present.at[batch.y].max(batch.weight > 0)
     mask = scope.head & (present | ~scope.seen | is_first)
     new = losses.cross_entropy(out.logits, batch.y, batch.weight, mask)
 
-    replayed = batches.fill(memory[0], batch)
-    again = forward(params, out.stats, replayed.x, replay_key)
+    replayed = batches.fill(inputs.memory[0], batch)
+    again = forward(inputs.params, out.stats, replayed.x, replay_key)
     old = losses.cross_entropy(
       again.logits,
       replayed.y,

@@ -72,19 +72,26 @@ def bias_correction(
     if value <= 0:
       raise UsageError(f"{name} is {value}: give a number above 0")
 
-  def init(params, stats, num_classes):
+  def init(
+    params: base.Params, stats: base.Stats, num_classes: int
+  ) -> Corrected:
     copied = teacher.copy(params, stats)
     layer = jnp.ones(num_classes, jnp.float32)
     return Corrected(*copied, layer, jnp.zeros_like(layer))
 
-  def begin(state, params, stats, scope):
+  def begin(
+    state: Corrected, params: base.Params, stats: base.Stats, scope: base.Scope
+  ) -> Corrected:
     del scope
     return Corrected(*teacher.copy(params, stats), state.scale, state.shift)
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    whole = batches.join(batch, memory[0])
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    state, scope = inputs.state, inputs.scope
+    whole = batches.join(inputs.batch, inputs.memory[0])
     weight = jnp.where(is_held_out(whole.ids), 0.0, whole.weight)
-    out = forward(params, stats, whole.x, key)
+    out = forward(inputs.params, inputs.stats, whole.x, inputs.key)
     before = forward(state.params, state.stats, whole.x, evaluate=True)
     logits, targets = (correct(state, o.logits) for o in (out, before))
     earlier = teacher.earlier_classes(scope)
@@ -92,12 +99,15 @@ def bias_correction(
     learned = losses.cross_entropy(logits, whole.y, weight, scope.head)
     share = jnp.sum(earlier) / jnp.sum(scope.seen)
     info = {"distillation": held, "cross_entropy": learned}
-    aux = base.Aux(out.stats, logits[: batch.y.shape[0]], {}, info)
+    aux = base.Aux(out.stats, logits[: inputs.batch.y.shape[0]], {}, info)
     return share * held + (1 - share) * learned, aux
 
-  def review(forward, params, stats, memory, scope, state):
+  def review(forward: base.Forward, inputs: base.LossInputs) -> Corrected:
+    memory, scope, state = inputs.batch, inputs.scope, inputs.state
     parts = [
-      forward(params, stats, memory.x[i : i + _ROWS], evaluate=True).logits
+      forward(
+        inputs.params, inputs.stats, memory.x[i : i + _ROWS], evaluate=True
+      ).logits
       for i in range(0, memory.y.shape[0], _ROWS)
     ]
     weight = jnp.where(is_held_out(memory.ids), memory.weight, 0.0)

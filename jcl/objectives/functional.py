@@ -35,22 +35,22 @@ def fdr(alpha: float) -> base.Objective:
       f"alpha weighs a loss and is {alpha}: give a number from 0"
     )
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    del state
-    key, replay_key = jax.random.split(key)
-    out = forward(params, stats, batch.x, key)
-    learned = losses.cross_entropy(
-      out.logits, batch.y, batch.weight, scope.head
-    )
-    replayed = batches.fill(memory[0], batch)
-    again = forward(params, out.stats, replayed.x, replay_key)
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    batch, memory, head = inputs.batch, inputs.memory[0], inputs.scope.head
+    key, replay_key = jax.random.split(inputs.key)
+    out = forward(inputs.params, inputs.stats, batch.x, key)
+    learned = losses.cross_entropy(out.logits, batch.y, batch.weight, head)
+    replayed = batches.fill(memory, batch)
+    again = forward(inputs.params, out.stats, replayed.x, replay_key)
     now, then = (
-      jax.nn.softmax(jnp.where(scope.head, logits, losses.MASKED), axis=-1)
-      for logits in (again.logits, memory[0].extras["logits"])
+      jax.nn.softmax(jnp.where(head, logits, losses.MASKED), axis=-1)
+      for logits in (again.logits, memory.extras["logits"])
     )
     # The root has no slope at 0, where replay begins; `safe_norm` has slope 0.
     distance = optax.safe_norm(now - then, 0.0, axis=-1)
-    moved = losses.weighted_mean(distance, memory[0].weight)
+    moved = losses.weighted_mean(distance, memory.weight)
     info = {"stream": learned, "moved": moved}
     extras = {"logits": out.logits}
     aux = base.Aux(again.stats, out.logits, extras, info)

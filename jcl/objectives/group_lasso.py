@@ -65,12 +65,14 @@ def group_lasso(
   if slices is not None:
     slices = tuple((tuple(path), int(axis)) for path, axis in slices)
 
-  def init(params, stats):
+  def init(params: base.Params, stats: base.Stats) -> Lasso:
     del stats
     penalty(params, slices)  # raises early for slices of another network
     return Lasso(jnp.float32(0 if strength is None else strength))
 
-  def begin(state, params, stats, scope):
+  def begin(
+    state: Lasso, params: base.Params, stats: base.Stats, scope: base.Scope
+  ) -> Lasso:
     del stats
     if strength is not None:
       return state
@@ -83,11 +85,11 @@ def group_lasso(
     first = state.coefficient == 0
     return Lasso(jnp.where(first, chosen, state.coefficient))
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    value, aux = inner.loss(
-      forward, params, stats, batch, memory, scope, (), key
-    )
-    term = state.coefficient * penalty(params, slices)
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    value, aux = inner.loss(forward, inputs._replace(state=()))
+    term = inputs.state.coefficient * penalty(inputs.params, slices)
     return value + term, aux._replace(info={**aux.info, "penalty": term})
 
   return inner._replace(loss=loss, init=init, begin=begin)

@@ -18,9 +18,12 @@ def icarl() -> base.Objective:
   over examples and the classes seen.
   """
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    whole = batches.join(batch, memory[0])
-    out = forward(params, stats, whole.x, key)
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    state, scope = inputs.state, inputs.scope
+    whole = batches.join(inputs.batch, inputs.memory[0])
+    out = forward(inputs.params, inputs.stats, whole.x, inputs.key)
     old = forward(state.params, state.stats, whole.x, evaluate=True)
     targets = jnp.where(
       teacher.earlier_classes(scope),
@@ -30,7 +33,7 @@ def icarl() -> base.Objective:
     value = losses.binary_cross_entropy(
       out.logits, targets, whole.weight, scope.seen & scope.head
     )
-    logits = out.logits[: batch.y.shape[0]]
+    logits = out.logits[: inputs.batch.y.shape[0]]
     return value, base.Aux(out.stats, logits, {}, {})
 
   return base.Objective(

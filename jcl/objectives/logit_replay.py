@@ -27,16 +27,17 @@ def der(alpha: float) -> base.Objective:
   """
   _check("alpha", alpha)
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    del state
-    key, drift_key = jax.random.split(key)
-    out = forward(params, stats, batch.x, key)
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    batch = inputs.batch
+    key, drift_key = jax.random.split(inputs.key)
+    out = forward(inputs.params, inputs.stats, batch.x, key)
     learned = losses.cross_entropy(
-      out.logits, batch.y, batch.weight, scope.head
+      out.logits, batch.y, batch.weight, inputs.scope.head
     )
-    drift, stats = _drift(
-      forward, params, out.stats, batch, memory[0], scope, drift_key
-    )
+    after = inputs._replace(stats=out.stats, key=drift_key)
+    drift, stats = _drift(forward, after)
     info = {"stream": learned, "drift": drift}
     aux = base.Aux(stats, out.logits, {"logits": out.logits}, info)
     return learned + alpha * drift, aux
@@ -57,15 +58,16 @@ def derpp(alpha: float, beta: float) -> base.Objective:
   _check("beta", beta)
   dark = der(alpha)
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    key, replay_key = jax.random.split(key)
-    value, aux = dark.loss(
-      forward, params, stats, batch, memory[:1], scope, state, key
-    )
-    replayed = batches.fill(memory[1], batch)
-    out = forward(params, aux.stats, replayed.x, replay_key)
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    first, second = inputs.memory
+    key, replay_key = jax.random.split(inputs.key)
+    value, aux = dark.loss(forward, inputs._replace(memory=(first,), key=key))
+    replayed = batches.fill(second, inputs.batch)
+    out = forward(inputs.params, aux.stats, replayed.x, replay_key)
     old = losses.cross_entropy(
-      out.logits, replayed.y, replayed.weight, scope.head
+      out.logits, replayed.y, replayed.weight, inputs.scope.head
     )
     info = {**aux.info, "replay": old}
     return value + beta * old, aux._replace(stats=out.stats, info=info)
@@ -74,19 +76,14 @@ def derpp(alpha: float, beta: float) -> base.Objective:
 
 
 def _drift(
-  forward: base.Forward,
-  params: base.Params,
-  stats: base.Stats,
-  batch: base.Batch,
-  memory: base.Batch,
-  scope: base.Scope,
-  key: base.Key,
+  forward: base.Forward, inputs: base.LossInputs
 ) -> tuple[jax.Array, base.Stats]:
   """Returns the drift of replayed logits, and statistics after that pass."""
-  replayed = batches.fill(memory, batch)
-  out = forward(params, stats, replayed.x, key)
+  memory = inputs.memory[0]
+  replayed = batches.fill(memory, inputs.batch)
+  out = forward(inputs.params, inputs.stats, replayed.x, inputs.key)
   value = losses.squared_error(
-    out.logits, memory.extras["logits"], memory.weight, scope.head
+    out.logits, memory.extras["logits"], memory.weight, inputs.scope.head
   )
   return value, out.stats
 

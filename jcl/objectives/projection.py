@@ -18,11 +18,14 @@ def agem() -> base.Objective:
   memory has r = 0 and leaves g as it is.
   """
 
-  def reference(forward, params, stats, batch, memory, scope, state, key):
-    del batch, state
-    old = memory[0]
-    out = forward(params, stats, old.x, key)
-    value = losses.cross_entropy(out.logits, old.y, old.weight, scope.head)
+  def reference(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    old = inputs.memory[0]
+    out = forward(inputs.params, inputs.stats, old.x, inputs.key)
+    value = losses.cross_entropy(
+      out.logits, old.y, old.weight, inputs.scope.head
+    )
     return value, base.Aux(out.stats, out.logits, {}, {})
 
   return supervised.cross_entropy()._replace(

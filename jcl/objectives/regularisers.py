@@ -63,19 +63,23 @@ def ewc_online(
   if decay > 1:
     raise UsageError(f"decay is {decay}: give a number in [0, 1]")
 
-  def init(params, stats):
+  def init(params: base.Params, stats: base.Stats) -> Fisher:
     del stats
     zeros = jax.tree.map(jnp.zeros_like, params)
     return Fisher(_copy(params), zeros, _copy(zeros), jnp.float32(0))
 
-  def accumulate(forward, params, stats, batch, scope, state, key):
-    def surprise(params, x, y, key):
-      out = forward(params, stats, x[None], key)
-      return losses.cross_entropy(out.logits, y[None], jnp.ones(1), scope.head)
+  def accumulate(forward: base.Forward, inputs: base.LossInputs) -> Fisher:
+    batch, head, state = inputs.batch, inputs.scope.head, inputs.state
 
-    keys = jax.random.split(key, batch.y.shape[0])
+    def surprise(
+      params: base.Params, x: jax.Array, y: jax.Array, key: base.Key
+    ) -> jax.Array:
+      out = forward(params, inputs.stats, x[None], key)
+      return losses.cross_entropy(out.logits, y[None], jnp.ones(1), head)
+
+    keys = jax.random.split(inputs.key, batch.y.shape[0])
     grads = jax.vmap(jax.grad(surprise), in_axes=(None, 0, 0, 0))(
-      params, batch.x, batch.y, keys
+      inputs.params, batch.x, batch.y, keys
     )
     total = jax.tree.map(
       lambda t, g: t + jnp.tensordot(batch.weight, jnp.square(g), axes=1),
@@ -85,7 +89,9 @@ def ewc_online(
     num_examples = state.num_examples + jnp.sum(batch.weight)
     return state._replace(total=total, num_examples=num_examples)
 
-  def finish(state, params, stats, scope):
+  def finish(
+    state: Fisher, params: base.Params, stats: base.Stats, scope: base.Scope
+  ) -> Fisher:
     del stats, scope
     count = jnp.maximum(state.num_examples, 1.0)
     fisher = jax.tree.map(
@@ -132,13 +138,18 @@ def synaptic_intelligence(
       "divides where a parameter did not move"
     )
 
-  def init(params, stats):
+  def init(params: base.Params, stats: base.Stats) -> Path:
     del stats
     zeros = jax.tree.map(jnp.zeros_like, params)
     return Path(_copy(params), zeros, _copy(zeros))
 
-  def track(state, traced):
-    def extend(grad, before, after, path):
+  def track(state: Path, traced: base.Traced) -> Path:
+    def extend(
+      grad: jax.Array | None,
+      before: jax.Array,
+      after: jax.Array,
+      path: jax.Array,
+    ) -> jax.Array:
       return path if grad is None else path - grad * (after - before)
 
     path = jax.tree.map(
@@ -146,7 +157,9 @@ def synaptic_intelligence(
     )
     return state._replace(path=path)
 
-  def finish(state, params, stats, scope):
+  def finish(
+    state: Path, params: base.Params, stats: base.Stats, scope: base.Scope
+  ) -> Path:
     del stats, scope
     importance = jax.tree.map(
       lambda old, path, now, then: (
@@ -196,10 +209,11 @@ def lwf(
       f"temperature is {temperature}: give a number above 0, such as 2"
     )
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    value, aux = inner.loss(
-      forward, params, stats, batch, memory, scope, (), key
-    )
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    batch, scope, state = inputs.batch, inputs.scope, inputs.state
+    value, aux = inner.loss(forward, inputs._replace(state=()))
     old = forward(state.params, state.stats, batch.x, evaluate=True)
     classes = teacher.earlier_classes(scope)
     classes = jnp.where(jnp.any(classes), classes, scope.seen)
@@ -217,18 +231,18 @@ def _penalised(
   inner: base.Objective,
   strength: float,
   importance_fn: Callable[[Any], base.Params],
-) -> Callable[..., tuple[jax.Array, base.Aux]]:
+) -> base.Loss:
   """Returns the loss of `inner` plus a quadratic pull to `state.anchor`."""
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    value, aux = inner.loss(
-      forward, params, stats, batch, memory, scope, (), key
-    )
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    value, aux = inner.loss(forward, inputs._replace(state=()))
     terms = jax.tree.map(
       lambda weight, now, then: jnp.sum(weight * jnp.square(now - then)),
-      importance_fn(state),
-      params,
-      state.anchor,
+      importance_fn(inputs.state),
+      inputs.params,
+      inputs.state.anchor,
     )
     penalty = strength * jax.tree.reduce(operator.add, terms)
     return value + penalty, aux._replace(info={**aux.info, "penalty": penalty})

@@ -25,9 +25,11 @@ def cross_entropy(current: bool = False) -> base.Objective:
       all outputs in play.
   """
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    del memory, state
-    out = forward(params, stats, batch.x, key)
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    batch, scope = inputs.batch, inputs.scope
+    out = forward(inputs.params, inputs.stats, batch.x, inputs.key)
     mask = scope.current if current else scope.head
     value = losses.cross_entropy(out.logits, batch.y, batch.weight, mask)
     return value, base.Aux(out.stats, out.logits, {}, {})
@@ -43,12 +45,14 @@ def binary_cross_entropy() -> base.Objective:
   distillation.
   """
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    del memory, state
-    out = forward(params, stats, batch.x, key)
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    batch = inputs.batch
+    out = forward(inputs.params, inputs.stats, batch.x, inputs.key)
     targets = jax.nn.one_hot(batch.y, out.logits.shape[-1])
     value = losses.binary_cross_entropy(
-      out.logits, targets, batch.weight, scope.head
+      out.logits, targets, batch.weight, inputs.scope.head
     )
     return value, base.Aux(out.stats, out.logits, {}, {})
 
@@ -68,22 +72,27 @@ def experience_replay(one_loss: bool = True) -> base.Objective:
       over all of them; otherwise two batches, whose means are added.
   """
 
-  def joint_loss(forward, params, stats, batch, memory, scope, state, key):
-    del state
-    whole = batches.join(batch, memory[0])
-    out = forward(params, stats, whole.x, key)
-    value = losses.cross_entropy(out.logits, whole.y, whole.weight, scope.head)
-    logits = out.logits[: batch.y.shape[0]]
+  def joint_loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    whole = batches.join(inputs.batch, inputs.memory[0])
+    out = forward(inputs.params, inputs.stats, whole.x, inputs.key)
+    value = losses.cross_entropy(
+      out.logits, whole.y, whole.weight, inputs.scope.head
+    )
+    logits = out.logits[: inputs.batch.y.shape[0]]
     return value, base.Aux(out.stats, logits, {}, {})
 
-  def separate_loss(forward, params, stats, batch, memory, scope, state, key):
-    del state
-    key, replay_key = jax.random.split(key)
-    out = forward(params, stats, batch.x, key)
-    replayed = batches.fill(memory[0], batch)
-    again = forward(params, out.stats, replayed.x, replay_key)
+  def separate_loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    batch = inputs.batch
+    key, replay_key = jax.random.split(inputs.key)
+    out = forward(inputs.params, inputs.stats, batch.x, key)
+    replayed = batches.fill(inputs.memory[0], batch)
+    again = forward(inputs.params, out.stats, replayed.x, replay_key)
     new, old = (
-      losses.cross_entropy(o.logits, b.y, b.weight, scope.head)
+      losses.cross_entropy(o.logits, b.y, b.weight, inputs.scope.head)
       for o, b in ((out, batch), (again, replayed))
     )
     info = {"stream": new, "replay": old}

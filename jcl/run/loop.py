@@ -19,7 +19,6 @@ from jcl.options.errors import UsageError
 from jcl.run import deciding, dispatch, evaluation
 from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.finite import NonFiniteLossError as NonFiniteLossError
-from jcl.train import hooks as hooks_lib
 
 _WAIT = 0.5  # seconds between looks at what the host allows
 
@@ -194,6 +193,4 @@ def _close(
   deciding.decide(job, state, at, scope, "end")
   job.feed.close(state, at.decided.allocation.em)
   state = hooks.rebuild(learner, state, index)
-  if learner.method.objective.review is not None:
-    state = hooks_lib.review(learner, state, scope, job.feed.memory())
-  return state
+  return hooks.review(learner, state, index, scope, job.feed.memory)

@@ -69,17 +69,18 @@ class Actions:
   ) -> composed.Opened:
     batch = jax.tree.map(lambda leaf: leaf[0], batches)
     shown = self.show(key, state, batch, scope)
-    given = calls.given_to(state, shown, scope)
+    inputs = shown.for_loss(state, scope)
     asked = tuple(
       tuple(
         (self._preprocess.normalise(x), self.unit_keys(call_key))
-        for x, call_key in loss.calls.questions(given)
+        for x, call_key in loss.calls.questions(inputs)
       )
       for loss in self.losses
     )
     return composed.Opened(shown.stream, shown, asked, state.train.step + 1)
 
-  def unit_keys(self, key: base.Key) -> Any:
+  def unit_keys(self, key: base.Key | None) -> tuple[base.Key, ...] | None:
+    """Returns a key for each unit; None where the call draws nothing."""
     if key is None or not self.noisy:
       return None
     return tuple(
@@ -87,22 +88,22 @@ class Actions:
     )
 
   def closing(
-    self, loss: Loss, answers: Any, given: Any, batch: base.Batch
+    self, loss: Loss, answers: Any, inputs: base.LossInputs, batch: base.Batch
   ) -> Any:
     def value(logits, params):
       replaced = tuple(
         a._replace(logits=one) for a, one in zip(answers, logits, strict=True)
       )
-      return loss.calls.loss(replaced, given._replace(params=params))
+      return loss.calls.loss(replaced, inputs._replace(params=params))
 
     logits = tuple(answer.logits for answer in answers)
     wanted = (0, 1) if loss.calls.reads_params else (0,)
     (result, aux), grads = jax.value_and_grad(value, wanted, has_aux=True)(
-      logits, given.params
+      logits, inputs.params
     )
     info = step_lib.NO_INFO
     if loss.name == "loss":
-      info = step_lib.summarise(result, aux.logits, batch, given.scope)
+      info = step_lib.summarise(result, aux.logits, batch, inputs.scope)
     info = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], info)
     return info, aux, grads
 
@@ -135,13 +136,13 @@ class Actions:
   def take_apart(self) -> Iterator[Loss]:
     key, state, batch, scope = self.shapes
     shown = jax.eval_shape(self.show, key, state, batch, scope)
-    given = calls.given_to(state, shown, scope)
+    inputs = shown.for_loss(state, scope)
     functions = {"loss": self._method.objective.loss}
     if self._method.objective.reference is not None:
       functions["reference"] = self._method.objective.reference
     for name, function in functions.items():
-      apart = calls.take_apart(function, self._network, self._forward, given)
-      asked = jax.eval_shape(apart.questions, given)
+      apart = calls.take_apart(function, self._forward, inputs)
+      asked = jax.eval_shape(apart.questions, inputs)
       yield Loss(name, apart, asked)
 
   @functools.cached_property
@@ -167,15 +168,9 @@ class Actions:
 
   def closing_shapes(self, loss: Loss) -> Any:
     _, state, _, scope = self.shapes
-    given = calls.given_to(state, self.opened.shown, scope)
-    width = self._network.num_classes
-    answers = tuple(
-      calls.Answer(
-        jax.ShapeDtypeStruct((x.shape[0], width), jnp.float32), given.stats
-      )
-      for x, _ in loss.asked
-    )
-    return answers, given, self.opened.batch
+    inputs = self.opened.shown.for_loss(state, scope)
+    answers = calls.answer_shapes(self._network, loss.asked, inputs.stats)
+    return answers, inputs, self.opened.batch
 
   def extras(self) -> Any:
     loss = self.losses[0]

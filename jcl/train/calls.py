@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base, jaxprs
-from jcl.train import step
 
 
 class NotApartError(ValueError):
@@ -27,43 +26,21 @@ class Answer(NamedTuple):
   stats: base.Stats  # as the call left them
 
 
-class Given(NamedTuple):
-  """The arguments of a loss, beside the network."""
-
-  params: base.Params
-  stats: base.Stats
-  batches: tuple[base.Batch, ...]
-  scope: base.Scope
-  state: Any  # the objective's
-  key: base.Key
-
-
-def given_to(
-  state: base.LearnerState, shown: step.StepInputs, scope: base.Scope
-) -> Given:
-  """Returns what a step passes to its losses."""
-  train = state.train
-  return Given(
-    train.params,
-    train.stats,
-    shown.batches,
-    scope,
-    state.objective,
-    shown.loss_key,
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class Calls:
   """A loss as two pure functions around the network.
 
-  `questions(given)` returns a tuple of (x, key) for the calls with the
+  `questions(inputs)` returns a tuple of (x, key) for the calls with the
   parameters that train, raw inputs as stored; `key` is None where the loss
-  gives none. `loss(answers, given)` is the objective's own result.
+  gives none. `loss(answers, inputs)` is the objective's own result.
   """
 
-  questions: Callable[[Given], tuple[tuple[jax.Array, Any], ...]]
-  loss: Callable[[tuple[Answer, ...], Given], tuple[jax.Array, base.Aux]]
+  questions: Callable[
+    [base.LossInputs], tuple[tuple[base.Array, base.Key | None], ...]
+  ]
+  loss: Callable[
+    [tuple[Answer, ...], base.LossInputs], tuple[jax.Array, base.Aux]
+  ]
   stats_from: tuple[int, ...]  # call whose statistics each starts from, or -1
   reads_params: bool  # whether the loss looks at parameters directly
 
@@ -71,35 +48,39 @@ class Calls:
 class _Network:
   """Stands for the network while a loss is traced."""
 
-  def __init__(self, real: base.Forward, given: Given, answer: Any) -> None:
-    self._real, self._given, self._answer = real, given, answer
-    self.asked: list[tuple[jax.Array, Any]] = []
+  def __init__(
+    self, real: base.Forward, inputs: base.LossInputs, answer: Any
+  ) -> None:
+    self._real, self._inputs, self._answer = real, inputs, answer
+    self.asked: list[tuple[base.Array, base.Key | None]] = []
     self.stats_from: list[int] = []
     self._stats: list[Any] = []
 
-  network = property(lambda self: self._real.network)
+  @property
+  def network(self) -> base.Network:
+    return self._real.network
 
   @property
-  def trained(self) -> Any:
+  def trained(self) -> tuple[str, ...]:
     raise NotApartError("the loss depends on which units train")
 
   def __call__(
     self,
     params: base.Params,
     stats: base.Stats,
-    x: jax.Array,
+    x: base.Array,
     key: base.Key | None = None,
     taps: Sequence[str] = (),
     evaluate: bool = False,
     start: str | None = None,
-  ) -> Any:
-    if not _same(params, self._given.params):
+  ) -> base.Output:
+    if not _same(params, self._inputs.params):
       return self._real(params, stats, x, key, taps, evaluate, start)
     if taps or evaluate or start:
       what = f"the outputs of {', '.join(taps)}" if taps else "evaluation mode"
       what = f"a part from {start}" if start else what
       raise NotApartError(f"the loss asks the trained network for {what}")
-    known = [self._given.stats, *self._stats]
+    known = [self._inputs.stats, *self._stats]
     sources = [i for i, one in enumerate(known) if _same(stats, one)]
     if not sources:
       raise NotApartError("the loss computes statistics for the network")
@@ -111,101 +92,95 @@ class _Network:
 
 
 def take_apart(
-  function: Callable[..., tuple[jax.Array, base.Aux]],
-  network: base.Network,
-  forward: base.Forward,
-  given: Given,
+  function: base.Loss, forward: base.Forward, inputs: base.LossInputs
 ) -> Calls:
   """Traces a loss to find its calls of the network.
 
   Args:
     function: `Objective.loss` or `Objective.reference`.
-    network: the model.
-    forward: for calls with other parameters, such as a teacher's.
-    given: shapes of the arguments.
+    forward: the network, also called with other parameters, such as a
+      teacher's.
+    inputs: their shapes.
 
   Raises:
     NotApartError: where the loss needs outputs inside the network, or a call
       depends on the result of another.
   """
 
-  def blank(given):
+  network = forward.network
+
+  def blank(inputs):
     def answer(index, x):
       del index
       out = jax.eval_shape(
-        lambda x: network.apply(given.params, given.stats, x).logits,
+        lambda x: network.apply(inputs.params, inputs.stats, x).logits,
         jax.ShapeDtypeStruct(x.shape, jnp.float32),
       )
       # Copies, so that each call's statistics can be told from another's.
       return Answer(
-        jnp.zeros(out.shape, out.dtype), jax.tree.map(jnp.copy, given.stats)
+        jnp.zeros(out.shape, out.dtype), jax.tree.map(jnp.copy, inputs.stats)
       )
 
     return answer
 
-  def run(answer, given):
-    stub = _Network(forward, given, answer)
-    now, *past = given.batches
-    value, aux = function(
-      stub,
-      given.params,
-      given.stats,
-      now,
-      tuple(past),
-      given.scope,
-      given.state,
-      given.key,
-    )
+  def run(answer, inputs):
+    stub = _Network(forward, inputs, answer)
+    value, aux = function(stub, inputs)
     return value, aux, stub
 
   found = []
 
-  def ask(given):
-    *_, stub = run(blank(given), given)
+  def ask(inputs):
+    *_, stub = run(blank(inputs), inputs)
     found.append(stub)
     return tuple(stub.asked)
 
-  jax.eval_shape(ask, given)
+  jax.eval_shape(ask, inputs)
   stub = found[-1]
   if not stub.asked:
     raise NotApartError("the loss does not call the network")
 
-  def loss(answers, given):
-    value, aux, _ = run(lambda index, x: answers[index], given)
+  def loss(answers, inputs):
+    value, aux, _ = run(lambda index, x: answers[index], inputs)
     return value, aux
 
-  answers = _answer_shapes(network, given, ask)
-  _check_independent(run, answers, given)
+  asked = jax.eval_shape(ask, inputs)
+  answers = answer_shapes(network, asked, inputs.stats)
+  _check_independent(run, answers, inputs)
   reads = depends(
-    lambda params, answers, given: loss(answers, given._replace(params=params))[
-      0
-    ],
-    given.params,
+    lambda params, answers, inputs: loss(
+      answers, inputs._replace(params=params)
+    )[0],
+    inputs.params,
     answers,
-    given,
+    inputs,
   )
   return Calls(ask, loss, tuple(stub.stats_from), reads)
 
 
-def _answer_shapes(
-  network: base.Network, given: Any, ask: Any
+def answer_shapes(
+  network: base.Network, asked: Sequence[Any], stats: base.Stats
 ) -> tuple[Answer, ...]:
-  asked = jax.eval_shape(ask, given)
+  """Returns shapes of the answers to questions (x, key)."""
   return tuple(
     Answer(
       jax.ShapeDtypeStruct((x.shape[0], network.num_classes), jnp.float32),
-      given.stats,
+      stats,
     )
     for x, _ in asked
   )
 
 
-def _check_independent(run: Any, answers: Any, given: Any) -> None:
-  def asked(answers, given):
-    *_, stub = run(lambda index, x: answers[index], given)
+def _check_independent(
+  run: Callable[..., Any],
+  answers: tuple[Answer, ...],
+  inputs: base.LossInputs,
+) -> None:
+  def asked(answers, inputs):
+    *_, stub = run(lambda index, x: answers[index], inputs)
     return tuple(stub.asked)
 
-  if depends(asked, answers, given):
+  if depends(asked, answers, inputs):
     raise NotApartError("one call of the network depends on another's result")
 
 

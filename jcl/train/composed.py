@@ -37,7 +37,7 @@ class Losses(NamedTuple):
 
   stats_from: tuple[int, ...]
   chains: tuple[tuple[Link, ...], ...]  # by call
-  closing: background.Program  # (answers, given, batch) -> info, aux, grads
+  closing: background.Program  # (answers, inputs, batch) -> info, aux, grads
   reads_params: bool
 
 
@@ -45,7 +45,7 @@ class Opened(NamedTuple):
   """What the first program of a step returns."""
 
   batch: base.Batch  # the stream's, as stored
-  shown: Any  # batches and memory, as `step.StepInputs`
+  shown: step_lib.StepInputs
   asked: tuple[Any, ...]  # (x, keys by block or None) by loss and call
   step: Any  # [] int32, the count after this update
 
@@ -82,10 +82,10 @@ class Composed:
     train = state.train
     opened = run(self.opening, key, step_lib.readable(state), batches, scope)
     batch, shown, opt_state = opened.batch, opened.shown, train.opt_state
-    given = calls.given_to(state, shown, scope)
-    info, aux, grads = self._gradient(run, 0, opened.asked, given, batch)
+    inputs = shown.for_loss(state, scope)
+    info, aux, grads = self._gradient(run, 0, opened.asked, inputs, batch)
     if self.project is not None:
-      _, _, reference = self._gradient(run, 1, opened.asked, given, batch)
+      _, _, reference = self._gradient(run, 1, opened.asked, inputs, batch)
       projected = run(
         self.project, self._tree(grads), self._tree(reference), shown.memory
       )
@@ -124,12 +124,17 @@ class Composed:
     opened = execute(
       self.opening, key, step_lib.readable(state), batches, scope
     )
-    given = calls.given_to(state, opened.shown, scope)
-    _, _, grads = self._gradient(execute, 0, opened.asked, given, opened.batch)
+    inputs = opened.shown.for_loss(state, scope)
+    _, _, grads = self._gradient(execute, 0, opened.asked, inputs, opened.batch)
     return self._tree(grads)
 
   def _gradient(
-    self, run: Any, which: Any, asked: Any, given: Any, batch: base.Batch
+    self,
+    run: Run,
+    which: int,
+    asked: Any,
+    inputs: base.LossInputs,
+    batch: base.Batch,
   ) -> Any:
     """Returns info, aux and the gradients of the trained tensors by name."""
     loss = self.losses[which]
@@ -138,11 +143,11 @@ class Composed:
     for chain, (x, keys), source in zip(
       loss.chains, asked[which], loss.stats_from, strict=True
     ):
-      stats = given.stats if source < 0 else answers[source].stats
-      answer, kept = _ahead(run, chain, given.params, stats, x, keys)
+      stats = inputs.stats if source < 0 else answers[source].stats
+      answer, kept = _ahead(run, chain, inputs.params, stats, x, keys)
       answers.append(answer)
       saved.append(kept)
-    info, aux, grads = run(loss.closing, tuple(answers), given, batch)
+    info, aux, grads = run(loss.closing, tuple(answers), inputs, batch)
     found: Named = {}
     if loss.reads_params:
       direct = self._trained(grads[1])

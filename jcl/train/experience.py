@@ -104,6 +104,28 @@ class Hooks:
       rebuilt = rebuild(state.replay, examples)
       return state._replace(replay=learner.put(rebuilt))
 
+  def review(
+    self,
+    learner: learner_lib.Learner,
+    state: base.LearnerState,
+    index: int,
+    scope: base.Scope,
+    memory: Callable[[], base.Batch | None],
+  ) -> base.LearnerState:
+    """Shows the objective the memory, if it has the hook for it.
+
+    Args:
+      learner: whose method has the objective.
+      state: behind experience `index`.
+      index: of the experience.
+      scope: what is known of the classes.
+      memory: reads the memory [M, ...] onto the device; None: the state's.
+    """
+    if learner.method.objective.review is None:
+      return state
+    key = keys.key(self._seed, keys.Purpose.REVIEW, index)
+    return hooks.review(learner, key, state, scope, memory())
+
   def _offer(
     self, learner: learner_lib.Learner, state: base.LearnerState, index: int
   ) -> base.LearnerState:

@@ -81,6 +81,7 @@ def show_batch(
 
 def review(
   learner: "learner_lib.Learner",
+  key: base.Key,
   state: base.LearnerState,
   scope: base.Scope,
   memory: base.Batch | None = None,
@@ -93,12 +94,11 @@ def review(
     assert state.replay  # a method that reviews a memory has one
     memory = state.replay.items
 
-  def build(params, stats, memory, scope, noted):
-    return review(forward, params, stats, memory, scope, noted)
+  def build(inputs):
+    return review(forward, inputs)
 
-  train = state.train
-  args = train.params, train.stats, memory, scope, state.objective
-  noted = learner.run("probe", "review", build, *args)
+  inputs = _inputs(state, memory, scope, key)
+  noted = learner.run("probe", "review", build, inputs)
   return state._replace(objective=noted)
 
 
@@ -116,10 +116,7 @@ def accumulate(
   assert accumulate is not None
 
   def visit(key, state, batch, scope):
-    train, noted = state.train, state.objective
-    noted = accumulate(
-      forward, train.params, train.stats, batch, scope, noted, key
-    )
+    noted = accumulate(forward, _inputs(state, batch, scope, key))
     return state._replace(objective=noted)
 
   return _visit(
@@ -132,6 +129,19 @@ def accumulate(
     batches,
     num_batches,
     scope,
+  )
+
+
+def _inputs(
+  state: base.LearnerState,
+  batch: base.Batch,
+  scope: base.Scope,
+  key: base.Key,
+) -> base.LossInputs:
+  """Returns what a hook reads that has no replayed batches."""
+  train = state.train
+  return base.LossInputs(
+    train.params, train.stats, batch, (), scope, state.objective, key
   )
 
 

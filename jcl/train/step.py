@@ -36,7 +36,7 @@ class Preprocess:
   std: base.Array
   augment: augmentation.Augment = augmentation.none
 
-  def normalise(self, x: jax.Array) -> jax.Array:
+  def normalise(self, x: base.Array) -> jax.Array:
     """Returns `(x - mean) / std` in float32."""
     x = jnp.asarray(x, jnp.float32)
     return (x - jnp.asarray(self.mean)) / jnp.asarray(self.std)
@@ -61,12 +61,12 @@ class Forward:
     self,
     params: base.Params,
     stats: base.Stats,
-    x: jax.Array,
+    x: base.Array,
     key: base.Key | None = None,
     taps: Sequence[str] = (),
     evaluate: bool = False,
     start: str | None = None,
-  ) -> Any:
+  ) -> base.Output:
     return self.network.apply(
       params,
       stats,
@@ -101,6 +101,21 @@ class StepInputs(NamedTuple):
   memory: tuple[base.Batch, ...]  # replayed, as stored
   loss_key: base.Key
   keep_key: base.Key
+
+  def for_loss(
+    self, state: base.LearnerState, scope: base.Scope
+  ) -> base.LossInputs:
+    """Returns what the step passes to its losses."""
+    now, *past = self.batches
+    return base.LossInputs(
+      params=state.train.params,
+      stats=state.train.stats,
+      batch=now,
+      memory=tuple(past),
+      scope=scope,
+      state=state.objective,
+      key=self.loss_key,
+    )
 
 
 def draw_inputs(
@@ -192,16 +207,11 @@ def build_step(
     shown = draw_inputs(method, preprocess, key, state.replay, batch, scope)
     batch = shown.stream
     before, frozen = mask.split(state.train.params, network, selection)
+    inputs = shown.for_loss(state, scope)
 
     def gradient(function):
-      return _mean_gradient(
-        functools.partial(_loss, function, forward, frozen, scope, state),
-        before,
-        state.train.stats,
-        shown.batches,
-        shown.loss_key,
-        accumulate,
-      )
+      loss_fn = functools.partial(_loss, function, forward, frozen)
+      return _mean_gradient(loss_fn, before, inputs, accumulate)
 
     loss, aux, grads = gradient(objective.loss)
     if objective.reference is not None and objective.project is not None:
@@ -258,19 +268,16 @@ def build_gradient(
     key = jax.random.fold_in(key, state.train.step)
     shown = draw_inputs(method, preprocess, key, state.replay, batch, scope)
     trained, frozen = mask.split(params, network, selection)
-    loss = functools.partial(
-      _loss, method.objective.loss, forward, frozen, scope, state
-    )
-    grads, _ = jax.grad(loss, has_aux=True)(
-      trained, state.train.stats, shown.batches, shown.loss_key
-    )
+    loss = functools.partial(_loss, method.objective.loss, forward, frozen)
+    inputs = shown.for_loss(state, scope)
+    grads, _ = jax.grad(loss, has_aux=True)(trained, inputs)
     return mask.merge(grads, jax.tree.map(jnp.zeros_like, frozen))
 
   return gradient
 
 
 def build_batch_hook(
-  hook: Callable[..., tuple[object, base.Stats]],
+  hook: Callable[[base.Forward, base.LossInputs], tuple[Any, base.Stats]],
   method: base.Method,
   forward: Forward,
 ) -> Any:
@@ -285,49 +292,31 @@ def build_batch_hook(
     shown = draw_inputs(
       method, forward.preprocess, key, state.replay, batch, scope
     )
-    now, *past = shown.batches
-    train = state.train
-    noted, stats = hook(
-      forward,
-      train.params,
-      train.stats,
-      now,
-      tuple(past),
-      scope,
-      state.objective,
-      shown.loss_key,
-    )
-    return state._replace(objective=noted, train=train._replace(stats=stats))
+    noted, stats = hook(forward, shown.for_loss(state, scope))
+    train = state.train._replace(stats=stats)
+    return state._replace(objective=noted, train=train)
 
   return show_batch
 
 
 def _loss(
-  function: Any,
-  forward: Any,
+  function: base.Loss,
+  forward: base.Forward,
   frozen: base.Params,
-  scope: base.Scope,
-  state: base.LearnerState,
   trained: base.Params,
-  stats: base.Stats,
-  batches: tuple[base.Batch, ...],
-  key: base.Key,
-) -> Any:
+  inputs: base.LossInputs,
+) -> tuple[jax.Array, base.Aux]:
+  """Calls a loss as a function of the selected tensors."""
   params = mask.merge(trained, frozen)
-  now, *past = batches
-  return function(
-    forward, params, stats, now, tuple(past), scope, state.objective, key
-  )
+  return function(forward, inputs._replace(params=params))
 
 
 def _mean_gradient(
-  loss_fn: Any,
+  loss_fn: Callable[[base.Params, base.LossInputs], tuple[jax.Array, base.Aux]],
   trained: base.Params,
-  stats: base.Stats,
-  batches: tuple[base.Batch, ...],
-  key: base.Key,
+  inputs: base.LossInputs,
   num_parts: int,
-) -> Any:
+) -> tuple[jax.Array, base.Aux, base.Params]:
   """Returns loss, aux and gradient, averaged over `num_parts` of the batches.
 
   Parts count by their examples, replayed ones included, so that a partly
@@ -335,17 +324,16 @@ def _mean_gradient(
   """
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   if num_parts == 1:
-    (loss, aux), grads = grad_fn(trained, stats, batches, key)
+    (loss, aux), grads = grad_fn(trained, inputs)
     return loss, aux, grads
   # A Python loop, not a scan: convolutions inside a loop are slow on CPU.
-  pieces = [_part(batches, i, num_parts) for i in range(num_parts)]
-  weights = [sum(jnp.sum(b.weight) for b in piece) for piece in pieces]
+  pieces = [_part(inputs, i, num_parts) for i in range(num_parts)]
+  weights = [_weight(piece) for piece in pieces]
   total = jnp.maximum(sum(weights), 1e-9)
-  loss, grads, auxes = 0.0, None, []
-  for i, (piece, weight) in enumerate(zip(pieces, weights, strict=True)):
-    (value, aux), grad = grad_fn(
-      trained, stats, piece, jax.random.fold_in(key, i)
-    )
+  loss, grads = jnp.float32(0), None
+  stats, auxes = inputs.stats, []
+  for piece, weight in zip(pieces, weights, strict=True):
+    (value, aux), grad = grad_fn(trained, piece._replace(stats=stats))
     share = weight / total
     loss += share * value
     grad = jax.tree.map(lambda g, s=share: s * g, grad)
@@ -361,12 +349,22 @@ def _mean_gradient(
   return loss, whole, grads
 
 
-def _part(batches: tuple[base.Batch, ...], i: Any, num_parts: int) -> Any:
+def _part(inputs: base.LossInputs, i: int, num_parts: int) -> base.LossInputs:
+  """Returns part `i` of the batches, with a key of its own."""
+
   def cut(leaf):
     size = leaf.shape[0] // num_parts
     return leaf[i * size : (i + 1) * size]
 
-  return jax.tree.map(cut, batches)
+  batch, memory = jax.tree.map(cut, (inputs.batch, inputs.memory))
+  key = jax.random.fold_in(inputs.key, i)
+  return inputs._replace(batch=batch, memory=memory, key=key)
+
+
+def _weight(inputs: base.LossInputs) -> jax.Array:
+  """Returns the weight [] of all examples, replayed ones included."""
+  batches = inputs.batch, *inputs.memory
+  return sum((jnp.sum(b.weight) for b in batches), jnp.float32(0))
 
 
 def summarise(

@@ -97,9 +97,15 @@ def sigmoid(values):
   return 1 / (1 + np.exp(-np.asarray(values, np.float64)))
 
 
+def inputs(tree, now, memory=(), where=None, state=(), seed=0):
+  """What a loss on this classifier reads."""
+  where = scope() if where is None else where
+  key = jax.random.key(seed)
+  return base.LossInputs(tree, STATS, now, memory, where, state, key)
+
+
 def call(objective, tree, now, memory, where, state=None, seed=0):
   """Runs an objective's loss on this classifier."""
   if state is None:
     state = objective.init(tree, STATS)
-  key = jax.random.key(seed)
-  return objective.loss(forward, tree, STATS, now, memory, where, state, key)
+  return objective.loss(forward, inputs(tree, now, memory, where, state, seed))

@@ -78,6 +78,11 @@ def scope(task=1) -> base.Scope:
   return base.Scope(np.int32(task), current, seen, seen)
 
 
+def inputs(params, stats, now, where, state=(), seed=2) -> base.LossInputs:
+  key = jax.random.key(seed)
+  return base.LossInputs(params, stats, now, (), where, state, key)
+
+
 @functools.cache
 def begun(published=False, task=1, count=COUNT, ratio=1.0, area=1):
   """Returns an objective, its state once an experience is open, and weights."""
@@ -89,20 +94,15 @@ def begun(published=False, task=1, count=COUNT, ratio=1.0, area=1):
   params, stats = net.init(jax.random.key(0))
   state = objective.init(params, stats, *objective.sizes(net))
   call = forward("moving" if published else "batch")
-  key = jax.random.key(1)
-  state, _ = objective.last_batch(
-    call, params, stats, batch(), (), scope(0), state, key
-  )
-  state, _ = objective.first_batch(
-    call, params, stats, batch(), (), scope(task), state, key
-  )
+  shown = inputs(params, stats, batch(), scope(0), state, seed=1)
+  state, _ = objective.last_batch(call, shown)
+  shown = shown._replace(scope=scope(task), state=state)
+  state, _ = objective.first_batch(call, shown)
   return objective, state, params, stats, call
 
 
 def drift(objective, call, params, stats, state):
-  _, aux = objective.loss(
-    call, params, stats, batch(), (), scope(), state, jax.random.key(2)
-  )
+  _, aux = objective.loss(call, inputs(params, stats, batch(), scope(), state))
   return aux.info["anchors"]
 
 
@@ -146,16 +146,8 @@ def test_union_grows_up_to_the_cap():
   state = objective.init(params, stats, *objective.sizes(net))
   call, before = forward(), state.masks
   for seed in range(6):
-    state, _ = objective.last_batch(
-      call,
-      params,
-      stats,
-      batch(seed=seed),
-      (),
-      scope(0),
-      state,
-      jax.random.key(0),
-    )
+    shown = inputs(params, stats, batch(seed=seed), scope(0), state)
+    state, _ = objective.last_batch(call, shown)
     for old, new in zip(before, state.masks, strict=True):
       assert (new | ~old).all()  # none is lost
       assert int(new.sum()) <= CHANNELS // 2
@@ -181,7 +173,6 @@ def test_first_experience_has_no_anchors():
 def test_only_later_experiences_pass_over_anchors():
   """Statistics move by the batch alone, then by the anchors ahead of it."""
   objective, state, params, stats, call = begun(published=True)
-  rest = state, jax.random.key(2)
 
   def norm(stats):
     return stats["low"]["batch_stats"]["norm"]["mean"]
@@ -190,12 +181,9 @@ def test_only_later_experiences_pass_over_anchors():
     return norm(call(params, stats, x).stats), call(params, stats, x).stats
 
   for task, x in ((0, None), (1, batch().x[:COUNT])):
-    noted = objective.first_batch(
-      call, params, stats, batch(), (), scope(task), *rest
-    )[1]
-    aux = objective.loss(call, params, stats, batch(), (), scope(task), *rest)[
-      1
-    ]
+    given = inputs(params, stats, batch(), scope(task), state)
+    _, noted = objective.first_batch(call, given)
+    _, aux = objective.loss(call, given)
     expected, passed = (norm(stats), stats) if x is None else shown(x, stats)
     np.testing.assert_allclose(norm(noted), expected, rtol=1e-5)
     expected, _ = shown(batch().x, passed)
@@ -232,9 +220,9 @@ def test_gradient_of_the_plain_sum():
     None,
   )
   inner = supervised.cross_entropy()._replace(
-    loss=lambda f, p, s, b, m, sc, st, k: (
+    loss=lambda forward, inputs: (
       jnp.float32(0),
-      base.Aux(s, p["head"], {}, {}),
+      base.Aux(inputs.stats, inputs.params["head"], {}, {}),
     )
   )
   objective = anchors.anchored(
@@ -254,9 +242,7 @@ def test_gradient_of_the_plain_sum():
   preprocess = step_lib.Preprocess(np.zeros(3), np.ones(3))
   call = step_lib.forward_of(net, preprocess, selection)
   grads = jax.grad(
-    lambda p: objective.loss(
-      call, p, {}, batch(), (), scope(), state, jax.random.key(0)
-    )[0]
+    lambda p: objective.loss(call, inputs(p, {}, batch(), scope(), state))[0]
   )(params)
   expected = jnp.broadcast_to(
     jnp.where(mask, 2 * 3.0 * 3.0, 0.0), (COUNT, CHANNELS)
@@ -360,9 +346,7 @@ def test_only_current_classes_compete():
   def loss(shift):
     shifted = {**params, "shift": shift}
     inner = supervised.cross_entropy(current=True)
-    return inner.loss(
-      call, shifted, stats, batch(), (), scope(), (), jax.random.key(0)
-    )[0]
+    return inner.loss(call, inputs(shifted, stats, batch(), scope()))[0]
 
   grads = jax.grad(loss)(jnp.zeros(CLASSES))
   assert (grads[:2] == 0).all() and (grads[2:] != 0).all()

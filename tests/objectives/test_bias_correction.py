@@ -30,14 +30,9 @@ def _loss(now=NOW, old=OLD, scope=SCOPE, state=None, tree=PARAMS):
 
 
 def _review(memory, scope=SCOPE, state=None):
-  return OBJECTIVE.review(
-    linear_case.forward,
-    PARAMS,
-    STATS,
-    memory,
-    scope,
-    _state() if state is None else state,
-  )
+  state = _state() if state is None else state
+  inputs = linear_case.inputs(PARAMS, memory, (), scope, state)
+  return OBJECTIVE.review(linear_case.forward, inputs)
 
 
 def _held_out(batch):

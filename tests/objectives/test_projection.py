@@ -55,10 +55,8 @@ def test_reference_is_the_loss_on_the_memory():
   tree, scope = linear_case.params(), linear_case.scope()
 
   def reference(tree, old):
-    key = jax.random.key(0)
-    return AGEM.reference(
-      linear_case.forward, tree, linear_case.STATS, now, (old,), scope, (), key
-    )
+    inputs = linear_case.inputs(tree, now, (old,), scope)
+    return AGEM.reference(linear_case.forward, inputs)
 
   value, _ = reference(tree, old)
   expected = linear_case.nll(linear_case.logits(tree, old.x), old.y, range(4))

@@ -29,12 +29,10 @@ def _fisher(tree, batch):
 
 def _close(objective, state, tree, *parts, wrap=lambda f: f):
   accumulate = wrap(
-    lambda tree, batch, state, key: objective.accumulate(
-      linear_case.forward, tree, STATS, batch, SCOPE, state, key
-    )
+    lambda inputs: objective.accumulate(linear_case.forward, inputs)
   )
   for part in parts:
-    state = accumulate(tree, part, state, jax.random.key(0))
+    state = accumulate(linear_case.inputs(tree, part, (), SCOPE, state))
   return objective.finish(state, tree, STATS, SCOPE)
 
 
@@ -90,15 +88,9 @@ def test_examples_have_their_own_keys():
     return linear_case.forward(params, stats, x)
 
   objective = regularisers.ewc_online(1.0)
-  objective.accumulate(
-    noted,
-    PARAMS,
-    STATS,
-    NOW,
-    SCOPE,
-    objective.init(PARAMS, STATS),
-    jax.random.key(0),
-  )
+  state = objective.init(PARAMS, STATS)
+  inputs = linear_case.inputs(PARAMS, NOW, (), SCOPE, state)
+  objective.accumulate(noted, inputs)
   jax.effects_barrier()
   assert len(set(map(tuple, keys))) == 3
 

@@ -67,13 +67,11 @@ def test_two_means_have_their_own_keys_and_one_mean_the_keys_own():
     keys.append(jax.random.key_data(key).tolist())
     return linear_case.forward(params, stats, x)
 
-  key = jax.random.key(3)
+  inputs = linear_case.inputs(PARAMS, NOW, (OLD,), SCOPE, seed=3)
   for one_loss in (False, True):
-    supervised.experience_replay(one_loss=one_loss).loss(
-      noted, PARAMS, linear_case.STATS, NOW, (OLD,), SCOPE, (), key
-    )
+    supervised.experience_replay(one_loss=one_loss).loss(noted, inputs)
   first, second, whole = keys
-  assert first != second and whole == jax.random.key_data(key).tolist()
+  assert first != second and whole == jax.random.key_data(inputs.key).tolist()
 
 
 def test_one_mean_unless_told_otherwise():

@@ -187,9 +187,9 @@ def test_an_evaluation_that_a_stop_prevented_is_made_up_for():
 def test_a_loss_that_is_not_finite_names_its_step_and_examples():
   plain = recipes.finetune()
 
-  def loss(forward, params, stats, batch, *rest):
-    value, aux = plain.objective.loss(forward, params, stats, batch, *rest)
-    return jnp.where(jnp.any(batch.ids == 30), jnp.inf, value), aux
+  def loss(forward, inputs):
+    value, aux = plain.objective.loss(forward, inputs)
+    return jnp.where(jnp.any(inputs.batch.ids == 30), jnp.inf, value), aux
 
   method = plain._replace(objective=plain.objective._replace(loss=loss))
   job = assemble(method)
@@ -547,11 +547,11 @@ def test_an_experience_that_may_cost_nothing_is_recorded():
 def test_batches_for_hooks_are_of_orders_of_their_own():
   plain = recipes.finetune()
 
-  def ahead(forward, params, stats, batch, memory, scope, noted, key):
-    return (batch.ids, noted[1]), stats
+  def ahead(forward, inputs):
+    return (inputs.batch.ids, inputs.state[1]), inputs.stats
 
-  def behind(forward, params, stats, batch, memory, scope, noted, key):
-    return (noted[0], batch.ids), stats
+  def behind(forward, inputs):
+    return (inputs.state[0], inputs.batch.ids), inputs.stats
 
   nothing = jnp.zeros(6, jnp.int32)
   objective = plain.objective._replace(

@@ -216,34 +216,39 @@ def test_the_probe_has_the_same_gradient_and_leaves_no_trace(text):
 
 
 def test_losses_that_need_the_network_whole_say_so():
-  def deep(forward, params, stats, batch, memory, scope, state, key):
-    out = forward(params, stats, batch.x, key, taps=("pool",))
+  def output(forward, inputs, **options):
+    x = inputs.batch.x
+    return forward(inputs.params, inputs.stats, x, inputs.key, **options)
+
+  def deep(forward, inputs):
+    out = output(forward, inputs, taps=("pool",))
     value = jnp.sum(out.taps["pool"])
     return value, base.Aux(out.stats, out.logits, {}, {})
 
-  def twice(forward, params, stats, batch, memory, scope, state, key):
-    out = forward(params, stats, batch.x, key)
-    shifted = batch.x + out.logits.sum()
-    out = forward(params, stats, shifted, key)
+  def twice(forward, inputs):
+    out = output(forward, inputs)
+    shifted = inputs.batch.x + out.logits.sum()
+    out = forward(inputs.params, inputs.stats, shifted, inputs.key)
     return out.logits.sum(), base.Aux(out.stats, out.logits, {}, {})
 
   def asks(**options):
-    def loss(forward, params, stats, batch, memory, scope, state, key):
-      out = forward(params, stats, batch.x, key, **options)
+    def loss(forward, inputs):
+      out = output(forward, inputs, **options)
       return out.logits.sum(), base.Aux(out.stats, out.logits, {}, {})
 
     return loss
 
-  def computed(forward, params, stats, batch, memory, scope, state, key):
-    stats = jax.tree.map(lambda leaf: leaf + 1, stats)
-    out = forward(params, stats, batch.x, key)
+  def computed(forward, inputs):
+    stats = jax.tree.map(lambda leaf: leaf + 1, inputs.stats)
+    out = output(forward, inputs._replace(stats=stats))
     return out.logits.sum(), base.Aux(out.stats, out.logits, {}, {})
 
-  def alone(forward, params, stats, batch, memory, scope, state, key):
-    return jnp.sum(batch.x), base.Aux(stats, batch.x, {}, {})
+  def alone(forward, inputs):
+    x = inputs.batch.x
+    return jnp.sum(x), base.Aux(inputs.stats, x, {}, {})
 
-  def units(forward, params, stats, batch, memory, scope, state, key):
-    return jnp.float32(len(forward.trained)), base.Aux(stats, 0, {}, {})
+  def units(forward, inputs):
+    return jnp.float32(len(forward.trained)), base.Aux(inputs.stats, 0, {}, {})
 
   for loss, message in (
     (deep, "outputs of pool"),

@@ -382,8 +382,9 @@ def test_parts_of_a_batch_that_weighs_nothing_leave_all_as_it_is():
 def test_parts_have_their_own_keys_and_hand_statistics_on():
   drawn = []
 
-  def loss(forward, params, stats, batch, memory, scope, state, key):
-    out = forward(params, stats, batch.x, key)
+  def loss(forward, inputs):
+    batch, key = inputs.batch, inputs.key
+    out = forward(inputs.params, inputs.stats, batch.x, key)
     drawn.append(jax.random.key_data(key).tolist())
     return jnp.mean(out.logits), base.Aux(
       out.stats, out.logits, {"rows": batch.x}, {"part": jnp.sum(batch.ids)}
@@ -494,8 +495,9 @@ def test_what_a_loss_reads_is_alike_for_all_selections():
 
 
 def test_a_hook_is_shown_the_first_batch_and_keeps_what_the_hook_returns():
-  def hook(forward, params, stats, now, past, scope, noted, key):
-    return (now.ids, len(past)), {"seen": forward.network.name}
+  def hook(forward, inputs):
+    noted = inputs.batch.ids, len(inputs.memory)
+    return noted, {"seen": forward.network.name}
 
   forward = step_lib.Forward(NETWORK, PLAIN)
   hook_program = step_lib.build_batch_hook(hook, FINETUNE, forward)
