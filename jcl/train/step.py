@@ -328,12 +328,16 @@ def _mean_gradient(
     return loss, aux, grads
   # A Python loop, not a scan: convolutions inside a loop are slow on CPU.
   pieces = [_part(inputs, i, num_parts) for i in range(num_parts)]
-  weights = [_weight(piece) for piece in pieces]
+  weights = [
+    sum(jnp.sum(b.weight) for b in (piece.batch, *piece.memory))
+    for piece in pieces
+  ]
   total = jnp.maximum(sum(weights), 1e-9)
   loss, grads = jnp.float32(0), None
   stats, auxes = inputs.stats, []
-  for piece, weight in zip(pieces, weights, strict=True):
-    (value, aux), grad = grad_fn(trained, piece._replace(stats=stats))
+  for i, (piece, weight) in enumerate(zip(pieces, weights, strict=True)):
+    piece = piece._replace(stats=stats, key=jax.random.fold_in(inputs.key, i))
+    (value, aux), grad = grad_fn(trained, piece)
     share = weight / total
     loss += share * value
     grad = jax.tree.map(lambda g, s=share: s * g, grad)
@@ -350,21 +354,14 @@ def _mean_gradient(
 
 
 def _part(inputs: base.LossInputs, i: int, num_parts: int) -> base.LossInputs:
-  """Returns part `i` of the batches, with a key of its own."""
+  """Returns part `i` of the batches, all else as it is."""
 
   def cut(leaf):
     size = leaf.shape[0] // num_parts
     return leaf[i * size : (i + 1) * size]
 
   batch, memory = jax.tree.map(cut, (inputs.batch, inputs.memory))
-  key = jax.random.fold_in(inputs.key, i)
-  return inputs._replace(batch=batch, memory=memory, key=key)
-
-
-def _weight(inputs: base.LossInputs) -> jax.Array:
-  """Returns the weight [] of all examples, replayed ones included."""
-  batches = inputs.batch, *inputs.memory
-  return sum((jnp.sum(b.weight) for b in batches), jnp.float32(0))
+  return inputs._replace(batch=batch, memory=memory)
 
 
 def summarise(
