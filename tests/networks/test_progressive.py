@@ -54,6 +54,12 @@ def test_a_tap_has_the_logits_of_a_column_of_any_depth():
 def test_the_first_column_is_a_network_of_its_own():
   alone = COLUMN((5,), 2).apply(PARAMS["column_0"], {}, X).logits
   np.testing.assert_allclose(LOGITS[:, (3, 0)], alone, rtol=1e-6)
+  single = progressive.progressive(COLUMN, (5,), CLASSES[1:2], num_classes=5)
+  params, stats = single.init(jax.random.key(0))
+  alone = COLUMN((5,), 1).apply(params["column_0"], {}, X).logits
+  np.testing.assert_array_equal(
+    single.apply(params, stats, X).logits[:, 4:], alone
+  )
 
 
 @pytest.mark.parametrize("changed", [0, 1, 2])

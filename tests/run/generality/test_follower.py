@@ -136,8 +136,11 @@ def test_what_was_missed_is_said_at_once(job, probes, played, tmp_path):
   events, _ = played
   follower = follow.Follower(job, probes, tmp_path / "away.npz")
   _, state, place = events[5]
+  shown = follow.from_events(
+    iter([loop.Event("steps", state, place, {})]), follower
+  )
   with pytest.raises(ValueError, match="bring back .*away.npz"):
-    play(job, follower, job.learner.put(state), copy.deepcopy(place))
+    next(shown)
   later = loop.Cursor(experience=2)
   with pytest.raises(
     ValueError, match="experience 2, but its .*missed: 0 were"

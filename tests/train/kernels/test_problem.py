@@ -110,3 +110,23 @@ def test_what_is_none_of_the_three_is_left_alone(case):
     (0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)
   )
   assert problem.read(shapes, dimension_numbers=numbers, **options) is None
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_an_input_gradient_has_no_groups_of_the_batch(groups):
+  found = problem.read(
+    ((2, 8, 8, 4), (3, 3, 4, 6), (2 // groups, 13, 13, 6)),
+    window_strides=(1, 1),
+    padding=[(0, 0), (0, 0)],
+    lhs_dilation=(2, 2),
+    rhs_dilation=(1, 1),
+    dimension_numbers=jax.lax.ConvDimensionNumbers(
+      (0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)
+    ),
+    batch_group_count=groups,
+  )
+  if groups == 1:
+    assert found.kind == "inputs" and found.strides == (2, 2)
+    assert found.padding == ((2, 2), (2, 2))
+  else:
+    assert found is None
