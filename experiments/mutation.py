@@ -233,6 +233,13 @@ EQUIVALENT: dict[str, set[str]] = {
     "_SMALL = 2**14",
     "_SLOW, _SLOW_BYTE = 2e-5, 1e-9",
   },
+  # Threads that decode; Python knows the number of processors here.
+  "jcl/streams/images.py": {
+    "return futures.ThreadPoolExecutor(min( 7, os.cpu_count() or 1))",
+    "return futures.ThreadPoolExecutor(min( 9, os.cpu_count() or 1))",
+    "return futures.ThreadPoolExecutor(min(8, os.cpu_count() or 0))",
+    "return futures.ThreadPoolExecutor(min(8, os.cpu_count() or 2))",
+  },
   "jcl/streams/stream.py": {"_ROWS = 1024  # read together for statistics"},
   "jcl/streams/views.py": {
     "inside = (r >= 0) & (r < height) & (c >= 0) & (c < width) & (weight >= 0)",

@@ -1,6 +1,7 @@
 """Frames that the user brings: read, brought into shape, and refused."""
 
 import csv
+import dataclasses
 
 import numpy as np
 from PIL import Image
@@ -55,7 +56,9 @@ def test_a_list_is_read_in_order_and_shape(tmp_path):
   )
   large = read(text, enlarge=3)
   assert large.images.shape == (60, 24, 24, 3)
-  assert len({found.digest(), large.digest(), read(text).digest()}) == 2
+  unlabelled = dataclasses.replace(found, labels=None)
+  others = [found, large, unlabelled, read(text)]
+  assert len({each.digest() for each in others}) == 3
 
 
 def test_conditions_change_where_a_column_does_and_numbers_do_not(tmp_path):

@@ -39,6 +39,31 @@ def test_an_archive_that_declares_more_than_it_holds_is_refused(tmp_path):
     archives.arrays(tmp_path / "b.npz")
 
 
+def test_a_member_is_no_larger_than_its_compressed_bytes_can_tell(tmp_path):
+  name = "n" * 60
+  most = 1032 * (200 + 1)
+  for held, message in ((most, "declares 24 bytes"), (most + 1, "so large")):
+    write(tmp_path / "a.npz", **{name: array([1, 2, 3]).ljust(200)})
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    entry = content.index(b"PK\x01\x02")  # of the directory
+    content[entry + 24 : entry + 28] = held.to_bytes(4, "little")
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=f"{'n' * 37}\\.\\.\\. .*{message}"):
+      archives.arrays(tmp_path / "a.npz")
+
+
+def test_versions_of_arrays(tmp_path):
+  file = io.BytesIO()
+  np.lib.format.write_array(file, np.arange(3), version=(2, 0))
+  write(tmp_path / "a.npz", x=file.getvalue())
+  assert archives.arrays(tmp_path / "a.npz")["x"].tolist() == [0, 1, 2]
+  file = io.BytesIO()
+  np.lib.format.write_array(file, np.arange(3), version=(3, 0))
+  write(tmp_path / "a.npz", x=file.getvalue())
+  with pytest.raises(ValueError, match="an array of version"):
+    archives.arrays(tmp_path / "a.npz")
+
+
 def test_archives_above_the_limit_are_refused(tmp_path, monkeypatch):
   np.savez_compressed(tmp_path / "a.npz", x=np.zeros(1000))
   monkeypatch.setattr(files, "MOST_BYTES", 5000)
