@@ -72,19 +72,6 @@ def bias_correction(
     if value <= 0:
       raise UsageError(f"{name} is {value}: give a number above 0")
 
-  def init(
-    params: base.Params, stats: base.Stats, num_classes: int
-  ) -> Corrected:
-    copied = teacher.copy(params, stats)
-    layer = jnp.ones(num_classes, jnp.float32)
-    return Corrected(*copied, layer, jnp.zeros_like(layer))
-
-  def begin(
-    state: Corrected, params: base.Params, stats: base.Stats, scope: base.Scope
-  ) -> Corrected:
-    del scope
-    return Corrected(*teacher.copy(params, stats), state.scale, state.shift)
-
   def loss(
     forward: base.Forward, inputs: base.LossInputs
   ) -> tuple[jax.Array, base.Aux]:
@@ -132,11 +119,27 @@ def bias_correction(
   return base.Objective(
     loss,
     num_draws=1,
-    init=init,
+    init=_init,
     sizes=lambda network: (network.num_classes,),
-    begin=begin,
+    begin=_begin,
     review=review,
   )
+
+
+def _init(
+  params: base.Params, stats: base.Stats, num_classes: int
+) -> Corrected:
+  """Returns the network as its own teacher, with layers that change nothing."""
+  layer = jnp.ones(num_classes, jnp.float32)
+  return Corrected(*teacher.copy(params, stats), layer, jnp.zeros_like(layer))
+
+
+def _begin(
+  state: Corrected, params: base.Params, stats: base.Stats, scope: base.Scope
+) -> Corrected:
+  """Makes the present network the teacher; the layers stay."""
+  del scope
+  return Corrected(*teacher.copy(params, stats), state.scale, state.shift)
 
 
 def correct(state: Corrected, logits: jax.Array) -> jax.Array:
