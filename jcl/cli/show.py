@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jcl import base
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
@@ -90,6 +92,12 @@ def choices(sections: Mapping[str, Mapping[str, str]]) -> None:
     for name, line in lines.items():
       print(f"  {name:20} {line}")
     print()
+
+
+def converted(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+  """Prints how much a new file of arrays holds."""
+  total = sum(array.nbytes for array in arrays.values())
+  print(f"{path}: {len(arrays)} arrays, {total:,} bytes")
 
 
 def score(

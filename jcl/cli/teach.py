@@ -68,6 +68,14 @@ LESSONS = {
     "of each recipe would take.",
     ("jcl estimate --data=cifar100 --data_dir=DIR --model=resnet18",),
   ),
+  "convert": Lesson(
+    "jcl convert FILE.pth FILE.safetensors [--flags]",
+    "makes a safetensors file of one that PyTorch saved",
+    "Needs no PyTorch and executes nothing of the file: what is no dictionary "
+    "of tensors on the CPU, as torch.save(model.state_dict(), FILE) writes it, "
+    "is refused. --weights takes either file.",
+    ("jcl convert resnet50.pth resnet50.safetensors",),
+  ),
   "list": Lesson(
     "jcl list",
     "lists every recipe, data set, stream, model and system",

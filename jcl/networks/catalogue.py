@@ -5,7 +5,7 @@ import dataclasses
 from typing import Any
 
 from jcl import base
-from jcl.networks import conv1d, mlp, mobilenet, resnet, vit
+from jcl.networks import conv1d, efficientnet, mlp, mobilenet, resnet, vit
 from jcl.options import spec
 from jcl.options.errors import UsageError
 
@@ -16,6 +16,9 @@ MODELS: dict[str, Callable[..., base.Network]] = {
   "resnet32": resnet.resnet32,
   "resnet50": resnet.resnet50,
   "mobilenet": mobilenet.mobilenet,
+  "efficientnet_lite0": efficientnet.efficientnet_lite0,
+  "efficientnet_lite1": efficientnet.efficientnet_lite1,
+  "efficientnet_lite2": efficientnet.efficientnet_lite2,
   "vit": vit.vit,
   "conv1d": conv1d.conv1d,
 }

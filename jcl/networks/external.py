@@ -1,15 +1,18 @@
-"""Loads weights from safetensors files under the names of PyTorch's libraries.
+"""Loads weights of files under the names of PyTorch's libraries.
 
 A network of residual blocks takes torchvision's names (`conv1.weight`,
 `layer1.0.bn1.running_mean`, `fc.weight`), a vision transformer timm's names
-(`patch_embed.proj.weight`, `blocks.0.attn.qkv.weight`, `head.weight`).
+(`patch_embed.proj.weight`, `blocks.0.attn.qkv.weight`, `head.weight`), an
+EfficientNet-Lite those of the package efficientnet_lite_pytorch
+(`_conv_stem.weight`, `_blocks.0._bn1.running_mean`, `_fc.weight`). Files are of
+safetensors, or PyTorch's own, which `torch_files` reads.
 
 In evaluation mode the outputs then equal the original's: paddings, strides and
-the epsilons of normalisers (1e-5 for batches, 1e-6 for layers) are the same. In
-training mode a running variance counts the biased variance of a batch here and
-the unbiased one in PyTorch, unless `variance=unbiased` is set. timm's
-transformers have the exact GELU: build the network with `vit:gelu=exact`. The
-weights expect inputs normalised as in their own training.
+the epsilons of normalisers are the same. In training mode a running variance
+counts the biased variance of a batch here and the unbiased one in PyTorch,
+unless `variance=unbiased` is set. timm's transformers have the exact GELU:
+build the network with `vit:gelu=exact`. The weights expect inputs normalised as
+in their own training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +24,7 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.networks import check, pretrained
+from jcl.networks import check, pretrained, torch_files
 from jcl.options.errors import MissingFileError, MissingPackageError, UsageError
 
 Path = tuple[str, ...]  # unit and keys below it, the last names the array
@@ -39,15 +42,19 @@ class Source(NamedTuple):
 
 
 def with_file(
-  network: base.Network, path: str, fresh: tuple[str, ...] = ("head",)
+  network: base.Network,
+  path: str,
+  fresh: tuple[str, ...] = ("head",),
+  sha256: str | None = None,
 ) -> base.Network:
   """Returns the network whose `init` gives the weights of a file.
 
   Args:
-    network: a ResNet or a vision transformer.
-    path: of a safetensors file.
+    network: a ResNet, a vision transformer or an EfficientNet-Lite.
+    path: of a safetensors file, or of one that PyTorch saved.
     fresh: units that `init` draws anew, even if the file has weights for them.
       A head for another number of classes is drawn anew in any case.
+    sha256: see `read`.
 
   Raises:
     FileNotFoundError: where there is no such file.
@@ -56,7 +63,7 @@ def with_file(
       network's; the message lists arrays that are missing, have no place or
       have another shape.
   """
-  arrays = read(path)
+  arrays = read(path, sha256)
   try:
     params, stats, fresh = arrange(network, arrays, fresh)
   except ValueError as error:
@@ -64,42 +71,25 @@ def with_file(
   return pretrained.with_weights(network, params, stats, fresh=fresh)
 
 
-def read(path: str) -> dict[str, np.ndarray]:
-  """Returns the arrays of a safetensors file, by name.
+def read(path: str, sha256: str | None = None) -> dict[str, np.ndarray]:
+  """Returns the arrays of a file, by name.
 
   The prefixes "model." and "module.", which wrappers add to all names, are left
   out, and so are PyTorch's counters `num_batches_tracked`.
+
+  Args:
+    path: of a safetensors file, or of one that PyTorch saved, `.pth` or `.pt`.
+    sha256: digest that a file of PyTorch must have; None: any.
 
   Raises:
     FileNotFoundError: where there is no such file.
     ImportError: where the safetensors library is not installed.
     ValueError: where the file is of another format, cut short or damaged.
   """
-  try:
-    import safetensors
-    from safetensors import numpy as reader
-  except ImportError as error:
-    raise MissingPackageError(
-      f"safetensors cannot be imported ({error}); install it with "
-      'pip install "jcl[weights]"'
-    ) from error
-  if str(path).endswith((".pt", ".pth", ".bin", ".ckpt", ".pkl")):
-    raise UsageError(
-      f"{path} is pickled, and reading that would run what it contains: "
-      "convert it to safetensors where you trust it, with "
-      "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
-    )
-  try:
-    arrays = reader.load_file(path)
-  except FileNotFoundError:
-    raise MissingFileError(
-      f"there is no {path}: give a safetensors file"
-    ) from None
-  except (safetensors.SafetensorError, *_UNREAD) as error:
-    raise UsageError(
-      f"{path} is no safetensors file, or a damaged one ({error}): fetch or "
-      "convert it again"
-    ) from error
+  if str(path).endswith(torch_files.SUFFIXES):
+    arrays = torch_files.read(path, sha256)
+  else:
+    arrays = _from_safetensors(path)
   prefixes = ("module.", "model.")
   while any(all(n.startswith(p) for n in arrays) for p in prefixes if arrays):
     arrays = {name.split(".", 1)[1]: a for name, a in arrays.items()}
@@ -110,6 +100,33 @@ def read(path: str) -> dict[str, np.ndarray]:
   }
 
 
+def _from_safetensors(path: str) -> dict[str, np.ndarray]:
+  try:
+    import safetensors
+    from safetensors import numpy as reader
+  except ImportError as error:
+    raise MissingPackageError(
+      f"safetensors cannot be imported ({error}); install it with "
+      'pip install "jcl[weights]"'
+    ) from error
+  if str(path).endswith((".bin", ".ckpt", ".pkl")):
+    raise UsageError(
+      f"{path} may hold anything that pickles: give the weights alone, written "
+      "with torch.save(model.state_dict(), FILE.pth) or as safetensors"
+    )
+  try:
+    return reader.load_file(path)
+  except FileNotFoundError:
+    raise MissingFileError(
+      f"there is no {path}: give a safetensors file"
+    ) from None
+  except (safetensors.SafetensorError, *_UNREAD) as error:
+    raise UsageError(
+      f"{path} is no safetensors file, or a damaged one ({error}): fetch or "
+      "convert it again"
+    ) from error
+
+
 def arrange(
   network: base.Network,
   arrays: Mapping[str, np.ndarray],
@@ -118,7 +135,7 @@ def arrange(
   """Sorts a file's arrays into the trees of a network.
 
   Args:
-    network: a ResNet or a vision transformer.
+    network: a ResNet, a vision transformer or an EfficientNet-Lite.
     arrays: by name, as `read` returns them.
     fresh: units to leave out.
 
@@ -188,14 +205,16 @@ def _sources(
     for path, _ in jax.tree_util.tree_leaves_with_path(tree)
   ]
   name_of: Callable[[Path], str | None] = _timm
-  if "embed" not in network.units:
+  if "last" in network.units:
+    name_of = _lite
+  elif "embed" not in network.units:
     name_of = functools.partial(_torchvision, _stages(paths))
   names = {path: name_of(path) for path in paths}
   unknown = ["/".join(path) for path, name in names.items() if name is None]
   if unknown:
     raise UsageError(
       f"network {network.name!r} has {unknown[0]}, which has no name in files "
-      "of torchvision or timm: use one of the ResNets, or vit"
+      "of torchvision, timm or EfficientNet-Lite: use a model of these"
     )
   return {
     path: Source(str(name), _layout(path)) for path, name in names.items()
@@ -262,6 +281,33 @@ def _torchvision(stages: list[int], path: Path) -> str | None:
       part = f"{'bn' if is_norm else 'conv'}{int(found[3]) + 1}"
     stage = sum(first <= block for first in stages)
     name = f"layer{stage}.{block - stages[stage - 1]}.{part}"
+  return name and f"{name}.{_ARRAYS[array]}"
+
+
+_LITE = {
+  "stem/conv": "_conv_stem",
+  "stem/norm": "_bn0",
+  "last/conv": "_conv_head",
+  "last/norm": "_bn1",
+  "head/dense": "_fc",
+  "expand_conv": "_expand_conv",
+  "expand_norm": "_bn0",
+  "filter_conv": "_depthwise_conv",
+  "filter_norm": "_bn1",
+  "project_conv": "_project_conv",
+  "project_norm": "_bn2",
+}
+
+
+def _lite(path: Path) -> str | None:
+  """Returns the name of an array of an EfficientNet-Lite."""
+  unit, *module, array = path
+  block = unit.removeprefix("block_")
+  if block == unit:
+    name = _LITE.get("/".join(path[:-1]))
+  else:
+    name = _LITE.get("/".join(module))
+    name = name and f"_blocks.{block}.{name}"
   return name and f"{name}.{_ARRAYS[array]}"
 
 

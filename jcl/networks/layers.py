@@ -15,8 +15,32 @@ class Head(nn.Module):
     return nn.Dense(self.num_classes, name="dense")(x)
 
 
-def norm(training: bool, name: str) -> nn.BatchNorm:
-  """Batch normalisation with a running mean over about ten batches."""
+def norm(
+  training: bool, name: str, momentum: float = 0.9, epsilon: float = 1e-5
+) -> nn.BatchNorm:
+  """Batch normalisation with a running mean.
+
+  Args:
+    training: whether to use the batch's statistics, and to update the running
+      ones.
+    name: of the layer.
+    momentum: share of the running statistics that a batch leaves; 0.9 averages
+      over about ten batches.
+    epsilon: added to the variance.
+  """
   return nn.BatchNorm(
-    use_running_average=not training, momentum=0.9, epsilon=1e-5, name=name
+    use_running_average=not training,
+    momentum=momentum,
+    epsilon=epsilon,
+    name=name,
   )
+
+
+def rounded(channels: float) -> int:
+  """Rounds to a multiple of 8, at most a tenth down.
+
+  >>> rounded(44.0), rounded(26.4)
+  (48, 24)
+  """
+  found = max(8, int(channels + 4) // 8 * 8)
+  return found + 8 if found < 0.9 * channels else found

@@ -108,25 +108,19 @@ def mobilenet(
       f"mobilenet: width must be a number > 0, such as 0.5, got {width!r}"
     )
   small = min(input_shape[:2]) < _SMALL
-  stem = _Conv(_rounded(32 * width), 3, 1 if small else 2)
+  stem = _Conv(layers.rounded(32 * width), 3, 1 if small else 2)
   units: list[tuple[str, nn.Module]] = [("stem", stem)]
   before, side = stem.features, -(-max(input_shape[:2]) // stem.stride)
   for stage, (expansion, channels, count, stride) in enumerate(_STAGES):
     if small and stage == 1:
       stride = 1
-    features = _rounded(channels * width)
+    features = layers.rounded(channels * width)
     for index in range(count):
       step = stride if index == 0 else 1
       skip = features == before and (step == 1 or side == 1)
       block = _Block(expansion, features, step, skip)
       before, side = features, -(-side // step)
       units.append((f"block_{len(units) - 1}", block))
-  units.append(("last", _Last(_rounded(1280 * max(width, 1.0)))))
+  units.append(("last", _Last(layers.rounded(1280 * max(width, 1.0)))))
   units.append(("head", layers.Head(num_classes)))
   return chain.chain("mobilenet", units, input_shape, num_classes)
-
-
-def _rounded(channels: float) -> int:
-  """Rounds to a multiple of 8, at most a tenth down."""
-  rounded = max(8, int(channels + 4) // 8 * 8)
-  return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -19,7 +19,13 @@ from jcl.control import limits
 from jcl.cost import devices
 from jcl.cost.meters import detection, find, modelled
 from jcl.cost.meters import meter as meters
-from jcl.networks import catalogue, external, precision, progressive
+from jcl.networks import (
+  catalogue,
+  external,
+  precision,
+  progressive,
+  published,
+)
 from jcl.options import spec
 from jcl.options.errors import UsageError
 from jcl.replay.tiers import limits as live
@@ -44,7 +50,8 @@ class Setup:
     download: fetch the data set if it is missing, and verify it.
     stream: how the data is dealt out, such as "class_incremental:tasks=10".
     model: network, such as "mlp:width=400"; "auto" suits the examples.
-    weights: safetensors file that the model begins with.
+    weights: what the model begins with: a file, of safetensors or of PyTorch,
+      or "imagenet" for the published weights of an EfficientNet-Lite.
     precision: of computation; "float32" or "bfloat16".
     base_classes: classes that are learned at once, ahead of the stream.
     base_epochs: passes over them.
@@ -126,9 +133,64 @@ def usual(source: sources.Source) -> base.Training:
 
 
 def deal(setup: Setup, source: sources.Source, seed: int) -> stream_lib.Stream:
-  """Deals the data out; the seed draws what a scenario leaves to chance."""
+  """Deals the data out; the seed draws what a scenario leaves to chance.
+
+  Inputs are normalised as the model's published weights expect them, if it
+  begins with weights; a note of the stream says so.
+
+  Raises:
+    UsageError: for options that do not serve, another normalisation than the
+      published weights' among them.
+  """
   name, options = spec.read(setup.stream)
-  return scenarios.build(name, source, **{"seed": seed, **options})
+  weights = _published(setup)
+  if weights is None:
+    return scenarios.build(name, source, **{"seed": seed, **options})
+  usual = {"seed": seed, "normalize": weights.normalize}
+  asked = options.get("normalize", weights.normalize)
+  if setup.weights == published.NAME and asked != weights.normalize:
+    raise UsageError(
+      f"--stream={setup.stream}: the weights of --weights={published.NAME} "
+      f"expect normalize={weights.normalize}; leave normalize out"
+    )
+  made = scenarios.build(name, source, **{**usual, **options})
+  if asked != weights.normalize:
+    return made
+  return dataclasses.replace(made, notes=(*made.notes, _inputs(setup, made)))
+
+
+def _model(setup: Setup) -> str:
+  """Returns the model's text; "auto" has to have the published weights."""
+  name, _, options = setup.model.partition(":")
+  if name != "auto" or setup.weights != published.NAME:
+    return setup.model
+  return f"{published.USUAL}:{options}" if options else published.USUAL
+
+
+def _published(setup: Setup) -> published.Weights | None:
+  """Returns the published weights of a model that begins with weights."""
+  if setup.weights is None:
+    return None
+  model, _ = spec.read(_model(setup))
+  if setup.weights == published.NAME:
+    return published.of(model)
+  return published.WEIGHTS.get(model)
+
+
+def _inputs(setup: Setup, stream: stream_lib.Stream) -> str:
+  """Returns a note on what the network makes of inputs."""
+  model, options = catalogue.read(_model(setup), stream.example_shape)
+  side, shape = published.sized(model, options)["side"], stream.example_shape
+  black, white = stream_lib.ends(stream.mean, stream.std)
+  told = f"{model} reads {side}x{side} pixels as (x - 127) / 128 of 0 to 255"
+  if shape[:2] != (side, side):
+    told += f"; images of {shape[0]}x{shape[1]} are resized by bicubic "
+    told += "interpolation"
+  if shape[2:] == (1,):
+    told += "; grey becomes three equal channels"
+  if (black, white) != (0, 255):
+    told += f"; values of {black:g} to {white:g} are brought to 0 to 255"
+  return told
 
 
 def parts(
@@ -160,7 +222,9 @@ def builder(
   setup: Setup, shape: Sequence[int], convolutional: bool = False
 ) -> Callable[..., base.Network]:
   """Returns what makes the model, from a shape and a number of classes."""
-  model, options = catalogue.read(setup.model, tuple(shape), convolutional)
+  model, options = catalogue.read(_model(setup), tuple(shape), convolutional)
+  if setup.weights is not None:
+    options = published.sized(model, options)
   return functools.partial(catalogue.build, model, **options)
 
 
@@ -185,7 +249,9 @@ def network(
     )
   else:
     made = build(stream.example_shape, stream.num_classes)
-  if setup.weights is not None:
+  if setup.weights == published.NAME:
+    made = published.with_weights(made)
+  elif setup.weights is not None:
     made = external.with_file(made, setup.weights)
   return precision.with_precision(made, setup.precision)
 

@@ -12,9 +12,11 @@ from jcl import base
 from jcl.options.errors import UsageError
 from jcl.streams import views
 
-Normalization = Literal["unit", "standard", "none"]
+Normalization = Literal["unit", "standard", "none", "signed"]
 
 _ROWS = 1024  # read together for statistics
+_CENTRE, _SPREAD, _WHITE = 127.0, 128.0, 255.0  # of "signed", and a white pixel
+_RANGES = ((0.0, 1.0), (0.0, _WHITE), (-1.0, 1.0))  # of pixels as floats
 
 
 class Sealed:
@@ -152,7 +154,11 @@ def statistics(
     normalize: "unit" maps uint8 to [0, 1] by the data's scale; "standard"
       gives each channel or feature (the last axis) zero mean and unit variance,
       and leaves constant features unscaled; "none" leaves the values as they
-      are. By default "unit" for uint8 and "standard" for float32.
+      are; "signed" maps pixels from -127/128 to 1, as (x - 127) / 128 does
+      where black is 0 and white 255. Black and white of uint8 are 0 and the
+      data's scale; of float32 they are the ends of the first range of 0 to 1,
+      0 to 255 and -1 to 1 that has all values, else the least and the greatest
+      value. By default "unit" for uint8 and "standard" for float32.
 
   Raises:
     ValueError: for another `normalize`, or "unit" for floats.
@@ -168,15 +174,46 @@ def statistics(
         "write normalize=standard or normalize=none"
       )
     return np.zeros((), np.float32), np.asarray(data.scale, np.float32)
+  if normalize == "signed":
+    black, white = (0.0, data.scale) if is_bytes else _range(data)
+    level = (white - black) / _WHITE
+    mean = np.asarray(black + _CENTRE * level, np.float32)
+    return mean, np.asarray(_SPREAD * level, np.float32)
   if normalize != "standard":
     raise UsageError(
-      f"normalize={normalize!r}: write normalize=unit, normalize=standard or "
-      "normalize=none"
+      f"normalize={normalize!r}: write normalize=unit, normalize=standard, "
+      "normalize=signed or normalize=none"
     )
   from sklearn import preprocessing
 
   scaler = preprocessing.StandardScaler()
-  for start in range(0, len(data), _ROWS):
-    rows = data.x[np.arange(start, min(start + _ROWS, len(data)))]
+  for rows in _read(data):
     scaler.partial_fit(rows.reshape(-1, rows.shape[-1]).astype(np.float64))
   return scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
+
+
+def ends(mean: np.ndarray, std: np.ndarray) -> tuple[float, float]:
+  """Returns the values of black and white pixels, of figures for "signed".
+
+  >>> ends(np.asarray(127.0), np.asarray(128.0))
+  (0.0, 255.0)
+  """
+  level = float(std) / _SPREAD
+  black = round(float(mean) / level - _CENTRE, 3) * level  # of float32
+  return black + 0.0, black + _WHITE * level
+
+
+def _read(data: base.Dataset) -> Iterator[np.ndarray]:
+  """Yields the inputs, a part at a time."""
+  for start in range(0, len(data), _ROWS):
+    yield data.x[np.arange(start, min(start + _ROWS, len(data)))]
+
+
+def _range(data: base.Dataset) -> tuple[float, float]:
+  """Returns the values of black and white in float images."""
+  parts = [(float(rows.min()), float(rows.max())) for rows in _read(data)]
+  low, high = min(p[0] for p in parts), max(p[1] for p in parts)
+  for known in _RANGES:
+    if known[0] <= low and high <= known[1]:
+      return known
+  return low, high

@@ -16,8 +16,8 @@ IDENTIFYING = """
 """.split()
 OTHERS = """
   cache_dir checkpoint_seconds compare data_dir download estimate fps frames
-  list live memory_budget meter oracle pair recipe resume retrain scenario seed
-  segment_seconds teacher workdir
+  list live memory_budget meter oracle overwrite pair recipe resume retrain
+  scenario seed segment_seconds sha256 teacher workdir
 """.split()
 
 

@@ -146,11 +146,10 @@ def read(
       "inputs", out, right.swapped, left, feature_group_count,
       tuple(lhs_dilation), apart, (),
     )  # fmt: skip
-  elif math.prod(right.sizes[2:]) > math.prod(out.sizes[2:]) or (
+  elif feature_group_count == 1 and (
     batch_group_count > 1
+    or math.prod(right.sizes[2:]) > math.prod(out.sizes[2:])
   ):
-    if feature_group_count > 1:
-      return None
     # JAX's batch axis holds the input's channels here, and vice versa.
     x, y, w = (each.swapped for each in (left, right, out))
     found = Problem("weights", x, w, y, batch_group_count, apart, steps, ())
