@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 from safetensors import numpy as safetensors
+import torch_layouts
 
 from jcl import base
 from jcl.cost.meters import calibration
@@ -215,6 +216,24 @@ def safetensors_files(place: Path) -> Reader:
   return Reader(
     [{"a.safetensors": safetensors.save(arrays)}],
     lambda folder: external.read(str(folder / "a.safetensors")),
+  )
+
+
+def torch_files(place: Path) -> Reader:
+  """Learned weights in both layouts of PyTorch."""
+  storages = {"7": np.arange(8, dtype="<f4"), "8": np.array([3], "<i8")}
+  arrays = {
+    "fc.weight": torch_layouts.Array("7", 0, (3, 2), (1, 3)),
+    "fc.bias": torch_layouts.Array("7", 6, (2,), (1,)),
+    "bn.num_batches_tracked": torch_layouts.Array("8", 0, (), ()),
+  }
+  return Reader(
+    [
+      {"a.pth": torch_layouts.stream(arrays, storages)},
+      {"a.pth": torch_layouts.archive(arrays, storages)},
+      {"a.pth": torch_layouts.model(arrays, storages)},
+    ],
+    lambda folder: external.read(str(folder / "a.pth")),
   )
 
 
@@ -478,6 +497,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
   "idx": idx_files,
   "cifar": cifar_files,
   "safetensors": safetensors_files,
+  "torch": torch_files,
   "storage": storage,
   "checkpoints": checkpoints,
   "runs": runs,

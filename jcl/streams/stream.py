@@ -216,4 +216,4 @@ def _range(data: base.Dataset) -> tuple[float, float]:
   for known in _RANGES:
     if known[0] <= low and high <= known[1]:
       return known
-  return low, high
+  return low, high if high > low else low + 1.0

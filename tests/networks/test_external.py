@@ -9,6 +9,7 @@ import pytest
 import safetensors as safetensors_lib
 from safetensors import numpy as safetensors
 import signatures
+from torch_layouts import writer
 import torch_names
 
 from jcl.networks import catalogue, external
@@ -189,9 +190,26 @@ def test_damaged_files_are_named(cut, save, tmp_path):
     external.with_file(build("resnet18"), str(path))
 
 
+def test_a_file_of_pytorch_gives_the_same_arrays(save, tmp_path):
+  arrays = {
+    "module.fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "module.fc.num_batches_tracked": np.array(3),
+  }
+  storages = {"0": arrays["module.fc.weight"].ravel(), "1": np.array([3])}
+  views = {
+    "module.fc.weight": writer.Array("0", 0, (2, 3), (3, 1)),
+    "module.fc.num_batches_tracked": writer.Array("1", 0, (), ()),
+  }
+  path = tmp_path / "model.pth"
+  path.write_bytes(writer.stream(views, storages))
+  found, wanted = external.read(str(path)), external.read(save(arrays))
+  assert list(found) == list(wanted) == ["fc.weight"]
+  np.testing.assert_array_equal(found["fc.weight"], wanted["fc.weight"])
+
+
 def test_other_files_and_networks_are_refused(tmp_path):
-  with pytest.raises(ValueError, match="resnet18.pth is pickled.*convert it"):
-    external.read(str(tmp_path / "resnet18.pth"))
+  with pytest.raises(ValueError, match="resnet18.ckpt may hold anything"):
+    external.read(str(tmp_path / "resnet18.ckpt"))
   with pytest.raises(FileNotFoundError, match="none.safetensors"):
     external.read(str(tmp_path / "none.safetensors"))
   network = catalogue.build("mlp", (4,), 2)

@@ -20,6 +20,7 @@ from jcl.networks import (
   catalogue,
   chain,
   channels,
+  efficientnet,
   layers,
   linen,
   mobilenet,
@@ -108,12 +109,26 @@ def _inverted():
   return chain.chain("inverted", units, (6, 6, 1), CLASSES)
 
 
+def _lite():
+  """The blocks of an EfficientNet-Lite, few of them, with grey images."""
+  block = efficientnet._Block
+  units = [
+    ("stem", efficientnet._Stem(8)),
+    ("narrow", block(1, 8, 3, 2, False, 0.0)),
+    ("skip", block(2, 8, 5, 1, True, 0.1)),
+    ("last", efficientnet._Last()),
+    ("head", efficientnet._Head(CLASSES, 0.2)),
+  ]
+  return chain.chain("lite", units, (6, 5, 1), CLASSES)
+
+
 NETWORKS = {
   "mlp": _built("mlp", (2, 3), width=5),
   "conv1d": _built("conv1d", (8, 4), width=5, depth=2),
   "residual": _residual("residual", (2, 1)),
   "bottleneck": _residual("bottleneck", (2,), bottleneck=True, large=True),
   "inverted": _inverted,
+  "lite": _lite,
   "vit": _built("vit", (4, 4, 1), patch=2, width=4, heads=2, depth=1),
   "flat": lambda: linen.from_linen(_Flat(), (4, 4, 2), CLASSES),
   "attention": lambda: linen.from_linen(_Attention(), (6, 5), CLASSES),

@@ -10,6 +10,7 @@ import pytest
 
 from jcl import base, recipes
 from jcl.cli import asked, flags
+from jcl.networks import catalogue, mlp, pretrained
 from jcl.options.errors import UsageError
 from jcl.run import session
 from jcl.run import setup as setups
@@ -133,3 +134,73 @@ def test_models_are_shared_and_begin_with_learned_weights(
   assert set(both.networks) == {False, True}
   with pytest.raises(UsageError, match="leave out --weights"):
     setups.split(dataclasses.replace(setup, weights="w"), source)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+  """Grey images of 6x5 pixels of four classes, as floats from 0 to 1."""
+  x = np.random.default_rng(0).random((24, 6, 5, 1)).astype(np.float32)
+  y = np.arange(24) % 4
+  return sources.arrays(x, y, x, y)
+
+
+@pytest.fixture
+def trunk(monkeypatch):
+  """A network of two units under the name of one with published weights."""
+  units = {"side": []}
+
+  def tiny(input_shape, num_classes, *, side: int | None = None):
+    """Tiny."""
+    units["side"].append(side)
+    return mlp.mlp(input_shape, num_classes, width=3, depth=1)
+
+  def begun(network):
+    params, stats = network.init(jax.random.key(0))
+    return pretrained.with_weights(network, params, stats, fresh=("head",))
+
+  monkeypatch.setitem(catalogue.MODELS, "efficientnet_lite0", tiny)
+  monkeypatch.setattr(setups.published, "with_weights", begun)
+  return units["side"]
+
+
+def test_one_flag_brings_weights_with_their_inputs(pictures, trunk):
+  setup = setups.Setup(weights="imagenet", stream="blurry:tasks=2")
+  stream = setups.deal(setup, pictures, 0)
+  np.testing.assert_allclose(stream.mean, 127 / 255, rtol=1e-6)
+  np.testing.assert_allclose(stream.std, 128 / 255, rtol=1e-6)
+  assert stream.notes[-1] == (
+    "efficientnet_lite0 reads 224x224 pixels as (x - 127) / 128 of 0 to 255; "
+    "images of 6x5 are resized by bicubic interpolation; grey becomes three "
+    "equal channels; values of 0 to 1 are brought to 0 to 255"
+  )
+  network = setups.network(setup, stream)
+  assert network.pretrained and trunk == [224]
+  assert network.origin == {
+    "model": "efficientnet_lite0",
+    "options": {"side": 224},
+  }
+  smaller = dataclasses.replace(setup, model="auto:side=96")
+  setups.network(smaller, stream)
+  assert trunk == [224, 96]
+  assert "96x96" in setups.deal(smaller, pictures, 0).notes[-1]
+
+
+def test_a_file_may_have_been_learned_on_other_inputs(pictures, trunk):
+  model = "efficientnet_lite0"
+  plain = setups.Setup(model=model, stream="blurry:tasks=2")
+  assert setups.deal(plain, pictures, 0).notes == ()
+  setups.network(plain, setups.deal(plain, pictures, 0))
+  assert trunk == [None]
+  file = dataclasses.replace(plain, weights="a.pth")
+  assert "224x224" in setups.deal(file, pictures, 0).notes[-1]
+  asked = dataclasses.replace(file, stream="blurry:tasks=2,normalize=standard")
+  stream = setups.deal(asked, pictures, 0)
+  assert stream.notes == () and stream.mean.shape == (1,)
+  with pytest.raises(UsageError, match="expect normalize=signed; leave"):
+    setups.deal(dataclasses.replace(asked, weights="imagenet"), pictures, 0)
+
+
+def test_models_without_published_weights_are_told(pictures):
+  setup = setups.Setup(model="resnet18", weights="imagenet")
+  with pytest.raises(UsageError, match="none for the model 'resnet18'; choose"):
+    setups.deal(setup, pictures, 0)

@@ -60,6 +60,30 @@ def test_standard_scale_of_bytes_and_none():
   assert [v.tolist() for v in stream.statistics(toy(x), "none")] == [0, 1]
 
 
+@pytest.mark.parametrize(
+  ("x", "scale", "black", "white"),
+  [
+    (np.uint8([[0, 255]]), 255.0, 0, 255),
+    (np.uint8([[3, 9]]), 16.0, 0, 16),
+    (np.float32([[0.2, 0.9]]), 255.0, 0, 1),
+    (np.float32([[0.0, 200.0]]), 255.0, 0, 255),
+    (np.float32([[-0.5, 1.0]]), 255.0, -1, 1),
+    (np.float32([[-2.0, 3.0], [0.0, 6.0]]), 255.0, -2, 6),
+  ],
+)
+def test_signed_scale_of_pixels(x, scale, black, white):
+  mean, std = stream.statistics(toy(x, scale=scale), "signed")
+  assert mean.dtype == std.dtype == np.float32 and mean.shape == ()
+  ends = (np.array([black, white]) - mean) / std
+  np.testing.assert_allclose(ends, [-127 / 128, 1], rtol=1e-6)
+  assert stream.ends(mean, std) == pytest.approx((black, white), abs=1e-5)
+
+
+def test_signed_scale_of_one_value_leaves_it_finite():
+  mean, std = stream.statistics(toy(np.full((2, 1), 7e3, np.float32)), "signed")
+  assert std > 0 and np.isfinite((7e3 - mean) / std)
+
+
 def test_bad_normalisation():
   with pytest.raises(ValueError, match="write normalize=standard or"):
     stream.statistics(toy(np.zeros((1, 1), np.float32)), "unit")

@@ -87,6 +87,20 @@ def test_groups_are_those_of_the_convolution():
     assert each.w.sizes[:2] == ((4, 6) if grouped else (12, 2))
 
 
+def test_depthwise_kernels_may_be_larger_than_images():
+  """As 5x5 kernels are at the end of a network that reads 96 pixels."""
+  found = problems(
+    lambda x, w: convolve(x, w, groups=6), (2, 3, 3, 6), (5, 5, 1, 6)
+  )
+  # At stride 1, the inputs' gradient is a convolution as well.
+  assert [each.kind for each in found] == ["forward", "weights", "forward"]
+  for each in found:
+    assert each.groups == 6
+    assert each.x.sizes == each.y.sizes == (2, 6, 3, 3)
+    assert each.w.sizes == (6, 1, 5, 5)
+    assert each.padding == ((2, 2), (2, 2))
+
+
 @pytest.mark.parametrize(
   "case",
   [
