@@ -102,6 +102,7 @@ MIRRORS = {
   "train/composed": "train/pieces",
   "train/executors": "train/learner",
   "train/footprint": "train/learner",
+  "train/optimizer": "train/optimizer train/schedules",
   "train/plan": "train/learner",
   "serving/pictures": "serving/virtual",
   "serving/log": "serving/runs serving/virtual",
@@ -128,6 +129,8 @@ EQUIVALENT: dict[str, set[str]] = {
     "] * ( 0 - math.log(energy[i] / energy[median]))",
     "] * ( 2 - math.log(energy[i] / energy[median]))",
     "] * (1 - math.log(energy[i] * energy[median]))",
+    # What must be reached is lowered by more than rounding.
+    "kept = [i for i in sure if gains[i] > least]",
     # No candidate is that small.
     "least: Sizes = ( -1, 1),",
     "least: Sizes = (0, 0),",
@@ -160,6 +163,8 @@ EQUIVALENT: dict[str, set[str]] = {
   },
   # No address is negative.
   "jcl/train/kernels/handler.py": {"if plan > 0:"},
+  # Below 0 is below 0.
+  "jcl/train/profiling/analytic.py": {"default=- 2,"},
   # Nothing, whatever it is divided by.
   "jcl/train/profiling/calibrated.py": {"lengths[lengths == 0] = 2.0"},
   # What a pass takes does not depend on what it draws.

@@ -59,6 +59,21 @@ SMALL = [
 ]
 
 
+# Logits of the first example, with the statistics of its batch.
+KEPT = [
+  (4.9625, -6.8672, 4.1068),
+  (-0.73286, 0.50908, -0.5747),
+  (2.5117, -2.2663, 1.9721),
+  (2.8606, -2.682, 2.3063),
+  (26.275, -20.703, 22.627),
+  (17.261, -18.978, 18.079),
+  (655.56, -653.98, 652.37),
+  (1.3181, -1.2079, 0.72112),
+  (2.0458, -1.1357, 1.8541),
+  (2.5283, -1.9169, 1.596),
+]
+
+
 @pytest.mark.parametrize(("name", "shape", "options"), SMALL)
 def test_shapes(name, shape, options):
   network = catalogue.build(name, shape, 3, **options)
@@ -154,6 +169,33 @@ def shape_of(network, unit):
 )
 def test_resolution(name, side, unit, expected):
   assert shape_of(catalogue.build(name, (side, side, 3), 10), unit) == expected
+
+
+def drawn(tree, generator):
+  """Draws values in place of all arrays; those of variances are above 0."""
+  return jax.tree.map(
+    lambda leaf: generator.uniform(0.2, 0.8, leaf.shape).astype(np.float32),
+    tree,
+  )
+
+
+@pytest.mark.parametrize(("case", "kept"), list(zip(SMALL, KEPT, strict=True)))
+def test_what_networks_compute_stays(case, kept):
+  """Golden logits of one example, with weights drawn by NumPy."""
+  name, shape, options = case
+  network = catalogue.build(name, shape, 3, **options)
+  generator = np.random.default_rng(0)
+  params, stats = drawn(
+    jax.eval_shape(network.init, jax.random.key(0)), generator
+  )
+  # Signs differ along the last axis, so that no activation is all off or on.
+  params = jax.tree.map(
+    lambda leaf: leaf * (-1) ** np.arange(leaf.shape[-1]), params
+  )
+  x = generator.normal(size=(5, *shape)).astype(np.float32)
+  apply = quick(functools.partial(network.apply, training=network.units))
+  logits = apply(params, stats, x).logits
+  np.testing.assert_allclose(logits[0], kept, rtol=1e-3)
 
 
 def test_initial_mlp():
