@@ -159,6 +159,19 @@ def test_cross_validation_takes_the_best_of_its_grid():
   )
 
 
+@pytest.mark.parametrize("told, expected", [(0.01, 1e-2), (0.0, 1e3)])
+def test_the_ends_of_the_grid(told, expected):
+  """Faint but exact features want least of it, and noise wants most."""
+  generator = np.random.default_rng(0)
+  y = np.arange(300) % 3
+  x = np.hstack([told * np.eye(3)[y], generator.normal(size=(300, 20))])
+  sums = of(x, y, 3)
+  found, _ = closed_form.ridge(sums, "gcv", balanced=False)
+  strength = expected * np.trace(statistics.within(sums)) / (300 - 3)
+  same, _ = closed_form.ridge(sums, float(strength), balanced=False)
+  np.testing.assert_allclose(found.weight, same.weight, rtol=1e-4, atol=1e-7)
+
+
 def test_balance_by_hand():
   sums = of([[1, 1]] * 3 + [[2, 1]], [0, 0, 0, 1])
   plain, _ = closed_form.ridge(sums, 1.0, balanced=False)

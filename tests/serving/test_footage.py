@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -132,14 +133,15 @@ def filmed(tmp_path, monkeypatch):
   def frames(place, *, size=None, fps=None):
     assert size is None
     asked.append((place, fps))
-    rate = 1.0 if isinstance(place, int) else 0.5 * (1 + ("fast" in place))
+    rates = {"fast.avi": 1.0, "slow.avi": 0.5, "film.avi": 3.0}
+    rate = 1.0 if isinstance(place, int) else rates[Path(place).name]
     for i in range(72):
       pixels = np.zeros((6, 6, 3), np.uint8)
       pixels[..., 0] = 60 * (i % 3) + 30
       yield video.Frame(i / rate, pixels)
 
   monkeypatch.setattr(video, "frames", frames)
-  for name in ("fast.avi", "slow.avi"):
+  for name in ("fast.avi", "slow.avi", "film.avi"):
     (tmp_path / name).write_bytes(b"video")
   return tmp_path, asked
 
@@ -157,6 +159,8 @@ def test_a_video_has_frames_without_labels(filmed):
     read(str(folder / "fast.avi"), source((8, 6, 3)))
   with pytest.raises(UsageError, match=r"has 0.5 frames per second, fewer"):
     read(str(folder / "slow.avi"))
+  with pytest.raises(UsageError, match=r"fps=4: give --fps=3 or less"):
+    read(str(folder / "film.avi"), fps=4)
 
 
 def test_a_camera_is_recorded_as_long_as_a_stream(filmed):

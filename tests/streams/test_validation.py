@@ -102,6 +102,7 @@ def test_the_label_that_often_stands_for_none_is_told_of():
   for names, count in (
     (("-1", "0", "1"), 1),
     (("-1", "1"), 0),
+    (("0", "1", "2"), 0),
     (("0", "1"), 0),
   ):
     once = validation.check(dataset(y=[0, 1, 1], class_names=names))
