@@ -174,6 +174,10 @@ class Forward(Protocol):
   def trained(self) -> tuple[str, ...]:
     """Units with a tensor that trains, input side first."""
 
+  @property
+  def normalisation(self) -> tuple[Array, Array]:
+    """What is subtracted of raw inputs, and what they are divided by."""
+
   def __call__(
     self,
     params: Params,
@@ -338,7 +342,11 @@ class Predictor(NamedTuple):
   stats, x, fitted)` returns [B, C]. `network_apply(params, stats, x, taps)`
   normalises its input and runs in evaluation mode. What `recalls(state)` picks
   from the objective's state, `fit` gets as further arguments. By its `name` a
-  saved model finds it again, see `predictors.NAMED`.
+  saved model finds it again, see `named.NAMED`.
+
+  With `solve(*recalled) -> (fitted, operations)`, predictions are solved from
+  what the objective keeps, on the host: it stands in place of `fit`, gets NumPy
+  arrays, and is learning, filed as such.
   """
 
   fit: Callable[..., Any]
@@ -346,6 +354,7 @@ class Predictor(NamedTuple):
   reads_memory: bool = False
   recalls: Callable[[Any], tuple[Any, ...]] = _nothing
   name: str = ""
+  solve: Callable[..., tuple[Any, float]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -387,7 +396,7 @@ class Allocation:
   A knob that a recipe does not have keeps its null value.
   """
 
-  epochs: int  # passes over the training set of an experience
+  epochs: int  # training passes over an experience; 0 where nothing trains
   rho: float = 1.0  # time of a step that a selector may fill, over a full one's
   trunk: int = 0  # leading units that are frozen for good
   em: int = 0  # examples in memory, of the past
@@ -503,7 +512,8 @@ class Training:
   # anew for every experience, of those made since then.
   learning_rate: kinds.Positive | Callable[[Any], Any] | None = None
   batch_size: kinds.Count | None = None
-  epochs: kinds.Count | None = None
+  # 0 where nothing trains and predictions are solved from statistics.
+  epochs: kinds.Natural | None = None
   optimizer: (
     Literal["sgd", "adam", "adamw"] | optax.GradientTransformation | None
   ) = None
@@ -640,6 +650,22 @@ class Sparsity(NamedTuple):
   restart: Callable[[Any], Any]
 
 
+EXPAND = "expand"  # name of the unit that an expansion is
+
+
+@dataclasses.dataclass(frozen=True)
+class Expansion:
+  """A random unit ahead of the head that never trains."""
+
+  width: int  # M, its outputs
+  # ReLU of random directions, or Fourier features of a Gaussian kernel.
+  kind: Literal["relu", "fourier"] = "relu"
+  # Of the kernel exp(-gamma |x - y|^2); None: by the variance of what the unit
+  # reads of the first batch.
+  gamma: float | None = None
+  trunk: bool = True  # False: it reads inputs, and all other units are left out
+
+
 @dataclasses.dataclass(frozen=True)
 class Removal:
   """When examples that are never forgotten stop being shown."""
@@ -662,7 +688,8 @@ class Method(NamedTuple):
   networks with a column per experience, see `networks.progressive`. `trunk`
   says which units never train: their number, their share of all, or the name of
   the first one that does. `training` goes ahead of what the run says,
-  `defaults` behind it. `convolutional` asks for a network that convolves.
+  `defaults` behind it. `convolutional` asks for a network that convolves, and
+  `expand` puts a random unit ahead of the head.
   """
 
   objective: Objective
@@ -682,6 +709,7 @@ class Method(NamedTuple):
   trunk: str | int | float | None = None
   defaults: Training = Training()
   convolutional: bool = False
+  expand: Expansion | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Purpose(enum.IntEnum):
   ORDER = 14  # the order of an epoch
   DRAW = 15  # examples that a step replays from a memory on the host
   REVIEW = 16  # a memory that an objective sees as a whole
+  EXPAND = 17  # directions of a random unit ahead of the head
 
 
 def key(seed: int, *path: int) -> jax.Array:

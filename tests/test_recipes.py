@@ -19,6 +19,8 @@ OPTIONS |= dict.fromkeys(("carm", "frugal", "miro"), {"swap": 0.0})
 # No more anchors than a batch of ten holds.
 OPTIONS |= dict.fromkeys(("lightcl", "lightcl_sparse"), {"anchors": 8})
 OPTIONS["sparcl"] = {"minibatch": 10}
+# Wide enough to be random features, and quick to solve.
+OPTIONS |= dict.fromkeys(("ranpac", "randumb"), {"m": 50})
 
 
 def _columns(stream):
@@ -62,7 +64,7 @@ def test_recipe_keeps_the_contract(name, learn, stream):
     assert record.accuracy == again.accuracy
     assert record.accuracy_task == again.accuracy_task
     assert math.isfinite(record.loss)
-    assert record.steps > 0
+    assert (record.steps > 0) == (method.predictor.solve is None)
     assert sum(c.seconds for c in record.costs.values()) > 0  # no unpaid work
     assert record.costs["train"].flops > 0
     assert 0 <= min(record.accuracy) <= max(record.accuracy) <= 1
@@ -133,6 +135,21 @@ def test_two_parts_make_one_recipe(learn):
   assert result.records[-1].memory["examples"] == 50
   with pytest.raises(ValueError, match="'rho' is given to two parts"):
     recipes.build("elastic:rho=0.5+elastic:rho=0.4")
+
+
+def test_statistics_stand_behind_other_recipes():
+  name, options = recipes.parse("er:buffer=50+head_only+slda:shrink=0.5")
+  assert name == "er+head_only+slda" and options["shrink"] == 0.5
+  method = recipes.build("er:buffer=50+head_only+slda:shrink=0.5")
+  assert method.replay.capacity == 50 and method.training.epochs is None
+  assert method.predictor.name == "shared_covariance:shrink=0.5"
+  assert method.objective.num_draws == 1
+  alone = recipes.build("slda:shrink=0.5")
+  assert alone.training.epochs == 0 and alone.objective.num_draws == 0
+  with pytest.raises(ValueError, match="one of ncm, slda and ridge is enough"):
+    recipes.build("er+head_only+slda+ridge")
+  with pytest.raises(ValueError, match="forgets nothing"):
+    recipes.build("slda:published=true,decay=0.9")
 
 
 def test_an_unreachable_share_states_the_least(learn):

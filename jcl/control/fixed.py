@@ -10,7 +10,8 @@ def fixed(
   """Gives each experience `epochs` passes.
 
   Args:
-    epochs: passes over the training set of an experience.
+    epochs: passes over the training set of an experience; 0 for methods that
+      are solved from statistics.
     budget: share of a full step's time that a selector may fill, in (0, 1].
     replay: share of a step's rows that is replayed, in (0, 1); None: the
       recipe's own.
@@ -27,8 +28,11 @@ def fixed(
 
 def check(epochs: int, budget: float, replay: float | None = None) -> None:
   """Raises `ValueError` for an effort that no experience can be given."""
-  if epochs < 1:
-    raise UsageError(f"epochs={epochs}: give one pass at least")
+  if epochs < 0:
+    raise UsageError(
+      f"epochs={epochs}: give a number of passes, 0 for recipes that are "
+      "solved from statistics"
+    )
   if not 0 < budget <= 1:
     raise UsageError(
       f"a step's budget of {budget} is no share: give more than 0, and 1 at "

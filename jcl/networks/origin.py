@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 from jcl import base
-from jcl.networks import catalogue, precision, progressive
+from jcl.networks import catalogue, expand, precision, progressive
 
 
 def build(
@@ -16,7 +16,8 @@ def build(
   Args:
     origin: either "model" and "options" of the catalogue, or "columns" (the
       classes of each) and "column" (the origin of one); and "precision" where
-      the network computes in another one than float32.
+      the network computes in another one than float32; and "expand" where a
+      random unit stands ahead of its head.
     input_shape: of one example, without the batch axis.
     num_classes: width of the logits.
 
@@ -36,4 +37,8 @@ def build(
     network = catalogue.build(
       origin["model"], input_shape, num_classes, **origin["options"]
     )
-  return precision.with_precision(network, origin.get("precision", "float32"))
+  network = precision.with_precision(
+    network, origin.get("precision", "float32")
+  )
+  told = origin.get("expand")
+  return network if told is None else expand.again(network, told)

@@ -6,7 +6,6 @@ float32 that is refined once in float64 takes about as long at these sizes, and
 twice the code.
 """
 
-from collections.abc import Callable
 import math
 from typing import Literal, NamedTuple
 
@@ -91,14 +90,13 @@ def shared_covariance(
   covariance *= 1 - share
   covariance[np.diag_indices(width)] += share * average
   centres = statistics.means(sums)
-  weight, flops = _cholesky(
-    covariance,
-    centres.T,
-    lambda: (
+  try:
+    weight, flops = cholesky(covariance, centres.T)
+  except np.linalg.LinAlgError as error:
+    raise UsageError(
       f"shrink={share:g} leaves the covariance singular: give "
       f"shrink={_LEAST_SHRINK:g} or more, or shrink=oas"
-    ),
-  )
+    ) from error
   bias = -0.5 * np.sum(centres * weight.T, axis=1)
   return _solved(sums, weight, bias, flops)
 
@@ -136,14 +134,13 @@ def ridge(
       f"give lam={_PRIOR * spread:.3g}, or lam=prior or lam=gcv"
     )
   matrix[np.diag_indices(width)] += strength
-  weight, flops = _cholesky(
-    matrix,
-    target,
-    lambda: (
+  try:
+    weight, flops = cholesky(matrix, target)
+  except np.linalg.LinAlgError as error:
+    raise UsageError(
       f"lam={strength:g} leaves the matrix singular: give "
       f"lam={_PRIOR * spread:.3g}, or lam=prior or lam=gcv"
-    ),
-  )
+    ) from error
   return _solved(sums, weight, None, flops)
 
 
@@ -252,17 +249,23 @@ def _normal_equations(
   return each * (common + centres.T @ centres), each * centres.T, spread
 
 
-def _cholesky(
-  matrix: np.ndarray, target: np.ndarray, singular: Callable[[], str]
+def cholesky(
+  matrix: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, float]:
-  """Solves for all targets at once; the matrix is overwritten."""
-  try:
-    # Transposed, a symmetric matrix lies as LAPACK wants it: no copy is made.
-    factor = scipy.linalg.cho_factor(
-      matrix.T, lower=True, overwrite_a=True, check_finite=False
-    )
-  except np.linalg.LinAlgError as error:
-    raise UsageError(singular()) from error
+  """Solves a symmetric matrix [D, D] for all targets [D, C] at once.
+
+  The matrix is overwritten.
+
+  Returns:
+    The solution [D, C], and the operations that it took.
+
+  Raises:
+    LinAlgError: where the matrix is not positive definite.
+  """
+  # Transposed, a symmetric matrix lies as LAPACK wants it: no copy is made.
+  factor = scipy.linalg.cho_factor(
+    matrix.T, lower=True, overwrite_a=True, check_finite=False
+  )
   weight = scipy.linalg.cho_solve(factor, target, check_finite=False)
   return weight, solve_flops(*target.shape)
 
@@ -281,7 +284,23 @@ def _solved(
   flops: float,
 ) -> Solved:
   """Returns a classifier in which classes without rows have no part."""
-  known = statistics.seen(sums)
+  return of_known(statistics.seen(sums), weight, bias, flops)
+
+
+def of_known(
+  known: np.ndarray,
+  weight: np.ndarray,
+  bias: np.ndarray | None,
+  flops: float,
+) -> Solved:
+  """Returns a classifier in which classes that are not known have no part.
+
+  Args:
+    known: [C] bool.
+    weight: [D, C].
+    bias: [C]; None: 0.
+    flops: operations that solving took.
+  """
   bias = np.zeros(len(known)) if bias is None else bias
   linear = Linear(
     np.where(known, weight, 0.0).astype(np.float32),

@@ -1,7 +1,6 @@
 """Predictors: read class scores off a network."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +79,7 @@ def nearest_mean(features: str = "features") -> base.Predictor:
 
   def embed(network_apply, params, stats, x):
     out = network_apply(params, stats, x, (features,))
-    return _unit_length(jnp.asarray(out.taps[features], jnp.float32)), out
+    return unit_length(jnp.asarray(out.taps[features], jnp.float32)), out
 
   def fit(network_apply, params, stats, memory):
     if memory is None:
@@ -97,7 +96,7 @@ def nearest_mean(features: str = "features") -> base.Predictor:
       member = member * part.weight[:, None]
       totals.append(member.T @ embedded)
       counts.append(jnp.sum(member, axis=0))
-    return Means(_unit_length(sum(totals)), sum(counts) > jnp.float32(0))
+    return Means(unit_length(sum(totals)), sum(counts) > jnp.float32(0))
 
   def scores(network_apply, params, stats, x, fitted):
     embedded, _ = embed(network_apply, params, stats, x)
@@ -113,21 +112,7 @@ def nearest_mean(features: str = "features") -> base.Predictor:
   )
 
 
-class Named(NamedTuple):
-  """A predictor of this module, by which a saved model finds it again."""
-
-  build: Callable[..., base.Predictor]
-  fitted: Callable[..., Any]  # makes the predictor's `fitted` from its arrays
-
-
-NAMED = {
-  "logits": Named(logits, lambda: ()),
-  "rescaled": Named(rescaled, Layer),
-  "nearest_mean": Named(nearest_mean, Means),
-}
-
-
-def _unit_length(vectors: jax.Array) -> jax.Array:
+def unit_length(vectors: jax.Array) -> jax.Array:
   """Returns vectors [N, D] over their lengths; zeros stay zeros."""
   length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
   return vectors / jnp.maximum(length, 1e-12)

@@ -228,7 +228,7 @@ def _check_alike(first: Statistics, second: Statistics) -> None:
     )
   ours, theirs = np.asarray(first.source), np.asarray(second.source)
   for name, mine, other in zip(_SOURCES, ours, theirs, strict=True):
-    if mine != other and first.begun and second.begun:
+    if mine != other and mine and other:
       raise UsageError(
         f"the {name} differs ({mine:08x} and {other:08x}): statistics add up "
         "where rows are made alike; learn both with the same weights, data "

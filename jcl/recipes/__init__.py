@@ -11,6 +11,7 @@ from jcl.recipes import presets
 from jcl.recipes.agem import agem
 from jcl.recipes.bic import bic
 from jcl.recipes.bounds import finetune, joint
+from jcl.recipes.closed_form import ncm, randumb, ranpac, ridge, slda
 from jcl.recipes.der import der, derpp
 from jcl.recipes.elastic import (
   bn_bias,
@@ -68,10 +69,15 @@ __all__ = [
   "lwf",
   "magnitude",
   "miro",
+  "ncm",
   "pnn",
   "pruning",
   "ram_only",
+  "randumb",
+  "ranpac",
+  "ridge",
   "si",
+  "slda",
   "sparcl",
   "storage_only",
 ]
@@ -89,6 +95,9 @@ SELECTIONS = (
 
 # Recipes of a memory hierarchy; after a "+", they hold the memory of the first.
 HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
+
+# Recipes that read frozen features; after a "+", those that others leave.
+READERS = ("ncm", "ridge", "slda")
 
 # Options of every recipe, beside its own.
 _TRAINING = spec.fields(base.Training)
@@ -130,8 +139,9 @@ def build(text: str) -> base.Method:
   Beside a recipe's own options, every field of `base.Training` is an option
   (`er:buffer=500,learning_rate=0.03`), and `preset=NAME` fills in published
   values for options that are not given. After a "+" comes one of `SELECTIONS`,
-  which selects the tensors that train (`er:buffer=500+elastic:rho=0.4`), or one
-  of `HIERARCHIES`, which holds the memory (`derpp+carm:em=500,sb=1000`).
+  which selects the tensors that train (`er:buffer=500+elastic:rho=0.4`), one of
+  `HIERARCHIES`, which holds the memory (`derpp+carm:em=500,sb=1000`), or one of
+  `READERS`, which predicts from the features (`er+head_only+slda`).
 
   Args:
     text: name and options, in the notation of `spec.parse`.
@@ -147,6 +157,9 @@ def build(text: str) -> base.Method:
   first, *more = _parts(text)
   method = _build(first)
   for part in more:
+    if spec.read(part)[0] in READERS:
+      method = _build(part, behind=method)
+      continue
     chosen = _build(part, method.trunk)
     if chosen.hierarchy is not None:
       if method.hierarchy is not None:
@@ -163,11 +176,15 @@ def build(text: str) -> base.Method:
 
 
 def _parts(text: str) -> list[str]:
-  behind = "|".join((*SELECTIONS, *HIERARCHIES))
+  behind = "|".join((*SELECTIONS, *HIERARCHIES, *READERS))
   return re.split(rf"\+(?=(?:{behind})\b)", text)
 
 
-def _build(text: str, trunk: str | int | float | None = None) -> base.Method:
+def _build(
+  text: str,
+  trunk: str | int | float | None = None,
+  behind: base.Method | None = None,
+) -> base.Method:
   name, given = spec.read(text)
   recipe = spec.choose("recipe", choices(), name)
   also = {**_TRAINING, "preset": str}
@@ -179,7 +196,7 @@ def _build(text: str, trunk: str | int | float | None = None) -> base.Method:
     buffer = options.get("buffer", spec.keywords(recipe).get("buffer", 0))
     options = {**presets.options(preset, name, buffer), **options}
   training = {k: options.pop(k) for k in _TRAINING if k in options}
-  method = recipe(**options)
+  method = recipe(*(() if behind is None else (behind,)), **options)
   return method._replace(
     training=base.Training(**training).over(method.training)
   )

@@ -76,7 +76,11 @@ def limited(run: summary.Run) -> str:
     return "No experience is over yet."
   parts = [*_by_budget(records), *_by_hierarchy(records)]
   trained, tensors = records[-1].trained
-  if trained < tensors:
+  if not trained and not any(record.steps for record in records):
+    parts.append(
+      "no update was made, as predictions are solved from statistics"
+    )
+  elif trained < tensors:
     parts.append(
       f"{trained} of {tensors} tensors trained in the last experience"
     )

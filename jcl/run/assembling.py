@@ -21,6 +21,7 @@ from jcl.run import (
   identity,
   loop,
   pruning,
+  solving,
   trainee,
 )
 from jcl.run.inference import model as models
@@ -107,6 +108,8 @@ def assemble(
   if method.prune is not None:
     params, _ = network.init(_first_key(seed))
     network = shrink.narrow(network, method.prune(network, params))
+  network = solving.expanded(stream, network, method, training, seed)
+  solving.check(network, method, training)
   inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
   content = functools.partial(_content, stream)
   latents = None

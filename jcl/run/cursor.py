@@ -229,7 +229,7 @@ class Job:
     ):
       rows = self.feed.expected_rows(earlier, end - earlier, allocation)
       batches = batching.num_batches(rows, learner.stream_rows)
-      total += (decided.epochs or 1) * batches
+      total += (1 if decided.epochs is None else decided.epochs) * batches
     return total
 
   def template(self, at: Cursor) -> base.LearnerState:

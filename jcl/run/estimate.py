@@ -13,7 +13,7 @@ from jcl.report import table
 from jcl.run import deciding, loop, session
 from jcl.selection import mask
 from jcl.streams import batching
-from jcl.train import chunks, gather
+from jcl.train import chunks, gather, hooks
 
 _TRIALS = 5  # timed dispatches, whose median counts
 
@@ -70,6 +70,8 @@ def _of(job: loop.Job) -> Estimate:
     rows = np.where(rows < len(source), rows, -1)
   batches = learner.put_batches(source.batch(rows))
   trainee = job.trainee
+  if not learner.updates:
+    return _of_passes(job, state, at, batches, scope)
   if not learner.method.selector.profile or trainee.times is not None:
     state = trainee.choose(state, at.at, scope, source, at.decided)
   start = time.perf_counter()
@@ -101,10 +103,49 @@ def _of(job: loop.Job) -> Estimate:
   )
 
 
+def _of_passes(
+  job: loop.Job,
+  state: base.LearnerState,
+  at: loop.Cursor,
+  batches: base.Batch,
+  scope: base.Scope,
+) -> Estimate:
+  """Returns the needs of a method that makes no updates: one pass of sums."""
+  learner, rows = job.learner, job.learner.steps_per_dispatch
+  key, times = jax.random.key(job.seed), []
+  program = hooks.accumulation(learner, key, state, batches, rows, scope)
+  for _ in range(_TRIALS):
+    start = time.perf_counter()
+    state = hooks.accumulate(learner, key, state, batches, rows, scope)
+    times.append((time.perf_counter() - start) / rows)
+  seconds = statistics.median(times)
+  experiences = [each.data for each in job.stream.experiences]
+  steps = sum(
+    batching.num_batches(len(each), learner.stream_rows) for each in experiences
+  )
+  return Estimate(
+    parameters=program_cost.num_parameters(state.train.params),
+    trained=0,
+    program=program.cost,
+    memory=None,
+    compile_seconds=program.seconds,
+    step_seconds=seconds,
+    steps=steps,
+    examples=learner.stream_rows,
+    replay_bytes=_replay_bytes(job, state, at),
+    joules=job.ledger.device.joules(steps * seconds),
+    joules_source=job.ledger.device.source,
+  )
+
+
 def _replay_bytes(
   job: loop.Job, state: base.LearnerState, at: loop.Cursor
 ) -> int:
   held = job.feed.held(None)
+  learner = job.learner
+  if learner.method.predictor.solve is not None:
+    kept = learner.method.predictor.recalls(state.objective)
+    return program_cost.num_bytes((kept, state.replay and state.replay.items))
   if held is not None:
     allocation = at.decided.allocation
     return held.row_bytes * (allocation.em + allocation.sb)
@@ -115,26 +156,32 @@ def text(estimate: Estimate) -> str:
   """Returns the estimate as lines for a terminal."""
   flops = estimate.program.flops
   seconds = estimate.step_seconds
-  trained = f"{estimate.trained:,}"
+  trained = f"{estimate.trained:,}" if estimate.trained else "none of which"
+  each = "an update" if estimate.trained else "a batch"
+  scratch = _si(estimate.program.temp_bytes, "B")
+  whole = _si(seconds * estimate.steps, "s")
   if estimate.trained == estimate.parameters:
     trained = "all of which"
   rows = {
     "parameters": f"{estimate.parameters:,}, {trained} train at first",
-    "updates": f"{estimate.steps:,}, {estimate.examples} examples each",
+    "updates" if estimate.trained else "batches": (
+      f"{estimate.steps:,}, {estimate.examples} examples each"
+    ),
     "operations": (
-      f"{_si(flops, 'FLOP')} an update, "
+      f"{_si(flops, 'FLOP')} {each}, "
       f"{_si(flops * estimate.steps, 'FLOP')} in all"
     ),
     "memory": (
-      f"{_si(estimate.program.peak_bytes, 'B')} for an update (compiled "
-      f"program), of which {_si(estimate.program.temp_bytes, 'B')} scratch"
+      f"{_si(estimate.program.peak_bytes, 'B')} for {each} (compiled "
+      f"program), of which {scratch} scratch"
     ),
     **_parts(estimate.memory),
-    "replay memory": _si(estimate.replay_bytes, "B"),
+    "replay memory" if estimate.trained else "statistics": _si(
+      estimate.replay_bytes, "B"
+    ),
     "time": (
       f"{estimate.compile_seconds:.1f} s to compile, then "
-      f"{_si(seconds, 's')} an update, {_si(seconds * estimate.steps, 's')} "
-      "in all, evaluation not counted"
+      f"{_si(seconds, 's')} {each}, {whole} in all, evaluation not counted"
     ),
     "energy": f"{_si(estimate.joules, 'J')} ({estimate.joules_source})",
   }

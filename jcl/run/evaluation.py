@@ -49,6 +49,10 @@ def record(
   held = job.feed.summary(state)
   if learner.method.hierarchy is not None:
     held["decisions"] = at.decisions
+  if learner.method.predictor.solve is not None:
+    kept = learner.method.predictor.recalls(state.objective)
+    held["statistics_bytes"] = program_cost.num_bytes(kept)
+    held["bytes"] = held.get("bytes", 0) + held["statistics_bytes"]
   classes = stream.experiences[at.experience].classes
   return base.Record(
     experience=at.experience,

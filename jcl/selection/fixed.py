@@ -12,7 +12,19 @@ from jcl.selection import mask
 
 def everything() -> base.Selector:
   """Trains every tensor."""
-  return _fixed(mask.everything)
+  return _fixed(mask.everything)._replace(candidates=None)
+
+
+def nothing() -> base.Selector:
+  """Trains no tensor, for methods that make no update."""
+
+  def choose(network: base.Network) -> base.Selection:
+    raise UsageError(
+      f"the recipe makes no updates of network {network.name!r}: leave out "
+      "epochs"
+    )
+
+  return _fixed(choose)._replace(candidates=mask.nothing)
 
 
 def head_only() -> base.Selector:
@@ -65,7 +77,10 @@ def frozen_once_trained(until: str | int | float) -> base.Selector:
       return mask.everything(network)
     return _from(network, first_trained(network, until))
 
-  return by_experience(choose)
+  def ever(network: base.Network) -> base.Selection:
+    return choose(network, 0)
+
+  return by_experience(choose)._replace(candidates=ever)
 
 
 def by_experience(
@@ -153,4 +168,5 @@ def _fixed(
     init=lambda params: (),
     update=lambda key, state, probe: state,
     choose=lambda state, network, times, budget: choose_fn(network),
+    candidates=choose_fn,
   )

@@ -14,6 +14,11 @@ def everything(network: base.Network) -> base.Selection:
   return select(network, lambda tensor: True)
 
 
+def nothing(network: base.Network) -> base.Selection:
+  """Returns the selection of no tensor: parameters stay as they are."""
+  return base.Selection((False,) * len(network.tensors))
+
+
 def select(
   network: base.Network, predicate: Callable[[base.Tensor], bool]
 ) -> base.Selection:
@@ -27,23 +32,29 @@ def select(
 
 
 def check(network: base.Network, selection: base.Selection) -> base.Selection:
-  """Returns the selection if it fits the network.
+  """Returns the selection if a step can train it.
 
   Raises:
     ValueError: where its length differs or it selects nothing.
   """
-  count = len(network.tensors)
-  if len(selection.trainable) != count:
-    raise ValueError(
-      f"the selection is over {len(selection.trainable)} tensors, network "
-      f"{network.name!r} has {count}: make it from network.tensors"
-    )
+  count = _count(network, selection)
   if not any(selection.trainable):
     raise ValueError(
       f"nothing of the {count} tensors of {network.name!r} is selected: "
       "select one at least, such as the head's"
     )
   return selection
+
+
+def _count(network: base.Network, selection: base.Selection) -> int:
+  """Returns the number of a network's tensors, over which a selection is."""
+  count = len(network.tensors)
+  if len(selection.trainable) != count:
+    raise ValueError(
+      f"the selection is over {len(selection.trainable)} tensors, network "
+      f"{network.name!r} has {count}: make it from network.tensors"
+    )
+  return count
 
 
 def split(
@@ -85,7 +96,7 @@ def as_mask(
   Raises:
     ValueError: where `params` are another network's.
   """
-  check(network, selection)
+  _count(network, selection)
   chosen = {
     tensor.path: yes
     for tensor, yes in zip(network.tensors, selection.trainable, strict=True)

@@ -64,6 +64,10 @@ class _Network:
   def trained(self) -> tuple[str, ...]:
     raise NotApartError("the loss depends on which units train")
 
+  @property
+  def normalisation(self) -> tuple[base.Array, base.Array]:
+    return self._real.normalisation
+
   def __call__(
     self,
     params: base.Params,

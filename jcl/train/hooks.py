@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.train import background
 from jcl.train import step as step_lib
 
 if TYPE_CHECKING:  # it imports this module
@@ -110,7 +111,37 @@ def accumulate(
   num_batches: int,
   scope: base.Scope,
 ) -> base.LearnerState:
-  """Shows batches [K, B, ...] of a finished experience once more."""
+  """Shows batches [K, B, ...] of a finished experience once more.
+
+  It is filed as training where predictions are solved from what is kept.
+  """
+  solved = learner.method.predictor.solve is not None
+  return _visit(
+    learner,
+    "train" if solved else "probe",
+    "accumulate",
+    _accumulating(learner),
+    key,
+    state,
+    batches,
+    num_batches,
+    scope,
+  )
+
+
+def accumulation(
+  learner: "learner_lib.Learner", *args: Any
+) -> background.Program:
+  """Returns the compiled program of `accumulate`, for the same arguments."""
+  key, state, batches, num_batches, scope = args
+  given = key, state, batches, np.int32(num_batches), scope
+  return _program(learner, "accumulate", _accumulating(learner), given)
+
+
+def _accumulating(
+  learner: "learner_lib.Learner",
+) -> Callable[..., base.LearnerState]:
+  """Returns what shows a batch to the objective."""
   forward = step_lib.Forward(learner.network, learner.preprocess)
   accumulate = learner.method.objective.accumulate
   assert accumulate is not None
@@ -119,17 +150,7 @@ def accumulate(
     noted = accumulate(forward, _inputs(state, batch, scope, key))
     return state._replace(objective=noted)
 
-  return _visit(
-    learner,
-    "probe",
-    "accumulate",
-    visit,
-    key,
-    state,
-    batches,
-    num_batches,
-    scope,
-  )
+  return visit
 
 
 def _inputs(
@@ -175,15 +196,25 @@ def _visit(
   scope: base.Scope | tuple[()],
 ) -> Any:
   """Runs `visit(key, state, batch, scope) -> state` over some batches."""
+  args = key, state, batches, np.int32(num_batches), scope
+  program = _program(learner, name, visit, args)
+  flops, moved = program.cost.flops, program.cost.bytes_accessed
+  with learner.ledger.timed(account, num_batches * flops, num_batches * moved):
+    state, _ = jax.block_until_ready(program.call(*args))
+  return state
+
+
+def _program(
+  learner: "learner_lib.Learner",
+  name: Hashable,
+  visit: Callable[..., base.LearnerState],
+  args: tuple[Any, ...],
+) -> background.Program:
+  """Returns the compiled program of a visit to some batches."""
 
   def step(key, state, batch, scope):
     key = jax.random.fold_in(key, batch.ids[0])
     return visit(key, state, batch, scope), step_lib.NO_INFO
 
   call = step_lib.build_program(step, learner.steps_per_dispatch)
-  args = key, state, batches, np.int32(num_batches), scope
-  program = learner.compiled((name,), call, args, donate=(1,))
-  flops, moved = program.cost.flops, program.cost.bytes_accessed
-  with learner.ledger.timed(account, num_batches * flops, num_batches * moved):
-    state, _ = jax.block_until_ready(program.call(*args))
-  return state
+  return learner.compiled((name,), call, args, donate=(1,))

@@ -102,6 +102,8 @@ class Learner:
     self.example = self._one_example(example)
     self.compiler = background.Compiler(ledger)
     self.tested: evaluation.TestSets | None = None  # test sets scored last
+    # Statistics that a predictor was solved from last, and what came of it.
+    self.solved: tuple[list[Any], Any] | None = None
     self._steps_per_dispatch = steps_per_dispatch
     if executor not in EXECUTORS:
       raise UsageError(
@@ -170,10 +172,20 @@ class Learner:
     return replay.items.y.shape[0] if replay else 0
 
   def init(self, key: base.Key) -> tuple[base.LearnerState, base.Selection]:
-    """Returns the state before any learning, with every tensor selected."""
-    selection = mask.everything(self.network)
+    """Returns the state before any learning, with every tensor selected.
+
+    Nothing is selected where the method never trains anything.
+    """
+    everything = mask.everything(self.network)
+    selection = everything if self.updates else mask.nothing(self.network)
     fresh = functools.partial(self._fresh, selection)
     return self.run("train", "init", fresh, key), selection
+
+  @property
+  def updates(self) -> bool:
+    """Whether the method learns by updates of parameters."""
+    candidates = self.method.selector.candidates
+    return candidates is None or any(candidates(self.network).trainable)
 
   def template(self, selection: base.Selection) -> base.LearnerState:
     """Returns shapes and dtypes of a state under `selection`, no arrays."""

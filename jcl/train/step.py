@@ -57,6 +57,11 @@ class Forward:
   training: tuple[str, ...] = ()  # units in training mode, unless told not to
   trained: tuple[str, ...] = ()  # units with a tensor that trains
 
+  @property
+  def normalisation(self) -> tuple[base.Array, base.Array]:
+    """Mean and deviation of raw inputs."""
+    return self.preprocess.mean, self.preprocess.std
+
   def __call__(
     self,
     params: base.Params,

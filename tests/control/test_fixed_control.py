@@ -22,6 +22,11 @@ def test_the_least_and_the_most_effort():
   decision, _ = fixed.fixed(1).decide((), None)
   assert (decision.epochs, decision.allocation.rho) == (1, 1.0)
   assert decision.reason == "1 epochs for every experience"
+  nothing, _ = fixed.fixed(0).decide((), None)
+  assert (nothing.epochs, nothing.reason) == (
+    0,
+    "0 epochs for every experience",
+  )
   assert fixed.fixed(1, 1e-9).decide((), None)[0].allocation.rho == 1e-9
   with pytest.raises(ValueError, match="budget of -0.1"):
     fixed.fixed(1, -0.1)
@@ -30,7 +35,7 @@ def test_the_least_and_the_most_effort():
 @pytest.mark.parametrize(
   "epochs, budget, message",
   [
-    (0, 1.0, "epochs=0: give one pass at least"),
+    (-1, 1.0, "epochs=-1: give a number of passes, 0 for recipes"),
     (-2, 1.0, "epochs=-2"),
     (1, 0.0, "budget of 0.0 is no share: give more than 0"),
     (1, 1.5, "1 at most for full training"),

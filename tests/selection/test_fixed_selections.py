@@ -107,6 +107,23 @@ def test_nothing_is_remembered():
   assert selector.choose(later, NETWORK, None, 0.1) == tiny_network.HEAD
 
 
+def test_a_method_may_make_no_updates():
+  selector = fixed.nothing()
+  assert not any(selector.candidates(NETWORK).trainable)
+  with pytest.raises(ValueError, match="makes no updates.*leave out epochs"):
+    selector.choose((), NETWORK, None, 1.0)
+
+
+def test_selectors_tell_what_they_may_ever_choose():
+  for selector in (fixed.head_only(), fixed.frozen_prefix(2)):
+    assert selector.candidates(NETWORK) == tiny_network.HEAD
+  assert fixed.everything().candidates is None
+  once = fixed.frozen_once_trained("head")
+  assert once.candidates(NETWORK) == tiny_network.EVERYTHING
+  learned = dataclasses.replace(NETWORK, pretrained=True)
+  assert once.candidates(learned) == tiny_network.HEAD
+
+
 def test_no_unit_is_no_selection():
   with pytest.raises(ValueError, match="num_units=0: train one unit at least"):
     fixed.top_units(0)

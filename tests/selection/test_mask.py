@@ -65,10 +65,15 @@ def test_a_selection_over_other_tensors_is_refused(use):
     use(PARAMS, NETWORK, base.Selection((True, False)))
 
 
-@pytest.mark.parametrize("use", [mask.split, mask.as_mask])
-def test_an_empty_selection_is_refused(use):
+def test_an_empty_selection_trains_nothing_and_is_no_step():
+  nothing = mask.nothing(NETWORK)
+  assert nothing == base.Selection((False,) * 6)
+  trained, frozen = mask.split(PARAMS, NETWORK, nothing)
+  assert not jax.tree.leaves(trained)
+  assert mask.merge(trained, frozen) == PARAMS
+  assert not any(jax.tree.leaves(mask.as_mask(PARAMS, NETWORK, nothing)))
   with pytest.raises(ValueError, match="select one at least"):
-    use(PARAMS, NETWORK, base.Selection((False,) * 6))
+    mask.check(NETWORK, nothing)
 
 
 def test_a_predicate_that_nothing_satisfies_is_refused():

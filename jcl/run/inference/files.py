@@ -12,7 +12,7 @@ import numpy as np
 
 from jcl import base
 from jcl.networks import origin
-from jcl.objectives import predictors
+from jcl.objectives import named as predictors_by_name
 from jcl.options import errors, spec
 from jcl.options.errors import MissingFileError, UsageError
 from jcl.report import lines
@@ -51,7 +51,7 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
     raise UsageError(
       "the method reads scores by a predictor of its own, which is code and "
       "cannot be kept in a file: keep result.state, or use one of "
-      f"jcl.objectives.predictors: {', '.join(predictors.NAMED)}"
+      f"jcl.objectives: {', '.join(predictors_by_name.NAMED)}"
     )
   if path.is_dir():
     path = path / NAME
@@ -204,7 +204,7 @@ def _assembled(
   network: base.Network,
 ) -> model.Model:
   name, options = spec.parse(about["predictor"])
-  named = predictors.NAMED[name]
+  named = predictors_by_name.NAMED[name]
   trees = jax.eval_shape(network.init, jax.random.key(0))
   keys = [key for key, _ in _leaves(trees)]
   told = [key for key, _ in about["arrays"]]

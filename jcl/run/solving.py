@@ -1,0 +1,102 @@
+"""Methods whose predictions are solved from statistics, within a run."""
+
+import jax
+import numpy as np
+
+from jcl import base, keys
+from jcl.networks import expand
+from jcl.options.errors import UsageError
+from jcl.selection import mask
+from jcl.streams import batching
+from jcl.streams import stream as stream_lib
+
+
+def check(
+  network: base.Network, method: base.Method, training: base.Training
+) -> None:
+  """Raises UsageError where a method cannot be solved, or has to be trained.
+
+  Args:
+    network: as the run has it.
+    method: the recipe.
+    training: complete hyper-parameters.
+  """
+  if method.predictor.solve is None:
+    if training.epochs == 0:
+      raise UsageError(
+        "epochs=0: the recipe learns by updates, so give one pass at least; "
+        "ncm, slda, ridge, ranpac and randumb are solved without any"
+      )
+    return
+  if training.epochs and _may_train(network, method) == ():
+    raise UsageError(
+      f"epochs={training.epochs}: the recipe is solved from one pass over each "
+      "experience and makes no updates; leave epochs out"
+    )
+  if network.features is None:
+    raise UsageError(
+      f"the recipe reads features, but network {network.name!r} names none: "
+      "give `features`, the unit whose output feeds the head"
+    )
+  if training.epochs:
+    _check_frozen(network, method, training)
+
+
+def _check_frozen(
+  network: base.Network, method: base.Method, training: base.Training
+) -> None:
+  """Raises UsageError where the features may move."""
+  last = network.units.index(str(network.features).split("/")[0])
+  ahead = network.units[: last + 1]
+  moving = [unit for unit in _may_train(network, method) if unit in ahead]
+  if method.restart:
+    moving, why = list(ahead), "is drawn anew for every experience"
+  elif not moving and training.norms == "moving":
+    _, stats = jax.eval_shape(network.init, jax.random.key(0))
+    moving = [unit for unit in ahead if unit in stats]
+    why = "moves its running statistics"
+  else:
+    why = "may train"
+  if moving:
+    raise UsageError(
+      f"unit {moving[0]!r} of network {network.name!r} {why}, and statistics "
+      "of features hold only while nothing ahead of the head changes: freeze "
+      "it, as er+head_only+slda does, or leave the statistics out"
+    )
+
+
+def _may_train(network: base.Network, method: base.Method) -> tuple[str, ...]:
+  """Returns the units of which something may ever train."""
+  candidates = method.selector.candidates or mask.everything
+  return mask.trained_units(network, candidates(network))
+
+
+def expanded(
+  stream: stream_lib.Stream,
+  network: base.Network,
+  method: base.Method,
+  training: base.Training,
+  seed: int,
+) -> base.Network:
+  """Returns the network with the random unit that a method asks for.
+
+  A kernel's width that is not given comes from the first batch of the run, and
+  stays.
+  """
+  wanted = method.expand
+  if wanted is None:
+    return network
+  gamma = wanted.gamma
+  if wanted.kind == "fourier" and gamma is None:
+    assert training.batch_size is not None
+    first = stream.experiences[0].data
+    order = batching.epoch_order(len(first), seed, 0, 0, ordered=stream.ordered)
+    x = np.asarray(first.x[order[: training.batch_size]], np.float32)
+    x = (x - stream.mean) / stream.std
+    if wanted.trunk and network.features is not None:
+      tap = str(network.features)
+      params, stats = network.init(keys.key(seed, keys.Purpose.INIT))
+      out = network.apply(params, stats, x, taps=(tap,))
+      x = np.asarray(out.taps[tap], np.float32)
+    gamma = expand.bandwidth(np.reshape(x, (len(x), -1)))
+  return expand.expanded(network, wanted, seed, gamma or 0.0)
