@@ -759,6 +759,7 @@ class Choice(alike.Alike):
   trainable: tuple[bool, ...]  # [W] in the order of `Network.tensors`
   share: float  # of a full step's time by the profile, NaN without one
   adopted: int  # step from which it trains
+  seconds: float = float("nan")  # of a step by the profile, NaN without one
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -82,6 +82,8 @@ def test_nan_survives_json():
   kept = json.loads(json.dumps({"share": None}))
   again = {**dataclasses.asdict(choice), **kept}
   assert decoding.choice(again) == choice
+  del again["seconds"]  # as earlier versions wrote it
+  assert decoding.choice(again) == choice
   assert base.Cost(joules=another()) == base.Cost(joules=another())
   numbers = {f.name: another() for f in dataclasses.fields(latency.Summary)}
   served = latency.Summary(**{**numbers, "frames": 0, "served": 0})

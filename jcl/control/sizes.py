@@ -227,7 +227,11 @@ def candidates(
       least=(len(earlier), len(current)),
       least_total=min(total, _LEAST_BATCHES * held.rows),
     )
-  return [pair for pair in found if sum(pair) <= held.room]
+  return [
+    pair
+    for pair in found
+    if sum(pair) <= held.room and not choice.reject(choice.Row(*pair), seen)
+  ]
 
 
 def share_within(

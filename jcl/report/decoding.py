@@ -78,6 +78,7 @@ def choice(value: Any, name: str = "choice") -> base.Choice:
     trainable=checks.several(value["trainable"], "trainable", checks.yes_or_no),
     share=checks.real(value["share"], "share"),
     adopted=checks.whole(value["adopted"], "adopted"),
+    seconds=checks.real(value.get("seconds"), "seconds"),
   )
 
 

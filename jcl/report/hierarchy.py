@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Decision = dict[str, Any]
 
 _COUNTS = ("requested", "applied", "dropped", "failed", "ended", "bytes")
-_TRAINING = ("train", "replay")  # accounts that a prediction is about
 # Markers of candidates by their state, in the order of the legend.
 _LOOKS: dict[str, dict[str, Any]] = {
   "beyond the joules left": {"marker": "x", "c": "0.5", "s": 24},
@@ -220,7 +219,7 @@ def _decision_table(run: summary.Run) -> Iterator[Table]:
 
 
 def _cost_table(run: summary.Run) -> Iterator[Table]:
-  """Yields the table of trials' costs beside the predicted and real joules."""
+  """Yields the table of what trials cost."""
   took = spent = 0.0
   rows = []
   for record in run.records:
@@ -228,18 +227,12 @@ def _cost_table(run: summary.Run) -> Iterator[Table]:
     mine = _tried_in(record)
     took += sum(each["joules"] for each in mine)
     for each in mine:
-      made, actual = record.decision.epochs, _training(record)
-      planned = each.get("epochs", made)
-      predicted = each.get("predicted", math.nan) * made / max(planned, 1)
       rows.append(
         (
           str(record.experience + 1),
           table.amount(each["seconds"]),
           table.amount(each["joules"]),
           _percent(_over(took, spent)),
-          table.amount(predicted),
-          table.amount(actual),
-          _percent(_over(predicted, actual)),
         )
       )
   if rows:
@@ -248,16 +241,12 @@ def _cost_table(run: summary.Run) -> Iterator[Table]:
       "The cost of choosing by trials",
       "The share divides the joules of all trials so far by all joules that "
       "the run had spent at the end of the experience, with compiling, "
-      "evaluation and idling. Training is the accounts train and replay of the "
-      "experience, predicted for the epochs that were made in the end.",
+      "evaluation and idling.",
       (
         "experience",
         "seconds of trials",
         f"{joules} of trials",
         "share of the run’s joules so far",
-        f"{joules} of training, predicted",
-        f"{joules} of training, actual",
-        "predicted / actual",
       ),
       rows,
     )
@@ -356,13 +345,6 @@ def _tried(run: summary.Run) -> Iterator[tuple[base.Record, Decision]]:
 def _tried_in(record: base.Record) -> list[Decision]:
   decisions = record.memory.get("decisions", ())
   return [each for each in decisions if each.get("candidates")]
-
-
-def _training(record: base.Record) -> float:
-  accounts: Sequence[base.Cost] = [
-    record.costs[name] for name in _TRAINING if name in record.costs
-  ]
-  return math.fsum(cost.joules for cost in accounts)
 
 
 def _over(part: float, whole: float) -> float:

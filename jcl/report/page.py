@@ -11,7 +11,14 @@ from typing import Any
 from jcl import base
 from jcl.options import errors
 from jcl.options.errors import MissingFileError
-from jcl.report import hierarchy, paragraph, pictures, summary, table
+from jcl.report import (
+  hierarchy,
+  paragraph,
+  pictures,
+  predictions,
+  summary,
+  table,
+)
 
 # Pictures that lie in a run's own folder.
 _OWN = {
@@ -260,7 +267,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
       (account, *_cost(cost))
       for account, cost in [*facts["costs"].items(), ("total", facts["total"])]
     ],
-    "hierarchy": hierarchy.tables(run),
+    "tables": [*predictions.tables(run), *hierarchy.tables(run)],
     "memory": _mapping(
       {k: v for k, v in facts["memory"].items() if k not in _TABULATED}
     ),

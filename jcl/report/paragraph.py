@@ -6,10 +6,8 @@ import math
 from typing import Any
 
 from jcl import base, metrics
-from jcl.report import summary, table
+from jcl.report import predictions, summary, table
 
-# Accounts whose cost the limit of an experience bounds.
-_TRAINING = ("train", "replay")
 _NAMES = {"flops": "operations", "bytes": "bytes moved"}
 _MOST = 8  # recipes described in sentences; the table has all recipes
 
@@ -56,10 +54,7 @@ def limits_reached(record: base.Record) -> list[str]:
 
   A limit bounds the cost of training, the accounts "train" and "replay".
   """
-  spent = sum(
-    (record.costs[each] for each in _TRAINING if each in record.costs),
-    base.Cost(),
-  )
+  spent = predictions.training(record)
   return [
     field.name
     for field in dataclasses.fields(base.Cost)

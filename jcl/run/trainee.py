@@ -163,12 +163,13 @@ class Trainee:
         learner.prepare(chosen)
     if first and selector.every:
       learner.prepare_all()
-    share = math.nan
+    seconds = share = math.nan
     if self.times is not None:
-      share = self.times.step(chosen.trainable) / self.times.full
+      seconds = self.times.step(chosen.trainable)
+      share = seconds / self.times.full
     started = at.step if self.pending is None else self.switch_step
     self.choices.append(
-      base.Choice(at.step, at.epoch, chosen.trainable, share, started)
+      base.Choice(at.step, at.epoch, chosen.trainable, share, started, seconds)
     )
     return state
 
@@ -212,7 +213,7 @@ class Trainee:
     try:
       self._restore(state)
     except (AttributeError, KeyError, TypeError) as error:
-      raise ValueError(
+      raise errors.UsageError(
         f"not the trainee of a run ({errors.short(error, 120)})"
       ) from error
 

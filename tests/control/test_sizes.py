@@ -150,6 +150,15 @@ def test_candidates_by_the_budget_have_a_few_batches():
   assert max(map(sum, tried)) == 50  # what was given, where all is allowed
 
 
+def test_sizes_that_cannot_be_filled_are_never_tried(monkeypatch):
+  """Bounds on sizes come first; where they let more pass, it is rejected."""
+  trials = base.Trials(grid=((6, 9), (5, 9)))
+  few = held(earlier={0: 5})
+  assert sizes.candidates(trials, few, (20, 30)) == [(5, 9)]
+  monkeypatch.setattr(choice, "clamp_grid", lambda grid, *_: list(grid))
+  assert sizes.candidates(trials, few, (20, 30)) == [(5, 9)]
+
+
 def test_the_choice_is_told_with_what_exchanges_will_take():
   table = [row(20, 40, 70.0, 5.0), row(10, 20, 60.0, 2.0)]
   trials = base.Trials(policy="accuracy", grid=GRID, cutline=1.0)

@@ -159,8 +159,8 @@ def test_exchanges_are_differences_of_counts(run):
 def test_trials_are_charged_and_compared(run):
   found = table(run, "The cost of choosing")
   assert found.header[2] == "joules (modelled) of trials"
-  # 43 J of 430 J and 530 J; 450 J predicted, 400 J and 100 J spent.
-  assert found.rows == [("2", "3", "43", "4.48 %", "450", "500", "90 %")]
+  # 43 J of 430 J and 530 J.
+  assert found.rows == [("2", "3", "43", "4.48 %")]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_where_nothing_could_be_chosen_nothing_is_marked(run):
   run.records[1].memory["decisions"] = [given]
   outcomes = [row[-1] for row in table(run, "Candidates").rows]
   assert not {"kept", "chosen"} & set(outcomes)
-  assert table(run, "The cost of choosing").rows[0][4:] == ("–", "500", "–")
+  assert len(table(run, "The cost of choosing").rows) == 1
 
 
 def test_the_timeline_shows_sizes_and_decisions(run):
