@@ -233,7 +233,10 @@ class Job:
     return total
 
   def template(self, at: Cursor) -> base.LearnerState:
-    """Returns shapes and dtypes of the state where a saved cursor stands.
+    """Takes the trainee to a saved cursor; returns what its state is like.
+
+    The shapes and dtypes of the state are those of the trainee's network, which
+    pruning makes smaller.
 
     Raises:
       ValueError: where the cursor cannot be one of this run.
@@ -246,8 +249,6 @@ class Job:
     at.feed, at.trainee = self.feed.state(), self.trainee.state()
 
   def restore(self, at: Cursor) -> None:
-    """Restores feed and trainee from a saved cursor."""
-    if at.trainee is not None:
-      self.trainee.restore(dict(at.trainee))
+    """Restores the feed from a saved cursor; `template` took the trainee."""
     if at.feed is not None:
       self.feed.restore(dict(at.feed))

@@ -10,7 +10,7 @@ import tiny_network
 
 from jcl import recipes
 from jcl.cost import program_cost
-from jcl.networks import catalogue
+from jcl.networks import catalogue, shrink
 from jcl.objectives import group_lasso
 from jcl.run import checkpoint, loop, session
 
@@ -93,11 +93,18 @@ def test_a_run_taken_up_anywhere_ends_the_same():
     assert job.trainee.pruned == whole.trainee.pruned
 
 
-def test_a_folder_resumes_a_pruned_run(tmp_path):
+def test_a_folder_resumes_a_pruned_run(tmp_path, monkeypatch):
   job = assemble()
   whole = session.run(job, tmp_path / "run")
+  rebuilt = []
+  narrow = shrink.narrow
+  monkeypatch.setattr(
+    shrink, "narrow", lambda *given: rebuilt.append(1) or narrow(*given)
+  )
   again = session.run(assemble(), tmp_path / "run")
   assert tiny_network.same_bits(whole.state, again.state)
+  # The network is made smaller once for each time that it was pruned.
+  assert len(rebuilt) == len(job.trainee.pruned) > 0
 
 
 @pytest.mark.parametrize(

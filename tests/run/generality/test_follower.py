@@ -126,6 +126,7 @@ def test_a_run_taken_up_again_is_followed_on(
   assert [each.name for each in tmp_path.iterdir()] == [path.name]
   _, state, place = events[saved]
   again = follow.Follower(job, probes, path)
+  job.template(place)
   job.restore(place)
   play(job, again, job.learner.put(state), copy.deepcopy(place))
   assert again.records == whole.records
