@@ -130,7 +130,7 @@ def _setting(swap: float) -> loop.Job:
     control=base.Controller(
       init=tuple,
       decide=lambda state, seen: (
-        base.Decision(10_000 if seen.experience else 1),
+        base.Decision(base.Allocation(10_000 if seen.experience else 1)),
         state,
       ),
     ),

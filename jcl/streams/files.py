@@ -19,6 +19,16 @@ def first_existing(paths: Iterable[Path]) -> Path | None:
   return next((path for path in paths if path.exists()), None)
 
 
+def places(data_dir: Path, path: str) -> list[Path]:
+  """Returns where a path of the user's may lead, in the order of looking.
+
+  Args:
+    data_dir: the folder of --data_dir.
+    path: absolute, below `data_dir`, or below the working directory.
+  """
+  return list(dict.fromkeys((data_dir / path, Path(path))))
+
+
 def missing(
   name: str, looked_for: Sequence[Path], published: str, remedy: str
 ) -> MissingFileError:

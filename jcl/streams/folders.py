@@ -60,8 +60,8 @@ def image_folder(
   pages the first is read.
 
   Args:
-    data_dir: the folder that `path` is below.
-    path: of the folder that holds train/.
+    data_dir: the folder that `path` is below, or else the working directory.
+    path: of the folder that holds train/; by default `data_dir` itself.
     size: height and width in pixels to resize to; None keeps the files' own,
       which must then agree.
     color: "rgb" or "grey".
@@ -75,7 +75,9 @@ def image_folder(
     FileNotFoundError: where there is no folder train/.
     ValueError: where a part has no images, or a file is damaged.
   """
-  root = data_dir / path
+  # "." is the folder of the data and not the working directory.
+  places = files.places(data_dir, path) if path != "." else [data_dir]
+  root = files.first_existing(places) or places[0]
   train = _place(root, _TRAIN)
   if train is None:
     raise _no_train(root, group)

@@ -34,9 +34,9 @@ def csv(
   parts, of five rows or more.
 
   Args:
-    data_dir: the folder that `path` is below.
+    data_dir: the folder that `path` is below, or else the working directory.
     path: of the file, plain or compressed (.gz, .bz2, .xz or .zip), absolute
-      or below `data_dir`.
+      or below one of these folders.
     label: column of the class, the last one by default; every other column is
       a numeric feature. Columns have the names of the header, or numbers from
       0 without one.
@@ -63,10 +63,8 @@ def csv(
   )
   return _table(
     Path(path).name.split(".")[0],
-    data_dir / path,
+    _own("csv", data_dir, path),
     options,
-    "",
-    "path= to the file, absolute or below --data_dir",
   )
 
 
@@ -85,24 +83,38 @@ def electricity(data_dir: Path) -> tuple[base.Dataset, base.Dataset]:
   found = files.first_existing(
     (data_dir / "electricity" / "elec.csv.gz", data_dir / "elec.csv.gz")
   )
-  return _table(
-    "electricity",
-    found or data_dir / "electricity" / "elec.csv.gz",
-    delimited.Options(label="class"),
-    "Harries, 'Splice-2 comparative evaluation: electricity pricing', 1999",
-    "--data_dir to the folder that holds electricity/",
-  )
+  if found is None:
+    raise files.missing(
+      "electricity",
+      [data_dir / "electricity" / "elec.csv.gz"],
+      "Harries, 'Splice-2 comparative evaluation: electricity pricing', 1999",
+      "--data_dir to the folder that holds electricity/",
+    )
+  return _table("electricity", found, delimited.Options(label="class"))
+
+
+def _own(name: str, data_dir: Path, path: str) -> Path:
+  """Returns the file of the user's own that a path leads to.
+
+  Raises:
+    MissingFileError: where there is none.
+  """
+  places = files.places(data_dir, path)
+  found = files.first_existing(places)
+  if found is None:
+    raise files.missing(
+      name,
+      places,
+      "",
+      "path= to the file, absolute, below --data_dir or below the working "
+      "directory",
+    )
+  return found
 
 
 def _table(
-  name: str,
-  path: Path,
-  options: delimited.Options,
-  published: str,
-  remedy: str,
+  name: str, path: Path, options: delimited.Options
 ) -> tuple[base.Dataset, base.Dataset]:
-  if not path.exists():
-    raise files.missing(name, [path], published, remedy)
   table = delimited.read(path, options)
   if len(table.y) < _LEAST:
     raise UsageError(
@@ -149,21 +161,14 @@ def npz(
   group. Labels that occur are numbered, as by `arrays`.
 
   Args:
-    data_dir: the folder that `path` is below.
-    path: of the file, absolute or below `data_dir`.
+    data_dir: the folder that `path` is below, or else the working directory.
+    path: of the file, absolute or below one of these folders.
 
   Raises:
     FileNotFoundError: where there is no such file.
     ValueError: where the file is damaged, or its arrays are not those above.
   """
-  file = data_dir / path
-  if not file.exists():
-    raise files.missing(
-      "npz",
-      [file],
-      "",
-      "path= to the file, absolute or below --data_dir",
-    )
+  file = _own("npz", data_dir, path)
   arrays = _archive(file)
   keys = [_WHOLE if "x" in arrays or "y" in arrays else _TRAIN]
   if any(key in arrays for key in _TEST):

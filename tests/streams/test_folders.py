@@ -68,6 +68,19 @@ def test_a_folder_without_training_images_is_told(animals):
     folders.image_folder(animals, path="train/cat/0.png")
 
 
+def test_a_folder_is_looked_for_in_two_places(animals, tmp_path, monkeypatch):
+  monkeypatch.chdir(animals.parent)
+  elsewhere = tmp_path / "elsewhere"
+  (elsewhere / animals.name / "train").mkdir(parents=True)
+  train, _ = folders.image_folder(tmp_path / "nowhere", path=animals.name)
+  assert train.class_names == ("cat", "dog")
+  with pytest.raises(ValueError, match="holds no images"):  # looked for first
+    folders.image_folder(elsewhere, path=animals.name)
+  monkeypatch.chdir(animals)
+  with pytest.raises(FileNotFoundError, match="nowhere is no folder"):
+    folders.image_folder(tmp_path / "nowhere")
+
+
 def test_resizing_and_grey(animals):
   save(animals / "train" / "dog" / "big.png", (0, 0, 0), size=(9, 5))
   train, _ = folders.image_folder(animals, size=3, color="grey")

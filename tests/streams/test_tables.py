@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
+from jcl.options import errors
 from jcl.streams import tables
 
 
@@ -78,6 +79,40 @@ def test_missing_tables(tmp_path):
     tables.electricity(tmp_path)
   with pytest.raises(FileNotFoundError, match="none.npz"):
     tables.npz(tmp_path, path="none.npz")
+
+
+@pytest.mark.parametrize("read", [tables.csv, tables.npz])
+def test_a_path_is_looked_for_in_two_places(read, tmp_path, monkeypatch):
+  data, here = tmp_path / "data", tmp_path / "here"
+  data.mkdir()
+  (here / "own").mkdir(parents=True)
+  monkeypatch.chdir(here)
+  name = f"own/t.{read.__name__}"
+  with pytest.raises(errors.MissingFileError) as told:
+    read(data, path=name)
+  for place in (data / name, here / name):
+    assert str(place) in str(told.value)
+  assert "below --data_dir or below the working directory" in str(told.value)
+
+  def write(folder, num):
+    x, y = np.arange(num), np.arange(num) % 2
+    (folder / "own").mkdir(exist_ok=True)
+    if read is tables.npz:
+      np.savez(folder / name, x=np.float32(x)[:, None], y=y)
+    else:
+      rows = [f"{a},{b}" for a, b in zip(x, y, strict=True)]
+      table(folder / name, rows, header="a,label")
+
+  def rows_read():
+    return sum(len(part) for part in read(data, path=name) if part is not None)
+
+  write(here, 50)
+  assert rows_read() == 50
+  write(data, 60)  # looked for first
+  assert rows_read() == 60
+  with pytest.raises(errors.MissingFileError) as told:
+    read(data, path=str(here / "none"))
+  assert str(told.value).count("none\n") == 1  # an absolute path: one place
 
 
 def test_electricity(tmp_path):
