@@ -100,11 +100,13 @@ def _main(words: list[str], door: Door) -> int:
 
 def _told() -> tuple[type[Exception], ...]:
   """Returns the kinds of errors that a sentence tells, without a traceback."""
+  from jcl.replay.store import records
   from jcl.run import checkpoint, loop, session, workdir
 
   return (
     UsageError,
     checkpoint.CheckpointError,
+    records.StoreError,
     workdir.WorkdirError,
     loop.NonFiniteLossError,
     session.Interrupted,

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from jcl import base
+from jcl.options.errors import UsageError
 
 # Of the exchanges that an epoch asked for: fewer than `_LAGS` were made where
 # storage falls behind, `_KEEPS_UP` or more where it does not.
@@ -80,7 +81,7 @@ def back_off(
       as that of an epoch without swaps.
   """
   if not 0 <= target <= 1:
-    raise ValueError(f"target={target} is no share of samples: give 0 to 1")
+    raise UsageError(f"target={target} is no share of samples: give 0 to 1")
   if not 0 <= completion < math.inf:
     raise ValueError(
       f"completion={completion} is no share of swaps: give 0 or more, and "

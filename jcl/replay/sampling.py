@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.options.errors import UsageError
 from jcl.replay import memory
 
 
@@ -83,7 +84,7 @@ def replaying(method: base.Method, rows: int) -> base.Method:
   """
   replay, draws = method.replay, method.objective.num_draws
   if not draws or replay.on_host:
-    raise ValueError(
+    raise UsageError(
       f"replay: {rows} examples of a step are to be replayed, but the recipe "
       "draws from no memory on the device: leave replay out, or take a recipe "
       "such as er or derpp"

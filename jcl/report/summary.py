@@ -185,7 +185,7 @@ def _check_parts(
     )
   indices = [record.experience for record in records]
   if indices != list(range(len(records))):
-    raise ValueError(
+    raise UsageError(
       f"records are of experiences {errors.some(indices)}: give those of the "
       "whole run, from 0 on and in order"
     )

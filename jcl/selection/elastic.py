@@ -220,7 +220,7 @@ def _in_order(scores: base.Array, network: base.Network) -> np.ndarray:
   """Sorts scores [W], given by sorted path, into the network's order."""
   scores, count = np.asarray(scores, np.float64), len(network.tensors)
   if scores.shape != (count,):
-    raise ValueError(
+    raise UsageError(
       f"scores of shape {scores.shape} for the {count} tensors of "
       f"{network.name!r}: the state is another network's; begin with init"
     )
@@ -228,7 +228,7 @@ def _in_order(scores: base.Array, network: base.Network) -> np.ndarray:
     tensor = sorted(tensor.path for tensor in network.tensors)[
       int(np.argmin(np.isfinite(scores)))
     ]
-    raise ValueError(
+    raise UsageError(
       f"the score of {'/'.join(tensor)} is not finite: score the tensors anew"
     )
   ranks = sorted(range(count), key=lambda k: network.tensors[k].path)
@@ -246,12 +246,12 @@ def _chosen(
 ) -> base.Selection:
   """Returns the best selection within the lesser of rho and `budget`."""
   if times is None:
-    raise ValueError(
+    raise UsageError(
       "this selector needs to know what the tensors take: give the profile "
       "that its `profile` asks for"
     )
   if len(times.arrival) != len(scores):
-    raise ValueError(
+    raise UsageError(
       f"the profile is of {len(times.arrival)} tensors, network "
       f"{network.name!r} has {len(scores)}: make it from the same network"
     )

@@ -158,7 +158,7 @@ def weight_magnitude(
 
 def _has_batches(probe: base.Probe) -> None:
   if not probe.batches:
-    raise ValueError("the probe has no batch: ask for one or more")
+    raise UsageError("the probe has no batch: ask for one or more")
 
 
 def _keys(key: base.Key, probe: base.Probe) -> base.Key:

@@ -152,7 +152,7 @@ def select(
   problem = _problem(arrival, weight_grad, importance, budget)
   num_tensors = len(problem.importance)
   if mode == "brute" and num_tensors > _MAX_BRUTE:
-    raise ValueError(
+    raise UsageError(
       f"mode='brute' enumerates {_MAX_BRUTE} tensors at most, not "
       f"{num_tensors}: give mode='exact'"
     )

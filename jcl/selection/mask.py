@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jcl import base
+from jcl.options.errors import UsageError
 
 
 def everything(network: base.Network) -> base.Selection:
@@ -39,7 +40,7 @@ def check(network: base.Network, selection: base.Selection) -> base.Selection:
   """
   count = _count(network, selection)
   if not any(selection.trainable):
-    raise ValueError(
+    raise UsageError(
       f"nothing of the {count} tensors of {network.name!r} is selected: "
       "select one at least, such as the head's"
     )
@@ -50,7 +51,7 @@ def _count(network: base.Network, selection: base.Selection) -> int:
   """Returns the number of a network's tensors, over which a selection is."""
   count = len(network.tensors)
   if len(selection.trainable) != count:
-    raise ValueError(
+    raise UsageError(
       f"the selection is over {len(selection.trainable)} tensors, network "
       f"{network.name!r} has {count}: make it from network.tensors"
     )

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jcl.control.drift import phases, sampling
+from jcl.options.errors import UsageError
 from jcl.serving import log
 
 Figures = dict[str, float]
@@ -61,12 +62,12 @@ class LabelledFrames:
 
   def __post_init__(self) -> None:
     if len(self.images) != len(self.labels) or not len(self.labels):
-      raise ValueError(
+      raise UsageError(
         f"{len(self.images)} frames and {len(self.labels)} labels: give one "
         "label per frame, and a frame at least"
       )
     if self.fps < 1:
-      raise ValueError(f"fps={self.fps}: give 1 or more")
+      raise UsageError(f"fps={self.fps}: give 1 or more")
 
   def __len__(self) -> int:
     return len(self.labels)

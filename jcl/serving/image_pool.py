@@ -115,7 +115,7 @@ def stills(
   """
   labels, rows = np.asarray(labels), np.asarray(rows)
   if each < 1 or not len(rows):
-    raise ValueError(
+    raise UsageError(
       f"each={each} of {len(rows)} rows: give 1 or more, and a row at least"
     )
   generator = np.random.default_rng((seed, 29))

@@ -24,6 +24,7 @@ from jcl.cost import gemms
 from jcl.cost import ledger as ledger_lib
 from jcl.options.errors import UsageError
 from jcl.recipes import bounds
+from jcl.run import finite
 from jcl.selection import mask
 from jcl.serving.teacher import Predictor
 from jcl.streams import batching
@@ -187,7 +188,7 @@ class Student:
       seed: of order, augmentation and draws.
 
     Raises:
-      ArithmeticError: for a loss that is not finite.
+      NonFiniteLossError: for a loss that is not finite.
     """
     learner = self._learner
     classes = tuple(map(str, range(self.network.num_classes)))
@@ -210,8 +211,10 @@ class Student:
         # Waits, so that frames are served between two dispatches.
         losses.append(jax.block_until_ready(info.loss))
       if not np.isfinite(np.concatenate([np.zeros(1), *losses])).all():
-        raise ArithmeticError(
-          f"the loss of epoch {epoch} is not finite: give a lower learning_rate"
+        raise finite.NonFiniteLossError(
+          f"the loss of a retraining became infinite or no number in epoch "
+          f"{epoch}: give the student another model or a lower learning rate, "
+          f"or look for extreme values in the {len(labels)} images it was shown"
         )
       passed = jax.tree.map(jnp.copy, state)
       if epoch == epochs - 1 and objective.finish is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jcl.control.drift import accounting, allocation, phased, phases
+from jcl.options.errors import UsageError
 from jcl.serving import books as books_lib
 from jcl.serving import log
 
@@ -71,7 +72,7 @@ def run(
     owned = allocation.owned(books.seen, phase.seconds, frames.fps)
     idle = 0 if owned else idle + 1
     if idle > _MOST_IDLE:
-      raise ValueError(
+      raise UsageError(
         f"system {system.name!r} lasts 0 seconds in {idle} phases in a row, "
         f"the last being {phase.kind!r}: give them seconds"
       )

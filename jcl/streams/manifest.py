@@ -47,7 +47,7 @@ class Attributes:
   def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
       if value not in VALUES[name]:
-        raise ValueError(
+        raise UsageError(
           f"{name}={value!r}: give one of {', '.join(VALUES[name])}"
         )
 
@@ -75,11 +75,11 @@ class Strengths:
   def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
       if not 0 <= value < 100:
-        raise ValueError(f"{name}={value}: give 0 or more, below 100")
+        raise UsageError(f"{name}={value}: give 0 or more, below 100")
     for name in ("squeeze", "rain_blur", "night_gamma"):
       value = getattr(self, name)
       if value <= 0:
-        raise ValueError(f"{name}={value}: give more than 0; 1 changes nothing")
+        raise UsageError(f"{name}={value}: give more than 0; 1 changes nothing")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,21 +111,21 @@ class Manifest:
       value = getattr(self, name)
       shape = (frames, 2) if name in ("shift", "plate") else (frames,)
       if value.shape != shape:
-        raise ValueError(
+        raise UsageError(
           f"{name} has shape {value.shape}: give {shape}, for "
           f"{len(self.segments)} segments of {self.segment_frames} frames"
         )
     if frames and not 0 <= self.source.min() <= self.source.max() < (
       self.num_images
     ):
-      raise ValueError(
+      raise UsageError(
         f"source reaches from {self.source.min()} to {self.source.max()}: give "
         f"positions among {self.num_images} images"
       )
     if frames and (
       np.abs(self.shift).max() > SHIFT or self.plate.max() >= PLATE
     ):
-      raise ValueError(
+      raise UsageError(
         f"shift reaches {np.abs(self.shift).max()} and plate "
         f"{self.plate.max()}: give {SHIFT} and {PLATE - 1} at most"
       )

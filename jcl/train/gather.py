@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.options.errors import UsageError
 from jcl.streams import batching
 from jcl.streams import stream as stream_lib
 
@@ -94,7 +95,7 @@ def training_set(
     return Experiences(stream, range(index + 1), own=False)
   if name == "memory" and memory is not None:
     return Memory(memory)
-  raise ValueError(
+  raise UsageError(
     f"trains_on={name!r}: choose current, seen, or memory (with a replay "
     "policy that keeps one)"
   )

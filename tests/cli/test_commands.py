@@ -8,8 +8,12 @@ import sys
 from absl.testing import flagsaver
 import pytest
 
-from jcl.cli import definitions, main, start, teach
+from jcl.cli import definitions, listing, main, start, teach
 from jcl.cli import flags as own
+from jcl.options.errors import UsageError
+from jcl.replay.store import records
+from jcl.replay.tiers import feed
+from jcl.run import finite
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +31,54 @@ def jcl(capsys, monkeypatch):
     return end.value.code or 0, told.out, told.err
 
   return call
+
+
+def learned(jcl, folder, recipe):
+  """Calls `jcl learn` on the digits, for as long as it takes."""
+  return jcl(
+    *("learn", f"--recipe={recipe}", "--model=mlp:width=8", "--epochs=1"),
+    *("--data=digits", "--compare=none", f"--workdir={folder}"),
+  )
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    records.StoreError("a store that is damaged: repair it"),
+    records.DamageError("two examples are lost: repair it"),
+    finite.NonFiniteLossError("the loss became nan: lower the learning rate"),
+    UsageError("no such thing: write another"),
+  ],
+)
+def test_errors_of_files_and_numbers_are_told_in_a_sentence(
+  error, jcl, monkeypatch
+):
+  def fail(arguments):
+    raise error
+
+  monkeypatch.setattr(listing, "command", fail)
+  status, shown, told = jcl("list")
+  assert (status, shown, told) == (2, "", f"jcl: {error}\n")
+
+
+def test_other_errors_show_where_they_are_from(monkeypatch):
+  def fail(arguments):
+    raise ArithmeticError("a mistake of the program")
+
+  monkeypatch.setattr(listing, "command", fail)
+  with pytest.raises(ArithmeticError, match="a mistake of the program"):
+    main.main(["jcl", "list"], main.JCL)
+
+
+def test_a_damaged_store_is_told_in_a_sentence(jcl, tmp_path):
+  run = tmp_path / "run"
+  assert learned(jcl, run, "carm:em=20,sb=20")[0] == 0
+  (store,) = run.glob(f"*/seed_0/{feed.FILES[0]}")
+  for path in store.iterdir():
+    path.write_bytes(b"not what it was")
+  status, _, told = learned(jcl, run, "carm:em=20,sb=20")
+  assert status == 2 and "Traceback" not in told
+  assert "no segment in" in told and "or remove it" in told
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])

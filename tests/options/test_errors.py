@@ -4,11 +4,20 @@ import pickle
 
 from hypothesis import given
 from hypothesis import strategies as st
+import jax
 import numpy as np
 import pytest
 
 import jcl
+from jcl import base, recipes
+from jcl.control import swap
+from jcl.control.drift import systems, times
+from jcl.networks import catalogue
 from jcl.options import errors
+from jcl.replay import sampling
+from jcl.selection import elastic, mask
+from jcl.serving import books
+from jcl.streams import manifest
 
 
 @pytest.mark.parametrize(
@@ -93,3 +102,50 @@ def test_what_users_give_is_told_apart_from_what_functions_are_given():
   with pytest.raises(ValueError) as told:
     jcl.metrics.micro_average([0.5, 0.25], [3])
   assert not isinstance(told.value, jcl.UsageError)
+
+
+SECONDS = times.published("resnet18")
+
+
+@pytest.mark.parametrize(
+  "mistake, told",
+  [
+    (
+      lambda: systems.build("eomu:start=31", SECONDS),
+      "start=31: give .* to 30",
+    ),
+    (
+      lambda: systems.dacapo(SECONDS, drift="robust", level=2),
+      "level=2: give a",
+    ),
+    (lambda: sampling.replaying(recipes.finetune(), 5), "leave replay out, or"),
+    (lambda: swap.back_off(2.0, 1.0, 0), "target=2.0 is .* give 0 to 1"),
+    (
+      lambda: books.LabelledFrames(np.zeros((2, 4)), [0]),
+      "one label per frame",
+    ),
+    (
+      lambda: manifest.Attributes(light="dusk"),
+      "light='dusk': give one of day",
+    ),
+    (lambda: chosen(elastic.elastic(0.9)), "give the profile that its"),
+    (
+      lambda: mask.check(network(), base.Selection(())),
+      "make it from network.t",
+    ),
+  ],
+)
+def test_mistakes_in_what_users_give_are_told_as_such(mistake, told):
+  with pytest.raises(jcl.UsageError, match=told):
+    mistake()
+
+
+def network():
+  return catalogue.build("mlp", (2, 2, 1), 2, width=2, depth=1)
+
+
+def chosen(selector):
+  """Has a selector choose that was given no profile."""
+  made = network()
+  state = selector.init(made.init(jax.random.key(0))[0])
+  return selector.choose(state, made, None, 1.0)

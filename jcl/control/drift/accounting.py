@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from jcl import metrics
 from jcl.control.drift import allocation
+from jcl.options.errors import UsageError
 
 Policy = Literal["stale", "strict"]
 
@@ -42,7 +43,7 @@ def served(
   """
   for name, value in (("fps", fps), ("seconds", seconds)):
     if not 0 < value < math.inf:
-      raise ValueError(f"{name}={value}: give more than 0")
+      raise UsageError(f"{name}={value}: give more than 0")
   busy = math.ceil(allocation.exact(fps) * allocation.exact(seconds))
   return np.arange(num_frames) % busy == 0
 

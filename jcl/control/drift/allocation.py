@@ -38,7 +38,7 @@ class Kernels:
   def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
       if not 0 < value < math.inf:
-        raise ValueError(f"{name}={value}: give the seconds, more than 0")
+        raise UsageError(f"{name}={value}: give the seconds, more than 0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import dataclasses
 from fractions import Fraction
 import itertools
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -244,7 +244,7 @@ def eomu(
   window: kinds.Count = 10,
   rate: kinds.PositiveShare = 0.19,
   warmup: kinds.NonNegative = 480,
-  start: kinds.Count = 15,
+  start: Annotated[int, kinds.Range(1, policy.MOST_EPOCHS)] = 15,
 ) -> System:
   """Labels frames that differ from the one before, retrains if accuracy fell.
 

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jcl.options.errors import UsageError
+
 THRESHOLD = -5.0  # percentage points
 LEVEL = 0.01  # false alarms that `robust` admits
 
@@ -86,7 +88,7 @@ def robust(
   (True, False)
   """
   if not 0 < level < 1:
-    raise ValueError(f"level={level}: give a share between 0 and 1, like 0.01")
+    raise UsageError(f"level={level}: give a share between 0 and 1, like 0.01")
   return (
     p_value(correct_label, num_label, correct_valid, num_valid, design=design)
     <= level
@@ -128,7 +130,7 @@ def p_value(
         "no larger than the second"
       )
   if not design >= 1:
-    raise ValueError(f"design={design}: give 1, or more for samples in runs")
+    raise UsageError(f"design={design}: give 1, or more for samples in runs")
   pooled = (label + valid) / (num_label + num_valid)
   error = np.sqrt(
     design * pooled * (1 - pooled) * (1 / num_label + 1 / num_valid)

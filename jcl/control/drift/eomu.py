@@ -18,7 +18,7 @@ from jcl.options.errors import UsageError
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _SIGMA = 0.8  # of the Gaussian over three pixels
-_MOST_EPOCHS = 30
+MOST_EPOCHS = 30
 _MOST_TRIES = 100
 _MOST_REJECTS = 5  # in a row
 
@@ -200,8 +200,8 @@ def choose_epochs(
   Raises:
     ValueError: for a start that is no allowed number of epochs.
   """
-  if not 1 <= start <= _MOST_EPOCHS:
-    raise ValueError(f"start={start}: give 1 to {_MOST_EPOCHS} epochs")
+  if not 1 <= start <= MOST_EPOCHS:
+    raise UsageError(f"start={start}: give 1 to {MOST_EPOCHS} epochs")
 
   def worth(epochs: int) -> float:
     return utility(
@@ -212,7 +212,7 @@ def choose_epochs(
   rejects = 0
   for _ in range(_MOST_TRIES):
     step = int(generator.integers(-1, 2))
-    proposed = min(max(here + step, 1), _MOST_EPOCHS)
+    proposed = min(max(here + step, 1), MOST_EPOCHS)
     gain = worth(proposed) - worth(here)
     chance = generator.random()
     if gain > 0 or math.exp(gain / (worth(proposed) + 1e-5)) > chance:

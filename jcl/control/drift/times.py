@@ -34,9 +34,9 @@ class Times:
 
   def __post_init__(self) -> None:
     if not self.infer > 0:
-      raise ValueError(f"infer={self.infer}: give the seconds, more than 0")
+      raise UsageError(f"infer={self.infer}: give the seconds, more than 0")
     if self.batch < 1:
-      raise ValueError(f"batch={self.batch}: give 1 or more")
+      raise UsageError(f"batch={self.batch}: give 1 or more")
     self.kernels  # noqa: B018  checks the others
 
   def training(self, share: float) -> "Times":

@@ -74,7 +74,7 @@ def fit(name: str, z: np.ndarray, seed: int = 0) -> Codec:
   if kind == "raw":
     return Raw(tuple(z.shape[1:]))
   if not len(z) or not np.isfinite(z).all():
-    raise ValueError(
+    raise UsageError(
       f"codec {name!r} cannot be fitted to {len(z)} latents, not all of them "
       "finite: give the trunk's outputs for a part of the training set"
     )

@@ -226,6 +226,6 @@ def _identity(folder: Path, found: Sequence[int]) -> str:
   if found:
     raise records.StoreError(
       f"no segment in {folder} can be read: it holds no store of jcl, or one "
-      "that is damaged beyond repair"
+      "that is damaged beyond repair: give another folder, or remove it"
     )
   return uuid.uuid4().hex

@@ -10,6 +10,7 @@ from jcl.replay.store import records
 TABLES = {"classes": "label", "runs": "run", "layouts": "layout"}
 # A number whose definition is lost has this ahead of it for a name.
 LOST = "lost:"
+_REPAIR = "`python -m jcl.replay.store FOLDER --repair` leaves them out"
 _MOST = 1 << 24  # names of a table: a larger number is damage
 
 
@@ -75,13 +76,13 @@ class Names:
       if number >= len(known) or known[number].startswith(LOST):
         raise records.DamageError(
           "the shapes of these examples are lost with the segment that "
-          "defined them"
+          f"defined them: {_REPAIR}"
         )
       try:
         self._layouts[number] = records.Layout.from_json(known[number])
       except ValueError as error:
         raise records.DamageError(
-          f"the shapes of these examples are damaged ({error})"
+          f"the shapes of these examples are damaged ({error}): {_REPAIR}"
         ) from error
     return self._layouts[number]
 

@@ -104,7 +104,9 @@ class Store:
       if mode == "a":
         lock = writer.claim(folder)
       elif not segments.numbers(folder):
-        raise records.StoreError(f"{folder} holds no store")
+        raise records.StoreError(
+          f"{folder} holds no store: give the folder of one"
+        )
       contents = contents_lib.Contents(folder, mode == "a", rebuild)
       adds = None
       if mode == "a":

@@ -49,7 +49,7 @@ class Limit:
     self, read: Callable[[], float], source: str, unit: Unit = "bytes"
   ) -> None:
     if unit not in ("bytes", "joules"):
-      raise ValueError(f'unit={unit!r}: write "bytes" or "joules"')
+      raise UsageError(f'unit={unit!r}: write "bytes" or "joules"')
     self.unit: Unit = unit
     self._read, self._source = read, source
 
@@ -214,7 +214,7 @@ def lowest(*limits: Limit) -> Limit:
   """
   units = sorted({limit.unit for limit in limits})
   if len(units) != 1:
-    raise ValueError(
+    raise UsageError(
       f"lowest of limits in {' and '.join(units)}: give limits of one unit"
       if units
       else "lowest of no limits: give at least one, such as fixed(math.inf)"

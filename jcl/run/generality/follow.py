@@ -134,7 +134,7 @@ class Follower:
         "one that keeps its network and weights, such as finetune"
       )
     if len(probes.rows) != count:
-      raise ValueError(
+      raise UsageError(
         f"{len(probes.rows)} probe sets for {count} experiences: make them of "
         "the same stream"
       )

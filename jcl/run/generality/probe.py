@@ -53,7 +53,7 @@ def linear(
 
   classes = np.unique(y_train)
   if len(classes) < 2:
-    raise ValueError(
+    raise UsageError(
       f"the training examples are of classes {classes.tolist()}: give two "
       "classes at least"
     )
