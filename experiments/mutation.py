@@ -191,6 +191,13 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/train/experience.py": {
     "_EXTRACT = 500  # examples per batch when features are read for a memory",
   },
+  # With the records that it needs, a follower has read features, too.
+  "jcl/run/generality/follow.py": {
+    "self._before: tuple[int, generality.Features] = (+1, ())",
+    "self._before: tuple[int, generality.Features] = (~1, ())",
+    "self._before: tuple[int, generality.Features] = (- 2, ())",
+    "self._before: tuple[int, generality.Features] = (- 0, ())",
+  },
   "jcl/objectives/bias.py": {
     "_ROWS = 500  # examples per forward pass",
     "_STEPS = 20  # Newton's, each with a line search",

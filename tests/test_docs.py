@@ -213,7 +213,9 @@ def commands(text):
   """Yields command and flags of each `jcl COMMAND ...` in a text."""
   text = text.replace("\\\n", " ")
   for words in re.findall(
-    r"(?<![\w./-])jcl ((?:learn|serve|report|list|estimate|convert)\b[^\n`|#]*)", text
+    r"(?<![\w./-])jcl "
+    r"((?:learn|serve|report|list|estimate|convert)\b[^\n`|#]*)",
+    text,
   ):
     yield words.split()[0], re.findall(r"(?<![\w-])--(\w+)", words)
 

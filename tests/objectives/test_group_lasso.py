@@ -158,6 +158,7 @@ def test_over_replay():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
+    ({"ratio": -0.5}, r"ratio is -0.5: give a number in \[0, 1\)"),
     ({"ratio": 1.0}, r"ratio is 1.0: give a number in \[0, 1\)"),
     ({"strength": -1}, "strength is -1: give a number from 0"),
     ({"first_loss": 0}, "first_loss is 0: give a number above 0"),

@@ -61,6 +61,40 @@ def test_how_many_rows_an_epoch_will_have():
     assert found.expected_rows(12, 20, None) == rows
 
 
+def test_a_chunk_has_the_batches_that_follow(monkeypatch):
+  batches = np.arange(14).reshape(7, 2)
+  monkeypatch.setattr(feed.chunks, "rows_of", lambda order, learner: order)
+  monkeypatch.setattr(feed.chunks, "read", lambda *args: args[2:])
+  found = made()
+  found.learner.steps_per_dispatch = 3
+  found._source = range(14)
+  found.order = lambda epoch: batches + 100 * epoch
+  for batch, following, last in (
+    (0, [0, 1, 2], False),
+    (3, [3, 4, 5], False),
+    (4, [4, 5, 6], True),
+    (6, [6], True),
+  ):
+    rows, ends = found.take(1, batch)
+    np.testing.assert_array_equal(rows, 100 + batches[following])
+    assert ends == last
+  found._source = range(0)
+  assert found.take(1, 0) is None
+
+
+def test_an_epoch_that_became_shorter_ends(monkeypatch):
+  monkeypatch.setattr(feed.chunks, "rows_of", lambda order, learner: order)
+  found = made()
+  for length, batch, then in (
+    (3, 2, (5, 2)),
+    (3, 3, (6, 0)),
+    (3, 4, (6, 0)),
+    (0, 2, (5, 2)),
+  ):
+    found.order = lambda epoch, length=length: np.zeros((length, 2), int)
+    assert found.again(5, batch) == then
+
+
 def test_a_plain_feed_leaves_everything_to_its_method():
   found = made()
   assert found.held(3) is None and found.memory() is None
