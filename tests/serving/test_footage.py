@@ -3,10 +3,12 @@
 import csv
 import dataclasses
 from pathlib import Path
+import types
 
 import numpy as np
 from PIL import Image
 import pytest
+import signatures
 
 from jcl.control.drift import times
 from jcl.options.errors import MissingFileError, MissingPackageError, UsageError
@@ -60,6 +62,8 @@ def test_a_list_is_read_in_order_and_shape(tmp_path):
   unlabelled = dataclasses.replace(found, labels=None)
   others = [found, large, unlabelled, read(text)]
   assert len({each.digest() for each in others}) == 3
+  assert {len(each.digest()) for each in others} == {8}
+  assert len({found, found, large}) == 2  # by identity
 
 
 def test_conditions_change_where_a_column_does_and_numbers_do_not(tmp_path):
@@ -240,3 +244,139 @@ def test_without_truth_scores_are_agreement_with_the_teacher(tmp_path):
   told = paragraph.sentences(frame, made.log.measure)
   assert any("agreement with the teacher, not accuracy" in s for s in told)
   assert not any("labels were right" in sentence for sentence in told)
+
+
+def test_the_shape_of_a_data_set():
+  classes = ("a", "b")
+  square = footage._Form("street", classes, (8, 8, 3))
+  high, wide, grey = (
+    square._replace(shape=shape) for shape in ((8, 6, 3), (6, 8, 3), (5, 5, 1))
+  )
+  assert [each.size for each in (square, high, wide, grey)] == [
+    8,
+    None,
+    None,
+    5,
+  ]
+  assert [each.color for each in (square, grey)] == ["rgb", "grey"]
+  wide.check("film", (6, 8, 3))
+  told = "film has frames of 7 by 9 pixels, street images of 6 by 8: only"
+  with pytest.raises(UsageError, match=told):
+    wide.check("film", (7, 9, 3))
+  assert square.channels(True) == grey.channels(False) == ()
+  assert grey.channels(True)[0].startswith("frames are in colour")
+  assert square.channels(False)[0].startswith("frames are grey")
+
+
+def test_windows_must_be_whole_and_enough():
+  score = footage._Score(fps=2, window=10, least=5)
+  assert score.whole("film", 50) == (50, ())
+  assert score.whole("film", 60) == (60, ())
+  assert score.whole("film", 59) == (
+    50,
+    (
+      "the last 9 of 59 frames are left out, as they fill no window of 10 "
+      "frames",
+    ),
+  )
+  with pytest.raises(UsageError) as caught:
+    score.whole("film", 49)
+  assert str(caught.value) == (
+    "film has 49 frames, 4 whole windows of 10 frames (two segments of "
+    "--segment_seconds, at --fps=2); the score takes 5 windows, as the first 4 "
+    "warm up: give 50 frames or more, or lower --segment_seconds or --fps"
+  )
+
+
+def test_what_changes_more_than_once_in_a_segment_is_no_condition():
+  def values(*at):
+    return [str(sum(i >= change for change in at)) for i in range(12)]
+
+  attributes = {"rain": values(3, 6, 11), "object": values(1, 2, 5, 9)}
+  assert footage._changes(attributes, 12, 4) == (3, 6, 11)
+  assert footage._changes(attributes, 12, 3) == (1, 2, 3, 5, 6, 9, 11)
+  assert footage._changes(attributes, 11, 4) == (3, 6)
+  assert footage._changes({"first": values(1)}, 2, 2) == (1,)
+  assert footage._changes({}, 12, 4) == ()
+
+
+def test_a_segment_is_half_a_window(tmp_path):
+  often = [str(i // 5) for i in range(60)]  # 11 changes in 12 segments
+  more = [str(i // 4) for i in range(60)]  # 14
+  assert read(listed(tmp_path, weather=(often, more))).changes == tuple(
+    range(5, 60, 5)
+  )
+
+
+@pytest.mark.parametrize(
+  "limits, taken", [((0.0, 9.0), (0.0, 9.0)), (None, "data")]
+)
+def test_a_list_is_scaled_like_the_data_set(limits, taken, monkeypatch):
+  asked = []
+
+  def listed_of(text, form, score, limits):
+    asked.append((form, score, limits))
+    return footage.Footage(np.zeros((4, 8, 6, 3), np.uint8), np.zeros(4))
+
+  monkeypatch.setattr(footage, "_listed", listed_of)
+  monkeypatch.setattr(footage, "check", lambda text: None)
+  x = types.SimpleNamespace(shape=(30, 8, 6, 3), range=limits)
+  train = types.SimpleNamespace(name="street", class_names=CLASSES, x=x)
+  source_of = types.SimpleNamespace(train=train)
+  found = footage.read("A.CSV", source_of, fps=2, window=4, most=9)
+  assert found.images.shape == (4, 8, 6, 3)
+  form = footage._Form("street", CLASSES, (8, 6, 3))
+  assert asked == [(form, footage._Score(2, 4, 1), taken)]
+  assert signatures.defaults(footage.read) == {"least": 1, "enlarge": 1}
+
+
+def test_the_first_file_tells_whether_frames_are_in_colour(tmp_path):
+  text = listed(tmp_path, 50, mode="L")
+  Image.new("RGB", (16, 16), (9, 20, 20)).save(tmp_path / "000.png")
+  assert read(text).notes == ()
+  assert "became grey" in read(text, source((8, 8, 1))).notes[0]
+
+
+def film(monkeypatch, *shapes, apart=1.0):
+  """Has videos deliver black frames of these shapes."""
+
+  def frames(place, *, fps):
+    for i, shape in enumerate(shapes):
+      yield video.Frame(i * apart, np.zeros((*shape, 3), np.uint8))
+
+  monkeypatch.setattr(video, "frames", frames)
+  monkeypatch.setattr(footage, "check", lambda text: None)
+
+
+def test_frames_may_be_a_hundredth_further_apart(monkeypatch):
+  film(monkeypatch, *[(8, 8)] * 4, apart=1.009)
+  assert len(read("a.avi", window=2, least=2)) == 4
+  film(monkeypatch, *[(8, 8)] * 4, apart=1.011)
+  with pytest.raises(UsageError, match="fps=1: give --fps=1 or less"):
+    read("a.avi", window=2, least=2)
+  film(monkeypatch, *[(8, 8)] * 4, apart=0.2525)
+  with pytest.raises(UsageError, match="has 3.96 frames .* give --fps=4 or"):
+    read("a.avi", window=2, least=2, fps=5)
+  film(monkeypatch, (8, 8))
+  assert len(read("a.avi", window=1, least=1)) == 1
+  film(monkeypatch, *[(8, 8)] * 2, apart=1.02)
+  with pytest.raises(UsageError, match=r"has 0\.9804 frames per second"):
+    read("a.avi", window=1, least=1)
+
+
+def test_the_first_frame_of_a_film_tells_its_shape(monkeypatch):
+  film(monkeypatch, (8, 6), (7, 6))
+  with pytest.raises(UsageError, match="has frames of 8 by 6 pixels"):
+    read("a.avi", source((9, 6, 3)), window=1, least=1)
+  film(monkeypatch, (9, 6), (9, 6))
+  found = read("a.avi", source((9, 6, 3)), window=1, least=1)
+  assert found.images.shape == (2, 9, 6, 3)
+
+
+def test_lists_and_cameras_by_their_names():
+  for text, labelled in (("a.csv", 1), ("b.JSON", 1), ("c.avi", 0), ("d", 0)):
+    assert footage.is_labelled(text) == labelled
+  footage.check("camera:12")
+  for text in ("camera:", "camera:-1", "camera:one"):
+    with pytest.raises(UsageError, match=f"--frames={text}: give the camera's"):
+      footage.check(text)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import signatures
 
-from jcl.control.drift import accounting, phases, systems
+from jcl.control.drift import accounting, phased, phases, systems
 from jcl.control.drift.times import Times
-from jcl.serving import books, latency, live, virtual, weight_swap
+from jcl.serving import books, latency, live, log, virtual, weight_swap
 
 TESTS = Path(__file__).parents[1]
 SECONDS = Times(infer=0.04, train=0.5, valid=0.1, label=0.05)
@@ -367,3 +367,223 @@ def test_what_is_taken_unless_told_otherwise():
     "devices": (),
     "checked": False,
   }
+
+
+@pytest.mark.parametrize(
+  ("busy", "slept", "settled"),
+  [
+    (0.25, [], [1, 2, 3]),  # ready as the next frame arrives
+    (0.125, [0.125, 0.125], [1, 2, 3]),
+    (0.375, [0.125], [2, 3]),  # the second frame is lost
+    (9.0, [], [3]),  # no more than there are
+  ],
+)
+def test_a_server_sleeps_only_until_the_next_frame(busy, slept, settled):
+  now, waits, told = [0.0], [], []
+
+  def sleep(seconds):
+    waits.append(seconds)
+    now[0] += seconds
+
+  def predict(weights, images):
+    now[0] += busy
+    return np.array([[0.0, 1.0]])
+
+  class Record(latency.Record):
+    def add(self, *answer, settled):
+      told.append(settled)
+      super().add(*answer, settled=settled)
+
+  served = live.serve(
+    predict,
+    weight_swap.Weights({"w": np.zeros(1)}),
+    np.zeros((3, 2, 2, 1), np.uint8),
+    4,
+    clock=lambda: now[0],
+    sleep=sleep,
+    record=Record(),
+  )
+  assert waits == slept and told == settled
+  assert set(served.predictions.tolist()) == {1}
+  top = np.exp(1) / (1 + np.exp(1))
+  assert served.confidences == pytest.approx([top] * len(settled))
+
+
+class Stage:
+  """A server and books beside a trainer, with a clock that work moves on.
+
+  Ten frames a second arrive, 20 in all; all of them are answered in time.
+  """
+
+  num, fps = 20, 10
+
+  def __init__(self, takes, checked=False, first=0):
+    self.now, self.takes = first / self.fps, takes
+    self.seen, self.weights = first, {"w": np.zeros(1)}
+    self.versions = [books.Version(0, 0, 0)]
+    self.performed, self.staged, self.booked = [], [], []
+    self.slot = types.SimpleNamespace(
+      current="current",
+      stage=lambda *given: self.staged.append(given[1:]),
+      swap=lambda: self.staged.append("swap"),
+    )
+    self.trainer = live._Trainer(self, self, checked)
+    self.trainer._book = self.book
+
+  def clock(self):
+    return self.now
+
+  @property
+  def arrived(self):
+    return min(self.num, int(self.now * self.fps) + 1)
+
+  def book(self, stop):
+    self.booked.append(stop)
+    self.seen = stop
+    self.now = max(self.now, (stop - 1) / self.fps)
+
+  def perform(self, work, first):
+    self.performed.append(first)
+    self.now += self.takes
+    if isinstance(work, phases.Retrain):
+      self.versions.append(books.Version(self.seen, first, 0))
+    return "sent", {"done": 1}
+
+  def run(self, seconds, work):
+    phase = phases.Phase("some", seconds, work)
+    return self.trainer.run(phased.decided(phase))
+
+
+RETRAIN = phases.Retrain(np.array([3, 5, 4]), np.array([], int))
+
+
+@pytest.mark.parametrize(
+  ("seconds", "takes", "complete", "booked", "late"),
+  [
+    (1.0, 0.5, True, 10, 0.0),  # in time
+    (0.5, 1.25, True, 13, 0.8),  # frames 0 to 12 have arrived
+    (2.0, 2.0, True, 20, 0.0),  # all to the very end
+    (1.0, 2.0, True, 20, 1.0),
+    (1.0, 2.0625, False, 20, 1.0),  # the stream was over
+    (2.1, None, False, 20, 0.0),  # the stream ends in it
+  ],
+)
+def test_retraining_begins_with_its_phase(
+  seconds, takes, complete, booked, late
+):
+  stage = Stage(takes)
+  entry, span, sent = stage.run(seconds, RETRAIN)
+  assert (entry.complete, sent) == (complete, "sent" if complete else None)
+  assert entry.result == ({"done": 1} if complete else {})
+  assert (entry.first, entry.stop) == (0, booked) and stage.booked == [booked]
+  assert span.late == pytest.approx(late)
+  assert stage.performed == ([] if takes is None else [0])
+  assert span.work == (None if takes is None else (0.0, takes))
+  made = [] if takes is None else [(takes, 0.5)]  # frame 5 is the newest
+  assert stage.staged == made + ["swap"] * complete
+  assert (stage.versions[-1].born == booked) == complete
+  assert len(stage.versions) == 1 + len(made)
+
+
+@pytest.mark.parametrize(
+  ("takes", "complete", "booked", "late"),
+  [
+    (0.0, True, [15, 15], 0.0),
+    (0.3125, True, [15, 18], 0.3),
+    (0.6, True, [15, 20], 0.5),
+    (0.6875, False, [15, 20], 0.5),
+  ],
+)
+def test_labelling_ends_its_phase(takes, complete, booked, late):
+  stage = Stage(takes, first=5)
+  entry, span, sent = stage.run(1.0, phases.Label(lambda view: []))
+  assert (entry.complete, sent) == (complete, "sent" if complete else None)
+  assert stage.booked == booked and stage.performed == [5]
+  assert (entry.first, entry.stop) == (5, booked[-1])
+  assert span.late == pytest.approx(late)
+  assert span.work == pytest.approx((1.4, 1.4 + takes))
+  assert (span.kind, span.began, span.ended) == ("some", 0.5, stage.now)
+  assert entry.took == pytest.approx(stage.now - 0.5)
+  assert not stage.staged  # no weights are new
+
+
+def test_phases_without_work_only_pass():
+  stage = Stage(None)
+  entry, span, sent = stage.run(2.0, None)
+  assert entry.complete and sent is None and span.work is None
+  assert stage.booked == [20] and not stage.performed and not stage.staged
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_weights_are_verified_before_and_after_a_swap(checked, monkeypatch):
+  stage = Stage(0.5, checked)
+  verified = stage.staged.append
+  monkeypatch.setattr(live.weight_swap, "verify", verified)
+  stage.run(1.0, RETRAIN)
+  order = ["current", "swap", "current"] if checked else ["swap"]
+  assert stage.staged[1:] == order
+
+
+def test_weights_without_samples_know_of_none():
+  stage = Stage(0.5)
+  stage.run(1.0, phases.Retrain(np.array([], int), np.array([], int)))
+  assert stage.staged[0] == (0.5, -np.inf)
+
+
+def test_a_summary_takes_the_frames_that_arrive_during_work():
+  num = 10  # two a second, from 0 to 4.5 s; frame 5 is lost
+  frames = np.delete(np.arange(num), 5)
+  stamps = frames / 2
+  ones = np.ones(len(frames), int)
+  answers = latency.Served(
+    frames, stamps, stamps, stamps + frames / 100, 0 * ones, ones, 1.0 * ones
+  )
+  spans = (
+    live.Span("retrain", 0.0, 2.0, 0.0, (1.0, 2.0)),  # frames 2 and 3
+    live.Span("label", 2.0, 4.0, 0.0, (2.5, 4.0)),  # 5, 6 and 7
+    live.Span("wait", 4.0, 5.0, 0.0, None),
+  )
+  truth = np.zeros(num, np.int32)
+  made = log.Log(truth, truth, truth == 0, truth, (), {"fps": 2})
+  found = live.Result(made, answers, np.array([[0.0, -np.inf]]), spans)
+  counts = {
+    kind: (found.summary(kind).frames, found.summary(kind).served)
+    for kind in (None, "retrain", "label", "wait", "idle")
+  }
+  assert counts == {
+    None: (10, 9),
+    "retrain": (2, 2),
+    "label": (3, 2),
+    "wait": (0, 0),
+    "idle": (5, 5),
+  }
+  assert found.summary("retrain").worst == pytest.approx(0.03)
+  assert found.summary("idle").worst == pytest.approx(0.09)
+  assert len({found, found}) == 1  # by identity
+
+
+def test_a_stream_of_one_frame_and_what_is_told_of_it():
+  idle = phases.System("frozen", lambda view: (yield from ()))
+  found = simulated(idle, frames_of(1), about={"mode": "full"})
+  assert found.log.served.tolist() == [True]
+  assert (found.log.about["clock"], found.log.about["mode"]) == ("live", "full")
+
+
+def test_a_system_is_told_what_its_phases_took(monkeypatch):
+  told = []
+  ask = phased.Asked.next
+
+  def asked(self, result, took):
+    told.append(took)
+    return ask(self, result, took)
+
+  monkeypatch.setattr(phased.Asked, "next", asked)
+
+  def two(view):
+    yield phases.Phase("one", 1.0)
+    yield phases.Phase("two", 0.5)
+
+  found = simulated(phases.System("two", two), frames_of(30))
+  assert [each.kind for each in found.log.phases] == ["one", "two", "wait"]
+  spans = [span.ended - span.began for span in found.spans]
+  assert told == [0.0, *spans[:-1]] and 0.5 < told[1] < 1.1

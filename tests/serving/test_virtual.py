@@ -8,7 +8,14 @@ import pytest
 import signatures
 import tiny_serving
 
-from jcl.control.drift import allocation, phases, systems, times, windows
+from jcl.control.drift import (
+  allocation,
+  phased,
+  phases,
+  systems,
+  times,
+  windows,
+)
 from jcl.serving import books, log, measured_times, pictures, virtual
 
 TIMES = tiny_serving.RESNET18
@@ -469,3 +476,23 @@ def test_a_picture_by_hand():
     [text.get_text() for text in each.get_texts()] for each in figure.legends
   )
   assert systems == ["one", "two"] and kinds == ["label", "retrain"]
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_the_last_of_a_hundred_and_one_phases_without_a_frame_is_told(ahead):
+  given = [phases.Phase("look", 1)] * ahead + [phases.Phase("none", 0)] * 101
+  with pytest.raises(ValueError, match="in 101 phases in a row, .* 'none'"):
+    run(system_of(*given), 60)
+
+
+def test_a_system_is_told_what_its_phases_took(monkeypatch):
+  told = []
+  ask = phased.Asked.next
+
+  def asked(self, result, took):
+    told.append(took)
+    return ask(self, result, took)
+
+  monkeypatch.setattr(phased.Asked, "next", asked)
+  run(system_of(phases.Phase("one", 0.99), phases.Phase("two", 2)), 150)
+  assert told == [0.0, 1.0, 2.0]  # whole frames

@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import lzma
+from pathlib import Path
 import zipfile
 
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jcl.streams import delimited, files
+from jcl.streams import delimited, dialects, files
 
 
 def read(tmp_path, text, name="t.csv", **options):
@@ -353,3 +354,292 @@ def test_any_error_of_a_damaged_table_is_a_usage_error(
 def test_encodings_that_python_does_not_know(tmp_path, encoding):
   with pytest.raises(ValueError, match="is not known; write encoding=utf-8"):
     read(tmp_path, "x,label\n1,0\n2,1\n", encoding=encoding)
+
+
+def recognised(text, **given):
+  options = {"sep": None, "decimal": None, "header": None, **given}
+  return dialects.recognise(Path("t.csv"), text.encode(), **options)
+
+
+def test_records_that_are_blank_are_passed_over():
+  def fields(text, sep=","):
+    return list(dialects.records(text.encode(), sep))
+
+  assert fields("a, b\n \n1,2\n") == [(1, ["a", "b"]), (3, ["1", "2"])]
+  assert fields(",1\n,\n") == [(1, ["", "1"]), (2, ["", ""])]
+  assert fields("0\n") == [(1, ["0"])]
+  assert fields("a  b\n", " ") == [(1, ["a", "", "b"])]
+  assert fields('"a\nb",1\n2,3\n') == [(1, ["a\nb", "1"]), (3, ["2", "3"])]
+
+
+@pytest.mark.parametrize(
+  ("text", "shape"),
+  [
+    ("a,b\n", (1, 2, False)),
+    ("a,b,\n", (1, 3, False)),
+    ("a,b\n1,2\n", (2, 2, False)),
+    ("a,b\n1,2,\n3,4,\n", (3, 2, True)),
+    ("a,b,\n1,2,\n", (2, 2, True)),
+    ("a,b,\n1,2\n3,4\n", (3, 2, True)),
+    ("a,b,\n1,2,\n3,4,5\n", (3, 3, False)),
+    ("a,b,\n1,2,3\n3,4,\n", (3, 3, False)),
+    ("a,b\n1,\n2,\n", (3, 2, False)),  # an empty column with a name
+    ("a,b\nr,1,2\nq,3,4\n", (3, 3, False)),  # rows have names
+  ],
+)
+def test_the_shape_of_a_table(text, shape):
+  assert dialects._shape(Path("t.csv"), text.encode(), ",") == shape
+
+
+@pytest.mark.parametrize(
+  ("text", "told"),
+  [
+    ("a,b\n1,2,3,4\n", "line 2 has 4 fields, the lines before 2 (separated"),
+    ("a,b\n1,2\n1,2,3\n", "line 3 has 3 fields, the lines before 2"),
+    ("a,b\n1,2,3\n1,2\n", "line 3 has 2 fields, the lines before 3"),
+    ("a,b,c\n1,2\n", "the first line has 3 fields, the others 2 (separated"),
+  ],
+)
+def test_lines_of_other_lengths(text, told):
+  with pytest.raises(ValueError) as caught:
+    dialects._shape(Path("t.csv"), text.encode(), ",")
+  assert told in str(caught.value) and "by comma); mend" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("first", "rows", "header"),
+  [
+    (["a", "b"], [], True),
+    (["1", "b"], [], False),
+    # Words above numbers: where half of the known values are numbers.
+    (["h", "5"], [["1", "3"], ["x", "4"]], True),
+    (["h", "5"], [["1", "3"], ["x", "4"], ["y", "5"]], None),
+    (["h", "5"], [["1", "3"], ["?", "4"], ["", "5"], ["x", "6"]], True),
+    (["h", "5"], [["?", "3"], ["", "4"]], None),
+    (["?", "5"], [["1", "3"], ["2", "4"]], False),  # it tells nothing
+    # Words above words only.
+    (["h", "k"], [["x", "y"]], True),
+    (["x", "5"], [["y", "3"], ["x", "4"]], False),
+    (["h", "0", "1"], [["x", "5", "6"], ["y", "7", "8"]], True),
+    (["h", "2", "1"], [["x", "5", "6"], ["y", "7", "8"]], None),
+    # Numbers above numbers.
+    (["3", "5"], [["1", "2"]], False),
+    (["0", "1"], [["5", "2"], ["7", "3"]], None),
+    (["0", "1"], [["0.5", "2"], ["1.5", "3"]], True),
+    (["0", "1"], [["0.5", "2"], ["1", "3"]], None),
+    (["1", "2"], [["4", "1e3"], ["5", "2e3"]], True),
+    # A first column without a name, as pandas writes the rows' numbers.
+    (["", "0", "1"], [["0", "5", "6"], ["1", "7", "8"]], True),
+    (["", "0", "1"], [["5", "5", "6"], ["9", "7", "8"]], None),
+    (["", "0", ""], [["0", "0.5", "6"], ["1", "7.5", "8"]], True),
+    (["", "0", ""], [["0", "5", "6"], ["1", "7", "8"]], None),
+  ],
+)
+def test_which_first_records_name_columns(first, rows, header):
+  assert dialects._has_header(first, rows) is header
+
+
+def test_texts_that_count():
+  for texts in (["0"], ["1"], ["0", "1", "2"], ["1", "2", "3"]):
+    assert dialects._counts(texts)
+  for texts in ([], ["2"], ["-1"], ["1", "0"], ["2", "3"], ["0", "2"], ["0.0"]):
+    assert not dialects._counts(texts)
+
+
+@pytest.mark.parametrize(
+  ("at", "decimal"), [(998, ","), (999, ","), (1000, "."), (1001, ".")]
+)
+def test_a_thousand_records_are_looked_at(at, decimal):
+  rows = ["1;2"] * 1200
+  rows[at] = "1,5;2"
+  assert recognised("\n".join(rows), sep=";", header=False).decimal == decimal
+
+
+@pytest.mark.parametrize(
+  ("rows", "decimal"),
+  [
+    ("1;2", "."),
+    ("1,5;2", ","),
+    ("1,5;2.5", "."),
+    ("1,500;2,5", ","),
+    ("word, word;2", "."),
+  ],
+)
+def test_which_decimal_mark_is_meant(rows, decimal):
+  found = recognised(f"a;b\n{rows}\n")
+  assert (found.sep, found.decimal, found.header) == (";", decimal, True)
+  assert (found.names, found.num_records) == (("a", "b"), 1)
+
+
+def test_thousands_may_be_decimals():
+  with pytest.raises(ValueError, match="'1,500' may have a decimal comma"):
+    recognised("a;b\n1,500;22,750\n")
+  assert recognised("a;b\n1,500;2\n", decimal="point").decimal == "."
+  assert recognised("a,b\n1,500\n").decimal == "."
+
+
+@pytest.mark.parametrize(
+  ("text", "sep"),
+  [
+    ("a,b\n1,2\n", ","),
+    ("a;b;c\n1,0;2,0;3,0\n", ";"),
+    ("a|b\n1|2\n", "|"),
+    ("a b\n1 2\n", " "),
+    ("x y,b\nu v,2\n", ","),  # half of the fields are numbers, not none
+    ("x,b\nr,1,2\n", ","),  # one more than names
+    ("x,b,\n1,2\n", ","),  # one less
+  ],
+)
+def test_which_separator_is_meant(text, sep):
+  assert dialects._separator(Path("t.csv"), text.encode(), None) == sep
+
+
+def test_separators_that_are_unsure_or_wrong():
+  def separator(text, given=None):
+    return dialects._separator(Path("t.csv"), text.encode(), given)
+
+  with pytest.raises(ValueError, match="separated by comma or semicolon; writ"):
+    separator("a,b;c\n1,x;2\n")
+  # The one that makes most fields is told of, where lines differ in length.
+  assert separator("a;b,c,d\n1;2,3,4\n1,2\n1;2;3\n1;2,3,4,5\n") == ","
+  with pytest.raises(ValueError, match="no column beside the label, or is not"):
+    separator("a\n1\n")
+  for wrong in ("", "==", '"', "\n", "\r", "x" * 50):
+    with pytest.raises(ValueError, match="write one character, or comma"):
+      separator("a\n1\n", wrong)
+  for text, sep in (("tab", "\t"), ("\\t", "\t"), ("#", "#"), ("pipe", "|")):
+    assert separator("a\n1\n", text) == sep
+
+
+def test_a_line_that_may_be_either_shows_its_first_five_fields():
+  with pytest.raises(ValueError) as caught:
+    recognised("0,1,2,3,4,5,6\n9,8,7,6,5,4,3\n", sep=",")
+  assert "line 1 (0, 1, 2, 3, 4 and 2 more) may be" in str(caught.value)
+  found = recognised("\n5,6\n7,8\n", header=False)
+  assert (found.names, found.num_records) == (("0", "1"), 2)
+
+
+def test_bytes_of_another_encoding_are_shown_with_their_neighbours():
+  content = b"x,label\n1,b\n0123456789abc\xfcABCDEFGHIJK\n"
+  with pytest.raises(ValueError) as caught:
+    dialects.to_utf8(Path("t.csv"), content, None)
+  assert "line 3 is" in str(caught.value)
+  assert r"(it holds b'56789abc\xfcABCDEFGH')" in str(caught.value)
+  with pytest.raises(ValueError, match=r"it holds b'\\xfcABCDEFGH'"):
+    dialects.to_utf8(Path("t.csv"), content[content.index(b"\xfc") :], None)
+  for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+    content = "a,\u00fc".encode(encoding)
+    assert dialects.to_utf8(Path("t"), content, None) == b"a,\xc3\xbc"
+  with pytest.raises(ValueError) as caught:
+    dialects.to_utf8(Path("t"), b"a", "k" * 50)
+  assert f"encoding={'k' * 37}... is not known" in str(caught.value)
+
+
+def test_whole_numbers_up_to_two_to_the_24_are_exact(tmp_path):
+  def notes(number):
+    text = f"a,label\n{number},0\n5,1\n"
+    return read(tmp_path, text).notes
+
+  assert notes(16777216) == () == notes(-16777216)
+  for number in (16777217, -16777217):
+    assert notes(number) == (
+      "whole numbers above 16,777,216 are rounded to 32 bits: a",
+    )
+
+
+@pytest.mark.parametrize(("num", "told"), [(9, 0), (10, 1)])
+def test_ten_rows_tell_of_a_counter(tmp_path, num, told):
+  rows = "".join(f"{i + 5},{2 * i},{i % 2}\n" for i in range(num))
+  table = read(tmp_path, "id,even,label\n" + rows)
+  notes = "features that count the rows: id (index=NAME leaves one out)"
+  assert table.notes == (notes,) * told
+  assert read(tmp_path, "id,even,label\n" + rows, index=False).notes == ()
+
+
+def test_the_text_that_is_infinite_is_found_in_any_place(tmp_path):
+  text = "a,b,label\n1,2,0\n3,1e39,1\n1e39,4,0\n"
+  message = complaint(tmp_path, text)
+  assert "line 3, column 'b' holds '1e39', which is infinite" in message
+  text = "a,b,label\n1e39,,0\n3,4,1\n5,6,0\n"  # a row that is dropped
+  assert read(tmp_path, text, missing="drop").x.tolist() == [[3, 4], [5, 6]]
+
+
+def test_which_column_without_a_name_numbers_rows(tmp_path):
+  # Two columns are needed beside it.
+  table = read(tmp_path, ",label\n1,0\n2,1\n")
+  assert table.x.tolist() == [[1], [2]] and table.notes == ()
+  table = read(tmp_path, ",,x,label\n1,4,7,0\n2,3,8,1\n")
+  assert table.x.tolist() == [[7], [8]]
+  told = "column without a name, without a name, are left out"
+  assert told in table.notes[0]
+  table = read(tmp_path, "Unnamed: 0,x,label\n1,7,0\n2,8,1\n")
+  assert table.x.tolist() == [[7], [8]]
+  table = read(tmp_path, ",x,label\nb,7,0\nb,8,1\n")  # names may repeat
+  assert table.x.tolist() == [[7], [8]]
+  assert "write index=true" in complaint(tmp_path, ",x,y\n.5,7,0\n1,8,1\n")
+
+
+def test_where_most_values_are_no_numbers_the_column_is_told(tmp_path):
+  def told(*values, **options):
+    rows = "".join(f"{value},{i % 2}\n" for i, value in enumerate(values))
+    return complaint(tmp_path, "a,label\n" + rows, header=True, **options)
+
+  assert "line 2, column 'a' holds 'x', which is no number; take" in told(
+    "x", 1
+  )
+  assert "is not numeric (line 3 holds 'x')" in told(1, "x", "y")
+  assert "which is no number; mend it, or write na=x" in told(1, "x")
+  for length, offered in ((19, True), (20, False)):
+    assert (f"na={'x' * length} if" in told(1, "x" * length)) == offered
+  assert "without commas of thousands" in told(1, '"2,345"')
+  message = complaint(tmp_path, "x,1,0\n4,2,1\n", header=False)
+  assert "line 1, column '0' holds 'x', which is no number; mend" in message
+  for value in ("x" * 60, "x" * 61):
+    shown = value if len(value) == 60 else "x" * 57 + "..."
+    assert f"holds '{shown}', which" in told(1, value)
+    assert f"(line 2 holds '{shown}'); leave" in told(value, "x", "y")
+
+
+def test_classes_are_whole_numbers_that_64_bits_hold(tmp_path):
+  most = 2**53
+  table = read(tmp_path, f"x,label\n1,{most - 1}.0\n2,{1 - most}.0\n")
+  assert table.class_names == (str(1 - most), str(most - 1))
+  for label in (f"{most}.0", f"-{most}.0", "0.5"):
+    message = complaint(tmp_path, f"x,label\n1,1\n2,{label}\n")
+    assert f"line 3, column 'label' holds '{label}', which is no" in message
+  text = "g,x,label\n0.5,1,0\n1,2,1\n"
+  assert "which is no whole number" in complaint(tmp_path, text, group="g")
+  text = "g,x,label\n2.0,1,0\n1,2,1\n,3,0\n"
+  table = read(tmp_path, text, group="g", missing="drop")
+  assert table.group_names == ("1", "2") and table.group.tolist() == [1, 0]
+  assert table.group.dtype == table.y.dtype == np.int32
+
+
+def test_how_many_values_are_missing(tmp_path):
+  message = complaint(tmp_path, "a,b,label\n1,2,0\n,4,1\n")
+  assert "a missing value; fill it, or write missing=drop" in message
+  message = complaint(tmp_path, "a,b,label\n1,,0\n,,1\n")
+  assert "column 'b' holds ''" in message
+  assert "the first of 3 in 2 rows; fill" in message
+  assert "na=false" not in message
+  # The first column of the file counts, even where it is the label.
+  text = "label,a,b\n0,1,2\nNA,NA,3\n"
+  message = complaint(tmp_path, text, label="label")
+  assert "column 'label' holds 'NA'" in message and "na=false" in message
+
+
+def test_texts_of_missing_values():
+  assert delimited._texts(None) == delimited._texts(False) == [""]
+  assert delimited._texts("[a, b]") == ["", "a", "b"]
+  assert delimited._texts("[a") == ["", "[a"]
+  assert delimited._texts("a]") == ["", "a]"]
+  assert delimited._texts(-1) == ["", "-1"]
+  assert delimited._texts(("?", 0.5)) == ["", "?", "0.5"]
+
+
+def test_unknown_columns_are_told_with_twenty_that_are_known(tmp_path):
+  names = [f"c{i}" for i in range(22)]
+  text = ",".join(names) + "\n" + ",".join("1" * 22) + "\n"
+  message = complaint(tmp_path, text, label="x" * 41)
+  assert f"no column '{'x' * 37}...'; write label= and one of c0" in message
+  assert message.endswith("c18, c19 and 2 more")

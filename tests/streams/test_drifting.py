@@ -1,6 +1,7 @@
 """The ladder, the split, and manifests that come back as they were."""
 
 import dataclasses
+import json
 
 import hypothesis
 from hypothesis import strategies as st
@@ -310,3 +311,88 @@ def test_any_error_of_a_damaged_manifest_is_a_usage_error(
     manifest.load(tmp_path / "a")
   with pytest.raises(FileNotFoundError):
     manifest.load(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+  ("name", "known"),
+  [
+    ("S1", [("Ad0c", 5), ("Bd0c", 6), ("Ad0c", 6), ("Bd0c", 6), ("Ad0c", 4),
+            ("Bd0c", 1)]),
+    ("S6", [("Ad0c", 5), ("Bn0c", 6), ("Bd0c", 4), ("Bd1c", 4), ("Bd0s", 4),
+            ("Ad0s", 4), ("An0s", 1)]),
+  ],
+)  # fmt: skip
+def test_the_ladder_of_a_seed_stays_as_it_is(name, known):
+  """Mix, light, place and weather, by a letter each, and for how long."""
+  found = [
+    each.mix + each.light[0] + each.place[1] + each.weather[0]
+    for each in drifting.ladder(name, seed=1)
+  ]
+  assert found == [letters for letters, num in known for _ in range(num)]
+
+
+def test_names_and_mixes_may_come_from_a_file():
+  def read(text):
+    return json.loads(json.dumps(text))  # another object of the same letters
+
+  for name in drifting.NAMES:
+    found = drifting.ladder(read(name), seed=2)
+    assert found == drifting.ladder(name, seed=2)
+  assert len({drifting.ladder(n, seed=2) for n in drifting.NAMES}) == 9
+  for mix in "AB":
+    expected = drifting.prior(mix, 9, 3)
+    assert drifting.prior(read(mix), 9, 3).tolist() == expected.tolist()
+
+
+def test_all_images_of_a_class_are_shown_before_one_repeats():
+  stream = small("S1", fps=30, segment_seconds=20)
+  first = np.flatnonzero(np.diff(stream.track, prepend=-1))
+  sources = stream.source[first]
+  held = drifting.split(LABELS, seed=0).stream
+  for label in range(9):
+    shown = sources[LABELS[sources] == label]
+    num = int((LABELS[held] == label).sum())
+    assert len(set(shown[:num].tolist())) == min(num, len(shown))
+    assert shown[num:].tolist() == shown[: max(0, len(shown) - num)].tolist()
+  lengths = np.diff(np.append(first, len(stream)))
+  assert lengths.max() == 30 and 10 in lengths
+  assert (stream.gain.min(), stream.gain.max()) == (980, 1020)
+  assert (stream.shift.min(), stream.shift.max()) == (-4, 4)
+  assert (stream.plate.min(), stream.plate.max()) == (0, 63)
+  assert stream.track[0] == 0 and stream.track[-1] == len(first) - 1
+
+
+def test_strengths_that_are_given_are_taken():
+  given = manifest.Strengths(night_gain=0.5)
+  assert small(segments=1, strengths=given).strengths == given
+  assert small(segments=1).strengths == manifest.Strengths()
+
+
+def test_a_manifest_as_it_is_written(tmp_path):
+  manifest.save(small("S1", segments=2), tmp_path / "s1")
+  text = (tmp_path / "s1.json").read_text()
+  assert text.startswith('{\n "format": 1,\n "name": "S1",\n "seed": 0,\n')
+  fields = json.loads(text)
+  fields["format"] = 2
+  (tmp_path / "s1.json").write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match="its format is not 1"):
+    manifest.load(tmp_path / "s1")
+
+
+def test_manifests_are_told_apart_by_identity_and_may_be_empty():
+  found = small(segments=1)
+  assert len({found, found, dataclasses.replace(found)}) == 2
+  none = {name: getattr(found, name)[:0] for name in manifest.ARRAYS}
+  assert len(dataclasses.replace(found, segments=(), **none)) == 0
+  with pytest.raises(
+    ValueError, match="shift reaches 5 and .*: give 4 and 63 a"
+  ):
+    dataclasses.replace(found, shift=np.full((60, 2), 5))
+  day, night = (manifest.Attributes(light=light) for light in ("day", "night"))
+  three = dataclasses.replace(
+    small(segments=4), segments=(day, day, night, day)
+  )
+  assert three.changes == (120, 180)
+  assert [three.attributes(at).light for at in (119, 120, 239)] == (
+    ["day", "night", "day"]
+  )

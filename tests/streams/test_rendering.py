@@ -197,3 +197,131 @@ def test_a_known_frame_keeps_its_bits():
 def test_other_images_are_refused(images, message):
   with pytest.raises(ValueError, match=message):
     rendering.Frames(images, stream())
+
+
+def test_the_seeds_of_plates_count_up_to_two_to_the_32():
+  def noise(seed):
+    plates = rendering._plates(manifest.Strengths(), seed, (2, 3, 1))
+    return plates["noise"].ravel()[:8].tolist()
+
+  assert noise(2**32 + 3) == noise(3)
+  assert len({tuple(noise(seed)) for seed in (0, 2**31, 2**32 - 1)}) == 3
+
+
+def test_plates_by_hand(monkeypatch):
+  """Levels of noise, streaks of eight pixels, and flakes."""
+
+  class Drawn:
+    def __init__(self, seed):
+      assert seed == 5
+      self._starts = True
+
+    def standard_normal(self, shape):
+      assert shape == (12, 9, 3)
+      return np.full(shape, 0.5)
+
+    def random_sample(self, shape):
+      found = np.ones(shape)
+      found[1, 2] = 0.019 if self._starts else 0.039
+      found[1, 3] = 0.02 if self._starts else 0.04  # no share of the pixels
+      self._starts = False
+      return found
+
+  monkeypatch.setattr(rendering.np.random, "RandomState", Drawn)
+  monkeypatch.setattr(manifest, "PLATE", 6)
+  plates = rendering._plates(manifest.Strengths(), 5, (7, 4, 3))
+  assert {each.dtype for each in plates.values()} == {np.dtype(np.int16)}
+  assert set(plates["noise"].ravel().tolist()) == {4}  # 255 * 0.03 / 2
+  streaks, speckle = plates["streaks"][..., 0], plates["speckle"][..., 0]
+  rows, columns = np.nonzero(streaks)
+  assert rows.tolist() == list(range(1, 9))
+  assert columns.tolist() == [2, 2, 3, 3, 4, 4, 5, 5]
+  assert set(streaks[rows, columns].tolist()) == {90}
+  assert np.argwhere(speckle).tolist() == [[1, 2]] and speckle[1, 2] == 255
+  corner = np.array([[0, 0], [5, 5], [1, 2]])
+  windows = rendering._cut(plates["streaks"], corner)
+  assert windows.shape == (3, 7, 4, 1)
+  for window, (top, left) in zip(windows, corner, strict=True):
+    expected = streaks[top : top + 7, left : left + 4]
+    assert window[..., 0].tolist() == expected.tolist()
+
+
+def test_brightness_is_rounded_by_thousandths():
+  images = np.array([100, 250, 10], np.uint8).reshape(3, 1, 1, 1)
+  images = np.broadcast_to(images, (3, 2, 2, 1))
+  for gain, expected in (
+    (1005, [101, 251, 10]),  # half a level is one, a quarter more is none
+    (1004, [100, 251, 10]),
+    (995, [100, 249, 10]),
+    (994, [99, 249, 10]),
+    (1020, [102, 255, 10]),
+    (980, [98, 245, 10]),
+  ):
+    moved = rendering._jitter(
+      images,
+      np.arange(3),
+      np.zeros((3, 2), np.int8),
+      np.full(3, gain, np.int16),
+    )
+    assert moved[:, 1, 1, 0].tolist() == expected
+
+
+def test_means_are_rounded_half_up():
+  columns = np.array([0, 1, 6, 7, 9, 200], np.uint8)
+  wide = columns.reshape(1, 1, 6, 1)
+  found = rendering._squeeze(wide, 2)
+  # About column 3, which sees 7 and 9; mirrored at the edges.
+  assert found.ravel().tolist() == [4, 0, 4, 8, 200, 8]
+  high = columns.reshape(1, 6, 1, 1)
+  found = rendering._blur(high, 2)  # a pixel and the one above it
+  assert found.ravel().tolist() == [0, 1, 4, 7, 8, 105]
+  found = rendering._blur(high, 3)
+  assert found.ravel().tolist() == [0, 2, 5, 7, 72, 136]
+  assert rendering._blur(high, 1).tolist() == high.tolist()
+
+
+def test_colours_by_thousandths():
+  matrix = np.array([[500, 0, 0], [0, 1000, 5], [0, 2000, -1000]], np.int32)
+  images = np.array([[1, 200, 99], [2, 10, 100], [0, 3, 7]], np.uint8)
+  found = rendering._recolour(images.reshape(1, 1, 3, 3), matrix)
+  assert found.reshape(3, 3).tolist() == [[1, 200, 255], [1, 11, 0], [0, 3, 0]]
+  grey = images[..., None]
+  assert rendering._recolour(grey, matrix) is grey
+
+
+def test_the_matrix_of_hue_and_saturation():
+  same = rendering._hue(manifest.Strengths(hue=0, saturation=1))
+  assert same.tolist() == (1000 * np.eye(3)).tolist()
+  none = rendering._hue(manifest.Strengths(saturation=0))
+  assert none.tolist() == [[299, 587, 114]] * 3
+  found = rendering._hue(manifest.Strengths())
+  assert found.dtype == np.int32
+  known = [[619, 183, 198], [237, 794, -31], [-219, 580, 639]]
+  assert found.tolist() == known
+
+
+def test_levels_by_hand():
+  tables = rendering._tables(manifest.Strengths())
+  for name, levels in (
+    ("overcast", (51, 128, 204)),  # 51.2, 128 and 204.2
+    ("snow", (26, 128, 230)),
+    ("night", (0, 20, 89)),
+  ):
+    assert tables[name].dtype == np.uint8 and tables[name].shape == (256,)
+    assert tables[name][[0, 128, 255]].tolist() == list(levels)
+  more = rendering._tables(manifest.Strengths(overcast_contrast=2))["overcast"]
+  assert more[[0, 64, 65, 191, 192]].tolist() == [0, 0, 2, 254, 255]
+  levels = np.array([[-300, 200, 100]], np.int16)
+  found = rendering._add(np.array([[255, 200, 7]], np.uint8), levels)
+  assert found.tolist() == [[0, 255, 107]] and found.dtype == np.uint8
+
+
+def test_frames_may_be_read_as_another_type():
+  frames = rendering.Frames(IMAGES, still())
+  found = np.asarray(frames, np.float32)
+  assert found.dtype == np.float32 and found.tolist() == frames[:].tolist()
+  assert len(frames) == 40 and frames[np.int64(3)].shape == (12, 10, 3)
+  with pytest.raises(ValueError, match="90, 12, 10, 3, 1.: give"):
+    rendering.Frames(IMAGES[..., None], still())
+  with pytest.raises(ValueError, match="91 images, but the manifest was made"):
+    rendering.Frames(np.concatenate([IMAGES, IMAGES[:1]]), still())

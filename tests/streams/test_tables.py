@@ -214,3 +214,76 @@ def test_npz_damage_is_named(tmp_path):
   (tmp_path / "cut.npz").write_bytes(whole[:300])
   with pytest.raises(ValueError, match="cut.npz is damaged"):
     tables.npz(tmp_path, path="cut.npz")
+
+
+@pytest.mark.parametrize("num, held", [(5, [4]), (9, [7, 8]), (10, [4, 9])])
+def test_five_rows_suffice(tmp_path, num, held):
+  table(tmp_path / "t.csv", [f"{i},0,{i % 2}" for i in range(num)])
+  train, test = tables.csv(tmp_path, path="t.csv")
+  assert test.x[:, 0].tolist() == held and len(train) == num - len(held)
+
+
+def test_there_are_ten_parts_at_most(tmp_path):
+  table(tmp_path / "t.csv", [f"{i},0,{i % 2}" for i in range(60)])
+  _, test = tables.csv(tmp_path, path="t.csv")
+  assert test.x[:, 0].tolist() == list(range(5, 60, 6))  # a fifth of six
+
+
+def test_a_label_that_is_always_the_same_is_named_in_forty_letters(tmp_path):
+  long = "c" * 41
+  table(tmp_path / "t.csv", [f"1,2,{'v' * 41}"] * 5, f"a,b,{long}")
+  with pytest.raises(ValueError) as caught:
+    tables.csv(tmp_path, path="t.csv", label=long)
+  told = f"the label ({'c' * 37}...) is always {'v' * 37}...; write label="
+  assert told in str(caught.value)
+
+
+def test_groups_of_a_table_are_split_like_its_rows(tmp_path):
+  rows = [f"{i}.5,{'bo' if i < 7 else 'al'},{i % 2}" for i in range(10)]
+  table(tmp_path / "t.csv", rows, "a,who,label")
+  train, test = tables.csv(tmp_path, path="t.csv", group="who")
+  assert train.group_names == test.group_names == ("al", "bo")
+  assert train.group.tolist() == [1] * 6 + [0] * 2
+  assert test.group.tolist() == [1, 0] and train.notes == ()
+  table(tmp_path / "u.csv", ["1,2,0", "3,4,1"] * 5, "9,8,7")
+  train, test = tables.csv(tmp_path, path="u.csv", header=False)
+  assert train.group is None and test.group is None
+  assert train.notes == test.notes and "columns are called" in train.notes[0]
+
+
+def test_electricity_beside_its_folder(tmp_path):
+  header = "period,nswprice,nswdemand,vicprice,vicdemand,transfer,class"
+  rows = [f"0.1,0.2,0.3,0.4,0.5,0.6,{i % 2}" for i in range(10)]
+  table(tmp_path / "elec.csv.gz", rows, header)
+  train, test = tables.electricity(tmp_path)
+  assert (train.name, len(train), len(test)) == ("electricity", 8, 2)
+
+
+def test_arrays_of_python_objects_are_told_by_their_kind(tmp_path):
+  x, y = np.zeros((2, 3)), np.arange(2)
+  objects = np.array([{}, {}])
+  for bad, advice in (
+    ({"x_train": objects}, "save x as np.stack makes of"),
+    ({"y_train": objects}, r"save y\.astype\(str\) of text"),
+    ({"group_train": objects}, r"save text by \.astype\(str\), numbers by"),
+  ):
+    np.savez(tmp_path / "a.npz", **{"x_train": x, "y_train": y, **bad})
+    (key,) = bad
+    with pytest.raises(ValueError, match=f"{key} holds Python .*{advice}"):
+      tables.npz(tmp_path, path="a.npz")
+
+
+def test_an_empty_file_is_a_damaged_archive(tmp_path):
+  for content in (b"", b"PK", b"\x93NUMPY"):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="a.npz is damaged"):
+      tables.npz(tmp_path, path="a.npz")
+
+
+def test_a_test_set_beside_one_set(tmp_path):
+  x, y = np.zeros((2, 3), np.float32), np.arange(2)
+  np.savez(tmp_path / "a.npz", x=x, y=y, x_test=x + 1, y_test=y + 1)
+  train, test = tables.npz(tmp_path, path="a.npz")
+  assert train.class_names == ("0", "1", "2") and test.y.tolist() == [1, 2]
+  assert test.x.tolist() == (x + 1).tolist()
+  assert train.group is None and test.group is None
