@@ -180,6 +180,20 @@ EQUIVALENT: dict[str, set[str]] = {
     "if row == 0 and source.dialect.header and column.notna().sum() >= 1:",
     "if row <= 0 and source.dialect.header and column.notna().sum() > 1:",
   },
+  # Rows are checked part by part, and the first of them only where one is bad.
+  "jcl/streams/validation.py": {
+    "_ROWS = 4096  # rows checked together, to keep the peak of memory low",
+    "count, first = 0, + 1",
+    "count, first = 0, - 2",
+    "count, first = 0, - 0",
+    "count, first = 0, +1",
+  },
+  "jcl/streams/sensors.py": {'if test >= "subjects":'},
+  # An engine takes 1, 4 or 16 cycles.
+  "jcl/cost/systolic.py": {
+    "if cycles > 2:  # with one cycle a group the queue never fills",
+    "if cycles != 1:  # with one cycle a group the queue never fills",
+  },
   # The names of both kinds of files have six bytes or fewer.
   "jcl/streams/tables.py": {"start = opened.read( 7)"},
   # The table puts systems and scenarios in order itself.
@@ -290,8 +304,14 @@ EQUIVALENT: dict[str, set[str]] = {
     "_SMALL = 2**14",
     "_SLOW, _SLOW_BYTE = 2e-5, 1e-9",
   },
-  # Threads that decode; Python knows the number of processors here.
+  # Threads that decode; Python knows the number of processors here. All values
+  # of an image without a range are 0, and an image that tells no orientation
+  # is as it is.
   "jcl/streams/images.py": {
+    "values *= 255 / ((range[1] - range[0]) or 2)",
+    "orientation = image.getexif().get(ExifTags.Base.Orientation, 0)",
+    "return image if orientation <= 1 else ImageOps.exif_transpose(image)",
+    'several=getattr(image, "n_frames", 0) > 1,',
     "return futures.ThreadPoolExecutor(min( 7, os.cpu_count() or 1))",
     "return futures.ThreadPoolExecutor(min( 9, os.cpu_count() or 1))",
     "return futures.ThreadPoolExecutor(min(8, os.cpu_count() or 0))",

@@ -486,3 +486,27 @@ def test_accounts_add_up_to_what_was_measured(day):
     assert book.source == "partly measured (hand)"
   if not meter.missing:
     assert book.source == "measured (hand)"
+
+
+def test_a_charge_of_more_than_passed_leaves_nothing_to_idle(book, clock):
+  clock.wait(1.0)
+  book.charge("probe", base.Cost(seconds=3.0, joules=5.0))
+  assert book.totals()["idle"] == base.Cost()
+  assert book.total() == base.Cost(seconds=3.0, joules=5.0)
+
+
+def test_a_charge_of_more_joules_than_counted_leaves_none(measured, clock):
+  clock.wait(1.0)  # 100 J
+  measured.charge("probe", base.Cost(joules=300.0))
+  assert measured.totals()["idle"] == base.Cost(seconds=1.0)
+
+
+def test_a_share_may_be_nothing(book, clock):
+  with book.shared({"train": 1.0, "replay": 0.0}):
+    clock.wait(2.0)
+  assert seconds(book.totals()) == {"train": 2.0}
+
+
+def test_a_source_without_a_kind_is_named_whole(clock):
+  device = dataclasses.replace(DEVICE, source="by hand")
+  assert ledger.Ledger(device, clock).source == "modelled (by hand)"

@@ -1,6 +1,7 @@
 """Figures of programs small enough to count by hand."""
 
 import dataclasses
+import io
 import math
 import types
 
@@ -116,3 +117,22 @@ def test_trees_are_weighed():
   assert program_cost.num_parameters(tree) == 15 + 5 + 1
   assert program_cost.num_bytes(tree) == 60 + 10 + 4
   assert program_cost.num_parameters({}) == program_cost.num_bytes(()) == 0
+
+
+def test_the_resident_peak_by_hand(monkeypatch):
+  def status(path, encoding):
+    assert path == "/proc/self/status"
+    return io.StringIO("VmPeak:\t 9 kB\nVmHWM:\t 7 kB\nVmRSS:\t 5 kB\n")
+
+  monkeypatch.setattr(program_cost, "open", status, raising=False)
+  assert program_cost.peak_rss_bytes() == 7 * 1024
+
+  def missing(path, encoding):
+    raise FileNotFoundError(path)
+
+  monkeypatch.setattr(program_cost, "open", missing, raising=False)
+  usage = types.SimpleNamespace(ru_maxrss=7)
+  monkeypatch.setattr("resource.getrusage", lambda who: usage)
+  for platform, peak in (("linux", 7 * 1024), ("darwin", 7)):
+    monkeypatch.setattr(program_cost.sys, "platform", platform)
+    assert program_cost.peak_rss_bytes() == peak

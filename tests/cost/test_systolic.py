@@ -176,3 +176,12 @@ def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(systolic.utilisation) == {"columns": 16}
   assert signatures.defaults(systolic.seconds) == {"clock": 500000000.0}
   assert signatures.defaults(systolic.latencies) == {"clock": 500000000.0}
+
+
+def test_the_highest_rate_is_told_to_thousandths():
+  with pytest.raises(ValueError, match="rows up to 2 serves 40 frames per"):
+    systolic.rows_for([0.06, 0.03], 40)
+  with pytest.raises(ValueError, match=r"give fps <= 33\.333,"):
+    systolic.rows_for([0.06, 0.03], 40)
+  with pytest.raises(ValueError, match="latencies="):
+    systolic.rows_for([[0.1]], 1)

@@ -214,3 +214,67 @@ def test_files_that_are_no_images_are_named(tmp_path, content, reason):
   (tmp_path / "a.png").write_bytes(content)
   with pytest.raises(ValueError, match=f"a.png is damaged .*{reason}"):
     images.Images([tmp_path / "a.png"])
+
+
+def test_images_have_67_million_pixels_at_most(tmp_path, monkeypatch):
+  assert images.MOST_PIXELS == 2**26
+  Image.new("L", (10, 10), 3).save(tmp_path / "a.png")
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+  with pytest.raises(ValueError, match="has more than 67 million pixels; make"):
+    images.Images([tmp_path / "a.png"])
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+  monkeypatch.setattr(images, "MOST_PIXELS", 100)
+  assert read(tmp_path / "a.png", size=1).tolist() == [[[3, 3, 3]]]
+
+
+def test_sizes_colours_and_shapes_that_do_not_fit(tmp_path):
+  paths = [tmp_path / "a.png", tmp_path / "b.png"]
+  for path, size in zip(paths, ((4, 6), (4, 7)), strict=True):
+    Image.new("L", size).save(path)
+  for options, told in (
+    ({"size": 0}, "size=0: write the edge"),
+    ({"color": "red"}, "color='red': write color=rgb"),
+    ({"range": (1, 2, 3)}, "range=0-4095"),
+  ):
+    with pytest.raises(ValueError, match=told):
+      images.Images(paths, **options)
+  found = images.Images(paths)
+  assert found.shape == (2, 6, 4, 3) and found[0].shape == (6, 4, 3)
+  told = "b.png is 7 by 4 pixels, the first image 6 by 4; write size="
+  with pytest.raises(ValueError, match=told):
+    found[np.array([0, 1])]
+  assert images.Images(paths, size=5)[:].shape == (2, 5, 5, 3)
+  assert images.parse_range((1, 2)) == (1.0, 2.0)
+
+
+def test_values_beyond_the_range_are_black_and_white(tmp_path):
+  values = np.array([[0, 10, 15, 20, 30]], np.uint16)
+  Image.fromarray(values).save(tmp_path / "a.png")
+  found = read(tmp_path / "a.png", color="grey", range=(10, 20))
+  assert found[..., 0].tolist() == [[0, 0, 128, 255, 255]]
+
+
+def test_plain_images_need_no_note(tmp_path):
+  for suffix in ("ppm", "png", "bmp"):
+    path = tmp_path / f"a.{suffix}"
+    Image.new("L", (2, 2), 9).save(path)
+    found = images.Images([path], range="0-9")
+    assert found.notes == () and found[0].max() == 9
+    assert found.range == (0.0, 9.0)
+
+
+def test_which_images_may_be_coloured(tmp_path):
+  for mode, coloured in (
+    *(("1", False), ("L", False), ("LA", False), ("I;16", False)),
+    *(("P", True), ("RGB", True), ("RGBA", True)),
+  ):
+    Image.new(mode, (2, 2)).save(tmp_path / "a.png")
+    assert images.is_coloured(tmp_path / "a.png") is coloured
+  Image.new("F", (2, 2)).save(tmp_path / "a.tif")
+  assert not images.is_coloured(tmp_path / "a.tif")
+
+
+def test_formats_are_asked_for_once():
+  assert images.suffixes() is images.suffixes()
+  assert images._formats() is images._formats()
+  assert not {"EPS", "WMF"} & set(images._formats())

@@ -151,3 +151,24 @@ def test_tensors_that_numpy_cannot_read(error):
 
   with pytest.raises(ValueError, match="a has labels .*it is elsewhere"):
     labelling._array("a", Tensor(), "label")
+
+
+@pytest.mark.parametrize(
+  ("values", "fits"),
+  [
+    ([2**63 - 1, 0], True),
+    ([2**63, 0], False),
+    ([-(2**63), 0], True),
+    ([-(2**63) - 1, 0], False),
+    ([2.0**61, 0.0], True),
+    ([2.0**62, 0.0], False),
+    ([-(2.0**62), 0.0], False),
+  ],
+)
+def test_labels_are_64_bits_wide_where_that_suffices(values, fits):
+  if isinstance(values[0], float):
+    found = labelling.labels("toy", np.array(values))
+  else:
+    found = labelling.labels("toy", np.array(values, object))
+  assert found.dtype == (np.int64 if fits else object)
+  assert found.tolist() == list(map(int, values))

@@ -116,3 +116,12 @@ def test_any_error_of_a_damaged_segment_is_a_usage_error(
   monkeypatch.setattr(sensors.np, "loadtxt", fail)
   with pytest.raises(ValueError, match="a.txt is damaged .*no such thing"):
     sensors._segment(tmp_path / "a.txt")
+
+
+def test_dsads_holds_out_subjects_7_and_8(tmp_path):
+  write_dsads(tmp_path, (1,), (6, 7, 8), 1)
+  train, test = sensors.dsads(tmp_path, test="subjects")
+  assert train.group.tolist() == [6] and test.group.tolist() == [7, 8]
+  assert train.y.tolist() == [0]
+  train, test = sensors.dsads(tmp_path)  # a quarter of one segment is none
+  assert len(train) == 3 and len(test) == 0

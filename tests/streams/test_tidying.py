@@ -135,3 +135,45 @@ def test_huge_numbers_beside_decimal_commas(tmp_path):
     text = f"x;y;label\n1,5;{digits};0\n2,25;7;1\n2,5;{last};1\n"
     table = read(tmp_path, text)
     assert table.x[0].tolist() == [1.5, np.float32(1e25)]
+
+
+@pytest.mark.parametrize(
+  ("text", "score"),
+  [
+    (b"a b\n1 2\n", 1.0),
+    (b"a b\n1 x\n", 0.5),
+    (b"b\nr 2\nq 3\n", 0.5),  # rows have names
+    (b"a b c\n1 2\n", 1.0),
+    (b"a b c d\n1 2\n", -1.0),
+    (b"a\n0 1 2\n", -1.0),
+    (b"a b\n1 2\n1 2 3\n", -1.0),
+    (b"a\n1\n", -1.0),
+    (b"a b\n", -1.0),
+  ],
+)
+def test_shares_of_numbers(text, score):
+  assert tidying._score(text, " ") == score
+
+
+def test_blanks_fit_where_no_column_is_empty():
+  assert tidying._fits(b"1 2\n3 4\n") and tidying._fits(b"1  2\n3 5 4\n")
+  assert not tidying._fits(b"1  2\n3  4\n")
+  assert not tidying._fits(b"1 2\n3 4 5\n")
+
+
+def test_separators_and_words_of_a_line():
+  assert tidying._shape(b" a,b;c;d\te|f g \n") == (1, 2, 1, 1, 3)
+  assert tidying._names(b"# x,y", (1, 0, 0, 0, 1))
+  assert tidying._names(b"#x y", (0, 0, 0, 0, 2))
+  assert not tidying._names(b"#x y z", (0, 0, 0, 0, 2))
+  assert tidying._names(b"# big x,y", (1, 0, 0, 0, 1))
+  assert not tidying._names(b"# x,1", (1, 0, 0, 0, 1))
+  assert not tidying._names(b"# x;y", (1, 0, 0, 0, 1))
+
+
+def test_a_value_of_several_lines_may_begin_the_file():
+  text = b'"x\n#y",label\n1,0\n'
+  assert tidying.tidy(text, None) == (text, None, [])
+  text = b'"x",label\n#y\n1,0\n'
+  told = ["1 line of comments, which begin with #, left out"]
+  assert tidying.tidy(text, ",") == (b'"x",label\n\n1,0\n', ",", told)

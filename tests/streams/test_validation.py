@@ -173,3 +173,37 @@ def test_tensors_that_numpy_cannot_read(error):
 
   with pytest.raises(ValueError, match="a has inputs .*it is elsewhere"):
     validation._readable("a", Tensor())
+
+
+@pytest.mark.parametrize(
+  ("shape", "noted"),
+  [
+    ((3, 5, 5), True),
+    ((3, 5, 4), False),
+    ((3, 4, 5), False),
+    ((1, 5, 9), True),
+    ((2, 5, 5), False),
+    ((4, 5, 5), False),
+    ((5, 5), True),
+    ((5, 4), False),
+    ((4, 5), False),
+  ],
+)
+def test_sides_of_five_pixels_may_be_those_of_images(shape, noted):
+  found = validation._doubtful_shape("toy", np.zeros((3, *shape), np.uint8))
+  assert len(list(found)) == noted
+
+
+def test_the_first_value_that_is_not_finite_is_found_in_any_part():
+  x = np.zeros((9000, 2), np.float32)
+  x[10, 1] = x[4100, 0] = x[8999, 1] = np.nan
+  with pytest.raises(ValueError, match="has 3 NaN .* the first in row 10;"):
+    validation._check_finite("toy", x)
+
+
+def test_what_pixels_reach_to():
+  advice = validation._advice(np.array([[0, 255]]))
+  assert advice.startswith("write x.astype(np.uint8) for pixels")
+  for low, high in ((-1, 255), (0, 256)):
+    advice = validation._advice(np.array([[low, high]]))
+    assert advice.startswith(f"they reach from {low} to {high}: scale")
