@@ -133,3 +133,36 @@ def test_rows_of_classes_that_come_back():
   labels = np.array([0, 1, 0, 1, 0, 2, 0, 1])
   found = dealing.rows(labels, [(0, 2), (0, 1), (0, 1)])
   assert [rows.tolist() for rows in found] == [[0, 2, 5], [1, 3, 4], [6, 7]]
+
+
+@pytest.mark.parametrize("blanks, told", [(3999, False), (4000, True)])
+def test_four_thousand_characters_are_read(blanks, told):
+  text = " " * blanks + "2"
+  if told:
+    with pytest.raises(ValueError, match="write a number of experiences"):
+      deal(text)
+  else:
+    assert [len(part) for part in deal(text)] == [3, 2]
+
+
+def test_what_fits_one_or_two_classes():
+  with pytest.raises(ValueError, match="tasks=3: write 1 to 2, the number"):
+    deal(3, present=[0, 1], names=("a", "b"))
+  with pytest.raises(
+    ValueError, match=r"up to 2, the number of classes, as 1\+1"
+  ):
+    deal([3], present=[0, 1], names=("a", "b"))
+  with pytest.raises(ValueError, match="up to 1, the number of classes$"):
+    deal([3], present=[0], names=("a",))
+
+
+def test_a_random_order_is_that_of_seed_and_classes():
+  order = np.random.default_rng((7, 5)).permutation(5)
+  dealt = deal([1] * 5, "random", seed=7)
+  assert [label for (label,) in dealt] == order.tolist()
+
+
+def test_forms_in_words():
+  found = dealing._Forms()
+  assert found.check(object()) is None
+  assert found.words("plain").startswith("a number of experiences; their sizes")

@@ -48,3 +48,4 @@ def test_strata_separate_groups():
 
 def test_defaults():
   assert signatures.defaults(splits.last) == {"parts": 1}
+  assert splits.TEST_SHARE == 0.2

@@ -97,3 +97,36 @@ def test_joined_parts_are_read_as_one(same):
   rows = np.random.default_rng(0).permutation(len(whole))[:17]
   np.testing.assert_array_equal(joined[rows], whole[rows])
   assert joined[rows[:0]].shape == (0, 2)
+
+
+def test_rows_and_types_of_views_and_of_joined_parts():
+  view = views.View(IMAGES, np.array([4, 2]))
+  found = np.asarray(view, np.float32)
+  assert found.dtype == np.float32 and found.tolist() == IMAGES[[4, 2]].tolist()
+  joined = views.Joined([view, IMAGES])
+  assert joined[1].tolist() == IMAGES[2].tolist()
+  assert joined[:3].tolist() == IMAGES[[4, 2, 0]].tolist()
+  assert joined[-1].shape == (6, 6, 3) and joined.dtype == np.uint8
+  assert len(joined._sources) == 1 and len(joined) == 7
+
+
+def test_joined_data_sets_have_no_groups():
+  toy = base.Dataset(
+    "toy", IMAGES, np.arange(5), tuple("abcde"), group=np.arange(5)
+  )
+  plain = views.take(
+    base.Dataset("t", IMAGES, np.arange(5), tuple("abcde")), np.array([3])
+  )
+  assert plain.group is None and plain.y.tolist() == [3]
+  joined = views.join([toy, plain])
+  assert joined.group is None and joined.y.tolist() == [0, 1, 2, 3, 4, 3]
+  assert joined.name == "toy" and joined.x[5].tolist() == IMAGES[3].tolist()
+
+
+def test_turned_whole_numbers_are_rounded_and_others_are_not():
+  matrix = np.array([[0.5, 0.5], [0, 1]], np.float32)
+  for dtype, expected in ((np.uint8, [4, 6]), (np.float32, [3.75, 6])):
+    x = np.array([1.5, 6]).astype(dtype).reshape(1, 1, 2, 1)
+    found = views._rotate(matrix, x)
+    assert found.dtype == dtype and found.shape == x.shape
+    assert found.ravel().tolist() == expected
