@@ -183,7 +183,6 @@ EQUIVALENT: dict[str, set[str]] = {
   # Rows are checked part by part, and the first of them only where one is bad.
   "jcl/streams/validation.py": {
     "_ROWS = 4096  # rows checked together, to keep the peak of memory low",
-    "count, first = 0, + 1",
     "count, first = 0, - 2",
     "count, first = 0, - 0",
     "count, first = 0, +1",
