@@ -102,3 +102,35 @@ def test_defaults():
   assert signatures.defaults(accuracy.confidence_interval) == {"level": 0.95}
   assert signatures.defaults(generality.generality) == {"first": 1}
   assert signatures.defaults(generality.prefix) == {"tau": 0.9}
+
+
+@pytest.mark.parametrize(
+  "call, message",
+  [
+    (lambda: generality.prefix([1.0], tau=1.01), "tau=1.01"),
+    (lambda: generality.prefix([1.0], tau=-0.1), "tau=-0.1"),
+    (lambda: generality.stability([features(0)], []), "1 earlier .* 0 now"),
+    (
+      lambda: generality.generality([1.0, 1.0], [1.0, 1.0]),
+      r"ms has shape \(2,\)",
+    ),
+    (
+      lambda: generality.generality(np.ones((2, 1)), np.ones((2, 1)), first=-1),
+      "first=-1",
+    ),
+    (
+      lambda: generality.frozen_ratios(np.ones((2, 2, 3))),
+      r"accuracy has shape \(2, 2, 3\)",
+    ),
+  ],
+)
+def test_bounds_of_arguments(call, message):
+  with pytest.raises(ValueError, match=message):
+    call()
+
+
+def test_a_share_of_all_units():
+  assert generality.prefix([0.9, 0.9]) == 2
+  assert generality.prefix([]) == 0
+  assert generality.prefix([0.001], tau=0.001) == 1
+  assert generality.TAU == 0.9

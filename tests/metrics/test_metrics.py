@@ -210,3 +210,20 @@ def test_bounds_of_arguments():
   for course in ([-1, 0, 1], [0, 0, 3]):
     with pytest.raises(ValueError, match="must lie in"):
       metrics.worst_case_accuracy(MATRIX, course)
+
+
+def test_lists_that_fall_or_weigh_nothing():
+  for steps in ([2, 1], [1, 3, 2]):
+    with pytest.raises(ValueError, match="rise strictly"):
+      metrics.anytime_average(steps, [0.1] * len(steps))
+  with pytest.raises(ValueError, match=r"steps \(2, 1\)"):
+    metrics.anytime_average([[1], [2]], [[0], [0]])
+  with pytest.raises(ValueError, match="none is negative"):
+    metrics.micro_average([0.1, 0.2], [1, math.nan])
+  assert math.isnan(metrics.micro_average([], []))
+  assert metrics.micro_average([0.5, 1.0], [1, 0]) == 0.5
+  # A fraction of an example is something.
+  assert metrics.micro_average([0.5, 1.0], [0.25, 0.25]) == 0.75
+  # One experience, evaluated twice: the last evaluation counts.
+  course = [0, 0]
+  assert metrics.worst_case_accuracy([[0.3, 1], [0.4, 1]], course) == 0.4

@@ -110,3 +110,18 @@ def test_a_unit_that_has_not_moved_is_like_itself():
 def test_features_that_cannot_be_compared(x, y, message):
   with pytest.raises(ValueError, match=message):
     similarity.debiased_cka(x, y)
+
+
+def test_bounds():
+  four = draw(0)[:4]
+  assert similarity.debiased_cka(four, four) == pytest.approx(1)
+  assert similarity.LEAST_ROWS == 4
+  with pytest.raises(ValueError, match=r"12 rows and y has 11"):
+    similarity.debiased_cka(draw(0), draw(1)[:11])
+  # What varies by a millionth varies all the same.
+  faint = 1 + 1e-6 * draw(2)
+  assert similarity.debiased_cka(faint, draw(2)) == pytest.approx(1, abs=1e-6)
+  # One outlier among pairs that hardly differ is more than rounding.
+  gram = similarity._centred_gram(COUNT * 1e-3)
+  assert gram.shape == (6, 6) and (gram**2).sum() > 0
+  np.testing.assert_allclose(gram.sum(axis=0), 0, atol=1e-12)

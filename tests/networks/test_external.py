@@ -1,6 +1,7 @@
 """Weights under PyTorch's names give PyTorch's outputs."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -240,3 +241,107 @@ def test_any_error_of_a_damaged_file_is_a_usage_error(
   monkeypatch.setattr(safetensors, "load_file", fail)
   with pytest.raises(ValueError, match="no safetensors file, or a damaged one"):
     external.read(tmp_path / "a.safetensors")
+
+
+def test_names_of_torchvision():
+  name = functools.partial(external._torchvision, [0, 2, 4])
+  found = {
+    path: name(tuple(path.split("/")))
+    for path in (
+      *("stem/conv/kernel", "stem/norm/scale", "head/dense/bias"),
+      *("block_0/conv_0/kernel", "block_1/norm_1/bias"),
+      *("block_2/conv_shortcut/kernel", "block_3/norm_2/mean"),
+      *("block_5/norm_shortcut/var", "block_3/dense/kernel"),
+    )
+  }
+  assert [*found.values()] == [
+    *("conv1.weight", "bn1.weight", "fc.bias"),
+    *("layer1.0.conv1.weight", "layer1.1.bn2.bias"),
+    *("layer2.0.downsample.0.weight", "layer2.1.bn3.running_mean"),
+    *("layer3.1.downsample.1.running_var", None),
+  ]
+
+
+def test_stages_begin_where_shortcuts_are_projected():
+  paths = [
+    ("stem", "conv_shortcut"),
+    ("block_4", "conv_shortcut", "kernel"),
+    ("block_2", "conv_shortcut", "kernel"),
+    ("block_3", "conv_0", "kernel"),
+  ]
+  assert external._stages(paths) == [0, 2, 4]
+  assert external._stages([("block_0", "conv_shortcut")]) == [0]
+  assert external._stages([]) == [0]
+
+
+def test_names_of_efficientnet_lite_and_of_timm():
+  lite = {
+    "stem/conv/kernel": "_conv_stem.weight",
+    "stem/norm/mean": "_bn0.running_mean",
+    "last/norm/var": "_bn1.running_var",
+    "head/dense/kernel": "_fc.weight",
+    "block_11/expand_norm/scale": "_blocks.11._bn0.weight",
+    "block_3/filter_conv/kernel": "_blocks.3._depthwise_conv.weight",
+    "block_3/conv_0/kernel": None,
+    "stem/dense/kernel": None,
+  }
+  for path, name in lite.items():
+    assert external._lite(tuple(path.split("/"))) == name
+  timm = {
+    "embed/patch/kernel": "patch_embed.proj.weight",
+    "embed/class_token": "cls_token",
+    "embed/positions": "pos_embed",
+    "block_7/query/kernel": "blocks.7.attn.qkv.weight",
+    "block_7/mlp_1/bias": "blocks.7.mlp.fc2.bias",
+    "head/norm/scale": "norm.weight",
+    "head/dense/kernel": "head.weight",
+    "block_7/conv/kernel": None,
+  }
+  for path, name in timm.items():
+    assert external._timm(tuple(path.split("/"))) == name
+
+
+def test_orders_of_axes():
+  kernel = np.arange(24).reshape(2, 3, 4, 1)
+  found = external._transposed(kernel)
+  assert found.shape == (4, 1, 3, 2) and found[3, 0, 1, 1] == kernel[1, 1, 3, 0]
+  rows = np.arange(12).reshape(6, 2)
+  np.testing.assert_array_equal(external._transposed(rows), rows.T)
+  cube = np.arange(8).reshape(2, 2, 2)
+  assert external._transposed(cube) is cube
+  for index, name in enumerate(("query", "key", "value")):
+    convert = external._layout(("block_0", name, "kernel"))
+    part = rows[2 * index : 2 * index + 2]
+    np.testing.assert_array_equal(convert(rows), part.T)
+    np.testing.assert_array_equal(convert(rows[:, 0]), part[:, 0])
+  convert = external._layout(("block_0", "out", "kernel"))
+  np.testing.assert_array_equal(convert(rows), rows.T)
+
+
+@pytest.mark.parametrize("count, more", [(5, ""), (6, "; and 1 more")])
+def test_at_most_five_faults_are_told(count, more):
+  arrays = without(reference("vit")[1])
+  extra = {f"other.{index}": np.zeros(2) for index in range(count)}
+  with pytest.raises(ValueError) as caught:
+    external.arrange(build("vit"), arrays | extra)
+  told = "; ".join(f"other.{index} has no place" for index in range(5))
+  assert str(caught.value) == (
+    f"the weights are not those of network 'vit': {told}{more}. Units named in "
+    "fresh= need none"
+  )
+
+
+def test_a_file_without_arrays(save):
+  assert external.read(save({})) == {}
+  # A prefix that not all names have belongs to them.
+  names = ["model.a.b", "module.c"]
+  arrays = {name: np.ones(2, np.float32) for name in names}
+  assert sorted(external.read(save(arrays))) == names
+  names = {f"model.{name}": np.ones(2, np.float32) for name in ("a.b", "c")}
+  assert sorted(external.read(save(names))) == ["a.b", "c"]
+
+
+def test_without_the_library(monkeypatch, tmp_path):
+  monkeypatch.setitem(sys.modules, "safetensors", None)
+  with pytest.raises(ImportError, match=r'pip install "jcl\[weights\]"'):
+    external.read(str(tmp_path / "a.safetensors"))

@@ -1,5 +1,7 @@
 """Networks that compute in bfloat16 and store float32."""
 
+import dataclasses
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -86,3 +88,25 @@ def test_float32_is_the_network_itself():
 def test_other_types():
   with pytest.raises(ValueError, match="'float16'.*float32 or bfloat16"):
     precision.with_precision(PLAIN, "float16")
+
+
+def test_only_the_last_block_gives_float32():
+  x, seen = X, []
+  for block in HALF.blocks:
+    x, updated, *_ = block.apply(
+      PARAMS[block.name], STATS.get(block.name, {}), x, True, None
+    )
+    seen.append(x.dtype)
+    assert dtypes(updated) <= {jnp.dtype("float32")}
+  assert len(seen) == 3
+  assert seen == [*[jnp.dtype("bfloat16")] * 2, jnp.dtype("float32")]
+
+
+def test_origins_tell_the_precision():
+  assert PLAIN.origin and HALF.origin == {
+    **PLAIN.origin,
+    "precision": "bfloat16",
+  }
+  bare = dataclasses.replace(PLAIN, origin=None, blocks=None)
+  half = precision.with_precision(bare, "bfloat16")
+  assert half.origin is None and half.blocks is None

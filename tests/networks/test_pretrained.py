@@ -42,3 +42,24 @@ def test_mistakes_are_told():
   with pytest.raises(ValueError, match="extra/w has no place"):
     more = {**params, "extra": {"w": np.zeros(2)}}
     pretrained.with_weights(NETWORK, more, stats)
+
+
+def test_a_unit_may_be_fresh_that_has_no_weights():
+  params, stats = NETWORK.init(jax.random.key(1))
+  kept = {unit: params[unit] for unit in ("first", "second")}
+  network = pretrained.with_weights(NETWORK, kept, stats, fresh=("head",))
+  assert network.pretrained and not NETWORK.pretrained
+  found, _ = network.init(jax.random.key(0))
+  assert set(found) == set(params) and set(kept) == {"first", "second"}
+
+
+@pytest.mark.parametrize("count, more", [(5, ""), (6, "; and 1 more")])
+def test_at_most_five_faults_are_told(count, more):
+  params, stats = NETWORK.init(jax.random.key(1))
+  params |= {f"extra_{i}": {"w": np.zeros(2)} for i in range(count)}
+  with pytest.raises(ValueError) as caught:
+    pretrained.with_weights(NETWORK, params, stats)
+  told = "; ".join(f"extra_{i}/w has no place" for i in range(5))
+  assert str(caught.value) == (
+    f"the weights are not those of network 'tiny': {told}{more}"
+  )

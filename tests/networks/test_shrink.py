@@ -616,3 +616,72 @@ def test_a_network_that_does_not_run_with_less_is_told(error, monkeypatch):
   with pytest.raises(ValueError, match="does not run with fewer channels"):
     shrink.shrink(network, params, stats, masks)
   assert smaller
+
+
+def test_parts_of_a_group():
+  first, _ = shrink.groups(build("mlp"))
+  assert first.written == channels.Part(
+    "params", ("dense_0", "dense", "kernel"), 1, "out"
+  )
+  assert [part.role for part in first.parts] == ["along", "out", "in"] or [
+    part.role for part in first.parts
+  ] == ["out", "along", "in"]
+  assert [part.role for part in first.kernels] == ["out", "in"]
+  tree = {"b": {"x": 1}, "a": [2, 3]}
+  assert channels.named(tree) == [
+    (("a", "0"), 2),
+    (("a", "1"), 3),
+    (("b", "x"), 1),
+  ]
+
+
+def test_a_single_channel_is_no_group():
+  network = catalogue.build("mlp", (2,), CLASSES, width=1, depth=1)
+  assert shrink.groups(network) == ()
+  network = catalogue.build("mlp", (2,), CLASSES, width=2, depth=1)
+  (group,) = shrink.groups(network)
+  assert group.size == 2
+  mask = {group: np.array([False, True])}
+  smaller, *_ = shrink.shrink(network, *arrays(network), mask)
+  assert shrink.groups(smaller) == ()
+
+
+def test_thresholds_at_their_bounds():
+  network = catalogue.build("mlp", (1,), 1, width=2, depth=1)
+  (group,) = shrink.groups(network)
+  params = jax.tree.map(jnp.ones_like, network.init(jax.random.key(0))[0])
+  assert shrink.keep((group,), params, 1.0)[group].tolist() == [True, False]
+  assert shrink.keep((group,), params, 0.5)[group].tolist() == [True, True]
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  assert shrink.keep((group,), zeros, 0)[group].tolist() == [True, False]
+  with pytest.raises(ValueError, match="threshold is nan"):
+    shrink.keep((group,), params, float("nan"))
+
+
+def test_owners_of_leaves():
+  known = {("a",): 1, ("a", "b"): 2, ("b", "c", "d"): 3}
+  owner = shrink._owner
+  assert owner(("a",), known) == ("a",)
+  assert owner(("x", "a", "b"), known) == ("a", "b")
+  assert owner(("x", "a/b", "y"), known) == ("a", "b")
+  assert owner(("a", "b", "c", "d"), known) == ("b", "c", "d")
+  assert owner(("b", "c"), known) is None and owner((), known) is None
+
+
+def test_zeros_of_one_axis():
+  network = build("mlp")
+  _, second = shrink.groups(network)
+  params, _ = arrays(network)
+  mask = np.array([True, False, True, True, False])
+  found = shrink.zero(network, params, {second: mask})
+  kernel = np.asarray(params["dense_1"]["dense"]["kernel"])
+  np.testing.assert_array_equal(
+    found["dense_1"]["dense"]["kernel"], kernel * mask
+  )
+  head = np.asarray(params["head"]["dense"]["kernel"])
+  np.testing.assert_array_equal(
+    found["head"]["dense"]["kernel"], head * mask[:, None]
+  )
+  np.testing.assert_array_equal(
+    found["dense_0"]["dense"]["kernel"], params["dense_0"]["dense"]["kernel"]
+  )

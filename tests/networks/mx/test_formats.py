@@ -218,3 +218,26 @@ def test_defaults():
   }
   assert signatures.defaults(formats.nonfinite_blocks) == {"axis": -1}
   assert signatures.defaults(formats.saturated) == {"axis": -1}
+
+
+def test_formats_by_bits():
+  assert [formats.mantissa(bits) for bits in (2, 23)] == [2, 23]
+  for bits in (1, 24, True, 4.0):
+    with pytest.raises(ValueError, match="mantissa, 2 to 23"):
+      formats.mantissa(bits)
+  assert formats.bits_per_value(2) == 4 and formats.BLOCK == 16
+  assert formats.MANTISSA == {"mx4": 2, "mx6": 4, "mx9": 7}
+
+
+@pytest.mark.parametrize("fmt, largest", [("mx4", 3), ("mx6", 15), (3, 7)])
+def test_values_beyond_the_largest_code(fmt, largest):
+  unit = 2.0 / (largest + 1)  # of pairs whose exponent is 0
+  x = np.zeros(32, np.float32)
+  x[0], x[1], x[2], x[16] = largest * unit, -largest * unit, 0.5, 1.0
+  assert formats.saturated(jnp.array(x), fmt=fmt) == 0
+  x[0] = np.nextafter(x[0], np.float32(2))
+  assert formats.saturated(jnp.array(x), fmt=fmt) == 1
+  x[17] = np.inf  # a block that is not finite has no codes
+  x[18] = 1.999
+  assert formats.saturated(jnp.array(x), fmt=fmt) == 1
+  assert formats.saturated(jnp.array(x)[:, None], fmt=fmt, axis=0) == 1

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl.networks.mx import formats, matmul
 
@@ -231,3 +232,95 @@ def test_bad_options(options, message):
       padding="SAME",
       **options,
     )
+
+
+def test_images_of_a_piece(monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+  monkeypatch.setitem(matmul._PIECE, "cpu", 100)
+  size = matmul._piece_size
+  # Ten values each: up to ten images, of equal pieces if six or more do.
+  assert [size(images, 10, 1) for images in (9, 10, 11, 12, 14, 24, 25)] == [
+    *(9, 10, 10, 6, 7, 8, 10)
+  ]
+  assert size(10, 10, 1) == 10 and size(15, 10, 1) == 10
+  assert size(21, 10, 1) == 7
+  # Of three or more images that stay together.
+  assert [size(images, 10, 3) for images in (9, 12, 18, 20)] == [9, 6, 9, 9]
+  assert size(3, 1000, 1) == 1 and size(7, 1000, 2) == 2
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert size(25, 10, 1) == 25
+
+
+def test_values_of_a_piece():
+  assert matmul._PIECE == {"cpu": 2**20}
+
+
+@pytest.mark.parametrize("size, pieces", [(5, 1), (2, 2), (1, 5), (3, 1)])
+def test_pieces_in_turn(size, pieces):
+  rows = jnp.arange(10.0).reshape(5, 2)
+
+  def fn(total, index, piece):
+    return total + piece.sum(), piece + 100 * index
+
+  total, outs, last = matmul._run(fn, jnp.float32(1), size, rows)
+  assert total == 46
+  assert outs.shape == (pieces, size, 2)
+  for index in range(pieces):
+    part = rows[index * size : (index + 1) * size] + 100 * index
+    np.testing.assert_array_equal(outs[index], part)
+  if pieces * size == 5:
+    assert last is None
+  else:
+    np.testing.assert_array_equal(last, rows[pieces * size :] + 100 * pieces)
+
+
+def test_windows_by_hand():
+  window = matmul._Window((3, 2), (2, 1), ((1, 0), (2, 3)), (1, 3), (2, 1))
+  assert matmul._spread((5, 4), (2, 1)) == (9, 4)
+  # Rows: 7 + 1 in steps of 2 for 5 taps; columns: 3 * 3 + 1 + 5 for 2.
+  assert matmul._outputs((7, 4), window) == (2, 14)
+  back = matmul._transposed(window, (7, 4), (2, 14))
+  assert back.kernel == (3, 2) and back.rhs_dilation == (2, 1)
+  assert back.strides == (1, 3) and back.lhs_dilation == (2, 1)
+  # Outputs spread to 3 and 14 rows and columns, inputs to 7 and 10.
+  assert back.padding == ((3, 5), (-1, -2))
+  assert matmul._outputs((2, 14), back) == (7, 4)
+
+
+def test_mantissas_that_products_round(monkeypatch):
+  seen = []
+  plain = jnp.matmul
+
+  def spy(x, w, precision):
+    seen.append(precision)
+    return plain(x, w)
+
+  monkeypatch.setattr(jnp, "matmul", spy)
+  one = jnp.ones((1, 1))
+  for bits in (2, 8, 9, 23):
+    matmul._How(bits, "rne").product(one, one)
+  highest = jax.lax.Precision.HIGHEST
+  assert seen == [None, None, highest, highest]
+
+
+def test_operands_are_drawn_with_keys_of_their_own(monkeypatch):
+  seen = []
+
+  def spy(x, fmt, axis, rounding, key):
+    seen.append((axis, key))
+    return x
+
+  monkeypatch.setattr(formats, "quantize", spy)
+  key, how = jax.random.key(3), matmul._How(4, "stochastic")
+  x = w = g = jnp.ones((2, 2))
+  matmul._matmul_forward(x, w, key, how)
+  matmul._matmul_backward(how, (x, w, key), g)
+  assert [axis for axis, _ in seen] == [1, 0, 1, 1, 0, 0]
+  for (_, found), number in zip(seen, (0, 1, 2, 3, 5, 4), strict=True):
+    wanted = jax.random.fold_in(key, number)
+    assert (jax.random.key_data(found) == jax.random.key_data(wanted)).all()
+
+
+def test_defaults():
+  assert signatures.defaults(matmul.matmul) == {"rounding": "rne"}
+  assert signatures.defaults(matmul.conv) == {"rounding": "rne"}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl import recipes
 from jcl.networks import catalogue, linen, shrink
@@ -159,3 +160,42 @@ def test_networks_without_linen_s_layers():
   network = nnx_networks.from_nnx(lambda rngs: Linear(rngs), (3,), 2)
   with pytest.raises(ValueError, match="no Linen layer Dense"):
     layers.policy(network)
+
+
+def test_defaults():
+  assert signatures.defaults(layers.policy) == {
+    "fmt_infer": "mx6",
+    "fmt_train": "mx9",
+    "rounding": "rne",
+  }
+
+
+def test_a_network_of_one_layer_trains_as_a_whole():
+  plain = linen.from_linen(nn.Dense(4), (3,), 4)
+  arrays = plain.init(jax.random.key(0))
+  x = X[:, 0]
+  mixed = layers.policy(plain, fmt_infer="mx4", fmt_train=23)
+  coarse = layers.policy(plain, fmt_infer="mx4", fmt_train="mx4")
+
+  def apply(network, **options):
+    return network.apply(*arrays, x, **options).logits
+
+  np.testing.assert_array_equal(apply(mixed), apply(coarse))
+  trains = apply(mixed, training=plain.units)
+  np.testing.assert_allclose(trains, apply(plain), atol=1e-5)
+  assert abs(apply(coarse) - trains).max() > 1e-3
+
+
+def test_products_of_dense_layers_by_hand():
+  dot = layers._Dot(23, "rne", None)
+  x, w = np.ones((2, 3, 4, 5)), np.arange(120.0).reshape(4, 3, 10)
+  found = dot(jnp.array(x), jnp.array(w), (((2, 1), (0, 1)), ((), ())))
+  assert found.shape == (2, 5, 10)
+  expected = np.broadcast_to(w.sum(axis=(0, 1)), (2, 5, 10))
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  found = dot(
+    jnp.array(x), jnp.array(w[0, :2, :5].T), (((-1,), (0,)), ((), ()))
+  )
+  assert found.shape == (2, 3, 4, 2)
+  with pytest.raises(ValueError, match=r"batch axes \(0,\) is no product"):
+    dot(jnp.array(x), jnp.array(w), (((1,), (1,)), ((0,), (0,))))

@@ -8,6 +8,7 @@ import optax
 import pytest
 import signatures
 
+from jcl import base
 from jcl.networks import catalogue
 from jcl.networks.sparsity import dynamic
 
@@ -294,3 +295,57 @@ def test_growth_draws_as_in_the_shape_of_the_kernel():
 def test_defaults():
   assert signatures.defaults(dynamic.schedule) == {"margin": 0.01}
   assert signatures.defaults(dynamic.sparse) == {"seed": 0}
+
+
+def test_schedules_at_their_bounds():
+  least = dynamic.Schedule(0.0, ((0.5, 0.5),), 1, 0.0, 1)
+  assert (least.period, least.gradient_period) == (1, 1)
+  with pytest.raises(ValueError, match="period=0: give 1 update or more"):
+    dynamic.Schedule(0.5, ((0.5, 0.5),), 0)
+  assert signatures.defaults(dynamic.Schedule) == {
+    "gradient_sparsity": 0.8,
+    "gradient_period": 30,
+  }
+  assert dynamic.schedule(0.5, 1, 1).phases == ((0.5, 0.5),)
+  for margin in (0.0, 0.25):
+    expand, *_ = dynamic.schedule(0.25, 1, 3, margin=margin).phases
+    assert expand == (0.25, 0.25 - margin)
+  for margin in (-0.01, 0.26):
+    with pytest.raises(ValueError, match="give a share from 0 to 0.25"):
+      dynamic.schedule(0.25, 1, 3, margin=margin)
+
+
+@pytest.mark.parametrize(
+  "steps, expected",
+  [
+    (10, [(0.5, 0.5)]),
+    (11, [(0.5, 0.25), (0.5, 0.5)]),
+    (21, [(0.5, 0.25), (0.75, 0.5), (0.5, 0.5)]),
+    (31, [(0.5, 0.25), (0.75, 0.5), (0.75, 0.5), (0.5, 0.5)]),
+  ],
+)
+def test_phases_of_a_task(steps, expected):
+  found = dynamic.schedule(0.5, 10, steps, margin=0.25)
+  assert list(found.phases) == expected
+
+
+def test_a_kernel_of_two_positions_is_larger_than_one():
+  def network(*shapes, kinds=("kernel",) * 9):
+    units = [f"unit_{i}" for i in range(len(shapes))]
+    tensors = tuple(
+      base.Tensor((unit, "w"), unit, kind, shape)
+      for unit, shape, kind in zip(units, shapes, kinds, strict=False)
+    )
+    return base.Network(
+      "some", tuple(units), tensors, None, None, (4,), 3, None
+    )
+
+  wide = (3, 3, 2, 2)
+  found = dynamic.kernels(network(wide, (1, 2, 4, 4), (1, 1, 4, 4), wide, wide))
+  assert found == (("unit_1", "w"), ("unit_3", "w"))
+  with pytest.raises(ValueError, match="'some' has no convolution"):
+    dynamic.kernels(network(wide, (1, 1, 4, 4), wide))
+  with pytest.raises(ValueError, match="'some' has no convolution"):
+    dynamic.kernels(
+      network(wide, wide, wide, kinds=("kernel", "scale", "bias"))
+    )

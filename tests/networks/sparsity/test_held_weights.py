@@ -129,3 +129,19 @@ def test_masks_that_do_not_fit():
   held = masked.hold(optax.sgd(0.1), MASKS)
   with pytest.raises(ValueError, match="need their values"):
     held.update(PARAMS, optax.EmptyState())
+
+
+def test_arrays_without_a_mask_and_weights_that_die():
+  params = {"a": np.float32([1, 2]), "b": np.float32([3]), "c": None}
+  marks = {"a": np.array([True, False]), "b": None, "c": np.array([True])}
+  found = masked.apply(params, marks)
+  assert found["c"] is None
+  np.testing.assert_array_equal(found["a"], [1, 0])
+  np.testing.assert_array_equal(found["b"], [3])
+  held = masked.hold(optax.sgd(0.5), marks)
+  grads = {"a": np.float32([4, 4]), "b": np.float32([4]), "c": None}
+  updates, _ = held.update(grads, held.init(params), params)
+  np.testing.assert_array_equal(updates["a"], [-2, -2])
+  np.testing.assert_array_equal(updates["b"], [-2])
+  with pytest.raises(ValueError, match=r"mask of a is bool of shape \(3,\)"):
+    masked.apply(params, {**marks, "a": np.ones(3, bool)})

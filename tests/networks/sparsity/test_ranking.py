@@ -52,3 +52,19 @@ def test_the_same_as_sorting(values, count):
   expected = np.zeros(12, bool)
   expected[np.argsort(-scores, kind="stable")[:count]] = True
   np.testing.assert_array_equal(largest(scores, count), expected)
+
+
+@pytest.mark.parametrize(
+  ("size", "sparsity", "kept"),
+  [
+    (10, 0.0, 10),
+    (1, 0.5, 1),
+    (3, 0.5, 2),
+    (4, 0.625, 2),
+    (10**8, 0.5, 5 * 10**7),
+  ]
+  # What is clearly below a half goes down.
+  + [(1, 0.5001, 0), (100, 0.99501, 0), (1000, 0.9995001, 0)],
+)
+def test_halves(size, sparsity, kept):
+  assert ranking.num_kept(size, sparsity) == kept

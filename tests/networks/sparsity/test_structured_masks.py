@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import signatures
 
+from jcl import base
 from jcl.cost import program_cost
 from jcl.networks import catalogue, resnet, shrink
 from jcl.networks.sparsity import structured
@@ -157,3 +158,27 @@ def test_defaults():
     "before": 0.7,
     "others": 0.2,
   }
+
+
+def test_stages_by_number():
+  def shares(widths):
+    units = (*[f"unit_{i}" for i in range(len(widths))], "head")
+    tensors = [
+      base.Tensor((unit, "w"), unit, "kernel", (3, 3, 1, width))
+      for unit, width in zip(units, widths, strict=False)
+    ]
+    tensors += [
+      base.Tensor((units[0], "b"), units[0], "bias", (77,)),
+      base.Tensor(("head", "w"), "head", "kernel", (4, 99)),
+    ]
+    network = base.Network(
+      "some", units, tuple(tensors), None, None, (4,), 3, None
+    )
+    return list(structured.by_stage(network).values())
+
+  assert shares([8]) == [0.8]
+  assert shares([8, 16]) == [0.7, 0.8]
+  assert shares([8, 8, 16, 32]) == [0.2, 0.2, 0.7, 0.8]
+  assert shares([4, 8, 16, 32, 32]) == [0.2, 0.2, 0.7, 0.8, 0.8]
+  # A width that returns is another stage.
+  assert shares([8, 16, 8]) == [0.2, 0.7, 0.8]

@@ -53,3 +53,11 @@ def test_all_threads_work_on_large_problems():
 def test_strided_problems(kind, channels, taps, groups, pays, strides):
   case = build(kind, 50, channels, 64, taps, groups=groups, strides=strides)
   assert choice.pays(case) is (pays or strides == (1, 1))
+
+
+def test_a_kernel_of_one_column_is_no_matrix_product():
+  case = build("forward", 50, 64, 64, strides=(1, 2))
+  w = problem.Operand((64, 64, 2, 1), (0, 1, 2, 3))
+  case = case._replace(w=w)
+  assert case.flops >= 1e4 and choice.pays(case)
+  assert choice.pays(case._replace(kind="inputs"))

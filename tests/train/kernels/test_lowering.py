@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import types
 
 import chex
 import hypothesis
@@ -16,7 +17,7 @@ import pytest
 
 from jcl.networks import catalogue
 from jcl.train import background
-from jcl.train.kernels import bridge, choice, lowering, onednn
+from jcl.train.kernels import bridge, choice, lowering, onednn, problem
 
 installed = pytest.mark.skipif(
   bool(lowering.why_not()), reason=f"no kernels: {lowering.why_not()}"
@@ -280,3 +281,91 @@ def test_what_is_missing_is_told(monkeypatch):
   monkeypatch.setattr(onednn.metadata, "distribution", missing)
   with pytest.raises(onednn.Missing, match="pip install"):
     onednn._path()
+
+
+@pytest.mark.parametrize(
+  "place, name, value, told",
+  [
+    (jax, "default_backend", lambda: "tpu", "it runs on a tpu"),
+    (jax, "device_count", lambda: 2, "there are several devices"),
+    (
+      lowering.platform,
+      "machine",
+      lambda: "aarch64",
+      "oneDNN has no kernels for aarch64",
+    ),
+    (lowering.rules, "why_not", lambda: "no rules", "no rules"),
+    (
+      lowering.importlib.util,
+      "find_spec",
+      lambda name: None,
+      "numba is not installed: pip install 'jcl[cpu]'",
+    ),
+  ],
+)
+def test_why_xla_convolves(place, name, value, told, monkeypatch):
+  monkeypatch.delenv("JCL_CONVOLUTIONS", raising=False)
+  usual = (
+    (jax, "default_backend", lambda: "cpu"),
+    (jax, "device_count", lambda: 1),
+    (lowering.platform, "machine", lambda: "AMD64"),
+    (lowering.rules, "why_not", lambda: ""),
+    (lowering.importlib.util, "find_spec", lambda name: name),
+    (onednn, "library", lambda: None),
+  )
+  for each in usual:
+    monkeypatch.setattr(*each)
+  assert lowering.why_not.__wrapped__() == ""
+  monkeypatch.setattr(place, name, value)
+  assert lowering.why_not.__wrapped__() == told
+  monkeypatch.setattr(lowering, "why_not", lambda: told)
+  assert lowering.describe() == f"XLA ({told})"
+
+
+def test_a_missing_library_is_the_reason(monkeypatch):
+  def missing():
+    raise onednn.Missing("not here")
+
+  monkeypatch.setattr(onednn, "library", missing)
+  monkeypatch.setattr(lowering.rules, "why_not", lambda: "")
+  monkeypatch.setattr(lowering.platform, "machine", lambda: "x86_64")
+  monkeypatch.setattr(lowering.importlib.util, "find_spec", lambda name: name)
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+  monkeypatch.delenv("JCL_CONVOLUTIONS", raising=False)
+  assert lowering.why_not.__wrapped__() == "not here"
+
+
+@installed
+def test_what_does_not_pay_is_left_to_xla(monkeypatch):
+  monkeypatch.setattr(choice, "pays", lambda problem: False)
+  assert_same(convolve, X, W, kernels=0)
+
+
+def operands():
+  return (
+    problem.Operand(shape, (0, 1, 2))
+    for shape in ((1, 3, 5), (2, 3, 1), (1, 2, 5))
+  )
+
+
+def test_numbers_are_the_same_in_all_processes():
+  case = problem.Problem("forward", *operands(), 1, (1,), (1,), ((0, 0),))
+  number = lowering.number_of(case)
+  assert number == 4313285520891834360 and 0 < number < 2**62
+  assert lowering.number_of(case._replace(kind="weights")) != number
+
+
+def test_kernels_of_a_program_are_summed(monkeypatch):
+  case = problem.Problem("forward", *operands(), 1, (1,), (1,), ((0, 0),))
+  larger = case._replace(x=case.x._replace(shape=(1, 6, 5)))
+  monkeypatch.setattr(lowering, "_known", {5: case, 17: larger})
+  call = '%a = custom-call(), custom_call_target="{}", backend_config={{plan = '
+  call = call.format(bridge.TARGET)
+  text = "\n".join(f"{call}{number} : i64}}" for number in (5, 17, 5))
+  program = types.SimpleNamespace(as_text=lambda: text)
+  monkeypatch.setattr(lowering, "why_not", lambda: "")
+  # Two operations per product: 5 places, 2 outputs, 3 or 6 inputs.
+  assert lowering.flops(program) == 2 * 5 * 2 * (3 + 6 + 3)
+  monkeypatch.setattr(lowering, "why_not", lambda: "none here")
+  assert lowering.flops(program) == 0

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+import signatures
 
 from jcl.train.kernels import problem
 
@@ -144,3 +145,80 @@ def test_an_input_gradient_has_no_groups_of_the_batch(groups):
     assert found.padding == ((2, 2), (2, 2))
   else:
     assert found is None
+
+
+def test_operations_with_strides_holes_padding_and_groups():
+  x, w, y = (
+    problem.Operand(shape, (0, 1, 2, 3))
+    for shape in ((3, 4, 5, 4), (6, 2, 2, 1), (3, 6, 4, 4))
+  )
+  case = problem.Problem(
+    "forward", x, w, y, 2, (2, 1), (3, 1), ((1, 3), (0, 0))
+  )
+  # Rows read -1 and 2, 1 and 4, 3 and 6, 5 and 8 of five: four of them exist.
+  assert case.flops == 2 * (4 * 4) * (3 * 6) * 2
+  assert (
+    case._replace(padding=((0, 4), (0, 0))).flops
+    == (
+      2 * (5 * 4) * (3 * 6) * 2  # 0 and 3, 2 and 5, 4 and 7, 6 and 9
+    )
+    - 2 * 4 * (3 * 6) * 2
+  )
+
+
+def test_dilated_kernels_and_uneven_padding():
+  found = problems(
+    lambda x, w: jax.lax.conv_general_dilated(
+      x,
+      w,
+      (2, 3),
+      ((1, 2), (0, 1)),
+      rhs_dilation=(2, 1),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    ),
+    (2, 15, 14, 3),
+    (3, 4, 3, 5),
+  )
+  assert [each.kind for each in found] == ["forward", "weights", "inputs"]
+  for each in found:
+    assert each.dilations == (2, 1) and each.strides == (2, 3)
+    assert each.y.sizes == (2, 5, 7, 4)
+    # The last row reads up to 12 - 1 + 4 = 15, the last column up to 12.
+    assert each.padding == ((1, 1), (0, 0))
+
+
+NUMBERS = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+
+
+def plain(left, right, out, **options):
+  options = {
+    "window_strides": (1, 1),
+    "padding": [(0, 0), (0, 0)],
+    "lhs_dilation": (1, 1),
+    "rhs_dilation": (1, 1),
+    **options,
+  }
+  return problem.read((left, right, out), dimension_numbers=NUMBERS, **options)
+
+
+def test_a_kernel_larger_than_its_result_makes_a_kernel():
+  equal = plain((2, 5, 5, 4), (3, 3, 4, 5), (2, 3, 3, 5))
+  larger = plain((2, 5, 5, 4), (4, 3, 4, 5), (2, 2, 3, 5))
+  assert (equal.kind, larger.kind) == ("forward", "weights")
+  assert larger.w.sizes == (5, 2, 2, 3) and larger.x.sizes == (4, 2, 5, 5)
+
+
+def test_pixels_behind_the_last_stride_are_no_cropping():
+  case = plain(
+    (2, 11, 11, 4), (3, 3, 4, 5), (2, 3, 3, 5), window_strides=(3, 3)
+  )
+  assert case.kind == "forward" and case.padding == ((0, 0), (0, 0))
+  assert plain((2, 8, 8, 4), (3, 3, 4, 5), (2, 5, 6, 5)) is None
+  assert plain((2, 8, 8, 4), (3, 3, 4, 5), (2, 6, 5, 5)) is None
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(problem.read) == {
+    "feature_group_count": 1,
+    "batch_group_count": 1,
+  }

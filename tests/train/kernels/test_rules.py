@@ -47,3 +47,10 @@ def test_a_jax_that_moves_its_rules_leaves_programs_to_xla(mlir, monkeypatch):
   monkeypatch.delenv("JCL_CONVOLUTIONS", raising=False)
   told = lowering.why_not.__wrapped__()
   assert told and (jax.device_count() > 1 or told == reason)
+
+
+def test_a_jax_that_asks_no_rule_leaves_programs_to_xla(monkeypatch):
+  monkeypatch.setattr(rules, "mlir", SimpleNamespace())
+  monkeypatch.setattr(rules, "lower", lambda traced, rule: None)
+  reason = rules.why_not.__wrapped__()
+  assert reason == f"jax {jax.__version__} keeps lowering rules elsewhere"

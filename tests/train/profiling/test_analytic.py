@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 from flax import linen as nn
 import jax
@@ -301,3 +302,72 @@ def test_rates_of_this_machine():
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(analytic.measure_rates) == {"rounds": 20}
+
+
+def test_rates_from_times(monkeypatch):
+  """With every call taking half a second, rates are twice the work."""
+  seen = []
+
+  def median(call, args, rounds):
+    seen.append(rounds)
+    return 0.5
+
+  compiled = types.SimpleNamespace(compile=lambda: None)
+  monkeypatch.setattr(analytic, "_median", median)
+  monkeypatch.setattr(analytic.lowering, "lower", lambda fn, args: compiled)
+  monkeypatch.setattr(analytic.lowering, "why_not", lambda: "not here")
+  rates = analytic.measure_rates(7)
+  meetings = (3 * 32 - 2) ** 2
+  product = 2 * 512**3 / 0.5
+  convolution = 2 * 16 * meetings * 32 * 32 / 0.5
+  assert rates.flops_per_second == pytest.approx((product * convolution) ** 0.5)
+  assert rates.grouped_flops_per_second == 2 * 4 * meetings * 32 / 0.5
+  assert rates.bytes_per_second == 3 * 4 * 2**22 / 0.5
+  assert rates.seconds_per_op == 0.5 / 40
+  assert rates.expands_groups == (jax.default_backend() == "cpu")
+  assert seen == [7] * 5
+  monkeypatch.setattr(analytic.lowering, "why_not", lambda: "")
+  assert analytic.measure_rates(7).expands_groups is False
+
+
+def test_the_median_of_calls_that_are_warm(monkeypatch):
+  now, calls = [0.0], []
+
+  def call(x):
+    calls.append(x)
+    now[0] += [100, 100, 100, 1, 9, 2][len(calls) - 1]
+    return x
+
+  clock = types.SimpleNamespace(perf_counter=lambda: now[0])
+  monkeypatch.setattr(analytic, "time", clock)
+  assert analytic._median(call, [4], 3) == 2
+  assert calls == [4] * 6
+
+
+def test_typical_rates_and_momentum():
+  assert analytic.TYPICAL == analytic.Rates(5e10, 1e10, 2e-6)
+  state = analytic.MOMENTUM.init(1.0)
+  first, state = analytic.MOMENTUM.update(1.0, state)
+  second, _ = analytic.MOMENTUM.update(1.0, state)
+  assert (first, second) == (pytest.approx(-0.01), pytest.approx(-0.019))
+
+
+def test_what_a_profile_tells_of_itself(tiny):
+  network, times = tiny
+  assert times.about == {
+    "unit": "flops",
+    "expands_groups": False,
+    "batch": BATCH,
+    "norms": "frozen",
+  }
+  seconds = analytic.profile(network, *shapes(network), norms="batch")
+  assert seconds.about == {
+    "unit": "seconds",
+    "rates": dataclasses.asdict(analytic.TYPICAL),
+    "batch": BATCH,
+    "norms": "batch",
+  }
+  assert signatures.defaults(analytic.profile) == {"norms": "frozen"}
+  params, stats, _ = shapes(network)
+  with pytest.raises(ValueError, match=r"shape \(0, 4\): give a batch"):
+    analytic.flops(network, params, stats, np.zeros((0, 4)))

@@ -295,3 +295,99 @@ def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(calibrated.profile) == {"count": 16, "rounds": 20}
   assert signatures.defaults(calibrated.masks) == {"count": 16}
   assert signatures.defaults(calibrated.measure) == {"rounds": 20}
+
+
+def small(**changes):
+  values = {
+    "forward": (0.25, 0.25),
+    "arrival": (1.0, 1.0),
+    "weight_grad": (0.75, 0.5),
+    "update": (0.25, 0.5),
+    "fixed": 0.5,
+    "method": "analytic",
+    **changes,
+  }
+  return TensorTimes(**values)
+
+
+MASKS = [[True, True], [False, True], [True, False]]
+
+
+def test_masks_of_a_small_network_in_order():
+  network = mlp.mlp((4,), 3, width=5, depth=4)
+  assert units(network)[::2] == list(network.units)
+  found = [
+    [i for i, trains in enumerate(each.trainable) if trains]
+    for each in calibrated.masks(network, 6)
+  ]
+  everything = list(range(10))
+  assert found == [everything, everything[2:], everything[8:], [0], [4], [8]]
+  assert len(calibrated.masks(network, 5)) == 5
+
+
+def test_a_gradient_that_costs_nothing_still_has_the_prior_s_scale():
+  prior, seconds = small(), np.array([20.0, 15.0, 15.0])
+  # A constant of 10 and 5 per tensor that trains explain all; arrival of 1
+  # takes its factor from 20 seconds over a prior of 5.
+  found = calibrated.fit(MASKS, seconds, prior, ["a", "b"])
+  full, arrival, training = 20.0, 4.0, 5.0
+  rows = [
+    [full, 2 * 0 + arrival, arrival, training, training],
+    [full, 0, arrival, 0, training],
+    [full, arrival, arrival, training, 0],
+  ]
+  pull = 0.02 * full
+  rows += [[0, *(pull * np.eye(4)[i])] for i in range(4)]
+  wanted = [*seconds, *[pull] * 4]
+  solved = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
+  from scipy import optimize
+
+  solved = optimize.nnls(np.array(rows), np.array(wanted))[0]
+  np.testing.assert_allclose(found.arrival, arrival * solved[1:3], rtol=1e-6)
+  np.testing.assert_allclose(
+    found.weight_grad, training * solved[3:] * [0.75, 0.5], rtol=1e-6
+  )
+  assert found.always == pytest.approx(full * solved[0])
+  assert max(found.arrival) > 0
+  errors = np.array([found.step(mask) for mask in MASKS]) / seconds - 1
+  assert found.about["rms_error"] == pytest.approx(np.sqrt((errors**2).mean()))
+  assert found.about["greatest_error"] == pytest.approx(np.abs(errors).max())
+  assert found.backward_total == pytest.approx(
+    20 - found.always - sum(found.update)
+  )
+
+
+def test_a_prior_without_a_forward_pass_has_a_constant():
+  prior = small(forward=(0.0, 0.0), fixed=0.0)
+  seconds = [5.0 + small().step(mask) for mask in MASKS]
+  found = calibrated.fit(MASKS, seconds, prior, ["a", "a"])
+  assert found.fixed == pytest.approx(6.0, rel=0.01)
+  assert found.forward == (0, 0)
+
+
+def test_several_full_steps_are_averaged():
+  prior = small()
+  masks = [*MASKS, [True, True]]
+  seconds = [small().step(mask) for mask in masks]
+  seconds[0] += 0.02
+  seconds[3] -= 0.02
+  found = calibrated.fit(masks, seconds, prior, ["a", "a"])
+  assert found.backward_total == pytest.approx(
+    prior.full - found.always - sum(found.update)
+  )
+
+
+@pytest.mark.parametrize(
+  "masks, seconds, names, message",
+  [
+    (MASKS, [1, 1, 1], ["a"], "1 units for a prior of 2"),
+    ([True, True], [1, 1], ["a", "a"], r"masks of shape \(2,\)"),
+    (MASKS, [1, 1], ["a", "a"], r"3 masks and times of shape \(2,\)"),
+    (MASKS, [1, 1, np.inf], ["a", "a"], "must be finite"),
+    (MASKS, [1, 1, np.nan], ["a", "a"], "must be finite"),
+    (MASKS, [1, 1, -1], ["a", "a"], "above 0"),
+  ],
+)
+def test_arguments_of_a_fit_that_do_not_fit(masks, seconds, names, message):
+  with pytest.raises(ValueError, match=message):
+    calibrated.fit(masks, seconds, small(), names)

@@ -73,3 +73,30 @@ def test_figures_that_do_not_fit():
   other = resnet._resnet("other", (8, 8, 1), 3, (1,), 8)
   with pytest.raises(ValueError, match="profile this network"):
     effective.effective_flops(other, dense, {})
+
+
+def test_the_first_tensor_and_the_last():
+  count = len(NAMES)
+  dense = times.TensorTimes(
+    forward=(100.0,) * count,
+    arrival=(10.0,) * count,
+    weight_grad=(1.0,) * count,
+    update=(0.5,) * count,
+    fixed=7.0,
+    method="analytic",
+    about={"unit": "flops"},
+  )
+
+  def saved(name):
+    found = effective.effective_flops(NETWORK, dense, {name: (0.5, 0.25)})
+    return found.dense - found.effective
+
+  # No gradient goes on from the first; ahead of the last, half of it.
+  assert saved(NAMES[0]) == 50 + 0.75 + 0.25
+  assert saved(NAMES[-1]) == 50 + 5 + 0.75 + 0.25
+  whole = effective.effective_flops(NETWORK, dense, {NAMES[0]: (1.0, 1.0)})
+  assert whole.dense == whole.effective
+  with pytest.raises(ValueError, match=r"\(1.0, -0.1\) of .*shares in"):
+    effective.effective_flops(NETWORK, dense, {NAMES[0]: (1.0, -0.1)})
+  with pytest.raises(ValueError, match=f"no tensor 'a'.*such as '{NAMES[0]}'"):
+    effective.effective_flops(NETWORK, dense, {"b": (1, 1), "a": (1, 1)})

@@ -141,3 +141,47 @@ def test_records_tell_the_operations_that_zeros_would_save(stream, learn):
   rows = 10 + 2 * 4  # of the stream, and two batches of the memory
   product = 2 * rows * 8 * 8 * math.prod(tensor.shape)
   assert 0.6 * 0.75 * product < saved < 3 * product
+
+
+def test_times_are_those_of_one_update(monkeypatch):
+  learner, batches, scope = prepared(steps_per_dispatch=4)
+  prior = learners.profile(learner, "analytic", batches, scope)
+  seen = []
+
+  def measured(network, prior, run_step, *, count, rounds):
+    seen.append((count, rounds))
+    return prior
+
+  monkeypatch.setattr(learners.calibrated, "profile", measured)
+  found = learners.profile(
+    learner, "calibrated", batches, scope, count=5, rounds=6
+  )
+  assert seen == [(5, 6)]
+  assert found.full == pytest.approx(prior.full / 4)
+
+
+def test_timed_units_read_as_many_rows_as_a_step(monkeypatch):
+  learner, batches, scope = prepared()
+
+  def measured(network, params, stats, x, *, rounds, norms, optimizer):
+    batch = learner.preprocess.normalise(batches.x[0])
+    rows = np.resize(np.arange(6), learner.rows_per_step)
+    np.testing.assert_array_equal(x, batch[rows])
+    assert (len(x), rounds, norms) == (10, 3, learner.norms)
+    return "done"
+
+  monkeypatch.setattr(learners.timed, "profile", measured)
+  found = learners.profile(learner, "timed", batches, scope, rounds=3)
+  assert found == "done"
+
+
+def test_operations_of_a_step_are_counted_once():
+  assert learners._dense_flops.cache_info().maxsize == 8
+  rule = optax.sgd(0.1)
+  found = learners._dense_flops(NETWORK, 6, "frozen", rule)
+  assert found is learners._dense_flops(NETWORK, 6, "frozen", rule)
+  assert found.about["unit"] == "flops" and found.about["batch"] == 6
+  # A scaled gradient is added to each weight.
+  assert found.update == tuple(
+    2.0 * math.prod(t.shape) for t in NETWORK.tensors
+  )

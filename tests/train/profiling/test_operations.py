@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
+import signatures
 
 from jcl.train.profiling import operations
 
@@ -198,3 +199,147 @@ def test_grouped_convolutions_can_have_a_rate_of_their_own():
   shapes = (1, 4, 4, 4), (3, 3, 4, 4)
   plain = program(convolve, *shapes)
   assert operations.seconds(plain, slow) == operations.seconds(plain, RATES)
+
+
+@pytest.mark.parametrize(
+  "rates",
+  [
+    (1.0, 1.0, math.inf),
+    (1.0, 1.0, -1e-9),
+    (1.0, 0.0, 0.0),
+    (1.0, 1.0, 0.0, False, 0.0),
+    (1.0, 1.0, 0.0, False, -1.0),
+  ],
+)
+def test_rates_at_their_bounds(rates):
+  with pytest.raises(ValueError, match="give a number"):
+    operations.Rates(*rates)
+  plain = operations.Rates(1e-9, 1e-9, 0.0)
+  assert plain.expands_groups is False
+  assert plain.grouped_flops_per_second is None
+  assert signatures.defaults(operations.flops) == {"expands_groups": False}
+
+
+def single(name, params, takes, gives):
+  """Counts an operation of arrays of the given shapes."""
+  takes, gives = (
+    tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+    for shapes in (takes, gives)
+  )
+  operation = operations.Operation(name, params, (), (), takes, gives)
+  return operations.flops(operation)
+
+
+@pytest.mark.parametrize(
+  "power, products",
+  [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (7, 4), (-3, 2), (8, 3)],
+)
+def test_powers_are_products(power, products):
+  shape = [(2, 5)]
+  found = single("integer_pow", {"y": power}, shape, shape)
+  assert found == 10 * products
+
+
+def test_single_operations_by_hand():
+  assert single("cumsum", {}, [(7,)], [(7,)]) == 7
+  assert single("reduce_sum", {}, [(7, 3)], [(3,)]) == 18
+  # One sum for each update, the last operand.
+  assert single("scatter-add", {}, [(9,), (4, 1), (4,)], [(9,)]) == 4
+  window = {"window_dimensions": (2, 3)}
+  assert single("reduce_window_max", window, [(8, 9)], [(4, 3)]) == 12 * 6
+  found = single("select_and_scatter_add", window, [(4, 3), (8, 9)], [(8, 9)])
+  assert found == 72 * 6
+  assert single("exp", {}, [(7,)], [(7,)]) == 0
+  assert single("transpose", {}, [(7, 2)], [(2, 7)]) == 0
+  assert single("sort", {}, [(7,), (7,)], [(7,), (7,)]) == 14
+  assert operations._size(None) == 1 and operations._itemsize(None) == 4
+
+
+def costs(fn, *shapes, rates=RATES):
+  found = program(fn, *shapes)
+  names = [each.name for each in found.operations]
+  return list(zip(names, operations.seconds(found, rates), strict=True))
+
+
+def near(seconds):
+  return pytest.approx(seconds, rel=1e-9)
+
+
+def test_loops_take_their_turns_and_branches_the_slowest():
+  def body(c, x):
+    return c @ x
+
+  def scanned(x):
+    return jax.lax.scan(lambda c, _: (body(c, x), None), x, None, length=5)[0]
+
+  ((_, once),) = costs(body, (4, 4), (4, 4))
+  assert once == near(192 / 1e8 + 1e-6)
+  ((name, found),) = costs(scanned, (4, 4))
+  assert (name, found) == ("scan", near(5 * once))
+
+  def chosen(x):
+    return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x, lambda x: x + 1, x)
+
+  *_, (name, found) = costs(chosen, (4, 4))
+  assert (name, found) == ("cond", near(once))
+
+  def unknown(x):
+    return jax.lax.while_loop(lambda y: y[0, 0] < 9, lambda y: y @ x, x)
+
+  # Of its body and its condition, once.
+  assert count(unknown, (4, 4)) == 2 * 4**3 + 1
+
+
+def test_values_with_several_readers_are_written():
+  def twice(x):
+    y = x + 1
+    return y * 2, y * 3
+
+  found = costs(twice, (1000,))
+  assert [name for name, _ in found] == ["add", "mul", "mul"]
+  assert [value for _, value in found] == [near(8000 / 1e8 + 1e-6)] * 3
+
+  def broadcast(x):
+    y = jnp.broadcast_to(x[:, None], (100, 10))
+    return y * 2, y * 3
+
+  found = costs(broadcast, (100,))
+  assert [name for name, _ in found] == [
+    *["broadcast_in_dim"] * 2,
+    "mul",
+    "mul",
+  ]
+  write = near(4000 / 1e8 + 1e-6)
+  assert [value for _, value in found] == [near(400 / 1e8), 0, write, write]
+
+
+def test_views_of_what_is_stored_are_stored():
+  def product(x):
+    y = (x + 1).reshape(5, 20).reshape(10, 10)
+    return y @ y
+
+  found = costs(product, (100,))
+  assert [name for name, _ in found] == [
+    *("add", "reshape", "reshape", "dot_general")
+  ]
+  assert found[0][1] == near(800 / 1e8 + 1e-6)
+  assert found[1][1] == found[2][1] == 0
+
+  def shifted(x):
+    return x.reshape(10, 10).reshape(20, 5) + 1
+
+  assert costs(shifted, (100,))[-1] == ("add", near(800 / 1e8 + 1e-6))
+
+
+def test_two_groups_are_groups():
+  slow = dataclasses.replace(RATES, grouped_flops_per_second=1e6)
+  grouped = functools.partial(convolve, feature_group_count=2)
+  ((_, found),) = costs(grouped, (1, 4, 4, 4), (3, 3, 2, 4), rates=slow)
+  assert found == near(2 * 16 * 9 * 2 * 4 / 1e6 + 1e-6)
+
+
+def test_a_kernel_s_places_meet_an_input():
+  # Of inputs at 0, 2 and 4, places at -1, 1, 3, 5 with taps 0 and 3 on.
+  meetings = operations._meetings(3, 2, 4, 2, (1, 0), 2, 3)
+  assert meetings == 2  # -1 + 3 = 2 and 1 + 3 = 4
+  assert operations._meetings(3, 1, 4, 1, (0, 0), 1, 1) == 3

@@ -185,3 +185,29 @@ def test_whatever_a_damaged_profile_raises_it_is_measured_anew(
   with pytest.warns(UserWarning, match=f"measured anew .{error.__name__}"):
     assert store.load_or_measure(tmp_path, key(), measure) is TIMES
   assert measure.calls == 2
+
+
+def test_files_of_a_key_in_any_order(tmp_path):
+  store.load_or_measure(tmp_path, key(), Measure())
+  measure = Measure()
+  backwards = dict(reversed(list(key().items())))
+  assert store.load_or_measure(tmp_path, backwards, measure) == TIMES
+  assert measure.calls == 0
+  (path,) = tmp_path.iterdir()
+  assert path.read_text().startswith('{\n "format": 1,\n "key": {')
+
+
+def test_warnings_point_at_the_caller(tmp_path):
+  blocked = tmp_path / "file"
+  blocked.write_text("in the way")
+  with pytest.warns(UserWarning) as caught:
+    store.load_or_measure(blocked, key(), Measure())
+  assert {each.filename for each in caught} == {__file__}
+
+
+def test_what_json_has_no_word_for():
+  about = {"rows": [np.float32(0.5), {"a": math.inf}], "n": np.int64(3)}
+  told = store.to_json(dataclasses.replace(TIMES, about=about))["about"]
+  assert told == {"rows": [0.5, {"a": None}], "n": 3}
+  with pytest.raises(TypeError, match="set is not fit for JSON"):
+    store.to_json(dataclasses.replace(TIMES, about={"a": {1}}))

@@ -1,6 +1,7 @@
 """Units timed one by one: sums, shares and what is charged to whom."""
 
 import dataclasses
+import time
 
 import jax
 import jax.numpy as jnp
@@ -153,3 +154,19 @@ def test_seconds_of_a_unit_by_hand():
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(timed.profile) == {"norms": "frozen", "rounds": 20}
+
+
+def test_units_without_a_backward_pass(network, inputs, made_up):
+  made_up((3, 18, 2), [(1, 1, 1, 1)] * 3)
+  times = timed.profile(network, *inputs)
+  assert times.backward == 0 and times.about["closure"] == 0
+  assert times.backward_total == 15
+
+
+def test_compiling_is_timed(network, inputs, monkeypatch):
+  monkeypatch.setattr(
+    calibrated, "measure", lambda programs, rounds: np.ones(len(programs))
+  )
+  start = time.perf_counter()
+  times = timed.profile(network, *inputs)
+  assert 0 < times.compile_seconds < time.perf_counter() - start
