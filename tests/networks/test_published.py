@@ -9,6 +9,7 @@ from flax import linen as nn
 import jax
 import numpy as np
 import pytest
+from sklearn import datasets
 from torch_layouts import ARRAYS, EXPECTED, STORAGES, writer
 
 from jcl.networks import catalogue, efficientnet, published, torch_files
@@ -107,7 +108,7 @@ def outputs(network, x):
     return out.logits, out.taps
 
   params, stats = network.init(jax.random.key(0))
-  x = ((x - 127) / 128).astype(np.float32)
+  x = (x.astype(np.float32) - 127) / 128
   program = lowering.lower(run, (params, stats, x)).compile()
   return jax.tree.map(np.asarray, program(params, stats, x))
 
@@ -229,3 +230,18 @@ def test_what_is_missing_says_what_to_install():
     published.path(weights)
   with pytest.raises(UsageError, match="none for the model 'mlp'; choose eff"):
     published.with_weights(catalogue.build("mlp", (4,), 2))
+
+
+@pytest.mark.parametrize("model", ["efficientnet_lite1", "efficientnet_lite2"])
+def test_larger_ones_see_a_palace(model):
+  """There are no golden features of these: a picture that is known instead."""
+  needs(model)
+  china = datasets.load_sample_image("china.jpg")[:, 106:533]
+  weights = published.of(model)
+  network = published.with_weights(
+    catalogue.build(model, china.shape, 1000, side=weights.side), fresh=()
+  )
+  logits, taps = outputs(network, china[None])
+  assert taps["stem"].shape[1] == weights.side // 2
+  assert taps["last"].shape == (1, 1280)
+  assert logits.argmax() == 698  # palace
