@@ -97,6 +97,26 @@ def convolutions(draw):
 
 
 @installed
+def test_depthwise_kernels_larger_than_images():
+  def run(x, w):
+    out, pull = jax.vjp(
+      lambda x, w: jax.lax.conv_general_dilated(
+        x,
+        w,
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=24,
+      ),
+      x,
+      w,
+    )
+    return out, pull(jnp.sin(out))
+
+  assert_same(run, normal(0, 2, 3, 3, 24), normal(1, 5, 5, 1, 24), kernels=3)
+
+
+@installed
 @hypothesis.settings(max_examples=40)
 @hypothesis.given(convolutions())
 def test_results_are_those_of_xla(drawn):
