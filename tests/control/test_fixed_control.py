@@ -54,6 +54,6 @@ def test_what_is_taken_unless_told_otherwise():
 def test_a_share_of_replayed_rows_is_one():
   decision, _ = fixed.fixed(1, replay=0.25).decide((), None)
   assert decision.allocation.replay == 0.25
-  for share in (0.0, 1.0, -0.5):
+  for share in (0.0, 1.0, -0.5, 1.5):
     with pytest.raises(ValueError, match=f"replay={share}: give the share"):
       fixed.fixed(1, replay=share)

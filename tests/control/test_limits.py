@@ -79,6 +79,17 @@ def test_an_overspent_budget_leaves_nothing():
 def test_no_budget_is_no_limit():
   decision = decide(limits.within(3, base.UNLIMITED), 0, 2, seconds=1e9)
   assert decision == base.Decision(3, reason="3 epochs for every experience")
+  infinite = limits.within(3, total(seconds=float("inf")))
+  assert decide(infinite, 0, 2) == decision
+
+
+def test_a_budget_that_changes_needs_no_other():
+  controller = limits.within(3, base.UNLIMITED, joules=lambda: 0.5)
+  assert decide(controller, 1, 3, joules=0.25).limit == total(joules=0.125)
+  # The lower one counts where the total has one as well.
+  for given, least in ((0.5, 0.5), (8.0, 2.0)):
+    both = limits.within(3, total(joules=2.0), joules=lambda: given)
+    assert decide(both, 0, 1).limit == total(joules=least)
 
 
 @settings(max_examples=50)
@@ -104,8 +115,9 @@ def test_impossible_budgets_are_refused(value):
 
 
 def test_impossible_efforts_are_refused():
-  with pytest.raises(ValueError, match="epochs=0"):
-    limits.within(0, total(seconds=1.0))
+  with pytest.raises(ValueError, match="epochs=-1"):
+    limits.within(-1, total(seconds=1.0))
+  assert decide(limits.within(0, total(seconds=1.0)), 0, 2).epochs == 0
 
 
 def test_what_is_taken_unless_told_otherwise():

@@ -83,4 +83,8 @@ def test_a_look_is_better_by_either_measure():
   assert stopping.idle([(50, 30)]) == 0
   assert stopping.idle([(50, 30), (50, 30.9), (50, 30.9)]) == 2
   assert stopping.idle([(50, 30), (50, 31), (50, 31)]) == 1
+  assert stopping.idle([(50, 30), (50, 32), (50, 32)]) == 1
+  assert stopping.idle([(50, 30), (50, 30), (50, 31)]) == 0
+  assert stopping.idle([(50, 30), (50, 30.5), (50, 31.4)]) == 2
+  assert stopping.idle([(50, 30), (50, 20), (50, 22)]) == 2
   assert stopping.idle([(50, 30), (51, 20), (40, 30.5), (51, 30.9)]) == 2

@@ -19,6 +19,7 @@ def asked(state, counts, most=1.0, moment="epoch", room=10):
 
 def test_an_experience_begins_with_what_storage_bears():
   state = swap.backed_off(0.75).init()
+  assert state == {"target": 0.75, "calm": 0, "counts": [0, 0]}
   decision, after = asked(state, (5, 5), 0.75, "experience")
   assert decision.allocation.swap == 0.75 and decision.allocation.em == 7
   assert after == state and not decision.changes
@@ -55,3 +56,28 @@ def test_an_epoch_without_exchanges_tells_nothing():
   assert not decision.changes and after == state
   decision, after = asked(state, (0, 9), room=3)  # training waits
   assert not decision.changes and after == state
+  assert asked(state, (3, 9), room=4)[1]["target"] == 0.25
+
+
+@pytest.mark.parametrize("counts, share", [((5, 5), 50), ((0, 9), 0)])
+def test_half_or_none_of_the_exchanges_are_a_lag(counts, share):
+  decision, state = asked(swap.backed_off(1.0).init(), counts)
+  assert state == {"target": 0.5, "calm": 0, "counts": list(counts)}
+  [change] = decision.changes
+  assert f"{share}% of {sum(counts)} exchanges" in change.reason
+
+
+def test_the_share_of_the_recipe_is_no_change_of_itself():
+  state = {"target": 0.3, "calm": 1, "counts": [0, 0]}
+  decision, after = asked(state, (10, 0), most=float("0.3"))
+  assert not decision.changes and after["target"] == 0.3
+
+
+def test_bounds_of_what_backs_off():
+  assert swap.back_off(0.0, 1.0, 0) == (0.0, 1)
+  assert swap.back_off(1.0, 1.0, 0) == (1.0, 1)
+  assert swap.back_off(0.25, 1.0, 2) == (0.5, 0)
+  with pytest.raises(ValueError, match="target=-0.5 is no share"):
+    swap.back_off(-0.5, 1.0, 0)
+  with pytest.raises(ValueError, match="completion=inf is no share"):
+    swap.back_off(0.5, float("inf"), 0)

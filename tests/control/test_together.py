@@ -47,6 +47,8 @@ def test_who_waits_or_ends_asks_nobody_behind():
     ({"epochs": 2}, "epoch", ["first"]),
     ({"epochs": 2}, "experience", ["first", "second"]),
     ({"epochs": 5}, "epoch", ["first", "second"]),
+    ({"epochs": 7}, "epoch", ["first", "second"]),
+    ({"epochs": 2}, "end", ["first", "second"]),
   ):
     told = []
     both = together(
