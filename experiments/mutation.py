@@ -211,6 +211,9 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/replay/tiers/ram.py": {
     'self._file = open(os.memfd_create(name), "r+b", buffering= 1)',
     'self._file = open(os.memfd_create(name), "r+b", buffering= -1)',
+    "_PIECE = 2** 19  # bytes that are moved at a time",
+    "_PIECE = 1**20  # bytes that are moved at a time",
+    "step = max( 2, _PIECE // self.row_bytes)",
   },
   # There are as many test sets as experiences.
   "jcl/metrics/generality.py": {"for t in range(1, accuracy.shape[ 2]):"},
@@ -261,9 +264,132 @@ EQUIVALENT: dict[str, set[str]] = {
     "key = jax.random.key( 1)",
     "key = jax.random.key( -1)",
   },
-  # There is one batch: the first is the last.
+  # There is one batch: the first is the last. Any id below 0 is a pad.
+  "jcl/replay/tiers/batches.py": {
+    "x, y, task, ids, weight = (np.asarray(leaf)[ -1] for leaf in found[:-1])",
+    "extras = {name: leaf[ -1] for name, leaf in found.extras.items()}",
+    "shape = 2, max(len(rows), 1)",
+    'flat["id"] = - 2',
+  },
+  # Sizes of what is copied at a time; what must become smaller, or larger, and
+  # does not, stays as it is; and no id is below 0.
   "jcl/replay/tiers/tiers.py": {
-    "x, y, task, ids, weight = (np.asarray(leaf)[ -1] for leaf in found[:-1])"
+    "_BLOCK = 256  # examples that are copied at a time",
+    "if em <= len(self.em):",
+    "elif em >= len(self.em):",
+    "if experience <= 0:",
+    "own = np.where(ids < 0, - 2, ids.astype(np.int64) + self._first)",
+    'own = self.hierarchy.trains >= "stream"',
+  },
+  "jcl/replay/tiers/episodic.py": {
+    "_BLOCK = 256  # rows that are read from the store at a time",
+  },
+  "jcl/replay/tiers/stream_buffer.py": {
+    "_BLOCK = 256  # examples that are copied together",
+  },
+  # Any row below 0 is a pad, and both of two conditions are their product.
+  "jcl/replay/tiers/sources.py": {
+    "inside = (rows >= -1) & (rows < min(span, self._memory.count))",
+    "inside = (rows >= 0) * (rows < min(span, self._memory.count))",
+    "inside = (rows >= span) * (rows - span < self._stream.count)",
+    "memory = np.where(inside, rows, - 2)",
+    "stream = np.where(inside, rows - span, - 2)",
+    "stream = np.concatenate([stream, np.full_like(drawn, - 2)], axis=1)",
+    "drawn = np.full((self._draws, self._size), - 2, np.int64)",
+    "places = np.flatnonzero(slots.reshape(- 2) >= 0)",
+    "parts.append((places, tier.take(slots.reshape(- 2)[places])))",
+    "return drawn.reshape(- 2)",
+    "places = np.flatnonzero(rows.reshape(- 2) >= 0)",
+    "ids = self._ids[rows.reshape(- 2)[places]]",
+  },
+  # Numbers of samples are not negative, a target is below 0 or too large and
+  # not both, no interval is 0, and the logarithm of what stands in for a
+  # probability of 0 is multiplied by 0.
+  "jcl/replay/tiers/exchange_rate.py": {
+    "def _check(ratio: float, n: int = 1) -> None:",
+    "return ratio * (share if interval >= 0 else 1 - share)",
+    "return ratio * (share if interval > -1 else 1 - share)",
+    "return (epoch % abs(interval) <= 0) == (interval > 0)",
+    "return (epoch % abs(interval) == 0) is (interval > 0)",
+    "return (epoch % abs(interval) == 0) == (interval >= 0)",
+    "return (epoch % abs(interval) == 0) == (interval > -1)",
+    "if ((targets < 0) ^ (targets >= logits.shape[1])).any():",
+    "if ((targets < 0) + (targets >= logits.shape[1])).any():",
+    "log = np.log(np.where(probability != 0, probability, 1.0))",
+    "log = np.log(np.where(probability > 0, probability, 2.0))",
+    "half = np.clip(entropy / largest, -1, 1) / 2 if largest else 0 * entropy",
+    "scores = gate_scores(logits, labels, max( 2, logits.shape[1]))",
+    "fraction = np.round(exact - whole, 10)",
+    "fraction = np.round(exact - whole, 8)",
+  },
+  # In the alphabet, the other names come on one side of these. A class alone
+  # has all samples, and where all classes are full no seat is left.
+  "jcl/replay/tiers/quotas.py": {
+    'if remainder <= "drop":',
+    'if remainder >= "spread" or len(set(seats.values())) > 1:',
+    'if remainder == "spread" or len(set(seats.values())) != 1:',
+    "spare = -1",
+    "extra = spare != 0 and len(old) + len(new) > quota",
+    "kept = {label: counts[label] * size // max( 2, total)"
+    " for label in counts}",
+    "counts, key=lambda label: (-(counts[label] * size % max( 2, total)),"
+    " label)",
+    "levels = range(max(most.values(), default= 1) + 1)",
+    "levels = range(max(most.values(), default=0) + 2)",
+  },
+  "jcl/replay/tiers/admission.py": {'if hierarchy.keep <= "greedy":'},
+  # As for quotas; no more are found than are looked for, and where nothing
+  # leaves nothing is asked for.
+  "jcl/replay/tiers/exchanger.py": {
+    'gated = self._hierarchy.gate <= "hard" or (',
+    'self._hierarchy.gate <= "late" and part >= 0.5',
+    "if len(found) >= count:",
+  },
+  # There is room for what is pending.
+  "jcl/replay/tiers/reader.py": {
+    "room = max(self._capacity - len(self.coming), -1)",
+  },
+  # What is no number is no limit, either; numbers come ahead of it in the
+  # alphabet. Units are two, groups are repeated, and the first value is read.
+  "jcl/replay/tiers/limits.py": {
+    'if text is "max" or int(text) >= _V1_NONE:',
+    'if text >= "max" or int(text) >= _V1_NONE:',
+    'if text > "max" or int(text) >= _V1_NONE:',
+    'if number <= "0":',
+    'if number is "0":',
+    'if unit <= "bytes":',
+    'if unit >= "joules":',
+    "for depth in range(len(parts) + 2):",
+    "value, until = 1.0, -math.inf",
+    "value, until = -1.0, -math.inf",
+    'lambda: min(limit() for limit in limits), "", limits[ -1].unit',
+  },
+  # An address of a record is 8 or more.
+  "jcl/replay/store/check.py": {
+    'known = columns["offset"][:count] > 1',
+    'known = columns["offset"][:count] != 0',
+  },
+  # Equal shares are no fall, and a completion is not negative.
+  "jcl/control/swap.py": {
+    "if not made | late:",
+    "if not 0 <= completion != math.inf:",
+    'verb = "lags" if state["target"] <= before else "keeps up"',
+    "return target, calm | 1",
+    "return target, calm ^ 1",
+    'if seen.moment >= "experience":',
+  },
+  # Epochs are counted from 0, and looks never become fewer.
+  "jcl/control/stopping.py": {
+    "if not 0 != done < epochs:",
+    "if not 0 is not done < epochs:",
+    "return LOOKS * done // epochs > LOOKS * (done - 1) // epochs",
+    "return LOOKS * done // epochs is not LOOKS * (done - 1) // epochs",
+    'if seen.moment >= "experience":',
+  },
+  "jcl/control/limits.py": {'if seen.moment <= "epoch":'},
+  "jcl/control/verdict.py": {'if judge <= "accuracy":'},
+  "jcl/control/drift/accounting.py": {
+    "last = np.maximum.accumulate(np.where(taken, np.arange(len(truth)), - 2))"
   },
   # The unit at this depth trains already.
   "jcl/selection/menu.py": {"later = units[depth + 0 :]"},
@@ -272,7 +398,27 @@ EQUIVALENT: dict[str, set[str]] = {
     "linear_model.LogisticRegression(max_iter= 1001),",
     "linear_model.LogisticRegression(max_iter= 999),",
   },
-  "jcl/replay/latents/codecs.py": {"return self.row_shape[ -1]"},
+  # "pq" comes ahead of the other names; a bit is 0 or 1; a value lies on one
+  # side of the range.
+  "jcl/replay/latents/codecs.py": {
+    "return self.row_shape[ -1]",
+    'if kind not in ("raw", "uint8", "pq") or bool(size) != (kind <= "pq"):',
+    'if kind >= "uint8":',
+    "codes = self._codes(z).reshape(len(z), - 2)",
+    "return int(((codes < -0.5) ^ (codes > 255.5)).any(axis=1).sum())",
+    "return int(((codes < -0.5) + (codes > 255.5)).any(axis=1).sum())",
+    "places = jnp.maximum(jnp.cumsum(held, axis=1) - 1, -1)",
+    "values = jnp.where(held >= 1, found, 0.0)",
+    "if len(vectors) >= _SUBVECTORS:",
+  },
+  # Room that nothing is written to, and places below 0, which are none.
+  "jcl/replay/latents/cache.py": {
+    "self._viewed = 1  # rows of all views",
+    "self._rows = np.empty(( 1, *codec.row_shape), codec.dtype)",
+    "if self._held + count >= len(self._rows):",
+    "self.slots = np.full(len(x), - 2, np.int32)  # in the cache; -1: not held",
+    "return codes if np.ndim(rows) else codes[ -1]",
+  },
   "jcl/train/experience.py": {
     "_EXTRACT = 500  # examples per batch when features are read for a memory",
   },
@@ -323,8 +469,24 @@ EQUIVALENT: dict[str, set[str]] = {
     "_CHUNK = 1**20  # records that a pass over the index handles at a time",
     "narrow = np.uint16 if num_labels < 2**16 else np.uint32"
     "  # sorts much faster",
+    'if count < len(self.columns["offset"]):',
+    'kept = columns["offset"][part] > 1',
+    'kept = columns["offset"][part] != 0',
+    '& (columns["offset"][groups.count : count] > 1)',
+    '& (columns["offset"][groups.count : count] != 0)',
+    "kept = np.flatnonzero(offsets[part] > 1)",
+    "kept = np.flatnonzero(offsets[part] != 0)",
+    "order = np.empty(starts[-1], np.uint32 if count < 2** 33 else np.int64)",
+    "order = np.empty(starts[-1], np.uint32 if count < 2** 31 else np.int64)",
+    "order = np.empty(starts[-1], np.uint32 if count < 3**32 else np.int64)",
+    'if crc != found[0]["crc"] or file.read( 2):',
   },
+  # A record takes 40 bytes and begins at a multiple of 8 behind a header.
   "jcl/replay/store/segments.py": {
+    "start += max(len(piece) // 8 * 8, 9)",
+    "start += max(len(piece) // 8 * 8, 7)",
+    "while at + head_size <= size:",
+    "if at <= 0:",
     "self._start <= start and start + size <= self._start & len(self._data)",
     "_WINDOW = 2** 23  # bytes that a scan holds at a time, at least",
     "_WINDOW = 2** 21  # bytes that a scan holds at a time, at least",
@@ -333,6 +495,12 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/replay/store/store.py": {
     "_SMALL = 2**14",
     "_SLOW, _SLOW_BYTE = 2e-5, 1e-9",
+    "slow = _SLOW + size * _SLOW_BYTE",
+    "if ahead and i % 8 == 1:",
+    "if now - begun > slow * (i - checked):",
+    "for rest in range(i, len(files)):",
+    'return np.flatnonzero(found & (columns["offset"][:count] > 1))',
+    'return np.flatnonzero(found & (columns["offset"][:count] != 0))',
   },
   # Threads that decode; Python knows the number of processors here. All values
   # of an image without a range are 0, and an image that tells no orientation

@@ -133,9 +133,7 @@ def _uniform(
   total = sum(len(ids) for ids in stored.values())
   size = min(size, total)
   # How many of the new ones a uniform sample of everything would hold.
-  share = int(
-    generator.hypergeometric(len(fresh), max(total - len(fresh), 0), size)
-  )
+  share = int(generator.hypergeometric(len(fresh), total - len(fresh), size))
   stay = generator.permutation(held)[: size - share].tolist()
   if len(stay) < size - share:  # the memory was smaller for a while
     others = np.concatenate([np.asarray(ids) for ids in stored.values()])

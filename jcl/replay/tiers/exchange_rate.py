@@ -62,7 +62,7 @@ def take(carry: float, ratio: float, n: int) -> tuple[int, float]:
     raise ValueError(f"carry={carry}: give 0, or what the last call returned")
   owed = carry + ratio * n
   count = min(n, math.floor(owed + _ROUNDING))
-  return count, min(1.0, max(0.0, owed - count))
+  return count, max(0.0, owed - count)
 
 
 def ladder(target: float) -> tuple[float, int]:

@@ -177,8 +177,6 @@ class Reader:
 
   def _make_room(self, size: int) -> None:
     excess = len(self.coming) + size - self._capacity
-    if excess <= 0:
-      return
     kept: Waiting = collections.deque()
     for exchange, future in self._waiting:
       if excess > 0 and future.cancel():

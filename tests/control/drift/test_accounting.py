@@ -108,3 +108,9 @@ def test_a_policy_is_known_by_its_letters():
   assert found.tolist() == [True, False]
   with pytest.raises(ValueError, match="stale"):
     accounting.correct([1], [1], [True], "".join(["str", "icter"]))
+
+
+def test_frames_ahead_of_the_first_served_one_are_wrong():
+  """Even where the last prediction is their class."""
+  found = accounting.correct([9, 1], [1, 1], [False, True])
+  assert found.tolist() == [False, True]

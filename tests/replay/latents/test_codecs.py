@@ -210,3 +210,22 @@ def test_latents_that_cannot_be_fitted(name):
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(codecs.fit) == {"seed": 0}
+
+
+def test_clipped_rows_are_counted_and_not_their_values():
+  codec = codecs.fit("uint8", np.array([[0.0, 1], [2, 3]], np.float32))
+  assert codec.clipped(np.array([[9.0, -9.0]], np.float32)) == 1
+  assert codec.clipped(np.array([[9.0, 2.0]] * 3, np.float32)) == 3
+
+
+def test_a_codebook_with_a_word_for_each_is_exact():
+  z = np.random.default_rng(0).normal(size=(256, 2)).astype(np.float32)
+  codec = codecs.fit("pq:2", z)
+  np.testing.assert_array_equal(codec.codebook, np.unique(z, axis=0))
+  assert codecs.fit("pq:1", np.zeros((4, 6), np.float32)).capacity == 1
+
+
+@pytest.mark.parametrize("name", ["pq", "pq:", "raw:8", "int8"])
+def test_what_codecs_are_called(name):
+  with pytest.raises(ValueError, match=f"no codec is called '{name}'"):
+    codecs.fit(name, sparse())

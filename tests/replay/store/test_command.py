@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jcl.replay.store import __main__ as command
-from jcl.replay.store import segments
+from jcl.replay.store import check, segments
 from jcl.replay.store.store import Store
 
 
@@ -69,3 +69,27 @@ def test_it_makes_no_store_of_another_folder(tmp_path, capsys):
     assert command.main([str(tmp_path), *options]) == 2
     assert "holds no store" in capsys.readouterr().err
   assert not list(tmp_path.iterdir())
+
+
+def test_what_is_whole_again_is_found_by_a_repair(folder, capsys):
+  at = place_of(folder, 3)
+  flip(folder, at)
+  assert command.main([str(folder), "--repair"]) == 1
+  assert command.main([str(folder)]) == 1  # one is lost
+  capsys.readouterr()
+  flip(folder, at)  # as it was
+  assert command.main([str(folder), "--repair", "--verify"]) == 0
+  out = capsys.readouterr().out
+  assert "1 are not in the index though intact: 3" in out
+  assert "the index was made anew" in out and "note:" not in out
+
+
+@pytest.mark.parametrize("count, more", [(20, ""), (21, ", ...")])
+def test_twenty_ids_are_shown(count, more, capsys):
+  none = np.zeros(0, np.int64)
+  command.tell(check.Report(5, 80, np.arange(count), none))
+  shown = ", ".join(map(str, range(20)))
+  assert capsys.readouterr().out.splitlines() == [
+    "5 examples are intact, in 80 bytes read",
+    f"{count} are damaged: {shown}{more}",
+  ]

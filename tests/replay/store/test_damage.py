@@ -590,3 +590,28 @@ def test_text_that_is_no_description_is_none(tmp_path, text):
   path.write_bytes(prefix + text)
   with open(path, "rb") as file:
     assert segments.unframed(segments.MAGIC, file.fileno()) is None
+
+
+def test_numbers_that_a_table_may_have():
+  most = 2**24 - 1
+  assert names.are_tables({"classes": [most, ["a"]]})
+  assert not names.are_tables({"classes": [most + 1, ["a"]]})
+  assert names.are_tables({"classes": [0, ["a"]]})
+
+
+def test_layouts_whose_definition_is_lost_have_no_size():
+  known = names.Names()
+  layout = records.Layout(("|u1", (3,)))
+  known.learn({"layouts": [1, [layout.to_json()]]})
+  assert known.strides() == [0, layout.dtype.itemsize]
+  assert known.layout(1) == layout
+  for number in (0, 2):
+    with pytest.raises(records.DamageError, match="are lost with the segment"):
+      known.layout(number)
+
+
+def test_as_many_ids_as_segments_of_empty_records_hold():
+  most = 2**31 // 40
+  assert segments.is_possible(most, 1) and segments.is_possible(0, 0)
+  assert not segments.is_possible(most + 1, 1)
+  assert segments.is_possible(3 * most, 3) and not segments.is_possible(1, 0)

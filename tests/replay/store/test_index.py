@@ -145,3 +145,17 @@ def test_a_damaged_file_is_not_loaded(tmp_path):
     assert not loaded
   path.write_bytes(content + b"x")
   assert not index_lib.load(tmp_path, part, index_lib.Index())
+
+
+def test_a_file_of_another_length_is_no_index(tmp_path):
+  index = index_lib.Index()
+  index.extend(np.arange(20), columns(np.arange(20)))
+  part = part_of(index, 5)
+  index_lib.save(tmp_path, part, index)
+  assert index_lib.peek(tmp_path, 2) == part
+  assert not index_lib.load(tmp_path, part, index_lib.Index())  # begins at 5
+  path = index_lib.path_of(tmp_path, 2)
+  content = path.read_bytes()
+  for changed in (content + b"x", content[:-1]):
+    path.write_bytes(changed)
+    assert index_lib.peek(tmp_path, 2) is None

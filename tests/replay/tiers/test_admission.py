@@ -89,3 +89,41 @@ def test_seats_that_nothing_stored_can_fill_stay_empty():
     {0: [1]}, {0: np.array([1, 2])}, 9, "spread", np.random.default_rng(0)
   )
   assert filled == {0: [2, 1]}
+
+
+def test_examples_are_sorted_by_class_but_for_residents():
+  found = admission.arrivals(
+    np.array([7, 3, 9, 4]),
+    np.array([1, 0, 1, 1]),
+    np.array([1, 0, 2, 1]),
+    residents={9, 5},
+  )
+  assert found == {0: [3], 1: [7, 4], 2: []}
+
+
+@pytest.mark.parametrize(
+  "held, size", [(6, 4), (6, 6), (6, 12), (1, 8), (0, 9), (3, 5)]
+)
+def test_a_reservoir_draws_how_many_stay_and_then_which(held, size):
+  """Of six old examples some are held, and six come."""
+  old, fresh = np.arange(6), np.arange(10, 16)
+  stored = {0: old, 1: fresh}
+  for seed in range(5):
+    residents = {0: old[:held].tolist()}
+    kept = update("reservoir", residents, {1: fresh}, stored, size, seed)
+    draw = np.random.default_rng(seed)
+    number = size - draw.hypergeometric(6, 6, size)
+    stay = draw.permutation(old[:held])[:number].tolist()
+    if len(stay) < number:
+      stay += draw.permutation(old[held:])[: number - len(stay)].tolist()
+    come = draw.permutation(fresh)[: size - len(stay)].tolist()
+    assert kept == {0: sorted(stay), 1: sorted(come)}
+    assert len(stay) + len(come) == size
+
+
+def test_a_reservoir_names_the_classes_it_had_or_gets():
+  stored = {0: [1, 2], 1: [3, 4], 2: [5, 6]}
+  kept = update("reservoir", {0: [1]}, {1: [3, 4]}, stored, 0)
+  assert kept == {0: [], 1: []}
+  kept = update("reservoir", {}, {1: [3, 4]}, {1: [3, 4]}, 9)
+  assert kept == {1: [3, 4]}

@@ -1,6 +1,6 @@
 """Slots of the memory against a dict of what it must hold."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -35,9 +35,16 @@ def check(memory, ids):
   assert len(memory.slots) == len(rows)
 
 
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+  """Has rows read in several blocks, of which the last is not full."""
+  monkeypatch.setattr(episodic, "_BLOCK", 4)
+
+
 unique = st.lists(st.integers(0, 60), unique=True, max_size=30)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(unique, unique), max_size=5))
 def test_any_order_of_calls_leaves_what_it_must(steps):
   memory = episodic.Episodic(TYPE)

@@ -348,3 +348,46 @@ def test_bad_arguments_are_refused(call, message):
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(swap.back_off) == {"floor": 0.01}
+
+
+def test_a_carry_is_never_below_nothing():
+  # Rounding leaves the sum just below one sample, which is swapped.
+  carry = 0.7 + 0.1 + 0.1
+  assert carry + 0.1 < 1
+  assert exchange_rate.take(carry, 0.1, 1) == (1, 0.0)
+
+
+def test_a_target_within_rounding_of_a_step_is_that_step():
+  assert exchange_rate.ladder(0.2 + 5e-10) == (1.0, 5)
+
+
+def test_uncertainty_is_measured_by_the_classes_that_are_not_masked():
+  found = exchange_rate.gate_scores([[0, 0, 0], [0, 0, 0]], [0, 1], 2)
+  assert found.tolist() == [0.5, 0.5]
+  found = exchange_rate.gate_scores([[0.0, 0.0]], [0], 1)
+  assert found.tolist() == [0.0]
+  # Both entropies are above ln(2), and below ln(3) in this order.
+  logits = [[0.1, 0, 0], [1.0, 0, 0]]
+  found = exchange_rate.swap_out(logits, [0, 0], [0, 1], 2, 0.5, False)
+  assert found.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+  "logits, targets, message",
+  [
+    ([[[1.0]]], [0], "give .N, K. and .N."),
+    ([[1.0]], [0, 0], "give .N, K. and .N."),
+    ([[1.0], [1.0]], [0], "give .N, K. and .N."),
+    ([[1.0]], [-1], "targets from -1 to -1 for logits of 1 classes"),
+    ([[1.0]], [2], "targets from 2 to 2 for logits of 1 classes"),
+    ([[1.0], [1.0]], [0, 1], "targets from 0 to 1 for logits of 1 classes"),
+  ],
+)
+def test_what_has_no_score(logits, targets, message):
+  with pytest.raises(ValueError, match=message):
+    exchange_rate.gate_scores(logits, targets, 1)
+
+
+def test_more_targets_than_places_are_refused():
+  with pytest.raises(ValueError, match="give .B. and .B."):
+    exchange_rate.swap_out([[1.0]], [0, 0], [0], 2, 1.0, False)

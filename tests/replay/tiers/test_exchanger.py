@@ -218,3 +218,44 @@ def test_what_was_on_its_way_is_read_again_and_counted_once():
   state["counts"] = dataclasses.asdict(counts)
   asks.restore(state)
   assert 299 in reader.memory and reader.counts.requested == 1
+
+
+def test_a_late_gate_closes_for_the_second_half_alone():
+  ids, difficulty = [0, 1, 1000, 1001], [0.9, 0.1, 0.5, 0.2]
+
+  def left(part, gate):
+    reader = Reader(ids)
+    asks = build(reader, gate=gate, swap=0.1)
+    ask(asks, reader, ids, part=part, difficulty=difficulty)
+    return sorted(set(ids) - set(reader.memory))
+
+  assert left(0.75, "late") == [1, 1001]
+  for part in (0.5, 0.75):
+    assert left(part, "random") == left(0.0, "random")
+  assert left(0.49, "late") == left(0.0, "random") != [1, 1001]
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_where_all_are_leaving_nobody_is_asked_for(balanced):
+  reader = Reader(residents(3))
+  reader.submit = reader.hold
+  asks = build(reader, balanced=balanced)
+  for step in range(2):
+    ask(asks, reader, residents(3), step=step)
+  [only] = reader.pending
+  assert sorted(only.out.tolist()) == residents(3)
+
+
+def test_what_random_tries_miss_is_drawn_from_those_outside():
+  outside = np.array([20, 60, 100, 140, 180, 220, 260, 299])
+  step = 0
+  while True:  # to a step whose tries meet none of them
+    generator = keys.rng(0, keys.Purpose.EXCHANGE, step)
+    generator.random(1)
+    if not np.isin(generator.integers(0, 300, 12), outside).any():
+      break
+    step += 1
+  reader = Reader(np.setdiff1d(POOL[0], outside).tolist())
+  ask(build(reader), reader, [0], step=step)
+  [came] = set(reader.memory) & set(outside.tolist())
+  assert came == generator.permutation(outside)[0]

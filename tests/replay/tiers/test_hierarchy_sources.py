@@ -1,10 +1,14 @@
 """Batches out of memory and stream buffer, and out of the store."""
 
+import types
+
 import numpy as np
+import pytest
+import signatures
 import tiny_hierarchy as tiny
 
 from jcl import base
-from jcl.replay.tiers import sources
+from jcl.replay.tiers import batches, ram, sources
 
 
 def filled(tiers, em=4, sb=6):
@@ -106,3 +110,43 @@ def test_order_is_that_of_arrival_only_where_that_is_said(tmp_path):
     assert not sources.Stored.own
     # Nothing is drawn unless asked for.
     assert sources.Source(*parts).batch(rows([0, 9])).ids.shape == (1, 2)
+
+
+def test_sources_draw_nothing_unless_told_to():
+  found = signatures.defaults(sources.Source.__init__)
+  assert found == {"draws": 0, "size": 0, "own": False}
+
+
+@pytest.mark.parametrize(
+  "trains, few, many",
+  [
+    ("both", 5 + 7, 12 + 20),
+    ("memory", 5, 12 + 20),
+    ("stream", 7, 20),
+    ("store", 12 + 20, 12 + 20),
+  ],
+)
+def test_rows_of_an_epoch_by_hand(trains, few, many):
+  """Of 12 earlier and 20 fresh examples."""
+  assert sources.num_rows(trains, 12, 20, em=5, sb=7) == few
+  assert sources.num_rows(trains, 12, 20, em=40, sb=40) == many
+
+
+def test_rows_become_a_batch_whose_ids_count_from_the_first_of_the_run():
+  extras = {"task": ((), np.int32), "logits": ((2,), np.float32)}
+  kind = ram.row_type((3,), np.uint8, extras)
+  archive = types.SimpleNamespace(row_type=kind, extra_names=("logits",))
+  given = np.zeros(2, kind)
+  given["id"], given["y"], given["task"] = [103, 107], [2, 1], [4, 5]
+  given["x"], given["logits"] = [[9], [8]], [[0.5, 1], [2, 3]]
+  places = np.array([0, 4])
+  found = batches.compose(archive, 100, (2, 3), [(places, given)])
+  assert found.ids.tolist() == [[3, -1, -1], [-1, 7, -1]]
+  assert found.weight.tolist() == [[1, 0, 0], [0, 1, 0]]
+  assert found.y.tolist() == [[2, 2, 2], [0, 1, 0]]
+  assert found.x[:, :, 0].tolist() == [[9, 9, 9], [0, 8, 0]]
+  assert found.task.tolist() == [[4, 0, 0], [0, 5, 0]]
+  assert found.extras["logits"][:, :, 1].tolist() == [[1, 0, 0], [0, 3, 0]]
+  whole = batches.flat(archive, 100, given)
+  assert whole.ids.tolist() == [3, 7] and whole.weight.tolist() == [1, 1]
+  assert whole.extras["logits"].tolist() == [[0.5, 1], [2, 3]]

@@ -392,3 +392,47 @@ def test_groups_that_tell_nothing_of_their_memory(tmp_path):
   ):
     (tmp_path / "memory.stat").write_text(text)
     assert left() == 700 + idle
+
+
+def test_a_number_is_stated_in_64_characters(tmp_path, warnings):
+  path = tmp_path / "budget.txt"
+  write(path, "0" * 62 + "5\n")
+  assert limits.file(path, 1)() == 5 and not warnings
+  write(path, "0" * 63 + "5\n")
+  assert limits.file(path, 1)() == 1 and "may go on" in warnings[0]
+
+
+@pytest.mark.parametrize("later, seen", [(0, 2 * MIB), (1, MIB)])
+def test_a_file_is_settled_after_two_seconds(
+  later, seen, tmp_path, monkeypatch
+):
+  path = tmp_path / "budget.txt"
+  write(path, "1MiB")
+  about = os.stat(path)
+  now = about.st_mtime_ns + 2_000_000_000 + later
+  monkeypatch.setattr(limits.time, "time_ns", lambda: now)
+  limit = limits.file(path, 1)
+  assert limit() == MIB
+  path.write_text("2MiB")
+  os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+  assert limit() == seen
+
+
+def test_numbers_of_the_first_version_that_are_no_limit(groups):
+  root, limit = groups
+  lines = ["4:memory:/"]
+  group(root / "memory", 1, 2**62, 0)
+  assert limit(0, lines)() == math.inf
+  group(root / "memory", 1, 2**62 - 2**10, 0)
+  assert limit(0, lines)() == 2**62 - 2**10
+
+
+def test_a_group_s_name_may_hold_a_colon(groups):
+  root, limit = groups
+  group(root / "a:b", 2, 1000, 400)
+  assert limit(0, ["0::/a:b"])() == 600
+
+
+def test_a_flag_s_number_may_have_a_fraction():
+  assert limits.parse("1500.5")() == 1500.5
+  assert limits.parse("0.5J", "joules")() == 0.5

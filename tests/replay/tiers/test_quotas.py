@@ -306,3 +306,19 @@ def test_a_seat_for_every_class_is_just_enough():
 def test_bad_arguments_are_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_which_class_gets_a_seat_that_is_left_over():
+  update = quotas.ring_update
+  assert update({}, {0: [1, 2, 3]}, 2) == {0: [2, 3]}
+  # Of three seats for two classes, the third goes to who can fill it.
+  assert update({0: [1]}, {0: [2], 1: [3]}, 3) == {0: [1, 2], 1: [3]}
+  assert update({0: [1]}, {1: [2, 3, 4]}, 3) == {0: [1], 1: [3, 4]}
+  assert update({0: [1, 2, 3]}, {1: [4]}, 3) == {0: [2, 3], 1: [4]}
+  found = quotas.top_up({0: 3}, {0: 9, 1: 9, 2: 9}, 4)
+  assert found == {0: 0, 1: 1, 2: 0}
+
+
+def test_a_share_below_nothing_is_refused():
+  with pytest.raises(ValueError, match="rho=-0.5 is no share"):
+    quotas.trial_subset(4, 4, -0.5, 2)

@@ -350,3 +350,11 @@ def test_never_above_what_is_announced_as_seen_from_outside():
     child.wait()
     child.stdout.close()
   assert max(levels) > 2**20
+
+
+def test_a_row_larger_than_a_piece_is_moved(monkeypatch):
+  monkeypatch.setattr(ram, "_PIECE", 1)
+  with ram.Ram(SMALL, 6) as memory:
+    memory.append(rows([10, 11, 12, 13, 14, 15]))
+    assert memory.keep([5, 1, 4]).tolist() == [0, 1, 2]
+    assert memory.field("id").tolist() == [15, 11, 14]

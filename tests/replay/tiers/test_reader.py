@@ -72,6 +72,7 @@ def test_a_slow_reader_is_not_waited_for_and_the_oldest_make_room(slow):
     [20, 21],
   ]
   assert (reader.counts.requested, reader.counts.dropped) == (22, 16)
+  assert reader.counts.late == 16
   read.go.set()
   found = collected(reader, 0)
   assert [r["id"].tolist() for _, r in found] == [[0, 1], [18, 19], [20, 21]]
@@ -164,3 +165,33 @@ def test_exchanges_come_back_from_text():
 def test_counts_subtract():
   before, after = reader_lib.Counts(1, 1), reader_lib.Counts(5, 2, 3)
   assert after - before == reader_lib.Counts(4, 1, 3)
+
+
+def test_one_example_too_many_makes_room(slow):
+  _, reader = slow
+  reader.submit(exchange(0, 2, 3, 4))
+  reader.submit(exchange(0, 5))
+  assert len(reader.pending) == 3 and not reader.counts.dropped
+  reader.submit(exchange(0, 6))
+  assert [e.ids.tolist() for e in reader.pending] == [[0, 1], [5], [6]]
+  assert reader.counts.dropped == reader.counts.late == 3
+
+
+def test_reading_is_behind_from_the_step_on_at_which_it_is_due():
+  read = Slow()
+  reader = reader_lib.Reader(read, 2)
+  reader.submit(exchange(1, 0, 1))
+  assert read.begun.wait(PATIENCE)
+  for step, late in ((0, 0), (1, 1)):
+    assert reader.collect(step) == []
+    reader.submit(exchange(9, 2))
+    assert (reader.counts.dropped, reader.counts.late) == (step + 1, late)
+  read.go.set()
+  reader.close()
+
+
+def test_an_exchange_read_again_is_not_counted_again():
+  reader = reader_lib.Reader(rows, 3)
+  reader.submit(exchange(0, 1, 2), again=True)
+  assert reader.counts.requested == 0 and len(reader.pending) == 1
+  reader.close()

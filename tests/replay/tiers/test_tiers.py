@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 import tiny_hierarchy as tiny
 
 from jcl import base
-from jcl.replay.tiers import limits
+from jcl.replay.tiers import episodic, limits, stream_buffer
+from jcl.replay.tiers import tiers as tiers_lib
 
 # Three experiences of which the last one brings back two classes.
 EXPERIENCES = ([0, 1] * 30, [2, 3] * 30, [1, 2] * 30)
@@ -43,6 +45,13 @@ def per_class(tiers):
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
   tiny.read_at_once(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+  """Has examples copied in several blocks, of which the last is not full."""
+  for module in (episodic, stream_buffer, tiers_lib):
+    monkeypatch.setattr(module, "_BLOCK", 7)
 
 
 def test_the_stages_of_three_experiences(tmp_path):
@@ -267,3 +276,115 @@ def test_what_an_epoch_will_go_through(tmp_path, trains, expected):
       tiers.expected_rows(12, 20, (50, 0))
       == {"both": 12, "memory": 32, "stream": 0, "store": 32}[trains]
     )
+
+
+def test_nothing_has_come_yet(tmp_path):
+  assert signatures.defaults(tiers_lib.Tiers.__init__) == {
+    "seed": 0,
+    "lag": 8,
+    "staged": 256,
+  }
+  with tiny.made(tmp_path, base.Hierarchy(20, 30)) as tiers:
+    state = tiers.state()
+    assert (state["experience"], state["first"]) == (-1, 0)
+    assert (state["span"], state["buffered"], state["sizes"]) == (0, 0, [0, 0])
+    assert not state["begun"]
+    tiers._ids = np.array([5])
+    assert tiers.state()["begun"]
+
+
+@pytest.mark.parametrize(
+  "limit, staged, room",
+  [
+    (math.inf, 50, math.inf),
+    (2 * 4096 + 100 * 24, 50, 50),
+    (9600, 50, 8),  # an eighth of it holds 50 examples of 24 bytes
+    (9599, 49, 9),
+    (100, 0, 0),
+  ],
+)
+def test_pending_reads_take_an_eighth_at_most(tmp_path, limit, staged, room):
+  hierarchy = base.Hierarchy(20, 30)
+  bound = limits.fixed(limit)
+  with tiny.made(tmp_path, hierarchy, limit=bound, staged=50) as tiers:
+    assert (tiers.reader.capacity, tiers.room) == (staged, room)
+
+
+@pytest.mark.parametrize(
+  "trains, span, buffered, given",
+  [
+    ("both", 20, 30, (20, 30)),
+    ("stream", 0, 30, (20, 30)),
+    ("memory", 20, 0, (20, 0)),
+  ],
+)
+def test_which_tiers_an_epoch_goes_through(
+  tmp_path, trains, span, buffered, given
+):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30, trains=trains)) as tiers:
+    assert tiers.given == given
+    begin(tiers, 0, sb=given[1])
+    assert len(tiers.em) == (20 if trains == "memory" else 0)
+    tiers.end(experience(0), 20)
+    begin(tiers, 1, sb=given[1])
+    assert (tiers.span, tiers.buffered) == (span, buffered)
+    assert not tiers.begin_epoch()
+    for em in (10, 20):
+      tiers.arrange(em, given[1])
+      assert tiers.begin_epoch() == (trains != "stream")
+    assert tiers.source(0, 0).own == (trains == "stream")
+    assert tiers.state()["first"] == 0 and tiers.state()["begun"]
+    tiers.end(experience(1), 20)
+    assert not tiers.state()["begun"]
+    assert (tiers.span, tiers.buffered) == (0, 0)
+
+
+def test_where_examples_came_from(tmp_path):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30)) as tiers:
+    for index in range(2):
+      begin(tiers, index)
+      tiers.end(experience(index), 20)
+    assert {k: len(v) for k, v in tiers.earlier().items()} == {
+      label: 30 for label in range(4)
+    }
+    begin(tiers, 2)
+    fresh = {k: v.tolist() for k, v in tiers.fresh().items()}
+    assert fresh == {1: [*range(120, 180, 2)], 2: [*range(121, 180, 2)]}
+    earlier = {k: v.tolist() for k, v in tiers.earlier().items()}
+    assert earlier[1] == [*range(1, 60, 2)] and len(earlier) == 4
+    assert tiers._incoming(1).tolist() == earlier[1] + fresh[1]
+    tiers.archive.extra_names = ("logits",)  # which fresh examples lack
+    assert tiers._incoming(1).tolist() == earlier[1]
+    tiers._ids = tiers._ids[:0]
+    assert tiers._incoming(1).tolist() == earlier[1] + fresh[1]
+
+
+def test_what_a_step_has_replayed_is_asked_for(tmp_path, monkeypatch):
+  with tiny.made(tmp_path, base.Hierarchy(20, 30)) as tiers:
+    begin(tiers, 0)
+    tiers.end(experience(0), 20)
+    begin(tiers, 1)
+    one, other = tiers.em.ids()[[3, 8]].tolist()
+    told = []
+    monkeypatch.setattr(tiers.exchanges, "ask", lambda *args: told.append(args))
+    tiers._first = 1  # one more than the ids of batches say
+    ids = np.array([one - 1, -1, 70, other - 1], np.int32)
+    tiers.trained(7, 0.5, 2, ids, np.array([0.25, 0.5, 0.75], np.float32))
+    tiers.trained(8, 0.5, 2, np.array([70, -1], np.int32), np.zeros(2))
+    [(step, part, epoch, replayed, labels, hard, residents)] = told
+    assert (step, part, epoch) == (7, 0.5, 2)
+    assert replayed.tolist() == [one, other]
+    assert labels.tolist() == [LABELS[one], LABELS[other]]
+    assert hard.tolist() == [0.25, 0] and residents is tiers.em.slots
+
+
+@pytest.mark.parametrize(
+  "policy, patience, aside",
+  [("largest", 0, 0), ("utility", 0, 3), ("largest", 1, 3)],
+)
+def test_who_judges_sets_examples_aside(tmp_path, policy, patience, aside):
+  trials = base.Trials(policy, patience=patience, held_out=3)
+  hierarchy = base.Hierarchy(20, 30, trials=trials)
+  with tiny.made(tmp_path, hierarchy) as tiers:
+    begin(tiers, 0)
+    assert len(tiers.archive.aside) == 2 * aside
