@@ -31,16 +31,17 @@ from jcl.cost import devices, step_memory
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import resnet
 from jcl.selection import mask
+from jcl.train import augment as augmentation
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step as step_lib
+from jcl.train import step_spec
 
 _FILTERS = flags.DEFINE_integer("filters", 64, "of the first stage")
 _SIZES = flags.DEFINE_multi_integer("size", [32, 64], "pixels of a side")
 _QUICK = flags.DEFINE_bool("quick", False, "8 filters, unless told otherwise")
 
 TARGETS = {32: 3.4, 64: 5.6}  # with 64 filters
-BATCH, BUFFER = 32, 15
+BATCH, BUFFER, RATE = 32, 15, 0.01
 FIRST = "block_6"  # that trains: the fourth stage and the head
 FULL, REPLAY = f"full, {BATCH}", f"full, {BATCH} + {BUFFER}"
 MASKED = f"all gradients times a 0/1 mask, {BATCH} + {BUFFER}"
@@ -67,8 +68,8 @@ def table(filters: int, size: int) -> pd.DataFrame:
   network = resnet.resnet18((size, size, 3), 10, filters=filters)
   everything, tail = mask.everything(network), frozen(network)
   er = recipes.er(buffer=BUFFER, minibatch=BUFFER)
-  masked = _learner(network, er)
-  masked.optimizer = times_mask(masked.optimizer, network, tail)
+  rule = times_mask(optax.sgd(RATE), network, tail)
+  masked = _learner(network, er, rule=rule)
   rows = {
     FULL: (_learner(network, recipes.finetune()), everything),
     REPLAY: (_learner(network, er), everything),
@@ -104,15 +105,22 @@ def times_mask(
   return optax.GradientTransformation(optimizer.init, update)
 
 
-def _learner(network, method, executor="whole") -> learner_lib.Learner:
+def _learner(
+  network, method, executor="whole", rule=None
+) -> learner_lib.Learner:
   training = base.Training(
-    optimizer="sgd", momentum=0.0, learning_rate=0.01, batch_size=BATCH
+    optimizer="sgd", momentum=0.0, learning_rate=RATE, batch_size=BATCH
   )
-  return learner_lib.Learner(
+  if rule is not None:
+    training = base.Training(optimizer=rule, batch_size=BATCH)
+  spec = step_spec.StepSpec(
     network,
     method,
     optimizers.complete(training),
-    step_lib.Preprocess(np.float32(0), np.float32(1)),
+    augmentation.Preprocess(np.float32(0), np.float32(1)),
+  )
+  return learner_lib.Learner(
+    spec,
     np.zeros(network.input_shape, np.uint8),
     ledger_lib.Ledger(devices.detect()),
     steps_per_dispatch=1,

@@ -31,7 +31,7 @@ from jcl.streams import stream as stream_lib
 from jcl.train import augment as augmentation
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step as step_lib
+from jcl.train import step_spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,17 +169,20 @@ def _learner(
 ) -> learner_lib.Learner:
   """Builds the learner, whose memory has to hold an example of every class."""
   augment = augmentation.build(options.augment, stream.example_shape)
-  learner = learner_lib.Learner(
+  spec = step_spec.StepSpec(
     network,
     method,
     training,
-    step_lib.Preprocess(stream.mean, stream.std, augment),
+    augmentation.Preprocess(stream.mean, stream.std, augment),
+    options.accumulate,
+    _sparsity(stream, network, method, training, seed),
+  )
+  learner = learner_lib.Learner(
+    spec,
     stream.experiences[0].data.x[[0]][0],
     ledger,
-    accumulate=options.accumulate,
     steps_per_dispatch=options.steps_per_dispatch,
     executor=options.executor,
-    sparsity=_sparsity(stream, network, method, training, seed),
   )
   held, classes = learner.memory_slots, int(stream.classes_trained.sum())
   if method.replay.rebuild is not None and held < classes:

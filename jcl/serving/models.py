@@ -29,10 +29,9 @@ from jcl.selection import mask
 from jcl.serving.teacher import Predictor
 from jcl.streams import batching
 from jcl.train import augment as augmentation
-from jcl.train import choosing, chunks, hooks, slots
+from jcl.train import choosing, chunks, hooks, slots, step_spec
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step as step_lib
 from jcl.train.profiling import learners
 
 TRAINING = base.Training(
@@ -89,15 +88,13 @@ class Student:
   ) -> None:
     method = method or bounds.finetune()
     _check(method)
-    preprocess = step_lib.Preprocess(
+    preprocess = augmentation.Preprocess(
       mean, std, augmentation.build(augment, network.input_shape)
     )
     self.network, self.method = network, method
+    complete = optimizers.complete(method.training.over(training))
     self._learner = learner_lib.Learner(
-      network,
-      method,
-      optimizers.complete(method.training.over(training)),
-      preprocess,
+      step_spec.StepSpec(network, method, complete, preprocess),
       np.zeros(network.input_shape, np.uint8),
       ledger_lib.Ledger(descriptions.detect()),
       devices=list(devices or jax.devices()[:1]),
@@ -237,7 +234,7 @@ class Student:
       parked = slots.park(
         method.selector.slots,
         self.network,
-        learner.optimizer,
+        learner.spec.optimizer,
         state.train.params,
       )
       state = state._replace(

@@ -9,8 +9,8 @@ import numpy as np
 from jcl import base
 from jcl.networks.mx import formats, layers
 from jcl.options.errors import UsageError
+from jcl.train import augment as augmentation
 from jcl.train import evaluate as evaluation
-from jcl.train import step as step_lib
 
 Precision = Literal["float32", "mx", "mx9"]
 
@@ -60,7 +60,7 @@ class Predictor:
   """
 
   def __init__(
-    self, network: base.Network, preprocess: step_lib.Preprocess, rows: int
+    self, network: base.Network, preprocess: augmentation.Preprocess, rows: int
   ) -> None:
     self._sizes = sorted({1, min(16, rows), rows})
     apply = evaluation.apply_fn(network, preprocess)
@@ -108,7 +108,7 @@ class Teacher:
     std: np.ndarray,
     rows: int = 128,
   ) -> None:
-    preprocess = step_lib.Preprocess(mean, std)
+    preprocess = augmentation.Preprocess(mean, std)
     self.network = network
     self._weights = jax.tree.map(jnp.asarray, (params, stats))
     self._predictor = Predictor(network, preprocess, rows)

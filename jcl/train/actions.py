@@ -9,10 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jcl import base
-from jcl.train import (
-  calls,
-  composed,
-)
+from jcl.train import calls, composed, step_spec
 from jcl.train import step as step_lib
 
 
@@ -28,24 +25,17 @@ class Actions:
   """The functions that pieces are compiled of, beside blocks of the network.
 
   Args:
-    network: the model, a plain chain of units.
-    method: objective and replay policy.
-    optimizer: a rule for one array.
-    preprocess: augmentation and normalisation of raw inputs.
+    spec: of a network that is a plain chain of units.
     shapes: of (key, state, batch, scope).
   """
 
   def __init__(
     self,
-    network: base.Network,
-    method: base.Method,
-    optimizer: optax.GradientTransformation,
-    preprocess: step_lib.Preprocess,
+    spec: step_spec.StepSpec,
     shapes: tuple[Any, base.LearnerState, base.Batch, base.Scope],
   ) -> None:
-    self._network, self._method, self._optimizer = network, method, optimizer
-    self._preprocess, self.shapes = preprocess, shapes
-    self._forward = step_lib.Forward(network, preprocess)
+    self._spec, self.shapes = spec, shapes
+    self._network, self._method = spec.network, spec.method
     self.losses = tuple(self.take_apart())
 
   def show(
@@ -54,11 +44,9 @@ class Actions:
     state: base.LearnerState,
     batch: base.Batch,
     scope: base.Scope,
-  ) -> step_lib.StepInputs:
+  ) -> step_spec.StepInputs:
     key = jax.random.fold_in(key, state.train.step)
-    return step_lib.draw_inputs(
-      self._method, self._preprocess, key, state.replay, batch, scope
-    )
+    return self._spec.draw(key, state.replay, batch, scope)
 
   def opening(
     self,
@@ -72,7 +60,7 @@ class Actions:
     inputs = shown.for_loss(state, scope)
     asked = tuple(
       tuple(
-        (self._preprocess.normalise(x), self.unit_keys(call_key))
+        (self._spec.preprocess.normalise(x), self.unit_keys(call_key))
         for x, call_key in loss.calls.questions(inputs)
       )
       for loss in self.losses
@@ -115,7 +103,7 @@ class Actions:
     step: base.Array,
     scope: base.Scope,
   ) -> Any:
-    rule = optax.with_extra_args_support(self._optimizer)
+    rule = optax.with_extra_args_support(self._spec.rule)
     after, fresh = [], []
     for grad, slot, leaf in zip(grads, held, params, strict=True):
       change, slot = rule.update(grad, slot, leaf, step=step, scope=scope)
@@ -137,11 +125,12 @@ class Actions:
     key, state, batch, scope = self.shapes
     shown = jax.eval_shape(self.show, key, state, batch, scope)
     inputs = shown.for_loss(state, scope)
+    forward = self._spec.forward()
     functions = {"loss": self._method.objective.loss}
     if self._method.objective.reference is not None:
       functions["reference"] = self._method.objective.reference
     for name, function in functions.items():
-      apart = calls.take_apart(function, self._forward, inputs)
+      apart = calls.take_apart(function, forward, inputs)
       asked = jax.eval_shape(apart.questions, inputs)
       yield Loss(name, apart, asked)
 

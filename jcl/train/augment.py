@@ -1,6 +1,7 @@
-"""Augmentations of a batch of images on the device, with explicit keys."""
+"""What happens to raw inputs on the device: augmentation, normalisation."""
 
 from collections.abc import Callable
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,20 @@ def none(key: base.Key, x: jax.Array) -> jax.Array:
   """Returns the batch as it is."""
   del key
   return x
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+  """What happens to raw inputs inside a step."""
+
+  mean: base.Array  # broadcastable to one example
+  std: base.Array
+  augment: Augment = none
+
+  def normalise(self, x: base.Array) -> jax.Array:
+    """Returns `(x - mean) / std` in float32."""
+    x = jnp.asarray(x, jnp.float32)
+    return (x - jnp.asarray(self.mean)) / jnp.asarray(self.std)
 
 
 def flip(key: base.Key, x: jax.Array) -> jax.Array:

@@ -98,7 +98,7 @@ def switch(
 
 def blank(learner: "learner_lib.Learner", params: base.Params) -> slots.Slots:
   """Returns blank optimiser slots of every tensor."""
-  return learner.run("probe", "slots", learner.optimizer.init, params)
+  return learner.run("probe", "slots", learner.spec.optimizer.init, params)
 
 
 def _advance(
@@ -112,7 +112,7 @@ def _advance(
   """Returns the parameters after an update of every tensor."""
 
   def build(held, grads, params, step, scope):
-    updates, _ = learner.optimizer.update(
+    updates, _ = learner.spec.optimizer.update(
       grads, held, params, step=step, scope=scope
     )
     return optax.apply_updates(params, updates)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jcl import base
-from jcl.train import background, blocks, calls
+from jcl.train import background, blocks, calls, step_spec
 from jcl.train import step as step_lib
 
 Run = Callable[..., Any]  # run(program, *args)
@@ -45,7 +45,7 @@ class Opened(NamedTuple):
   """What the first program of a step returns."""
 
   batch: base.Batch  # the stream's, as stored
-  shown: step_lib.StepInputs
+  shown: step_spec.StepInputs
   asked: tuple[Any, ...]  # (x, keys by block or None) by loss and call
   step: Any  # [] int32, the count after this update
 

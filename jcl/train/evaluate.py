@@ -9,7 +9,8 @@ import numpy as np
 
 from jcl import base
 from jcl.streams import views
-from jcl.train import step as step_lib
+from jcl.train import augment as augmentation
+from jcl.train import step_spec
 
 # Test sets share batches only where that saves this factor and this number of
 # batches, as rounding may differ with the rows beside an example.
@@ -27,7 +28,7 @@ class Scores(NamedTuple):
 def build_evaluate(
   network: base.Network,
   predictor: base.Predictor,
-  preprocess: step_lib.Preprocess,
+  preprocess: augmentation.Preprocess,
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
   """Returns `evaluate(params, stats, fitted, x, y, head, task_mask)`.
 
@@ -49,7 +50,7 @@ def build_evaluate(
 
 
 def build_judge(
-  network: base.Network, preprocess: step_lib.Preprocess
+  network: base.Network, preprocess: augmentation.Preprocess
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
   """Returns `judge(params, stats, x, y, head)`.
 
@@ -69,12 +70,12 @@ def build_judge(
   return judge
 
 
-def apply_fn(network: base.Network, preprocess: step_lib.Preprocess) -> Any:
+def apply_fn(network: base.Network, preprocess: augmentation.Preprocess) -> Any:
   """Returns `apply(params, stats, x, taps=())` in evaluation mode.
 
   The tap "features" stands for the unit that `network.features` names.
   """
-  forward = step_lib.Forward(network, preprocess)
+  forward = step_spec.Forward(network, preprocess)
 
   def apply(params, stats, x, taps=()):
     names = {

@@ -9,7 +9,7 @@ from jcl import base
 from jcl.options.errors import UsageError
 from jcl.selection import mask
 from jcl.train import optimizer as optimizers
-from jcl.train import pieces, whole
+from jcl.train import pieces, step_spec, whole
 
 if TYPE_CHECKING:  # it imports this module
   from jcl.train import learner as learner_lib
@@ -20,12 +20,7 @@ Executor = whole.Whole | pieces.Pieces
 def whole_steps(learner: "learner_lib.Learner") -> whole.Whole:
   """Returns what compiles one program for every selection."""
   return whole.Whole(
-    learner.network,
-    learner.method,
-    learner.optimizer,
-    learner.preprocess,
-    learner.norms,
-    learner.accumulate_parts,
+    learner.spec,
     learner.steps_per_dispatch,
     learner.compiler,
     lambda selection: _shapes(learner, selection, learner.steps_per_dispatch),
@@ -39,7 +34,7 @@ def in_pieces(learner: "learner_lib.Learner") -> pieces.Pieces:
   Raises:
     ValueError: where the learner's parts do not allow it.
   """
-  if learner.sparsity is not None:
+  if learner.spec.sparsity is not None:
     raise UsageError(
       "executor=pieces moves arrays one by one and knows nothing of weights "
       "held at zero: give executor=whole"
@@ -49,7 +44,7 @@ def in_pieces(learner: "learner_lib.Learner") -> pieces.Pieces:
       "executor=pieces runs a rule on every tensor by itself, an optimizer of "
       "one's own on all of them together: give executor=whole"
     )
-  if learner.mesh.size > 1 or learner.accumulate_parts > 1:
+  if learner.mesh.size > 1 or learner.spec.accumulate > 1:
     raise UsageError(
       "executor=pieces trains on one device and in one part: give "
       "executor=whole, or neither accumulate nor several devices"
@@ -60,13 +55,7 @@ def in_pieces(learner: "learner_lib.Learner") -> pieces.Pieces:
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batches
   )
   return pieces.Pieces(
-    learner.network,
-    learner.method,
-    learner.single_optimizer,
-    learner.preprocess,
-    learner.norms,
-    learner.compiler,
-    (key, state, batch, scope),
+    learner.spec, learner.compiler, (key, state, batch, scope)
   )
 
 
@@ -99,11 +88,10 @@ def _shapes(
   return key, state, batches, zero, scope
 
 
-def check_batch(
-  training: base.Training, method: base.Method, accumulate: int
-) -> int:
+def check_batch(spec: step_spec.StepSpec) -> int:
   """Returns the batch size, checked to be one that can be cut."""
-  size = training.batch_size
+  method, accumulate = spec.method, spec.accumulate
+  size = spec.training.batch_size
   if size is None or size < 1:
     raise UsageError(f"batch_size={size} must be at least 1")
   if accumulate < 1 or size % accumulate:

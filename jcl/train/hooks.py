@@ -30,7 +30,7 @@ def add(
     del scope
     extras = {}
     if learner.method.objective.stores(learner.network):
-      forward = step_lib.Forward(learner.network, learner.preprocess)
+      forward = learner.spec.forward()
       out = forward(state.train.params, state.train.stats, batch.x)
       extras = {"logits": out.logits}
     kept = learner.method.replay.add(
@@ -47,8 +47,9 @@ def begin(
   learner: "learner_lib.Learner", state: base.LearnerState, scope: base.Scope
 ) -> base.LearnerState:
   """Opens an experience for the objective, and for weights held at zero."""
-  if learner.sparsity is not None:
-    slots = learner.sparsity.restart(state.train.opt_state)
+  sparsity = learner.spec.sparsity
+  if sparsity is not None:
+    slots = sparsity.restart(state.train.opt_state)
     state = state._replace(train=state.train._replace(opt_state=slots))
   return _turn(learner, "begin", learner.method.objective.begin, state, scope)
 
@@ -71,10 +72,7 @@ def show_batch(
 ) -> base.LearnerState:
   """Shows a batch to the hook "first_batch" or "last_batch"."""
   hook = getattr(learner.method.objective, when)
-  forward = step_lib.forward_of(
-    learner.network, learner.preprocess, selection, learner.norms
-  )
-  hook_program = step_lib.build_batch_hook(hook, learner.method, forward)
+  hook_program = step_lib.build_batch_hook(learner.spec, hook, selection)
   return learner.run(
     "probe", (when, selection), hook_program, key, state, batches, scope
   )
@@ -88,7 +86,7 @@ def review(
   memory: base.Batch | None = None,
 ) -> base.LearnerState:
   """Shows the objective a memory; None: the one on the device."""
-  forward = step_lib.Forward(learner.network, learner.preprocess)
+  forward = learner.spec.forward()
   review = learner.method.objective.review
   assert review is not None
   if memory is None:
@@ -142,7 +140,7 @@ def _accumulating(
   learner: "learner_lib.Learner",
 ) -> Callable[..., base.LearnerState]:
   """Returns what shows a batch to the objective."""
-  forward = step_lib.Forward(learner.network, learner.preprocess)
+  forward = learner.spec.forward()
   accumulate = learner.method.objective.accumulate
   assert accumulate is not None
 

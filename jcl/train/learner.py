@@ -1,6 +1,7 @@
 """Binds a method to a network, and compiles, runs and prices what it needs."""
 
 from collections.abc import Callable, Hashable, Iterable
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -8,14 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jcl import base, jaxprs
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import variances
 from jcl.options.errors import UsageError
 from jcl.selection import mask
-from jcl.train import background, executors, pieces, slots
+from jcl.train import augment, background, executors, pieces, slots, step_spec
 from jcl.train import evaluate as evaluation
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -35,13 +35,9 @@ class Learner:
   programs. Every call is filed in the ledger, compilation under "compile".
 
   Args:
-    network: the model.
-    method: the recipe.
-    training: complete hyper-parameters.
-    preprocess: augmentation and normalisation.
+    spec: what the steps are made from.
     example: one raw input, to fix shapes and dtype.
     ledger: where work is filed.
-    accumulate: parts each batch is cut into.
     steps_per_dispatch: updates per call of the device; 0 chooses: up to 32,
       one where a CPU would have to convolve inside a loop.
     executor: "whole" compiles the step of each selection as one program,
@@ -49,7 +45,6 @@ class Learner:
       "auto" takes pieces where tensors are chosen more than once and XLA
       convolves on a CPU, and whole steps elsewhere.
     devices: those to train on, data-parallel; default all.
-    sparsity: which weights are held at zero, None for none.
 
   Raises:
     ValueError: where the parts cannot work together.
@@ -57,47 +52,32 @@ class Learner:
 
   def __init__(
     self,
-    network: base.Network,
-    method: base.Method,
-    training: base.Training,
-    preprocess: step_lib.Preprocess,
+    spec: step_spec.StepSpec,
     example: np.ndarray,
     ledger: ledger_lib.Ledger,
     *,
-    accumulate: int = 1,
     steps_per_dispatch: int = 0,
     executor: str = "auto",
     devices: Iterable[jax.Device] | None = None,
-    sparsity: base.Sparsity | None = None,
   ) -> None:
     devices = list(jax.devices() if devices is None else devices)
     self._rebuild = functools.partial(
       Learner,
-      method=method,
-      training=training,
-      preprocess=preprocess,
       example=example,
       ledger=ledger,
-      accumulate=accumulate,
       steps_per_dispatch=steps_per_dispatch,
       executor=executor,
       devices=devices,
-      sparsity=sparsity,
     )
-    if training.variance == "unbiased":
-      network = variances.unbiased(network)
-    self.network, self.method, self.training = network, method, training
-    self.preprocess, self.ledger = preprocess, ledger
-    self.accumulate_parts = accumulate
-    self.single_optimizer = optimizers.build(training, method.restart)
-    self.sparsity = sparsity
-    self.optimizer = _by_tensor(
-      self.single_optimizer, training, method.selector.slots, sparsity
-    )
+    if spec.training.variance == "unbiased":
+      network = variances.unbiased(spec.network)
+      spec = dataclasses.replace(spec, network=network)
+    self.spec, self.ledger = spec, ledger
+    network, method = spec.network, spec.method
     self.mesh = jax.sharding.Mesh(np.array(devices), ("data",))
-    self.stream_rows = executors.check_batch(training, method, accumulate)
+    self.stream_rows = executors.check_batch(spec)
     # Padded, so that devices and parts get equal numbers of rows.
-    unit = math.lcm(len(devices), accumulate)
+    unit = math.lcm(len(devices), spec.accumulate)
     self.batch_size = -(-self.stream_rows // unit) * unit
     self.example = self._one_example(example)
     self.compiler = background.Compiler(ledger)
@@ -116,6 +96,26 @@ class Learner:
         f"the recipe needs features, but network {network.name!r} names "
         "none: give `features`, the unit whose output feeds the head"
       )
+
+  @property
+  def network(self) -> base.Network:
+    """The model."""
+    return self.spec.network
+
+  @property
+  def method(self) -> base.Method:
+    """The recipe."""
+    return self.spec.method
+
+  @property
+  def training(self) -> base.Training:
+    """Complete hyper-parameters."""
+    return self.spec.training
+
+  @property
+  def preprocess(self) -> augment.Preprocess:
+    """Augmentation and normalisation of raw inputs."""
+    return self.spec.preprocess
 
   def timed(self, scope: base.Scope, first: Any, planned: int) -> base.Scope:
     """Returns a scope with the first update and the number of updates.
@@ -145,8 +145,10 @@ class Learner:
     method: base.Method | None = None,
   ) -> "Learner":
     """Returns a learner like this one for another network or method."""
-    method = self.method if method is None else method
-    return self._rebuild(network or self.network, method=method)
+    spec = dataclasses.replace(
+      self.spec, network=network or self.network, method=method or self.method
+    )
+    return self._rebuild(spec)
 
   @property
   def rows_per_step(self) -> int:
@@ -203,12 +205,12 @@ class Learner:
   def _fresh(
     self, selection: base.Selection, key: base.Key
   ) -> base.LearnerState:
-    params, stats = self.network.init(key)
-    if self.sparsity is not None:
-      params = self.sparsity.start(params)
-    trained, _ = mask.split(params, self.network, selection)
-    opt_state = self.optimizer.init(trained)
-    method = self.method
+    spec, method = self.spec, self.method
+    params, stats = spec.network.init(key)
+    if spec.sparsity is not None:
+      params = spec.sparsity.start(params)
+    trained, _ = mask.split(params, spec.network, selection)
+    opt_state = spec.optimizer.init(trained)
     return base.LearnerState(
       base.TrainState(jnp.int32(0), params, stats, opt_state),
       method.replay.init(self.example),
@@ -216,7 +218,7 @@ class Learner:
         params, stats, *method.objective.sizes(self.network)
       ),
       method.selector.init(params),
-      slots.park(method.selector.slots, self.network, self.optimizer, params),
+      slots.park(method.selector.slots, spec.network, spec.optimizer, params),
     )
 
   @functools.cached_property
@@ -248,11 +250,6 @@ class Learner:
       return bool(self._pieces)
     except ValueError:  # network or method must stay whole
       return False
-
-  @property
-  def norms(self) -> str:
-    """How normalisers of trained units run; see `base.Training`."""
-    return self.training.norms or "batch"
 
   @property
   def platform(self) -> str:
@@ -331,9 +328,7 @@ class Learner:
     """Returns the loss's gradient of every tensor; nothing else changes."""
     if self.takes_pieces and self.method.selector.candidates is None:
       return self._pieces.gradient(key, params, state, batch, scope)
-    gradient = step_lib.build_gradient(
-      self.network, self.method, self.preprocess, self.norms
-    )
+    gradient = step_lib.build_gradient(self.spec)
     args = key, params, step_lib.readable(state), batch, scope
     return self.run("probe", "gradient", gradient, *args)
 
@@ -380,36 +375,3 @@ class Learner:
       weight=np.zeros((), np.float32),
       extras=self.method.objective.stores(self.network),
     )
-
-
-def _by_tensor(
-  rule: optax.GradientTransformation,
-  training: base.Training,
-  policy: str,
-  sparsity: base.Sparsity | None,
-) -> optax.GradientTransformation:
-  """Returns an optimiser with slots by tensor.
-
-  Args:
-    rule: of one array.
-    training: says whether the rule is the user's own.
-    policy: of the slots of tensors that leave; see `base.Selector`.
-    sparsity: which weights are held at zero, None for none.
-
-  Raises:
-    UsageError: where a rule of one's own cannot do what is asked.
-  """
-  own = optimizers.is_own(training)
-  if own and sparsity is not None:
-    raise UsageError(
-      "weights are held at zero by rules that act on every weight alone: "
-      "give optimizer=sgd, adam or adamw"
-    )
-  if own and policy == "decay":
-    raise UsageError(
-      "slots=decay knows what fades in the slots of sgd, adam and adamw, not "
-      "in those of an optimizer of one's own: give slots=keep or slots=reset"
-    )
-  if sparsity is not None:
-    return sparsity.wrap(rule)
-  return slots.together(rule) if own else slots.per_tensor(rule)

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jcl import base
 from jcl.cost import program_cost
@@ -26,6 +25,7 @@ from jcl.train import (
   footprint,
   plan,
   slots,
+  step_spec,
 )
 from jcl.train import step as step_lib
 
@@ -34,11 +34,7 @@ class Pieces:
   """Builds the steps of a learner from parts.
 
   Args:
-    network: a chain, so that it has `blocks`.
-    method: objective and replay policy.
-    optimizer: for one array, as `slots.per_tensor` takes it.
-    preprocess: augmentation and normalisation of raw inputs.
-    norms: "batch" or "frozen"; see `base.Training`.
+    spec: of a network that is a chain, so that it has `blocks`.
     compiler: keeps the programs.
     shapes: of (key, state, batch, scope), every tensor selected in the state.
 
@@ -48,24 +44,18 @@ class Pieces:
 
   def __init__(
     self,
-    network: base.Network,
-    method: base.Method,
-    optimizer: optax.GradientTransformation,
-    preprocess: step_lib.Preprocess,
-    norms: str,
+    spec: step_spec.StepSpec,
     compiler: background.Compiler,
     shapes: tuple[Any, base.LearnerState, base.Batch, base.Scope],
   ) -> None:
-    if not network.blocks:
+    if not spec.network.blocks:
       raise UsageError(
-        f"network {network.name!r} is not a plain chain of units: train it "
-        "with executor=whole"
+        f"network {spec.network.name!r} is not a plain chain of units: train "
+        "it with executor=whole"
       )
-    self._network, self._method, self._norms = network, method, norms
+    self._spec, self._network, self._method = spec, spec.network, spec.method
     self._compiler, self._shapes = compiler, _structs(shapes)
-    self._acts = actions.Actions(
-      network, method, optimizer, preprocess, self._shapes
-    )
+    self._acts = actions.Actions(spec, self._shapes)
     everything = slots.names(self._shapes[1].train.params)
     self._positions = {name: i for i, name in enumerate(everything)}
     self._traced: dict[Any, Any] = {}
@@ -155,7 +145,7 @@ class Pieces:
     names = tuple(slots.names(trained))
     shapes = dict(zip(names, jax.tree.leaves(trained), strict=True))
     held = {name: state.train.opt_state[name] for name in names}
-    uses = plan.uses(self._network, selection, self._norms, exact)
+    uses = plan.uses(self._spec, selection, exact)
     opened = self._acts.opened
     project = track = keep = None
     args: tuple[Any, ...]

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from jcl import base
-from jcl.train import slots, step
+from jcl.train import slots, step_spec
 
 
 class Use(NamedTuple):
@@ -17,18 +17,17 @@ class Use(NamedTuple):
 
 
 def uses(
-  network: base.Network, selection: base.Selection, norms: str, exact: bool
+  spec: step_spec.StepSpec, selection: base.Selection, exact: bool
 ) -> tuple[Use, ...]:
   """Says what the blocks do, the input side first.
 
   Args:
-    network: a chain.
+    spec: of a network that is a chain.
     selection: which tensors train.
-    norms: "batch" or "frozen"; see `base.Training`.
     exact: whether a block differentiates the selected of its tensors only;
       else all of them, where one is selected.
   """
-  training = step.modes(network, selection, norms)
+  network, training = spec.network, spec.modes(selection)
   leaves: dict[str, list[tuple[str, bool]]] = {u: [] for u in network.units}
   for tensor, yes in zip(network.tensors, selection.trainable, strict=True):
     leaves[tensor.unit].append((slots.name(tensor), yes))

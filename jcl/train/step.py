@@ -1,7 +1,6 @@
 """The pure train step of one selection: draw, differentiate, update, keep."""
 
-from collections.abc import Callable, Sequence
-import dataclasses
+from collections.abc import Callable
 import functools
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import optax
 
 from jcl import base, jaxprs
 from jcl.selection import mask
-from jcl.train import augment as augmentation
+from jcl.train import step_spec
 
 
 class Info(NamedTuple):
@@ -28,195 +27,41 @@ _ZERO = np.zeros((), np.float32)
 NO_INFO = Info(_ZERO, _ZERO, _ZERO, _ZERO)
 
 
-@dataclasses.dataclass(frozen=True)
-class Preprocess:
-  """What happens to raw inputs inside the step."""
-
-  mean: base.Array  # broadcastable to one example
-  std: base.Array
-  augment: augmentation.Augment = augmentation.none
-
-  def normalise(self, x: base.Array) -> jax.Array:
-    """Returns `(x - mean) / std` in float32."""
-    x = jnp.asarray(x, jnp.float32)
-    return (x - jnp.asarray(self.mean)) / jnp.asarray(self.std)
-
-
 Step = Callable[
   [base.Key, base.LearnerState, base.Batch, base.Scope],
   tuple[base.LearnerState, Info],
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Forward:
-  """The network as losses call it; see `base.Forward`."""
-
-  network: base.Network
-  preprocess: Preprocess
-  training: tuple[str, ...] = ()  # units in training mode, unless told not to
-  trained: tuple[str, ...] = ()  # units with a tensor that trains
-
-  @property
-  def normalisation(self) -> tuple[base.Array, base.Array]:
-    """Mean and deviation of raw inputs."""
-    return self.preprocess.mean, self.preprocess.std
-
-  def __call__(
-    self,
-    params: base.Params,
-    stats: base.Stats,
-    x: base.Array,
-    key: base.Key | None = None,
-    taps: Sequence[str] = (),
-    evaluate: bool = False,
-    start: str | None = None,
-  ) -> base.Output:
-    return self.network.apply(
-      params,
-      stats,
-      self.preprocess.normalise(x) if start is None else x,
-      training=() if evaluate else self.training,
-      key=None if evaluate else key,
-      taps=taps,
-      **({} if start is None else {"start": start}),
-    )
-
-
-def forward_of(
-  network: base.Network,
-  preprocess: Preprocess,
-  selection: base.Selection,
-  norms: str = "batch",
-) -> Forward:
-  """Returns the network as a step of this selection calls it."""
-  return Forward(
-    network,
-    preprocess,
-    modes(network, selection, norms),
-    mask.trained_units(network, selection),
-  )
-
-
-class StepInputs(NamedTuple):
-  """What one step looks at, and its random keys."""
-
-  stream: base.Batch  # as it came, without what a host's memory added
-  batches: tuple[base.Batch, ...]  # augmented: the stream's, then replayed
-  memory: tuple[base.Batch, ...]  # replayed, as stored
-  loss_key: base.Key
-  keep_key: base.Key
-
-  def for_loss(
-    self, state: base.LearnerState, scope: base.Scope
-  ) -> base.LossInputs:
-    """Returns what the step passes to its losses."""
-    now, *past = self.batches
-    return base.LossInputs(
-      params=state.train.params,
-      stats=state.train.stats,
-      batch=now,
-      memory=tuple(past),
-      scope=scope,
-      state=state.objective,
-      key=self.loss_key,
-    )
-
-
-def draw_inputs(
-  method: base.Method,
-  preprocess: Preprocess,
-  key: base.Key,
-  replay_state: Any,  # a `base.ReplayState`, () without a memory
-  batch: base.Batch,
-  scope: base.Scope,
-) -> StepInputs:
-  """Draws from the memory and augments what a step sees."""
-  draw_key, show_key, loss_key, keep_key = jax.random.split(key, 4)
-  draws, size = range(method.objective.num_draws), method.replay.num_samples
-  if method.replay.on_host:
-    rows = len(batch.y) - len(draws) * size
-    memory = tuple(_rows(batch, rows + i * size, size) for i in draws)
-    batch = _rows(batch, 0, rows)._replace(extras={})
-  else:
-    memory = tuple(
-      method.replay.sample(jax.random.fold_in(draw_key, i), replay_state, scope)
-      for i in draws
-    )
-  batches = tuple(
-    b._replace(
-      x=preprocess.augment(jax.random.fold_in(show_key, i), jnp.asarray(b.x))
-    )
-    for i, b in enumerate((batch, *memory))
-  )
-  return StepInputs(batch, batches, memory, loss_key, keep_key)
-
-
-def _rows(batch: base.Batch, start: int, size: int) -> base.Batch:
-  return jax.tree.map(lambda leaf: leaf[start : start + size], batch)
-
-
-def modes(
-  network: base.Network, selection: base.Selection, norms: str = "batch"
-) -> tuple[str, ...]:
-  """Returns the units that run in training mode.
-
-  They are those with a selected tensor; with `norms` "frozen" only those of
-  them that have no running statistics, so that dropout alone is active; with
-  "moving" all units.
-  """
-  if norms == "moving":
-    return network.units
-  trained = mask.trained_units(network, selection)
-  if norms == "batch":
-    return trained
-  _, stats = jax.eval_shape(network.init, jax.random.key(0))
-  return tuple(unit for unit in trained if not stats.get(unit))
-
-
-def build_step(
-  network: base.Network,
-  method: base.Method,
-  optimizer: optax.GradientTransformation,
-  selection: base.Selection,
-  preprocess: Preprocess,
-  accumulate: int = 1,
-  norms: str = "batch",
-) -> Step:
+def build_step(spec: step_spec.StepSpec, selection: base.Selection) -> Step:
   """Builds the pure train step of one selection.
 
   Only the selected tensors are differentiated, so nothing below the deepest
   one is computed backward or kept, and only they have optimiser slots.
 
   Args:
-    network: the model.
-    method: objective and replay policy; its other parts act between steps.
-    optimizer: update rule, initialised on the selected tensors only; it is told
-      the step and the scope.
+    spec: what the step is made from; `spec.optimizer` is initialised on the
+      selected tensors only.
     selection: which tensors train.
-    preprocess: augmentation and normalisation of raw inputs.
-    accumulate: number of parts that each batch is cut into; their gradients
-      are averaged into one update. Normalisers see one part at a time.
-    norms: "batch", "frozen" or "moving"; see `base.Training`.
 
   Returns:
     `step(key, state, batch, scope) -> (state, Info)`; the key is folded with
     the step count, so one key serves a whole run.
   """
-  objective, replay = method.objective, method.replay
-  rule = optax.with_extra_args_support(optimizer)
-  forward = forward_of(network, preprocess, selection, norms)
+  objective, replay = spec.method.objective, spec.method.replay
+  rule = optax.with_extra_args_support(spec.optimizer)
+  forward = spec.forward(selection)
 
   def step(key, state, batch, scope):
     key = jax.random.fold_in(key, state.train.step)
-    shown = draw_inputs(method, preprocess, key, state.replay, batch, scope)
+    shown = spec.draw(key, state.replay, batch, scope)
     batch = shown.stream
-    before, frozen = mask.split(state.train.params, network, selection)
+    before, frozen = mask.split(state.train.params, spec.network, selection)
     inputs = shown.for_loss(state, scope)
 
     def gradient(function):
       loss_fn = functools.partial(_loss, function, forward, frozen)
-      return _mean_gradient(loss_fn, before, inputs, accumulate)
+      return _mean_gradient(loss_fn, before, inputs, spec.accumulate)
 
     loss, aux, grads = gradient(objective.loss)
     if objective.reference is not None and objective.project is not None:
@@ -253,27 +98,22 @@ def readable(state: base.LearnerState) -> base.LearnerState:
   return state._replace(train=train, selector=(), parked=())
 
 
-def build_gradient(
-  network: base.Network,
-  method: base.Method,
-  preprocess: Preprocess,
-  norms: str = "batch",
-) -> Any:
+def build_gradient(spec: step_spec.StepSpec) -> Callable[..., base.Params]:
   """Returns `gradient(key, params, state, batch, scope)` of every tensor.
 
   It is that of the method's loss at `params`, with draws from the memory and
   augmentation decided by the key and the step count; the state is only read.
   What the selector never chooses is not differentiated: its gradient is 0.
   """
-  candidates = method.selector.candidates or mask.everything
-  selection = candidates(network)
-  forward = forward_of(network, preprocess, selection, norms)
+  candidates = spec.method.selector.candidates or mask.everything
+  selection = candidates(spec.network)
+  forward, objective = spec.forward(selection), spec.method.objective
 
   def gradient(key, params, state, batch, scope):
     key = jax.random.fold_in(key, state.train.step)
-    shown = draw_inputs(method, preprocess, key, state.replay, batch, scope)
-    trained, frozen = mask.split(params, network, selection)
-    loss = functools.partial(_loss, method.objective.loss, forward, frozen)
+    shown = spec.draw(key, state.replay, batch, scope)
+    trained, frozen = mask.split(params, spec.network, selection)
+    loss = functools.partial(_loss, objective.loss, forward, frozen)
     inputs = shown.for_loss(state, scope)
     grads, _ = jax.grad(loss, has_aux=True)(trained, inputs)
     return mask.merge(grads, jax.tree.map(jnp.zeros_like, frozen))
@@ -282,21 +122,20 @@ def build_gradient(
 
 
 def build_batch_hook(
+  spec: step_spec.StepSpec,
   hook: Callable[[base.Forward, base.LossInputs], tuple[Any, base.Stats]],
-  method: base.Method,
-  forward: Forward,
-) -> Any:
+  selection: base.Selection,
+) -> Callable[..., base.LearnerState]:
   """Returns `show_batch(key, state, batches, scope) -> state`.
 
   It shows the first of the batches [K, B, ...] to `Objective.first_batch` or
-  `Objective.last_batch`, drawn and augmented as a step would.
+  `Objective.last_batch`, drawn and augmented as a step of the selection would.
   """
+  forward = spec.forward(selection)
 
   def show_batch(key, state, batches, scope):
     batch = jax.tree.map(lambda leaf: leaf[0], batches)
-    shown = draw_inputs(
-      method, forward.preprocess, key, state.replay, batch, scope
-    )
+    shown = spec.draw(key, state.replay, batch, scope)
     noted, stats = hook(forward, shown.for_loss(state, scope))
     train = state.train._replace(stats=stats)
     return state._replace(objective=noted, train=train)

@@ -5,11 +5,10 @@ import functools
 from typing import Any
 
 import jax
-import optax
 
 from jcl import base
 from jcl.selection import mask
-from jcl.train import background
+from jcl.train import background, step_spec
 from jcl.train import step as step_lib
 
 # Trained numbers from which on a CPU's step is put in the order that takes the
@@ -47,12 +46,7 @@ class Whole:
   """Builds the steps of a learner as single programs.
 
   Args:
-    network: the model.
-    method: objective and replay policy.
-    optimizer: by `slots.per_tensor`.
-    preprocess: augmentation and normalisation of raw inputs.
-    norms: "batch" or "frozen"; see `base.Training`.
-    accumulate: parts that each batch is cut into.
+    spec: what the steps are made from.
     max_steps: updates of one dispatch.
     compiler: keeps the programs.
     shapes: selection -> shapes of (key, state, batches, num_steps, scope).
@@ -61,20 +55,13 @@ class Whole:
 
   def __init__(
     self,
-    network: base.Network,
-    method: base.Method,
-    optimizer: optax.GradientTransformation,
-    preprocess: step_lib.Preprocess,
-    norms: str,
-    accumulate: int,
+    spec: step_spec.StepSpec,
     max_steps: int,
     compiler: background.Compiler,
     shapes: Callable[[base.Selection], tuple[Any, ...]],
     out_shardings: Any,
   ) -> None:
-    self._parts = network, method, optimizer
-    self._options = preprocess, accumulate, norms
-    self._max_steps, self._compiler = max_steps, compiler
+    self._spec, self._max_steps, self._compiler = spec, max_steps, compiler
     self._shapes, self._out_shardings = shapes, out_shardings
 
   def compose(
@@ -92,12 +79,12 @@ class Whole:
     self._compiler.ahead(("step", selection), lambda: self._build(selection))
 
   def _build(self, selection: base.Selection) -> background.Program:
-    step = step_lib.build_step(*self._parts, selection, *self._options)
+    step = step_lib.build_step(self._spec, selection)
     return background.compile_program(
       step_lib.build_program(step, self._max_steps),
       self._shapes(selection),
       # What a step returns, the next one takes: the same on every device.
       out_shardings=self._out_shardings,
       donate_argnums=(1,),
-      compiler_options=compiler_options(self._parts[0], selection),
+      compiler_options=compiler_options(self._spec.network, selection),
     )

@@ -13,9 +13,10 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import resnet
 from jcl.selection import fixed, mask
+from jcl.train import augment as augmentation
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step as step_lib
+from jcl.train import step_spec
 
 DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
 NETWORK = resnet.resnet18((32, 32, 3), 10, filters=8)
@@ -35,19 +36,21 @@ def masked(optimizer):
 
 
 def temp_bytes(method, selection, wrap=lambda optimizer: optimizer):
-  training = base.Training(batch_size=32, learning_rate=0.01, momentum=0.0)
-  learner = learner_lib.Learner(
+  training = base.Training(batch_size=32, optimizer=wrap(optax.sgd(0.01)))
+  spec = step_spec.StepSpec(
     NETWORK,
     method,
     optimizers.complete(training),
-    step_lib.Preprocess(np.float32(0), np.float32(1)),
+    augmentation.Preprocess(np.float32(0), np.float32(1)),
+  )
+  learner = learner_lib.Learner(
+    spec,
     np.zeros(NETWORK.input_shape, np.uint8),
     ledger_lib.Ledger(DEVICE),
     steps_per_dispatch=1,
     executor="whole",
     devices=jax.devices()[:1],
   )
-  learner.optimizer = wrap(learner.optimizer)
   return learner.step_program(selection).cost.temp_bytes
 
 

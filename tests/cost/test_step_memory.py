@@ -12,9 +12,10 @@ from jcl.cost import devices, program_cost, step_memory
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import catalogue
 from jcl.selection import fixed, mask
+from jcl.train import augment as augmentation
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step as step_lib
+from jcl.train import step_spec
 
 DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
 EVERYTHING, HEAD = tiny_network.EVERYTHING, tiny_network.HEAD
@@ -26,11 +27,15 @@ ROW = 16 + 4 * 4  # bytes: four numbers, class, task, id and weight
 def make(method, network, dtype=np.float32, **options):
   training = base.Training(batch_size=6, learning_rate=0.1, momentum=0.0)
   given = options.pop("training", base.Training())
-  return learner_lib.Learner(
+  spec = step_spec.StepSpec(
     network,
     method,
     optimizers.complete(given.over(training)),
-    step_lib.Preprocess(np.float32(0), np.float32(1)),
+    augmentation.Preprocess(np.float32(0), np.float32(1)),
+    options.pop("accumulate", 1),
+  )
+  return learner_lib.Learner(
+    spec,
     np.zeros(network.input_shape, dtype),
     ledger_lib.Ledger(DEVICE),
     devices=jax.devices()[:1],

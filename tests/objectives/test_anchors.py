@@ -15,10 +15,10 @@ from jcl import base, recipes
 from jcl.networks import chain, layers, pretrained
 from jcl.objectives import anchors, supervised
 from jcl.run import session
-from jcl.selection import fixed
+from jcl.selection import fixed, mask
 from jcl.streams import scenarios, sources
-from jcl.train import executors
-from jcl.train import step as step_lib
+from jcl.train import augment as augmentation
+from jcl.train import executors, step_spec
 
 CLASSES, CHANNELS, COUNT = 4, 6, 3
 
@@ -52,8 +52,10 @@ def begins(net):
 def forward(norms="batch", net=None):
   net = net or network()
   selection = fixed.frozen_prefix("mid").choose((), net, None, 1.0)
-  preprocess = step_lib.Preprocess(np.zeros(3), np.ones(3))
-  return step_lib.forward_of(net, preprocess, selection, norms)
+  preprocess = augmentation.Preprocess(np.zeros(3), np.ones(3))
+  modes = step_spec.modes(net, selection, norms)
+  trained = mask.trained_units(net, selection)
+  return step_spec.Forward(net, preprocess, modes, trained)
 
 
 def batch(rows=5, seed=0, task=1) -> base.Batch:
@@ -238,9 +240,8 @@ def test_gradient_of_the_plain_sum():
     (mask,),
   )
   params = {"mid": 4.0 * reference, "head": maps + 0.5}
-  selection = base.Selection((True, True))
-  preprocess = step_lib.Preprocess(np.zeros(3), np.ones(3))
-  call = step_lib.forward_of(net, preprocess, selection)
+  preprocess = augmentation.Preprocess(np.zeros(3), np.ones(3))
+  call = step_spec.Forward(net, preprocess, net.units, net.units)
   grads = jax.grad(
     lambda p: objective.loss(call, inputs(p, {}, batch(), scope(), state))[0]
   )(params)
@@ -262,7 +263,7 @@ def test_more_of_the_same_anchors(published, factor):
     maps=tuple(jnp.concatenate([m] * 2) for m in state.maps),
   )
   moved = jax.tree.map(lambda leaf: leaf + 0.1, params)
-  call = step_lib.Forward(call.network, call.preprocess, (), call.trained)
+  call = step_spec.Forward(call.network, call.preprocess, (), call.trained)
   once = float(drift(objective, call, moved, stats, state))
   np.testing.assert_allclose(
     drift(objective, call, moved, stats, twice), factor * once, rtol=1e-5
@@ -272,7 +273,7 @@ def test_more_of_the_same_anchors(published, factor):
 def test_a_drift_by_hand_at_the_usual_size_and_at_others():
   """Fifteen anchors and maps of 16 places weigh as in the plain sum."""
   objective, state, params, stats, call = begun()
-  call = step_lib.Forward(call.network, call.preprocess, (), call.trained)
+  call = step_spec.Forward(call.network, call.preprocess, (), call.trained)
   taps = ("mid/map", "top/map")
   out = call(params, stats, state.held, taps=taps, start="mid")
   state = state._replace(
@@ -357,7 +358,7 @@ def test_only_current_classes_compete():
 
 def test_taps_below_the_trained_units_are_dropped():
   objective, state, params, stats, call = begun()
-  top = step_lib.Forward(
+  top = step_spec.Forward(
     call.network, call.preprocess, ("top", "head"), ("top", "head")
   )
   moved = {**params, "mid": jax.tree.map(lambda leaf: leaf + 1, params["mid"])}

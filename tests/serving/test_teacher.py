@@ -9,11 +9,11 @@ import tiny_network
 from jcl.networks import mlp
 from jcl.networks.mx import layers
 from jcl.serving import teacher
-from jcl.train import step
+from jcl.train import augment
 
 NETWORK = tiny_network.build()
 PARAMS, STATS = NETWORK.init(jax.random.key(0))
-PLAIN = step.Preprocess(np.zeros(4, np.float32), np.ones(4, np.float32))
+PLAIN = augment.Preprocess(np.zeros(4, np.float32), np.ones(4, np.float32))
 
 
 @pytest.mark.parametrize(

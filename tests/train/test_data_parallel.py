@@ -29,9 +29,7 @@ def run(devices, batch_size, accumulate, name):
     options=options)
   made = job.learner
   learner = learner_lib.Learner(
-    made.network, made.method, made.training, made.preprocess,
-    stream.experiences[0].data.x[0], job.ledger,
-    accumulate=accumulate, devices=devices)
+    made.spec, stream.experiences[0].data.x[0], job.ledger, devices=devices)
   job.trainee.learner = job.feed.learner = learner
   state, place = loop.start(job)
   for event in loop.run(job, state, place):

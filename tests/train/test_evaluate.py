@@ -8,8 +8,8 @@ import tiny_network
 
 from jcl import base
 from jcl.objectives import predictors
+from jcl.train import augment as augmentation
 from jcl.train import evaluate
-from jcl.train import step as step_lib
 
 
 def dataset(y, num_classes=4):
@@ -88,7 +88,7 @@ def test_only_allowed_outputs_compete():
   predictor = base.Predictor(
     fit=lambda *args: None, scores=lambda *args: jnp.asarray(wanted)
   )
-  preprocess = step_lib.Preprocess(np.float32(0), np.float32(1))
+  preprocess = augmentation.Preprocess(np.float32(0), np.float32(1))
   function = evaluate.build_evaluate(network, predictor, preprocess)
 
   def right(y, head, task):
@@ -106,7 +106,7 @@ def test_only_allowed_outputs_compete():
 def test_evaluation_normalises_and_leaves_statistics_alone():
   network = tiny_network.build()
   params, stats = network.init(jax.random.key(0))
-  preprocess = step_lib.Preprocess(np.float32(10), np.float32(2))
+  preprocess = augmentation.Preprocess(np.float32(10), np.float32(2))
   apply = evaluate.apply_fn(network, preprocess)
   x = tiny_network.batch().x
   out = apply(params, stats, x * 2 + 10, taps=("features",))
@@ -123,7 +123,7 @@ def test_evaluation_normalises_and_leaves_statistics_alone():
 def test_a_judge_tells_right_answers_and_what_was_given_to_the_right_one():
   network = tiny_network.build()
   params, stats = network.init(jax.random.key(2))
-  preprocess = step_lib.Preprocess(np.float32(1), np.float32(2))
+  preprocess = augmentation.Preprocess(np.float32(1), np.float32(2))
   judge = evaluate.build_judge(network, preprocess)
   x, y = tiny_network.batch(5).x, np.array([0, 2, 1, 1, 0], np.int32)
   head = np.array([True, True, True, False])

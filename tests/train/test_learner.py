@@ -11,24 +11,26 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.run import session
 from jcl.selection import fixed
-from jcl.train import choosing, chunks, executors, hooks, scoring
+from jcl.train import augment as augmentation
+from jcl.train import choosing, chunks, executors, hooks, scoring, step_spec
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step as step_lib
 
 NETWORK = tiny_network.build()
 DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
 
 
 def make(method=None, network=NETWORK, training=optimizers.DEFAULTS, **options):
-  return learner_lib.Learner(
+  spec = step_spec.StepSpec(
     network,
     method or recipes.er(buffer=10, minibatch=4),
     training,
-    step_lib.Preprocess(np.float32(0), np.float32(1)),
-    np.zeros(4, np.float32),
-    ledger_lib.Ledger(DEVICE),
-    **options,
+    augmentation.Preprocess(np.float32(0), np.float32(1)),
+    options.pop("accumulate", 1),
+    options.pop("sparsity", None),
+  )
+  return learner_lib.Learner(
+    spec, np.zeros(4, np.float32), ledger_lib.Ledger(DEVICE), **options
   )
 
 
@@ -204,7 +206,9 @@ def test_bounds_of_a_batch():
   def check(method=None, accumulate=1, **changes):
     training = dataclasses.replace(optimizers.DEFAULTS, **changes)
     method = method or recipes.finetune()
-    return executors.check_batch(training, method, accumulate)
+    plain = augmentation.Preprocess(np.float32(0), np.float32(1))
+    spec = step_spec.StepSpec(NETWORK, method, training, plain, accumulate)
+    return executors.check_batch(spec)
 
   assert check(batch_size=1) == 1
   assert check(batch_size=6, accumulate=6) == 6

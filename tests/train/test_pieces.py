@@ -1,5 +1,7 @@
 """Steps in pieces do what whole steps do, for every recipe and selection."""
 
+import dataclasses
+
 from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,10 +16,10 @@ from jcl.cost import devices, program_cost
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import chain, layers
 from jcl.selection import mask
-from jcl.train import background, calls, choosing, footprint, plan
+from jcl.train import augment as augmentation
+from jcl.train import background, calls, choosing, footprint, plan, step_spec
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step as step_lib
 
 DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
 KEY = jax.random.key(5)
@@ -56,11 +58,9 @@ COUNT = len(NETWORK.tensors)
 def learner(method, executor, **training):
   options = {"batch_size": 6, "momentum": 0.9, **training}
   complete = optimizers.complete(base.Training(**options))
+  preprocess = augmentation.Preprocess(np.float32(0.1), np.float32(2))
   return learner_lib.Learner(
-    NETWORK,
-    method,
-    complete,
-    step_lib.Preprocess(np.float32(0.1), np.float32(2)),
+    step_spec.StepSpec(NETWORK, method, complete, preprocess),
     np.zeros(NETWORK.input_shape, np.float32),
     ledger_lib.Ledger(DEVICE),
     executor=executor,
@@ -266,11 +266,14 @@ def test_losses_that_need_the_network_whole_say_so():
 
 
 def test_networks_that_are_no_chain_say_so():
-  one = learner_lib.Learner(
+  spec = step_spec.StepSpec(
     tiny_network.build(),
     recipes.finetune(),
     optimizers.DEFAULTS,
-    step_lib.Preprocess(np.float32(0), np.float32(1)),
+    augmentation.Preprocess(np.float32(0), np.float32(1)),
+  )
+  one = learner_lib.Learner(
+    spec,
     np.zeros(4, np.float32),
     ledger_lib.Ledger(DEVICE),
     executor="pieces",
@@ -295,21 +298,25 @@ def test_what_is_computed_from_what():
 
 
 def test_what_every_block_does():
-  network = tiny_network.build()
+  network, method = tiny_network.build(), recipes.finetune()
+  plain = augmentation.Preprocess(np.float32(0), np.float32(1))
   second = base.Selection((False, False, True, False, False, False))
-  assert plan.uses(network, second, "batch", True) == (
+  batch = step_spec.StepSpec(network, method, optimizers.DEFAULTS, plain)
+  assert plan.uses(batch, second, True) == (
     plan.Use(False, False),
     plan.Use(True, True, (1,), ("second/kernel",), False),
     plan.Use(False, True, (), (), True),
   )
   # Parts for all tensors of a block serve; of one the gradient is dropped.
-  assert plan.uses(network, second, "batch", False) == (
+  assert plan.uses(batch, second, False) == (
     plan.Use(False, False),
     plan.Use(True, True, (0, 1), (None, "second/kernel"), False),
     plan.Use(False, True, (), (), True),
   )
   both = base.Selection((True, False, False, False, False, True))
-  assert plan.uses(network, both, "frozen", True) == (
+  held = dataclasses.replace(optimizers.DEFAULTS, norms="frozen")
+  frozen = dataclasses.replace(batch, training=held)
+  assert plan.uses(frozen, both, True) == (
     plan.Use(False, True, (1,), ("first/kernel",), False),
     plan.Use(False, True, (), (), True),
     plan.Use(True, True, (0,), ("head/bias",), True),

@@ -14,11 +14,13 @@ from jcl.cost import program_cost
 from jcl.objectives import projection, supervised
 from jcl.replay import reservoir
 from jcl.selection import mask
+from jcl.train import augment as augmentation
+from jcl.train import slots, step_spec
 from jcl.train import step as step_lib
 
 NETWORK = tiny_network.build()
 FINETUNE = recipes.finetune()
-PLAIN = step_lib.Preprocess(np.float32(0), np.float32(1))
+PLAIN = augmentation.Preprocess(np.float32(0), np.float32(1))
 SCOPE = tiny_network.scope()
 KEY = jax.random.key(7)
 # Machine code that is slower and takes less time to make.
@@ -36,21 +38,27 @@ def start(
   trained, _ = mask.split(params, network, selection)
   example = jax.tree.map(lambda leaf: leaf[0], tiny_network.batch())
   return base.LearnerState(
-    base.TrainState(jnp.int32(0), params, stats, optimizer.init(trained)),
+    base.TrainState(
+      jnp.int32(0), params, stats, slots.together(optimizer).init(trained)
+    ),
     method.replay.init(example),
     method.objective.init(params, stats),
     (),
   )
 
 
+def specify(optimizer=None, method=FINETUNE, **more):
+  """What steps with an optax transformation are made from."""
+  given = {"network": NETWORK, "preprocess": PLAIN, **more}
+  norms = given.pop("norms", None)
+  training = base.Training(optimizer=optimizer or optax.sgd(0.1), norms=norms)
+  return step_spec.StepSpec(method=method, training=training, **given)
+
+
 def build(
   optimizer, selection=tiny_network.EVERYTHING, method=FINETUNE, **more
 ):
-  network = more.pop("network", NETWORK)
-  preprocess = more.pop("preprocess", PLAIN)
-  step = step_lib.build_step(
-    network, method, optimizer, selection, preprocess, **more
-  )
+  step = step_lib.build_step(specify(optimizer, method, **more), selection)
   return jax.jit(step, compiler_options=QUICK)
 
 
@@ -83,9 +91,8 @@ def test_selected_gradients_are_those_of_full_training(chosen):
   optimizer = optax.sgd(0.1)
   state = start(optimizer, selection)
   batch = tiny_network.batch()
-  step = step_lib.build_step(
-    NETWORK, FINETUNE._replace(objective=spy), optimizer, selection, PLAIN
-  )
+  spec = specify(optimizer, FINETUNE._replace(objective=spy))
+  step = step_lib.build_step(spec, selection)
   after, _ = step(KEY, state, batch, SCOPE)
   expected, _ = mask.split(
     full_gradient(state.train.params, batch), NETWORK, selection
@@ -196,7 +203,7 @@ def test_a_program_takes_as_many_steps_as_it_is_told(num_steps):
   method = recipes.er(buffer=10, minibatch=3)
   optimizer = optax.sgd(0.1, momentum=0.9)
   step = step_lib.build_step(
-    NETWORK, method, optimizer, tiny_network.EVERYTHING, PLAIN
+    specify(optimizer, method), tiny_network.EVERYTHING
   )
   batches = stacked(4)
   state = start(optimizer, method=method)
@@ -216,9 +223,7 @@ def test_a_program_takes_as_many_steps_as_it_is_told(num_steps):
 
 def test_a_program_of_one_step_is_the_step():
   optimizer = optax.sgd(0.1)
-  step = step_lib.build_step(
-    NETWORK, FINETUNE, optimizer, tiny_network.EVERYTHING, PLAIN
-  )
+  step = step_lib.build_step(specify(optimizer), tiny_network.EVERYTHING)
   state, batches = start(optimizer), stacked(1)
   program = jax.jit(step_lib.build_program(step, 1))
   one, infos = program(KEY, state, batches, np.int32(1), SCOPE)
@@ -261,7 +266,7 @@ def test_bytes_are_normalised_inside_the_step():
   optimizer = optax.sgd(0.1)
   state = start(optimizer)
   mean = np.array([100, 110, 120, 130], np.float32)
-  preprocess = step_lib.Preprocess(mean, np.float32(50))
+  preprocess = augmentation.Preprocess(mean, np.float32(50))
   bytes_, _ = build(optimizer, preprocess=preprocess)(
     KEY, state, batch._replace(x=raw), SCOPE
   )
@@ -392,9 +397,8 @@ def test_parts_have_their_own_keys_and_hand_statistics_on():
 
   method = FINETUNE._replace(objective=base.Objective(loss))
   optimizer = optax.sgd(0.1)
-  step = step_lib.build_step(
-    NETWORK, method, optimizer, tiny_network.EVERYTHING, PLAIN, 3
-  )
+  spec = specify(optimizer, method, accumulate=3)
+  step = step_lib.build_step(spec, tiny_network.EVERYTHING)
   after, _ = step(KEY, start(optimizer), tiny_network.batch(6), SCOPE)
   assert len({tuple(key) for key in drawn}) == 3
   assert int(after.train.stats["first"]["calls"]) == 3
@@ -408,7 +412,8 @@ def test_rows_that_a_host_adds_are_the_draws():
   )
   preprocess = dataclasses.replace(PLAIN, augment=lambda key, x: x + 1)
   batch = tiny_network.batch(7)._replace(extras={"logits": np.ones((7, 4))})
-  shown = step_lib.draw_inputs(plain, preprocess, KEY, (), batch, SCOPE)
+  spec = specify(method=plain, preprocess=preprocess)
+  shown = spec.draw(KEY, (), batch, SCOPE)
   assert shown.stream.ids.tolist() == [0, 1, 2]
   assert shown.stream.extras == {}
   assert [part.ids.tolist() for part in shown.memory] == [[3, 4], [5, 6]]
@@ -433,14 +438,9 @@ def test_draws_and_augmentations_have_their_own_keys():
   kept = method.replay.add(
     jax.random.key(0), method.replay.init(example), tiny_network.batch(8)
   )
-  shown = step_lib.draw_inputs(
-    method,
-    dataclasses.replace(PLAIN, augment=noted),
-    KEY,
-    kept,
-    tiny_network.batch(),
-    SCOPE,
-  )
+  preprocess = dataclasses.replace(PLAIN, augment=noted)
+  spec = specify(method=method, preprocess=preprocess)
+  shown = spec.draw(KEY, kept, tiny_network.batch(), SCOPE)
   first, second = (part.ids.tolist() for part in shown.memory)
   assert first != second
   assert len({tuple(key) for key in keys}) == 3
@@ -461,9 +461,10 @@ def test_draws_and_augmentations_have_their_own_keys():
 )
 def test_units_in_training_mode(norms, expected):
   selection = base.Selection((False, False, True, False, False, True))
-  assert step_lib.modes(NETWORK, selection, norms) == expected
-  forward = step_lib.forward_of(NETWORK, PLAIN, selection, norms)
-  assert forward.training == expected
+  assert step_spec.modes(NETWORK, selection, norms) == expected
+  spec = specify(norms=norms)
+  forward = spec.forward(selection)
+  assert forward.training == spec.modes(selection) == expected
   assert forward.trained == ("second", "head")
 
 
@@ -471,14 +472,14 @@ def test_the_gradient_of_every_tensor_is_that_of_what_may_be_chosen():
   method = FINETUNE
   params, stats = NETWORK.init(jax.random.key(1))
   state, batch = start(optax.sgd(0.1)), tiny_network.batch()
-  gradient = step_lib.build_gradient(NETWORK, method, PLAIN)
+  gradient = step_lib.build_gradient(specify(method=method))
   close(
     gradient(KEY, params, state, batch, SCOPE), full_gradient(params, batch)
   )
   only = method._replace(
     selector=method.selector._replace(candidates=lambda _: tiny_network.HEAD)
   )
-  found = step_lib.build_gradient(NETWORK, only, PLAIN)(
+  found = step_lib.build_gradient(specify(method=only))(
     KEY, params, state, batch, SCOPE
   )
   expected = full_gradient(params, batch)
@@ -499,8 +500,9 @@ def test_a_hook_is_shown_the_first_batch_and_keeps_what_the_hook_returns():
     noted = inputs.batch.ids, len(inputs.memory)
     return noted, {"seen": forward.network.name}
 
-  forward = step_lib.Forward(NETWORK, PLAIN)
-  hook_program = step_lib.build_batch_hook(hook, FINETUNE, forward)
+  hook_program = step_lib.build_batch_hook(
+    specify(), hook, tiny_network.EVERYTHING
+  )
   batches = stacked(2)._replace(ids=np.array([[5] * 6, [9] * 6]))
   state = start(optax.sgd(0.1))
   after = hook_program(KEY, state, batches, SCOPE)

@@ -21,7 +21,7 @@ from jcl.replay.latents import cache as cache_lib
 from jcl.replay.latents import codecs
 from jcl.replay.latents import trunk as trunk_lib
 from jcl.streams import stream as stream_lib
-from jcl.train import step as step_lib
+from jcl.train import augment as augmentation
 
 DECODE = "decode"  # the unit before the tail
 _FITTED = 1024  # the most examples that a codec is fitted on
@@ -122,7 +122,7 @@ def view(
     seed: of the codec's fit.
   """
   first = stream.experiences[0].data
-  preprocess = step_lib.Preprocess(stream.mean, stream.std)
+  preprocess = augmentation.Preprocess(stream.mean, stream.std)
   trunk = trunk_lib.Trunk(
     parts, params, stats, preprocess, np.asarray(first.x[[0]][0]), rows
   )

@@ -12,8 +12,8 @@ from jcl import base
 from jcl.cost import devices, program_cost
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import cut
+from jcl.train import augment as augmentation
 from jcl.train import background
-from jcl.train import step as step_lib
 
 
 class Trunk:
@@ -35,7 +35,7 @@ class Trunk:
     parts: cut.Cut,
     params: base.Params,
     stats: base.Stats,
-    preprocess: step_lib.Preprocess,
+    preprocess: augmentation.Preprocess,
     example: np.ndarray,
     rows: int,
   ) -> None:

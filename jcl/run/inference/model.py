@@ -13,9 +13,9 @@ from jcl import base
 from jcl.networks import shrink
 from jcl.options import errors
 from jcl.options.errors import UsageError
+from jcl.train import augment as augmentation
 from jcl.train import background
 from jcl.train import evaluate as evaluation
-from jcl.train import step as step_lib
 
 # Rows of a compiled program: inputs are padded to the smallest that holds them.
 _ROWS = (1, 16, 256)
@@ -178,7 +178,7 @@ class Model:
     args = self.params, self.stats, self.fitted, padded
     if rows not in self._programs:
       network, mean, std, _ = self.inputs
-      apply = evaluation.apply_fn(network, step_lib.Preprocess(mean, std))
+      apply = evaluation.apply_fn(network, augmentation.Preprocess(mean, std))
 
       def scores(params, stats, fitted, x):
         found = self.predictor.scores(apply, params, stats, x, fitted)

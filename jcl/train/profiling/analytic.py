@@ -21,7 +21,7 @@ import optax
 from jcl import base, jaxprs
 from jcl.selection import mask, times
 from jcl.train import optimizer as optimizers
-from jcl.train import step
+from jcl.train import step_spec
 from jcl.train.kernels import lowering
 from jcl.train.profiling import operations
 
@@ -208,7 +208,7 @@ def _trace(
 ) -> _Traced:
   """Traces loss and gradients of a step, without running it."""
   everything = mask.everything(network)
-  training = step.modes(network, everything, norms)
+  training = step_spec.modes(network, everything, norms)
 
   def loss_fn(leaves: list[Any], x: Any, rest: Any) -> Any:
     stats, key, y = rest

@@ -94,7 +94,7 @@ def effective_flops(
     (dense, effective) operations of a step of every tensor, counted as in
     `effective.effective_flops`; () for a learner whose kernels have no masks.
   """
-  if learner.sparsity is None:
+  if learner.spec.sparsity is None:
     return ()
   densities = dynamic.densities(state.train.opt_state)
   if not densities:
@@ -102,8 +102,8 @@ def effective_flops(
   dense = _dense_flops(
     learner.network,
     learner.rows_per_step,
-    "frozen" if learner.norms == "frozen" else "batch",
-    learner.single_optimizer,
+    "frozen" if learner.spec.norms == "frozen" else "batch",
+    learner.spec.rule,
   )
   return tuple(effective.effective_flops(learner.network, dense, densities))
 
@@ -133,8 +133,8 @@ def _measure(
 ) -> times.TensorTimes:
   state, _ = learner.init(jax.random.key(0))
   options: dict[str, Any] = {
-    "norms": learner.norms,
-    "optimizer": learner.single_optimizer,
+    "norms": learner.spec.norms,
+    "optimizer": learner.spec.rule,
   }
   train = state.train
   shape = (learner.rows_per_step, *learner.network.input_shape)

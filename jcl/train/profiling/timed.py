@@ -22,7 +22,7 @@ from jcl import base
 from jcl.options.errors import UsageError
 from jcl.selection import mask, times
 from jcl.train import optimizer as optimizers
-from jcl.train import step
+from jcl.train import step_spec
 from jcl.train.kernels import lowering
 from jcl.train.profiling import analytic, calibrated
 
@@ -67,7 +67,7 @@ def profile(
   prior = analytic.profile(
     network, params, stats, x, rates=rates, norms=norms, optimizer=optimizer
   )
-  training = step.modes(network, mask.everything(network), norms)
+  training = step_spec.modes(network, mask.everything(network), norms)
   programs, num_whole, compile_seconds = _programs(
     network, params, stats, jnp.asarray(x, jnp.float32), training, optimizer
   )

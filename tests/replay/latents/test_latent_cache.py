@@ -13,12 +13,12 @@ from jcl.networks import cut, mlp
 from jcl.replay.latents import cache as cache_lib
 from jcl.replay.latents import codecs
 from jcl.replay.latents import trunk as trunk_lib
-from jcl.train import step
+from jcl.train import augment
 
 NETWORK = mlp.mlp((3,), 2, width=4, depth=1)
 PARTS = cut.cut(NETWORK, "head")
 PARAMS, STATS = jax.jit(NETWORK.init)(jax.random.key(0))
-PREPROCESS = step.Preprocess(np.float32(1), np.float32(2))
+PREPROCESS = augment.Preprocess(np.float32(1), np.float32(2))
 X = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float32)
 ROWS = 4
 
