@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class Scope(NamedTuple):
-  """What a learner may know of the classes at this point of the stream."""
+  """Knowledge of the classes that a learner may have by now."""
 
   task: Array  # [] int32, index of the current experience
   current: Array  # [C] bool, classes of the current experience
@@ -51,7 +51,7 @@ class Scope(NamedTuple):
 
 
 class Output(NamedTuple):
-  """What a network returns for a batch."""
+  """A network's outputs for a batch."""
 
   logits: jax.Array  # [B, C]
   stats: Stats  # updated where a unit's normalisers are in training mode
@@ -114,13 +114,13 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-  """Which of a network's `W` tensors train. Hashable: it keys compiles."""
+  """The tensors of a network that train. Hashable: it keys compiles."""
 
   trainable: tuple[bool, ...]  # [W], in the order of `Network.tensors`
 
 
 class TrainState(NamedTuple):
-  """What an optimiser step reads and returns: arrays only, saved as is."""
+  """The part of a learner that a step updates: arrays only, saved as is."""
 
   step: jax.Array  # [] int32, updates made since the start of the run
   params: Params  # every unit, trained or frozen
@@ -147,7 +147,7 @@ class LearnerState(NamedTuple):
 
 
 class Aux(NamedTuple):
-  """What a loss returns beside its value."""
+  """Results of a loss beside its value."""
 
   stats: Stats
   logits: jax.Array  # [B, C] of the current batch, before the update
@@ -156,7 +156,7 @@ class Aux(NamedTuple):
 
 
 class Traced(NamedTuple):
-  """What an objective may learn from one update, selected tensors only."""
+  """One update, as an objective may follow it; selected tensors only."""
 
   grads: Params  # of the loss, None where a tensor is not selected
   before: Params  # trained parameters ahead of the update
@@ -272,7 +272,7 @@ class Objective(NamedTuple):
 
 
 class Replay(NamedTuple):
-  """What to keep and what to show again, as pure functions.
+  """An episodic memory's rules, as pure functions: insert, draw.
 
   `when` says who calls `add`: "step" after each update with the batch just
   learned, "before" with the whole experience ahead of training, "after" with
@@ -295,7 +295,7 @@ class Replay(NamedTuple):
 
 
 class Probe(NamedTuple):
-  """What a selector may look at: copies, so that nothing it does is felt."""
+  """Copies for a selector to look at, so that nothing it does is felt."""
 
   params: Params
   batches: tuple[Batch, ...]  # drawn anew for every choice
@@ -335,7 +335,7 @@ class Selector(NamedTuple):
 
 
 class Predictor(NamedTuple):
-  """How class scores are read off a network.
+  """Reads class scores off a network.
 
   `fit(network_apply, params, stats, memory)` prepares what the scores need
   from the memory (a `Batch` [M, ...] or None); `scores(network_apply, params,
@@ -560,7 +560,7 @@ Remainder = Literal["spread", "drop"]
 
 @dataclasses.dataclass(frozen=True)
 class Trials:
-  """How short trials choose the sizes of a memory hierarchy during a run.
+  """Choice of a memory hierarchy's sizes by short trials during a run.
 
   Ma et al., "Cost-effective On-device Continual Learning over Memory Hierarchy
   with Miro", MobiCom 2023: several sizes are trained on a share of the data;
@@ -630,7 +630,7 @@ class Hierarchy:
 
 
 class Pruning(NamedTuple):
-  """When channels that have faded are taken out of the network."""
+  """Schedule by which faded channels are taken out of the network."""
 
   every: int  # epochs
   threshold: float  # weights up to this magnitude are as good as none
@@ -668,7 +668,7 @@ class Expansion:
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-  """When examples that are never forgotten stop being shown."""
+  """Schedule by which examples that are never forgotten stop being shown."""
 
   share: float = 0.3  # of an experience's examples, in all
   every: int = 5  # epochs
@@ -676,7 +676,7 @@ class Removal:
 
 
 class Method(NamedTuple):
-  """How to learn a stream: parts that know nothing of each other.
+  """A way to learn a stream, of parts that know nothing of each other.
 
   `trains_on` names the training set of an experience: its own examples
   ("current"), those of all experiences so far ("seen"), or what the memory
@@ -764,7 +764,7 @@ class Choice(alike.Alike):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Record(alike.Alike):
-  """What one experience did, cost and achieved: plain Python throughout."""
+  """Work, cost and results of one experience: plain Python throughout."""
 
   experience: int
   classes: tuple[int, ...]

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from jcl import base
 from jcl.objectives import supervised, teacher
-from jcl.options import errors
+from jcl.objectives import taps as taps_lib
 from jcl.options.errors import UsageError
 
 # The paper's count of anchors and size of a map (4 x 4), for which `beta` is
@@ -268,47 +268,11 @@ def _moved(
   )
 
 
-class _Layout(NamedTuple):
-  """Where a network is tapped for the anchors."""
-
-  units: tuple[str, ...]
-  first: int  # position of the unit from which training begins
-  taps: tuple[str, ...]
-  below: str | None  # unit whose output is kept instead of inputs
-
-  @property
-  def wanted(self) -> tuple[str, ...]:
-    """All outputs to ask the network for."""
-    return (self.below, *self.taps) if self.below else self.taps
-
-
-def _layout(network: base.Network, settings: _Settings) -> _Layout:
+def _layout(network: base.Network, settings: _Settings) -> taps_lib.Layout:
+  """Returns where the network is tapped; see `anchored`."""
   first = settings.begins(network)
-  cut = first and network.blocks is not None and not settings.published
-  taps = settings.taps or default_taps(network, first)
-  known = (*network.units[:-1], *network.places)
-  for tap in taps:
-    if tap not in known:
-      raise UsageError(
-        f"network {network.name!r} has no place {tap!r} to hold: choose among "
-        f"{errors.names(known)}"
-      )
-    if network.units.index(tap.split("/")[0]) < first:
-      raise UsageError(
-        f"tap {tap!r} lies in the frozen part of {network.name!r}, where "
-        f"nothing drifts: training begins at {network.units[first]!r}"
-      )
-  below = network.units[first - 1] if cut else None
-  return _Layout(network.units, first, tuple(taps), below)
-
-
-def default_taps(network: base.Network, first: int) -> tuple[str, ...]:
-  """Returns the places of the units from `first` on, or their outputs."""
-  taps: list[str] = []
-  for unit in network.units[first:-1]:
-    inner = [p for p in network.places if p.split("/")[0] == unit]
-    taps += inner or [unit]
-  return tuple(taps)
+  keeps_inputs = settings.published
+  return taps_lib.layout(network, first, settings.taps, keeps_inputs)
 
 
 def choose_channels(

@@ -310,14 +310,6 @@ def test_a_few_slots_take_the_most_active_and_hold_them_in_order():
   assert anchors._slots(4, 0.1) == 1
 
 
-def test_places_of_the_units_that_train_or_their_outputs():
-  net = network()
-  assert anchors.default_taps(net, 1) == ("mid/map", "top/map")
-  bare = dataclasses.replace(net, places=())
-  assert anchors.default_taps(bare, 1) == ("mid", "top")
-  assert anchors.default_taps(bare, 0) == ("low", "mid", "top")
-
-
 def test_defaults_and_bounds():
   defaults = {
     name: parameter.default
