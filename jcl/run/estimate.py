@@ -71,7 +71,9 @@ def _of(job: loop.Job) -> Estimate:
   batches = learner.put_batches(source.batch(rows))
   trainee = job.trainee
   if not learner.updates:
-    return _of_passes(job, state, at, batches, scope)
+    ids = np.asarray(batches.ids)
+    chunk = chunks.Chunk(batches, ids, num_steps)
+    return _of_passes(job, state, at, chunk, scope)
   if not learner.method.selector.profile or trainee.times is not None:
     state = trainee.choose(state, at.at, scope, source, at.decided)
   start = time.perf_counter()
@@ -107,17 +109,17 @@ def _of_passes(
   job: loop.Job,
   state: base.LearnerState,
   at: loop.Cursor,
-  batches: base.Batch,
+  chunk: chunks.Chunk,
   scope: base.Scope,
 ) -> Estimate:
   """Returns the needs of a method that makes no updates: one pass of sums."""
-  learner, rows = job.learner, job.learner.steps_per_dispatch
-  key, times = jax.random.key(job.seed), []
-  program = hooks.accumulation(learner, key, state, batches, rows, scope)
+  learner, times = job.learner, []
+  key = jax.random.key(job.seed)
+  program = hooks.accumulation(learner, key, state, chunk, scope)
   for _ in range(_TRIALS):
     start = time.perf_counter()
-    state = hooks.accumulate(learner, key, state, batches, rows, scope)
-    times.append((time.perf_counter() - start) / rows)
+    state = hooks.accumulate(learner, key, state, chunk, scope)
+    times.append((time.perf_counter() - start) / chunk.num_steps)
   seconds = statistics.median(times)
   experiences = [each.data for each in job.stream.experiences]
   steps = sum(

@@ -1,4 +1,4 @@
-"""What a step made of pieces does, and the shapes of what it passes on."""
+"""The actions of a step made of pieces, and the shapes that they pass on."""
 
 from collections.abc import Iterator
 import functools

@@ -1,4 +1,4 @@
-"""What happens to raw inputs on the device: augmentation, normalisation."""
+"""Augmentation and normalisation of raw inputs on the device."""
 
 from collections.abc import Callable
 import dataclasses
@@ -21,7 +21,7 @@ def none(key: base.Key, x: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
-  """What happens to raw inputs inside a step."""
+  """Augments and normalises raw inputs inside a step."""
 
   mean: base.Array  # broadcastable to one example
   std: base.Array

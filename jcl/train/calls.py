@@ -20,7 +20,7 @@ class NotApartError(ValueError):
 
 
 class Answer(NamedTuple):
-  """What the network returned for one call."""
+  """The network's result of one call."""
 
   logits: Any  # [B, C], array or shape
   stats: base.Stats  # as the call left them

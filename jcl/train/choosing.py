@@ -1,4 +1,4 @@
-"""What a selector is shown, and the switch from one selection to another."""
+"""The probe for a selector, and the switch from one selection to another."""
 
 import functools
 from typing import TYPE_CHECKING

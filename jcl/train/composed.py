@@ -42,7 +42,7 @@ class Losses(NamedTuple):
 
 
 class Opened(NamedTuple):
-  """What the first program of a step returns."""
+  """Results of the first program of a step."""
 
   batch: base.Batch  # the stream's, as stored
   shown: step_spec.StepInputs

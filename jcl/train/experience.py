@@ -83,9 +83,7 @@ class Hooks:
     if learner.method.objective.accumulate is not None:
       key = keys.key(self._seed, keys.Purpose.ACCUMULATE, index)
       for chunk in self._whole(learner, index):
-        state = hooks.accumulate(
-          learner, key, state, chunk.batches, chunk.num_steps, scope
-        )
+        state = hooks.accumulate(learner, key, state, chunk, scope)
     state = hooks.finish(learner, state, scope)
     if learner.method.replay.when == "after":
       state = self._offer(learner, state, index)
@@ -132,7 +130,7 @@ class Hooks:
     """Offers every example of an experience to the memory, in one pass."""
     key = keys.key(self._seed, keys.Purpose.MEMORY, index)
     for chunk in self._whole(learner, index):
-      state = hooks.add(learner, key, state, chunk.batches, chunk.num_steps)
+      state = hooks.add(learner, key, state, chunk)
     return state
 
   def _whole(

@@ -1,4 +1,4 @@
-"""What a composition of programs needs, found by running it on stand-ins."""
+"""Needs of a composition of programs, found by running it on stand-ins."""
 
 import math
 from typing import Any

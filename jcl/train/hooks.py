@@ -1,7 +1,7 @@
 """Hooks of an experience, compiled and run for a learner's method."""
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,7 +10,8 @@ from jcl import base
 from jcl.train import background
 from jcl.train import step as step_lib
 
-if TYPE_CHECKING:  # it imports this module
+if TYPE_CHECKING:  # they import this module
+  from jcl.train import chunks
   from jcl.train import learner as learner_lib
 
 
@@ -18,10 +19,9 @@ def add(
   learner: "learner_lib.Learner",
   key: base.Key,
   state: base.LearnerState,
-  batches: base.Batch,
-  num_batches: int,
+  chunk: "chunks.Chunk",
 ) -> base.LearnerState:
-  """Offers batches [K, B, ...] to the memory without learning from them.
+  """Offers batches to the memory without learning from them.
 
   Where the objective stores extras, they are the logits as of now.
   """
@@ -38,9 +38,7 @@ def add(
     )
     return state._replace(replay=kept)
 
-  return _visit(
-    learner, "replay", "add", visit, key, state, batches, num_batches, ()
-  )
+  return _run(learner, _Visit("replay", "add", visit), key, state, chunk, ())
 
 
 def begin(
@@ -105,41 +103,30 @@ def accumulate(
   learner: "learner_lib.Learner",
   key: base.Key,
   state: base.LearnerState,
-  batches: base.Batch,
-  num_batches: int,
+  chunk: "chunks.Chunk",
   scope: base.Scope,
 ) -> base.LearnerState:
-  """Shows batches [K, B, ...] of a finished experience once more.
+  """Shows batches of a finished experience once more.
 
   It is filed as training where predictions are solved from what is kept.
   """
-  solved = learner.method.predictor.solve is not None
-  return _visit(
-    learner,
-    "train" if solved else "probe",
-    "accumulate",
-    _accumulating(learner),
-    key,
-    state,
-    batches,
-    num_batches,
-    scope,
-  )
+  return _run(learner, _accumulating(learner), key, state, chunk, scope)
 
 
 def accumulation(
-  learner: "learner_lib.Learner", *args: Any
+  learner: "learner_lib.Learner",
+  key: base.Key,
+  state: base.LearnerState,
+  chunk: "chunks.Chunk",
+  scope: base.Scope,
 ) -> background.Program:
   """Returns the compiled program of `accumulate`, for the same arguments."""
-  key, state, batches, num_batches, scope = args
-  given = key, state, batches, np.int32(num_batches), scope
-  return _program(learner, "accumulate", _accumulating(learner), given)
+  args = key, state, chunk.batches, np.int32(chunk.num_steps), scope
+  return _program(learner, _accumulating(learner), args)
 
 
-def _accumulating(
-  learner: "learner_lib.Learner",
-) -> Callable[..., base.LearnerState]:
-  """Returns what shows a batch to the objective."""
+def _accumulating(learner: "learner_lib.Learner") -> "_Visit":
+  """Returns the visit that shows a batch to the objective."""
   forward = learner.spec.forward()
   accumulate = learner.method.objective.accumulate
   assert accumulate is not None
@@ -148,7 +135,8 @@ def _accumulating(
     noted = accumulate(forward, _inputs(state, batch, scope, key))
     return state._replace(objective=noted)
 
-  return visit
+  solved = learner.method.predictor.solve is not None
+  return _Visit("train" if solved else "probe", "accumulate", visit)
 
 
 def _inputs(
@@ -182,37 +170,41 @@ def _turn(
   return learner.run("train", name, build, state, scope)
 
 
-def _visit(
+class _Visit(NamedTuple):
+  """A function that sees batches one by one, and learns nothing."""
+
+  account: str  # of the ledger
+  name: str
+  # (key, state, batch, scope) -> state
+  call: Callable[..., base.LearnerState]
+
+
+def _run(
   learner: "learner_lib.Learner",
-  account: str,
-  name: Hashable,
-  visit: Callable[..., base.LearnerState],
+  visit: _Visit,
   key: base.Key,
   state: base.LearnerState,
-  batches: base.Batch,
-  num_batches: int,
+  chunk: "chunks.Chunk",
   scope: base.Scope | tuple[()],
-) -> Any:
-  """Runs `visit(key, state, batch, scope) -> state` over some batches."""
-  args = key, state, batches, np.int32(num_batches), scope
-  program = _program(learner, name, visit, args)
+) -> base.LearnerState:
+  """Runs a visit over the batches of a chunk."""
+  steps = chunk.num_steps
+  args = key, state, chunk.batches, np.int32(steps), scope
+  program = _program(learner, visit, args)
   flops, moved = program.cost.flops, program.cost.bytes_accessed
-  with learner.ledger.timed(account, num_batches * flops, num_batches * moved):
+  with learner.ledger.timed(visit.account, steps * flops, steps * moved):
     state, _ = jax.block_until_ready(program.call(*args))
   return state
 
 
 def _program(
-  learner: "learner_lib.Learner",
-  name: Hashable,
-  visit: Callable[..., base.LearnerState],
-  args: tuple[Any, ...],
+  learner: "learner_lib.Learner", visit: _Visit, args: tuple[Any, ...]
 ) -> background.Program:
   """Returns the compiled program of a visit to some batches."""
 
   def step(key, state, batch, scope):
     key = jax.random.fold_in(key, batch.ids[0])
-    return visit(key, state, batch, scope), step_lib.NO_INFO
+    return visit.call(key, state, batch, scope), step_lib.NO_INFO
 
   call = step_lib.build_program(step, learner.steps_per_dispatch)
-  return learner.compiled((name,), call, args, donate=(1,))
+  return learner.compiled((visit.name,), call, args, donate=(1,))

@@ -1,4 +1,4 @@
-"""What every block does in the step of one selection."""
+"""Every block's part in the step of one selection."""
 
 from typing import NamedTuple
 

@@ -15,7 +15,7 @@ from jcl.train import step_spec
 
 
 class Info(NamedTuple):
-  """What one update reports."""
+  """Figures of one update."""
 
   loss: base.Array  # [] float32
   correct: base.Array  # [] float32, right answers before the update, weighted

@@ -1,4 +1,4 @@
-"""What train steps are made from, and what one step looks at."""
+"""The parts that train steps are made from, and the batches of one step."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -96,7 +96,7 @@ class StepInputs(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StepSpec:
-  """What the train steps of a run are made from, whichever tensors train.
+  """The parts of a run's train steps, whichever tensors train.
 
   Args:
     network: the model.
@@ -108,7 +108,8 @@ class StepSpec:
     sparsity: which weights are held at zero, None for none.
 
   Raises:
-    UsageError: where an optimiser of one's own cannot do what is asked.
+    UsageError: for hyper-parameters out of range, and where an optimiser of
+      one's own cannot do what is asked.
   """
 
   network: base.Network
@@ -130,6 +131,7 @@ class StepSpec:
         "slots=decay knows what fades in the slots of sgd, adam and adamw, not "
         "in those of an optimizer of one's own: give slots=keep or slots=reset"
       )
+    _ = self.rule  # tells of hyper-parameters out of range
 
   @functools.cached_property
   def rule(self) -> optax.GradientTransformation:

@@ -77,11 +77,9 @@ def test_a_program_made_ahead_is_the_one_that_is_used():
   state, selection = learner.init(jax.random.key(0))
   state = choosing.switch(learner, state, selection, tiny_network.HEAD)
   scope = learner.put(tiny_network.scope())
-  batches, used = dispatch(learner, tiny_network.batch(learner.batch_size))
-  batches = learner.put_batches(batches)
-  state, info = ready.call(
-    jax.random.key(1), state, batches, np.int32(used), scope
-  )
+  chunk = dispatch(learner, tiny_network.batch(learner.batch_size))
+  chunk = chunk._replace(batches=learner.put_batches(chunk.batches))
+  state, info = chunks.run(ready, jax.random.key(1), state, chunk, scope)
   assert np.isfinite(info.loss[0]) and int(state.train.step) == 1
 
 
@@ -108,17 +106,18 @@ def test_switching_keeps_the_slots_of_what_stays():
 
 
 def dispatch(learner, *batches):
-  """Batches as one dispatch [K, B, ...], and how many of the K there are."""
+  """Batches as the chunk of one dispatch [K, B, ...]."""
   batches = batches or (tiny_network.batch(),)
   missing = learner.steps_per_dispatch - len(batches)
   rows = (*batches, *(batches[:1] * missing))
-  return jax.tree.map(lambda *leaves: np.stack(leaves), *rows), len(batches)
+  stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+  return chunks.Chunk(stacked, stacked.ids, len(batches))
 
 
 def test_restart_draws_parameters_and_keeps_the_rest():
   learner = make()
   state, selection = learner.init(jax.random.key(0))
-  state = hooks.add(learner, jax.random.key(1), state, *dispatch(learner))
+  state = hooks.add(learner, jax.random.key(1), state, dispatch(learner))
   state = state._replace(train=state.train._replace(step=jnp.int32(9)))
   fresh = learner.restart(jax.random.key(2), state, selection)
   assert int(fresh.train.step) == 9
@@ -133,9 +132,7 @@ def test_adding_stores_what_the_objective_needs():
   params, stats = tiny_network.leaves(state.train.params), state.train.stats
   expected = NETWORK.apply(state.train.params, stats, batch.x).logits
   expected = np.asarray(expected)
-  after = hooks.add(
-    learner, jax.random.key(1), state, *dispatch(learner, batch)
-  )
+  after = hooks.add(learner, jax.random.key(1), state, dispatch(learner, batch))
   items = after.replay.items
   np.testing.assert_allclose(
     items.extras["logits"][:4], expected, rtol=1e-5, atol=1e-6

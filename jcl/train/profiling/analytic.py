@@ -19,11 +19,11 @@ import numpy as np
 import optax
 
 from jcl import base, jaxprs
-from jcl.selection import mask, times
+from jcl.selection import times
 from jcl.train import optimizer as optimizers
-from jcl.train import step_spec
 from jcl.train.kernels import lowering
 from jcl.train.profiling import operations
+from jcl.train.profiling import subject as subjects
 
 Rates = operations.Rates
 
@@ -75,13 +75,15 @@ def profile(
   >>> len(times.forward) == len(network.tensors), times.method
   (True, 'analytic')
   """
+  return seconds_of(
+    subjects.Subject(network, params, stats, x, norms, optimizer), rates
+  )
+
+
+def seconds_of(subject: subjects.Subject, rates: Rates) -> times.TensorTimes:
+  """Computes the same as `profile`, of a subject."""
   return _tally(
-    network,
-    params,
-    stats,
-    x,
-    norms,
-    optimizer,
+    subject,
     lambda program: operations.seconds(program, rates),
     {"unit": "seconds", "rates": dataclasses.asdict(rates)},
   )
@@ -115,12 +117,7 @@ def flops(
     ValueError: as `profile`.
   """
   return _tally(
-    network,
-    params,
-    stats,
-    x,
-    norms,
-    optimizer,
+    subjects.Subject(network, params, stats, x, norms, optimizer),
     lambda program: [
       operations.flops(each, expands_groups) for each in program.operations
     ],
@@ -132,29 +129,15 @@ Cost = Callable[[operations.Program], Sequence[float]]
 
 
 def _tally(
-  network: base.Network,
-  params: base.Params,
-  stats: base.Stats,
-  x: base.Array | jax.ShapeDtypeStruct,
-  norms: str,
-  optimizer: optax.GradientTransformation,
-  cost: Cost,
-  about: dict[str, Any],
+  subject: subjects.Subject, cost: Cost, about: dict[str, Any]
 ) -> times.TensorTimes:
   """Adds up the costs of operations by tensor and part of the step."""
-  shape = jnp.shape(x)
-  if norms not in ("frozen", "batch"):
-    raise ValueError(f"norms={norms!r}: give 'frozen' or 'batch'")
-  if tuple(shape[1:]) != tuple(network.input_shape) or not shape[0]:
-    raise ValueError(
-      f"x has shape {shape}: give a batch of {network.name!r}, "
-      f"[B, {', '.join(map(str, network.input_shape))}]"
-    )
-  traced = _trace(network, params, stats, shape, norms)
+  traced = _trace(subject)
   costs = cost(traced.program)
   needs = _needs(traced)
   levels = _levels(traced)
-  count = len(network.tensors)
+  tensors = subject.network.tensors
+  count = len(tensors)
   forward, arrival, weight_grad = ([0.0] * count for _ in range(3))
   fixed = 0.0
   for seconds, need, level in zip(costs, needs, levels, strict=True):
@@ -170,12 +153,12 @@ def _tally(
       arrival[gradients.bit_length() - 1] += seconds
     else:
       weight_grad[gradients.bit_length() - 1] += seconds
-  leaves = [_leaf(params, tensor) for tensor in network.tensors]
+  leaves = [_leaf(subject.params, tensor) for tensor in tensors]
   return times.TensorTimes(
     forward=tuple(forward),
     arrival=tuple(arrival),
     weight_grad=tuple(weight_grad),
-    update=tuple(_updates(leaves, optimizer, cost)),
+    update=tuple(_updates(leaves, subject.optimizer, cost)),
     fixed=fixed,
     method="analytic",
     backward_total=math.fsum(
@@ -183,7 +166,7 @@ def _tally(
       for seconds, need in zip(costs, needs, strict=True)
       if need & ((1 << count) - 1) and not need >> (count + 1)
     ),
-    about={**about, "batch": shape[0], "norms": norms},
+    about={**about, "batch": subject.shape[0], "norms": subject.norms},
   )
 
 
@@ -199,16 +182,9 @@ class _Traced:
   grads: tuple[int | None, ...]  # [W]
 
 
-def _trace(
-  network: base.Network,
-  params: base.Params,
-  stats: base.Stats,
-  shape: tuple[int, ...],
-  norms: str,
-) -> _Traced:
+def _trace(subject: subjects.Subject) -> _Traced:
   """Traces loss and gradients of a step, without running it."""
-  everything = mask.everything(network)
-  training = step_spec.modes(network, everything, norms)
+  network, params, training = subject.network, subject.params, subject.training
 
   def loss_fn(leaves: list[Any], x: Any, rest: Any) -> Any:
     stats, key, y = rest
@@ -229,11 +205,11 @@ def _trace(
 
   leaves = [shape_of(_leaf(params, tensor)) for tensor in network.tensors]
   rest = (
-    jax.tree.map(shape_of, stats),
+    jax.tree.map(shape_of, subject.stats),
     jax.eval_shape(lambda: jax.random.key(0)),
-    jax.ShapeDtypeStruct(shape[:1], jnp.int32),
+    jax.ShapeDtypeStruct(subject.shape[:1], jnp.int32),
   )
-  x = jax.ShapeDtypeStruct(shape, jnp.float32)
+  x = jax.ShapeDtypeStruct(subject.shape, jnp.float32)
   flat = operations.flatten(jaxprs.trace(program, leaves, x, rest))
   loss, input_grad, *others = flat.outputs
   count = len(leaves)

@@ -20,11 +20,11 @@ import optax
 
 from jcl import base
 from jcl.options.errors import UsageError
-from jcl.selection import mask, times
+from jcl.selection import times
 from jcl.train import optimizer as optimizers
-from jcl.train import step_spec
 from jcl.train.kernels import lowering
 from jcl.train.profiling import analytic, calibrated
+from jcl.train.profiling import subject as subjects
 
 
 def profile(
@@ -64,13 +64,9 @@ def profile(
       f"network {network.name!r} is not a chain of units that can be timed one "
       "by one: profile it with method 'analytic' or 'calibrated'"
     )
-  prior = analytic.profile(
-    network, params, stats, x, rates=rates, norms=norms, optimizer=optimizer
-  )
-  training = step_spec.modes(network, mask.everything(network), norms)
-  programs, num_whole, compile_seconds = _programs(
-    network, params, stats, jnp.asarray(x, jnp.float32), training, optimizer
-  )
+  subject = subjects.Subject(network, params, stats, x, norms, optimizer)
+  prior = analytic.seconds_of(subject, rates)
+  programs, num_whole, compile_seconds = _programs(subject)
   seconds = calibrated.measure(programs, rounds).tolist()
   forward, whole, update = seconds[:num_whole]
   blocks = [_Seconds(*row) for row in _rows(seconds[num_whole:])]
@@ -167,12 +163,7 @@ def _in_proportion(shares: Sequence[float], total: float) -> list[float]:
 
 
 def _programs(
-  network: base.Network,
-  params: base.Params,
-  stats: base.Stats,
-  x: jax.Array,
-  training: Sequence[str],
-  optimizer: optax.GradientTransformation,
+  subject: subjects.Subject,
 ) -> tuple[list[Callable[[], None]], int, float]:
   """Compiles the programs to time: of the whole network, and four per unit.
 
@@ -180,9 +171,11 @@ def _programs(
     The programs; how many are of the whole network; seconds of compiling its
     gradient.
   """
+  network, params, stats = subject.network, subject.params, subject.stats
+  x, training = jnp.asarray(subject.x, jnp.float32), subject.training
   key = jax.random.key(0)
   labels = jnp.zeros(len(x), jnp.int32)
-  advance = optimizers.at_start(optimizer)
+  advance = optimizers.at_start(subject.optimizer)
 
   def loss_fn(params: Any, x: Any, stats: Any, key: base.Key) -> Any:
     out = network.apply(params, stats, x, training=training, key=key)
@@ -198,7 +191,7 @@ def _programs(
     jax.value_and_grad(loss_fn, has_aux=True), params, x, stats, key
   )
   compile_seconds = time.perf_counter() - start
-  slots = jax.jit(optimizer.init)(params)
+  slots = jax.jit(subject.optimizer.init)(params)
   programs = [
     _compiled(loss_fn, params, x, stats, key),
     whole,
