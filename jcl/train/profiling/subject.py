@@ -16,8 +16,8 @@ class Subject:
   """A step whose time or operations are told tensor by tensor.
 
   Raises:
-    ValueError: for other `norms` than "frozen" and "batch", or an `x` of another
-      shape than the network's.
+    ValueError: for other `norms` than "frozen" and "batch", or an `x` of
+      another shape than the network's.
   """
 
   network: base.Network
