@@ -7,7 +7,7 @@ import tiny_network
 from jcl import base
 from jcl.networks import expand
 from jcl.objectives import keeping, statistics, supervised
-from jcl.train import step
+from jcl.train import augment, step_spec
 
 NETWORK = tiny_network.build()
 PARAMS, STATS = NETWORK.init(jax.random.key(0))
@@ -15,9 +15,8 @@ BATCH = tiny_network.batch(weight=[1, 1, 0, 1, 1, 0])
 
 
 def forward_of(network=NETWORK, mean=0.5, std=2.0):
-  return step.Forward(
-    network, step.Preprocess(np.float32(mean), np.float32(std))
-  )
+  preprocess = augment.Preprocess(np.float32(mean), np.float32(std))
+  return step_spec.Forward(network, preprocess)
 
 
 def inputs_of(state, params=PARAMS, stats=STATS, batch=BATCH):
