@@ -34,7 +34,7 @@ from jcl.selection import mask
 from jcl.train import augment as augmentation
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step_spec
+from jcl.train import slots, step_spec
 
 _FILTERS = flags.DEFINE_integer("filters", 64, "of the first stage")
 _SIZES = flags.DEFINE_multi_integer("size", [32, 64], "pixels of a side")
@@ -68,8 +68,7 @@ def table(filters: int, size: int) -> pd.DataFrame:
   network = resnet.resnet18((size, size, 3), 10, filters=filters)
   everything, tail = mask.everything(network), frozen(network)
   er = recipes.er(buffer=BUFFER, minibatch=BUFFER)
-  rule = times_mask(optax.sgd(RATE), network, tail)
-  masked = _learner(network, er, rule=rule)
+  masked = _learner(network, er, sparsity=times_mask(network, tail))
   rows = {
     FULL: (_learner(network, recipes.finetune()), everything),
     REPLAY: (_learner(network, er), everything),
@@ -91,33 +90,37 @@ def frozen(network: base.Network) -> base.Selection:
 
 
 def times_mask(
-  optimizer: optax.GradientTransformation,
-  network: base.Network,
-  selection: base.Selection,
-) -> optax.GradientTransformation:
-  """Returns the optimiser with other gradients than the selected ones at 0."""
+  network: base.Network, selection: base.Selection
+) -> base.Sparsity:
+  """Returns what sets other gradients than the selected ones to 0."""
 
-  def update(grads, state, params=None):
-    chosen = mask.as_mask(grads, network, selection)
-    grads = jax.tree.map(lambda grad, yes: grad * float(yes), grads, chosen)
-    return optimizer.update(grads, state, params)
+  def wrap(rule: optax.GradientTransformation) -> optax.GradientTransformation:
+    optimizer = slots.per_tensor(rule)
 
-  return optax.GradientTransformation(optimizer.init, update)
+    def update(grads, state, params=None):
+      chosen = mask.as_mask(grads, network, selection)
+      grads = jax.tree.map(lambda grad, yes: grad * float(yes), grads, chosen)
+      return optimizer.update(grads, state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+  return base.Sparsity(
+    start=lambda params: params, wrap=wrap, restart=lambda slots: slots
+  )
 
 
 def _learner(
-  network, method, executor="whole", rule=None
+  network, method, executor="whole", sparsity=None
 ) -> learner_lib.Learner:
   training = base.Training(
     optimizer="sgd", momentum=0.0, learning_rate=RATE, batch_size=BATCH
   )
-  if rule is not None:
-    training = base.Training(optimizer=rule, batch_size=BATCH)
   spec = step_spec.StepSpec(
     network,
     method,
     optimizers.complete(training),
     augmentation.Preprocess(np.float32(0), np.float32(1)),
+    sparsity=sparsity,
   )
   return learner_lib.Learner(
     spec,

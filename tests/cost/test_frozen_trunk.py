@@ -16,7 +16,7 @@ from jcl.selection import fixed, mask
 from jcl.train import augment as augmentation
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
-from jcl.train import step_spec
+from jcl.train import slots, step_spec
 
 DEVICE = devices.Device("cpu", "test", 1, 1, 1.0, 2.0, "modelled: test")
 NETWORK = resnet.resnet18((32, 32, 3), 10, filters=8)
@@ -35,13 +35,21 @@ def masked(optimizer):
   return optax.GradientTransformation(optimizer.init, update)
 
 
-def temp_bytes(method, selection, wrap=lambda optimizer: optimizer):
-  training = base.Training(batch_size=32, optimizer=wrap(optax.sgd(0.01)))
+MASKED = base.Sparsity(
+  start=lambda params: params,
+  wrap=lambda rule: masked(slots.per_tensor(rule)),
+  restart=lambda opt_state: opt_state,
+)
+
+
+def temp_bytes(method, selection, sparsity=None):
+  training = base.Training(batch_size=32, learning_rate=0.01, momentum=0.0)
   spec = step_spec.StepSpec(
     NETWORK,
     method,
     optimizers.complete(training),
     augmentation.Preprocess(np.float32(0), np.float32(1)),
+    sparsity=sparsity,
   )
   learner = learner_lib.Learner(
     spec,
@@ -58,4 +66,4 @@ def test_a_frozen_trunk_keeps_no_activations_and_masked_gradients_do():
   full = temp_bytes(recipes.finetune(), EVERYTHING)
   frozen = temp_bytes(recipes.er(buffer=15, minibatch=15), TAIL)
   assert frozen <= 0.3 * full
-  assert temp_bytes(recipes.finetune(), EVERYTHING, masked) >= 0.99 * full
+  assert temp_bytes(recipes.finetune(), EVERYTHING, MASKED) >= 0.99 * full
