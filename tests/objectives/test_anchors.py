@@ -19,6 +19,7 @@ from jcl.selection import fixed, mask
 from jcl.streams import scenarios, sources
 from jcl.train import augment as augmentation
 from jcl.train import executors, step_spec
+from jcl.train import optimizer as optimizers
 
 CLASSES, CHANNELS, COUNT = 4, 6, 3
 
@@ -463,10 +464,13 @@ def test_anchors_and_batch():
 
 def test_a_draw_holds_the_anchors():
   method = recipes.lightcl(freeze="mid", buffer=20)
+  training = optimizers.complete(base.Training(batch_size=20))
+  plain = augmentation.Preprocess(np.zeros(3), np.ones(3))
+  spec = step_spec.StepSpec(network(), method, training, plain)
   with pytest.raises(ValueError, match="15 replayed.*minibatch=10: give 15"):
-    executors.check_batch(base.Training(batch_size=20), method, 1)
+    executors.check_batch(spec)
   enough = recipes.lightcl(freeze="mid", buffer=20, minibatch=15)
-  assert executors.check_batch(base.Training(batch_size=20), enough, 1) == 20
+  assert executors.check_batch(dataclasses.replace(spec, method=enough)) == 20
 
 
 def test_with_a_memory_anchors_are_replayed_images():
