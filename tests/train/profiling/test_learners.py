@@ -167,7 +167,7 @@ def test_timed_units_read_as_many_rows_as_a_step(monkeypatch):
     batch = learner.preprocess.normalise(batches.x[0])
     rows = np.resize(np.arange(6), learner.rows_per_step)
     np.testing.assert_array_equal(x, batch[rows])
-    assert (len(x), rounds, norms) == (10, 3, learner.norms)
+    assert (len(x), rounds, norms) == (10, 3, learner.spec.norms)
     return "done"
 
   monkeypatch.setattr(learners.timed, "profile", measured)
