@@ -22,6 +22,8 @@ Lam = float | Literal["prior", "gcv"]
 _PRIOR = 2.0  # times the trace of the covariance: the default of ridge
 # Strengths that cross-validation tries, over that trace: half decades.
 _GRID = 10.0 ** np.arange(-2, 3.01, 0.5)
+# Of the whole scatter, a share within classes that is but rounding of the sums.
+_NOISE = 1e-6
 _LEAST_SHRINK = 1e-4  # that a message proposes
 
 
@@ -82,10 +84,11 @@ def shared_covariance(
       f"need {width + classes} rows or more; give shrink={_LEAST_SHRINK:g} or "
       "more, or shrink=oas"
     )
-  covariance = statistics.within(sums) / max(free, 1.0)
-  average = np.trace(covariance) / width
-  if free <= 0 or average <= 0:
+  scatter = statistics.within(sums)
+  if free <= 0 or not _varies(sums, scatter):
     return mean(sums)
+  covariance = scatter / free
+  average = np.trace(covariance) / width
   share = oas(covariance, rows) if shrink == "oas" else float(shrink)
   covariance *= 1 - share
   covariance[np.diag_indices(width)] += share * average
@@ -238,8 +241,9 @@ def _normal_equations(
   rows, classes, _ = _sizes(sums)
   known, free = statistics.seen(sums), rows - classes
   plain, scatter = statistics.gram(sums), statistics.within(sums)
-  spread = float(np.trace(scatter)) / free if free > 0 else 0.0
-  if spread <= 0:
+  if free > 0 and _varies(sums, scatter):
+    spread = float(np.trace(scatter)) / free
+  else:
     spread = float(np.trace(plain)) / rows or 1.0
   if not balanced:
     return plain, statistics.cross(sums), spread
@@ -247,6 +251,12 @@ def _normal_equations(
   common = scatter * (classes / max(free, 1.0))
   each = rows / classes
   return each * (common + centres.T @ centres), each * centres.T, spread
+
+
+def _varies(sums: statistics.Statistics, scatter: np.ndarray) -> bool:
+  """Tells whether rows of a class differ by more than rounding."""
+  whole = float(np.trace(np.asarray(sums.moment, np.float64)))
+  return float(np.trace(scatter)) > _NOISE * whole
 
 
 def cholesky(

@@ -295,6 +295,14 @@ def test_a_row_of_each_class_is_learned(name):
   assert np.argmax(scores(linear, rows), axis=1).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("name", SOLVERS)
+def test_rows_that_repeat_are_learned(name):
+  rows = np.eye(4, 3)[[0, 1, 2] * 4] + 0.1
+  linear, _ = SOLVERS[name](of(rows, [0, 1, 2] * 4, 3))
+  found = scores(linear, rows[:3])
+  assert np.argmax(found, axis=1).tolist() == [0, 1, 2]
+
+
 def test_too_few_rows_are_refused_with_the_number_that_would_do():
   rows = of([[3, 0, 1], [0, 2, 1], [1, 2, 1]], [0, 1, 1])
   with pytest.raises(

@@ -3,7 +3,7 @@
 The rows of `TOY` are few enough to add up by hand.
 """
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import jax
 import numpy as np
@@ -90,6 +90,7 @@ def test_the_shift_is_that_of_the_first_batch_for_good():
   )
 
 
+@settings(max_examples=25)
 @given(
   st.integers(0, 50),
   st.permutations(range(40)),
@@ -170,6 +171,7 @@ def test_rows_that_never_came_cannot_leave():
     statistics.subtract(of(TOY_X[1:], TOY_Y[1:]), sums)
 
 
+@settings(max_examples=25)
 @given(st.sampled_from([0.5, 0.9, 0.999]), st.integers(1, 12))
 def test_a_decay_is_by_row_and_not_by_batch(decay, size):
   x, y = random_rows(2, count=12)

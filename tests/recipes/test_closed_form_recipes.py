@@ -204,6 +204,27 @@ def test_a_trained_trunk_may_be_frozen_by_any_recipe():
   assert anchored.records[0].steps > 0
 
 
+@pytest.mark.parametrize("recipe", ["slda", "ranpac:m=24"])
+def test_a_kept_trunk_computes_the_same_for_less(recipe):
+  network = catalogue.build("mlp", (4,), 4, width=6, depth=1)
+  learned = pretrained.with_weights(network, *network.init(jax.random.key(1)))
+  plain, kept = (
+    session.learn(
+      tiny_network.stream(),
+      learned,
+      recipes.build(recipe),
+      options=session.Options(progress=False, trunk_cache=cache),
+    )
+    for cache in ("", "raw")
+  )
+  x = tiny_network.batch().x
+  np.testing.assert_allclose(
+    kept.predict_scores(x), plain.predict_scores(x), rtol=1e-5
+  )
+  flops = [run.records[0].costs["train"].flops for run in (plain, kept)]
+  assert flops[1] < flops[0]
+
+
 def test_a_networks_features_are_needed():
   network = dataclasses.replace(tiny_network.build(), features=None)
   with pytest.raises(jcl.UsageError, match="reads features.*'tiny' names none"):
