@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import psutil
 import pytest
 import quick_tests
 
@@ -18,6 +19,8 @@ from jcl.streams import scenarios, sources
 os.environ["XLA_FLAGS"] = " ".join(
   [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
 )
+
+_MANY = 100 << 20  # bytes, after which it pays to let programs go
 
 # What one test has compiled, no other compiles again; processes that tests
 # start inherit the variables.
@@ -50,12 +53,24 @@ def pytest_collection_modifyitems(items):
       item.add_marker("quick")
 
 
+@pytest.fixture(scope="session")
+def freed():
+  """Bytes that the process held when programs were let go last."""
+  return [0]
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _free_programs():
-  """Lets the programs of a module go with it; all 6,000 tests' need 5 GB."""
+def _free_programs(freed):
+  """Lets programs go where a module has added many; all of them need 5 GB."""
   yield
-  jax.clear_caches()
-  gc.collect()
+  if _held() > freed[0] + _MANY:
+    jax.clear_caches()
+    gc.collect()
+    freed[0] = _held()
+
+
+def _held() -> int:
+  return psutil.Process().memory_info().rss
 
 
 @pytest.fixture(scope="session")
