@@ -59,9 +59,9 @@ def freed():
   return [0]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _free_programs(freed):
-  """Lets programs go where a module has added many; all of them need 5 GB."""
+  """Lets programs go where tests have added many; all of them need 5 GB."""
   yield
   if _held() > freed[0] + _MANY:
     jax.clear_caches()
