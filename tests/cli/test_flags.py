@@ -109,7 +109,7 @@ def test_flags_are_put_back_between_runs_of_a_process(parse):
     ("--seed=a", "--seed=a: write whole numbers"),
     ("--seed=1,1", "different numbers"),
     ("--seed=99999999999", "below 2\\*\\*32"),
-    ("--epochs=0", "--epochs=0: give a whole number from 1"),
+    ("--epochs=-1", "--epochs=-1: give a whole number from 0"),
     ("--seconds_budget=0", "--seconds_budget=0.0"),
   ],
 )

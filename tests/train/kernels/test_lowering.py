@@ -206,7 +206,7 @@ def test_networks_learn_the_same(name):
 
   # Batch normalisation of few values makes more of rounding.
   x = normal(5, 8, 16, 16, 3)
-  program = assert_same(gradients, params, x, rtol=2e-3, atol=1e-5)
+  program = assert_same(gradients, params, x, rtol=5e-3, atol=1e-5)
   assert count(program) > 20
 
 
