@@ -1,5 +1,6 @@
 """What trains is chosen again as training goes, and a run repeats itself."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -193,7 +194,8 @@ def test_probing_leaves_no_trace():
     update=lambda key, state, probe: state,
     choose=lambda *_: base.Selection(next(turns)),
   )
-  job.learner.method = job.learner.method._replace(selector=forced)
+  method = job.learner.method._replace(selector=forced)
+  job.learner.spec = dataclasses.replace(job.learner.spec, method=method)
   other = play(job).state
   for part in ("train", "replay", "parked"):
     assert tiny_network.same_bits(
@@ -211,7 +213,8 @@ def test_half_of_a_short_interval_is_the_longest_wait():
 def test_a_prompt_choice_is_trained_at_once():
   job = assemble(epochs=2)
   selector = job.learner.method.selector._replace(prompt=True)
-  job.learner.method = job.learner.method._replace(selector=selector)
+  method = job.learner.method._replace(selector=selector)
+  job.learner.spec = dataclasses.replace(job.learner.spec, method=method)
   place = play(job).place
   second = place.records[0].choices[1]
   assert second.adopted == second.step == 7

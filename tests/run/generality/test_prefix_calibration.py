@@ -1,5 +1,7 @@
 """The prefix to freeze, from a run in which everything trains."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import signatures
@@ -57,7 +59,7 @@ def test_one_experience_is_not_enough():
 def test_memory_hierarchies_are_for_other_runs():
   method = recipes.finetune()._replace(hierarchy=base.Hierarchy(4, 4))
   job = assemble()
-  job.learner.method = method
+  job.learner.spec = dataclasses.replace(job.learner.spec, method=method)
   with pytest.raises(ValueError, match="without memory hierarchy"):
     calibrate.calibrate(job, follow.held_out(STREAM))
 
