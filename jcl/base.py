@@ -176,7 +176,7 @@ class Forward(Protocol):
 
   @property
   def normalisation(self) -> tuple[Array, Array]:
-    """What is subtracted of raw inputs, and what they are divided by."""
+    """Mean and deviation that normalise raw inputs."""
 
   def __call__(
     self,
@@ -660,8 +660,8 @@ class Expansion:
   width: int  # M, its outputs
   # ReLU of random directions, or Fourier features of a Gaussian kernel.
   kind: Literal["relu", "fourier"] = "relu"
-  # Of the kernel exp(-gamma |x - y|^2); None: by the variance of what the unit
-  # reads of the first batch.
+  # Width of the kernel exp(-gamma |x - y|^2); None: from the variance of what
+  # the unit reads of the first batch.
   gamma: float | None = None
   trunk: bool = True  # False: it reads inputs, and all other units are left out
 

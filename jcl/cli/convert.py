@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from jcl.cli import definitions, show
-from jcl.networks import torch_files
-from jcl.options.errors import MissingPackageError, UsageError
+from jcl.networks import external, torch_files
+from jcl.options.errors import UsageError
 from jcl.report import lines
 
 _WANTED = ".safetensors"
@@ -33,14 +33,7 @@ def write(arrays: dict[str, np.ndarray], target: Path) -> None:
   Raises:
     UsageError: where the library is missing, or the file cannot be written.
   """
-  try:
-    from safetensors import numpy as safetensors
-  except ImportError as error:
-    raise MissingPackageError(
-      f"safetensors cannot be imported ({error}); install it with "
-      'pip install "jcl[weights]"'
-    ) from error
-  content = safetensors.save(arrays)
+  content = external.safetensors().save(arrays)
   try:
     with lines.replacing(target) as file:
       file.write(content)

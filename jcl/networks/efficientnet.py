@@ -40,7 +40,7 @@ Side = Annotated[int, kinds.Range(1, 4096)]
 
 
 class _Size(NamedTuple):
-  """What differs between the sizes."""
+  """Width, depth and dropout of one size of the network."""
 
   name: str
   width: float  # multiplies channels

@@ -18,6 +18,7 @@ in their own training.
 from collections.abc import Callable, Mapping, Sequence
 import functools
 import re
+import types
 from typing import Any, NamedTuple
 
 import jax
@@ -100,15 +101,26 @@ def read(path: str, sha256: str | None = None) -> dict[str, np.ndarray]:
   }
 
 
-def _from_safetensors(path: str) -> dict[str, np.ndarray]:
+def safetensors() -> types.ModuleType:
+  """Returns the library's functions for NumPy.
+
+  Raises:
+    ImportError: where the library is not installed.
+  """
   try:
-    import safetensors
-    from safetensors import numpy as reader
+    from safetensors import numpy as library
   except ImportError as error:
     raise MissingPackageError(
       f"safetensors cannot be imported ({error}); install it with "
       'pip install "jcl[weights]"'
     ) from error
+  return library
+
+
+def _from_safetensors(path: str) -> dict[str, np.ndarray]:
+  reader = safetensors()
+  from safetensors import SafetensorError
+
   if str(path).endswith((".bin", ".ckpt", ".pkl")):
     raise UsageError(
       f"{path} may hold anything that pickles: give the weights alone, written "
@@ -120,7 +132,7 @@ def _from_safetensors(path: str) -> dict[str, np.ndarray]:
     raise MissingFileError(
       f"there is no {path}: give a safetensors file"
     ) from None
-  except (safetensors.SafetensorError, *_UNREAD) as error:
+  except (SafetensorError, *_UNREAD) as error:
     raise UsageError(
       f"{path} is no safetensors file, or a damaged one ({error}): fetch or "
       "convert it again"

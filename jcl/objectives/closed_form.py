@@ -22,7 +22,7 @@ Lam = float | Literal["prior", "gcv"]
 _PRIOR = 2.0  # times the trace of the covariance: the default of ridge
 # Strengths that cross-validation tries, over that trace: half decades.
 _GRID = 10.0 ** np.arange(-2, 3.01, 0.5)
-# Of the whole scatter, a share within classes that is but rounding of the sums.
+# A smaller share of the scatter within classes is rounding of the sums.
 _NOISE = 1e-6
 _LEAST_SHRINK = 1e-4  # that a message proposes
 
@@ -92,16 +92,38 @@ def shared_covariance(
   share = oas(covariance, rows) if shrink == "oas" else float(shrink)
   covariance *= 1 - share
   covariance[np.diag_indices(width)] += share * average
-  centres = statistics.means(sums)
+  least = f"shrink={_LEAST_SHRINK:g} or more, or shrink=oas"
+  known, centres = statistics.seen(sums), statistics.means(sums)
+  return discriminant(known, centres, covariance, share, least)
+
+
+def discriminant(
+  known: np.ndarray,
+  centres: np.ndarray,
+  covariance: np.ndarray,
+  shrink: float,
+  instead: str,
+) -> Solved:
+  """Returns linear discriminant analysis with one covariance, without priors.
+
+  Args:
+    known: [C] bool, classes that there are rows of.
+    centres: [C, D] their means.
+    covariance: [D, D], shrunk; it is overwritten.
+    shrink: share that it was shrunk by, for a message.
+    instead: what a message proposes.
+
+  Raises:
+    UsageError: where the covariance is singular.
+  """
   try:
     weight, flops = cholesky(covariance, centres.T)
   except np.linalg.LinAlgError as error:
     raise UsageError(
-      f"shrink={share:g} leaves the covariance singular: give "
-      f"shrink={_LEAST_SHRINK:g} or more, or shrink=oas"
+      f"shrink={shrink:g} leaves the covariance singular: give {instead}"
     ) from error
   bias = -0.5 * np.sum(centres * weight.T, axis=1)
-  return _solved(sums, weight, bias, flops)
+  return of_known(known, weight, bias, flops)
 
 
 def ridge(

@@ -18,7 +18,6 @@ import numpy as np
 
 from jcl import base
 from jcl.objectives import closed_form, keeping
-from jcl.options.errors import UsageError
 
 SHRINK = 1e-4  # the published share of the identity, not of the variance
 
@@ -96,12 +95,5 @@ def solve(state: Recursion, shrink: float = SHRINK) -> closed_form.Solved:
   covariance = np.asarray(state.covariance, np.float64)
   covariance = (1 - shrink) * (covariance + covariance.T) / 2
   covariance[np.diag_indices(len(covariance))] += shrink
-  try:
-    weight, flops = closed_form.cholesky(covariance, centres.T)
-  except np.linalg.LinAlgError as error:
-    raise UsageError(
-      f"shrink={shrink:g} leaves the covariance singular: give "
-      f"shrink={SHRINK:g} or more"
-    ) from error
-  bias = -0.5 * np.sum(centres * weight.T, axis=1)
-  return closed_form.of_known(known, weight, bias, flops)
+  least = f"shrink={SHRINK:g} or more"
+  return closed_form.discriminant(known, centres, covariance, shrink, least)

@@ -1,4 +1,4 @@
-"""What decisions predicted that training costs, beside what it came to."""
+"""Costs of training that decisions predicted, beside what it took."""
 
 from collections.abc import Iterator
 import math

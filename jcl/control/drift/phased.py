@@ -16,7 +16,7 @@ from jcl.control.drift import phases
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Seen(base.Observation):
-  """What there is to look at when a phase begins; examples are frames."""
+  """An observation at the beginning of a phase; its examples are frames."""
 
   view: phases.View
   result: phases.Result | None  # of the work of the phase before
