@@ -1,5 +1,6 @@
-"""The list of quick tests names tests that there are."""
+"""The quick tests exist, and no two test files share a name."""
 
+from collections import Counter
 from pathlib import Path
 import re
 
@@ -23,3 +24,11 @@ def test_they_alone_are_marked(request):
   assert marked <= {
     name.partition("::")[0].split("/")[-1] for name in quick_tests.QUICK
   }
+
+
+def test_no_two_test_files_share_a_name():
+  """Pytest imports a test file by its name alone and refuses a second one."""
+  names = Counter(
+    path.name for path in Path(__file__).parent.rglob("test_*.py")
+  )
+  assert [name for name, count in names.items() if count > 1] == []

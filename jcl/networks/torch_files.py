@@ -102,7 +102,7 @@ def _check_digest(path: str, content: np.ndarray, expected: str) -> None:
 
 def _from_stream(content: np.ndarray) -> dict[str, np.ndarray]:
   """Reads the layout before PyTorch 1.6."""
-  view, at, found = memoryview(content), 0, []
+  view, at, found = content.data, 0, []
   for expected in (_MAGIC, _VERSION, _MACHINE, None, None):
     value, at = instructions.run(view, at)
     found.append(value)
@@ -151,7 +151,7 @@ def _from_archive(path: str, content: np.ndarray) -> dict[str, np.ndarray]:
   if len(pickles) != 1:
     raise Refused(f"it has {len(pickles)} entries data.pkl")
   root = pickles[0].removesuffix("data.pkl")
-  program = memoryview(entries.pop(pickles[0]))
+  program = entries.pop(pickles[0]).data
   value, end = instructions.run(program, 0)
   if end != len(program):
     raise Refused(f"{len(program) - end} bytes are left over in data.pkl")
