@@ -1,0 +1,133 @@
+"""The types through which the parts of jcl meet. No behaviour lives here.
+
+A `NamedTuple` holds arrays that cross `jax.jit`, or a bundle of functions; a
+frozen dataclass stays on the host. Passing a host record into a jitted function
+is then an error instead of a silent trace. There is a module per concern; other
+parts of jcl import `base` and write `base.X`.
+
+Letters in shape comments: `B` batch, `N` examples, `C` classes, `D` features,
+`W` trainable arrays, `M` memory slots, `R` replayed examples, `T` experiences.
+"""
+
+from jcl.base.arrays import (
+  Array,
+  Batch,
+  Key,
+  LearnerState,
+  Params,
+  ReplayState,
+  Scope,
+  Stats,
+  TrainState,
+)
+from jcl.base.control import (
+  UNLIMITED,
+  Allocation,
+  Change,
+  Controller,
+  Cost,
+  Decision,
+  Held,
+  Moment,
+  Observation,
+)
+from jcl.base.hierarchy import (
+  Gate,
+  Hierarchy,
+  Judge,
+  Keep,
+  Policy,
+  Remainder,
+  Trials,
+)
+from jcl.base.method import (
+  EXPAND,
+  Expansion,
+  Method,
+  Pruning,
+  Removal,
+  Sparsity,
+  Training,
+)
+from jcl.base.network import (
+  Block,
+  Network,
+  Output,
+  Selection,
+  Tensor,
+)
+from jcl.base.objective import (
+  Aux,
+  Forward,
+  Loss,
+  LossInputs,
+  Objective,
+  Traced,
+)
+from jcl.base.parts import (
+  Predictor,
+  Probe,
+  Replay,
+  Selector,
+)
+from jcl.base.records import (
+  Choice,
+  Dataset,
+  Experience,
+  Record,
+)
+
+# From the inside out, as the page of types shows them.
+__all__ = [
+  "Array",
+  "Key",
+  "Params",
+  "Stats",
+  "Batch",
+  "Scope",
+  "TrainState",
+  "ReplayState",
+  "LearnerState",
+  "Output",
+  "Tensor",
+  "Block",
+  "Network",
+  "Selection",
+  "Aux",
+  "Traced",
+  "Forward",
+  "LossInputs",
+  "Loss",
+  "Objective",
+  "Replay",
+  "Probe",
+  "Selector",
+  "Predictor",
+  "Cost",
+  "UNLIMITED",
+  "Allocation",
+  "Change",
+  "Decision",
+  "Held",
+  "Moment",
+  "Observation",
+  "Controller",
+  "Policy",
+  "Judge",
+  "Gate",
+  "Keep",
+  "Remainder",
+  "Trials",
+  "Hierarchy",
+  "Training",
+  "Pruning",
+  "Sparsity",
+  "EXPAND",
+  "Expansion",
+  "Removal",
+  "Method",
+  "Dataset",
+  "Experience",
+  "Choice",
+  "Record",
+]

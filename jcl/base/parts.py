@@ -1,0 +1,96 @@
+"""A method's parts beside its objective: memory, selector, predictor."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from jcl.base.arrays import Batch, Key, Params, ReplayState, Scope
+from jcl.base.network import Network, Selection
+from jcl.base.objective import nothing
+
+
+class Replay(NamedTuple):
+  """An episodic memory's rules, as pure functions: insert, draw.
+
+  `when` says who calls `add`: "step" after each update with the batch just
+  learned, "before" with the whole experience ahead of training, "after" with
+  the whole experience behind it, "never" for none. A `rebuild(state, batch)`
+  instead of `add` runs on the host at the end of an experience with all its
+  examples and their features under `extras["features"]` [N, D].
+
+  Of a memory on the host (`on_host`) the draws come with the batch: behind its
+  B rows stand those of the first draw, of the second one and so on.
+  """
+
+  capacity: int | str  # M slots, or bytes such as "2MB"
+  num_samples: int  # R examples per draw
+  init: Callable[[Batch], ReplayState]  # from one example without batch axis
+  add: Callable[[Key, ReplayState, Batch], ReplayState]
+  sample: Callable[[Key, ReplayState, Scope], Batch]  # [R, ...]
+  when: Literal["step", "before", "after", "never"] = "step"
+  rebuild: Callable[[ReplayState, Batch], ReplayState] | None = None
+  on_host: bool = False
+
+
+class Probe(NamedTuple):
+  """Copies for a selector to look at, so that nothing it does is felt."""
+
+  params: Params
+  batches: tuple[Batch, ...]  # drawn anew for every choice
+  # (params, batch, key) -> gradient of the method's loss, every tensor's
+  gradient: Callable[[Params, Batch, Key], Params]
+  # (grads, params) -> params after the run's optimiser has made one update
+  advance: Callable[[Params, Params], Params]
+  learning_rate: float
+
+
+class Selector(NamedTuple):
+  """Scores tensors with the device's help, chooses among them on the host.
+
+  `init(params)` makes its state, arrays only; `update(key, state, probe)`
+  scores anew; `choose(state, network, times, budget)` returns a `Selection`,
+  with `times` the profile that `profile` asks for (or None) and `budget` a
+  share of a full step's time. All run outside `jax.jit`.
+
+  `slots` says what becomes of the optimiser slots of a tensor that leaves:
+  "drop" forgets them; "keep" parks them as they are, "decay" lets them fade
+  while the tensor is away, and "reset" starts anew where it was away for more
+  than one choice.
+  """
+
+  init: Callable[[Params], Any]
+  update: Callable[[Key, Any, Probe | None], Any]
+  choose: Callable[[Any, Network, Any, float], Selection]
+  every: int = 0  # epochs between choices; 0: one per experience
+  num_probes: int = 0  # batches of the probe; 0: `update` gets None for it
+  profile: Literal["", "analytic", "timed", "calibrated"] = ""
+  slots: Literal["drop", "keep", "decay", "reset"] = "drop"
+  # Whether a choice trains at once, its compile being waited for.
+  prompt: bool = False
+  # Tensors that may ever be chosen, of a network; None: all. Probes give no
+  # gradient of others but 0, so that they cost no more than a step would.
+  candidates: Callable[[Network], Selection] | None = None
+
+
+class Predictor(NamedTuple):
+  """Reads class scores off a network.
+
+  `fit(network_apply, params, stats, memory)` prepares what the scores need
+  from the memory (a `Batch` [M, ...] or None); `scores(network_apply, params,
+  stats, x, fitted)` returns [B, C]. `network_apply(params, stats, x, taps)`
+  normalises its input and runs in evaluation mode. What `recalls(state)` picks
+  from the objective's state, `fit` gets as further arguments. By its `name` a
+  saved model finds it again, see `named.NAMED`.
+
+  With `solve(*recalled) -> (fitted, operations)`, predictions are solved from
+  what the objective keeps, on the host: it stands in place of `fit`, gets NumPy
+  arrays, and is learning, filed as such.
+  """
+
+  fit: Callable[..., Any]
+  scores: Callable[..., jax.Array]
+  reads_memory: bool = False
+  recalls: Callable[[Any], tuple[Any, ...]] = nothing
+  name: str = ""
+  solve: Callable[..., tuple[Any, float]] | None = None
