@@ -98,6 +98,7 @@ def _own(name: str, data_dir: Path, path: str) -> Path:
 
   Raises:
     MissingFileError: where there is none.
+    UsageError: where it is a folder.
   """
   places = files.places(data_dir, path)
   found = files.first_existing(places)
@@ -109,6 +110,8 @@ def _own(name: str, data_dir: Path, path: str) -> Path:
       "path= to the file, absolute, below --data_dir or below the working "
       "directory",
     )
+  if found.is_dir():
+    raise UsageError(f"path={errors.short(path)}: a folder; give a file")
   return found
 
 
