@@ -137,3 +137,15 @@ def write_run():
     return folder
 
   return write
+
+
+@pytest.fixture
+def runs(write_run, tmp_path):
+  """Four runs: two recipes, two seeds each, over three experiences."""
+  return [
+    summary.read_run(
+      write_run(tmp_path / f"{recipe}{seed}", recipe=recipe, seed=seed)
+    )
+    for recipe in ("er", "finetune")
+    for seed in range(2)
+  ]

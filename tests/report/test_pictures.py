@@ -7,18 +7,6 @@ import pytest
 from jcl.report import drawing, pictures, summary, table
 
 
-@pytest.fixture
-def runs(write_run, tmp_path):
-  """Two recipes, two seeds each, over three experiences."""
-  return [
-    summary.read_run(
-      write_run(tmp_path / f"{recipe}{seed}", recipe=recipe, seed=seed)
-    )
-    for recipe in ("er", "finetune")
-    for seed in range(2)
-  ]
-
-
 def test_lines_are_means_over_seeds(runs):
   figure = pictures.accuracy_per_experience(runs)
   line = figure.axes[0].lines[0]
@@ -49,19 +37,6 @@ def test_time_includes_the_ends_of_experiences(runs):
   line = figure.axes[0].lines[0]
   assert line.get_xdata().tolist() == [20, 50, 70, 100, 120, 150]
   assert line.get_ydata()[0] == pytest.approx(0.4)
-
-
-def test_cost_bars_add_up(runs):
-  figure = pictures.costs(runs)
-  for axis, total in zip(
-    figure.axes,
-    (runs[0].summary["total"]["seconds"], 1290.0, 1.8e10),
-    strict=True,
-  ):
-    widths = [bar.get_width() for stack in axis.containers[:2] for bar in stack]
-    assert sum(widths[::2]) == pytest.approx(total, rel=0.05)
-  assert figure.axes[1].get_xlabel() == "joules (modelled)"
-  assert figure.get_supxlabel() == "joules: modelled (from the data sheet)"
 
 
 def test_matrix_is_annotated_in_percent(runs):
@@ -95,26 +70,6 @@ def test_memory_that_nobody_recorded(runs):
   runs[0].summary["memory"] = {}
   figure = pictures.memory_per_class(runs[:1])
   assert figure.axes[0].texts[0].get_text() == "no memory recorded"
-
-
-def test_memory_bars_stack_up_beside_the_peak(runs, step_memory):
-  figure = pictures.step_memory(runs)
-  assert figure.axes[0].texts[0].get_text() == "none recorded"
-  runs[0].summary["step_memory"] = step_memory
-  (axis,) = pictures.step_memory(runs).axes
-  bars = [bar for stack in axis.containers for bar in stack]
-  assert [bar.get_width() for bar in bars] == [
-    200,
-    400,
-    300,
-    300,
-    50,
-    1000,
-    20,
-    4000,
-  ]
-  assert bars[-1].get_x() == 200 + 400 + 300 + 300 + 50 + 1000 + 20
-  assert axis.collections[0].get_offsets().tolist() == [[6000, 0]]
 
 
 def test_seeds_with_other_steps_meet_on_a_common_axis():
