@@ -168,7 +168,7 @@ def outcome(folder: pathlib.Path) -> dict[str, object]:
   import jax
   import numpy as np
 
-  from jcl.report import summary
+  from jcl.report import encoding, summary
   from jcl.run import checkpoint
 
   job, _ = assemble()
@@ -184,7 +184,7 @@ def outcome(folder: pathlib.Path) -> dict[str, object]:
   }
   run = summary.read_run(folder)
   for record in run.records:
-    fields = summary.to_json(record)
+    fields = encoding.to_json(record)
     del fields["costs"], fields["peak_bytes"]
     found[f"record {record.experience}"] = str(fields)
   timed = ("seconds", "steps_per_second")

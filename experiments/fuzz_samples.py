@@ -23,7 +23,7 @@ from jcl.networks import external
 from jcl.options.errors import UsageError
 from jcl.replay.store import index, records, segments
 from jcl.replay.store.store import Store
-from jcl.report import summary
+from jcl.report import encoding, summarising, summary
 from jcl.run import checkpoint, loop, workdir
 from jcl.selection import times
 from jcl.serving import log
@@ -334,10 +334,10 @@ def runs(place: Path) -> Reader:
   }
   point = {"step": 3, "experience": 0, "accuracy": [0.5, 0.1]}
   point["accuracy_task"] = point["accuracy"]
-  whole = summary.summarise(
+  whole = summarising.summarise(
     both, initial=None, test_sizes=[4, 4], anytime=(), context=context
   )
-  lines = [json.dumps(summary.to_json(record)) + "\n" for record in both]
+  lines = [json.dumps(encoding.to_json(record)) + "\n" for record in both]
   files = {
     "records.jsonl": "".join(lines).encode(),
     "curve.jsonl": (json.dumps(point) + "\n").encode(),

@@ -50,7 +50,7 @@ _OPTIONAL = ("initial", "test_sizes", "num_experiences")  # may be null
 
 
 def record(value: Any) -> base.Record:
-  """Decodes a record that `summary.to_json` encoded.
+  """Decodes a record that `encoding.to_json` encoded.
 
   Raises:
     ValueError: for anything else, with the reason.
@@ -65,7 +65,7 @@ def record(value: Any) -> base.Record:
 
 
 def choice(value: Any, name: str = "choice") -> base.Choice:
-  """Decodes a choice that `summary.encode` encoded.
+  """Decodes a choice that `encoding.encode` encoded.
 
   Raises:
     KeyError: for a missing part.

@@ -16,6 +16,7 @@ from jcl.report import (
   paragraph,
   pictures,
   predictions,
+  summarising,
   summary,
   table,
 )
@@ -128,7 +129,7 @@ _PLACED = {
   "num_experiences",
   "class_names",
   "notes",
-  *summary.STEP_MEMORY,
+  *summarising.STEP_MEMORY,
 }
 _ROWS = 50  # the most that an accuracy matrix in numbers may have
 _NAMES = 60  # characters that names of classes may take in a table's cell
@@ -242,7 +243,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
   context = {
     key: value
     for key, value in facts.items()
-    if key not in summary.COMPUTED and key not in _PLACED
+    if key not in summarising.COMPUTED and key not in _PLACED
   }
   progress = f"{facts['experiences']} of {facts['num_experiences']} experiences"
   return {
@@ -259,7 +260,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
     },
     "joules": f"joules ({table.joules_source([run])})",
     "metrics": [
-      (meaning, *(_share(facts[each][name]) for each in summary.SCENARIOS))
+      (meaning, *(_share(facts[each][name]) for each in summarising.SCENARIOS))
       for name, meaning in _MEANINGS.items()
     ],
     "decisions": [_decision(record) for record in run.records],
@@ -281,7 +282,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
       scenario.replace("_", "-"): [
         [_share(value) for value in row] for row in facts[scenario]["matrix"]
       ]
-      for scenario in summary.SCENARIOS
+      for scenario in summarising.SCENARIOS
       if len(facts[scenario]["matrix"]) <= _ROWS
     },
   }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jcl import metrics
-from jcl.report import cost_pictures, drawing, summary, table
+from jcl.report import cost_pictures, drawing, summarising, summary, table
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -180,8 +180,8 @@ def _on_seen(run: summary.Run, scenario: str) -> np.ndarray:
 
 
 def _anytime(run: summary.Run) -> drawing.Series:
-  measured = summary.evaluations(run.records, run.curve, "accuracy")
-  y = [summary.seen_average(row, index) for _, index, row in measured]
+  measured = summarising.evaluations(run.records, run.curve, "accuracy")
+  y = [summarising.seen_average(row, index) for _, index, row in measured]
   return np.array([step for step, _, _ in measured], float), np.array(y)
 
 

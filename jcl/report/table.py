@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jcl import metrics
 from jcl.options.errors import UsageError
-from jcl.report import summary
+from jcl.report import summarising, summary
 
 if TYPE_CHECKING:
   import pandas as pd
@@ -220,7 +220,7 @@ def step_memory(runs: Sequence[summary.Run]) -> "pd.DataFrame":
   rows = {}
   for one in group(runs):
     for key, ending in zip(
-      summary.STEP_MEMORY, ("", ", all tensors"), strict=True
+      summarising.STEP_MEMORY, ("", ", all tensors"), strict=True
     ):
       told = [run.summary[key] for run in one.runs if run.summary.get(key)]
       if told:

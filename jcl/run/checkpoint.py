@@ -23,7 +23,7 @@ import numpy as np
 
 from jcl import base
 from jcl.options import errors
-from jcl.report import decoding, lines, summary
+from jcl.report import decoding, encoding, lines
 from jcl.run import cursor
 
 # From format 3 on, feed, trainee and controller save their own states.
@@ -74,7 +74,7 @@ def cursor_to_json(
   """
   fields = {f.name: getattr(at, f.name) for f in dataclasses.fields(at)}
   if records is None:
-    fields["records"] = [summary.to_json(r) for r in at.records]
+    fields["records"] = [encoding.to_json(r) for r in at.records]
   else:
     fields["records"] = dataclasses.asdict(records)
   for name in ("decision", "totals", "spent"):

@@ -9,7 +9,7 @@ import shutil
 from typing import Any
 
 from jcl.options import errors
-from jcl.report import lines, summary
+from jcl.report import encoding, lines
 from jcl.run import identity
 
 FILES = ("config.json",)
@@ -29,7 +29,7 @@ def claim(
 
   Args:
     path: of the folder.
-    config: settings that identify the run; anything `summary.encode` takes.
+    config: settings that identify the run; anything `encoding.encode` takes.
     resume: whether to compare with the settings that are there; False replaces
       them.
     defaults: of settings that other versions may lack; see
@@ -39,7 +39,7 @@ def claim(
     WorkdirError: where `resume` is set and the folder was made with another
       configuration, listing what differs; or where it cannot be written.
   """
-  file, mine = path / FILES[0], summary.encode(config)
+  file, mine = path / FILES[0], encoding.encode(config)
   if resume and file.exists():
     try:
       theirs = json.loads(file.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def claim(
         "over"
       )
     found = identity.differences(
-      theirs, mine, summary.encode(defaults) if defaults else None
+      theirs, mine, encoding.encode(defaults) if defaults else None
     )
     if found:
       raise WorkdirError(

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jcl.report import lines, summary
+from jcl.report import encoding, lines
 from jcl.run.cursor import Cursor, Event
 
 FILES = ("curve.jsonl",)
@@ -58,7 +58,7 @@ class Curve:
         for point in _read(self._file.path)
         if point["step"] <= (at.evaluated if "accuracy" in point else at.step)
       ]
-    self._file.replace(map(summary.encode, self.points))
+    self._file.replace(map(encoding.encode, self.points))
 
   def evaluated(self, event: Event) -> dict[str, Any]:
     """Adds the point of an evaluation, in memory, and returns it."""
@@ -82,7 +82,7 @@ class Curve:
   def write(self, point: Mapping[str, Any]) -> None:
     """Appends a point to the file."""
     assert self._file is not None
-    self._file.append(summary.encode(point))
+    self._file.append(encoding.encode(point))
 
   def sync(self) -> None:
     """Returns when all points that were written are on disk."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from jcl import base
 from jcl.cost import step_memory
-from jcl.report import summary
+from jcl.report import encoding, summarising
 from jcl.run.cursor import Cursor, Job
 from jcl.selection import mask
 
@@ -19,7 +19,7 @@ class MemoryNotes:
 
   def __init__(self, known: Mapping[str, Any]) -> None:
     # "step_memory" of the tensors that train, "step_memory_full" of all.
-    self.found = {k: known[k] for k in summary.STEP_MEMORY if k in known}
+    self.found = {k: known[k] for k in summarising.STEP_MEMORY if k in known}
     # By the selection, and whether its own program was asked for.
     self._split: dict[tuple[base.Selection, bool], Any] = {}
 
@@ -46,6 +46,6 @@ class MemoryNotes:
         found = step_memory.split(
           learner, selection, exact=exact, trunk=job.trunk
         )
-        self._split[key] = None if found is None else summary.encode(found)
+        self._split[key] = None if found is None else encoding.encode(found)
       if self._split[key] is not None:
         self.found[name] = self._split[key]

@@ -15,7 +15,7 @@ import numpy as np
 from jcl import base, keys
 from jcl.options import errors
 from jcl.replay import sampling
-from jcl.report import decoding, summary
+from jcl.report import decoding, encoding
 from jcl.selection import times as times_lib
 from jcl.streams import batching
 from jcl.train import background, choosing, chunks
@@ -205,7 +205,7 @@ class Trainee:
       "pending": _listed(self.pending),
       "switch_step": self.switch_step,
       "chosen_epoch": self.chosen_epoch,
-      "choices": summary.encode(self.choices),
+      "choices": encoding.encode(self.choices),
     }
 
   def restore(self, state: dict[str, Any]) -> None:

@@ -11,7 +11,15 @@ from absl import logging
 import jax
 
 from jcl import base
-from jcl.report import events, hierarchy, lines, selections, summary
+from jcl.report import (
+  encoding,
+  events,
+  hierarchy,
+  lines,
+  selections,
+  summarising,
+  summary,
+)
 from jcl.run import (
   checkpoint,
   claims,
@@ -79,7 +87,7 @@ class Folder:
   ) -> None:
     self.path = path
     self._writes = jax.process_index() == 0
-    self._about = summary.encode(about)
+    self._about = encoding.encode(about)
     self._curve = curve_lib.Curve(path)
     self._summarised = 0.0, 0.0  # when, and what it took, in seconds
     self._stack = contextlib.ExitStack()
@@ -149,7 +157,7 @@ class Folder:
       if self._records.mark.count == len(at.records) > 0:
         self._records.cut()
       else:  # there are none, or the checkpoint itself holds them
-        self._records.replace(map(summary.to_json, at.records))
+        self._records.replace(map(encoding.to_json, at.records))
       self.summarise()
       self._events = events.EventWriter(
         self.path / "events", at.step if at.step else None
@@ -251,7 +259,7 @@ class Folder:
         numbers = {f"train/{k}": v for k, v in point.items() if k in shown}
         self._events.scalars(at.step, numbers)
       if end:
-        self._records.append(summary.to_json(at.records[-1]))
+        self._records.append(encoding.to_json(at.records[-1]))
         self._events.record(at.records[-1], at.step)
       when, took = self._summarised
       if stop or (end and time.monotonic() - when >= _LEAST_TIMES * took):
@@ -267,7 +275,7 @@ class Folder:
       initial = dict(
         zip(("accuracy", "accuracy_task"), at.initial, strict=True)
       )
-    found = summary.summarise(
+    found = summarising.summarise(
       at.records,
       initial=initial,
       test_sizes=self._test_sizes,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jcl import base
-from jcl.report import summary
+from jcl.report import encoding, summarising, summary
 
 
 def make_record(experience, num_experiences, random, ceiling=0.9):
@@ -105,7 +105,7 @@ def write_run():
       )
       if step % 50 == 20:
         points.append({"step": step, "accuracy": row, "accuracy_task": row})
-    summarised = summary.summarise(
+    summarised = summarising.summarise(
       made,
       initial={
         "accuracy": [0.1] * num_experiences,
@@ -130,7 +130,7 @@ def write_run():
       },
     )
     (folder / "summary.json").write_text(json.dumps(summarised))
-    lines = [json.dumps(summary.to_json(record)) + "\n" for record in made]
+    lines = [json.dumps(encoding.to_json(record)) + "\n" for record in made]
     (folder / "records.jsonl").write_text("".join(lines))
     lines = [json.dumps(point) + "\n" for point in points]
     (folder / "curve.jsonl").write_text("".join(lines))

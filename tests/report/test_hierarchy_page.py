@@ -8,7 +8,7 @@ import pytest
 import tiny_network
 
 from jcl import base, recipes
-from jcl.report import decoding, hierarchy, page, summary
+from jcl.report import decoding, encoding, hierarchy, page, summary
 from jcl.run import session
 
 # Three of four tried to the end; one of them is more than the joules left.
@@ -97,7 +97,7 @@ def with_hierarchy(records):
 def run(write_run, records, tmp_path):
   folder = write_run(tmp_path / "run", recipe="miro")
   made = with_hierarchy(records)
-  lines = [json.dumps(summary.to_json(record)) + "\n" for record in made]
+  lines = [json.dumps(encoding.to_json(record)) + "\n" for record in made]
   (folder / "records.jsonl").write_text("".join(lines))
   # Older than the records, so that it is made anew.
   facts = json.loads((folder / "summary.json").read_text())
@@ -113,7 +113,7 @@ def table(run, start):
 
 def test_records_keep_all_of_it(records):
   for record in with_hierarchy(records):
-    line = json.dumps(summary.to_json(record), allow_nan=False)
+    line = json.dumps(encoding.to_json(record), allow_nan=False)
     assert decoding.record(json.loads(line)) == record
 
 
@@ -123,7 +123,7 @@ def test_numbers_that_are_not_finite_come_back(records):
   record = dataclasses.replace(
     records[1], memory=memory([of_trials], 0, 0, 0, 0, 0, 0)
   )
-  line = json.dumps(summary.to_json(record), allow_nan=False)
+  line = json.dumps(encoding.to_json(record), allow_nan=False)
   (found,) = decoding.record(json.loads(line)).memory["decisions"]
   assert math.isnan(found["joules"])
   assert found["predicted"] == -math.inf

@@ -13,7 +13,7 @@ from jcl import base, recipes
 from jcl.control import fixed, limits
 from jcl.replay import removal, sampling
 from jcl.replay.tiers import feed as tier_feed
-from jcl.report import decoding, summary
+from jcl.report import decoding, encoding
 from jcl.run import cursor, finite, loop, session
 from jcl.streams import batching, scenarios, sources
 from jcl.train import chunks
@@ -104,7 +104,7 @@ def test_records_have_the_names_of_groups():
   stream = scenarios.domain_by_group(source, normalize="none")
   _, place, _ = play(assemble(stream=stream))
   assert [record.name for record in place.records] == ["nord", "süd"]
-  told = summary.to_json(place.records[1])
+  told = encoding.to_json(place.records[1])
   assert decoding.record(told).name == told["name"] == "süd"
   del told["name"]  # as earlier versions wrote them
   assert decoding.record(told).name == ""

@@ -8,7 +8,7 @@ import pytest
 import tiny_network
 
 from jcl import base, recipes
-from jcl.report import summary
+from jcl.report import encoding, summarising, summary
 from jcl.run import checkpoint, entries, session, workdir
 from jcl.selection import fixed
 
@@ -253,7 +253,7 @@ def kill_at_save(monkeypatch, number):
 def told(folder):
   """What is the same in every run, of its records and its curve."""
   run = summary.read_run(folder)
-  records = [summary.to_json(record) for record in run.records]
+  records = [encoding.to_json(record) for record in run.records]
   for record in records:
     del record["costs"], record["peak_bytes"]
   timed = "seconds", "steps_per_second"
@@ -312,7 +312,7 @@ def test_what_is_done_at_each_experience_does_not_grow(
 ):
   """Records and points are written once each, and summaries now and then."""
   encoded, summarised = [], []
-  to_json, summarise = summary.to_json, summary.summarise
+  to_json, summarise = encoding.to_json, summarising.summarise
 
   def one(record):
     encoded.append(record.experience)
@@ -322,8 +322,8 @@ def test_what_is_done_at_each_experience_does_not_grow(
     summarised.append(len(records))
     return summarise(records, **more)
 
-  monkeypatch.setattr(summary, "to_json", one)
-  monkeypatch.setattr(summary, "summarise", all_of_them)
+  monkeypatch.setattr(encoding, "to_json", one)
+  monkeypatch.setattr(summarising, "summarise", all_of_them)
   monkeypatch.setattr(workdir, "_LEAST_TIMES", 1e9)
   session.run(four(), tmp_path)
   assert encoded == [0, 1, 2, 3]
