@@ -42,10 +42,10 @@ _SEED = flags.DEFINE_integer("seed", 0, "of the draw")
 ROOT = Path(__file__).resolve().parents[1]
 CORE = (
   "control cost/gemms cost/program_cost cost/ledger cost/pairs cost/published "
-  "cost/step_memory cost/systolic metrics networks objectives options/spec "
-  "replay run/checkpoint run/evaluation run/generality run/judge run/loop "
-  "run/deciding run/dispatch run/pruning run/trainee run/trials selection "
-  "serving streams train"
+  "cost/step_memory cost/systolic metrics networks objectives "
+  "options/parameters options/spec replay run/checkpoint run/evaluation "
+  "run/generality run/judge run/loop run/deciding run/dispatch run/pruning "
+  "run/trainee run/trials selection serving streams train"
 ).split()
 # Tests of modules that no test file is named after: paths below tests/, without
 # test_ and suffix.
@@ -75,6 +75,7 @@ MIRRORS = {
   "networks/vit": "networks/architectures",
   "networks/mx/layers": "networks/mx/mx_networks",
   "objectives/batches": "objectives/supervised",
+  "options/parameters": "options/spec",
   "objectives/teacher": "objectives/functional",
   "replay/nothing": "replay/memory",
   "replay/tiers/batches": "replay/tiers/tiers replay/tiers/hierarchy_sources",

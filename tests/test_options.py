@@ -7,7 +7,7 @@ import pytest
 from jcl import recipes
 from jcl.control.drift import systems, times
 from jcl.networks import catalogue
-from jcl.options import spec
+from jcl.options import parameters, spec
 from jcl.options.errors import UsageError
 from jcl.streams import scenarios, sources
 from jcl.train import schedules
@@ -41,7 +41,7 @@ def check_data(name, option, value):
     return
   needed = {
     key: "t"
-    for key, default in spec.keywords(sources.READERS[name]).items()
+    for key, default in parameters.keywords(sources.READERS[name]).items()
     if default is inspect.Parameter.empty
   }
   given = spec.read(f"{name}:{option}={value}")[1]
@@ -56,7 +56,7 @@ CHECKS = {
   "recipe": (
     recipes.choices(),
     lambda name, option, value: recipes.build(f"{name}:{option}={value}"),
-    (*spec.fields(recipes.base.Training), "preset"),
+    (*parameters.fields(recipes.base.Training), "preset"),
   ),
   "model": (catalogue.MODELS, check_model, ()),
   "data set": (sources.READERS, check_data, ()),
@@ -84,7 +84,7 @@ def told(check, name, option, value):
 @pytest.mark.parametrize("kind, name", CASES)
 def test_values_are_taken_or_told_in_a_sentence(kind, name):
   choices, check, more = CHECKS[kind]
-  for option in [*spec.options(choices[name]), *more]:
+  for option in [*parameters.options(choices[name]), *more]:
     for value in VALUES:
       error = told(check, name, option, value)
       if error is None:
@@ -105,7 +105,7 @@ def test_values_of_streams_are_taken_or_told(name, digits):
     _, options = spec.read(f"{name}:{option}={value}")
     scenarios.build(name, grouped, **options)
 
-  for option in spec.keywords(scenarios.SCENARIOS[name]):
+  for option in parameters.keywords(scenarios.SCENARIOS[name]):
     for value in VALUES:
       error = told(check, name, option, value)
       assert error is None or len(str(error)) < 700, (option, value)

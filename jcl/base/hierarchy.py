@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from jcl.options import kinds
+from jcl.options import bounds, kinds
 
 # What a memory hierarchy may be asked for; see `Trials` and `Hierarchy`.
 Policy = Literal[
@@ -42,7 +42,7 @@ class Trials:
   cutline: kinds.PositiveShare = 0.5
   share: kinds.PositiveShare = 0.05  # of the examples, in a trial
   # Passes of a trial over its share; the option is called `trial_epochs`.
-  epochs: Annotated[kinds.Count, kinds.Called("trial_epochs")] = 5
+  epochs: Annotated[kinds.Count, bounds.Called("trial_epochs")] = 5
   warmup: kinds.Natural = 10  # epochs on the new classes ahead of all trials
   # First experience with a choice, counted from 0; sizes are fixed before it.
   start: kinds.Count = 1

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from absl import flags
 
 from jcl.cli import definitions
-from jcl.options import kinds, spec
+from jcl.options import bounds, kinds, parameters, plain, spec
 from jcl.options.errors import UsageError
 
 VALUES = flags.FLAGS
@@ -17,7 +17,7 @@ _TAKEN: dict[str, Any] = {
   "base_epochs": kinds.Count,
   "accumulate": kinds.Count,
   "steps_per_dispatch": kinds.Natural,
-  "lead": Annotated[int, kinds.Range(-1)],
+  "lead": Annotated[int, bounds.Range(-1)],
   "evaluate_every": kinds.Natural,
   "checkpoint_seconds": kinds.OrInfinity,
   "diagnose": kinds.Natural,
@@ -72,7 +72,7 @@ def check() -> None:
   """Raises UsageError for a number that a flag does not take."""
   from jcl import base
 
-  for name, hint in {**spec.fields(base.Training), **_TAKEN}.items():
+  for name, hint in {**parameters.fields(base.Training), **_TAKEN}.items():
     value = values().get(name)
     if isinstance(value, int | float):
       spec.value(f"--{name}", value, hint)
@@ -84,7 +84,7 @@ def seeds() -> list[int]:
   Raises:
     UsageError: unless they are different numbers from 0 and below 2**32.
   """
-  text = f"--seed={kinds.shown(kinds.Text(','.join(definitions.SEED.value)))}"
+  text = f"--seed={plain.shown(plain.Text(','.join(definitions.SEED.value)))}"
   try:
     found = [int(text) for text in definitions.SEED.value]
   except ValueError:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jcl import base
 from jcl.networks import conv1d, efficientnet, mlp, mobilenet, resnet, vit
-from jcl.options import spec
+from jcl.options import parameters, spec
 from jcl.options.errors import UsageError
 
 MODELS: dict[str, Callable[..., base.Network]] = {
@@ -78,7 +78,7 @@ def read(
 
 def describe() -> dict[str, str]:
   """Returns one line about each network, by name."""
-  return spec.describe(MODELS)
+  return parameters.describe(MODELS)
 
 
 def suggest(input_shape: tuple[int, ...], convolutional: bool = False) -> str:

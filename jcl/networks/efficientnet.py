@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from jcl import base
 from jcl.networks import chain, check, layers, resize
-from jcl.options import kinds
+from jcl.options import bounds, kinds
 from jcl.options.errors import UsageError
 
 # Expansion, output channels, number of blocks, kernel and stride of the first.
@@ -36,7 +36,7 @@ _STAGES = (
 )
 _STEM, _LAST = 32, 1280
 
-Side = Annotated[int, kinds.Range(1, 4096)]
+Side = Annotated[int, bounds.Range(1, 4096)]
 
 
 class _Size(NamedTuple):

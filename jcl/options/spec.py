@@ -6,16 +6,13 @@ import difflib
 import functools
 import inspect
 import textwrap
-import typing
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from jcl.options import kinds
+from jcl.options import kinds, parameters, plain
 from jcl.options.errors import UsageError
 
 _Given = ParamSpec("_Given")
 _Made = TypeVar("_Made")
-
-parse_size = kinds.parse_size
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -32,10 +29,10 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
   ('er', {'buffer': 500, 'replay': 'mean'})
   """
   name, options = read(text)
-  return name, {key: kinds.literal(value) for key, value in options.items()}
+  return name, {key: plain.literal(value) for key, value in options.items()}
 
 
-def read(text: str) -> tuple[str, dict[str, kinds.Text]]:
+def read(text: str) -> tuple[str, dict[str, plain.Text]]:
   """Returns name and options as `parse` does, but values as they are written.
 
   `call` and `check` then read each value by the annotation of its option, so
@@ -48,20 +45,20 @@ def read(text: str) -> tuple[str, dict[str, kinds.Text]]:
   ('npz', {'path': '2024'})
   """
   name, _, rest = text.strip().partition(":")
-  options: dict[str, kinds.Text] = {}
+  options: dict[str, plain.Text] = {}
   for part in _split(rest):
     key, equals, value = part.partition("=")
     key = key.strip()
     if not equals or not key:
       raise UsageError(
-        f"{kinds.shown(text)}: option {kinds.shown(part)} should read "
+        f"{plain.shown(text)}: option {plain.shown(part)} should read "
         "key=value, as in name:key=value,other=value"
       )
     if key in options:
       raise UsageError(
-        f"{kinds.shown(text)}: option {kinds.shown(key)} is given twice"
+        f"{plain.shown(text)}: option {plain.shown(key)} is given twice"
       )
-    options[key] = kinds.Text(value.strip())
+    options[key] = plain.Text(value.strip())
   return name.strip(), options
 
 
@@ -93,7 +90,7 @@ def call(
   """Checks the options, then returns `choices[name](*args, **options)`.
 
   Options are the keyword-only parameters of the function, and the fields of a
-  record in place of a parameter that takes one; see `options`.
+  record in place of a parameter that takes one; see `parameters.options`.
 
   Args:
     kind: of choice, such as "recipe", for messages.
@@ -125,7 +122,7 @@ def choose(
   """
   if name not in choices:
     raise UsageError(
-      f"no {kind} is called {kinds.shown(name)}{_hint(name, choices)}"
+      f"no {kind} is called {plain.shown(name)}{_hint(name, choices)}"
     )
   return choices[name]
 
@@ -142,7 +139,7 @@ def check(
   Args:
     kind: of choice, for messages.
     name: of the choice.
-    function: whose options these are; see `options`.
+    function: whose options these are; see `parameters.options`.
     given: by option, in text (`read`) or in Python values.
     also: annotations of further options, by name.
 
@@ -150,7 +147,7 @@ def check(
     What was given, each of the kind that its annotation names: arguments of the
     function, records among them, and the further options.
   """
-  accepted, further = options(function), also or {}
+  accepted, further = parameters.options(function), also or {}
   hints = {option: each.hint for option, each in accepted.items()}
   defaults = {option: each.default for option, each in accepted.items()}
   known(f"{kind} {name!r}", given, [*accepted, *further])
@@ -163,7 +160,7 @@ def check(
   for option, default in defaults.items():
     if default is inspect.Parameter.empty and option not in given:
       raise UsageError(f"{kind} {name!r} needs the option {option}=...")
-  return _gathered(function, found)
+  return parameters.gathered(function, found)
 
 
 def known(title: str, given: Iterable[str], options: Sequence[str]) -> None:
@@ -177,7 +174,7 @@ def known(title: str, given: Iterable[str], options: Sequence[str]) -> None:
   for option in given:
     if option not in options:
       raise UsageError(
-        f"{title} has no option {kinds.shown(option)}{_hint(option, options)}"
+        f"{title} has no option {plain.shown(option)}{_hint(option, options)}"
       )
 
 
@@ -188,24 +185,24 @@ def value(
 
   Args:
     title: of the value in a message; its last word is the option's name.
-    given: the value, in text (`kinds.Text`) or as Python has it.
+    given: the value, in text (`plain.Text`) or as Python has it.
     hint: the annotation; see `kinds.read`.
     defaults: by the option's name, for an example.
 
   Raises:
     UsageError: for a value of another kind; the message says what to give.
 
-  >>> value("run: seed", kinds.Text("7"), kinds.Seed)
+  >>> value("run: seed", plain.Text("7"), kinds.Seed)
   7
   """
   try:
     return kinds.read(given, hint)
-  except kinds.Unfit as unfit:
+  except plain.Unfit as unfit:
     option = title.split()[-1]
     reason = f" ({unfit})" if str(unfit) else ""
     example = _example((defaults or {}).get(option), hint)
     raise UsageError(
-      f"{title}={kinds.shown(given)}: give {kinds.words(hint)}{reason}"
+      f"{title}={plain.shown(given)}: give {kinds.words(hint)}{reason}"
       + (f", such as {option}={example}" if example else "")
     ) from None
 
@@ -229,7 +226,7 @@ def checked(kind: str) -> Callable[..., Any]:
       title = f"{kind} {function.__name__!r}"
       records = {
         key: checked_fields(flat.pop(key), hint, f"{title}: {key}")
-        for key, hint in _records(function).items()
+        for key, hint in parameters.records(function).items()
         if key in flat
       }
       _no_fields(title, function, flat)
@@ -256,15 +253,15 @@ def checked_fields(
   """
   if kind is not None and not isinstance(record, kind):
     raise UsageError(
-      f"{title}={kinds.shown(record)}: give a {kind.__name__}, such as "
+      f"{title}={plain.shown(record)}: give a {kind.__name__}, such as "
       f"{title.split()[-1]}={kind.__name__}({_first(kind)})"
     )
   if not dataclasses.is_dataclass(record) or isinstance(record, type):
     raise UsageError(
-      f"{kinds.shown(record)} holds no options: give a record of them, such "
+      f"{plain.shown(record)} holds no options: give a record of them, such "
       "as jcl.Options(resume=False)"
     )
-  hints, default = fields(type(record)), type(record)()
+  hints, default = parameters.fields(type(record)), type(record)()
   start = f"{title}." if title else ""
   found = {
     field.name: value(
@@ -280,128 +277,12 @@ def checked_fields(
   return dataclasses.replace(record, **found)
 
 
-def fields(kind: type) -> dict[str, Any]:
-  """Returns the annotations of a dataclass's fields."""
-  return typing.get_type_hints(kind, include_extras=True)
-
-
-def keywords(function: Callable[..., Any]) -> dict[str, Any]:
-  """Returns a function's keyword-only parameters and their defaults."""
-  return {
-    parameter.name: parameter.default
-    for parameter in inspect.signature(function).parameters.values()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-  }
-
-
-class Option(NamedTuple):
-  """An option as a user writes it, and the argument that it belongs to."""
-
-  keyword: str  # parameter of the function
-  field: str  # of the record that the parameter takes; "": the whole parameter
-  hint: Any  # its annotation
-  default: Any  # `inspect.Parameter.empty` where there is none
-
-
-def options(function: Callable[..., Any]) -> dict[str, Option]:
-  """Returns a function's options by the names that text has for them.
-
-  A keyword-only parameter that takes a dataclass stands for its fields, each an
-  option by its own name, or by the name that its annotation says
-  (`kinds.Called`).
-
-  Raises:
-    TypeError: where two options would have one name.
-
-  >>> @dataclasses.dataclass(frozen=True)
-  ... class Trials:
-  ...   epochs: typing.Annotated[int, kinds.Called("trial_epochs")] = 5
-  >>> def miro(*, em: int = 500, trials: Trials = Trials()):
-  ...   return trials.epochs
-  >>> list(options(miro))
-  ['em', 'trial_epochs']
-  >>> name, given = read("miro:trial_epochs=3")
-  >>> call("recipe", {"miro": miro}, name, **given)
-  3
-  """
-  hints, records = _hints(function), _records(function)
-  listed: list[tuple[str, Option]] = []
-  for keyword, default in keywords(function).items():
-    if keyword not in records:
-      hint = hints.get(keyword, Any)
-      listed.append((keyword, Option(keyword, "", hint, default)))
-      continue
-    for field, hint in fields(records[keyword]).items():
-      named = [each for each in typing.get_args(hint) if _is_name(each)]
-      option = named[0].name if named else field
-      each = Option(keyword, field, hint, getattr(default, field))
-      listed.append((option, each))
-  found = dict(listed)
-  if len(found) < len(listed):
-    raise TypeError(f"{function.__name__} has two options of one name")
-  return found
-
-
-def describe(choices: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
-  """Returns one line about each choice: its promise, and its options.
-
-  >>> def er(*, buffer: kinds.Size = 200):
-  ...   "Experience replay."
-  >>> describe({"er": er})
-  {'er': 'Experience replay. (buffer=200)'}
-  """
-  lines = {}
-  for name, function in choices.items():
-    first = (inspect.getdoc(function) or "").partition("\n")[0]
-    listed = [
-      key if each.default is inspect.Parameter.empty else _shown(key, each)
-      for key, each in options(function).items()
-    ]
-    lines[name] = f"{first} ({', '.join(listed)})" if listed else first
-  return lines
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-  plain = inspect.unwrap(function)
-  if not getattr(plain, "__annotations__", None):
-    return {}
-  return typing.get_type_hints(plain, include_extras=True)
-
-
-def _records(function: Callable[..., Any]) -> dict[str, type]:
-  """Returns the classes of the parameters that take a record, by name."""
-  hints = _hints(function)
-  return {
-    name: hints[name]
-    for name in keywords(function)
-    if isinstance(hints.get(name), type)
-    and dataclasses.is_dataclass(hints[name])
-  }
-
-
-def _gathered(
-  function: Callable[..., Any], found: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Returns values by parameter, where some were given by field."""
-  accepted, defaults = options(function), keywords(function)
-  arguments: dict[str, Any] = {}
-  for option, read_value in found.items():
-    each = accepted.get(option)
-    if each is None or not each.field:
-      arguments[option] = read_value
-      continue
-    record = arguments.get(each.keyword, defaults[each.keyword])
-    changed = dataclasses.replace(record, **{each.field: read_value})
-    arguments[each.keyword] = changed
-  return arguments
-
-
 def _no_fields(
   title: str, function: Callable[..., Any], given: Iterable[str]
 ) -> None:
   """Raises UsageError for a field that is given in place of its record."""
-  records = _records(function)
-  for option, each in options(function).items():
+  records = parameters.records(function)
+  for option, each in parameters.options(function).items():
     if each.field and option in given:
       kind = records[each.keyword].__name__
       raise UsageError(
@@ -410,19 +291,10 @@ def _no_fields(
       )
 
 
-def _is_name(bounds: Any) -> bool:
-  return isinstance(bounds, kinds.Called)
-
-
 def _first(kind: type) -> str:
   """Returns a field of a record and its default, as Python has them."""
   field = dataclasses.fields(kind)[0]
   return f"{field.name}={field.default!r}"
-
-
-def _shown(key: str, option: Option) -> str:
-  """Returns an option with its default, as a user writes it."""
-  return f"{key}=" + ("" if option.default == () else f"{option.default}")
 
 
 def _example(default: Any, hint: Any) -> str:
@@ -433,7 +305,7 @@ def _example(default: Any, hint: Any) -> str:
   for found in candidates:
     try:
       kinds.read(found, hint)
-    except kinds.Unfit:
+    except plain.Unfit:
       continue
     text = str(found).replace(" ", "")
     return text.lower() if isinstance(found, bool) else text

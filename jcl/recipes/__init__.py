@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from jcl import base
-from jcl.options import spec
+from jcl.options import parameters, spec
 from jcl.options.errors import UsageError
 from jcl.recipes import presets
 from jcl.recipes.agem import agem
@@ -100,7 +100,7 @@ HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 READERS = ("ncm", "ridge", "slda")
 
 # Options of every recipe, beside its own.
-_TRAINING = spec.fields(base.Training)
+_TRAINING = parameters.fields(base.Training)
 
 # Errors about a value name recipe and option, however the recipe is called.
 for _name in __all__:
@@ -189,11 +189,11 @@ def _build(
   recipe = spec.choose("recipe", choices(), name)
   also = {**_TRAINING, "preset": str}
   options = spec.check("recipe", name, recipe, given, also)
-  if trunk is not None and "trunk" in spec.keywords(recipe):
+  if trunk is not None and "trunk" in parameters.keywords(recipe):
     options = {"trunk": trunk, **options}  # selects among the other units
   preset = options.pop("preset", None)
   if preset is not None:
-    buffer = options.get("buffer", spec.keywords(recipe).get("buffer", 0))
+    buffer = options.get("buffer", parameters.keywords(recipe).get("buffer", 0))
     options = {**presets.options(preset, name, buffer), **options}
   training = {k: options.pop(k) for k in _TRAINING if k in options}
   method = recipe(*(() if behind is None else (behind,)), **options)
@@ -204,7 +204,7 @@ def _build(
 
 def describe() -> dict[str, str]:
   """Returns one line about each recipe, by name, with its own defaults."""
-  lines = spec.describe(choices())
+  lines = parameters.describe(choices())
   for name, recipe in choices().items():
     method = recipe()
     brings = []

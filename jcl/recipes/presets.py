@@ -10,7 +10,7 @@ defaults.
 
 from typing import Any
 
-from jcl.options import kinds
+from jcl.options import plain
 from jcl.options.errors import UsageError
 
 _MNIST: dict[tuple[str, int], dict[str, Any]] = {
@@ -66,7 +66,7 @@ def options(preset: str, recipe: str, buffer: Any) -> dict[str, Any]:
   """
   if preset not in PRESETS:
     raise UsageError(
-      f"preset {kinds.shown(preset)} is not known: choose from "
+      f"preset {plain.shown(preset)} is not known: choose from "
       f"{', '.join(PRESETS)}"
     )
   table, protocol = PRESETS[preset]

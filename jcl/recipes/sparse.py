@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from jcl import base
 from jcl.networks.sparsity import dynamic, masked, published, structured
-from jcl.options import kinds
+from jcl.options import bounds, kinds
 from jcl.recipes.der import derpp
 from jcl.recipes.er import er
 from jcl.recipes.lightcl import lightcl
@@ -77,7 +77,7 @@ def _as_published(
 
 def sparcl(
   *,
-  sparsity: Annotated[float, kinds.Range(0.01, 0.99, below=True)] = 0.75,
+  sparsity: Annotated[float, bounds.Range(0.01, 0.99, below=True)] = 0.75,
   buffer: kinds.Size = 500,
   minibatch: kinds.Count = 32,
   replay: Literal["derpp", "er"] = "derpp",

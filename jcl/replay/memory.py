@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.options import spec
+from jcl.options import plain
 from jcl.options.errors import UsageError
 
 
@@ -98,7 +98,7 @@ def capacity_in_slots(budget: int | str, example: base.Batch) -> int:
   """
   cost = num_bytes(jax.eval_shape(lambda: empty(1, example)))
   capacity = (
-    spec.parse_size(budget) // cost if isinstance(budget, str) else budget
+    plain.parse_size(budget) // cost if isinstance(budget, str) else budget
   )
   if capacity < 1:
     raise UsageError(
@@ -110,7 +110,7 @@ def capacity_in_slots(budget: int | str, example: base.Batch) -> int:
 
 def check_sizes(capacity: int | str, num_samples: int) -> None:
   """Raises `ValueError` for sizes that no memory can have."""
-  size = spec.parse_size(capacity) if isinstance(capacity, str) else capacity
+  size = plain.parse_size(capacity) if isinstance(capacity, str) else capacity
   if size < 1:
     raise UsageError(
       f"a memory of {capacity!r} keeps nothing: give a capacity of at least "

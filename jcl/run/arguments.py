@@ -5,12 +5,12 @@ import os
 from typing import Annotated, Any
 
 from jcl import base
-from jcl.options import errors, kinds, spec
+from jcl.options import bounds, errors, parameters, spec
 from jcl.options.errors import UsageError
 from jcl.streams import stream as stream_lib
 
 # A random key of JAX takes no seed above.
-_Seed = Annotated[int, kinds.Range(0, 2**63 - 1)]
+_Seed = Annotated[int, bounds.Range(0, 2**63 - 1)]
 
 _PARTS: dict[str, tuple[Any, str]] = {
   "stream": (
@@ -83,4 +83,4 @@ def check_names(
         f"jcl.learn has no option {name!r}: write options=jcl.Options("
         f"{name}=...)"
       )
-  spec.known("jcl.learn", given, [*spec.keywords(function), *fields])
+  spec.known("jcl.learn", given, [*parameters.keywords(function), *fields])

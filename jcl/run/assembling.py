@@ -11,7 +11,7 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.cost.meters import meter as meters
 from jcl.networks import shrink
-from jcl.options import kinds, spec
+from jcl.options import bounds, kinds, spec
 from jcl.options.errors import UsageError
 from jcl.replay import feeds, removal
 from jcl.replay.latents import stream as latent_streams
@@ -44,7 +44,7 @@ class Options:
   executor: str = "auto"  # or "pieces" or "whole"; see `train.learner`
   # Updates between choosing tensors and training them, while their programs
   # compile; -1: by the profile, or LEAD. It decides what a run computes.
-  lead: Annotated[int, kinds.Range(-1)] = -1
+  lead: Annotated[int, bounds.Range(-1)] = -1
   # Where profiles are kept between runs; None: with the run.
   cache_dir: str | None = None
   # Updates between evaluations; 0: at the end of experiences only.

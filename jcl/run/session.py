@@ -20,7 +20,7 @@ import numpy as np
 from jcl import base
 from jcl.cost import devices
 from jcl.cost.meters import meter as meters
-from jcl.options import spec
+from jcl.options import parameters
 from jcl.replay import feeds
 from jcl.replay.tiers import limits
 from jcl.run import (
@@ -315,7 +315,10 @@ def learn(
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
   arguments.check_names(
-    learn, training, spec.fields(base.Training), spec.fields(Options)
+    learn,
+    training,
+    parameters.fields(base.Training),
+    parameters.fields(Options),
   )
   job = assemble(
     stream,

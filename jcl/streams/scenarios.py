@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from jcl import base
-from jcl.options import errors, kinds, spec
+from jcl.options import bounds, errors, kinds, parameters, spec
 from jcl.options.errors import UsageError
 from jcl.streams import (
   assembly,
@@ -251,7 +251,7 @@ def rotated(
   source: sources.Source,
   *,
   tasks: kinds.Parts = 5,
-  max_degrees: Annotated[float, kinds.Range(-360, 360)] = 180.0,
+  max_degrees: Annotated[float, bounds.Range(-360, 360)] = 180.0,
   seed: kinds.Seed = 0,
   holdout: kinds.ShareBelowOne = 0.0,
   normalize: stream.Normalization | None = None,
@@ -420,11 +420,11 @@ def build(
     seed: passed on to scenarios that draw at random.
     **options: the keyword arguments of the function of that name.
   """
-  if name in SCENARIOS and "seed" in spec.keywords(SCENARIOS[name]):
+  if name in SCENARIOS and "seed" in parameters.keywords(SCENARIOS[name]):
     options["seed"] = seed
   return spec.call("stream", SCENARIOS, name, source, **options)
 
 
 def describe() -> dict[str, str]:
   """Returns one line about each scenario that `build` knows."""
-  return spec.describe(SCENARIOS)
+  return parameters.describe(SCENARIOS)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base
-from jcl.options import errors, kinds, spec
+from jcl.options import errors, parameters, plain, spec
 from jcl.options.errors import MissingFileError, UsageError
 from jcl.streams import (
   cifar,
@@ -199,7 +199,7 @@ def load(name: str, data_dir: str | Path = ".", /, **options: Any) -> Source:
     raise
   except OSError as error:
     lost = isinstance(error, FileNotFoundError)
-    place = f": {kinds.shown(error.filename)}" if error.filename else ""
+    place = f": {plain.shown(error.filename)}" if error.filename else ""
     raise (MissingFileError if lost else UsageError)(
       f"data set {name!r} cannot be read: {error.strerror or error}{place}"
     ) from error
@@ -207,4 +207,4 @@ def load(name: str, data_dir: str | Path = ".", /, **options: Any) -> Source:
 
 def describe() -> dict[str, str]:
   """Returns one line about each data set that `load` knows."""
-  return spec.describe(READERS)
+  return parameters.describe(READERS)

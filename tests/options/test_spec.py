@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from jcl.options import kinds, spec
+from jcl.options import bounds, kinds, parameters, plain, spec
 from jcl.options.errors import UsageError
 
 
@@ -67,17 +67,17 @@ def test_options_that_cannot_be_read_are_told():
   ],
 )
 def test_sizes_in_bytes(text, size):
-  assert spec.parse_size(text) == size
+  assert plain.parse_size(text) == size
   # Whoever reads a size while it is being written takes no other for it.
   for end in range(len(text.strip())):
     with pytest.raises(ValueError, match="is no size in bytes.*such as"):
-      spec.parse_size(text.strip()[:end])
+      plain.parse_size(text.strip()[:end])
 
 
 @pytest.mark.parametrize("text", ["12", "MB", "2 TB", "2iB", "-1MB", "1e3B"])
 def test_text_that_is_no_size_is_told(text):
   with pytest.raises(ValueError, match='write a number and one of.*"512KiB"'):
-    spec.parse_size(text)
+    plain.parse_size(text)
 
 
 def add(one, /, *, two, three=3):
@@ -106,7 +106,7 @@ def test_calls_look_at_the_names_first():
 
 
 def test_a_line_about_each_choice():
-  lines = spec.describe(CHOICES)
+  lines = parameters.describe(CHOICES)
   assert lines["add"].startswith("Adds three numbers.")
   assert "More about it" not in lines["add"]
 
@@ -118,14 +118,14 @@ def test_text_that_python_cannot_read_stays_text(error, monkeypatch):
   def fail(text):
     raise error(text)
 
-  monkeypatch.setattr(kinds.ast, "literal_eval", fail)
-  assert kinds.literal(kinds.Text("[1")) == "[1"
-  assert type(kinds.literal(kinds.Text("[1"))) is str
+  monkeypatch.setattr(plain.ast, "literal_eval", fail)
+  assert plain.literal(plain.Text("[1")) == "[1"
+  assert type(plain.literal(plain.Text("[1"))) is str
 
 
 @dataclasses.dataclass(frozen=True)
 class Trials:
-  epochs: Annotated[kinds.Count, kinds.Called("trial_epochs")] = 5
+  epochs: Annotated[kinds.Count, bounds.Called("trial_epochs")] = 5
   share: kinds.PositiveShare = 0.05
   grid: kinds.Grid = ()
 
@@ -142,14 +142,19 @@ def text(written):
 
 
 def test_fields_of_a_record_are_options_beside_the_others():
-  assert list(spec.options(miro)) == ["em", "trial_epochs", "share", "grid"]
-  assert spec.options(miro)["trial_epochs"][:2] == ("trials", "epochs")
+  assert list(parameters.options(miro)) == [
+    "em",
+    "trial_epochs",
+    "share",
+    "grid",
+  ]
+  assert parameters.options(miro)["trial_epochs"][:2] == ("trials", "epochs")
   # Fields that are not given are the function's, not the record's.
   assert text("miro:em=7,trial_epochs=2") == (7, Trials(2, 0.3))
   assert text("miro:grid=5x6/1e1x0") == (500, Trials(5, 0.3, ((5, 6), (10, 0))))
   assert text("miro:grid=") == text("miro") == (500, Trials(5, 0.3))
   assert miro(trials=Trials(1)) == (500, Trials(1, 0.05))
-  lines = spec.describe({"miro": miro})
+  lines = parameters.describe({"miro": miro})
   assert lines["miro"].endswith("(em=500, trial_epochs=5, share=0.3, grid=)")
 
 
@@ -201,4 +206,4 @@ def test_two_options_of_one_name_are_a_mistake_of_the_program():
     return share, trials
 
   with pytest.raises(TypeError, match="twice has two options of one name"):
-    spec.options(twice)
+    parameters.options(twice)

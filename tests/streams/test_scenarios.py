@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import signatures
 
-from jcl.options import spec
+from jcl.options import parameters
 from jcl.streams import scenarios, sources, splits
 
 
@@ -471,7 +471,7 @@ def test_every_scenario_is_described():
 
 def test_defaults_of_every_scenario():
   assumed = {
-    name: spec.keywords(function)
+    name: parameters.keywords(function)
     for name, function in scenarios.SCENARIOS.items()
   }
   for options in assumed.values():

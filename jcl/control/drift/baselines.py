@@ -31,7 +31,7 @@ from jcl.control.drift.phases import (
   View,
 )
 from jcl.control.drift.windows import at_least_one, lasting, static
-from jcl.options import kinds
+from jcl.options import bounds, kinds
 from jcl.options.errors import UsageError
 
 # Brightness is divided by the standard deviation of natural images, a quarter
@@ -244,7 +244,7 @@ def eomu(
   window: kinds.Count = 10,
   rate: kinds.PositiveShare = 0.19,
   warmup: kinds.NonNegative = 480,
-  start: Annotated[int, kinds.Range(1, policy.MOST_EPOCHS)] = 15,
+  start: Annotated[int, bounds.Range(1, policy.MOST_EPOCHS)] = 15,
 ) -> System:
   """Labels frames that differ from the one before, retrains if accuracy fell.
 

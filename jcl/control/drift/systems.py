@@ -34,7 +34,7 @@ from jcl.control.drift.phases import (
   View,
 )
 from jcl.control.drift.windows import at_least_one, lasting, static
-from jcl.options import kinds, spec
+from jcl.options import bounds, kinds, parameters, spec
 from jcl.options.errors import UsageError
 
 Drift = Literal["paper", "robust", "never"]
@@ -48,7 +48,7 @@ def dacapo(
   drift: Drift = "paper",
   threshold: float = detection.THRESHOLD,
   level: kinds.InnerShare = detection.LEVEL,
-  design: Annotated[float, kinds.Range(1)] = 3.0,
+  design: Annotated[float, bounds.Range(1)] = 3.0,
   epochs: kinds.Count = 1,
   compat: bool = False,
 ) -> System:
@@ -333,4 +333,4 @@ def build(text: str, seconds: times.Times) -> System:
 
 def describe() -> dict[str, str]:
   """Returns the first line of each system's description, by name."""
-  return spec.describe(choices())
+  return parameters.describe(choices())

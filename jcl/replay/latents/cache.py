@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from jcl import base
 from jcl.cost import ledger as ledger_lib
-from jcl.options import spec
+from jcl.options import plain
 from jcl.options.errors import UsageError
 from jcl.replay.latents import codecs
 from jcl.replay.latents import trunk as trunk_lib
@@ -69,7 +69,7 @@ class Cache:
     budget: int | str | None = None,
   ) -> None:
     if isinstance(budget, str):
-      budget = spec.parse_size(budget)
+      budget = plain.parse_size(budget)
     if budget is not None and budget < 0:
       raise UsageError(
         f"budget={budget}: give bytes from 0, such as '64MB', or None for no "

@@ -15,7 +15,7 @@ from typing import Literal
 from absl import logging
 import psutil
 
-from jcl.options import spec
+from jcl.options import plain
 from jcl.options.errors import UsageError
 
 Unit = Literal["bytes", "joules"]
@@ -285,7 +285,7 @@ def _parse(text: str, unit: Unit) -> float:
   except ValueError:
     whole = True
     if unit == "bytes":
-      value = spec.parse_size(text)
+      value = plain.parse_size(text)
     elif text.strip().endswith("J"):
       value = float(text.strip()[:-1])
     else:

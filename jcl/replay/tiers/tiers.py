@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jcl import base, keys
-from jcl.options import spec
+from jcl.options import plain
 from jcl.replay.tiers import (
   admission,
   batches,
@@ -114,7 +114,7 @@ class Tiers:
     """Returns a size given in examples, or in bytes such as "2MB"."""
     if isinstance(size, int):
       return size
-    return spec.parse_size(size) // self.row_bytes
+    return plain.parse_size(size) // self.row_bytes
 
   @property
   def given(self) -> tuple[int, int]:
