@@ -94,6 +94,8 @@ MIRRORS = {
   "replay/feeds": "replay/removal run/tiers_in_runs",
   "replay/tiers/feed": "replay/feed run/tiers_in_runs",
   "streams/assembly": "streams/scenarios",
+  "streams/by_class": "streams/scenarios",
+  "streams/by_domain": "streams/scenarios",
   "streams/dialects": "streams/delimited",
   "streams/files": "streams/folders streams/idx",
   "train/actions": "train/pieces",

@@ -11,6 +11,9 @@ from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.streams import assembly, sources, views
 
+# Of a stream: a source, or several of which each is a group.
+Sources = sources.Source | Sequence[sources.Source]
+
 
 def join(members: Sequence[sources.Source]) -> sources.Source:
   """Joins sources: classes by name, and each source a group.
