@@ -1,6 +1,6 @@
 """How much of everything: costs, and what decides on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
@@ -77,6 +77,10 @@ class Decision:
   allocation: Allocation
   limit: Cost = UNLIMITED  # training stops where the first of them is reached
   reason: str = ""  # one line, shown in the report
+  # Accounts whose whole cost in the experience counts towards the limit, which
+  # no update passes then; (): the updates alone, the last of which may pass it.
+  counts: tuple[str, ...] = ()
+  reserved: Cost = Cost()  # part of the limit that updates leave untouched
   wait: bool = False  # training pauses until the next decision
   changes: tuple[Change, ...] = ()  # made by this decision
 
@@ -131,6 +135,11 @@ class Observation:
   epoch: int = 0  # epochs of the experience that are over
   decision: Decision | None = None  # in force
   used: Cost = Cost()  # by the experience's training
+  # By account: of the experiences before this one, and of this one so far.
+  recorded: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
+  pending: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
+  # -> what the hooks behind the experience's last update are going to cost
+  closing: Callable[[], Cost] | None = None
   held: Held | None = None  # where a memory is on the host
   # (sizes to try, share of their examples, epochs of training with them)
   # -> `control.sizes.Outcome`

@@ -85,7 +85,8 @@ class Predictor(NamedTuple):
 
   With `solve(*recalled) -> (fitted, operations)`, predictions are solved from
   what the objective keeps, on the host: it stands in place of `fit`, gets NumPy
-  arrays, and is learning, filed as such.
+  arrays, and is learning, filed as such. `price(*recalled)` tells from shapes
+  alone how many operations that takes at most.
   """
 
   fit: Callable[..., Any]
@@ -94,3 +95,4 @@ class Predictor(NamedTuple):
   recalls: Callable[[Any], tuple[Any, ...]] = nothing
   name: str = ""
   solve: Callable[..., tuple[Any, float]] | None = None
+  price: Callable[..., float] | None = None

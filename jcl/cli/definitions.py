@@ -383,6 +383,15 @@ _float(
   identifies=(LEARN,),
 )
 _float(
+  "equal_flops",
+  None,
+  "floating-point operations for each experience, the same for every recipe: "
+  "all passes that learning makes count, evaluation does not, and what is left "
+  "over goes to the next experience. Give --epochs enough to spend them",
+  group=BUDGET,
+  identifies=(LEARN,),
+)
+_float(
   "train_share",
   1.0,
   "share of a full step's time for recipes that select",

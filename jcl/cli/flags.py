@@ -23,6 +23,7 @@ _TAKEN: dict[str, Any] = {
   "diagnose": kinds.Natural,
   "seconds_budget": kinds.AboveZeroOrInfinity | None,
   "flops_budget": kinds.AboveZeroOrInfinity | None,
+  "equal_flops": kinds.Positive | None,
   "train_share": kinds.PositiveShare,
   "idle_watts": kinds.NonNegative | None,
   "busy_watts": kinds.Positive | None,

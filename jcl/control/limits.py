@@ -1,12 +1,15 @@
-"""A budget for a whole run, shared out over its experiences."""
+"""Budgets: of a whole run, shared out, or the same for every experience."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import math
 
 from jcl import base
 from jcl.control import fixed
 from jcl.options.errors import UsageError
+
+# All that learning files its work under; evaluation is no part of it.
+LEARNING = ("train", "replay", "probe", "data")
 
 _UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
 
@@ -79,3 +82,80 @@ def within(
     decide=decide,
     moments=("experience",) if joules is None else ("experience", "epoch"),
   )
+
+
+def equal(
+  epochs: int,
+  flops_per_experience: float,
+  accounts: tuple[str, ...] = LEARNING,
+  budget: float = 1.0,
+) -> base.Controller:
+  """Gives every experience the same operations, whatever they are spent on.
+
+  All passes that learning makes count: updates, replay, passes over an
+  experience ahead of its updates or behind them, probes and trials, and solving
+  predictions. Those behind the last update are priced before the first one, and
+  so much is kept for them; no update is made that would pass the limit. What is
+  left over goes to the next experience, so that recipes with the same limit
+  have spent the same after each experience, but for less than one update.
+  Evaluation counts for nothing, however often it happens.
+
+  Not known ahead, and so no part of what is kept, are looks at examples set
+  aside behind an epoch, the review of a memory on the host, and a frozen
+  trunk's outputs that are kept while the next batches are read: what they take
+  beyond the limit is missing in the next experience.
+
+  Prabhu et al., "Computationally Budgeted Continual Learning: What Does
+  Matter?", CVPR 2023, https://arxiv.org/abs/2303.11165, whose limit counts
+  updates alone.
+
+  Args:
+    epochs: passes over an experience where the limit does not stop it before.
+    flops_per_experience: floating-point operations.
+    accounts: of the ledger, those that count.
+    budget: as for `fixed.fixed`.
+
+  Raises:
+    UsageError: for a limit that is none; when an experience begins, for one
+      that its passes beside the updates exceed.
+  """
+  fixed.check(epochs, budget)
+  if not 0 < flops_per_experience < math.inf:
+    raise UsageError(
+      f"a budget of {flops_per_experience:g} flops for every experience: give "
+      "a number above 0"
+    )
+
+  def decide(
+    state: tuple[()], seen: base.Observation
+  ) -> tuple[base.Decision, tuple[()]]:
+    given = flops_per_experience * (seen.experience + 1)
+    limit = given - _flops(seen.recorded, accounts)
+    reserved = 0.0 if seen.closing is None else seen.closing().flops
+    needed = reserved + _flops(seen.pending, accounts)
+    if needed > limit:
+      raise UsageError(
+        f"{flops_per_experience:g} flops for every experience: experience "
+        f"{seen.experience} needs {needed:.4g} beside its updates, and has "
+        f"{limit:.4g}; give {flops_per_experience + needed - limit:.4g} or more"
+      )
+    reason = (
+      f"{flops_per_experience:.3g} FLOP for every experience, "
+      f"{limit - flops_per_experience:.3g} left over, {needed:.3g} for passes "
+      "beside the updates"
+    )
+    decision = base.Decision(
+      base.Allocation(epochs, budget),
+      dataclasses.replace(base.UNLIMITED, flops=limit),
+      reason,
+      counts=accounts,
+      reserved=base.Cost(flops=reserved),
+    )
+    return decision, state
+
+  return base.Controller(init=lambda: (), decide=decide)
+
+
+def _flops(costs: Mapping[str, base.Cost], accounts: tuple[str, ...]) -> float:
+  """Returns the operations of some accounts."""
+  return sum(costs[name].flops for name in accounts if name in costs)

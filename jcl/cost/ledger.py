@@ -255,6 +255,10 @@ class Ledger:
     totals = self.totals()
     return {name: each - self._drained[name] for name, each in totals.items()}
 
+  def recorded(self) -> dict[str, base.Cost]:
+    """Returns the cost of each account up to the latest `drain`."""
+    return dict(self._drained)
+
   def state(self) -> dict[str, Any]:
     """Returns the accounts and where joules came from, ready for JSON."""
     totals = self.totals()

@@ -232,6 +232,14 @@ def solve_flops(width: int, num_classes: int) -> float:
   return width**3 / 3 + 2 * width**2 * num_classes
 
 
+def gcv_flops(width: int, num_classes: int) -> float:
+  """Operations where cross-validation chooses the strength.
+
+  The decomposition takes about 9 D^3, and two products stand for the solves.
+  """
+  return 9.0 * width**3 + 4.0 * width**2 * num_classes
+
+
 def _by_gcv(
   sums: statistics.Statistics,
   matrix: np.ndarray,
@@ -248,9 +256,7 @@ def _by_gcv(
     key=lambda lam: gcv(values, projected, rows, lam).score,
   )
   weight = vectors @ (projected / (values + strength)[:, None])
-  # The decomposition takes about 9 D^3, and two products stand for the solves.
-  flops = 9.0 * width**3 + 4.0 * width**2 * target.shape[1]
-  return _solved(sums, weight, None, flops)
+  return _solved(sums, weight, None, gcv_flops(width, target.shape[1]))
 
 
 def _normal_equations(

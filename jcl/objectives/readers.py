@@ -24,7 +24,7 @@ def mean(*, cosine: bool = False) -> base.Predictor:
   def solve(sums: statistics.Statistics) -> closed_form.Solved:
     return closed_form.mean(sums, cosine)
 
-  return _linear(solve, f"mean:cosine={cosine}", cosine)
+  return _linear(solve, f"mean:cosine={cosine}", cosine, price=lambda _: 0.0)
 
 
 def shared_covariance(
@@ -49,7 +49,7 @@ def shared_covariance(
     return streaming.solve(state, share)
 
   name = f"shared_covariance:shrink={shrink},published=True"
-  return _linear(recursion, name)
+  return _linear(recursion, name, price=_of_recursion)
 
 
 def ridge(
@@ -65,11 +65,34 @@ def ridge(
   def solve(sums: statistics.Statistics) -> closed_form.Solved:
     return closed_form.ridge(sums, lam, balanced)
 
-  return _linear(solve, f"ridge:lam={lam},balanced={balanced}")
+  name = f"ridge:lam={lam},balanced={balanced}"
+  return _linear(solve, name, price=_by_gcv if lam == "gcv" else _by_cholesky)
+
+
+def _by_cholesky(state: Any) -> float:
+  """Operations of one factor, and of its solves for all classes."""
+  classes, width = state.total.shape
+  return closed_form.solve_flops(width, classes)
+
+
+def _of_recursion(state: streaming.Recursion) -> float:
+  """The same, for the state of `streaming`."""
+  classes, width = state.mean.shape
+  return closed_form.solve_flops(width, classes)
+
+
+def _by_gcv(state: Any) -> float:
+  """Operations of an eigendecomposition, and of two products for the solves."""
+  classes, width = state.total.shape
+  return closed_form.gcv_flops(width, classes)
 
 
 def _linear(
-  solve: Callable[[Any], closed_form.Solved], name: str, unit: bool = False
+  solve: Callable[[Any], closed_form.Solved],
+  name: str,
+  unit: bool = False,
+  *,
+  price: Callable[[Any], float] = _by_cholesky,
 ) -> base.Predictor:
   """Returns the predictor of a linear classifier on the features.
 
@@ -77,6 +100,7 @@ def _linear(
     solve: makes the classifier of what the objective keeps.
     name: of the predictor, with its options.
     unit: whether features are brought to unit length.
+    price: operations that solving takes at most.
   """
 
   def fit(network_apply, params, stats, memory, sums):
@@ -94,4 +118,6 @@ def _linear(
   def recalls(state):
     return (state.sums,)
 
-  return base.Predictor(fit, scores, recalls=recalls, name=name, solve=solve)
+  return base.Predictor(
+    fit, scores, recalls=recalls, name=name, solve=solve, price=price
+  )

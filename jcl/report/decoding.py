@@ -159,6 +159,10 @@ def _decision(value: dict[str, Any]) -> base.Decision:
     # A limit is never unknown, so null can only stand for none.
     limit=_cost(value["limit"], "limit", missing=math.inf),
     reason=checks.text(value["reason"], "reason"),
+    counts=checks.several(value.get("counts", ()), "counts", checks.text),
+    reserved=_cost(value["reserved"], "reserved")
+    if "reserved" in value
+    else base.Cost(),
   )
 
 

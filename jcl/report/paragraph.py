@@ -52,9 +52,13 @@ def setting(runs: Sequence[summary.Run]) -> str:
 def limits_reached(record: base.Record) -> list[str]:
   """Returns the limits that ended an experience: "seconds", "joules", ...
 
-  A limit bounds the cost of training, the accounts "train" and "replay".
+  A limit bounds the cost of training, the accounts "train" and "replay". One
+  that counts other accounts too is not passed: it has ended an experience where
+  one more update would have passed it.
   """
-  spent = predictions.training(record)
+  spent = predictions.counted(record)
+  if record.decision.counts:
+    spent += (1 / max(record.steps, 1)) * predictions.training(record)
   return [
     field.name
     for field in dataclasses.fields(base.Cost)

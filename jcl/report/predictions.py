@@ -18,6 +18,13 @@ def training(record: base.Record) -> base.Cost:
   return sum(found, base.Cost())
 
 
+def counted(record: base.Record) -> base.Cost:
+  """Returns what counts towards an experience's limit."""
+  accounts = record.decision.counts or _ACCOUNTS
+  found = (record.costs[each] for each in accounts if each in record.costs)
+  return sum(found, base.Cost())
+
+
 def tables(run: summary.Run) -> list[hierarchy.Table]:
   """Returns the one table of a run, none where no decision predicted a cost."""
   rows = []
@@ -30,7 +37,8 @@ def tables(run: summary.Run) -> list[hierarchy.Table]:
   return [
     hierarchy.Table(
       "Predicted and spent",
-      "Limits are the most that training may take in an experience. Training "
+      "Limits are the most that training may take in an experience, or all of "
+      "learning where the limit is an equal cost. Training "
       "with chosen sizes is predicted for the epochs made in the end, and with "
       "chosen tensors by their profile, of which an analytic one assumes rates "
       "of a device. Training is the accounts train and replay. "
@@ -43,7 +51,7 @@ def tables(run: summary.Run) -> list[hierarchy.Table]:
 
 def _limits(record: base.Record) -> Iterator[tuple[str, ...]]:
   """Yields the limits of an experience and what was spent of them."""
-  spent = training(record)
+  spent = counted(record)
   for name, unit in _UNITS.items():
     most = getattr(record.decision.limit, name)
     if math.isfinite(most):

@@ -114,6 +114,9 @@ def _cursor(fields: dict[str, Any]) -> cursor.Cursor:
 def _decision(fields: dict[str, Any]) -> base.Decision:
   fields["allocation"] = base.Allocation(**fields["allocation"])
   fields["limit"] = base.Cost(**fields["limit"])
+  # Of version 0.1, cursors know of neither.
+  fields["counts"] = tuple(fields.get("counts", ()))
+  fields["reserved"] = base.Cost(**fields.get("reserved", {}))
   fields["changes"] = ()
   return base.Decision(**fields)
 

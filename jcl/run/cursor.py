@@ -21,6 +21,8 @@ from jcl.streams import stream as stream_lib
 from jcl.train import chunks, experience
 from jcl.train import learner as learner_lib
 
+_ROUNDING = 1e-6  # of a step
+
 
 @dataclasses.dataclass
 class Totals:
@@ -104,32 +106,46 @@ class Cursor:
       return self.epoch + 1, 0
     return self.epoch, self.batch + chunk.num_steps
 
-  def limit_reached(self) -> bool:
-    """Tells whether the experience has spent all that it may."""
-    pairs = zip(
-      dataclasses.astuple(self.spent),
-      dataclasses.astuple(self.decided.limit),
-      strict=True,
-    )
-    return any(done >= most for done, most in pairs)
+  def left(self, costs: Callable[[], Mapping[str, base.Cost]]) -> base.Cost:
+    """Returns what the experience may still spend on updates.
 
-  def steps_to_limit(self, cost: program_cost.ProgramCost) -> float:
-    """Returns the steps, one at least, to a limit of operations or bytes.
+    Args:
+      costs: returns those of the experience, by account.
+    """
+    decided = self.decided
+    if not decided.counts:
+      return decided.limit - self.spent
+    found = costs()
+    spent = sum((found[name] for name in decided.counts), base.Cost())
+    return decided.limit - decided.reserved - spent
+
+  def steps_to_limit(
+    self, cost: program_cost.ProgramCost, left: base.Cost
+  ) -> float:
+    """Returns the steps to a limit of operations or bytes.
+
+    Where whole accounts count, no step passes the limit, and there may be none
+    at all. Where updates alone do, there is one at least, and the last one may
+    pass it.
 
     Args:
       cost: of a step.
+      left: that the experience may still spend.
 
     Returns:
       A whole number; infinity without such a limit.
     """
-    limit, spent, steps = self.decided.limit, self.spent, math.inf
-    for left, each in (
-      (limit.flops - spent.flops, cost.flops),
-      (limit.bytes - spent.bytes, cost.bytes_accessed),
+    exact, steps = bool(self.decided.counts), math.inf
+    for rest, each in (
+      (left.flops, cost.flops),
+      (left.bytes, cost.bytes_accessed),
     ):
-      if left < math.inf and each > 0:
-        steps = min(steps, math.ceil(left / each))
-    return max(steps, 1)
+      if rest < math.inf and each > 0:
+        number = rest / each
+        # Shares of accounts add up but for rounding.
+        whole = math.floor(number + _ROUNDING) if exact else math.ceil(number)
+        steps = min(steps, whole)
+    return max(steps, 0 if exact else 1)
 
   def decide(self, decision: base.Decision) -> None:
     """Puts a decision in force, and files its changes for the report."""
@@ -209,6 +225,14 @@ class Job:
   def hooks(self) -> experience.Hooks:
     """The hooks of an experience."""
     return experience.Hooks(self.stream, self.seed)
+
+  def limit_reached(self, at: Cursor) -> bool:
+    """Tells whether the experience has spent all that it may."""
+    return min(dataclasses.astuple(at.left(self.ledger.pending))) <= 0
+
+  def steps_to_limit(self, at: Cursor, cost: program_cost.ProgramCost) -> float:
+    """Returns the steps of a cost that a limit of the experience leaves."""
+    return at.steps_to_limit(cost, at.left(self.ledger.pending))
 
   def batch_of(self, epoch: int) -> base.Batch:
     """Reads a batch of an order that no epoch has: `epoch` is beyond them."""

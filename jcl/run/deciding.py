@@ -5,6 +5,7 @@ import functools
 from jcl import base
 from jcl.run import judge, trials
 from jcl.run.cursor import Cursor, Job
+from jcl.train import prices
 
 
 def decide(
@@ -61,6 +62,17 @@ def observation(
     epoch=at.epoch,
     decision=at.decision,
     used=at.spent,
+    recorded=job.ledger.recorded(),
+    pending=job.ledger.pending(),
+    closing=functools.partial(
+      prices.closing,
+      job.stream,
+      job.learner,
+      state,
+      at.experience,
+      scope,
+      job.trainee.selection,
+    ),
     held=held,
     trial=held and functools.partial(trials.run, job, state, at, scope),
     judge=held and functools.partial(judge.looked, job, state, scope),

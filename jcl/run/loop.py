@@ -114,15 +114,15 @@ def _epochs(
   yield from _ready(job, state, at, scope)
   with job.ledger.timed("data"):
     chunk = dispatch.again(job, at)
-  while chunk is not None and not at.limit_reached():
+  while chunk is not None and not job.limit_reached(at):
     if (yield from _ready(job, state, at, scope)):
       chunk = dispatch.again(job, at)
       continue
     state, program = trainee.program(
       state, at.at, scope, feed.source, at.decided
     )
-    most = at.steps_to_limit(program.cost)
     if not at.totals.steps:
+      most = job.steps_to_limit(at, program.cost)
       at.planned = int(min(at.planned, most))
       scope = _timed(job, at, scope)
       batch = functools.partial(job.batch_of, at.decided.epochs)
@@ -135,6 +135,9 @@ def _epochs(
         batch,
         "first_batch",
       )
+    most = job.steps_to_limit(at, program.cost)
+    if not most:
+      break
     chunk = chunk.first(min(most, trainee.until_switch(at.step)))
     state, following, scalars = dispatch.dispatch(
       job, state, at, scope, program, chunk

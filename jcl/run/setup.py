@@ -60,6 +60,7 @@ class Setup:
     seconds_budget: training seconds of a whole run.
     energy_budget: joules of a whole run, such as "1500J", or a file that says.
     flops_budget: floating-point operations of a whole run.
+    equal_flops: the same of every experience, all passes of learning counted.
     train_share: of a full step's time, for recipes that select.
     meter: what counts joules; see `cost.meters.find`.
     idle_watts: power of an idle device, where no meter measures it.
@@ -80,6 +81,7 @@ class Setup:
   seconds_budget: float | None = None
   energy_budget: str | None = None
   flops_budget: float | None = None
+  equal_flops: float | None = None
   train_share: float = 1.0
   meter: str = "auto"
   idle_watts: float | None = None
@@ -348,8 +350,23 @@ def check_trunk(setup: Setup, methods: Mapping[str, base.Method]) -> None:
 
 
 def controller(setup: Setup, epochs: int) -> base.Controller:
-  """Returns what stops each experience at its share of the budgets."""
+  """Returns what stops each experience at its share of the budgets.
+
+  Raises:
+    UsageError: for a budget that is none, or more than one where every
+      experience gets the same.
+  """
   budgets = {"seconds": setup.seconds_budget, "flops": setup.flops_budget}
+  if setup.equal_flops is not None:
+    others = {"energy": setup.energy_budget, **budgets}
+    for name, value in others.items():
+      if value is not None:
+        raise UsageError(
+          f"equal_flops={setup.equal_flops:g} and {name}_budget={value}: give "
+          "one of them"
+        )
+    each = setup.equal_flops
+    return limits.equal(epochs, each, budget=setup.train_share)
   total = dataclasses.replace(
     base.UNLIMITED, **{k: v for k, v in budgets.items() if v is not None}
   )

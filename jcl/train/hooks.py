@@ -15,13 +15,27 @@ if TYPE_CHECKING:  # they import this module
   from jcl.train import learner as learner_lib
 
 
+class Visit(NamedTuple):
+  """A function that sees batches one by one, and makes no update."""
+
+  account: str  # of the ledger
+  name: str
+  # (key, state, batch, scope) -> state
+  call: Callable[..., base.LearnerState]
+
+
 def add(
   learner: "learner_lib.Learner",
   key: base.Key,
   state: base.LearnerState,
   chunk: "chunks.Chunk",
 ) -> base.LearnerState:
-  """Offers batches to the memory without learning from them.
+  """Offers batches to the memory without learning from them."""
+  return run(learner, adding(learner), key, state, chunk, ())
+
+
+def adding(learner: "learner_lib.Learner") -> Visit:
+  """Returns the visit that offers batches to the memory.
 
   Where the objective stores extras, they are the logits as of now.
   """
@@ -38,7 +52,7 @@ def add(
     )
     return state._replace(replay=kept)
 
-  return _run(learner, _Visit("replay", "add", visit), key, state, chunk, ())
+  return Visit("replay", "add", visit)
 
 
 def begin(
@@ -57,6 +71,17 @@ def finish(
 ) -> base.LearnerState:
   """Closes an experience for the objective."""
   return _turn(learner, "finish", learner.method.objective.finish, state, scope)
+
+
+def turning(hook: Callable[..., Any]) -> Callable[..., base.LearnerState]:
+  """Returns what opens or closes an experience: (state, scope) -> state."""
+
+  def build(state, scope):
+    train = state.train
+    noted = hook(state.objective, train.params, train.stats, scope)
+    return state._replace(objective=noted)
+
+  return build
 
 
 def show_batch(
@@ -84,6 +109,19 @@ def review(
   memory: base.Batch | None = None,
 ) -> base.LearnerState:
   """Shows the objective a memory; None: the one on the device."""
+  build, inputs = reviewing(learner, key, state, scope, memory)
+  noted = learner.run("probe", "review", build, inputs)
+  return state._replace(objective=noted)
+
+
+def reviewing(
+  learner: "learner_lib.Learner",
+  key: base.Key,
+  state: base.LearnerState,
+  scope: base.Scope,
+  memory: base.Batch | None = None,
+) -> tuple[Callable[[base.LossInputs], Any], base.LossInputs]:
+  """Returns what reviews a memory, and its arguments."""
   forward = learner.spec.forward()
   review = learner.method.objective.review
   assert review is not None
@@ -94,9 +132,7 @@ def review(
   def build(inputs):
     return review(forward, inputs)
 
-  inputs = _inputs(state, memory, scope, key)
-  noted = learner.run("probe", "review", build, inputs)
-  return state._replace(objective=noted)
+  return build, _inputs(state, memory, scope, key)
 
 
 def accumulate(
@@ -106,11 +142,8 @@ def accumulate(
   chunk: "chunks.Chunk",
   scope: base.Scope,
 ) -> base.LearnerState:
-  """Shows batches of a finished experience once more.
-
-  It is filed as training where predictions are solved from what is kept.
-  """
-  return _run(learner, _accumulating(learner), key, state, chunk, scope)
+  """Shows batches of a finished experience once more."""
+  return run(learner, accumulating(learner), key, state, chunk, scope)
 
 
 def accumulation(
@@ -122,11 +155,14 @@ def accumulation(
 ) -> background.Program:
   """Returns the compiled program of `accumulate`, for the same arguments."""
   args = key, state, chunk.batches, np.int32(chunk.num_steps), scope
-  return _program(learner, _accumulating(learner), args)
+  return program(learner, accumulating(learner), args)
 
 
-def _accumulating(learner: "learner_lib.Learner") -> "_Visit":
-  """Returns the visit that shows a batch to the objective."""
+def accumulating(learner: "learner_lib.Learner") -> Visit:
+  """Returns the visit that shows batches to the objective.
+
+  It is filed as training where predictions are solved from what is kept.
+  """
   forward = learner.spec.forward()
   accumulate = learner.method.objective.accumulate
   assert accumulate is not None
@@ -136,7 +172,7 @@ def _accumulating(learner: "learner_lib.Learner") -> "_Visit":
     return state._replace(objective=noted)
 
   solved = learner.method.predictor.solve is not None
-  return _Visit("train" if solved else "probe", "accumulate", visit)
+  return Visit("train" if solved else "probe", "accumulate", visit)
 
 
 def _inputs(
@@ -162,26 +198,12 @@ def _turn(
   if hook is None:
     return state
 
-  def build(state, scope):
-    train = state.train
-    noted = hook(state.objective, train.params, train.stats, scope)
-    return state._replace(objective=noted)
-
-  return learner.run("train", name, build, state, scope)
+  return learner.run("train", name, turning(hook), state, scope)
 
 
-class _Visit(NamedTuple):
-  """A function that sees batches one by one, and learns nothing."""
-
-  account: str  # of the ledger
-  name: str
-  # (key, state, batch, scope) -> state
-  call: Callable[..., base.LearnerState]
-
-
-def _run(
+def run(
   learner: "learner_lib.Learner",
-  visit: _Visit,
+  visit: Visit,
   key: base.Key,
   state: base.LearnerState,
   chunk: "chunks.Chunk",
@@ -190,15 +212,15 @@ def _run(
   """Runs a visit over the batches of a chunk."""
   steps = chunk.num_steps
   args = key, state, chunk.batches, np.int32(steps), scope
-  program = _program(learner, visit, args)
-  flops, moved = program.cost.flops, program.cost.bytes_accessed
+  found = program(learner, visit, args)
+  flops, moved = found.cost.flops, found.cost.bytes_accessed
   with learner.ledger.timed(visit.account, steps * flops, steps * moved):
-    state, _ = jax.block_until_ready(program.call(*args))
+    state, _ = jax.block_until_ready(found.call(*args))
   return state
 
 
-def _program(
-  learner: "learner_lib.Learner", visit: _Visit, args: tuple[Any, ...]
+def program(
+  learner: "learner_lib.Learner", visit: Visit, args: tuple[Any, ...]
 ) -> background.Program:
   """Returns the compiled program of a visit to some batches."""
 

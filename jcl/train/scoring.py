@@ -1,6 +1,6 @@
 """Outputs and scores of a learner's network on examples of any number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +30,7 @@ def outputs(
     x: raw inputs.
     kind: "logits" [N, C], or "features" [N, D], what the head reads.
   """
-  apply = evaluation.apply_fn(learner.network, learner.preprocess)
-
-  def build(params, stats, x):
-    taps = () if kind == "logits" else (kind,)
-    out = apply(params, stats, x, taps=taps)
-    return out.logits if kind == "logits" else out.taps[kind]
-
+  build = reading(learner, kind)
   train, found = state.train, []
   for rows, used in evaluation.in_batches(len(x), EVALUATION_BATCH):
     result = learner.run(
@@ -44,6 +38,20 @@ def outputs(
     )
     found.append(np.asarray(result)[:used])
   return np.concatenate(found)
+
+
+def reading(
+  learner: "learner_lib.Learner", kind: str
+) -> Callable[[base.Params, base.Stats, base.Array], jax.Array]:
+  """Returns what `outputs` compiles under the name of the kind."""
+  apply = evaluation.apply_fn(learner.network, learner.preprocess)
+
+  def build(params, stats, x):
+    taps = () if kind == "logits" else (kind,)
+    out = apply(params, stats, x, taps=taps)
+    return out.logits if kind == "logits" else out.taps[kind]
+
+  return build
 
 
 def judge(

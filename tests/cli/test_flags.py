@@ -9,8 +9,8 @@ from jcl.options.errors import UsageError
 # A work directory of an earlier version is found by these, and by no others.
 IDENTIFYING = """
   accumulate augment base_classes base_epochs batch_size busy_watts clip data
-  diagnose energy_budget epochs evaluate_every executor flops_budget head
-  idle_watts lead learning_rate model momentum norms optimizer precision
+  diagnose energy_budget epochs equal_flops evaluate_every executor flops_budget
+  head idle_watts lead learning_rate model momentum norms optimizer precision
   schedule seconds_budget steps_per_dispatch stream train_share trunk_bytes
   trunk_cache weight_decay weights
 """.split()

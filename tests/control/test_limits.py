@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import pytest
 import signatures
 
+import jcl
 from jcl import base
 from jcl.control import limits
 
@@ -124,3 +125,49 @@ def test_impossible_efforts_are_refused():
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(limits.within) == {"budget": 1.0}
+
+
+def opening(experience, recorded=(), pending=(), closing=0.0):
+  return base.Observation(
+    experience,
+    3,
+    10,
+    base.Cost(flops=1e9),  # evaluation included: it counts for nothing
+    recorded={name: base.Cost(flops=v) for name, v in recorded},
+    pending={name: base.Cost(flops=v) for name, v in pending},
+    closing=lambda: base.Cost(flops=closing, bytes=7.0),
+  )
+
+
+def test_every_experience_gets_the_same_and_what_was_left_over():
+  controller = limits.equal(2, 100.0, budget=0.5)
+  first, _ = controller.decide((), opening(0, pending=[("train", 4.0)]))
+  assert first.limit == total(flops=100.0) and first.reserved == base.Cost()
+  assert first.counts == ("train", "replay", "probe", "data")
+  assert (first.epochs, first.allocation.rho) == (2, 0.5)
+  recorded = [("train", 60.0), ("probe", 30.0), ("evaluate", 900.0)]
+  second, _ = controller.decide((), opening(1, recorded, closing=20.0))
+  assert second.limit == total(flops=110.0)
+  assert second.reserved == base.Cost(flops=20.0)
+  assert second.reason == (
+    "100 FLOP for every experience, 10 left over, 20 for passes beside the "
+    "updates"
+  )
+  assert controller.moments == ("experience",)
+
+
+def test_accounts_that_do_not_count_are_left_out():
+  controller = limits.equal(1, 100.0, accounts=("train",))
+  seen = opening(1, [("train", 90.0), ("probe", 50.0)], [("data", 500.0)])
+  assert controller.decide((), seen)[0].limit.flops == 110.0
+
+
+def test_an_equal_cost_that_leaves_no_update_is_refused():
+  controller = limits.equal(1, 100.0)
+  seen = opening(1, [("train", 80.0)], [("train", 90.0)], closing=50.0)
+  words = "experience 1 needs 140 beside its updates, and has 120; give 120 or"
+  with pytest.raises(jcl.UsageError, match=words):
+    controller.decide((), seen)
+  for value in (0.0, -1.0, math.inf, math.nan):
+    with pytest.raises(jcl.UsageError, match="for every experience: give a"):
+      limits.equal(1, value)

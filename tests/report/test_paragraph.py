@@ -74,6 +74,23 @@ def test_evaluation_is_no_part_of_what_a_limit_bounds(run):
   )
 
 
+def test_an_equal_cost_ends_an_experience_where_no_update_has_room(run):
+  record = run.records[0]
+  train, probe = record.costs["train"], base.Cost(flops=3.0)
+  costs = {**record.costs, "probe": probe}
+  spent = train.flops + probe.flops
+  each = (spent - probe.flops) / record.steps
+  for most, names in (
+    (spent + 0.9 * each, ["flops"]),
+    (spent + 1.1 * each, []),
+  ):
+    decision = dataclasses.replace(
+      limit(flops=most), counts=("train", "replay", "probe")
+    )
+    found = dataclasses.replace(record, costs=costs, decision=decision)
+    assert paragraph.limits_reached(found) == names
+
+
 def test_without_a_limit_the_epochs_are_told(run):
   free = changed(run, decision=limit(), trained=(10, 10))
   assert paragraph.limited(free) == (

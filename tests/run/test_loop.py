@@ -348,9 +348,11 @@ def test_how_many_steps_reach_a_limit():
     ({"flops": 30.0}, 1),
     ({"seconds": 1.5}, math.inf),
   ):
-    assert found(**limit).steps_to_limit(cost) == steps
+    at = found(**limit)
+    assert at.steps_to_limit(cost, at.left(dict)) == steps
   idle = types.SimpleNamespace(flops=0.0, bytes_accessed=0.0)
-  assert found(flops=100.0).steps_to_limit(idle) == math.inf
+  at = found(flops=100.0)
+  assert at.steps_to_limit(idle, at.left(dict)) == math.inf
   for limit, reached in (
     ({}, False),
     ({"flops": 30.0}, True),
@@ -358,7 +360,8 @@ def test_how_many_steps_reach_a_limit():
     ({"seconds": 0.5}, True),
     ({"bytes": 40.0, "flops": 99.0}, True),
   ):
-    assert found(**limit).limit_reached() is reached
+    left = found(**limit).left(dict)
+    assert (min(dataclasses.astuple(left)) <= 0) is reached
 
 
 def test_what_lies_behind_a_chunk():
