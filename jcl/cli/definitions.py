@@ -305,8 +305,8 @@ _integer(
 CACHE_DIR = _string(
   "cache_dir",
   None,
-  "where profiles and compiled programs are kept between runs; default jcl in "
-  "the user's cache folder, 'none' for nowhere",
+  "where profiles, compiled programs and outputs of frozen trunks are kept "
+  "between runs; default jcl in the user's cache folder, 'none' for nowhere",
   group=FOLDERS,
   identifies=(),
   by=RUNS,
@@ -338,18 +338,28 @@ _string(
 TRUNK_CACHE = _string(
   "trunk_cache",
   "",
-  "keeps the output of the frozen trunk of recipes that have one (lightcl, "
-  "er+freeze) instead of computing it anew: raw, uint8 or pq:32; its memory "
-  "then replays codes. Needs learned weights and --augment=none",
+  "keeps the output of the frozen trunk of recipes that have one (slda, "
+  "lightcl, er+freeze) instead of computing it anew: raw, uint8 or pq:32; a "
+  "memory then replays codes. disk, or disk:pq:32, keeps it in --cache_dir as "
+  "well, where later runs find it by the trunk's weights and the example. It "
+  "needs a trunk that never changes and --augment=none",
   group=TRUNK,
   identifies=(LEARN,),
 )
 _string(
   "trunk_bytes",
   None,
-  "bytes of that cache at most, such as 64MB",
+  "bytes of that cache at most, such as 64MB, in memory",
   group=TRUNK,
   identifies=(LEARN,),
+)
+_string(
+  "trunk_disk_bytes",
+  "10GB",
+  "bytes on disk at most with --trunk_cache=disk, of all runs together; what "
+  "was used least recently makes room",
+  group=TRUNK,
+  identifies=(),
 )
 _integer(
   "diagnose",

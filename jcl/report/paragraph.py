@@ -9,6 +9,7 @@ from jcl import base, metrics
 from jcl.report import predictions, summary, table
 
 _NAMES = {"flops": "operations", "bytes": "bytes moved"}
+_KINDS = ("training", "held_out")  # data whose outputs of a trunk are counted
 _MOST = 8  # recipes described in sentences; the table has all recipes
 
 
@@ -140,8 +141,32 @@ def _told(group: table.Group) -> str:
   parts.append(_cost(group, facts))
   text = ", ".join(parts[:-1])
   text = f"{text}; {parts[-1]}." if text else f"{parts[-1].capitalize()}."
-  seeds = f"Means over {len(facts)} seeds." if len(facts) > 1 else ""
-  return f"{text} {seeds}".rstrip()
+  seeds = f" Means over {len(facts)} seeds." if len(facts) > 1 else ""
+  return f"{text}{_trunk(facts)}{seeds}"
+
+
+def _trunk(facts: Sequence[Mapping[str, Any]]) -> str:
+  """Returns a sentence on a trunk's outputs where they are kept on disk."""
+  caches = [
+    each["trunk_cache"]
+    for each in facts
+    if (each.get("trunk_cache") or {}).get("disk")
+  ]
+  if not caches:
+    return ""
+  read, computed, saved = (
+    sum(cache[kind][name] for cache in caches for kind in _KINDS)
+    for name in ("on_disk", "misses", "saved")
+  )
+  text = (
+    f" Of its frozen trunk's outputs, {read:,} were read from disk and "
+    f"{computed:,} computed; keeping them saved {table.scaled(saved, 'FLOP')}"
+  )
+  if damaged := sum(cache["disk"]["damaged_rows"] for cache in caches):
+    text += f"; {damaged:,} on disk were damaged and computed again"
+  if faults := {c["disk"]["fault"] for c in caches} - {""}:
+    text += f"; not all are kept: {', '.join(sorted(faults))}"
+  return f"{text}."
 
 
 def _cost(group: table.Group, facts: Sequence[Mapping[str, Any]]) -> str:

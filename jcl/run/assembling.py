@@ -2,7 +2,10 @@
 
 import dataclasses
 import functools
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import jax
 
 from jcl import base, keys
 from jcl.control import assembly
@@ -11,7 +14,7 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.cost.meters import meter as meters
 from jcl.networks import shrink
-from jcl.options import bounds, kinds, spec
+from jcl.options import bounds, kinds, plain, spec
 from jcl.options.errors import UsageError
 from jcl.replay import feeds, removal
 from jcl.replay.latents import stream as latent_streams
@@ -45,7 +48,8 @@ class Options:
   # Updates between choosing tensors and training them, while their programs
   # compile; -1: by the profile, or LEAD. It decides what a run computes.
   lead: Annotated[int, bounds.Range(-1)] = -1
-  # Where profiles are kept between runs; None: with the run.
+  # Where profiles and a trunk's outputs are kept between runs; None: profiles
+  # with the run, outputs nowhere.
   cache_dir: str | None = None
   # Updates between evaluations; 0: at the end of experiences only.
   evaluate_every: kinds.Natural = 0
@@ -55,8 +59,10 @@ class Options:
   memory_budget: str | None = None
   # How outputs of a frozen trunk are kept, see `latents.codecs.fit`: "raw",
   # "uint8", "pq:32"; "" computes them anew. And in how many bytes at most.
+  # "disk", or "disk:pq:32", keeps them in `cache_dir` too, for later runs.
   trunk_cache: str = ""
   trunk_bytes: kinds.Size | None = None
+  trunk_disk_bytes: kinds.Size = "10GB"  # of outputs on disk, all trunks'
   # Held-out examples of an experience by which units are followed: what each
   # experience made them lose and change. 0 for none.
   diagnose: kinds.Natural = 0
@@ -206,26 +212,64 @@ def _behind_trunk(
   training: base.Training,
   seed: int,
   options: Options,
-) -> Any:
+) -> latent_streams.Prepared:
   """Returns stream, tail and cache of a run on a frozen trunk's outputs."""
-  if method.trunk is None or not network.pretrained:
-    what = "no frozen trunk" if method.trunk is None else "no learned weights"
-    raise UsageError(
-      f"trunk_cache={options.trunk_cache!r} keeps what a frozen, learned trunk "
-      f"makes of examples, and it has {what}: give a recipe such as "
-      "lightcl or er+freeze:until=0.7, and a network with learned weights"
-    )
+  text = options.trunk_cache
+  if method.trunk is None:
+    _refuse_trunk(text, "no frozen trunk")
+  first = fixed.first_trained(network, method.trunk)
+  ahead = network.units[:first]
+  if not network.pretrained and (
+    method.restart or set(ahead) & set(solving.may_train(network, method))
+  ):
+    _refuse_trunk(text, "no learned weights")
+  if training.norms == "moving":
+    _, stats = jax.eval_shape(network.init, _first_key(seed))
+    for unit in ahead:
+      if jax.tree.leaves(stats.get(unit)):
+        raise UsageError(
+          f"trunk_cache={text!r}: norms=moving moves the running statistics of "
+          f"unit {unit!r}, but what the trunk makes of an example is computed "
+          "once; leave out norms=moving, or do without the cache"
+        )
+  codec, kept = _kept(options)
   assert training.batch_size is not None
   return latent_streams.prepare(
     stream,
     network,
-    fixed.first_trained(network, method.trunk),
-    options.trunk_cache,
+    first,
+    codec,
     key=_first_key(seed),
     budget=options.trunk_bytes,
     augment=options.augment,
     rows=training.batch_size,
+    kept=kept,
   )
+
+
+def _refuse_trunk(text: str, lacking: str) -> NoReturn:
+  raise UsageError(
+    f"trunk_cache={text!r} keeps what a frozen, learned trunk makes of "
+    f"examples, and it has {lacking}: give a recipe such as lightcl or "
+    "er+freeze:until=0.7, and a network with learned weights"
+  )
+
+
+def _kept(options: Options) -> tuple[str, latent_streams.Kept | None]:
+  """Returns the codec of a trunk's outputs, and where runs share them."""
+  text = options.trunk_cache
+  kind, _, codec = text.partition(":")
+  if kind != "disk":
+    return text, None
+  if options.cache_dir is None:
+    raise UsageError(
+      f"trunk_cache={text!r} keeps outputs of the trunk in a folder that runs "
+      "share: name it, cache_dir=DIR"
+    )
+  size = options.trunk_disk_bytes
+  budget = plain.parse_size(size) if isinstance(size, str) else size
+  folder = Path(options.cache_dir).expanduser() / "trunks"
+  return codec or "raw", latent_streams.Kept(folder, budget)
 
 
 def _first_key(seed: int) -> base.Key:

@@ -208,9 +208,15 @@ def fed(
   folder: Path | None = None,
   limit: limits.Limit | str | None = None,
 ) -> Iterator[loop.Job]:
-  """Opens the feed that a run's method asks for; see `feeds.opened`."""
+  """Opens the feed that a run's method asks for; see `feeds.opened`.
+
+  At the end, a trunk's outputs on disk are left to other processes.
+  """
   parts = job.stream, job.learner, job.ledger, job.seed
-  with feeds.opened(*parts, folder, limit) as feed:
+  with contextlib.ExitStack() as stack:
+    if job.latents is not None:
+      stack.callback(job.latents.close)
+    feed = stack.enter_context(feeds.opened(*parts, folder, limit))
     yield dataclasses.replace(job, feed=feed)
 
 
@@ -346,6 +352,7 @@ def _about(
     "progress",
     "cache_dir",
     "memory_budget",
+    "trunk_disk_bytes",
   ):
     del carried[name]
   return {

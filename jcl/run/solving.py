@@ -28,7 +28,7 @@ def check(
         "ncm, slda, ridge, ranpac and randumb are solved without any"
       )
     return
-  if training.epochs and _may_train(network, method) == ():
+  if training.epochs and may_train(network, method) == ():
     raise UsageError(
       f"epochs={training.epochs}: the recipe is solved from one pass over each "
       "experience and makes no updates; leave epochs out"
@@ -48,7 +48,7 @@ def _check_frozen(
   """Raises UsageError where the features may move."""
   last = network.units.index(str(network.features).split("/")[0])
   ahead = network.units[: last + 1]
-  moving = [unit for unit in _may_train(network, method) if unit in ahead]
+  moving = [unit for unit in may_train(network, method) if unit in ahead]
   if method.restart:
     moving, why = list(ahead), "is drawn anew for every experience"
   elif not moving and training.norms == "moving":
@@ -65,7 +65,7 @@ def _check_frozen(
     )
 
 
-def _may_train(network: base.Network, method: base.Method) -> tuple[str, ...]:
+def may_train(network: base.Network, method: base.Method) -> tuple[str, ...]:
   """Returns the units of which something may ever train."""
   candidates = method.selector.candidates or mask.everything
   return mask.trained_units(network, candidates(network))

@@ -17,7 +17,7 @@ IDENTIFYING = """
 OTHERS = """
   cache_dir checkpoint_seconds compare data_dir download estimate fps frames
   list live memory_budget meter oracle overwrite pair recipe resume retrain
-  scenario seed segment_seconds sha256 teacher workdir
+  scenario seed segment_seconds sha256 teacher trunk_disk_bytes workdir
 """.split()
 
 

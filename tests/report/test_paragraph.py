@@ -137,3 +137,31 @@ def test_unknown_figures_are_left_out(write_run, tmp_path):
   ((_, told),) = paragraph.sentences([run])
   assert told.startswith("It took 0 s")
   assert "nan" not in told
+
+
+def test_outputs_of_a_trunk_on_disk_are_told(run):
+  counts = {"on_disk": 0, "misses": 0, "saved": 0.0}
+  disk = {"damaged_rows": 0, "fault": ""}
+  cache = {
+    "training": {**counts, "on_disk": 2000, "saved": 2e12},
+    "held_out": {**counts, "on_disk": 5000, "misses": 3},
+    "disk": disk,
+  }
+
+  def told(cache):
+    facts = {**run.summary, "trunk_cache": cache}
+    ((_, text),) = paragraph.sentences(
+      [dataclasses.replace(run, summary=facts)]
+    )
+    return text
+
+  assert (
+    "Of its frozen trunk's outputs, 7,000 were read from disk and 3 computed; "
+    "keeping them saved 2 TFLOP. "
+  ) in told(cache)
+  hurt = {**disk, "damaged_rows": 4, "fault": "the disk is full"}
+  assert (
+    "2 TFLOP; 4 on disk were damaged and computed again; not all are kept: the "
+    "disk is full. "
+  ) in told({**cache, "disk": hurt})
+  assert "trunk" not in told({**cache, "disk": None})

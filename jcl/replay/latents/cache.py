@@ -12,7 +12,12 @@ from jcl.cost import ledger as ledger_lib
 from jcl.options import plain
 from jcl.options.errors import UsageError
 from jcl.replay.latents import codecs
+from jcl.replay.latents import disk as disk_lib
+from jcl.replay.latents import source as source_lib
 from jcl.replay.latents import trunk as trunk_lib
+
+# Rows that are computed or read from disk at a time, about.
+_ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +27,8 @@ class Counts:
   hits: int = 0  # rows that were in the cache
   misses: int = 0  # rows that were computed, those to fit the codec included
   operations: float = 0.0  # of the trunk
-  saved: float = 0.0  # operations of the trunk that the cache saved
+  saved: float = 0.0  # operations of the trunk that cache and disk saved
+  on_disk: int = 0  # rows that were read from disk, kept by another run
 
   def __add__(self, other: "Counts") -> "Counts":
     mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
@@ -40,9 +46,8 @@ class Report:
   budget_bytes: int | None  # None: no limit
   bytes_per_example: int
   table_bytes: int  # of the codec's tables, which all rows share
-  clipped: (
-    int  # computed rows outside of the range that the codec was fitted to
-  )
+  clipped: int  # coded rows outside of the range that the codec was fitted to
+  disk: disk_lib.Report | None = None  # None: nothing is kept on disk
 
 
 class Cache:
@@ -57,6 +62,7 @@ class Cache:
     codec: encodes them.
     budget: bytes of codes, as a number or as text such as "64MB"; None: no
       limit.
+    disk: where latents are kept beyond the run; None: nowhere.
 
   Raises:
     ValueError: for a budget below zero, or a text that is no size.
@@ -67,6 +73,7 @@ class Cache:
     trunk: trunk_lib.Trunk,
     codec: codecs.Codec,
     budget: int | str | None = None,
+    disk: disk_lib.Disk | None = None,
   ) -> None:
     if isinstance(budget, str):
       budget = plain.parse_size(budget)
@@ -76,6 +83,7 @@ class Cache:
         "limit"
       )
     self.codec, self.trunk, self._budget = codec, trunk, budget
+    self._source = source_lib.Source(trunk, disk)
     self._room = math.inf
     if budget is not None:
       self._room = budget // codec.bytes_per_example
@@ -115,7 +123,12 @@ class Cache:
       bytes_per_example=self.codec.bytes_per_example,
       table_bytes=self.codec.table_bytes,
       clipped=self._clipped,
+      disk=self._source.report(),
     )
+
+  def close(self) -> None:
+    """Frees what lies on disk for other processes; later reads go on."""
+    self._source.close()
 
   def read(self, view: "View", rows: np.ndarray) -> np.ndarray:
     """Returns codes [N, *row_shape] of a view's rows [N]."""
@@ -124,22 +137,38 @@ class Cache:
     absent = np.unique(rows[~known])
     codes = np.empty((len(rows), *self.codec.row_shape), self.codec.dtype)
     codes[known] = self._rows[slots[known]]
+    done = on_disk = 0
     if len(absent):
-      fresh = self._computed(view, absent)
+      fresh, done, on_disk = self._fetched(view, absent)
       codes[~known] = fresh[np.searchsorted(absent, rows[~known])]
       self._keep(view, absent, fresh)
     asked, count = len(np.unique(rows)), len(absent)
-    needed, done = map(self.trunk.batches, (asked, count))
-    flops = self.trunk.flops
+    needed, flops = self.trunk.batches(asked), self.trunk.flops
     self._counts[view.account] += Counts(
-      asked - count, count, done * flops, (needed - done) * flops
+      asked - count,
+      count - on_disk,
+      done * flops,
+      (needed - done) * flops,
+      on_disk,
     )
     return codes
 
-  def take(self, view: "View", rows: np.ndarray, z: np.ndarray) -> None:
-    """Stores latents [N, ...] of a view's rows [N], computed elsewhere."""
-    done = self.trunk.batches(len(rows)) * self.trunk.flops
-    self._counts[view.account] += Counts(misses=len(rows), operations=done)
+  def take(
+    self, view: "View", rows: np.ndarray, z: np.ndarray, on_disk: int = 0
+  ) -> None:
+    """Stores latents [N, ...] of a view's rows [N], computed elsewhere.
+
+    Args:
+      view: of a data set.
+      rows: [N].
+      z: [N, ...] float32.
+      on_disk: rows that were not computed but read from disk.
+    """
+    count, flops = len(rows) - on_disk, self.trunk.flops
+    needed, done = map(self.trunk.batches, (len(rows), count))
+    self._counts[view.account] += Counts(
+      0, count, done * flops, (needed - done) * flops, on_disk
+    )
     self._keep(view, rows, self.codec.encode(z))
 
   def _keep(self, view: "View", rows: np.ndarray, codes: np.ndarray) -> None:
@@ -155,13 +184,22 @@ class Cache:
     view.slots[rows[:count]] = np.arange(self._held, self._held + count)
     self._held += count
 
-  def _computed(self, view: "View", rows: np.ndarray) -> np.ndarray:
-    parts = []
-    with self.trunk.charged(view.account, len(rows)):
-      for z in self.trunk.latents(np.asarray(view.inputs[rows])):
-        parts.append(self.codec.encode(z))
-        self._clipped += self.codec.clipped(z)
-    return np.concatenate(parts)
+  def _fetched(
+    self, view: "View", rows: np.ndarray
+  ) -> tuple[np.ndarray, int, int]:
+    """Returns codes [N, *row_shape] of rows [N] that are not in the cache.
+
+    Also returns the batches computed for them, and the rows read from disk.
+    """
+    parts, batches, on_disk = [], 0, 0
+    step = max(1, _ROWS // self.trunk.rows) * self.trunk.rows
+    for start in range(0, len(rows), step):
+      x = np.asarray(view.inputs[rows[start : start + step]])
+      found = self._source.latents(view.account, x)
+      parts.append(self.codec.encode(found.z))
+      self._clipped += self.codec.clipped(found.z)
+      batches, on_disk = batches + found.batches, on_disk + found.on_disk
+    return np.concatenate(parts), batches, on_disk
 
 
 class View:

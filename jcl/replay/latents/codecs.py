@@ -65,12 +65,8 @@ def fit(name: str, z: np.ndarray, seed: int = 0) -> Codec:
   >>> codes.tolist(), codes.dtype.name, codec.bytes_per_example
   ([[51, 153]], 'uint8', 2)
   """
+  check(name)
   kind, _, size = name.partition(":")
-  if kind not in ("raw", "uint8", "pq") or bool(size) != (kind == "pq"):
-    raise UsageError(
-      f"no codec is called {name!r}: write raw, uint8, or pq:S for sub-vectors "
-      "of S values, such as pq:8, pq:32 or pq:128"
-    )
   if kind == "raw":
     return Raw(tuple(z.shape[1:]))
   if not len(z) or not np.isfinite(z).all():
@@ -80,12 +76,22 @@ def fit(name: str, z: np.ndarray, seed: int = 0) -> Codec:
     )
   if kind == "uint8":
     return _fit_affine(z)
-  if not size.isdecimal() or int(size) < 1:
+  return _fit_product(z, int(size), seed)
+
+
+def check(name: str) -> None:
+  """Raises UsageError where no codec has this name."""
+  kind, _, size = name.partition(":")
+  if kind not in ("raw", "uint8", "pq") or bool(size) != (kind == "pq"):
+    raise UsageError(
+      f"no codec is called {name!r}: write raw, uint8, or pq:S for sub-vectors "
+      "of S values, such as pq:8, pq:32 or pq:128"
+    )
+  if kind == "pq" and (not size.isdecimal() or int(size) < 1):
     raise UsageError(
       f"{name!r}: sub-vectors hold a whole number of values from 1; write "
       "pq:8, pq:32 or pq:128"
     )
-  return _fit_product(z, int(size), seed)
 
 
 @dataclasses.dataclass(frozen=True)

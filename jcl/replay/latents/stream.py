@@ -9,6 +9,7 @@ https://arxiv.org/abs/1912.01100; coded as in Kwon et al., "LifeLearner", SenSys
 """
 
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -19,12 +20,21 @@ from jcl.networks import cut
 from jcl.options.errors import UsageError
 from jcl.replay.latents import cache as cache_lib
 from jcl.replay.latents import codecs
+from jcl.replay.latents import disk as disk_lib
+from jcl.replay.latents import source as source_lib
 from jcl.replay.latents import trunk as trunk_lib
 from jcl.streams import stream as stream_lib
 from jcl.train import augment as augmentation
 
 DECODE = "decode"  # the unit before the tail
 _FITTED = 1024  # the most examples that a codec is fitted on
+
+
+class Kept(NamedTuple):
+  """Where latents are kept beyond a run, for all that come later."""
+
+  folder: Path
+  budget: int = 10**10  # bytes of the folder, at most
 
 
 class Prepared(NamedTuple):
@@ -47,6 +57,7 @@ def prepare(
   budget: int | str | None = None,
   augment: str = "none",
   rows: int = 32,
+  kept: Kept | None = None,
 ) -> Prepared:
   """Turns a run's stream and network into those of a run on latents.
 
@@ -69,6 +80,7 @@ def prepare(
     budget: of the cache in bytes, or as text such as "64MB"; None: no limit.
     augment: of the run.
     rows: inputs that the trunk takes together; see `view`.
+    kept: where latents are kept beyond the run; None: nowhere.
 
   Raises:
     ValueError: for random augmentation, a network or unit that cannot be cut,
@@ -87,6 +99,7 @@ def prepare(
     budget=budget,
     rows=rows,
     seed=seed,
+    kept=kept,
   )
   tail = decoding(parts.tail, cache.codec)
   return Prepared(codes, tail, cache, params, stats)
@@ -102,6 +115,7 @@ def view(
   budget: int | str | None = None,
   rows: int = 32,
   seed: int = 0,
+  kept: Kept | None = None,
 ) -> tuple[stream_lib.Stream, cache_lib.Cache]:
   """Returns the stream with codes of latents in place of its inputs.
 
@@ -120,27 +134,36 @@ def view(
     rows: batch size of the trunk, best that of the run; smaller batches are
       padded and cost as much.
     seed: of the codec's fit.
+    kept: see `prepare`.
   """
+  codecs.check(codec)
   first = stream.experiences[0].data
   preprocess = augmentation.Preprocess(stream.mean, stream.std)
   trunk = trunk_lib.Trunk(
     parts, params, stats, preprocess, np.asarray(first.x[[0]][0]), rows
   )
+  disk = None
+  if kept is not None:
+    about = {"network": parts.tail.name, "units": list(parts.units)}
+    disk = disk_lib.Disk(
+      *(kept.folder, trunk.digest(), trunk.shape, kept.budget), about
+    )
   generator = np.random.default_rng(seed)
   count = 0 if codec == "raw" else min(len(first), _FITTED)
   chosen = np.sort(generator.permutation(len(first))[:count])
-  z = np.empty((0, *trunk.shape), np.float32)
+  z, on_disk = np.empty((0, *trunk.shape), np.float32), 0
   if count:
-    with trunk.charged("data", count):
-      z = np.concatenate(list(trunk.latents(np.asarray(first.x[chosen]))))
+    source = source_lib.Source(trunk, disk)
+    z, on_disk, _ = source.latents("data", np.asarray(first.x[chosen]))
+    source.close()
   fitted = codecs.fit(codec, z, seed)
-  cache = cache_lib.Cache(trunk, fitted, budget)
+  cache = cache_lib.Cache(trunk, fitted, budget, disk)
   experiences = tuple(
     dataclasses.replace(each, data=cache_lib.coded(cache, each.data))
     for each in stream.experiences
   )
   if count:
-    cache.take(experiences[0].data.x, chosen, z)
+    cache.take(experiences[0].data.x, chosen, z, on_disk)
   with stream.held_out.open() as test_sets:
     held_out = stream_lib.Sealed(
       cache_lib.coded(cache, data, held_out=True) for data in test_sets
