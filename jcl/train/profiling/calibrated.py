@@ -23,6 +23,7 @@ from jcl.selection import mask, times
 # whole network, over that factor. Their ratio weighs the prior.
 _NOISE = 0.02
 _SPREAD = 1.0
+_ROUNDING = 1e-9  # a share of the prior's scale that counts as none
 
 _WARM_UP = 3
 
@@ -188,10 +189,10 @@ def fit(
     [np.ones(len(measured)), terms.arrival.sum(1), terms.training.sum(1)], 1
   )
   always, *pair = _non_negative(shared, measured, full)
-  # A factor of 0 for the whole network (too few masks, or a bad prior) would
-  # remove every unit: the scale of the prior takes its place.
+  # A factor of 0, but for rounding, for the whole network (too few masks, or a
+  # bad prior) would remove every unit: the scale of the prior takes its place.
   scale = full / prior.full
-  centre = [factor if factor > 0 else scale for factor in pair]
+  centre = [factor if factor > _ROUNDING * scale else scale for factor in pair]
 
   num_units = terms.arrival.shape[1]
   # Unknowns: the constant as a share of a full step, factors over the centre's.

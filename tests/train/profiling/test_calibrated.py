@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize
 import signatures
 
 from jcl import base
@@ -339,9 +340,6 @@ def test_a_gradient_that_costs_nothing_still_has_the_prior_s_scale():
   pull = 0.02 * full
   rows += [[0, *(pull * np.eye(4)[i])] for i in range(4)]
   wanted = [*seconds, *[pull] * 4]
-  solved = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
-  from scipy import optimize
-
   solved = optimize.nnls(np.array(rows), np.array(wanted))[0]
   np.testing.assert_allclose(found.arrival, arrival * solved[1:3], rtol=1e-6)
   np.testing.assert_allclose(
