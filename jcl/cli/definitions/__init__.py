@@ -1,0 +1,73 @@
+"""The flags of all commands: how each is read and what it says of a run."""
+
+from jcl.cli.definitions.budget import (
+  TRUNK_CACHE,
+)
+from jcl.cli.definitions.data import (
+  COMPARE,
+  DATA_SET,
+  MODEL,
+  RECIPE,
+)
+from jcl.cli.definitions.declaring import (
+  ALL,
+  DATA,
+  GROUPS,
+  LEARN,
+  SERVE,
+  Flag,
+)
+from jcl.cli.definitions.keeping import (
+  CACHE_DIR,
+  ESTIMATE,
+  LIST,
+  RESUME,
+  WORKDIR,
+)
+from jcl.cli.definitions.serving import (
+  FPS,
+  FRAMES,
+  LIVE,
+  ORACLE,
+  OVERWRITE,
+  PAIR,
+  RETRAIN,
+  SCENARIOS,
+  SEGMENT_SECONDS,
+  SHA256,
+  TEACHER,
+)
+from jcl.cli.definitions.training import (
+  SEED,
+)
+
+__all__ = [
+  "ALL",
+  "CACHE_DIR",
+  "COMPARE",
+  "DATA",
+  "DATA_SET",
+  "ESTIMATE",
+  "FPS",
+  "FRAMES",
+  "Flag",
+  "GROUPS",
+  "LEARN",
+  "LIST",
+  "LIVE",
+  "MODEL",
+  "ORACLE",
+  "OVERWRITE",
+  "PAIR",
+  "RECIPE",
+  "RESUME",
+  "RETRAIN",
+  "SCENARIOS",
+  "SEED",
+  "SEGMENT_SECONDS",
+  "SERVE",
+  "SHA256",
+  "TEACHER",
+  "TRUNK_CACHE",
+  "WORKDIR",
+]
