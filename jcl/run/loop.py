@@ -19,6 +19,7 @@ from jcl.options.errors import UsageError
 from jcl.run import deciding, dispatch, evaluation
 from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.finite import NonFiniteLossError as NonFiniteLossError
+from jcl.train.hooks import BatchHook
 
 _WAIT = 0.5  # seconds between looks at what the host allows
 
@@ -126,14 +127,9 @@ def _epochs(
       at.planned = int(min(at.planned, most))
       scope = _timed(job, at, scope)
       batch = functools.partial(job.batch_of, at.decided.epochs)
+      hook = BatchHook("first_batch", trainee.selection)
       state = job.hooks.show_batch(
-        job.learner,
-        state,
-        at.experience,
-        trainee.selection,
-        scope,
-        batch,
-        "first_batch",
+        job.learner, state, at.experience, hook, scope, batch
       )
     most = job.steps_to_limit(at, program.cost)
     if not most:
@@ -189,9 +185,8 @@ def _close(
   """Closes an experience for the objective and all memories."""
   learner, index, hooks = job.learner, at.experience, job.hooks
   batch = functools.partial(job.batch_of, at.decided.epochs + 1)
-  state = hooks.show_batch(
-    learner, state, index, job.trainee.selection, scope, batch, "last_batch"
-  )
+  hook = BatchHook("last_batch", job.trainee.selection)
+  state = hooks.show_batch(learner, state, index, hook, scope, batch)
   state = hooks.close(learner, state, index, scope)
   deciding.decide(job, state, at, scope, "end")
   job.feed.close(state, at.decided.allocation.em)

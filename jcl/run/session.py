@@ -267,8 +267,10 @@ def profiled(
       method,
       learner.put_batches(chunks.with_draws(learner, source.batch(rows))),
       loop.scope_of(job, 0),
-      folder=None if options.cache_dir is None else Path(options.cache_dir),
-      device=devices.describe(job.ledger.device),
+      learners.Kept(
+        None if options.cache_dir is None else Path(options.cache_dir),
+        devices.describe(job.ledger.device),
+      ),
     )
     if folder is not None:
       folder.write_profile(times, learner.network)

@@ -141,9 +141,9 @@ class Trainee:
     with learner.ledger.timed("data"):
       probes = self._probes(at, source, selector.num_probes)
     key = keys.key(self.seed, keys.Purpose.PROBE, at.experience, at.epoch)
-    rho = decision.allocation.rho
+    allowance = choosing.Allowance(self.times, decision.allocation.rho)
     state, chosen = choosing.choose(
-      learner, key, state, probes, scope, self.times, rho
+      learner, key, state, probes, scope, allowance
     )
     self.chosen_epoch = at.epoch
     serves = learner.takes_pieces  # the choice can run of parts until then

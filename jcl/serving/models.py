@@ -254,8 +254,7 @@ class Student:
       state,
       tuple(probes),
       scope,
-      times,
-      1.0,
+      choosing.Allowance(times, 1.0),
     )
     return choosing.switch(learner, state, old, chosen), chosen
 

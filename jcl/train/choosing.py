@@ -1,7 +1,7 @@
 """The probe for a selector, and the switch from one selection to another."""
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import optax
 
@@ -47,18 +47,34 @@ def probe(
   )
 
 
+class Allowance(NamedTuple):
+  """The time of a step that a choice may fill."""
+
+  times: times_lib.TensorTimes | None  # the profile; None where none is asked
+  budget: float  # over the time of a full step
+
+
 def choose(
   learner: "learner_lib.Learner",
   key: base.Key,
   state: base.LearnerState,
   batches: tuple[base.Batch, ...],
   scope: base.Scope,
-  times: times_lib.TensorTimes | None,
-  budget: float,
+  allowance: Allowance,
 ) -> tuple[base.LearnerState, base.Selection]:
   """Scores the tensors anew and chooses among them.
 
-  The state comes back with the selector's scores; nothing else of it changes.
+  Args:
+    learner: whose method has the selector.
+    key: [] random key of the scores.
+    state: as it stands.
+    batches: labelled examples to score with, on the device.
+    scope: what is known of the classes.
+    allowance: what the choice may take.
+
+  Returns:
+    The state with the selector's scores, nothing else of it changed; and the
+    selection.
   """
   selector = learner.method.selector
   with learner.ledger.timed("probe"):
@@ -66,7 +82,7 @@ def choose(
     if selector.num_probes:
       shown = probe(learner, state, batches, scope)
     scored = learner.put(selector.update(key, state.selector, shown))
-    chosen = selector.choose(scored, learner.network, times, budget)
+    chosen = selector.choose(scored, learner.network, *allowance)
   mask.check(learner.network, chosen)
   return state._replace(selector=scored), chosen
 
@@ -82,15 +98,15 @@ def switch(
   if old == new and not state.parked:
     return state
   moved, parked = slots.switch(
-    learner.method.selector.slots,
     learner.network,
-    old,
-    new,
+    slots.Rule(
+      learner.method.selector.slots,
+      blank(learner, train.params),
+      slots.decays(learner.training),
+    ),
+    slots.Turn(old, new, int(train.step)),
     train.opt_state,
-    blank(learner, train.params),
     state.parked,
-    int(train.step),
-    slots.decays(learner.training),
   )
   moved, parked = learner.put((moved, parked))
   return state._replace(train=train._replace(opt_state=moved), parked=parked)

@@ -1,7 +1,6 @@
 """Opens and closes an experience for objective and memory on the device."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import jax
 import numpy as np
@@ -48,10 +47,9 @@ class Hooks:
     learner: learner_lib.Learner,
     state: base.LearnerState,
     index: int,
-    selection: base.Selection,
+    hook: hooks.BatchHook,
     scope: base.Scope,
     batch: Callable[[], base.Batch],
-    when: Literal["first_batch", "last_batch"],
   ) -> base.LearnerState:
     """Shows the objective a batch, if it has the hook for it.
 
@@ -59,18 +57,15 @@ class Hooks:
       learner: whose method has the objective.
       state: as it stands.
       index: of the experience.
-      selection: that trains.
+      hook: of the objective.
       scope: what is known of the classes.
       batch: reads a batch [K, B, ...] onto the device.
-      when: hook of the objective, ahead of the first update or behind the last.
     """
-    if getattr(learner.method.objective, when) is None:
+    if getattr(learner.method.objective, hook.when) is None:
       return state
-    behind = int(when == "last_batch")
+    behind = int(hook.when == "last_batch")
     key = keys.key(self._seed, keys.Purpose.HOOKS, index, behind)
-    return hooks.show_batch(
-      learner, when, key, state, batch(), scope, selection
-    )
+    return hooks.show_batch(learner, hook, key, state, batch(), scope)
 
   def close(
     self,

@@ -1,7 +1,7 @@
 """Hooks of an experience, compiled and run for a learner's method."""
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -84,21 +84,25 @@ def turning(hook: Callable[..., Any]) -> Callable[..., base.LearnerState]:
   return build
 
 
+class BatchHook(NamedTuple):
+  """A hook that sees a batch as a step of a selection would."""
+
+  when: Literal["first_batch", "last_batch"]  # ahead of updates, or behind them
+  selection: base.Selection  # that trains
+
+
 def show_batch(
   learner: "learner_lib.Learner",
-  when: str,
+  hook: BatchHook,
   key: base.Key,
   state: base.LearnerState,
   batches: base.Batch,
   scope: base.Scope,
-  selection: base.Selection,
 ) -> base.LearnerState:
-  """Shows a batch to the hook "first_batch" or "last_batch"."""
-  hook = getattr(learner.method.objective, when)
-  hook_program = step_lib.build_batch_hook(learner.spec, hook, selection)
-  return learner.run(
-    "probe", (when, selection), hook_program, key, state, batches, scope
-  )
+  """Shows the first of the batches [K, B, ...] to a hook of the objective."""
+  function = getattr(learner.method.objective, hook.when)
+  program = step_lib.build_batch_hook(learner.spec, function, hook.selection)
+  return learner.run("probe", hook, program, key, state, batches, scope)
 
 
 def review(

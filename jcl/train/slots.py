@@ -28,6 +28,27 @@ class Parked(NamedTuple):
   away: base.Array  # [W] int32, choices since then; 0 where it trains
 
 
+class Rule(NamedTuple):
+  """What becomes of the slots of a tensor that leaves, and comes back.
+
+  "drop" forgets slots at once; "keep" brings them back as they were; "decay" as
+  if the gradient had been zero meanwhile; "reset" as they were after one choice
+  away, blank after more.
+  """
+
+  policy: str  # one of these four
+  fresh: Mapping[str, Any]  # blank slots of every tensor
+  decays: Mapping[str, float]  # factor per step, by the name of a slot's field
+
+
+class Turn(NamedTuple):
+  """A selection that takes the place of another one."""
+
+  old: base.Selection
+  new: base.Selection
+  step: int  # updates made so far
+
+
 def name(tensor: base.Tensor) -> str:
   """Returns the tensor's path as one string."""
   return "/".join(tensor.path)
@@ -144,35 +165,26 @@ def park(
 
 
 def switch(
-  policy: str,
   network: base.Network,
-  old: base.Selection,
-  new: base.Selection,
+  rule: Rule,
+  turn: Turn,
   opt_state: Slots,
-  fresh: Mapping[str, Any],
   parked: Parked | tuple[()],
-  step: int,
-  decays: Mapping[str, float],
 ) -> tuple[Slots, Parked | tuple[()]]:
   """Moves slots between training and parking, on the host.
 
   Args:
-    policy: "drop" forgets slots at once; "keep" brings them back as they were;
-      "decay" as if the gradient had been zero meanwhile; "reset" as they were
-      after one choice away, blank after more.
     network: whose tensors these are.
-    old: the selection so far.
-    new: the selection from now on.
-    opt_state: slots under `old`, by `per_tensor`.
-    fresh: blank slots of every tensor.
+    rule: for the slots of tensors that leave or come back.
+    turn: from which selection to which.
+    opt_state: slots under the old selection, by `per_tensor`.
     parked: from the last call, or `park`.
-    step: updates made so far.
-    decays: factor per step of slots, by the name of their field.
 
   Returns:
-    Slots under `new`, and what is parked.
+    Slots under the new selection, and what is parked.
   """
-  pairs = list(zip(network.tensors, old.trainable, new.trainable, strict=True))
+  old, new, fresh = turn.old.trainable, turn.new.trainable, rule.fresh
+  pairs = list(zip(network.tensors, old, new, strict=True))
   shared = {SHARED: opt_state[SHARED]} if SHARED in opt_state else {}
   if not parked:
     return shared | {
@@ -187,12 +199,13 @@ def switch(
     if was and will:
       slots[key] = opt_state[key]
     elif was:
-      waiting[key], left[i], away[i] = opt_state[key], step, 1
+      waiting[key], left[i], away[i] = opt_state[key], turn.step, 1
     elif will:
-      back = policy != "reset" or away[i] == 1
+      back = rule.policy != "reset" or away[i] == 1
       slots[key] = waiting[key] if back else fresh[key]
-      if policy == "decay":
-        slots[key] = _faded(slots[key], step - int(left[i]), decays)
+      if rule.policy == "decay":
+        gone = turn.step - int(left[i])
+        slots[key] = _faded(slots[key], gone, rule.decays)
       # A buffer has one owner: the step donates what it is given.
       waiting[key], away[i] = jax.tree.map(jnp.copy, fresh[key]), 0
     elif away[i]:

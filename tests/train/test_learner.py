@@ -93,7 +93,8 @@ def test_switching_keeps_the_slots_of_what_stays():
   marked = jax.tree.map(lambda leaf: leaf + 3, state.train.opt_state)
   state = state._replace(train=state.train._replace(opt_state=marked))
   scope, key = learner.put(tiny_network.scope()), jax.random.key(1)
-  state, chosen = choosing.choose(learner, key, state, (), scope, None, 1.0)
+  allowance = choosing.Allowance(None, 1.0)
+  state, chosen = choosing.choose(learner, key, state, (), scope, allowance)
   assert chosen == tiny_network.HEAD
   state = choosing.switch(learner, state, everything, chosen)
   slots = tiny_network.leaves(state.train.opt_state)

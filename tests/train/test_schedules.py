@@ -144,8 +144,9 @@ def test_slots_of_all_tensors_together_are_found_by_tensor():
   # A selection's slots are its own tensors', and the count goes on.
   parked = slots.park("keep", network, rule, params)
   blank = rule.init(params)
+  keep = slots.Rule("keep", blank, {})
   moved, parked = slots.switch(
-    "keep", network, everything, head, state, blank, parked, 1, {}
+    network, keep, slots.Turn(everything, head, 1), state, parked
   )
   assert set(moved) == {"head/kernel", "head/bias", slots.SHARED}
   trained, _ = mask.split(params, network, head)
@@ -153,7 +154,7 @@ def test_slots_of_all_tensors_together_are_found_by_tensor():
   _, moved = rule.update(some, moved, trained)
   assert int(moved[slots.SHARED][0]) == 2
   back, _ = slots.switch(
-    "keep", network, head, everything, moved, blank, parked, 2, {}
+    network, keep, slots.Turn(head, everything, 2), moved, parked
   )
   assert tiny_network.same_bits(back["first/kernel"], state["first/kernel"])
   assert set(back) == set(state)

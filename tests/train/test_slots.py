@@ -50,11 +50,11 @@ def away(policy, choices, training=None):
   blank = optimizer.init(weights)
   opt_state = jax.tree.map(lambda leaf: leaf + 8, blank)
   parked = slots.park(policy, NETWORK, optimizer, weights)
-  fades = slots.decays(training)
+  rule = slots.Rule(policy, blank, slots.decays(training))
   step, old = 3, ALL
   for new in (HEAD,) * choices + (ALL,):
     opt_state, parked = slots.switch(
-      policy, NETWORK, old, new, opt_state, blank, parked, step, fades
+      NETWORK, rule, slots.Turn(old, new, step), opt_state, parked
     )
     step, old = step + 5, new
   structure = jax.tree.structure(optimizer.init(weights))
@@ -87,7 +87,11 @@ def test_when_a_tensor_left_and_how_many_choices_ago():
   opt_state, old = blank, ALL
   for step, away_for in ((3, 1), (5, 2), (9, 3)):
     opt_state, parked = slots.switch(
-      "keep", NETWORK, old, HEAD, opt_state, blank, parked, step, {}
+      NETWORK,
+      slots.Rule("keep", blank, {}),
+      slots.Turn(old, HEAD, step),
+      opt_state,
+      parked,
     )
     old = HEAD
     assert parked.left.tolist() == [3] * 4 + [0] * 2
@@ -136,10 +140,18 @@ def test_a_buffer_has_one_owner():
   blank = optimizer.init(weights)
   parked = slots.park("keep", NETWORK, optimizer, weights)
   state, held = slots.switch(
-    "keep", NETWORK, ALL, HEAD, blank, blank, parked, 1, {}
+    NETWORK,
+    slots.Rule("keep", blank, {}),
+    slots.Turn(ALL, HEAD, 1),
+    blank,
+    parked,
   )
   state, held = slots.switch(
-    "keep", NETWORK, HEAD, ALL, state, optimizer.init(weights), held, 2, {}
+    NETWORK,
+    slots.Rule("keep", optimizer.init(weights), {}),
+    slots.Turn(HEAD, ALL, 2),
+    state,
+    held,
   )
   leaves = jax.tree.leaves((state, held))
   assert len({id(leaf) for leaf in leaves}) == len(leaves)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +21,30 @@ from jcl.train.profiling import analytic, calibrated, effective, store, timed
 METHODS = ("analytic", "timed", "calibrated")
 
 
+class Kept(NamedTuple):
+  """Where profiles are kept between runs."""
+
+  folder: Path | None = None  # None: nowhere
+  device: str = ""  # its name, a part of a profile's key
+
+
+class Effort(NamedTuple):
+  """How much a measured profile times."""
+
+  selections: int = 16  # for "calibrated"
+  rounds: int = 20  # runs of each program
+
+
+NOWHERE, EFFORT = Kept(), Effort()
+
+
 def profile(
   learner: learner_lib.Learner,
   method: str,
   batches: base.Batch,
   scope: base.Scope,
-  *,
-  folder: Path | None = None,
-  device: str = "",
-  count: int = 16,
-  rounds: int = 20,
+  kept: Kept = NOWHERE,
+  effort: Effort = EFFORT,
 ) -> times.TensorTimes:
   """Profiles the steps of a learner, or loads a profile saved earlier.
 
@@ -43,10 +57,8 @@ def profile(
       included.
     batches: a dispatch [K, B, ...] of real examples, on the device.
     scope: the classes that are known.
-    folder: where profiles are saved between runs; None: nowhere.
-    device: name of the device, a part of the profile's key.
-    count: number of selections that "calibrated" times.
-    rounds: timed runs of each program.
+    kept: where profiles are saved between runs.
+    effort: how much is timed.
 
   Raises:
     ValueError: for another method, or one that the network does not allow.
@@ -57,7 +69,7 @@ def profile(
   key = store.key(
     learner.network,
     learner.rows_per_step,
-    device,
+    kept.device,
     method,
     training={
       name: getattr(training, name)
@@ -67,17 +79,17 @@ def profile(
     pieces=learner.takes_pieces,
     steps_per_dispatch=learner.steps_per_dispatch,
     stream_rows=learner.stream_rows,
-    count=count,
-    rounds=rounds,
+    count=effort.selections,
+    rounds=effort.rounds,
   )
 
   def measure() -> times.TensorTimes:
     with learner.ledger.timed("probe"):
-      return _measure(learner, method, batches, scope, count, rounds)
+      return _measure(learner, method, batches, scope, effort)
 
   # An analytic profile costs less than a file.
   return store.load_or_measure(
-    None if method == "analytic" else folder, key, measure
+    None if method == "analytic" else kept.folder, key, measure
   )
 
 
@@ -128,8 +140,7 @@ def _measure(
   method: str,
   batches: base.Batch,
   scope: base.Scope,
-  count: int,
-  rounds: int,
+  effort: Effort,
 ) -> times.TensorTimes:
   state, _ = learner.init(jax.random.key(0))
   options: dict[str, Any] = {
@@ -146,7 +157,7 @@ def _measure(
       train.params,
       train.stats,
       x[rows],
-      rounds=rounds,
+      rounds=effort.rounds,
       **options,
     )
   prior = analytic.profile(
@@ -160,7 +171,11 @@ def _measure(
     return prior
   run_step = stepper(learner, state, batches, scope)
   found = calibrated.profile(
-    learner.network, prior, run_step, count=count, rounds=rounds
+    learner.network,
+    prior,
+    run_step,
+    count=effort.selections,
+    rounds=effort.rounds,
   )
   return times.scaled(found, 1 / learner.steps_per_dispatch)
 

@@ -5,7 +5,6 @@ import jax
 import numpy as np
 import optax
 import pytest
-import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -53,9 +52,9 @@ def test_counting_is_exact_and_repeats():
 )
 def test_measured_once_and_kept(tmp_path, method, executor):
   learner, batches, scope = prepared(executor=executor, steps_per_dispatch=2)
-  options = {"folder": tmp_path, "device": "here", "count": 4, "rounds": 2}
-  one = learners.profile(learner, method, batches, scope, **options)
-  two = learners.profile(learner, method, batches, scope, **options)
+  how = learners.Kept(tmp_path, "here"), learners.Effort(4, 2)
+  one = learners.profile(learner, method, batches, scope, *how)
+  two = learners.profile(learner, method, batches, scope, *how)
   assert one == two and one.method == method
   assert len(list(tmp_path.iterdir())) == 1
   # Noise may hide all that a full step takes longer than the least one.
@@ -77,8 +76,8 @@ def test_measured_once_and_kept(tmp_path, method, executor):
 )
 def test_rates_that_change_are_profiled_too(method, changes):
   learner, batches, scope = prepared(training=changes)
-  options = {} if method == "analytic" else {"rounds": 1}
-  found = learners.profile(learner, method, batches, scope, **options)
+  effort = learners.Effort(rounds=1)
+  found = learners.profile(learner, method, batches, scope, effort=effort)
   assert found.method == method
   assert len(found.update) == len(NETWORK.tensors) and found.full > 0
 
@@ -94,7 +93,8 @@ def test_slots_that_are_no_tensor_s_go_with_any_selection():
 def test_the_learner_is_as_it_was():
   learner, batches, scope = prepared()
   before, _ = learner.init(jax.random.key(0))
-  learners.profile(learner, "calibrated", batches, scope, count=3, rounds=1)
+  effort = learners.Effort(selections=3, rounds=1)
+  learners.profile(learner, "calibrated", batches, scope, effort=effort)
   after, _ = learner.init(jax.random.key(0))
   assert tiny_network.same_bits(before, after)
 
@@ -106,11 +106,7 @@ def test_mistakes_are_told():
 
 
 def test_what_is_taken_unless_told_otherwise():
-  assert signatures.defaults(learners.profile) == {
-    "device": "",
-    "count": 16,
-    "rounds": 20,
-  }
+  assert (learners.NOWHERE, learners.EFFORT) == ((None, ""), (16, 20))
 
 
 class Filters(nn.Module):
@@ -154,7 +150,7 @@ def test_times_are_those_of_one_update(monkeypatch):
 
   monkeypatch.setattr(learners.calibrated, "profile", measured)
   found = learners.profile(
-    learner, "calibrated", batches, scope, count=5, rounds=6
+    learner, "calibrated", batches, scope, effort=learners.Effort(5, 6)
   )
   assert seen == [(5, 6)]
   assert found.full == pytest.approx(prior.full / 4)
@@ -171,7 +167,8 @@ def test_timed_units_read_as_many_rows_as_a_step(monkeypatch):
     return "done"
 
   monkeypatch.setattr(learners.timed, "profile", measured)
-  found = learners.profile(learner, "timed", batches, scope, rounds=3)
+  effort = learners.Effort(rounds=3)
+  found = learners.profile(learner, "timed", batches, scope, effort=effort)
   assert found == "done"
 
 
