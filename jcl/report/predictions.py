@@ -10,6 +10,8 @@ from jcl.report import hierarchy, summary, table
 # Accounts that the prediction or the limit of an experience is about.
 _ACCOUNTS = ("train", "replay")
 _UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
+# Columns of what `compared` returns, on every page.
+COMPARED = ("predicted", "spent", "spent / predicted")
 
 
 def training(record: base.Record) -> base.Cost:
@@ -43,7 +45,7 @@ def tables(run: summary.Run) -> list[hierarchy.Table]:
       "chosen tensors by their profile, of which an analytic one assumes rates "
       "of a device. Training is the accounts train and replay. "
       f"Source of {table.energy([run])}.",
-      ("experience", "decision", "predicted", "spent", "spent / predicted"),
+      ("experience", "decision", *COMPARED),
       rows,
     )
   ]
@@ -101,9 +103,16 @@ def _selections(
 def _row(
   record: base.Record, told: str, predicted: float, spent: float, unit: str
 ) -> tuple[str, ...]:
+  return str(record.experience + 1), told, *compared(predicted, spent, unit)
+
+
+def compared(predicted: float, spent: float, unit: str) -> tuple[str, str, str]:
+  """Returns the columns `COMPARED` of a prediction and of what it came to.
+
+  >>> compared(2.0, 2.5, "s")
+  ('2 s', '2.5 s', '125 %')
+  """
   return (
-    str(record.experience + 1),
-    told,
     table.scaled(predicted, unit),
     table.scaled(spent, unit),
     f"{100 * spent / predicted:.3g} %" if predicted else "–",

@@ -10,7 +10,7 @@ import numpy as np
 from jcl import base
 from jcl.cost import program_cost, step_memory
 from jcl.report import table
-from jcl.run import deciding, loop, session
+from jcl.run import deciding, loop, session, solving
 from jcl.selection import mask
 from jcl.streams import batching
 from jcl.train import chunks, gather, hooks
@@ -143,15 +143,14 @@ def _of_passes(
 def _replay_bytes(
   job: loop.Job, state: base.LearnerState, at: loop.Cursor
 ) -> int:
+  """Returns the bytes of memory and statistics, as records count them."""
+  statistics = solving.statistics_bytes(job.learner.method, state) or 0
   held = job.feed.held(None)
-  learner = job.learner
-  if learner.method.predictor.solve is not None:
-    kept = learner.method.predictor.recalls(state.objective)
-    return program_cost.num_bytes((kept, state.replay and state.replay.items))
   if held is not None:
     allocation = at.decided.allocation
-    return held.row_bytes * (allocation.em + allocation.sb)
-  return program_cost.num_bytes(state.replay.items) if state.replay else 0
+    return statistics + held.row_bytes * (allocation.em + allocation.sb)
+  items = program_cost.num_bytes(state.replay.items) if state.replay else 0
+  return statistics + items
 
 
 def text(estimate: Estimate) -> str:

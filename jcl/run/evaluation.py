@@ -4,6 +4,7 @@ import math
 
 from jcl import base
 from jcl.cost import program_cost
+from jcl.run import solving
 from jcl.run.cursor import Cursor, Job
 from jcl.selection import mask
 from jcl.train import evaluate as evaluation
@@ -49,10 +50,10 @@ def record(
   held = job.feed.summary(state)
   if learner.method.hierarchy is not None:
     held["decisions"] = at.decisions
-  if learner.method.predictor.solve is not None:
-    kept = learner.method.predictor.recalls(state.objective)
-    held["statistics_bytes"] = program_cost.num_bytes(kept)
-    held["bytes"] = held.get("bytes", 0) + held["statistics_bytes"]
+  statistics = solving.statistics_bytes(learner.method, state)
+  if statistics is not None:
+    held["statistics_bytes"] = statistics
+    held["bytes"] = held.get("bytes", 0) + statistics
   classes = stream.experiences[at.experience].classes
   return base.Record(
     experience=at.experience,

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from jcl import base, keys
+from jcl.cost import program_cost
 from jcl.networks import expand
 from jcl.options.errors import UsageError
 from jcl.selection import mask
@@ -40,6 +41,24 @@ def check(
     )
   if training.epochs:
     _check_frozen(network, method, training)
+
+
+def statistics_bytes(
+  method: base.Method, state: base.LearnerState
+) -> int | None:
+  """Returns the bytes of the statistics that predictions are solved from.
+
+  Args:
+    method: the recipe.
+    state: as it stands.
+
+  Returns:
+    The bytes of what the predictor recalls of the objective's state; None for
+    a method whose predictions are not solved.
+  """
+  if method.predictor.solve is None:
+    return None
+  return program_cost.num_bytes(method.predictor.recalls(state.objective))
 
 
 def _check_frozen(

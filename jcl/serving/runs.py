@@ -13,7 +13,7 @@ from jcl import metrics
 from jcl.control.drift import accounting, systems
 from jcl.control.drift.times import Times
 from jcl.options.errors import UsageError
-from jcl.report import page
+from jcl.report import page, predictions
 from jcl.serving import (
   books,
   log,
@@ -205,15 +205,14 @@ def decisions(run: Run) -> list[dict[str, Any]]:
   for kind, entries in found.items():
     planned = math.fsum(each.seconds for each in entries)
     took = math.fsum(each.took or 0.0 for each in entries)
+    compared = predictions.compared(planned, took, "s")
     rows.append(
       {
         "scenario": run.stream_script.name,
         "system": run.system,
         "decision": kind,
         "times": len(entries),
-        "seconds predicted": f"{planned:.4g}",
-        "seconds spent": f"{took:.4g}",
-        "predicted / spent": f"{100 * planned / took:.3g} %" if took else "–",
+        **dict(zip(predictions.COMPARED, compared, strict=True)),
         "the last reason": entries[-1].reason,
       }
     )

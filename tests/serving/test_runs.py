@@ -80,12 +80,12 @@ def test_decisions_have_what_was_predicted_beside_what_was_spent():
     "system": "a",
     "decision": "label",
     "times": 2,
-    "seconds predicted": "2",
-    "seconds spent": "2.5",
-    "predicted / spent": "80 %",
+    "predicted": "2 s",
+    "spent": "2.5 s",
+    "spent / predicted": "125 %",
     "the last reason": "a drift",
   }
-  assert (retrain["times"], retrain["predicted / spent"]) == (1, "–")
+  assert (retrain["times"], retrain["spent / predicted"]) == (1, "–")
   assert runs.decisions(run("b", 5)) == []
 
 
