@@ -13,7 +13,7 @@ from jcl.report import table
 from jcl.run import deciding, loop, session, solving
 from jcl.selection import mask
 from jcl.streams import batching
-from jcl.train import chunks, gather, hooks
+from jcl.train import chunks, gather, hooks, scoring
 
 _TRIALS = 5  # timed dispatches, whose median counts
 
@@ -31,8 +31,15 @@ class Estimate:
   steps: int  # of the whole run, at the epochs set
   examples: int  # stream and replayed examples per update
   replay_bytes: int
-  joules: float  # of all steps
+  joules: float  # of all steps, and of solving
   joules_source: str
+  solving: base.Cost = base.Cost()  # of predictions, where they are solved
+  solves: int = 0  # in the whole run: one per experience
+
+  def in_all(self) -> base.Cost:
+    """Returns the seconds and operations of all steps, and of solving."""
+    steps = base.Cost(seconds=self.step_seconds, flops=self.program.flops)
+    return self.steps * steps + self.solves * self.solving
 
 
 def of(job: loop.Job) -> Estimate:
@@ -112,7 +119,11 @@ def _of_passes(
   chunk: chunks.Chunk,
   scope: base.Scope,
 ) -> Estimate:
-  """Returns the needs of a method that makes no updates: one pass of sums."""
+  """Returns the needs of a method that makes no updates.
+
+  It sums up statistics in one pass, and solves the predictions behind each
+  experience.
+  """
   learner, times = job.learner, []
   key = jax.random.key(job.seed)
   program = hooks.accumulation(learner, key, state, chunk, scope)
@@ -121,6 +132,9 @@ def _of_passes(
     state = hooks.accumulate(learner, key, state, chunk, scope)
     times.append((time.perf_counter() - start) / chunk.num_steps)
   seconds = statistics.median(times)
+  before = learner.ledger.totals()["train"]
+  scoring.fitted(learner, state)
+  solving = learner.ledger.totals()["train"] - before
   experiences = [each.data for each in job.stream.experiences]
   steps = sum(
     batching.num_batches(len(each), learner.stream_rows) for each in experiences
@@ -135,8 +149,12 @@ def _of_passes(
     steps=steps,
     examples=learner.stream_rows,
     replay_bytes=_replay_bytes(job, state, at),
-    joules=job.ledger.device.joules(steps * seconds),
+    joules=job.ledger.device.joules(
+      steps * seconds + len(experiences) * solving.seconds
+    ),
     joules_source=job.ledger.device.source,
+    solving=solving,
+    solves=len(experiences),
   )
 
 
@@ -157,21 +175,23 @@ def text(estimate: Estimate) -> str:
   """Returns the estimate as lines for a terminal."""
   flops = estimate.program.flops
   seconds = estimate.step_seconds
-  trained = f"{estimate.trained:,}" if estimate.trained else "none of which"
+  trained = f"{estimate.trained:,} train at first"
   each = "an update" if estimate.trained else "a batch"
   scratch = _si(estimate.program.temp_bytes, "B")
-  whole = _si(seconds * estimate.steps, "s")
+  whole = estimate.in_all()
   if estimate.trained == estimate.parameters:
-    trained = "all of which"
+    trained = "all of which train at first"
+  elif not estimate.trained:
+    trained = "none of which train"
   rows = {
-    "parameters": f"{estimate.parameters:,}, {trained} train at first",
+    "parameters": f"{estimate.parameters:,}, {trained}",
     "updates" if estimate.trained else "batches": (
       f"{estimate.steps:,}, {estimate.examples} examples each"
     ),
     "operations": (
-      f"{_si(flops, 'FLOP')} {each}, "
-      f"{_si(flops * estimate.steps, 'FLOP')} in all"
+      f"{_si(flops, 'FLOP')} {each}, {_si(whole.flops, 'FLOP')} in all"
     ),
+    **_solving(estimate),
     "memory": (
       f"{_si(estimate.program.peak_bytes, 'B')} for {each} (compiled "
       f"program), of which {scratch} scratch"
@@ -182,11 +202,25 @@ def text(estimate: Estimate) -> str:
     ),
     "time": (
       f"{estimate.compile_seconds:.1f} s to compile, then "
-      f"{_si(seconds, 's')} {each}, {whole} in all, evaluation not counted"
+      f"{_si(seconds, 's')} {each}, {_si(whole.seconds, 's')} in all, "
+      "evaluation not counted"
     ),
     "energy": f"{_si(estimate.joules, 'J')} ({estimate.joules_source})",
   }
   return "\n".join(f"  {name:14} {value}" for name, value in rows.items())
+
+
+def _solving(estimate: Estimate) -> dict[str, str]:
+  """Returns a row that says what solving the predictions takes."""
+  if not estimate.solves:
+    return {}
+  each = estimate.solving
+  return {
+    "solving": (
+      f"{estimate.solves} times, {_si(each.flops, 'FLOP')} and "
+      f"{_si(each.seconds, 's')} each"
+    )
+  }
 
 
 def _parts(memory: step_memory.StepMemory | None) -> dict[str, str]:

@@ -25,7 +25,7 @@ def check(
   if method.predictor.solve is None:
     if training.epochs == 0:
       raise UsageError(
-        "epochs=0: the recipe learns by updates, so give one pass at least; "
+        "epochs=0: the recipe learns by updates, so give epochs=1 or more; "
         "ncm, slda, ridge, ranpac and randumb are solved without any"
       )
     return

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 import tiny_network
 
 from jcl import base, recipes
@@ -27,6 +28,26 @@ def test_the_memory_of_an_update_is_taken_apart():
   assert "anchors" not in line  # nothing of that kind is held
   unknown = dataclasses.replace(found, memory=None)
   assert "of it" not in estimate.text(unknown)
+
+
+def test_solving_counts_as_in_a_run():
+  def job():
+    return session.assemble(
+      tiny_network.stream(tasks=2),
+      tiny_network.build(),
+      recipes.slda(),
+      base.Training(batch_size=6),
+      options=session.Options(steps_per_dispatch=1),
+    )
+
+  found = estimate.of(job())
+  assert (found.trained, found.solves) == (0, 2) and found.solving.flops > 0
+  last = session.run(job()).records[-1]
+  spent = last.costs["train"].flops
+  assert found.in_all().flops / 2 == pytest.approx(spent, rel=0.01)
+  assert found.replay_bytes == last.memory["bytes"]
+  told = estimate.text(found)
+  assert "none of which train\n" in told and "solving        2 times" in told
 
 
 def test_a_method_that_selects_trains_its_first_choice():

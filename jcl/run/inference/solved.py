@@ -29,6 +29,18 @@ def merge(*results: session.Result) -> model.Model:
 
   Raises:
     UsageError: for runs whose statistics do not add up.
+
+  >>> import jcl
+  >>> x = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
+  >>> y = np.where(np.abs(x[:, 0]) < 0.5, "inner", "outer")
+  >>> network = jcl.build_network("mlp", (1,), 2, width=8, depth=1)
+  >>> def learn(part):
+  ...   source = jcl.arrays(x[part], y[part], x_test=x, y_test=y)
+  ...   stream = jcl.class_incremental(source, tasks=1, normalize="none")
+  ...   return jcl.learn(stream, network, jcl.recipes.slda())
+  >>> model = merge(learn(slice(0, None, 2)), learn(slice(1, None, 2)))
+  >>> model.predict(np.float32([[0.1], [0.9]])).tolist()
+  ['inner', 'outer']
   """
   if not results:
     raise UsageError("merge() of no results: give those of one run or more")
