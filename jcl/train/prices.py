@@ -62,7 +62,7 @@ def closing(
     build = step_lib.build_batch_hook(
       learner.spec, objective.last_batch, selection
     )
-    name = "last_batch", selection
+    name = hooks.BatchHook("last_batch", selection)
     total += _cost(once(name, build, key, state, batches, scope))
   if objective.accumulate is not None:
     found = passing(hooks.accumulating(learner), scope)
