@@ -129,6 +129,8 @@ def assemble(
   if latents is not None:
     latents.charge_to(ledger)
   learner = _learner(stream, network, method, training, seed, options, ledger)
+  if latents is not None:
+    latents.close()  # a run that only checks leaves what is on disk to others
   assert training.epochs is not None
   effort = (
     method.controller or controller or fixed_control.fixed(training.epochs)
