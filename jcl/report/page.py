@@ -12,6 +12,7 @@ from jcl import base
 from jcl.options import errors
 from jcl.options.errors import MissingFileError
 from jcl.report import (
+  captions,
   hierarchy,
   paragraph,
   pictures,
@@ -21,107 +22,6 @@ from jcl.report import (
   table,
 )
 
-# Pictures that lie in a run's own folder.
-_OWN = {
-  "selections": (
-    "What trained when",
-    "Each column is a choice of tensors, in order; dark tensors trained until "
-    "the next one. The input is at the bottom.",
-  ),
-  "profile": (
-    "Where a step's time goes",
-    "The time that each tensor adds to a step by the run's profile: carrying "
-    "the gradient to it, its own gradient, its update.",
-  ),
-  "generality": (
-    "Stability and plasticity of units",
-    "Left: the similarity of a unit's outputs for earlier experiences now and "
-    "just after these were learned. Right: the similarity of its outputs for "
-    "new examples before and after learning them. A unit that stays at 1 needs "
-    "no training.",
-  ),
-  "hierarchy": (
-    "Sizes of the memory hierarchy",
-    "Examples that the episodic memory and the stream buffer may hold, and the "
-    "share of replayed examples that is exchanged with the store. Dots are "
-    "decisions; grey lines mark the ends of experiences.",
-  ),
-  "trials": (
-    "Trials of sizes",
-    "Each mark is a size of memory and stream buffer: its score in a short "
-    "trial over the predicted energy of training with it. Sizes that were not "
-    "tried to the end are left out. Titles give the chosen sizes, memory + "
-    "stream buffer.",
-  ),
-}
-_CAPTIONS = {
-  "accuracy_per_experience": (
-    "Accuracy as experiences arrive",
-    "Each point is the mean accuracy over the test sets of all experiences "
-    "learned so far. A line that stays high has kept the old while learning "
-    "the new.",
-  ),
-  "accuracy_over_time": (
-    "Accuracy at any time",
-    "Left: accuracy on the seen test sets at every evaluation, which shows "
-    "dips within an experience. Right: accuracy on each batch before it was "
-    "learned. Grey lines mark the ends of experiences.",
-  ),
-  "accuracy_matrix": (
-    "Accuracy matrices",
-    "Percent right on each test set (column) after each experience (row), "
-    "class-incremental, mean over seeds. Read a column downwards from the "
-    "diagonal to see one test set being forgotten.",
-  ),
-  "forgetting": (
-    "Forgetting per test set",
-    "How far accuracy on each test set ended below its best, "
-    "class-incremental. Below zero, it ended at its best.",
-  ),
-  "costs": (
-    "Where the cost went",
-    "Totals of a run by account, mean over seeds; whiskers belong to the sum. "
-    "The name of the energy says whether it was measured, partly measured or "
-    "modelled.",
-  ),
-  "loss": (
-    "Training loss",
-    "Loss of the batches as they were learned. A jump at a grey line is the "
-    "arrival of a new experience.",
-  ),
-  "memory_per_class": (
-    "What the memory holds",
-    "Examples of each class in the memory at the end; equal bars are a "
-    "balanced memory.",
-  ),
-  "step_memory": (
-    "Parts of the memory of a training step",
-    "Bytes on the device for one call of the compiled step, with the weights "
-    "of a frozen trunk that runs before it; the mark is the peak. A bar is "
-    "longer than the peak if not all parts are in memory at the same time.",
-  ),
-}
-_MEANINGS = {
-  "final_average_accuracy": "final accuracy, mean over test sets",
-  "micro_average_accuracy": "final accuracy, all test examples as one set",
-  "average_incremental_accuracy": (
-    "average incremental accuracy: mean over experiences of the mean over the "
-    "test sets seen by then"
-  ),
-  "learning_accuracy": "accuracy on each test set just after learning it",
-  "forgetting_from_maximum": "forgetting: fall from the best accuracy",
-  "forgetting_from_first": "forgetting: fall from just after learning",
-  "backward_transfer": "backward transfer: rise from just after learning",
-  "forward_transfer": (
-    "forward transfer: gain over the untrained network just before learning it"
-  ),
-  "worst_case": "final accuracy on the worst test set",
-  "worst_case_accuracy": (
-    "WC-ACC: accuracy on the newest test set joined with the minima of the "
-    "earlier ones since they were learned"
-  ),
-  "anytime_average": "accuracy on seen test sets, averaged over steps",
-}
 # Context of a run that the page shows in places of its own.
 _PLACED = {
   "recipe",
@@ -172,7 +72,7 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
     groups=table.group(runs),
     energy=table.energy(runs),
     step_memory=_step_memory(runs),
-    pictures=[picture(_CAPTIONS[n], path) for n, path in paths.items()],
+    pictures=[picture(captions.CAPTIONS[n], path) for n, path in paths.items()],
     runs=[_details(run) for run in runs],
     notes=_notes(runs),
   )
@@ -233,8 +133,10 @@ def picture(texts: tuple[str, str], path: Path) -> dict[str, str]:
 
 def _own_pictures(folder: Path) -> list[dict[str, str]]:
   """Returns the pictures that a run drew in its own folder."""
-  paths = {name: folder / f"{name}.png" for name in _OWN}
-  return [picture(_OWN[n], path) for n, path in paths.items() if path.exists()]
+  paths = {name: folder / f"{name}.png" for name in captions.OWN}
+  return [
+    picture(captions.OWN[n], path) for n, path in paths.items() if path.exists()
+  ]
 
 
 def _details(run: summary.Run) -> dict[str, Any]:
@@ -261,7 +163,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
     "joules": f"joules ({table.joules_source([run])})",
     "metrics": [
       (meaning, *(_share(facts[each][name]) for each in summarising.SCENARIOS))
-      for name, meaning in _MEANINGS.items()
+      for name, meaning in captions.MEANINGS.items()
     ],
     "decisions": [_decision(record) for record in run.records],
     "costs": [

@@ -6,11 +6,7 @@ import dataclasses
 import math
 import os
 from pathlib import Path
-import platform
 import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 from absl import logging
@@ -26,6 +22,7 @@ from jcl.replay.tiers import limits
 from jcl.run import (
   arguments,
   console,
+  description,
   loop,
 )
 from jcl.run import workdir as workdir_lib
@@ -38,7 +35,6 @@ from jcl.run.inference import model as models
 from jcl.streams import stream as stream_lib
 from jcl.train import chunks, gather, scoring
 from jcl.train import optimizer as optimizers
-from jcl.train.kernels import lowering
 from jcl.train.profiling import learners
 
 LEAD = 32  # updates between a choice and its training, where no profile tells
@@ -131,7 +127,7 @@ def run(
     loop.NonFiniteLossError: where the loss leaves the finite numbers.
   """
   arguments.check_folder(workdir)
-  about = _about(job, options, context or {})
+  about = description.of(job, options, context or {})
   if workdir is not None and job.content is not None:
     about["content"] = job.content()
   folder = workdir_lib.Folder(
@@ -339,88 +335,3 @@ def learn(
     meter=meter,
   )
   return run(job, workdir, options, context)
-
-
-def _about(
-  job: loop.Job, options: Options, context: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Description of a run; `workdir` says which parts must match to resume."""
-  learner, stream = job.learner, job.stream
-  training = optimizers.told(learner.training)
-  carried = dataclasses.asdict(options)
-  for name in (
-    "checkpoint_seconds",
-    "resume",
-    "progress",
-    "cache_dir",
-    "memory_budget",
-    "trunk_disk_bytes",
-  ):
-    del carried[name]
-  return {
-    "recipe": {"name": "custom", "options": {}},
-    **context,
-    "stream": {
-      "name": stream.name,
-      "experiences": len(stream.experiences),
-      "classes": stream.num_classes,
-      "examples": sum(len(e.data) for e in stream.experiences),
-      "scenario": stream.scenario,
-    },
-    "network": {
-      "name": learner.network.name,
-      "tensors": len(learner.network.tensors),
-    },
-    "class_names": list(stream.class_names),
-    "notes": list(stream.notes),
-    "num_experiences": len(stream.experiences),
-    "training": training,
-    "options": carried,
-    "seed": job.seed,
-    # It may turn from measured to partly measured as the run goes on.
-    "joules_source": lambda: job.ledger.source,
-    **_cached(job.latents),
-    "environment": {
-      "device": devices.describe(job.ledger.device),
-      "versions": _versions(),
-      "git_revision": _git_revision(),
-      "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-      "command": sys.argv,
-      **context.get("environment", {}),
-    },
-  }
-
-
-def _cached(latents: Any) -> dict[str, Any]:
-  """Report on the kept outputs of a trunk, read when a summary is made."""
-  if latents is None:
-    return {}
-  return {"trunk_cache": lambda: dataclasses.asdict(latents.report())}
-
-
-def _versions() -> dict[str, str]:
-  import importlib.metadata as metadata
-
-  found = {
-    "python": platform.python_version(),
-    "convolutions": lowering.describe(),
-  }
-  for name in ("jcl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"):
-    with contextlib.suppress(metadata.PackageNotFoundError):
-      found[name] = metadata.version(name)
-  return found
-
-
-def _git_revision() -> str | None:
-  command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-  try:
-    done = subprocess.run(
-      command,
-      cwd=Path(__file__).parent,
-      capture_output=True,
-      text=True,
-      timeout=10,
-    )
-  except (OSError, subprocess.TimeoutExpired):
-    return None
-  return done.stdout.strip() or None
