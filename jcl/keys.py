@@ -30,6 +30,7 @@ class Purpose(enum.IntEnum):
   DRAW = 15  # examples that a step replays from a memory on the host
   REVIEW = 16  # a memory that an objective sees as a whole
   EXPAND = 17  # directions of a random unit ahead of the head
+  SETTLE = 18  # an experience's examples, shown ahead of its updates
 
 
 def key(seed: int, *path: int) -> jax.Array:

@@ -65,6 +65,7 @@ from jcl.base.objective import (
   Traced,
 )
 from jcl.base.parts import (
+  Consolidation,
   Predictor,
   Probe,
   Replay,
@@ -103,6 +104,7 @@ __all__ = [
   "Probe",
   "Selector",
   "Predictor",
+  "Consolidation",
   "Cost",
   "UNLIMITED",
   "Allocation",

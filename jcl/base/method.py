@@ -11,7 +11,7 @@ from jcl.base.control import Controller
 from jcl.base.hierarchy import Hierarchy
 from jcl.base.network import Network
 from jcl.base.objective import Objective
-from jcl.base.parts import Predictor, Replay, Selector
+from jcl.base.parts import Consolidation, Predictor, Replay, Selector
 from jcl.options import kinds
 
 
@@ -112,7 +112,8 @@ class Method(NamedTuple):
   says which units never train: their number, their share of all, or the name of
   the first one that does. `training` goes ahead of what the run says,
   `defaults` behind it. `convolutional` asks for a network that convolves, and
-  `expand` puts a random unit ahead of the head.
+  `expand` puts a random unit ahead of the head. `consolidation` writes
+  parameters between updates.
   """
 
   objective: Objective
@@ -133,3 +134,4 @@ class Method(NamedTuple):
   defaults: Training = Training()
   convolutional: bool = False
   expand: Expansion | None = None
+  consolidation: Consolidation = Consolidation()

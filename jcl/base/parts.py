@@ -5,9 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from jcl.base.arrays import Batch, Key, Params, ReplayState, Scope
+from jcl.base.arrays import Array, Batch, Key, Params, ReplayState, Scope
 from jcl.base.network import Network, Selection
-from jcl.base.objective import nothing
+from jcl.base.objective import Forward, LossInputs, nothing
 
 
 class Replay(NamedTuple):
@@ -71,6 +71,32 @@ class Selector(NamedTuple):
   # Tensors that may ever be chosen, of a network; None: all. Probes give no
   # gradient of others but 0, so that they cost no more than a step would.
   candidates: Callable[[Network], Selection] | None = None
+
+
+class Consolidation(NamedTuple):
+  """Parameters that come from elsewhere than updates; all None: none do.
+
+  Ahead of the updates of an experience, `settle(forward, inputs)` sees each of
+  its batches once, without replayed ones and in evaluation mode, and returns
+  the objective's state. Then `write(network, state, params)` returns state and
+  parameters anew, and the operations that it took; it runs on the host, outside
+  `jax.jit`.
+
+  `begins(network)` is the position of the first unit whose tensors may ever
+  train: all ahead of it has to stay as it is. `held(ids)` says which examples
+  [B] are set aside, one at least in every experience. `kept(state)` picks the
+  arrays that count as memory, and `told(state)` returns figures for the record
+  of an experience.
+  """
+
+  settle: Callable[[Forward, LossInputs], Any] | None = None
+  write: Callable[[Network, Any, Params], tuple[Any, Params, float]] | None = (
+    None
+  )
+  begins: Callable[[Network], int] | None = None
+  held: Callable[[Array], jax.Array] | None = None
+  kept: Callable[[Any], Any] | None = None
+  told: Callable[[Any], dict[str, float]] | None = None
 
 
 class Predictor(NamedTuple):

@@ -84,3 +84,7 @@ class Record(alike.Alike):
   # Operations of its last step, dense and without products with zeros; () where
   # no weights are held at zero while others move.
   effective_flops: tuple[float, ...] = ()
+  # Where a classifier and the network that started from it are judged by
+  # examples set aside: their number, and right answers of both, see
+  # `objectives.solved_head.Verdict`.
+  judged: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -88,14 +88,15 @@ def statistics(
     return Kept(own, kept.add(state.sums, rows, batch.y, batch.weight, source))
 
   return inner._replace(
-    **_passed_on(inner), sizes=sizes, init=init, accumulate=accumulate
+    **passed_on(inner), sizes=sizes, init=init, accumulate=accumulate
   )
 
 
-def _passed_on(inner: base.Objective) -> dict[str, Any]:
+def passed_on(inner: base.Objective) -> dict[str, Any]:
   """Returns the hooks of an objective for a state that holds the objective's.
 
-  Hooks that it has not are left out.
+  The state has it under the name `inner`. Hooks that it has not are left out,
+  as is `accumulate`.
   """
 
   def of_inputs(hook):

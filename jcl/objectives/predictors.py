@@ -14,6 +14,16 @@ NEVER = -1e9
 _ROWS = 500  # exemplars per forward pass
 
 
+class Ahead(NamedTuple):
+  """A tap for predictors: the output ahead of the first unit that trains.
+
+  `until` names that unit, as of `selection.fixed.first_trained`; None where the
+  head alone trains.
+  """
+
+  until: str | int | float | None
+
+
 class Layer(NamedTuple):
   """Factors and offsets that `rescaled` applies to the outputs."""
 

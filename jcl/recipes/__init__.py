@@ -41,6 +41,7 @@ from jcl.recipes.memory import (
 )
 from jcl.recipes.pnn import pnn
 from jcl.recipes.si import si
+from jcl.recipes.solved import solved
 from jcl.recipes.sparse import lightcl_sparse, sparcl
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
   "ridge",
   "si",
   "slda",
+  "solved",
   "sparcl",
   "storage_only",
 ]
@@ -97,7 +99,7 @@ SELECTIONS = (
 HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 
 # Recipes that read frozen features; after a "+", those that others leave.
-READERS = ("ncm", "ridge", "slda")
+READERS = ("ncm", "ridge", "slda", "solved")
 
 # Options of every recipe, beside its own.
 _TRAINING = parameters.fields(base.Training)

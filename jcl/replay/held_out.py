@@ -56,6 +56,55 @@ def by_number(share: float) -> Rule:
   return is_held_out
 
 
+def aside(
+  trained: base.Replay, judging: base.Replay, rule: Rule
+) -> base.Replay:
+  """Keeps examples that a rule holds out in slots behind those of a memory.
+
+  The memory keeps its own rules and never meets an example held out. An example
+  that stands among those held out is not offered to them again.
+
+  Args:
+    trained: what is replayed; on the device, and with an `add`.
+    judging: what keeps the others, of a capacity in examples.
+    rule: says which examples are held out.
+  """
+
+  def init(example: base.Batch) -> base.ReplayState:
+    plain = example._replace(extras={})
+    others = judging.init(plain)
+    blank: dict[str, base.Array] = {
+      name: jnp.zeros((len(others.items.y), *jnp.shape(each)), each.dtype)
+      for name, each in example.extras.items()
+    }
+    others = others._replace(items=others.items._replace(extras=blank))
+    return _join(trained.init(example), others)
+
+  def split(state: base.ReplayState) -> list[base.ReplayState]:
+    count = state.items.weight.shape[0]
+    return _split(state, count - int(judging.capacity))
+
+  def add(
+    key: base.Key, state: base.ReplayState, batch: base.Batch
+  ) -> base.ReplayState:
+    ours, others = split(state)
+    held = rule(batch.ids)
+    there = jnp.isin(batch.ids, others.items.ids)
+    weights = (batch.weight * ~held, batch.weight * (held & ~there))
+    first, second = jax.random.split(key)
+    return _join(
+      trained.add(first, ours, batch._replace(weight=weights[0])),
+      judging.add(second, others, batch._replace(weight=weights[1])),
+    )
+
+  def sample(
+    key: base.Key, state: base.ReplayState, scope: base.Scope
+  ) -> base.Batch:
+    return trained.sample(key, split(state)[0], scope)
+
+  return trained._replace(init=init, add=add, sample=sample)
+
+
 def held_out(
   make: Callable[[int, int], base.Replay],
   capacity: int | str,

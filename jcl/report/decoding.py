@@ -150,6 +150,12 @@ def _record(value: dict[str, Any]) -> base.Record:
     class_names=read_all("class_names", checks.text),
     name=checks.text(value.get("name", ""), "name"),
     effective_flops=read_all("effective_flops", checks.real),
+    judged={
+      name: checks.real(each, name)
+      for name, each in checks.mapping(
+        value.get("judged", {}), "judged"
+      ).items()
+    },
   )
 
 

@@ -142,7 +142,7 @@ def _told(group: table.Group) -> str:
   text = ", ".join(parts[:-1])
   text = f"{text}; {parts[-1]}." if text else f"{parts[-1].capitalize()}."
   seeds = f" Means over {len(facts)} seeds." if len(facts) > 1 else ""
-  return f"{text}{_trunk(facts)}{seeds}"
+  return f"{text}{_trunk(facts)}{seeds}{_judged(group.runs)}"
 
 
 def _trunk(facts: Sequence[Mapping[str, Any]]) -> str:
@@ -167,6 +167,27 @@ def _trunk(facts: Sequence[Mapping[str, Any]]) -> str:
   if faults := {c["disk"]["fault"] for c in caches} - {""}:
     text += f"; not all are kept: {', '.join(sorted(faults))}"
   return f"{text}."
+
+
+def _judged(runs: Sequence[summary.Run]) -> str:
+  """Returns a sentence on which of two classifiers predicts, "" for others."""
+  ends = [run.records[-1].judged for run in runs if run.records]
+  ends = [end for end in ends if end.get("examples")]
+  if not ends:
+    return ""
+  records = [each.judged for run in runs for each in run.records if each.judged]
+  won = sum(each["trained"] > each["solved"] for each in records)
+  solved, trained = (
+    100 * _mean(end[name] / end["examples"] for end in ends)
+    for name in ("solved", "trained")
+  )
+  examples = _mean(end["examples"] for end in ends)
+  return (
+    f" Of {examples:,.0f} examples set aside, the solved classifier answers "
+    f"{solved:.1f} % right in the end and the network that was trained from it "
+    f"{trained:.1f} % ({trained - solved:+.1f}); the network predicted after "
+    f"{won} of {_count(len(records), 'experience')}."
+  )
 
 
 def _cost(group: table.Group, facts: Sequence[Mapping[str, Any]]) -> str:

@@ -116,6 +116,7 @@ def assemble(
     network = shrink.narrow(network, method.prune(network, params))
   network = solving.expanded(stream, network, method, training, seed)
   solving.check(network, method, training)
+  solving.check_aside(stream, method)
   inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
   content = functools.partial(_content, stream)
   latents = None

@@ -54,6 +54,7 @@ def record(
   if statistics is not None:
     held["statistics_bytes"] = statistics
     held["bytes"] = held.get("bytes", 0) + statistics
+  told = learner.method.consolidation.told
   classes = stream.experiences[at.experience].classes
   return base.Record(
     experience=at.experience,
@@ -78,4 +79,5 @@ def record(
     class_names=tuple(stream.class_names[each] for each in classes),
     name=stream.experiences[at.experience].name,
     effective_flops=learners.effective_flops(learner, state),
+    judged=told(state.objective) if told is not None else {},
   )

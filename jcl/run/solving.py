@@ -22,13 +22,15 @@ def check(
     method: the recipe.
     training: complete hyper-parameters.
   """
+  cut = method.consolidation.begins
   if method.predictor.solve is None:
     if training.epochs == 0:
       raise UsageError(
         "epochs=0: the recipe learns by updates, so give epochs=1 or more; "
         "ncm, slda, ridge, ranpac and randumb are solved without any"
       )
-    return
+    if cut is None:
+      return
   if training.epochs and may_train(network, method) == ():
     raise UsageError(
       f"epochs={training.epochs}: the recipe is solved from one pass over each "
@@ -39,8 +41,39 @@ def check(
       f"the recipe reads features, but network {network.name!r} names none: "
       "give `features`, the unit whose output feeds the head"
     )
+  last = network.units.index(str(network.features).split("/")[0])
+  ahead = network.units[: last + 1]
+  if cut is not None:
+    if method.hierarchy is not None:
+      raise UsageError(
+        "+solved judges by examples in the device's memory, and a memory "
+        "hierarchy keeps them on the host: leave out one of the two"
+      )
+    ahead = network.units[: cut(network)]
+    if not ahead:
+      raise UsageError(
+        f"unit {network.units[0]!r} of network {network.name!r} may train, and "
+        "nothing ahead of it is frozen that sums could be taken of: freeze a "
+        "trunk, as er+freeze:until=0.7+solved does"
+      )
   if training.epochs:
-    _check_frozen(network, method, training)
+    _check_frozen(network, ahead, method, training)
+
+
+def check_aside(stream: stream_lib.Stream, method: base.Method) -> None:
+  """Raises UsageError where an experience has no example to judge by."""
+  held = method.consolidation.held
+  if held is None:
+    return
+  for each in stream.experiences:
+    first = int(stream.starts[each.index])
+    ids = np.arange(first, first + len(each.data), dtype=np.int32)
+    if not np.asarray(held(ids)).any():
+      raise UsageError(
+        f"of the {len(ids)} examples of experience {each.index} none is set "
+        "aside to judge by: give +solved a larger share, such as "
+        f"share={min(0.5, 4 / (len(ids) + 4)):.2g}, or larger experiences"
+      )
 
 
 def statistics_bytes(
@@ -53,20 +86,22 @@ def statistics_bytes(
     state: as it stands.
 
   Returns:
-    The bytes of what the predictor recalls of the objective's state; None for
-    a method whose predictions are not solved.
+    The bytes of what the predictor recalls of the objective's state, or of
+    what a consolidation keeps there; None for a method with neither.
   """
-  if method.predictor.solve is None:
-    return None
-  return program_cost.num_bytes(method.predictor.recalls(state.objective))
+  kept = method.consolidation.kept
+  if method.predictor.solve is not None:
+    kept = method.predictor.recalls
+  return None if kept is None else program_cost.num_bytes(kept(state.objective))
 
 
 def _check_frozen(
-  network: base.Network, method: base.Method, training: base.Training
+  network: base.Network,
+  ahead: tuple[str, ...],
+  method: base.Method,
+  training: base.Training,
 ) -> None:
-  """Raises UsageError where the features may move."""
-  last = network.units.index(str(network.features).split("/")[0])
-  ahead = network.units[: last + 1]
+  """Raises UsageError where the features of units ahead may move."""
   moving = [unit for unit in may_train(network, method) if unit in ahead]
   if method.restart:
     moving, why = list(ahead), "is drawn anew for every experience"
@@ -76,11 +111,14 @@ def _check_frozen(
     why = "moves its running statistics"
   else:
     why = "may train"
+  where, example = "the head", "er+head_only+slda"
+  if method.consolidation.begins is not None:
+    where, example = "what trains", "er+freeze:until=0.7+solved"
   if moving:
     raise UsageError(
       f"unit {moving[0]!r} of network {network.name!r} {why}, and statistics "
-      "of features hold only while nothing ahead of the head changes: freeze "
-      "it, as er+head_only+slda does, or leave the statistics out"
+      f"of features hold only while nothing ahead of {where} changes: freeze "
+      f"it, as {example} does, or leave the statistics out"
     )
 
 

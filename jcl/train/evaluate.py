@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.objectives import predictors
+from jcl.selection import fixed
 from jcl.streams import views
 from jcl.train import augment as augmentation
 from jcl.train import step_spec
@@ -73,19 +75,29 @@ def build_judge(
 def apply_fn(network: base.Network, preprocess: augmentation.Preprocess) -> Any:
   """Returns `apply(params, stats, x, taps=())` in evaluation mode.
 
-  The tap "features" stands for the unit that `network.features` names.
+  The tap "features" stands for the unit that `network.features` names, and
+  `predictors.Ahead` for the one ahead of the first that trains.
   """
   forward = step_spec.Forward(network, preprocess)
 
   def apply(params, stats, x, taps=()):
-    names = {
-      tap: str(network.features) if tap == "features" else tap for tap in taps
-    }
+    names = {tap: _place(network, tap) for tap in taps}
     out = forward(params, stats, x, None, tuple(names.values()))
     taps = {tap: out.taps[name] for tap, name in names.items()}
     return out._replace(taps=taps)
 
   return apply
+
+
+def _place(network: base.Network, tap: str | predictors.Ahead) -> str:
+  """Returns the name by which a network knows a tap."""
+  if isinstance(tap, predictors.Ahead):
+    last = len(network.units) - 1
+    first = last
+    if tap.until is not None:
+      first = fixed.first_trained(network, tap.until)
+    tap = "features" if first == last else network.units[first - 1]
+  return str(network.features) if tap == "features" else tap
 
 
 def in_batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:

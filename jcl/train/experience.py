@@ -8,7 +8,7 @@ import numpy as np
 from jcl import base, keys
 from jcl.streams import batching
 from jcl.streams import stream as stream_lib
-from jcl.train import chunks, gather, hooks, scoring
+from jcl.train import chunks, consolidation, gather, hooks, scoring
 from jcl.train import learner as learner_lib
 
 _EXTRACT = 500  # examples per batch when features are read for a memory
@@ -40,7 +40,10 @@ class Hooks:
       state = learner.restart(key, state, selection)
     if method.replay.when == "before":
       state = self._offer(learner, state, index)
-    return hooks.begin(learner, state, scope)
+    state = hooks.begin(learner, state, scope)
+    key = keys.key(self._seed, keys.Purpose.SETTLE, index)
+    examples = self._whole(learner, index)
+    return consolidation.settle(learner, key, state, examples, scope)
 
   def show_batch(
     self,

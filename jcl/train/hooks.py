@@ -113,8 +113,8 @@ def review(
   memory: base.Batch | None = None,
 ) -> base.LearnerState:
   """Shows the objective a memory; None: the one on the device."""
-  build, inputs = reviewing(learner, key, state, scope, memory)
-  noted = learner.run("probe", "review", build, inputs)
+  build, shown = reviewing(learner, key, state, scope, memory)
+  noted = learner.run("probe", "review", build, shown)
   return state._replace(objective=noted)
 
 
@@ -136,7 +136,7 @@ def reviewing(
   def build(inputs):
     return review(forward, inputs)
 
-  return build, _inputs(state, memory, scope, key)
+  return build, inputs(state, memory, scope, key)
 
 
 def accumulate(
@@ -172,14 +172,14 @@ def accumulating(learner: "learner_lib.Learner") -> Visit:
   assert accumulate is not None
 
   def visit(key, state, batch, scope):
-    noted = accumulate(forward, _inputs(state, batch, scope, key))
+    noted = accumulate(forward, inputs(state, batch, scope, key))
     return state._replace(objective=noted)
 
   solved = learner.method.predictor.solve is not None
   return Visit("train" if solved else "probe", "accumulate", visit)
 
 
-def _inputs(
+def inputs(
   state: base.LearnerState,
   batch: base.Batch,
   scope: base.Scope,

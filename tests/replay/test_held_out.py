@@ -10,6 +10,7 @@ import pytest
 import signatures
 import small_stream
 
+from jcl import base
 from jcl.replay import balanced, held_out, memory, reservoir
 
 CAPACITY, SHARE, BATCH = 12, 0.25, 20
@@ -154,3 +155,34 @@ def test_too_few_slots():
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(held_out.held_out) == {"share": 0.1}
+
+
+def test_what_is_held_out_stands_behind_a_memory_of_any_kind():
+  rule = held_out.by_number(0.25)
+  inner = reservoir.reservoir(6, 4)
+  both = held_out.aside(inner, balanced.ring(4, 0), rule)
+  example = base.Batch(
+    np.zeros(2, np.float32),
+    *(np.zeros((), np.int32),) * 3,
+    np.zeros((), np.float32),
+    {"logits": np.zeros(3, np.float32)},
+  )
+  state = both.init(example)
+  batch = base.Batch(
+    np.arange(80, dtype=np.float32).reshape(40, 2),
+    np.arange(40, dtype=np.int32) % 2,
+    np.zeros(40, np.int32),
+    np.arange(40, dtype=np.int32),
+    np.ones(40, np.float32),
+    {"logits": np.ones((40, 3), np.float32)},
+  )
+  for _ in range(2):  # offered again, an example held out is not stored twice
+    state = both.add(jax.random.key(0), state, batch)
+  ids = np.asarray(state.items.ids)
+  held = np.asarray(rule(batch.ids))
+  assert not held[ids[:6]].any() and held[ids[6:]].all()
+  assert len(set(ids[6:].tolist())) == 4
+  assert (state.items.extras["logits"][6:] == 1).all()
+  drawn = both.sample(jax.random.key(1), state, small_stream.scope())
+  assert drawn.y.shape == (4,) and not held[np.asarray(drawn.ids)].any()
+  assert both.when == "step" and both.num_samples == 4

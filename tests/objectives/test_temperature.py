@@ -1,0 +1,68 @@
+"""The sharpness of scores, by hand."""
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from jcl.objectives import temperature
+
+
+def test_three_to_one_by_hand():
+  """Scores one apart, right in three of four rows: odds of three to one."""
+  scores = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+  found = temperature.sharpness(scores, np.array([0, 1, 0, 1]), [True, True])
+  assert found.factor == pytest.approx(math.log(3), abs=1e-9)
+  assert found.flops > 0
+  # Scores twice as far apart need half of it, and a shift changes nothing.
+  wide = temperature.sharpness(2 * scores + 7, [0, 1, 0, 1], [True, True])
+  assert wide.factor == pytest.approx(math.log(3) / 2, abs=1e-9)
+
+
+def test_classes_that_are_not_known_do_not_compete():
+  scores = np.array([[9.0, 1.0, 0.0], [9.0, 1.0, 0.0]] * 2)
+  found = temperature.sharpness(scores, [1, 1, 1, 2], [False, True, True])
+  assert found.factor == pytest.approx(math.log(3), abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 4, 256])
+def test_right_answers_alone_make_no_one_certain(count):
+  scores = np.tile([[0.1, 0.0]], (count, 1))
+  factor, _ = temperature.sharpness(scores, [0] * count, [True, True])
+  surprise = math.log1p(math.exp(-0.1 * factor))
+  assert surprise == pytest.approx(1 / (count + 2), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+  "scores, labels, factor",
+  [
+    (np.zeros((0, 2)), [], 1.0),  # no row
+    (np.ones((3, 2)), [0, 1, 0], 1.0),  # no score apart
+    ([[5.0, 0.0]] * 2, [1, 1], 0.2),  # wrong throughout: a nat apart
+  ],
+)
+def test_scores_that_tell_nothing(scores, labels, factor):
+  found = temperature.sharpness(np.asarray(scores), labels, [True, True])
+  assert found.factor == factor
+  alone = temperature.sharpness(np.ones((2, 1)), [0, 0], [True])
+  assert alone == (1.0, 0.0)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999), st.floats(0.1, 10))
+def test_no_other_factor_surprises_less(seed, scale):
+  generator = np.random.default_rng(seed)
+  labels = generator.integers(0, 3, 40)
+  scores = generator.normal(size=(40, 3)) + np.eye(3)[labels]
+  known = [True] * 3
+  factor, _ = temperature.sharpness(scale * scores, labels, known)
+
+  def surprise(factor):
+    rows = factor * scale * scores
+    top = np.log(np.exp(rows).sum(axis=1))
+    return (top - rows[np.arange(40), labels]).mean()
+
+  assert surprise(factor) <= surprise(1.001 * factor) + 1e-12
+  assert surprise(factor) <= surprise(0.999 * factor) + 1e-12
