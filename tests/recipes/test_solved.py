@@ -1,5 +1,7 @@
 """Closed form, then gradients: in runs, stopped runs, and at equal cost."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -37,8 +39,13 @@ def run(recipe, workdir=None, controller=None, net=None, **options):
   )
 
 
+@functools.cache
+def learned():
+  return run(f"er:buffer=12+head_only+solved:{SHARE}")
+
+
 def test_the_classifier_is_that_of_all_that_may_train():
-  result = run(f"er:buffer=12+head_only+solved:{SHARE}")
+  result = learned()
   stream = tiny_network.stream(per_class=20)
   rule = held_out.by_number(0.2)
   x, y = (
@@ -67,7 +74,7 @@ def test_the_classifier_is_that_of_all_that_may_train():
 
 
 def test_the_memory_holds_examples_set_aside_beside_its_own():
-  result = run(f"er:buffer=12+head_only+solved:{SHARE}")
+  result = learned()
   items = jax.tree.map(np.asarray, result.state.replay.items)
   rule = held_out.by_number(0.2)
   held = np.asarray(rule(items.ids)) & (items.weight > 0)
@@ -78,7 +85,7 @@ def test_the_memory_holds_examples_set_aside_beside_its_own():
 
 
 def test_what_predicts_is_what_was_better():
-  result = run(f"er:buffer=12+head_only+solved:{SHARE}")
+  result = learned()
   judged = result.records[-1].judged
   fitted = result.model.fitted
   assert bool(fitted.trained) == (judged["trained"] > judged["solved"])
