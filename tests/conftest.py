@@ -1,5 +1,6 @@
 """Small, real pieces that many tests build on."""
 
+import ctypes
 import gc
 import os
 from pathlib import Path
@@ -48,12 +49,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_ignore_collect(collection_path, config):
+  """Leaves files without quick tests unread where these alone are asked for."""
+  if config.option.markexpr == "quick" and collection_path.suffix == ".py":
+    path = os.path.relpath(collection_path, Path(__file__).parent)
+    if not any(each.partition("::")[0] == path for each in quick_tests.QUICK):
+      return True
+  return None
+
+
 def pytest_collection_modifyitems(items):
   for item in items:
     path = os.path.relpath(item.path, Path(__file__).parent)
     name = f"{path}::{item.name.partition('[')[0]}"
     if any(each in (path, name) for each in quick_tests.QUICK):
       item.add_marker("quick")
+
+
+def pytest_collection_finish():
+  gc.freeze()  # tests and modules stay to the end: nothing to look through
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +83,9 @@ def _free_programs(freed):
   if _held() > freed[0] + _MANY:
     jax.clear_caches()
     gc.collect()
+    # The GNU library keeps what is freed between pieces that are still in use.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+      trim(0)
     freed[0] = _held()
 
 
