@@ -32,6 +32,8 @@ from jcl.replay.store import store as store_lib
 DIGEST = 16  # bytes of an input's digest
 _VOLUMES = 16  # that share the bytes allowed: one of them goes at a time
 _LARGEST = 2**30  # bytes of a volume
+# Processes that may add at once without summing up files at each step.
+_PROCESSES = 8
 _ABOUT = "about.json"
 _LOCK = ".lock"
 _WAIT = 60.0  # seconds for the lock, which is held for a fraction of one
@@ -111,6 +113,7 @@ class Disk:
     self._volume_bytes = min(budget // _VOLUMES, _LARGEST)
     self._opened = False
     self._since = time.time()  # what was used since then stays
+    self._free = self._unseen = 0  # bytes at the latest sum, and since then
     self._stores: list[store_lib.Store] = []
     self._paths: list[Path] = []
     self._used: set[int] = set()
@@ -288,9 +291,14 @@ class Disk:
     """Returns the bytes that may be added, at most those that are wanted.
 
     Volumes go, least recently used first, that no process adds to and that were
-    not used since this one began.
+    not used since this one began. The bytes of all files are summed up again
+    once this process has added its share of what was free then.
     """
+    if self._unseen + wanted <= self._free // _PROCESSES:
+      self._unseen += wanted
+      return wanted
     free = self._budget - _bytes(self._root)
+    self._free, self._unseen = free, wanted
     if free >= wanted:
       return wanted
     ages = {
@@ -303,6 +311,7 @@ class Disk:
         break
       if _removed(path):
         free = self._budget - _bytes(self._root)
+    self._free = free
     return min(free, wanted)
 
   def _volume(self) -> int:

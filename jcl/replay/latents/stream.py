@@ -145,8 +145,10 @@ def view(
   disk = None
   if kept is not None:
     about = {"network": parts.tail.name, "units": list(parts.units)}
+    with trunk.ledger.timed("compile"):
+      digest = trunk.digest()
     disk = disk_lib.Disk(
-      *(kept.folder, trunk.digest(), trunk.shape, kept.budget), about
+      *(kept.folder, digest, trunk.shape, kept.budget), about
     )
   generator = np.random.default_rng(seed)
   count = 0 if codec == "raw" else min(len(first), _FITTED)

@@ -244,6 +244,31 @@ def test_two_at_once_keep_what_both_have(tmp_path):
   assert held(tmp_path, 20) == [0, 1, 2, 3, 10, 11, 12, 13]
 
 
+def test_the_bound_holds_for_several_at_once(tmp_path):
+  disks = [opened(tmp_path, 60_000) for _ in range(4)]
+  for number in range(0, 1000, 20):
+    for index, disk in enumerate(disks):
+      numbers = range(1000 * index + number, 1000 * index + number + 20)
+      disk.add(keys(*numbers), latents(*numbers))
+    assert disks[0].report().held_bytes <= 60_000
+  for disk in disks:
+    disk.close()
+  report = disks[0].report()
+  assert 50_000 < report.held_bytes <= 60_000 and report.left_out_rows
+
+
+def test_files_are_not_summed_up_for_each_row(tmp_path, monkeypatch):
+  summed = []
+
+  def count(folder, inner=disk_lib._bytes):
+    summed.append(folder)
+    return inner(folder)
+
+  monkeypatch.setattr(disk_lib, "_bytes", count)
+  fill(tmp_path, range(300), step=1)
+  assert summed.count(tmp_path) < 20
+
+
 def test_a_volume_is_not_removed_under_who_adds_to_it(tmp_path):
   one = opened(tmp_path, budget=40_000)
   one.add(keys(1), latents(1))
