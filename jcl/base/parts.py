@@ -84,7 +84,8 @@ class Consolidation(NamedTuple):
 
   `begins(network)` is the position of the first unit whose tensors may ever
   train: all ahead of it has to stay as it is. `held(ids)` says which examples
-  [B] are set aside, one at least in every experience. `kept(state)` picks the
+  [B] are set aside, one at least in every experience; the memory is offered
+  them while `settle` sees their batch. `kept(state)` picks the
   arrays that count as memory, and `told(state)` returns figures for the record
   of an experience.
   """

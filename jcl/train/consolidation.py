@@ -1,7 +1,10 @@
 """Parameters written between updates: one pass ahead of them, then the host."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
 
 from jcl import base
 from jcl.train import hooks
@@ -33,13 +36,7 @@ def settle(
   found = learner.method.consolidation
   if found.settle is None or found.write is None:
     return state
-  forward, shown = learner.spec.forward(), found.settle
-
-  def see(key, state, batch, scope):
-    noted = shown(forward, hooks.inputs(state, batch, scope, key))
-    return state._replace(objective=noted)
-
-  visit = hooks.Visit("train", "settle", see)
+  visit = _settling(learner, found.settle)
   for chunk in batches:
     state = hooks.run(learner, visit, key, state, chunk, scope)
   with learner.ledger.timed("train"):
@@ -50,3 +47,33 @@ def settle(
     kept, params = learner.put((kept, params))
   learner.ledger.charge("train", base.Cost(flops=flops))
   return state._replace(objective=kept, train=train._replace(params=params))
+
+
+def _settling(
+  learner: "learner_lib.Learner",
+  settle: Callable[[base.Forward, base.LossInputs], Any],
+) -> hooks.Visit:
+  """Returns the visit of the pass, which stores what is set aside as well."""
+  forward, held = learner.spec.forward(), learner.method.consolidation.held
+  add = learner.method.replay.add
+
+  def see(key, state, batch, scope):
+    noted = settle(forward, hooks.inputs(state, batch, scope, key))
+    kept = state.replay
+    if held is not None:
+      weight = jnp.where(held(batch.ids), batch.weight, 0.0)
+      kept = add(key, kept, _blank_extras(learner, batch, weight))
+    return state._replace(objective=noted, replay=kept)
+
+  return hooks.Visit("train", "settle", see)
+
+
+def _blank_extras(
+  learner: "learner_lib.Learner", batch: base.Batch, weight: jax.Array
+) -> base.Batch:
+  """Returns a batch of other weights with the extras of the memory, all 0."""
+  extras: dict[str, base.Array] = {
+    name: jnp.zeros((len(batch.y), *jnp.shape(each)), each.dtype)
+    for name, each in learner.example.extras.items()
+  }
+  return batch._replace(weight=weight, extras=extras)

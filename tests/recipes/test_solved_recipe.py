@@ -1,5 +1,6 @@
 """Closed form, then gradients: in runs, stopped runs, and at equal cost."""
 
+import dataclasses
 import functools
 
 import jax
@@ -82,6 +83,19 @@ def test_the_memory_holds_examples_set_aside_beside_its_own():
   assert len(set(items.ids[-8:].tolist())) == 8  # none stands there twice
   assert np.bincount(items.y[-8:]).tolist() == [2] * 4
   assert result.records[-1].judged["examples"] == 8
+
+
+def test_all_that_is_set_aside_judges_however_few_updates_there_are():
+  one = base.Controller(
+    init=lambda: (),
+    decide=lambda state, seen: (
+      base.Decision(1, dataclasses.replace(base.UNLIMITED, flops=1.0)),
+      state,
+    ),
+  )
+  result = run(f"derpp:buffer=12+head_only+solved:{SHARE}", controller=one)
+  assert [record.steps for record in result.records] == [1, 1]
+  assert [record.judged["examples"] for record in result.records] == [8, 8]
 
 
 def test_what_predicts_is_what_was_better():
