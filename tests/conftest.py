@@ -61,8 +61,9 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_collection_modifyitems(items):
   for item in items:
     path = os.path.relpath(item.path, Path(__file__).parent)
-    name = f"{path}::{item.name.partition('[')[0]}"
-    if any(each in (path, name) for each in quick_tests.QUICK):
+    whole = f"{path}::{item.name}"
+    names = {path, whole, whole.partition("[")[0]}
+    if not names.isdisjoint(quick_tests.QUICK):
       item.add_marker("quick")
 
 

@@ -1,9 +1,13 @@
 """The tests marked `quick`, by file or by name.
 
 They tell within three minutes whether jcl works on a version of Python and JAX:
-they cover the readers of JAX's programs, every kind of network, every recipe,
-one run from end to end and one resumed.
+they cover the readers of JAX's programs, every kind of network, one recipe of
+each kind, one run from end to end and one resumed.
 """
+
+# With its own way to replay, distil, project, choose tensors, exemplars or
+# sizes, or to solve.
+_RECIPES = "agem carm derpp elastic gdumb icarl lightcl miro slda".split()
 
 QUICK = (
   "cost/test_gemms.py",
@@ -20,7 +24,10 @@ QUICK = (
   "run/test_checkpoint.py",
   "test_jaxprs.py",
   "test_layers.py",
-  "test_recipes.py::test_recipe_keeps_the_contract",
+  *(
+    f"test_recipes.py::test_recipe_keeps_the_contract[{name}]"
+    for name in _RECIPES
+  ),
   "test_run.py::test_main_job_writes_everything",
   "test_run.py::test_the_same_command_again_trains_nothing",
   "run/test_surroundings.py",
