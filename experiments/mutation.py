@@ -439,6 +439,7 @@ EQUIVALENT: dict[str, set[str]] = {
   },
   "jcl/objectives/group_lasso.py": {
     "if leaf.ndim >= 2 and leaf.shape[-back] != 1",
+    'if path[-1] is "kernel"',  # each name is kept once
   },
   "jcl/objectives/losses.py": {
     "MASKED = - 1000000001.0",

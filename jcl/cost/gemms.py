@@ -213,8 +213,8 @@ class _Trace:
       self.walk(program, unknown, times)
     if len(self.gemms) > before:
       raise UsageError(
-        f"{self.gemms[-1].name or 'a product'} is within a {name}: how often "
-        "it runs cannot be read off; write the layers out, or use a scan"
+        f"a product is within a {name}: how often it runs cannot be read off; "
+        "write the layers out, or use a scan"
       )
     merged = _Value(
       any(value.is_data for value in operands),

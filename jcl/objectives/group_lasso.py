@@ -143,7 +143,7 @@ def coefficient(
   0.5
   """
   wanted = ratio / (1 - ratio) * jnp.asarray(loss, jnp.float32)
-  return jnp.where(total > 0, wanted / jnp.where(total > 0, total, 1.0), 0.0)
+  return jnp.where(total > 0, wanted / total, 0.0)
 
 
 def _named(params: base.Params) -> dict[tuple[str, ...], jax.Array]:

@@ -110,6 +110,7 @@ def test_bytes_of_each_format(fmt, size):
 def test_the_published_array():
   (one,) = systolic.latencies([systolic.Gemm(1, 1, 1)], fmt="mx4", rows=[1])
   assert one == 197 / 500e6
+  assert systolic.BYTES_PER_CYCLE == pytest.approx(419.4304, rel=1e-12)
   assert len(systolic.latencies([systolic.Gemm(1, 1, 1)], fmt="mx4")) == 15
   assert systolic.gemm_cycles(16, 1, 1, rows=1, fmt="mx4") == 196 + 16
   assert systolic.gemm_cycles(17, 1, 1, rows=1, fmt="mx4") == 196 + 16 + 1

@@ -83,6 +83,7 @@ def test_tensors_and_features_of_the_tail():
   assert middle.features == "middle" and head.features is None
   assert [block.name for block in middle.blocks] == ["middle", "head"]
   assert head.num_classes == 3 and head.name == "net@head"
+  assert middle.name == "net@middle"
 
 
 def test_a_start_within_the_tail():

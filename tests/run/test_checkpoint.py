@@ -78,8 +78,8 @@ def template(where):
   )
 
 
-def save(folder, *steps):
-  checkpoints = checkpoint.Checkpoints(folder)
+def save(folder, *steps, **options):
+  checkpoints = checkpoint.Checkpoints(folder, **options)
   for step in steps:
     where = place()
     where.step = step
@@ -128,6 +128,12 @@ def test_the_last_ones_are_kept_and_none_is_half_written(tmp_path, restore):
   save(tmp_path, 1, 2, 3)
   (tmp_path / "9.orbax-checkpoint-tmp").mkdir()
   assert restore().place.step == 3
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_two_are_kept_even_where_one_is_asked_for(tmp_path):
+  """The last may be damaged: then the one before is what a run goes on from."""
+  save(tmp_path, 1, 2, 3, keep=1)
   assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
 
 

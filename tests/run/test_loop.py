@@ -78,6 +78,15 @@ def test_events_records_and_counts():
   assert len(place.initial[0]) == 2
 
 
+def test_outputs_of_classes_seen_or_of_all_take_part():
+  stream = tiny_network.stream(tasks=2)
+  for head, expected in (("seen", [1, 1, 0, 0]), ("all", [1, 1, 1, 1])):
+    scope = loop.scope_of(assemble(stream=stream, head=head), 0)
+    assert np.asarray(scope.head).tolist() == expected
+    assert np.asarray(scope.current).tolist() == [1, 1, 0, 0]
+  assert loop.scope_of(assemble(stream=stream), 1).head.all()
+
+
 @pytest.mark.parametrize("name", ["er:buffer=4", "gdumb", "ewc"])
 def test_a_stream_of_one_example(name):
   stream = scenarios.class_incremental(

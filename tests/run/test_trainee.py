@@ -13,6 +13,7 @@ import tiny_network
 
 from jcl import base, recipes
 from jcl.networks import catalogue
+from jcl.options.errors import UsageError
 from jcl.run import checkpoint, loop, session
 from jcl.selection import times as times_lib
 
@@ -168,6 +169,15 @@ def test_a_run_taken_up_anywhere_ends_the_same(executor):
     assert [r.choices for r in there.records] == [
       r.choices for r in whole.place.records
     ]
+
+
+@pytest.mark.parametrize(
+  "wrong", [None, {}, {"selection": 3}, {"selection": None}]
+)
+def test_what_no_trainee_told_is_refused(wrong):
+  trainee = played().job.trainee
+  with pytest.raises(UsageError, match="not the trainee of a run"):
+    trainee.restore(wrong)
 
 
 def test_programs_are_as_many_as_different_choices():

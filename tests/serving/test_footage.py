@@ -368,6 +368,9 @@ def test_the_first_frame_of_a_film_tells_its_shape(monkeypatch):
   film(monkeypatch, (8, 6), (7, 6))
   with pytest.raises(UsageError, match="has frames of 8 by 6 pixels"):
     read("a.avi", source((9, 6, 3)), window=1, least=1)
+  film(monkeypatch, (8, 6))
+  with pytest.raises(UsageError, match="has frames of 8 by 6 pixels"):
+    read("a.avi", source((9, 6, 3)), window=1, least=1)
   film(monkeypatch, (9, 6), (9, 6))
   found = read("a.avi", source((9, 6, 3)), window=1, least=1)
   assert found.images.shape == (2, 9, 6, 3)

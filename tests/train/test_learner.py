@@ -106,6 +106,14 @@ def test_switching_keeps_the_slots_of_what_stays():
   assert tiny_network.same_bits(same, state)
 
 
+def test_an_experience_has_an_update_at_least():
+  """Schedules of the rate divide by the number."""
+  learner = make()
+  for planned, expected in ((0, 1), (1, 1), (2, 2)):
+    scope = learner.timed(base.Scope(*[None] * 4), 7, planned)
+    assert (int(scope.first), int(scope.planned)) == (7, expected)
+
+
 def dispatch(learner, *batches):
   """Batches as the chunk of one dispatch [K, B, ...]."""
   batches = batches or (tiny_network.batch(),)
