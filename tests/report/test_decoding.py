@@ -27,6 +27,7 @@ WRONG_IN_A_RECORD = {
   "class_names": [1],
   "name": 5,
   "effective_flops": ["x", 1.0],
+  "judged": {"solved": "x"},
 }
 
 
