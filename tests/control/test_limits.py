@@ -156,6 +156,16 @@ def test_every_experience_gets_the_same_and_what_was_left_over():
   assert controller.moments == ("experience",)
 
 
+def test_what_is_not_known_ahead_is_not_kept():
+  seen = dataclasses.replace(opening(0, [("train", 0.5)]), closing=None)
+  decided, _ = limits.equal(1, 0.75).decide((), seen)
+  assert decided.limit == total(flops=0.25)
+  assert decided.reserved == base.Cost()
+  # What fills the limit does not exceed it.
+  seen = opening(0, pending=[("train", 40.0)], closing=60.0)
+  assert limits.equal(1, 100.0).decide((), seen)[0].reserved.flops == 60.0
+
+
 def test_accounts_that_do_not_count_are_left_out():
   controller = limits.equal(1, 100.0, accounts=("train",))
   seen = opening(1, [("train", 90.0), ("probe", 50.0)], [("data", 500.0)])

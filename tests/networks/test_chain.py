@@ -185,6 +185,8 @@ def test_a_part_of_the_chain():
 def test_repeated_unit_names():
   with pytest.raises(ValueError, match="unit names must differ"):
     chain.chain("net", [("a", Flatten()), ("a", Head())], (3,), 3)
+  with pytest.raises(ValueError, match="unit names must differ"):
+    chain.chain("net", [], (3,), 3)
 
 
 def test_features_must_be_flat():
@@ -195,6 +197,28 @@ def test_features_must_be_flat():
 
   with pytest.raises(ValueError, match="'same' feeds the head .* flatten"):
     chain.chain("net", [("same", Same()), ("head", Head())], (2, 2), 3)
+
+  class Sum(nn.Module):
+    @nn.compact
+    def __call__(self, x, training):
+      return x.sum(axis=1)
+
+  with pytest.raises(ValueError, match=r"'sum' feeds the head .* shape \(2,\)"):
+    chain.chain("net", [("sum", Sum()), ("head", Head())], (2,), 3)
+
+
+def test_a_head_alone_may_read_images_and_sow():
+  class Sown(nn.Module):
+    @nn.compact
+    def __call__(self, x, training):
+      for times in (1, 2):
+        self.sow("intermediates", "again", times * x)
+      return x.reshape(len(x), -1)
+
+  network = chain.chain("alone", [("all", Sown())], (2, 3), 6)
+  assert network.features is None and network.places == ("all/again",)
+  out = network.apply({}, {}, X, taps=("all/again",))
+  np.testing.assert_array_equal(out.taps["all/again"], 2 * X)  # the last one
 
 
 def test_wrong_width():

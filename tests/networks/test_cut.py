@@ -1,5 +1,7 @@
 """Networks cut in two: both parts together are the whole."""
 
+import dataclasses
+
 from flax import linen as nn
 import jax
 import numpy as np
@@ -126,6 +128,8 @@ def test_a_unit_without_arrays_goes_ahead():
   longer = cut.behind(tail, base.Block("twice", double), (4,))
   assert longer.units == ("twice", "middle", "head")
   assert longer.tensors == tail.tensors and longer.features == "middle"
+  # What the units were counted from in the whole network stays.
+  assert (longer.offset, tail.offset, longer.input_shape) == (0, 1, (4,))
   variables, z = jax.jit(tail.init)(KEY), jax.random.normal(KEY, (6, 4))
   out = jitted(longer, *variables, z, taps=("twice",))
   np.testing.assert_array_equal(out.taps["twice"], 2 * z)
@@ -134,6 +138,8 @@ def test_a_unit_without_arrays_goes_ahead():
   )
   head = cut.behind(cut.cut(NET, 2).tail, base.Block("twice", double), (5,))
   assert head.features == "twice"
+  wide = dataclasses.replace(cut.cut(NET, 2).tail, input_shape=(5, 1))
+  assert cut.behind(wide, base.Block("twice", double), (5,)).features is None
   with pytest.raises(ValueError, match="has a unit 'middle' already"):
     cut.behind(tail, base.Block("middle", double), (4,))
 

@@ -83,6 +83,11 @@ def test_more_than_the_share_of_the_pixels():
     assert keys.tolist() == found
 
 
+def test_a_pixel_that_stays_has_not_changed():
+  still = np.zeros((2, 4, 4, 3))
+  assert eomu.key_frames(still, threshold=0, share=0).tolist() == []
+
+
 def test_channels_weigh_as_in_grey():
   for channel, weight in enumerate((0.299, 0.587, 0.114)):
     frames = np.zeros((2, 4, 4, 3))
@@ -134,9 +139,9 @@ def test_a_worse_proposal_may_be_taken():
   worth = eomu.utility(16, 80, 60, 0.02, 0.03)
   chance = math.exp(-change / (worth + 1e-5))
   steps = [1, 1, *[1] * 5]
-  below = Script(steps, [chance - 1e-3, *[1.0] * 6])
+  below = Script(steps, [chance - 1e-10, *[1.0] * 6])
   assert eomu.choose_epochs(below, 80, 60, 0.02, 0.03) == 17
-  above = Script(steps, [chance + 1e-3, *[1.0] * 6])
+  above = Script(steps, [chance + 1e-10, *[1.0] * 6])
   assert eomu.choose_epochs(above, 80, 60, 0.02, 0.03) == 16
 
 

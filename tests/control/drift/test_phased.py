@@ -81,6 +81,7 @@ def test_a_controller_sees_what_the_phase_before_came_to():
   assert decided.allocation == base.Allocation(0)
   first, second = seen
   assert first.moment == second.moment == "phase"
+  assert (first.experience, first.num_experiences) == (0, 1)
   assert (first.decision, first.used) == (None, base.Cost())
   assert second.decision.phase.kind == "wait"
   assert second.used == base.Cost(seconds=1.25)
