@@ -148,10 +148,28 @@ EQUIVALENT: dict[str, set[str]] = {
     "if gain >= 0 or math.exp(gain / (worth(proposed) + 1e-5)) > chance:",
     "if gain > 0 or math.exp(gain / (worth(proposed) + 1e-5)) >= chance:",
   },
+  # Of two names; whole parts are at least 1, and accuracies at least 0.
+  "jcl/control/drift/ekya.py": {
+    'if steals <= "every":',
+    'if steals <= "every" and count.denominator != 1:',
+    'if steals == "every" and count.denominator > 1:',
+    'elif steals >= "until_worse":',
+    "least = -1.0",
+  },
   # Where no higher percentage fits, the default is 1 percent, too.
   "jcl/control/drift/microprofile.py": {
     "max((p for p in range( 2, 101) if seconds(p, n) <= window), default=1)"
   },
+  # Whatever is found was looked for.
+  "jcl/streams/cifar.py": {
+    'raise files.damaged(place, f"no {sorted(set(names) ^ set(found))} in it")',
+  },
+  # Any number below 0 stands for none.
+  "jcl/streams/by_class.py": {
+    "main = np.full(source.train.num_classes, - 2)",
+  },
+  # The images of a column are all of one kind.
+  "jcl/streams/hubs.py": {'if hasattr(values[ -1], "convert"):'},
   # NumPy counts negative positions from the end.
   "jcl/streams/rendering.py": {
     "_ROWS = 256  # frames rendered together",

@@ -111,6 +111,9 @@ def test_binary_versions(tmp_path):
   (hundred / "train.bin").write_bytes(b"\x0b\x63" + raw.tobytes()[:-1])
   with pytest.raises(ValueError, match="train.bin is damaged.*3073 bytes"):
     cifar.cifar100(tmp_path)
+  (hundred / "train.bin").write_bytes(b"")
+  with pytest.raises(ValueError, match="train.bin is .*.0 bytes, not n tim"):
+    cifar.cifar100(tmp_path)
 
 
 class Harmful:
@@ -137,6 +140,9 @@ def test_pickles_run_no_code(tmp_path):
     (b"\x80\x02}q", "meta is damaged"),
     (pickle.dumps([1]), "a list instead of a dict"),
     (pickle.dumps({"fine_label_names": ["a"]}), "1 names, not 100"),
+    (pickle.dumps({"other": FINE}), "meta is .*.no names under 'fine_label_"),
+    (pickle.dumps({"fine_label_names": [*FINE[1:], 5]}), "no names under"),
+    (pickle.dumps({"fine_label_names": tuple(FINE)}), "no names under"),
   ],
 )
 def test_damaged_meta_is_named(tmp_path, content, message):
@@ -154,6 +160,22 @@ def test_damaged_meta_is_named(tmp_path, content, message):
       {"data": np.zeros((1, 9), np.uint8), "fine_labels": [0]},
       r"data is uint8 \(1, 9\)",
     ),
+    ({"data": np.zeros((1, 3072)), "fine_labels": [0]}, "data is float64"),
+    ({"data": [[0] * 3072], "fine_labels": [0]}, "data is a list"),
+    (
+      {"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0]},
+      "fine_labels are not 2 numbers",
+    ),
+    *(
+      ({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [label]}, words)
+      for label, words in (
+        (-1, "fine_labels are not 1 numbers"),
+        (256, "fine_labels are not 1 numbers"),
+        (True, "fine_labels are not 1 numbers"),
+        (255, "labels outside 0 to 99"),
+        (100, "labels outside 0 to 99"),
+      )
+    ),
   ],
 )
 def test_damaged_record_is_named(tmp_path, record, message):
@@ -162,7 +184,7 @@ def test_damaged_record_is_named(tmp_path, record, message):
   path.write_bytes(pickle.dumps(record))
   with pytest.raises(ValueError, match=message) as caught:
     cifar.cifar100(tmp_path)
-  assert str(path) in str(caught.value)
+  assert str(path.parent) in str(caught.value)
 
 
 def test_damaged_archive_is_named(tmp_path):
@@ -174,18 +196,46 @@ def test_damaged_archive_is_named(tmp_path):
   with pytest.raises(ValueError, match="cifar-100-python.tar.gz is damaged"):
     cifar.cifar100(tmp_path)
   with tarfile.open(archive, "w:gz") as tar:
-    tar.addfile(tarfile.TarInfo("cifar-100-python/train"), io.BytesIO())
+    for name in ("train", "notes", "more notes"):
+      tar.addfile(tarfile.TarInfo(f"cifar-100-python/{name}"), io.BytesIO())
   with pytest.raises(ValueError, match=r"no \['meta', 'test'\] in it"):
     cifar.cifar100(tmp_path)
 
 
 def test_incomplete_folder_and_nothing_at_all(tmp_path):
-  with pytest.raises(FileNotFoundError, match="cifar-10-python.tar.gz"):
+  with pytest.raises(FileNotFoundError, match="cifar-10-python.tar.gz") as one:
     cifar.cifar10(tmp_path)
+  assert str(tmp_path / "cifar-10-batches-py/test_batch") in str(one.value)
   write_cifar10(tmp_path / "cifar-10-batches-py")
   (tmp_path / "cifar-10-batches-py" / "data_batch_4").unlink()
+  (tmp_path / "cifar-10-batches-py" / "data_batch_5").unlink()
   with pytest.raises(ValueError, match="incomplete: .*data_batch_4"):
     cifar.cifar10(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_damaged(tmp_path, monkeypatch):
+  def fail(path, file, most):
+    assert most == 2**30
+    raise OSError("no such thing")
+
+  write_cifar100(tmp_path / "cifar-100-python")
+  monkeypatch.setattr(cifar.files, "up_to", fail)
+  with pytest.raises(ValueError, match="train is damaged .*no such thing"):
+    cifar.cifar100(tmp_path)
+
+
+@pytest.mark.parametrize("reader", [cifar.cifar10, cifar.cifar100])
+def test_what_is_fetched_goes_to_a_folder_of_its_own(
+  reader, tmp_path, monkeypatch
+):
+  asked = []
+  monkeypatch.setattr(
+    cifar.downloads, "fetch_all", lambda *given: asked.append(given)
+  )
+  for download in (False, True):
+    with pytest.raises(FileNotFoundError):
+      reader(tmp_path, download=download)
+  assert asked == [(reader.__name__, tmp_path / reader.__name__)]
 
 
 def test_a_folder_called_test_is_not_taken_for_the_file(tmp_path):

@@ -4,8 +4,10 @@ import types
 import numpy as np
 from PIL import Image
 import pytest
+from sklearn import datasets
 
-from jcl.streams import hubs, sources
+from jcl.options.errors import UsageError
+from jcl.streams import hubs, sources, splits
 
 
 def test_digits():
@@ -14,8 +16,10 @@ def test_digits():
   assert train.x.shape[1:] == (8, 8, 1) and train.x.max() == 16
   share = np.bincount(test.y) / (np.bincount(test.y) + np.bincount(train.y))
   np.testing.assert_allclose(share, 0.2, atol=0.005)
-  again, _ = hubs.digits(None)
-  np.testing.assert_array_equal(train.x, again.x)
+  bunch = datasets.load_digits()
+  held = splits.stratified(bunch.target, 0.2, seed=0)
+  np.testing.assert_array_equal(test.x[..., 0], bunch.images[held])
+  np.testing.assert_array_equal(train.y, bunch.target[~held])
 
 
 class Rows:
@@ -97,6 +101,52 @@ def test_huggingface_complains(hub, tmp_path):
     train.x[np.arange(2)]
   train, _ = hubs.huggingface(tmp_path, name="mixed", size=5)
   assert train.x[np.arange(2)].shape == (2, 5, 5, 3)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, FileNotFoundError])
+def test_a_set_that_is_not_in_the_cache_is_missing(hub, tmp_path, error):
+  def fail(name, cache_dir, download_config):
+    assert cache_dir == str(tmp_path / "huggingface")
+    assert download_config.local_files_only is not download
+    raise error("offline")
+
+  sys.modules["datasets"].load_dataset = fail
+  for download in (False, True):
+    with pytest.raises(FileNotFoundError, match="hub under pets"):
+      hubs.huggingface(tmp_path, name="pets", download=download)
+
+
+def test_what_a_library_refuses_is_told(hub, monkeypatch, tmp_path):
+  def fail(*given, **options):
+    raise ValueError("no such   configuration")
+
+  sys.modules["datasets"].load_dataset = fail
+  other = types.ModuleType("tensorflow_datasets")
+  other.builder = fail
+  monkeypatch.setitem(sys.modules, "tensorflow_datasets", other)
+  for reader in (hubs.huggingface, hubs.tfds):
+    with pytest.raises(UsageError, match="^odd: no such configuration$"):
+      reader(tmp_path, name="odd")
+
+
+def test_an_image_that_cannot_be_read_names_its_column(hub, tmp_path):
+  class Broken:
+    def convert(self, mode):
+      raise OverflowError("too much")
+
+  hub["odd"] = {"train": Rows({"image": [Broken()], "label": [0]})}
+  with pytest.raises(UsageError, match="an image of column 'image' cannot be"):
+    hubs.huggingface(tmp_path, name="odd")
+
+
+def test_the_test_set_goes_before_the_validation_set(hub, tmp_path):
+  parts = {
+    part: Rows({"image": images(count), "label": [0] * count}, ["one"])
+    for part, count in (("train", 3), ("validation", 2), ("test", 1))
+  }
+  hub["pets"] = parts
+  _, test = hubs.huggingface(tmp_path, name="pets", color="grey")
+  assert test.x.shape == (1, 3, 4, 1)
 
 
 def test_tfds(monkeypatch, tmp_path):

@@ -71,7 +71,10 @@ def test_names_the_files_it_looked_for(tmp_path):
   [
     (b"", "no IDX header"),
     (b"\x00\x00\x0d\x01\x00\x00\x00\x00", "no IDX header"),
+    (b"\x00\x00\x08", "no IDX header"),
     (b"\x00\x00\x08\x03\x00\x00", "truncated header"),
+    (encode(np.zeros((1,) * 9, np.uint8)), "9 axes"),
+    (encode(np.zeros((2, 3), np.uint8)) + b"\0\0", "7 values instead of 6"),
     (encode(np.zeros((2, 3), np.uint8))[:-1], "5 values instead of 6"),
     (encode(np.zeros((2, 3), np.uint8)) + b"\0", "7 values instead of 6"),
   ],
@@ -99,12 +102,37 @@ def test_damaged_gzip_is_named(tmp_path, damage):
     idx.read(path)
 
 
-def test_images_with_too_few_axes_are_refused(tmp_path):
+@pytest.mark.parametrize("axes", [1, 4])
+def test_images_of_other_axes_are_refused(tmp_path, axes):
   write_set(tmp_path)
   path = tmp_path / "train-images-idx3-ubyte"
-  path.write_bytes(encode(np.zeros(6, np.uint8)))
-  with pytest.raises(ValueError, match="1 axes instead of 3"):
+  path.write_bytes(encode(np.zeros((6,) * axes, np.uint8)))
+  with pytest.raises(ValueError, match=f"{axes} axes instead of 3"):
     idx.mnist(tmp_path)
+
+
+def test_axes_and_bytes_up_to_the_most_are_read(tmp_path, monkeypatch):
+  path = tmp_path / "images"
+  path.write_bytes(encode(np.ones((1,) * 7 + (6,), np.uint8)))
+  monkeypatch.setattr(idx.files, "MOST_BYTES", 6)
+  assert idx.read(path).shape == (1,) * 7 + (6,)
+  monkeypatch.setattr(idx.files, "MOST_BYTES", 5)
+  with pytest.raises(ValueError, match="images .*at most 5"):
+    idx.read(path)
+
+
+@pytest.mark.parametrize("reader", [idx.mnist, idx.fashion_mnist])
+def test_what_is_fetched_goes_to_a_folder_of_its_own(
+  reader, tmp_path, monkeypatch
+):
+  asked = []
+  monkeypatch.setattr(
+    idx.downloads, "fetch_all", lambda *given: asked.append(given)
+  )
+  for download in (False, True):
+    with pytest.raises(FileNotFoundError):
+      reader(tmp_path, download=download)
+  assert asked == [(reader.__name__, tmp_path / reader.__name__)]
 
 
 @pytest.mark.parametrize("error", [EOFError, MemoryError, OSError, zlib.error])

@@ -7,7 +7,7 @@ import pytest
 import signatures
 
 from jcl.options import parameters
-from jcl.streams import scenarios, sources, splits
+from jcl.streams import assembly, scenarios, sources, splits
 
 
 def make(per_class=(20,) * 5, test_per_class=4, groups=0, shape=(3, 3, 1)):
@@ -161,6 +161,58 @@ def test_blurry_spreads_over_all_other_experiences():
       assert abs(count - expected) < 120
 
 
+def test_a_blurry_stream_of_listed_classes():
+  with pytest.raises(
+    ValueError, match="two main experiences, 1 and one before"
+  ):
+    scenarios.blurry(make(), tasks=[[0, 1], [1, 2]])
+  stream = scenarios.blurry(make(), tasks=[[0, 1], [2]], blur=0.5)
+  assert sum(len(e.data) for e in stream.experiences) == 60
+  assert stream.classes_trained.tolist() == [True] * 3 + [False] * 2
+
+
+@pytest.mark.parametrize("name", scenarios.SCENARIOS)
+def test_functions_check_what_they_are_given(name):
+  with pytest.raises(ValueError, match="holdout=1.0: give a number from 0 and"):
+    scenarios.SCENARIOS[name](make(), holdout=1.0)
+
+
+def test_shares_that_can_be_held_out():
+  for share in (0, 0.999):
+    assembly.check_holdout(share)
+  for share in (-1e-9, 1, 1.5):
+    with pytest.raises(ValueError, match=f"holdout={share}: write a share"):
+      assembly.check_holdout(share)
+
+
+@pytest.mark.parametrize(
+  ("tests", "rows", "end"),
+  [
+    (
+      4,
+      (0, 1),
+      "no training examples (group 'g', its classes: '0'); use fewer ",
+    ),
+    (
+      4,
+      (1, 0),
+      "no held-out examples (group 'g', its classes: '0'); use fewer ",
+    ),
+    (0, (0, 1), "or another split"),
+    (0, (1, 0), "or another split, or give a test set"),
+  ],
+)
+def test_an_empty_experience_is_told(tests, rows, end):
+  source = make(test_per_class=tests)
+  train, test = (np.arange(count) for count in rows)
+  with pytest.raises(ValueError) as told:
+    assembly._check_filled("some", source, [train], [test], [(0,)], ["g"])
+  message = str(told.value)
+  assert end in message and message.endswith("test set") == (
+    (tests, rows) == (0, (1, 0))
+  )
+
+
 def test_no_blur_is_class_incremental():
   sharp = scenarios.blurry(make(), tasks=2, blur=0)
   plain = scenarios.class_incremental(make(), tasks=2)
@@ -199,8 +251,10 @@ def test_rotated():
   np.testing.assert_array_equal(
     np.asarray(held_out(stream)[2].x), x[:, ::-1, ::-1]
   )
-  with pytest.raises(ValueError, match=r"shape \(9,\); only images"):
-    scenarios.rotated(make(shape=(9,)))
+  for shape in ((9,), (2, 2, 2, 1)):
+    words = rf"shape \({', '.join(map(str, shape))},?\); only images"
+    with pytest.raises(ValueError, match=words):
+      scenarios.rotated(make(shape=shape))
 
 
 def test_domain_by_group():
@@ -210,6 +264,7 @@ def test_domain_by_group():
     zip(stream.experiences, held_out(stream), strict=True), start=1
   ):
     assert set(experience.data.group) == set(test.group) == {value}
+    assert experience.name == str(value)  # the groups have no names
   with pytest.raises(ValueError, match="has no groups; give one for each"):
     scenarios.domain_by_group(make())
 
@@ -447,8 +502,11 @@ def test_a_data_set_for_each_experience():
     assert (numbers(stream.experiences[1].data) >= 100).all()
     assert [len(t) for t in held_out(stream)] == [4, 4]
   assert stream.name == "domain_by_group-first-and-1-more"
-  with pytest.raises(ValueError, match="tasks=3 beside a list of sources"):
-    scenarios.class_incremental([first, second], tasks=3)
+  for tasks in (3, "2x3"):
+    with pytest.raises(ValueError, match=f"tasks={tasks!r} beside a list of"):
+      scenarios.class_incremental([first, second], tasks=tasks)
+  same = scenarios.class_incremental([first, second], tasks="group")
+  assert [e.name for e in same.experiences] == ["first", "second"]
 
 
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jcl import base
+from jcl.options.errors import MissingFileError, UsageError
 from jcl.streams import sources
 
 
@@ -95,6 +96,7 @@ def test_many_class_names_that_differ_make_a_short_message():
     ((np.zeros((1, 3)), [0]), r"agree in example shape; .*\(2,\) and \(3,\)"),
     ((np.zeros((1, 2), np.uint8), [0]), "agree in dtype"),
     ((np.zeros((1, 2)), None), "both x_test and y_test"),
+    ((None, [0]), "both x_test and y_test"),
   ],
 )
 def test_training_and_test_data_must_agree(test, message):
@@ -102,7 +104,44 @@ def test_training_and_test_data_must_agree(test, message):
     sources.arrays(np.zeros((3, 2)), [0, 1, 0], *test)
 
 
+def test_what_cannot_be_read_tells_the_file(tmp_path, monkeypatch):
+  def raising(error):
+    def read(data_dir):
+      assert data_dir == tmp_path
+      raise error
+
+    monkeypatch.setitem(sources.READERS, "mine", read)
+    with pytest.raises(UsageError) as caught:
+      sources.load("mine", tmp_path)
+    return caught.value
+
+  lost = raising(FileNotFoundError(2, "gone", "a.npz"))
+  assert isinstance(lost, MissingFileError)
+  assert str(lost) == "data set 'mine' cannot be read: gone: 'a.npz'"
+  odd = raising(OSError("odd"))
+  assert not isinstance(odd, MissingFileError)
+  assert str(odd) == "data set 'mine' cannot be read: odd"
+  for told in (UsageError("as told"), MissingFileError("as told")):
+    assert raising(told) is told
+
+
+def test_scales_of_numbers_that_are_no_bytes_need_not_agree():
+  x = np.zeros((2, 2), np.float32)
+  first, second = (
+    sources.arrays(x, [0, 1], scale=scale).train for scale in (1.0, 2.0)
+  )
+  sources.agree("both", first, second)
+
+
+def test_groups_of_the_test_set_go_with_groups():
+  x = np.zeros((2, 2))
+  with pytest.raises(ValueError, match="give group, of training data"):
+    sources.arrays(x, [0, 1], x, [0, 1], group_test=[0, 1])
+
+
 def test_empty_arrays():
+  with pytest.raises(ValueError, match="give both x_train and y_train"):
+    sources.arrays(None, [0, 1])
   with pytest.raises(ValueError, match="give both x_train and y_train"):
     sources.arrays(np.zeros((3, 2)), None)
   with pytest.raises(ValueError, match="arrays is empty"):

@@ -267,7 +267,7 @@ def eomu(
 
   def keys_of(view: View, shown: np.ndarray) -> np.ndarray:
     pixels = view.pixels(shown).astype(np.float32) / (255 * _SPREAD)
-    if pixels.ndim == 4 and pixels.shape[-1] == 1:
+    if pixels.shape[-1] == 1:
       pixels = np.repeat(pixels, 3, axis=-1)
     keys = policy.thin(policy.key_frames(pixels), len(shown), rate)
     most = int((window - 1 / view.fps) / seconds.label)

@@ -1,5 +1,6 @@
 """What each system does next, step by step, with numbers made by hand."""
 
+import dataclasses
 from fractions import Fraction
 import inspect
 import itertools
@@ -106,7 +107,16 @@ def test_ekya_trains_what_looks_best_of_what_fits():
   assert retrain.work.train.tolist() == ids[even(0, 40, 10)].tolist()
   assert retrain.work.valid.tolist() == []
   assert (retrain.work.epochs, retrain.work.keep) == (4, "last")
-  assert retrain.note == {"expected": expected(accuracies[0])[1]}
+  two, four = map(float, expected(accuracies[0]))
+  assert retrain.note == {"expected": four}
+  assert retrain.reason == (
+    f"4 epochs on 10 frames are expected to give {100 * four:.1f} %, the most "
+    "of 2 ways"
+  )
+  assert retrain.candidates == [
+    {"frames": 10, "epochs": 2, "seconds": 3.0, "expected": two},
+    {"frames": 10, "epochs": 4, "seconds": 6.0, "expected": four},
+  ]
   rest = drive()
   assert (rest.kind, rest.seconds) == ("wait", Fraction(141 - 130, 4))
   label = drive()
@@ -144,9 +154,40 @@ def test_of_equal_ways_ekya_takes_the_longest():
 
 def test_ekya_validates_on_the_last_of_few():
   *_, profile = profiled(fractions=(0.05, 0.1), share=0.1)
-  (train, valid), (more, judge) = profile.work.sets
-  assert [len(part) for part in (train, valid, more, judge)] == [1] * 4
-  assert train[0] < valid[0] and more[0] < judge[0]
+  # Of two frames and of four; the first two where a share has fewer.
+  assert profile.work.sets == (([0], [40]), ([0], [20]))
+  *_, profile = profiled(fractions=(0.1, 0.1), share=0.5)
+  assert profile.work.sets == (([0], [40]),) * 2
+
+
+def test_ekya_fills_a_window_to_its_end():
+  # A trial takes 0.25 + 4 * 0.6125 + 0.25 s, 12 frames: 49 frames are left.
+  exact = times.Times(0.01, train=0.6125, valid=0.25, label=0.125, batch=4)
+  drive, *_ = profiled(exact, fractions=(1.0,), epochs=(2,), trial_epochs=1)
+  drive.result = Tried(np.array([[0.5, 0.6]]))
+  assert drive().seconds == Fraction(49, 4)
+  assert drive().kind == "label"
+
+
+@pytest.mark.parametrize(
+  ("build", "options", "message"),
+  [
+    (baselines.ekya, {"share": 1.01}, "share=1.01: give shares in"),
+    (baselines.ekya, {"fractions": (1.0, 0.0)}, "fractions=0.0: give"),
+    (baselines.ekya, {"by": "chance"}, "by='chance': give"),
+    (baselines.ekya, {"window": 0}, "window=0"),
+    (baselines.ekya, {"epochs": (2, 0)}, "epochs=0"),
+    (baselines.ekya, {"trial_epochs": 0}, "trial_epochs=0"),
+    (baselines.eomu, {"window": 0}, "window=0"),
+    (baselines.eomu, {"start": 0}, "start=0"),
+    (baselines.oracle, {"window": 0}, "window=0"),
+    (baselines.oracle, {"samples": 0}, "samples=0"),
+    (baselines.oracle, {"epochs": 0}, "epochs=0"),
+  ],
+)
+def test_numbers_out_of_range_are_refused(build, options, message):
+  with pytest.raises(ValueError, match=message):
+    build(SECONDS, **options)
 
 
 def test_trials_that_fill_a_window_are_refused():
@@ -228,6 +269,18 @@ def test_eomu_labels_trains_and_waits(walk):
   assert again.work.train.tolist() == [23, 27] and again.work.epochs == 1
 
 
+@pytest.mark.parametrize(("label", "num"), [(2.375, 2), (2.4, 1)])
+def test_eomu_labels_until_the_last_frame_comes(walk, label, num):
+  """Which is a frame's time before the end of the window, after 4.75 s."""
+  seconds = times.Times(infer=0.01, train=0.5, valid=0.25, label=label, batch=4)
+  drive = Drive(baselines.eomu(seconds, window=5))
+  drive()
+  asked = drive()
+  assert drive.labelled(asked).tolist() == [3, 7][:num]
+  assert asked.reason == f"{num} frames of the window before differ"
+  assert drive().reason == "100.0 % of the labels were served rightly"
+
+
 def test_eomu_waits_where_nothing_changes_or_nothing_got_worse(walk):
   walk.keys = ()
   drive = Drive(baselines.eomu(SLOW, window=5))
@@ -255,7 +308,7 @@ def test_colours_are_left_as_they_are(walk):
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_ceiling_step_by_step(causal):
   system = baselines.oracle(
-    SECONDS, window=10, samples=8, epochs=3, causal=causal
+    SECONDS, window=10, samples=10, epochs=3, causal=causal
   )
   assert (system.name, system.causal) == ("oracle", causal)
   drive = Drive(system)
@@ -264,17 +317,16 @@ def test_the_ceiling_step_by_step(causal):
     label = drive()
     assert (label.kind, label.seconds) == ("label", 0)
     ids = drive.labelled(label)
-    assert ids.tolist() == even(start, 40, 8)
+    assert ids.tolist() == even(start, 40, 10)
     retrain = drive()
     assert (retrain.kind, retrain.seconds) == ("retrain", 0)
     assert (retrain.work.epochs, retrain.work.keep) == (3, "best")
     train, valid = retrain.work.train.tolist(), retrain.work.valid.tolist()
     if causal:
-      assert valid == [start + 20] and train == [
-        i for i in ids if i != valid[0]
-      ]
+      assert valid == [start + 16, start + 36]
+      assert train == [i for i in ids if i not in valid]
     else:
-      assert train == ids.tolist() and valid == even(start + 40, 40, 8)
+      assert train == ids.tolist() and valid == even(start + 40, 40, 10)
     wait = drive()
     assert (wait.kind, wait.seconds) == ("wait", 10)
   every = Drive(baselines.oracle(SECONDS, window=1, samples=9))
@@ -308,6 +360,70 @@ def test_dacapo_step_by_step():
   # What came before the drift is forgotten.
   drawn = {*retrain.work.train.tolist(), *retrain.work.valid.tolist()}
   assert drawn == {*ids.tolist(), *more.tolist()} and retrain.note == {}
+
+
+@pytest.mark.parametrize(
+  ("right", "told"),
+  [
+    (
+      (0, 0),
+      "drift is not tested: 0.0 % of the labels were served rightly, 0.0 % in "
+      "validation",
+    ),
+    (
+      (1, 1),
+      "drift: 0.0 % of the labels were served rightly, 100.0 % in validation",
+    ),
+  ],
+)
+def test_dacapo_tests_where_anything_was_validated(right, told):
+  drive = Drive(systems.dacapo(SECONDS, labels=8, first=1))
+  first = drive()
+  assert first.reason == "nothing is labelled yet"
+  drive.labelled(first)
+  assert drive().reason == "8 frames are labelled"
+  drive.result = Retrained(*right)
+  drive.labelled(drive(), served=False)
+  retrain = drive()
+  assert retrain.kind == "retrain" and retrain.reason == told
+  ways = [way["kind"] for way in retrain.candidates]
+  assert ways == (["retrain"] if right[1] else [])
+
+
+def robust(monkeypatch, p_value):
+  """A DaCapo that has retrained, and whose test will give this value."""
+  monkeypatch.setattr(systems.detection, "p_value", lambda *a, **k: p_value)
+  drive = Drive(systems.dacapo(SECONDS, labels=8, first=2, drift="robust"))
+  drive.labelled(drive())
+  drive()
+  drive.result = Retrained(3, 4)
+  return drive
+
+
+@pytest.mark.parametrize(("p_value", "drift"), [(0.01, True), (0.012, False)])
+def test_a_robust_test_alarms_at_its_level(monkeypatch, p_value, drift):
+  drive = robust(monkeypatch, p_value)
+  drive.labelled(drive())
+  following = drive()
+  assert following.kind == ("extra_label" if drift else "retrain")
+  assert following.note == {
+    "drift": drift,
+    "p": p_value,
+    "acc_label": 100.0,
+    "acc_valid": 75.0,
+  }
+  assert following.reason == (
+    f"{'drift' if drift else 'no drift'}: 100.0 % of the labels were served "
+    f"rightly, 75.0 % in validation, p = {p_value}"
+  )
+
+
+def test_a_robust_test_needs_labels_predicted_again(monkeypatch):
+  drive = robust(monkeypatch, 0.5)
+  drive.labelled(drive())
+  drive.result = dataclasses.replace(drive.result, now=None)
+  with pytest.raises(ValueError, match="second prediction: ask for `recheck`"):
+    drive()
 
 
 @pytest.mark.parametrize("active", [False, True])

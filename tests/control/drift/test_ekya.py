@@ -114,6 +114,9 @@ def test_a_stream_below_the_least_accuracy_is_not_served():
   stream = ekya.Stream(0.45, (HALF, FULL))
   assert ekya.pick(stream, 0.1, 0, 100).inference is None  # 0.36 left
   assert ekya.pick(stream, 0.1, 0, 100, least=0.3).inference == 0
+  # with the best way it has just enough, and is held to it
+  even = ekya.Stream(0.4, (HALF, FULL))
+  assert ekya.pick(even, 0.1, 0, 100).inference is None
   # one that no way to serve lifts to it is held to none
   bad = ekya.Stream(0.3, (HALF, FULL))
   assert ekya.pick(bad, 0.1, 0, 100).inference == 0
@@ -259,6 +262,15 @@ def test_a_window_is_covered_once(streams, gpus):
     assert before.end == after.start > before.start
   for part in parts:
     assert sum([*part.plan.serve, *part.plan.train]) == gpus
+
+
+def test_parts_of_a_window_count_by_their_length():
+  plan = ekya.thief([ekya.Stream(0.5, (FULL,))], 1, 9)
+  parts = [
+    ekya.Segment(Fraction(start), Fraction(end), plan, accuracy)
+    for start, end, accuracy in ((2, 3, 0.9), (3, 6, 0.5))
+  ]
+  assert ekya.mean_accuracy(parts) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
