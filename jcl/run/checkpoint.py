@@ -91,7 +91,7 @@ def cursor_from_json(fields: Mapping[str, Any]) -> cursor.Cursor:
     raise ValueError(
       f"not the cursor of a run ({errors.reason(error, 300)})"
     ) from error
-  except (AttributeError, KeyError, OverflowError, TypeError) as error:
+  except (KeyError, TypeError) as error:
     raise ValueError(
       f"not the cursor of a run ({errors.short(error, 120)})"
     ) from error
@@ -185,7 +185,7 @@ class Checkpoints:
     arrays, described = {}, []
     for i, (path, leaf) in enumerate(_leaves(snapshot.state)):
       # A copy: the device reuses the buffer in the next step.
-      value = np.array(leaf, copy=True)
+      value = np.array(leaf)
       described.append(
         {
           "path": path,

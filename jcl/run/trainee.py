@@ -212,7 +212,7 @@ class Trainee:
     """Goes on from what `state` returned; ValueError for all else."""
     try:
       self._restore(state)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
       raise errors.UsageError(
         f"not the trainee of a run ({errors.short(error, 120)})"
       ) from error

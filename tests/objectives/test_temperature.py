@@ -27,7 +27,7 @@ def test_classes_that_are_not_known_do_not_compete():
   assert found.factor == pytest.approx(math.log(3), abs=1e-9)
 
 
-@pytest.mark.parametrize("count", [1, 4, 256])
+@pytest.mark.parametrize("count", [1, 3, 256])
 def test_right_answers_alone_make_no_one_certain(count):
   scores = np.tile([[0.1, 0.0]], (count, 1))
   factor, _ = temperature.sharpness(scores, [0] * count, [True, True])
@@ -41,11 +41,14 @@ def test_right_answers_alone_make_no_one_certain(count):
     (np.zeros((0, 2)), [], 1.0),  # no row
     (np.ones((3, 2)), [0, 1, 0], 1.0),  # no score apart
     ([[5.0, 0.0]] * 2, [1, 1], 0.2),  # wrong throughout: a nat apart
+    ([[2.0, 0.0]] * 4, [1, 1, 1, 0], 0.5),  # mostly wrong
   ],
 )
 def test_scores_that_tell_nothing(scores, labels, factor):
   found = temperature.sharpness(np.asarray(scores), labels, [True, True])
   assert found.factor == factor
+  looks = 0 if factor == 1 else 1
+  assert found.flops == 4 * looks * np.size(scores)
   alone = temperature.sharpness(np.ones((2, 1)), [0, 0], [True])
   assert alone == (1.0, 0.0)
 
@@ -66,3 +69,23 @@ def test_no_other_factor_surprises_less(seed, scale):
 
   assert surprise(factor) <= surprise(1.001 * factor) + 1e-12
   assert surprise(factor) <= surprise(0.999 * factor) + 1e-12
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 1], [0, 0, 0, 0]])
+def test_every_look_is_counted(labels, monkeypatch):
+  looks = []
+
+  def counted(function):
+    def look(*args, **kwargs):
+      looks.append(args[0].shape)
+      return function(*args, **kwargs)
+
+    return look
+
+  for name in ("logsumexp", "softmax"):
+    function = counted(getattr(temperature.scipy.special, name))
+    monkeypatch.setattr(temperature.scipy.special, name, function)
+  scores = np.array([[1.0, 0.0]] * 4)
+  found = temperature.sharpness(scores, labels, [True, True])
+  assert set(looks) == {(4, 2)} and len(looks) > 4
+  assert found.flops == 4 * len(looks) * 8

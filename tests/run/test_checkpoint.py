@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+import types
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tiny_network
 
 from jcl import base
-from jcl.report import lines
+from jcl.report import encoding, lines
 from jcl.run import checkpoint, cursor, loop
 
 NETWORK = tiny_network.build()
@@ -238,13 +239,16 @@ def test_a_trainee_that_is_none_costs_one_checkpoint(tmp_path, restore):
   assert newest(tmp_path).name == "1"
 
 
+@pytest.mark.parametrize("other", [2, 99])
 def test_another_format_is_refused_and_left_alone(
-  tmp_path, restore, monkeypatch
+  tmp_path, restore, monkeypatch, other
 ):
-  monkeypatch.setattr(checkpoint, "_FORMAT", 99)
+  monkeypatch.setattr(checkpoint, "_FORMAT", other)
   save(tmp_path, 1)
   monkeypatch.undo()
-  with pytest.raises(checkpoint.CheckpointError, match="has format 99"):
+  with pytest.raises(
+    checkpoint.CheckpointError, match=f"1 has format {other}, .* reads 3: go on"
+  ):
     restore()
   assert newest(tmp_path).name == "1"
 
@@ -368,3 +372,126 @@ def test_a_place_that_is_none_is_refused(changes):
   del fields["records"]
   with pytest.raises(ValueError, match="not the cursor of a run"):
     checkpoint.cursor_from_json(fields)
+
+
+def test_a_save_pays_two_seconds_or_twenty_times_its_length_later(
+  tmp_path, monkeypatch
+):
+  clock = [100.0]
+  monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
+  kept = checkpoint.Checkpoints(tmp_path, every_seconds=30.0)
+  for took, waits in ((0.0, 2.0), (0.0625, 2.0), (0.5, 10.0), (5.0, 30.0)):
+
+    def takes(snapshot, took=took):
+      clock[0] += took
+
+    monkeypatch.setattr(kept, "_save", takes)
+    kept.save(None)
+    clock[0] += waits - 0.125
+    assert not kept.pays(), took
+    clock[0] += 0.125
+    assert kept.pays(), took
+  kept.close()
+
+
+def test_a_new_run_pays_for_its_first_save(tmp_path, monkeypatch):
+  clock = [100.0]
+  monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
+  kept = checkpoint.Checkpoints(tmp_path)
+  clock[0] += 2.0
+  assert kept.pays()
+  kept.close()
+
+
+def raised(error, cause=None, context=None):
+  error.__cause__, error.__context__ = cause, context
+  return error
+
+
+def test_the_systems_number_is_found_behind_other_errors():
+  number = checkpoint._error_number
+  denied = PermissionError(errno.EACCES, "denied")
+  assert number(None) is None and number(KeyError("a")) is None
+  assert number(OSError("told nothing")) is None
+  assert number(denied) == errno.EACCES
+  assert number(raised(KeyError("a"), cause=denied)) == errno.EACCES
+  assert number(raised(KeyError("a"), context=denied)) == errno.EACCES
+  full = OSError(errno.ENOSPC, "full")
+  both = raised(KeyError("a"), cause=full, context=denied)
+  assert number(both) == errno.ENOSPC
+  assert number(KeyError("os_error_code='122'")) == 122
+  assert number(KeyError("not RESOURCE_EXHAUSTED")) is None
+
+
+def test_errors_that_name_no_system_stay_as_they_are():
+  with pytest.raises(KeyError), checkpoint._as_os_error():
+    raise KeyError("a")
+  with pytest.raises(PermissionError), checkpoint._as_os_error():
+    raise PermissionError(errno.EACCES, "denied")
+  told = checkpoint._unread("it", OSError("told nothing"))
+  assert str(told).startswith(f"it cannot be read ({os.strerror(errno.EIO)})")
+
+
+@pytest.mark.parametrize(
+  ("error", "told"),
+  [
+    (ValueError("one\ntwo\nthree"), "(one)"),
+    (ValueError(), "(ValueError)"),
+  ],
+)
+def test_a_line_says_what_is_damaged(error, told, caplog):
+  deleted = []
+  kept = types.SimpleNamespace(
+    _manager=types.SimpleNamespace(delete=deleted.append)
+  )
+  checkpoint.Checkpoints._set_aside(kept, 7, error)
+  assert f"checkpoint 7 is damaged {told}: using the" in caplog.text
+  assert "two" not in caplog.text and deleted == [7]
+
+
+def test_checkpoints_need_the_records_they_refer_to(tmp_path, caplog):
+  records = lines.Lines(tmp_path / "records.jsonl")
+  saved = checkpoint.Checkpoints(tmp_path / "c", records=records)
+  for step in (1, 2):
+    where = place()
+    where.step, where.records = step, []
+    saved.save(checkpoint.Snapshot(state(), where, {}, {}))
+    saved.wait()
+    records.append(encoding.to_json(place().records[0]))
+  assert saved.restore(template).place.step == 2
+  records.path.write_text("")
+  assert saved.restore(template).place.step == 1  # it needs no record
+  assert "checkpoint 2 cannot be used: " in caplog.text
+  saved.close()
+
+
+def test_records_that_all_checkpoints_need(tmp_path):
+  records = lines.Lines(tmp_path / "records.jsonl")
+  saved = checkpoint.Checkpoints(tmp_path / "c", records=records)
+  for step in (1, 2):
+    records.append({"a": step})
+    saved.save(checkpoint.Snapshot(state(), place(), {}, {}))
+    saved.wait()
+  records.path.write_text("")
+  told = "holds 0 lines where 2 were written, and the .* need them: bring"
+  with pytest.raises(checkpoint.CheckpointError, match=told):
+    saved.restore(template)
+  assert sorted(saved._manager.all_steps()) == [1, 2]
+  saved.close()
+
+
+def test_a_checkpoint_that_refers_to_records_is_read_without_them(tmp_path):
+  kept = types.SimpleNamespace(_records=None)
+  known = checkpoint.Checkpoints._known
+  assert known(kept, {"records": {"count": 3}}) == []
+  assert known(kept, {"records": [1]}) == [1]
+
+
+def test_decisions_of_the_first_version_count_no_accounts():
+  fields = checkpoint.cursor_to_json(place())
+  for name in ("counts", "reserved"):
+    del fields["decision"][name]
+  again = checkpoint.cursor_from_json(json.loads(json.dumps(fields)))
+  assert again.decision == place().decision
+  assert again.decision.counts == ()
+  assert again.decision.reserved == base.Cost()

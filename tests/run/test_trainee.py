@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import types
 from typing import NamedTuple
 
 import jax
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 import tiny_network
 
-from jcl import base, recipes
+from jcl import base, keys, recipes
 from jcl.networks import catalogue
 from jcl.options.errors import UsageError
 from jcl.run import checkpoint, loop, session
+from jcl.run import trainee as trainee_lib
 from jcl.selection import times as times_lib
 
 NETWORK = catalogue.build("mlp", (4,), 4, width=6, depth=2)
@@ -228,3 +230,98 @@ def test_a_prompt_choice_is_trained_at_once():
   place = play(job).place
   second = place.records[0].choices[1]
   assert second.adopted == second.step == 7
+
+
+class Learner(types.SimpleNamespace):
+  """As much of a learner as choices and draws ask for."""
+
+  def __init__(self, every=2, num_probes=2):
+    selector = types.SimpleNamespace(every=every, num_probes=num_probes)
+    method = types.SimpleNamespace(selector=selector)
+    super().__init__(method=method, stream_rows=2, batch_size=3)
+
+  def put_batches(self, batches):
+    return {"rows": batches}
+
+  def rebuilt(self, method):
+    return method
+
+
+@pytest.mark.parametrize(
+  ("every", "epoch", "batch", "chosen", "due"),
+  [
+    (0, 0, 0, -1, True),  # at the beginning
+    (0, 3, 0, -1, True),
+    (0, 0, 1, -1, False),
+    (0, 2, 0, 0, False),
+    (2, 1, 0, 0, False),
+    (2, 2, 0, 0, True),
+    (2, 2, 1, 0, False),
+    (2, 2, 0, 2, False),  # chosen already
+  ],
+)
+def test_when_a_choice_is_due(every, epoch, batch, chosen, due):
+  trained = trainee_lib.Trainee(Learner(every), 0)
+  trained.chosen_epoch = chosen
+  assert trained._due(trainee_lib.At(1, epoch, batch, 9)) is due
+
+
+def test_steps_are_cut_ahead_of_a_switch():
+  trained = trainee_lib.Trainee(Learner(), 0)
+  assert trained.until_switch(0) == math.inf
+  trained.switch_step = 5
+  found = [trained.until_switch(step) for step in (3, 4, 5, 6)]
+  assert found == [2, 1, math.inf, math.inf]
+
+
+def test_probes_are_drawn_from_the_whole_set():
+  source = types.SimpleNamespace(batch=lambda rows: rows)
+
+  class Source(list):
+    batch = staticmethod(source.batch)
+
+  trained = trainee_lib.Trainee(Learner(), 7)
+  at = trainee_lib.At(1, 4, 0, 9)
+  first, second = trained._probes(at, Source(range(9)), 2)
+  generator = keys.rng(7, keys.Purpose.PROBE, 1, 4)
+  for found in (first, second):
+    expected = [*generator.permutation(9)[:2], -1]
+    assert found["rows"].tolist() == expected
+  (few,) = trained._probes(at, Source([0]), 1)
+  assert few["rows"].tolist() == [0, -1, -1]
+  assert trained._probes(at, Source([0]), 0) == ()
+
+
+def test_rows_of_a_share_of_a_step(monkeypatch):
+  made = []
+
+  def replaying(method, rows):
+    made.append(rows)
+    return f"replays {rows}"
+
+  monkeypatch.setattr(trainee_lib.sampling, "replaying", replaying)
+  trained = trainee_lib.Trainee(Learner(), 0)
+  assert trained._replaying(None) is trained.learner
+  shares = (0.01, 0.25, 0.5, 0.75, 0.75, 0.25)
+  found = [trained._replaying(share) for share in shares]
+  assert found == [f"replays {rows}" for rows in (1, 1, 2, 6, 6, 1)]
+  assert made == [1, 1, 2, 6]  # each once
+
+
+def test_a_trainee_that_has_chosen_nothing():
+  trained = trainee_lib.Trainee(Learner(), 0)
+  told = trained.state()
+  assert told == {
+    "selection": None,
+    "pending": None,
+    "switch_step": 0,
+    "chosen_epoch": -1,
+    "choices": [],
+  }
+  assert trained.times is None and trained.compile_ahead == 0
+  trained.restore({**told, "selection": [1, 0], "pending": [False, True]})
+  assert trained.selection == base.Selection((True, False))
+  assert trained.pending == base.Selection((False, True))
+  trained.chosen_epoch, trained.choices = 3, [None]
+  trained.open()
+  assert (trained.chosen_epoch, trained.choices) == (-1, [])
