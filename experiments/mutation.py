@@ -119,9 +119,10 @@ MIRRORS = {
   "serving/measured_times": "serving/virtual",
   "control/drift/times": "serving/virtual control/drift/systems",
   "control/drift/windows": "serving/virtual",
-  "run/deciding": "run/loop run/tiers_in_runs",
-  "run/dispatch": "run/loop",
-  "run/evaluation": "run/loop",
+  "run/deciding": "run/loop_parts run/loop run/tiers_in_runs",
+  "run/dispatch": "run/loop_parts run/loop",
+  "run/evaluation": "run/evaluation run/loop",
+  "run/loop": "run/loop run/loop_parts",
   "train/experience": "run/loop",
   "train/hooks": "train/learner",
   "train/scoring": "train/evaluate run/judge",
@@ -462,6 +463,33 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/objectives/losses.py": {
     "MASKED = - 1000000001.0",
     "MASKED = - 999999999.0",
+  },
+  # Nothing is divided; a decay of 1 changes no weight; what is not taken weighs
+  # nothing; and the array has one axis.
+  "jcl/objectives/statistics.py": {
+    "first = _product(weight, x) / "
+    "jnp.where(jnp.any(taken), jnp.sum(weight), 2)",
+    "if decay <= 1:",
+    "if decay < 1:",
+    "if decay != 0:",
+    "if decay != 2:",
+    "if decay is not 1:",
+    "rows = jnp.where(taken[:, None], x - shift, 1.0)",
+    "rows = jnp.where(taken[:, None], x - shift, -1.0)",
+    "member = jax.nn.one_hot(y, sums.rows.shape[ -1], dtype=jnp.float32)",
+  },
+  # The bounds within which a root is looked for.
+  "jcl/objectives/temperature.py": {
+    "while slope(most) < 0 != over(most):",
+    "while slope(most) < 0 <= over(most):",
+    "most *= 3",
+    "best = scipy.optimize.brentq(slope, -1.0, most)",
+    "best = scipy.optimize.brentq(over, -1.0, best)",
+    "if over(best) <= 0:",
+  },
+  "jcl/run/checkpoint.py": {
+    "keep: int = 1,",  # two at least
+    "enable_async_checkpointing=False,",  # only slower
   },
   "jcl/objectives/predictors.py": {
     "NEVER = - 1000000001.0",

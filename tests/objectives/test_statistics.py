@@ -218,3 +218,40 @@ def test_bytes_of_a_usual_size():
   size = sum(leaf.size * leaf.dtype.itemsize for leaf in sums)
   assert size == 4 * (1280**2 + 100 * 1280 + 100 + 1280 + 3) + 1
   assert round(size / 1e6, 2) == 7.07
+
+
+def test_classes_without_rows_have_the_shift_as_their_mean():
+  sums = of(TOY_X, TOY_Y * 2, 3)
+  means = statistics.means(sums)
+  assert means[1].tolist() == np.float64(sums.shift).tolist() == [2.5, 1]
+
+
+def test_what_rounding_leaves_of_a_class_is_not_seen():
+  rows = np.array([-0.0005, 0.0, 0.0005, 0.0015, 1.0], np.float32)
+  sums = statistics.zeros(5, 2)._replace(rows=rows)
+  assert statistics.seen(sums).tolist() == [False] * 3 + [True] * 2
+  assert statistics._checked(sums) is sums
+  with pytest.raises(ValueError, match="0.0015 rows of class 0 would leave"):
+    statistics._checked(sums._replace(rows=-rows[::-1].copy()[1:]))
+
+
+def test_moments_are_those_of_the_rows_in_float64():
+  x, y = random_rows(3, count=40)
+  sums, x = of(x, y, 4), np.float64(x)
+  np.testing.assert_allclose(statistics.gram(sums), x.T @ x, rtol=1e-5)
+  for label, found in enumerate(statistics.cross(sums).T):
+    np.testing.assert_allclose(found, x[y == label].sum(axis=0), rtol=1e-5)
+  apart = x - statistics.means(sums)[y]
+  np.testing.assert_allclose(
+    statistics.within(sums), apart.T @ apart, rtol=0, atol=1e-3
+  )
+
+
+def test_weights_that_leave_are_told():
+  """Rows that are taken out have the weight that they have by now."""
+  sums = of(TOY_X, TOY_Y, decay=0.5)
+  np.testing.assert_allclose(sums.rows, [0.375, 1.5])
+  left = statistics.remove(sums, TOY_X[:1], TOY_Y[:1], np.array([0.125]))
+  np.testing.assert_allclose(left.rows, [0.25, 1.5])
+  with pytest.raises(ValueError, match="0.625 rows of class 0"):
+    statistics.remove(sums, TOY_X[:1], TOY_Y[:1])

@@ -68,7 +68,12 @@ def test_events_records_and_counts():
   assert [r.steps for r in place.records] == [6, 6]
   assert [r.examples for r in place.records] == [48, 48]  # pads left out
   assert place.step == 12 and place.experience == 2
+  assert place.planned == 6
   record = place.records[0]
+  first, second = (scalars for kind, _, scalars in kinds[:3] if kind == "steps")
+  assert record.online_accuracy == pytest.approx(first["online_accuracy"])
+  assert 0 < second["online_accuracy"] <= 1 and second["seconds"] > 0
+  assert record.loss == pytest.approx((first["loss"] + second["loss"]) / 2)
   assert record.classes == (0, 1) and record.trained == (6, 6)
   assert record.parameters[0] == sum(
     math.prod(tensor.shape) for tensor in NETWORK.tensors
@@ -100,7 +105,9 @@ def test_a_stream_of_one_example(name):
     tasks=1,
     normalize="none",
   )
-  _, place, _ = play(assemble(recipes.build(name), stream, batch_size=8))
+  _, place, kinds = play(assemble(recipes.build(name), stream, batch_size=8))
+  [scalars] = [scalars for kind, _, scalars in kinds if kind == "steps"]
+  assert scalars["online_accuracy"] == place.records[0].online_accuracy == 1
   assert len(place.records) == 1 and place.records[0].examples == 1
   assert place.records[0].class_names == ("only",)
   assert place.records[0].accuracy == (1.0,)
@@ -148,6 +155,7 @@ def test_a_limit_of_operations_stops_at_the_same_step():
     job = assemble(controller=controller, steps_per_dispatch=chunk)
     _, place, _ = play(job)
     assert [r.steps for r in place.records] == [21, 21], chunk
+    assert place.planned == 21
 
 
 def test_a_budget_for_the_run_leaves_later_experiences_their_share():

@@ -1,0 +1,166 @@
+"""The parts of the loop that runs, each by itself."""
+
+import dataclasses
+import math
+import types
+
+import pytest
+import tiny_network
+
+from jcl import base, recipes
+from jcl.options.errors import UsageError
+from jcl.run import cursor, dispatch, loop, session
+
+
+@pytest.mark.parametrize(
+  ("processes", "limit", "refused"),
+  [
+    (1, {"seconds": 5.0}, False),
+    (1, {"joules": 5.0}, False),
+    (2, {}, False),
+    (2, {"flops": 5.0}, False),
+    (2, {"seconds": 5.0}, True),
+    (2, {"joules": 5.0}, True),
+    (3, {"joules": 0.0}, True),
+  ],
+)
+def test_processes_that_share_a_run_count_operations(
+  processes, limit, refused, monkeypatch
+):
+  told = []
+
+  def decide(job, state, at, scope, moment, spent):
+    assert (moment, spent) == ("experience", base.Cost(1.0))
+    limits = dataclasses.replace(base.UNLIMITED, **limit)
+    at.decide(base.Decision(base.Allocation(2), limits))
+
+  monkeypatch.setattr(loop.deciding, "decide", decide)
+  monkeypatch.setattr(loop.jax, "process_count", lambda: processes)
+  job = types.SimpleNamespace(
+    ledger=types.SimpleNamespace(total=lambda: base.Cost(1.0)),
+    learner=None,
+    hooks=types.SimpleNamespace(open=lambda *args: "opened"),
+    trainee=types.SimpleNamespace(
+      selection=None, open=lambda: told.append("trainee")
+    ),
+    feed=types.SimpleNamespace(
+      arrive=lambda index: told.append(index),
+      open=lambda allocation: told.append(allocation.epochs),
+    ),
+  )
+  at = cursor.Cursor(experience=3)
+  if refused:
+    with pytest.raises(UsageError, match="limit operations instead"):
+      loop._open(job, "state", at, None)
+    assert not at.begun
+    return
+  assert loop._open(job, "state", at, None) == "opened"
+  assert at.begun is True and told == [3, "trainee", 2]
+
+
+@pytest.mark.parametrize(
+  ("answers", "changed"),
+  [
+    ([False], False),
+    ([True], True),
+    ([False, False, True], True),
+    ([True, False], True),
+    ([True, True], True),
+    ([False, False], False),
+  ],
+)
+def test_training_waits_and_looks_twice_a_second(answers, changed, monkeypatch):
+  slept, left = [], list(answers)
+  at = cursor.Cursor()
+
+  def decide(job, state, where, scope, moment):
+    assert where is at and moment == "dispatch"
+    answer = left.pop(0)
+    at.decision = base.Decision(1, wait=bool(left))
+    return answer
+
+  monkeypatch.setattr(loop.deciding, "decide", decide)
+  monkeypatch.setattr(loop.time, "sleep", slept.append)
+  steps, events = loop._ready(None, "state", at, None), []
+  while True:
+    try:
+      events.append(next(steps))
+    except StopIteration as end:
+      assert end.value is changed
+      break
+  assert slept == [0.5] * (len(answers) - 1)
+  assert events == [loop.Event("paused", "state", at, {})] * len(slept)
+
+
+def test_steps_are_told_when_the_experience_began():
+  job = types.SimpleNamespace(
+    learner=types.SimpleNamespace(timed=lambda *given: given)
+  )
+  at = cursor.Cursor(step=9, planned=7)
+  at.totals.steps = 4
+  assert loop._timed(job, at, "scope") == ("scope", 5, 7)
+
+
+class Asked:
+  """Trains three epochs, or two from a question on, and notes when."""
+
+  def __init__(self, fewer=math.inf):
+    self.fewer, self.moments = fewer, []
+
+  def controller(self):
+    return base.Controller(
+      lambda: (),
+      self.decide,
+      moments=("experience", "dispatch", "epoch", "end"),
+    )
+
+  def decide(self, state, seen):
+    self.moments.append((seen.moment, seen.epoch))
+    epochs = 2 if len(self.moments) > self.fewer else 3
+    return base.Decision(epochs), state
+
+
+def play(asked):
+  job = session.assemble(
+    tiny_network.stream(tasks=1, num_classes=2),
+    tiny_network.build(num_classes=2),
+    recipes.finetune(),
+    base.Training(epochs=1, batch_size=8),
+    options=session.Options(steps_per_dispatch=2),
+    controller=asked.controller(),
+  )
+  state, place = loop.start(job)
+  for _ in loop.run(job, state, place):
+    pass
+  return place
+
+
+def test_controllers_are_asked_at_every_moment():
+  asked = Asked()
+  place = play(asked)  # three updates an epoch, by two
+  [record] = place.records
+  assert record.steps == 9
+  once = [("dispatch", 0), ("dispatch", 0), ("dispatch", 0), ("epoch", 1)]
+  assert asked.moments == [
+    ("experience", 0),
+    ("dispatch", 0),
+    *((moment, epoch + i) for i in range(3) for moment, epoch in once),
+    ("end", 3),
+  ]
+
+
+@pytest.mark.parametrize("fewer", range(1, 10))
+def test_an_experience_ends_as_soon_as_fewer_epochs_are_over(fewer):
+  assert play(Asked(fewer)).records[0].steps == 6
+
+
+def test_nothing_is_read_behind_the_last_epoch():
+  feed = types.SimpleNamespace(
+    take=lambda *given: given, again=lambda epoch, batch: (epoch + 1, 0)
+  )
+  job = types.SimpleNamespace(feed=feed)
+  at = cursor.Cursor(epoch=0, batch=5, decision=base.Decision(2))
+  assert dispatch.take(job, at, 1, 4) == (1, 4)
+  assert dispatch.take(job, at, 2, 0) is dispatch.take(job, at, 3, 0) is None
+  assert dispatch.again(job, at) == (1, 0) == (at.epoch, at.batch)
+  assert dispatch.again(job, at) is None
