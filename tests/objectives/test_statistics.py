@@ -231,7 +231,7 @@ def test_what_rounding_leaves_of_a_class_is_not_seen():
   sums = statistics.zeros(5, 2)._replace(rows=rows)
   assert statistics.seen(sums).tolist() == [False] * 3 + [True] * 2
   assert statistics._checked(sums) is sums
-  with pytest.raises(ValueError, match="0.0015 rows of class 0 would leave"):
+  with pytest.raises(ValueError, match="^0.0015 rows of class 0 would leave"):
     statistics._checked(sums._replace(rows=-rows[::-1].copy()[1:]))
 
 
@@ -253,5 +253,5 @@ def test_weights_that_leave_are_told():
   np.testing.assert_allclose(sums.rows, [0.375, 1.5])
   left = statistics.remove(sums, TOY_X[:1], TOY_Y[:1], np.array([0.125]))
   np.testing.assert_allclose(left.rows, [0.25, 1.5])
-  with pytest.raises(ValueError, match="0.625 rows of class 0"):
+  with pytest.raises(ValueError, match="^0.625 rows of class 0"):
     statistics.remove(sums, TOY_X[:1], TOY_Y[:1])
