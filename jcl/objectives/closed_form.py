@@ -19,7 +19,7 @@ from jcl.options.errors import UsageError
 Shrink = float | Literal["oas"]
 Lam = float | Literal["prior", "gcv"]
 
-_PRIOR = 2.0  # times the trace of the covariance: the default of ridge
+PRIOR = 2.0  # times the trace of the covariance: the default of ridge
 # Strengths that cross-validation tries, over that trace: half decades.
 _GRID = 10.0 ** np.arange(-2, 3.01, 0.5)
 # A smaller share of the scatter within classes is rounding of the sums.
@@ -127,7 +127,10 @@ def discriminant(
 
 
 def ridge(
-  sums: statistics.Statistics, lam: Lam = "prior", balanced: bool = True
+  sums: statistics.Statistics,
+  lam: Lam = "prior",
+  balanced: bool = True,
+  prior: float = PRIOR,
 ) -> Solved:
   """Returns ridge regression onto the classes, without an intercept.
 
@@ -139,9 +142,10 @@ def ridge(
   Args:
     sums: of the rows.
     lam: strength of the pull to zero, absolute: it does not grow with the rows.
-      "prior" is twice the trace of the within-class covariance, "gcv" the best
-      of a grid by generalised cross-validation, see `gcv`.
+      "prior" is `prior` times the trace of the within-class covariance, "gcv"
+      the best of a grid by generalised cross-validation, see `gcv`.
     balanced: whether every class weighs the same.
+    prior: see `lam`.
 
   Raises:
     UsageError: where the matrix is singular, with a strength that would do.
@@ -152,11 +156,11 @@ def ridge(
   matrix, target, spread = _normal_equations(sums, balanced)
   if lam == "gcv":
     return _by_gcv(sums, matrix, target, spread)
-  strength = _PRIOR * spread if lam == "prior" else float(lam)
+  strength = prior * spread if lam == "prior" else float(lam)
   if strength == 0 and rows < width:
     raise UsageError(
       f"lam=0 with {rows:g} rows: {width} features need {width} rows or more; "
-      f"give lam={_PRIOR * spread:.3g}, or lam=prior or lam=gcv"
+      f"give lam={prior * spread:.3g}, or lam=prior or lam=gcv"
     )
   matrix[np.diag_indices(width)] += strength
   try:
@@ -164,7 +168,7 @@ def ridge(
   except np.linalg.LinAlgError as error:
     raise UsageError(
       f"lam={strength:g} leaves the matrix singular: give "
-      f"lam={_PRIOR * spread:.3g}, or lam=prior or lam=gcv"
+      f"lam={prior * spread:.3g}, or lam=prior or lam=gcv"
     ) from error
   return _solved(sums, weight, None, flops)
 

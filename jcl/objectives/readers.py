@@ -53,19 +53,25 @@ def shared_covariance(
 
 
 def ridge(
-  *, lam: closed_form.Lam = "prior", balanced: bool = True
+  *,
+  lam: closed_form.Lam = "prior",
+  balanced: bool = True,
+  prior: float = closed_form.PRIOR,
 ) -> base.Predictor:
   """Scores classes by ridge regression onto them.
 
   Args:
     lam: see `closed_form.ridge`.
     balanced: whether every class weighs the same.
+    prior: what "prior" stands for, times the covariance's trace.
   """
 
   def solve(sums: statistics.Statistics) -> closed_form.Solved:
-    return closed_form.ridge(sums, lam, balanced)
+    return closed_form.ridge(sums, lam, balanced, prior)
 
   name = f"ridge:lam={lam},balanced={balanced}"
+  if prior != closed_form.PRIOR:
+    name += f",prior={prior:g}"
   return _linear(solve, name, price=_by_gcv if lam == "gcv" else _by_cholesky)
 
 

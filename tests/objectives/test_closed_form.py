@@ -210,12 +210,13 @@ def test_balance_is_that_of_weighted_rows_where_scatter_is_shared(seed, lam):
   np.testing.assert_allclose(found.weight, expected, atol=2e-4)
 
 
-def test_the_prior_is_twice_the_trace_of_the_covariance():
+@pytest.mark.parametrize("asked, times", [({}, 2), ({"prior": 0.5}, 0.5)])
+def test_the_prior_is_relative_to_the_trace_of_the_covariance(asked, times):
   x, y = random_rows(5, 40, 6, 2)
   sums = of(x, y)
-  strength = 2 * np.trace(statistics.within(sums)) / 38
+  strength = times * np.trace(statistics.within(sums)) / 38
   for balanced in (True, False):
-    found, _ = closed_form.ridge(sums, balanced=balanced)
+    found, _ = closed_form.ridge(sums, balanced=balanced, **asked)
     expected, _ = closed_form.ridge(sums, float(strength), balanced)
     np.testing.assert_allclose(found.weight, expected.weight, rtol=1e-4)
 
