@@ -35,17 +35,13 @@ def test_a_domain_has_one_class_of_every_superclass(study):
   assert place.tolist() == [0, 0, 1, 1] and names == ("0", "1")
 
 
-def test_the_study_makes_a_table_and_takes_up_finished_runs(study, tmp_path):
-  command = ["--quick", "--rows", "slda", f"--workdir={tmp_path}"]
-  study.main(command)
+def test_the_study_makes_a_table_and_a_picture(study, tmp_path):
+  study.main(["--quick", "--rows", "slda", f"--workdir={tmp_path}"])
   place = tmp_path / "digits"
   (line,) = pd.read_csv(place / "table.csv").to_dict("records")
   assert line["row"] == "slda" and 30 < line["accuracy, %"] < 100
   assert line["GFLOP"] > 0
-  records = place / "slda" / "seed_0" / "records.jsonl"
-  before = records.read_text()
-  study.main(command)
-  assert records.read_text() == before
+  assert (place / "slda" / "seed_0" / "records.jsonl").exists()
   assert (place / "accuracy_over_joules.png").exists()
 
 
