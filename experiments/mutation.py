@@ -76,7 +76,7 @@ MIRRORS = {
   "networks/mx/layers": "networks/mx/mx_networks",
   "objectives/batches": "objectives/supervised",
   "options/parameters": "options/spec",
-  "objectives/teacher": "objectives/functional",
+  "objectives/teacher": "objectives/icarl objectives/regularisers",
   "replay/nothing": "replay/memory",
   "replay/tiers/batches": "replay/tiers/tiers replay/tiers/hierarchy_sources",
   "replay/tiers/stream_buffer": "replay/tiers/tiers",
@@ -460,10 +460,6 @@ EQUIVALENT: dict[str, set[str]] = {
     "if leaf.ndim >= 2 and leaf.shape[-back] != 1",
     'if path[-1] is "kernel"',  # each name is kept once
   },
-  "jcl/objectives/losses.py": {
-    "MASKED = - 1000000001.0",
-    "MASKED = - 999999999.0",
-  },
   # Nothing is divided; a decay of 1 changes no weight; what is not taken weighs
   # nothing; and the array has one axis.
   "jcl/objectives/statistics.py": {
@@ -486,6 +482,27 @@ EQUIVALENT: dict[str, set[str]] = {
     "best = scipy.optimize.brentq(slope, -1.0, most)",
     "best = scipy.optimize.brentq(over, -1.0, best)",
     "if over(best) <= 0:",
+  },
+  "jcl/objectives/projection.py": {
+    "scale = along / jnp.where(norm > 0, norm, 2.0)",
+  },
+  "jcl/objectives/losses.py": {
+    "MASKED = - 1000000001.0",
+    "MASKED = - 999999999.0",
+    "return jnp.sum(values * weight) / jnp.where(total > 0, total, 2.0)",
+  },
+  # Rows of one of each class have no scatter beyond rounding.
+  "jcl/objectives/closed_form.py": {
+    "if free == 0 or not _varies(sums, scatter):",
+    "if free < 0 or not _varies(sums, scatter):",
+    "if free <= -1 or not _varies(sums, scatter):",
+    "if free >= 0 and _varies(sums, scatter):",
+    "if free != 0 and _varies(sums, scatter):",
+    "if free > -1 and _varies(sums, scatter):",
+  },
+  "jcl/objectives/solved_head.py": {
+    "_AT_ONCE = 501  # examples per forward pass",
+    "_AT_ONCE = 499  # examples per forward pass",
   },
   "jcl/run/checkpoint.py": {
     "keep: int = 1,",  # two at least

@@ -277,3 +277,14 @@ def test_defaults():
     "temperature": 2.0,
     "decay": 0.1,
   }
+
+
+def test_review_of_a_class_without_held_out_examples():
+  seen = MEMORY._replace(ids=np.where(MEMORY.y == 1, 0, MEMORY.ids + 100))
+  state = _review(seen._replace(ids=seen.ids.astype(np.int32)))
+  rows = MEMORY.y != 1
+  y = MEMORY.y[rows]
+  weight = 1 / np.bincount(y)[y]
+  logits = _corrected(PARAMS, MEMORY.x[rows]).astype(np.float32)
+  alpha, _ = _fit(logits, y, weight, SCOPE.current, SCOPE.head, 0.1 / len(y))
+  np.testing.assert_allclose(state.scale[2], 1.5 * alpha, rtol=1e-3)

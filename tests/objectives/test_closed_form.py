@@ -322,10 +322,77 @@ def test_features_that_never_vary_are_told():
   x[:, 1] = 0
   with pytest.raises(ValueError, match="singular: give shrink=0.0001"):
     closed_form.shared_covariance(of(x, y), 0.0)
-  with pytest.raises(ValueError, match="singular: give lam=.*lam=prior"):
+  with pytest.raises(ValueError, match="lam=0 .*singular: give lam=.*prior"):
     closed_form.ridge(of(x, y), 0.0)
   assert np.isfinite(closed_form.shared_covariance(of(x, y))[0].weight).all()
 
 
 def test_operations_of_a_usual_size():
   assert closed_form.solve_flops(1280, 100) == pytest.approx(1.03e9, rel=5e-3)
+
+
+def test_short_means_have_directions_too():
+  sums = of([[0.3, 0.4], [0, 0.5], [0, 0.5], [0, 0]], [0, 1, 1, 2], 3)
+  linear, _ = closed_form.mean(sums, cosine=True)
+  expected = [[0.6, 0, 0], [0.8, 1, 0]]
+  np.testing.assert_allclose(linear.weight, expected, atol=1e-5)
+  assert not linear.bias.any()
+
+
+def test_one_row_more_than_classes_by_hand():
+  """Means are 1 and 5, and the variance, of one degree of freedom, is 2."""
+  sums = of([[0], [2], [5]], [0, 0, 1])
+  linear, flops = closed_form.shared_covariance(sums, 0.5)
+  np.testing.assert_allclose(linear.weight, [[0.5, 2.5]], rtol=1e-6)
+  np.testing.assert_allclose(linear.bias, [-0.25, -6.25], rtol=1e-6)
+  assert flops == 1 / 3 + 4
+  balanced, _ = closed_form.ridge(sums, 1.0)
+  np.testing.assert_allclose(balanced.weight, [[1.5 / 46, 7.5 / 46]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shrink", [0.25, 1.0, "oas"])
+def test_a_share_of_the_mean_variance_is_on_the_diagonal(shrink):
+  x, y = random_rows(4, 12, 3, 2)
+  sums = of(x, y)
+  covariance = statistics.within(sums) / 10
+  share = closed_form.oas(covariance, 12) if shrink == "oas" else shrink
+  assert 0 < share <= 1
+  average = np.trace(covariance) / 3
+  shrunk = (1 - share) * covariance + share * average * np.eye(3)
+  centres = statistics.means(sums)
+  weight = np.linalg.solve(shrunk, centres.T)
+  linear, _ = closed_form.shared_covariance(sums, shrink)
+  np.testing.assert_allclose(linear.weight, weight, rtol=1e-4)
+  bias = -0.5 * (centres.T * weight).sum(axis=0)
+  np.testing.assert_allclose(linear.bias, bias, rtol=1e-4)
+
+
+def test_as_many_rows_as_features_are_met_exactly():
+  rows = [[1.0, 1.0], [0.0, 2.0]]
+  linear, _ = closed_form.ridge(of(rows, [0, 1]), 0.0, balanced=False)
+  np.testing.assert_allclose(scores(linear, rows), np.eye(2), atol=1e-5)
+
+
+def test_rows_of_zeros_are_not_told_apart():
+  for balanced in (True, False):
+    linear, _ = closed_form.ridge(of(np.zeros((4, 2)), Y), balanced=balanced)
+    assert not linear.weight.any() and linear.known.all()
+  with pytest.raises(ValueError, match="lam=0 with 1 rows.*give lam=2, or"):
+    closed_form.ridge(of([[0, 0]], [0]), 0.0)
+  # The covariance of the rows by hand is the identity.
+  with pytest.raises(ValueError, match="singular: give lam=4, or lam=prior"):
+    closed_form.ridge(of(np.pad(X, ((0, 0), (0, 1))), Y), 0.0)
+
+
+def test_shrinkage_does_not_depend_on_the_scale():
+  small = closed_form.oas(np.diag([0.4, 0.1]), 100)
+  assert small == pytest.approx(0.092409, abs=1e-6)
+  assert closed_form.oas(np.diag([4.0, 1.0]), 1) == 1
+
+
+def test_little_that_is_left_to_judge():
+  nothing = np.zeros((2, 1))
+  found = closed_form.gcv(np.array([3.0, 3.0]), nothing, 2, 1.0)
+  assert found == (2.0, 1.5, 2 * 2 / 0.25)
+  found = closed_form.gcv(np.array([9.0, 9.0]), nothing, 1, 1.0)
+  assert found == (1.0, 1.8, np.inf)

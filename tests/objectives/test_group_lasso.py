@@ -184,3 +184,11 @@ def test_slices_of_another_network(slices):
 def test_defaults():
   assert signatures.defaults(group_lasso.group_lasso) == {"ratio": 0.2}
   assert signatures.defaults(group_lasso.coefficient) == {"ratio": 0.2}
+
+
+def test_a_small_penalty_weighs_its_ratio_too():
+  found = group_lasso.coefficient(jnp.float32(2), jnp.float32(0.5), 0.5)
+  assert found == 4
+  kernel = jnp.array([[0.25, 0.0]])
+  params = {"a": {"kernel": kernel}}
+  assert group_lasso.penalty(params, [(("a", "kernel"), 1)]) == 0.25

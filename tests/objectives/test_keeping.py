@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 import tiny_network
 
 from jcl import base
@@ -153,3 +154,28 @@ def test_the_first_source_is_kept():
       lambda source=source: np.array(source, np.uint32),
     )
   assert state.source.tolist() == [1, 2, 3] and state.rows[0] == 2
+
+
+@pytest.mark.parametrize(
+  ("tree", "digest"),
+  [
+    ({"a": np.arange(3, dtype=np.float32)}, 1450671965),
+    (
+      {"a": {"b": np.array([True, False])}, "c": np.uint8([7, 200])},
+      823946334,
+    ),
+    ({}, 0),
+  ],
+)
+def test_digests_stay_what_they_are(tree, digest):
+  """Devices compare theirs, whatever their versions."""
+  assert int(keeping._digest(tree)) == digest
+
+
+def test_all_units_up_to_the_tap_are_told():
+  ours = digests()
+  second = jax.tree.map(lambda leaf: leaf + 1, PARAMS["second"])
+  moved = digests(params={**PARAMS, "second": second})
+  assert (ours != moved).tolist() == [True, False, False]
+  calls = {**STATS, "second": {"calls": np.float32(5)}}
+  assert (ours != digests(stats=calls)).tolist() == [True, False, False]

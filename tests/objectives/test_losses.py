@@ -113,3 +113,14 @@ def test_half_precision_is_summed_in_single():
   )
   np.testing.assert_allclose(value, np.log(5), rtol=1e-6)
   assert value.dtype == jnp.float32
+
+
+def test_weights_and_masks_of_little():
+  assert losses.weighted_mean(jnp.array([4.0, 9.0]), np.array([0.5, 0])) == 4
+  values, zeros = np.float32([[1.0, 3.0]]), np.zeros((1, 2))
+  for mask, expected in (([True, False], 1), ([False, True], 9)):
+    assert losses.squared_error(values, zeros, np.ones(1), np.array(mask)) == (
+      expected
+    )
+  none = np.zeros(2, bool)
+  assert losses.squared_error(values, zeros, np.ones(1), none) == 0

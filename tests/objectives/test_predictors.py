@@ -94,3 +94,8 @@ def test_many_exemplars_are_read_in_parts():
 def test_nearest_mean_without_memory():
   with pytest.raises(ValueError, match="needs a memory.*predictors.logits"):
     predictors.nearest_mean().fit(_apply, PARAMS, {}, None)
+
+
+def test_short_vectors_get_unit_length_and_zeros_stay():
+  found = predictors.unit_length(np.array([[0.03, 0.04], [0.0, 0.0]]))
+  np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0]], rtol=1e-6)

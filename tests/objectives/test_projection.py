@@ -70,3 +70,9 @@ def test_reference_is_the_loss_on_the_memory():
 
 def test_one_draw():
   assert AGEM.num_draws == 1
+
+
+def test_a_short_reference_by_hand():
+  # g r = -0.5 and r r = 0.25, so twice r is added.
+  projected = AGEM.project(_tree([1, -1, 3]), _tree([0, 0.5, 0]), ())
+  np.testing.assert_allclose(_flat(projected), [1, 0, 3])

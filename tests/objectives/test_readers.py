@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base
 from jcl.objectives import (
@@ -92,3 +93,31 @@ def test_discriminant_analysis_and_ridge_by_hand():
   np.testing.assert_allclose(
     ridge, X @ np.array([[22, 24], [-32, 20]]) / 151, atol=1e-6
   )
+
+
+@every_reader
+def test_a_price_is_what_solving_takes(name):
+  predictor, kept = READERS[name]
+  assert predictor.price(kept) == predictor.solve(kept)[1]
+  shapes = jax.eval_shape(lambda: kept)
+  assert predictor.price(shapes) == predictor.price(kept)
+
+
+def test_the_published_share_may_be_another():
+  for shrink, share in (("oas", 1e-4), (0.5, 0.5)):
+    reader = readers.shared_covariance(shrink=shrink, published=True)
+    expected, _ = streaming.solve(RECURSION, share)
+    found, _ = reader.solve(RECURSION)
+    np.testing.assert_array_equal(found.weight, expected.weight)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(readers.mean) == {"cosine": False}
+  assert signatures.defaults(readers.shared_covariance) == {
+    "shrink": "oas",
+    "published": False,
+  }
+  assert signatures.defaults(readers.ridge) == {
+    "lam": "prior",
+    "balanced": True,
+  }

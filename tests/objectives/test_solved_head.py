@@ -13,9 +13,11 @@ from jcl import base
 from jcl.objectives import (
   closed_form,
   predictors,
+  projection,
   solved_head,
   statistics,
   supervised,
+  temperature,
 )
 from jcl.train import augment, evaluate, step_spec
 
@@ -229,3 +231,86 @@ def test_maps_are_averaged_over_places():
   x = np.arange(24.0).reshape(2, 2, 2, 3)
   assert solved_head.pooled(x).tolist() == [[4.5, 5.5, 6.5], [16.5, 17.5, 18.5]]
   assert solved_head.pooled(x[:, 0, 0]).tolist() == x[:, 0, 0].tolist()
+
+
+def test_sizes_of_the_state():
+  assert parts().objective.sizes(NETWORK) == ((), 4, 8, 0)
+  assert parts(begins=1).objective.sizes(NETWORK) == ((), 4, 8, 8)
+  refused = (), 4, 1, 0
+  assert parts(begins=0).objective.sizes(NETWORK) == refused
+  bare = dataclasses.replace(NETWORK, features=None)
+  assert parts().objective.sizes(bare) == refused
+  _, _, state = begun(parts())
+  assert state.rows.shape == (256, 8) and state.labels.shape == (256,)
+  assert state.moving == () and state.filled == 0
+  assert not state.linear.known.any() and not np.any(state.verdict)
+
+
+@pytest.mark.parametrize("begins", [1, 2])
+def test_operations_of_solving_and_of_writing(begins):
+  batch = tiny_network.batch(40)
+  _, _, state, (_, _, flops) = settled(parts(begins), batch)
+  host = jax.tree.map(np.asarray, state)
+  linear, expected = closed_form.shared_covariance(host.sums)
+  if begins == 1:
+    linear, more = closed_form.shared_covariance(host.moving)
+    expected += more
+  outputs = host.rows[:30] @ linear.weight + linear.bias
+  factor = temperature.sharpness(outputs, host.labels[:30], linear.known)
+  assert flops == expected + factor.flops + 2 * 30 * 8 * 4
+
+
+def test_examples_set_aside_are_judged_in_parts(monkeypatch):
+  whole = judged(ONE, TWO)[2].verdict
+  monkeypatch.setattr(solved_head, "_AT_ONCE", 3)
+  assert judged(ONE, TWO)[2].verdict == whole
+
+
+def test_the_inner_objective_reviews_too():
+  inner = supervised.cross_entropy()._replace(
+    init=lambda params, stats: 1,
+    review=lambda forward, inputs: inputs.state + 1,
+  )
+  rules = parts(inner=inner)
+  params, stats, state = begun(rules)
+  given = inputs(params, stats, state, tiny_network.batch(4))
+  assert rules.objective.review(FORWARD, given).inner == 2
+  assert rules.consolidation.kept(state) == state._replace(inner=())
+
+
+def test_a_reference_leaves_out_what_is_set_aside():
+  rules = parts(inner=projection.agem())
+  params, stats, state = begun(rules)
+  batch, past = tiny_network.batch(8), tiny_network.batch(8, seed=1)
+  older = past._replace(y=np.where(past.ids % 4 == 3, 0, past.y))
+  given = inputs(params, stats, state, batch)
+  one, other = (
+    rules.objective.reference(FORWARD, given._replace(memory=(each,)))[0]
+    for each in (past, older)
+  )
+  assert one == other and np.any(past.y != older.y)
+
+
+@pytest.mark.parametrize(
+  ("kernel", "bias"), [((8, 1, 4), (4,)), ((8, 3), (3,)), ((8, 4), (4, 1))]
+)
+def test_heads_of_other_shapes_are_refused(kernel, bias):
+  shapes = {("head", "kernel"): kernel, ("head", "bias"): bias}
+  tensors = tuple(
+    dataclasses.replace(each, shape=shapes.get(each.path, each.shape))
+    for each in NETWORK.tensors
+  )
+  with pytest.raises(jcl.UsageError, match="unit 'head'.* leave out .solved"):
+    solved_head.head_of(dataclasses.replace(NETWORK, tensors=tensors))
+
+
+def test_predictors_are_named_by_their_cut():
+  names = [
+    solved_head.trained_or_solved(until=until).name
+    for until in (None, "mid", 0.7)
+  ]
+  assert names == [
+    "trained_or_solved",
+    "trained_or_solved:until=mid",
+    "trained_or_solved:until=0.7",
+  ]
