@@ -493,6 +493,8 @@ EQUIVALENT: dict[str, set[str]] = {
   },
   # Rows of one of each class have no scatter beyond rounding.
   "jcl/objectives/closed_form.py": {
+    "if shrink <= 0 and free < width:",  # no share is negative
+    "if strength <= 0 and rows < width:",
     "if free == 0 or not _varies(sums, scatter):",
     "if free < 0 or not _varies(sums, scatter):",
     "if free <= -1 or not _varies(sums, scatter):",
