@@ -149,6 +149,8 @@ EQUIVALENT: dict[str, set[str]] = {
     "if gain >= 0 or math.exp(gain / (worth(proposed) + 1e-5)) > chance:",
     "if gain > 0 or math.exp(gain / (worth(proposed) + 1e-5)) >= chance:",
   },
+  # Room that no file comes near.
+  "jcl/networks/instructions.py": {"STEPS = 500001", "STEPS = 499999"},
   # Of two names; whole parts are at least 1, and accuracies at least 0.
   "jcl/control/drift/ekya.py": {
     'if steals <= "every":',
@@ -213,6 +215,37 @@ EQUIVALENT: dict[str, set[str]] = {
     "count, first = 0, +1",
   },
   "jcl/streams/sensors.py": {'if test >= "subjects":'},
+  # Shapes are traced, whatever the batch and the key are.
+  "jcl/networks/cut.py": {
+    "x = jax.ShapeDtypeStruct(( 3, *network.input_shape), jnp.float32)",
+    "x = jax.ShapeDtypeStruct(( 1, *network.input_shape), jnp.float32)",
+    "params, stats = jax.eval_shape(network.init, jax.random.key( 1))",
+    "params, stats = jax.eval_shape(network.init, jax.random.key( -1))",
+  },
+  **{
+    f"jcl/networks/{name}.py": {
+      line.format(key) for line in lines for key in ("key( 1)", "key( -1)")
+    }
+    for name, lines in {
+      "pretrained": ["expected = jax.eval_shape(network.init, jax.random.{})"],
+      "external": [
+        "expected = jax.eval_shape(network.init, jax.random.{})",
+        "return _sources(network, jax.eval_shape(network.init, jax.random.{}))",
+      ],
+      "shrink": [
+        "params, _ = jax.eval_shape(init, jax.random.{})",
+        "for tree in jax.eval_shape(network.init, jax.random.{}):",
+      ],
+    }.items()
+  },
+  "jcl/networks/chain.py": {
+    "x = jax.ShapeDtypeStruct(( 3, *input_shape), jnp.float32)",
+    "x = jax.ShapeDtypeStruct(( 1, *input_shape), jnp.float32)",
+    "params, stats = jax.eval_shape(init, jax.random.key( 1))",
+    "params, stats = jax.eval_shape(init, jax.random.key( -1))",
+    "x = jax.eval_shape(run, jax.random.key( 1), x)",
+    "x = jax.eval_shape(run, jax.random.key( -1), x)",
+  },
   # An engine takes 1, 4 or 16 cycles.
   "jcl/cost/systolic.py": {
     "if cycles > 2:  # with one cycle a group the queue never fills",

@@ -205,6 +205,12 @@ def package(tmp_path, monkeypatch):
   return put
 
 
+def test_sides_of_the_images_that_weights_were_learned_on():
+  sides = [published.sized(model, {})["side"] for model in published.WEIGHTS]
+  assert sides == [224, 240, 260]
+  assert published.sized("efficientnet_lite0", {"side": 96}) == {"side": 96}
+
+
 def test_a_file_is_found_among_a_packages_files(package):
   path = published.path(package(writer.stream(ARRAYS, STORAGES)))
   assert torch_files.read(path).keys() == EXPECTED.keys()

@@ -1,6 +1,7 @@
 """PyTorch's files are read to the bit, and nothing in them is run."""
 
 import hashlib
+import io
 import pickle
 import zipfile
 
@@ -130,6 +131,7 @@ VIEW = writer.Array("9", 0, (2, 2), (2, 1))
     (one(VIEW._replace(stride=(-1, 1))), "negative"),
     (one(VIEW._replace(offset=-1)), "negative"),
     (one(VIEW._replace(stride=(1,))), "2 sizes and 1 strides"),
+    (one(VIEW._replace(size=(2,))), "1 sizes and 2 strides"),
     (one(VIEW._replace(size=(3, 3), stride=(0, 1))), "repeats the values"),
     (one(VIEW._replace(size=(1,) * 17, stride=(1,) * 17)), "17 sizes"),
     (one(VIEW, elements=9), "storage of 9 values holds 8"),
@@ -138,6 +140,17 @@ VIEW = writer.Array("9", 0, (2, 2), (2, 1))
     (tensors(writer.number(3)), "it holds a int, not a dictionary"),
     (tensors(writer.dictionary({"epoch": b"K\3"})), "'epoch' is a int, not"),
     (tensors(writer.EMPTY), "storages it lists are not those"),
+    *(
+      (
+        writer.stream(
+          ARRAYS,
+          STORAGES,
+          {4: writer.program(b"](" + b"".join(map(writer.text, keys)) + b"e")},
+        ),
+        "storages it lists are not those",
+      )
+      for keys in (["9", "10", "10"], ["9", "11"])
+    ),
   ],
 )
 def test_streams_of_another_form_are_refused(content, message, read):
@@ -193,6 +206,58 @@ def test_views_take_no_more_than_the_file(read):
   wide |= {f"b{i}": writer.Array("9", i, (3000,), (1,)) for i in range(9)}
   with pytest.raises(UsageError, match="its tensors take .* bytes, the whole"):
     read(writer.stream(wide, big))
+
+
+def test_tensors_may_have_sixteen_axes(read):
+  axes = VIEW._replace(size=(1,) * 16, stride=(1,) * 16)
+  assert read(one(axes))["a"].shape == (1,) * 16
+
+
+def test_tensors_may_take_all_of_the_file():
+  storage = torch_files.Storage("9", np.dtype("<f4"), 8)
+  tensor = torch_files.Tensor(storage, 0, (2, 4), (4, 1))
+  raw = {"9": STORAGES["9"].view(np.uint8)}
+  found = torch_files._arrays({"a": tensor}, raw, 32)
+  np.testing.assert_array_equal(found["a"].ravel(), STORAGES["9"])
+  with pytest.raises(ValueError, match="take 32 bytes, the whole file 31"):
+    torch_files._arrays({"a": tensor}, raw, 31)
+
+
+def spaced(gap, behind):
+  """An archive of two entries, with bytes between them and behind them."""
+  file = io.BytesIO()
+  with zipfile.ZipFile(file, "w") as made:
+    made.writestr(zipfile.ZipInfo("a"), b"xP")  # the next one begins with P
+    made.writestr(zipfile.ZipInfo("b"), b"")
+  content, second, directory = file.getvalue(), 33, 64
+  parts = content[: second + min(gap, 0)], content[second:directory]
+  space = b"\0" * max(gap, 0), b"\0" * behind
+  head = parts[0] + space[0] + parts[1] + space[1]
+  tail = bytearray(content[directory:])
+  tail[47 + 42 : 47 + 46] = (second + gap).to_bytes(4, "little")
+  tail[-6:-2] = len(head).to_bytes(4, "little")
+  return np.frombuffer(head + tail, np.uint8)
+
+
+@pytest.mark.parametrize(
+  ("gap", "behind", "message"),
+  [
+    (0, 0, None),
+    (24, 24, None),
+    (25, 0, "bytes ahead of entry 'b' belong to none"),
+    (-1, 0, "bytes ahead of entry 'b' belong to none"),
+    (0, 25, "25 bytes behind the last entry"),
+  ],
+)
+def test_entries_fill_an_archive(gap, behind, message, tmp_path):
+  content = spaced(gap, behind)
+  content.tofile(tmp_path / "a.pth")
+  if message is None:
+    found = torch_files._entries(str(tmp_path / "a.pth"), content)
+    assert {k: bytes(v) for k, v in found.items()} == {"a": b"xP", "b": b""}
+    return
+  with pytest.raises(ValueError, match=message):
+    torch_files._entries(str(tmp_path / "a.pth"), content)
 
 
 @pytest.mark.parametrize(
