@@ -104,7 +104,7 @@ MIRRORS = {
   "train/kernels/onednn": "train/kernels/onednn train/kernels/lowering",
   "train/blocks": "train/pieces",
   "train/calls": "train/pieces",
-  "train/choosing": "train/learner",
+  "train/choosing": "train/choosing train/learner",
   "train/composed": "train/pieces",
   "train/executors": "train/learner",
   "train/footprint": "train/learner",
@@ -124,8 +124,8 @@ MIRRORS = {
   "run/evaluation": "run/evaluation run/loop",
   "run/loop": "run/loop run/loop_parts",
   "train/experience": "run/loop",
-  "train/hooks": "train/learner",
-  "train/scoring": "train/evaluate run/judge",
+  "train/hooks": "train/hooks train/learner",
+  "train/scoring": "train/scoring train/evaluate run/judge",
 }
 # By module: lines in which no change matters, and lines as they read after a
 # change that does not matter. They hold sizes of what is read at a time,
@@ -162,6 +162,14 @@ EQUIVALENT: dict[str, set[str]] = {
   # Where no higher percentage fits, the default is 1 percent, too.
   "jcl/control/drift/microprofile.py": {
     "max((p for p in range( 2, 101) if seconds(p, n) <= window), default=1)"
+  },
+  # Of three names; one text for nothing; and truth values.
+  "jcl/streams/sources.py": {
+    'if one != other and (aspect < "scale" or first.x.dtype == np.uint8):',
+    "if only >= also == errors.some([]):",
+    "if only == also is errors.some([]):",
+    "if only is also == errors.some([]):",
+    "if (x_test is None) is not (y_test is None):",
   },
   # Whatever is found was looked for.
   "jcl/streams/cifar.py": {

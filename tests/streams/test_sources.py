@@ -133,6 +133,25 @@ def test_scales_of_numbers_that_are_no_bytes_need_not_agree():
   sources.agree("both", first, second)
 
 
+def test_classes_that_one_part_alone_names():
+  x = np.zeros((2, 2), np.float32)
+  fewer, more = (
+    base.Dataset("toy", x, np.zeros(2, int), names)
+    for names in (("0",), ("0", "1"))
+  )
+  for given, only in (
+    ((fewer, more), "only the first have none, only the second '1'"),
+    ((more, fewer), "only the first have '1', only the second none"),
+  ):
+    with pytest.raises(UsageError, match=only):
+      sources.Source(*given)
+
+
+def test_a_source_is_the_same_as_itself_alone():
+  source = sources.arrays(np.zeros((2, 2)), [0, 1])
+  assert source == source and sources.Source(source.train, None) != source
+
+
 def test_groups_of_the_test_set_go_with_groups():
   x = np.zeros((2, 2))
   with pytest.raises(ValueError, match="give group, of training data"):

@@ -91,11 +91,12 @@ def test_what_the_thread_has_not_begun_is_made_here(compiler):
 
 
 def test_closing_drops_what_waits_and_no_more(compiler):
-  hold, begun = threading.Event(), threading.Event()
-  compiler.ahead("slow", lambda: begun.set() or hold.wait(10))
+  hold, begun, made = threading.Event(), threading.Event(), []
+  compiler.ahead("slow", lambda: begun.set() or made.append(hold.wait(10)))
   assert begun.wait(10)
   compiler.ahead("next", lambda: "thread")
   compiler.close()
+  assert not made  # nobody waits for what has begun
   hold.set()
   assert compiler.get("next", lambda: "here") == "here"
   again = threading.Event()

@@ -2,6 +2,7 @@
 
 import types
 
+import jax
 import numpy as np
 import tiny_network
 
@@ -58,6 +59,29 @@ def test_fewer_steps_of_a_chunk_are_made():
   assert chunk.num_steps == 3
   assert chunk.first(2).num_steps == 2 and chunk.first(9).num_steps == 3
   assert chunk.first(2).batches is chunk.batches
+  assert chunk.first(2.9).num_steps == 2 and not chunk.last
+  chunk = chunks.read(LEARNER, Numbered(6), np.arange(9).reshape(3, 3), True)
+  assert chunk.first(3) is chunk and chunk.last
+  assert not chunk.first(2).last
+
+
+def test_rows_for_what_a_memory_draws_are_empty():
+  extras = {"logits": np.zeros(4, np.float16)}
+  example = types.SimpleNamespace(extras=extras)
+  learner = types.SimpleNamespace(fed_rows=3, example=example)
+  batches = jax.tree.map(
+    lambda leaf: np.stack([leaf, leaf + 1]), tiny_network.batch(5)
+  )
+  whole = chunks.with_draws(learner, batches)
+  assert whole.x.shape == (2, 8, 4) and whole.ids.shape == (2, 8)
+  np.testing.assert_array_equal(whole.x[:, :5], batches.x)
+  np.testing.assert_array_equal(whole.ids[:, :5], batches.ids)
+  assert not any(leaf[:, 5:].any() for leaf in jax.tree.leaves(whole))
+  assert whole.extras["logits"].shape == (2, 8, 4)
+  assert whole.extras["logits"].dtype == np.float16
+  assert not whole.extras["logits"].any()
+  learner.fed_rows = 0
+  assert chunks.with_draws(learner, batches) is batches
 
 
 def test_work_grows_with_steps():

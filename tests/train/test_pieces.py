@@ -1,6 +1,7 @@
 """Steps in pieces do what whole steps do, for every recipe and selection."""
 
 import dataclasses
+import types
 
 from flax import linen as nn
 from hypothesis import given, settings
@@ -17,7 +18,15 @@ from jcl.cost import ledger as ledger_lib
 from jcl.networks import chain, layers
 from jcl.selection import mask
 from jcl.train import augment as augmentation
-from jcl.train import background, calls, choosing, footprint, plan, step_spec
+from jcl.train import (
+  background,
+  calls,
+  choosing,
+  footprint,
+  pieces,
+  plan,
+  step_spec,
+)
 from jcl.train import learner as learner_lib
 from jcl.train import optimizer as optimizers
 
@@ -188,6 +197,25 @@ def test_what_is_compiled_ahead_is_what_is_asked_for():
   one.prepare(some(3, 5))
   assert set(one.compiler) == asked
   assert program.cost.flops > 0
+
+
+def test_parts_of_all_selections_of_whole_blocks_are_made_ahead():
+  noted = []
+  # A unit without tensors is passed through, and trains with none.
+  network = dataclasses.replace(NETWORK, units=("flat", *NETWORK.units))
+  pieces.Pieces.prepare_all(
+    types.SimpleNamespace(
+      _network=network,
+      prepare=lambda chosen, exact: noted.append((chosen.trainable, exact)),
+    )
+  )
+  units = [tensor.unit for tensor in NETWORK.tensors]
+  wanted = [NETWORK.units]
+  for deepest in range(4):
+    wanted += [NETWORK.units[deepest:], NETWORK.units[deepest : deepest + 1]]
+  assert noted == [
+    (tuple(unit in trained for unit in units), False) for trained in wanted
+  ]
 
 
 def test_a_shallow_selection_costs_less_and_keeps_less():

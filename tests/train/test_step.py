@@ -404,6 +404,31 @@ def test_parts_have_their_own_keys_and_hand_statistics_on():
   assert int(after.train.stats["first"]["calls"]) == 3
 
 
+def test_parts_count_by_their_examples():
+  def loss(trained, inputs):
+    total = jnp.sum(inputs.batch.weight)
+    aux = base.Aux(
+      inputs.stats + 1,
+      inputs.batch.x,
+      {"rows": inputs.batch.ids},
+      {"total": total},
+    )
+    return trained * total, aux
+
+  batch = tiny_network.batch(4, weight=(1, 1, 1, 0))
+  memory = tiny_network.batch(2, weight=(1, 1))
+  inputs = base.LossInputs((), 0, batch, (memory,), SCOPE, (), KEY)
+  found, aux, gradient = step_lib._mean_gradient(
+    loss, jnp.float32(2), inputs, 2
+  )
+  # The first part has two examples and a replayed one, the second one of each.
+  assert float(gradient) == pytest.approx(3 / 5 * 2 + 2 / 5 * 1)
+  assert float(found) == pytest.approx(2 * float(gradient))
+  assert aux.stats == 2 and float(aux.info["total"]) == 1.5
+  np.testing.assert_array_equal(aux.logits, batch.x)
+  assert aux.extras["rows"].tolist() == [0, 1, 2, 3]
+
+
 def test_rows_that_a_host_adds_are_the_draws():
   fed = recipes.er(buffer=8, minibatch=2)
   plain = fed._replace(
