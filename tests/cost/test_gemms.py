@@ -11,6 +11,7 @@ import signatures
 from jcl import base
 from jcl.cost import gemms, pairs, systolic
 from jcl.networks import catalogue, linen, resnet
+from jcl.options.errors import UsageError
 from jcl.selection import mask
 
 VIT = catalogue.build(
@@ -203,6 +204,7 @@ def test_products_that_run_who_knows_how_often():
     ({"mode": "paper"}, "mode='paper'"),
     ({"pass_": "backward"}, "pass_='backward'"),
     ({"batch": 0}, "batch=0"),
+    ({"batch": 2.0}, "batch=2.0"),
   ],
 )
 def test_bad_options(options, message):
@@ -266,3 +268,63 @@ def test_what_is_taken_unless_told_otherwise():
     "pass_": "forward",
     "num_classes": 9,
   }
+
+
+def test_attention_of_the_published_transformers():
+  found = pairs.published("vit_b32", batch=2)
+  assert [gemm[:4] for gemm in found[:9]] == [
+    (2 * 49, 3 * 32 * 32, 768, 1),
+    *[(2 * 50, 768, 768, 1)] * 3,
+    (50, 64, 50, 24),
+    (50, 50, 64, 24),
+    (2 * 50, 768, 768, 1),
+    (2 * 50, 768, 4 * 768, 1),
+    (2 * 50, 4 * 768, 768, 1),
+  ]
+  assert all(type(size) is int for gemm in found for size in gemm[:4])
+  assert len(found) == 1 + 12 * 8 + 1 and found[-1][:3] == (2, 768, 9)
+  last = pairs.published("resnet18", batch=2, num_classes=7)[-1]
+  assert last[:3] == (2, 512, 7)
+
+
+def of_module(call, inputs=(4,), classes=2):
+  class Called(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return call(self, x)
+
+  return linen.from_linen(Called(), inputs, classes)
+
+
+def test_weights_on_the_left_are_ordered_as_on_the_right():
+  def call(module, x):
+    kernel = module.param("kernel", nn.initializers.ones, (4, 2))
+    return (kernel.T @ x.T).T
+
+  (found,) = gemms.of(of_module(call), batch=3)
+  assert found[:4] == (3, 4, 2, 1) and found.kind == "linear"
+
+
+def test_training_shares_want_products():
+  network = of_module(
+    lambda module, x: x * module.param("scale", nn.initializers.ones, (2,)),
+    inputs=(2,),
+  )
+  assert gemms.of(network) == gemms.of(network, mode="compat") == []
+  with pytest.raises(UsageError, match="multiplies no matrices"):
+    gemms.training_share(network, mask.everything(network))
+
+
+def test_training_through_a_scan():
+  """Its turns pass gradients on where anything ahead of them trains."""
+  kernels = jnp.ones((3, 2, 2))
+  network = with_tail(
+    lambda logits: jax.lax.scan(lambda x, w: (x @ w, None), logits, kernels)[0]
+  )
+  head = base.Selection(
+    tuple(tensor.unit == network.units[-1] for tensor in network.tensors)
+  )
+  whole = 12 * 2 + 6 * 3 + 12 * 2
+  assert gemms.training_share(network, head) == (12 + 6 * 2 + 12 * 2) / whole
+  none = base.Selection((False,) * len(network.tensors))
+  assert gemms.training_share(network, none) == (12 + 6 + 12) / whole

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+import sys
 import types
 
 import jax
@@ -136,3 +137,15 @@ def test_the_resident_peak_by_hand(monkeypatch):
   for platform, peak in (("linux", 7 * 1024), ("darwin", 7)):
     monkeypatch.setattr(program_cost.sys, "platform", platform)
     assert program_cost.peak_rss_bytes() == peak
+
+
+def test_a_system_without_resource_tells_its_own_peak(monkeypatch):
+  def missing(path, encoding):
+    raise FileNotFoundError(path)
+
+  info = types.SimpleNamespace(peak_wset=9)
+  process = types.SimpleNamespace(memory_info=lambda: info)
+  monkeypatch.setattr(program_cost, "open", missing, raising=False)
+  monkeypatch.setitem(sys.modules, "resource", None)  # importing it fails
+  monkeypatch.setattr(psutil, "Process", lambda: process)
+  assert program_cost.peak_rss_bytes() == 9

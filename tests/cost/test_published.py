@@ -116,6 +116,10 @@ def test_worked_by_hand():
   found = published.lightcl_mib(mib, 0, mib // 4, mib // 2, batch=1, buffer=2)
   assert found == 1 + 3 + 4
   assert published.flops("er", 1, 10, 3, batch=2, buffer=1) == 6 * 10 * 3 * 1.5
+  assert published.flops("joint", 1, 10, 3, tasks=2) == 6 * 10 * 3 * 2
+  assert published.flops("sgd", 1, 10, 3, tasks=2) == 6 * 10 * 3
+  found = published.lightcl_flops(3, 1, 10, 2, batch=2, buffer=1)
+  assert found == 2 * (3 + 2 * 1) * 10 * 2 * 1.5
 
 
 def test_rows_that_are_not_there_are_refused():

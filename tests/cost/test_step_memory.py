@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 
 import jax
 import numpy as np
@@ -128,3 +129,36 @@ def test_a_backend_that_tells_nothing_has_no_split(monkeypatch):
     lambda selection, exact: learner_lib.Program(None, cost),
   )
   assert step_memory.split(learner, HEAD) is None
+
+
+class Given:
+  """A learner of four rows and two replayed ones, on two devices."""
+
+  network = tiny_network.build()
+  mesh = types.SimpleNamespace(size=2)
+  batch_size, fed_rows, steps_per_dispatch = 4, 2, 3
+
+  def __init__(self, peak, fed_rows=2):
+    self.fed_rows, self.peak = fed_rows, peak
+    row = jax.tree.map(lambda leaf: leaf[0], tiny_network.batch(1))
+    self.example = row._replace(extras={"logits": np.zeros(4, np.float32)})
+
+  def step_program(self, selection, exact=True):
+    cost = program_cost.ProgramCost(0.0, 0.0, self.peak, 0.0, 0.0, 0.0)
+    return types.SimpleNamespace(cost=cost)
+
+  def template(self, selection):
+    params, stats = self.network.init(jax.random.key(0))
+    train = base.TrainState(np.int32(0), params, stats, ())
+    return base.LearnerState(train, (), (), ())
+
+
+def test_rows_from_the_host_have_their_extras():
+  known = PARAMS + COUNTS + TOP
+  found = step_memory.split(Given(10_000.0), HEAD)
+  assert found.batch == 3 * (4 + 2) // 2 * (ROW + 16)
+  assert found.kept == 10_000 - known - found.batch
+  assert found.peak == 10_000 and found.trunk == 0
+  without = step_memory.split(Given(10_000.0, fed_rows=0), HEAD)
+  assert without.batch == 3 * 4 // 2 * ROW
+  assert step_memory.split(Given(100.0), HEAD).kept == 0

@@ -143,6 +143,7 @@ def test_the_fewest_rows_that_keep_up():
   assert systolic.rows_for(table, 3) == 1
   assert systolic.rows_for(table, 10) == 2
   assert systolic.rows_for(table, 10.1) == 3
+  assert systolic.rows_for([2.0, 1.0], 0.5) == 1
   with pytest.raises(ValueError, match=r"30 frames .* fps <= 20,"):
     systolic.rows_for(table, 30)
 

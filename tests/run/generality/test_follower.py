@@ -254,3 +254,79 @@ def test_as_few_examples_as_a_probe_set_may_have():
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(follow.held_out) == {"size": 256, "seed": 0}
   assert signatures.defaults(follow.arrived) == {"size": 256, "seed": 0}
+
+
+def known(records, before=-1):
+  """As much of a follower as asks where a run stands."""
+  found = object.__new__(follow.Follower)
+  found._records, found._path = [{"index": i} for i in range(records)], None
+  found._before = before, ()
+  return found
+
+
+@pytest.mark.parametrize(
+  ("records", "before", "index", "begun", "missed"),
+  [
+    (0, -1, 0, False, False),
+    (0, -1, 0, True, True),
+    (0, 0, 0, True, False),
+    (1, 0, 1, False, False),
+    (1, 0, 1, True, True),
+    (1, 1, 1, True, False),
+    (2, 1, 1, True, False),  # taken up again ahead of what is known
+    (1, 1, 2, False, True),
+  ],
+)
+def test_a_run_is_followed_from_its_beginning(
+  records, before, index, begun, missed
+):
+  follower = known(records, before)
+  place = loop.Cursor(experience=index, begun=begun)
+  if not missed:
+    follower.require(place)
+    return
+  told = f"{records} were followed to their end. Start the run over$"
+  with pytest.raises(ValueError, match=told):
+    follower.require(place)
+
+
+@pytest.mark.parametrize(
+  ("records", "before", "place"), [(1, 1, 3), (1, 0, 2), (0, -1, 1)]
+)
+def test_an_end_without_its_beginning_is_missed(records, before, place):
+  follower = known(records, before)
+  with pytest.raises(ValueError, match=f"stands in experience {place - 1}, "):
+    follower.end(None, loop.Cursor(experience=place))
+
+
+def test_what_is_known_is_not_measured_again():
+  follower = known(2, 1)
+  assert follower.end(None, loop.Cursor(experience=1)) == {"index": 0}
+  assert follower.end(None, loop.Cursor(experience=2)) == {"index": 1}
+  follower.begin(None, loop.Cursor(experience=1))
+  assert follower.records == ({"index": 0}, {"index": 1})
+
+
+def test_the_first_event_alone_asks_for_the_past():
+  asked = []
+  follower = types.SimpleNamespace(
+    require=asked.append, begin=lambda *_: None, end=lambda *_: None
+  )
+
+  def shown(*kinds):
+    asked.clear()
+    events = [loop.Event(kind, None, i, {}) for i, kind in enumerate(kinds)]
+    assert list(follow.from_events(iter(events), follower)) == events
+    return list(asked)
+
+  assert shown("steps", "evaluated", "steps") == [0]
+  assert shown("evaluated", "experience", "begin", "steps") == [0]
+  assert shown("begin", "steps") == shown("experience", "steps") == []
+
+
+def test_one_process_of_several_writes(tmp_path, monkeypatch):
+  follower = known(0)
+  follower._path = tmp_path / "generality.npz"
+  monkeypatch.setattr(follow.jax, "process_index", lambda: 1)
+  follower._save()
+  assert not list(tmp_path.iterdir())
