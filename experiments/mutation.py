@@ -123,6 +123,7 @@ MIRRORS = {
   "run/dispatch": "run/loop_parts run/loop",
   "run/evaluation": "run/evaluation run/loop",
   "run/loop": "run/loop run/loop_parts",
+  "run/trials": "run/trials run/trial_parts",
   "train/experience": "run/loop",
   "train/hooks": "train/hooks train/learner",
   "train/scoring": "train/scoring train/evaluate run/judge",
@@ -542,6 +543,11 @@ EQUIVALENT: dict[str, set[str]] = {
     "if free >= 0 and _varies(sums, scatter):",
     "if free != 0 and _varies(sums, scatter):",
     "if free > -1 and _varies(sums, scatter):",
+  },
+  # No shape depends on the key.
+  "jcl/objectives/keeping.py": {
+    "params, stats = jax.eval_shape(network.init, jax.random.key( 1))",
+    "params, stats = jax.eval_shape(network.init, jax.random.key( -1))",
   },
   "jcl/objectives/solved_head.py": {
     "_AT_ONCE = 501  # examples per forward pass",

@@ -179,3 +179,29 @@ def test_all_units_up_to_the_tap_are_told():
   assert (ours != moved).tolist() == [True, False, False]
   calls = {**STATS, "second": {"calls": np.float32(5)}}
   assert (ours != digests(stats=calls)).tolist() == [True, False, False]
+
+
+def test_a_place_within_a_unit_has_the_units_source():
+  objective = keeping.statistics(supervised.cross_entropy())
+  assert objective.sizes(NETWORK) == ((), 4, tiny_network.WIDTH)
+  state = objective.init(PARAMS, STATS, *objective.sizes(NETWORK))
+  given = forward_of(), inputs_of(state)
+  whole, place = (
+    keeping._source(*given, tap) for tap in ("second", "second/map")
+  )
+  np.testing.assert_array_equal(whole, place)
+  assert np.any(whole != keeping._source(*given, "first"))
+
+
+def test_features_are_read_in_evaluation_mode():
+  modes, plain = [], forward_of()
+
+  class Noted:
+    network, normalisation = NETWORK, plain.normalisation
+
+    def __call__(self, *args, evaluate=False, **options):
+      modes.append(evaluate)
+      return plain(*args, evaluate=evaluate, **options)
+
+  kept(keeping.statistics(supervised.cross_entropy()), Noted())
+  assert modes == [True]

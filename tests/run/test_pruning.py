@@ -2,17 +2,18 @@
 
 import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
 import pytest
 import tiny_network
 
-from jcl import recipes
+from jcl import base, recipes
 from jcl.cost import program_cost
 from jcl.networks import catalogue, shrink
 from jcl.objectives import group_lasso
-from jcl.run import checkpoint, loop, session
+from jcl.run import checkpoint, loop, pruning, session, trainee
 
 NETWORK = catalogue.build("mlp", (4,), 4, width=16, depth=2)
 
@@ -118,3 +119,26 @@ def test_a_folder_resumes_a_pruned_run(tmp_path, monkeypatch):
 def test_mistakes_are_told(text, message):
   with pytest.raises(ValueError, match=message):
     recipes.build(text)
+
+
+@pytest.mark.parametrize(
+  ("epoch", "batch", "last", "due"),
+  [
+    (0, 0, None, False),
+    (1, 0, None, False),
+    (2, 0, None, True),
+    (2, 1, None, False),
+    (2, 0, [1, 2], False),  # done already
+    (2, 0, [0, 2], True),  # of an earlier experience
+    (4, 0, [1, 2], True),
+    (3, 0, [1, 2], False),
+  ],
+)
+def test_when_channels_may_leave(epoch, batch, last, due):
+  method = types.SimpleNamespace(pruning=base.Pruning(every=2, threshold=0.1))
+  job = pruning.Pruned(types.SimpleNamespace(method=method), 0)
+  # Of several prunings the latest one counts.
+  job.pruned = [{"at": [1, 4]}, {"at": last}] if last else []
+  assert job._prunes(trainee.At(1, epoch, batch, 9)) is due
+  method.pruning = None
+  assert not job._prunes(trainee.At(1, 2, 0, 9))
