@@ -266,6 +266,21 @@ EQUIVALENT: dict[str, set[str]] = {
   "jcl/serving/runs.py": {
     'by_cell = frame.groupby(["system", "scenario"], sort=True)["score"]',
   },
+  # One number is made, and any number below 0 is less than the first one.
+  "jcl/serving/books.py": {
+    "return int(sequence.generate_state(1)[ -1])",
+    "return int(sequence.generate_state( 2)[0])",
+    "kept, correct = self.weights, - 2",
+  },
+  # Blanks in a file, and a figure that is there wherever the other one is.
+  "jcl/serving/log.py": {
+    "partial.write_text(json.dumps(fields, indent= 2) + "
+    '"\\n", encoding="utf-8")',
+    "partial.write_text(json.dumps(fields, indent= 0) + "
+    '"\\n", encoding="utf-8")',
+    'given = sum(result.get("labelled", 1) for result in judged)',
+    'given = sum(result.get("labelled", -1) for result in judged)',
+  },
   # One task takes one thread, and a thread that serves is waited for.
   "jcl/serving/live.py": {
     'with futures.ThreadPoolExecutor( 2, "first") as pool:',

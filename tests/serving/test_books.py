@@ -136,6 +136,26 @@ def test_of_equal_epochs_the_first_is_kept():
   assert made.weights == 3
 
 
+def test_an_epoch_is_kept_even_if_none_is_right():
+  made = opened(student=Student(gains=(1, 3)))
+  made.serve(range(0, 2))
+  label(made, 0, 1)
+  found, _ = retrain(made, (0,), (1,), epochs=2, keep="best")
+  assert (made.weights, found.correct, found.num) == (1, 0, 1)
+
+
+def test_a_teacher_is_not_judged_by_itself():
+  frames = books.LabelledFrames(FRAMES.images, TRUTH, by_teacher=True)
+  made = books.Books(
+    Student(), 0, frames, lambda images: images[:, 0], np.ones(8, bool)
+  )
+  made.serve(range(0, 2))
+  assert label(made, 0, 1)[1] == {"labelled": 2}
+  about = made.close(phases.System("s", None), (), {}).about
+  assert about["measure"] == "agreement with the teacher"
+  assert (about["labels"], about["fps"]) == ("teacher", 30)
+
+
 def test_only_who_may_look_ahead_validates_on_frames_to_come():
   made = opened()
   made.serve(range(0, 4))

@@ -161,6 +161,50 @@ def test_recipes_that_need_experiences_are_refused(text, message):
     student_of(text)
 
 
+def some(*_):
+  return None
+
+
+@pytest.mark.parametrize(
+  "part, changes, message",
+  [
+    ("", {"hierarchy": some}, "a memory hierarchy"),
+    ("", {"pruning": some}, "pruning"),
+    ("", {"prune": some}, "pruning"),
+    ("", {"sparsity": some}, "weights held at zero"),
+    ("", {"removal": some}, "examples that leave"),
+    ("", {"columns": True}, "columns"),
+    ("", {"restart": True}, "new parameters per experience"),
+    ("", {"trains_on": "all"}, "a training set of its own"),
+    ("replay", {"rebuild": some}, "filled between experiences"),
+    ("replay", {"when": "before"}, "filled between experiences"),
+    ("replay", {"when": "after"}, "filled between experiences"),
+    ("predictor", {"reads_memory": True}, "a predictor that reads the memory"),
+    ("objective", {"accumulate": some}, "second looks"),
+    ("objective", {"review": some}, "second looks"),
+    ("objective", {"first_batch": some}, "second looks"),
+    ("objective", {"last_batch": some}, "second looks"),
+    ("selector", {"profile": "calibrated"}, "profile=calibrated by the clock"),
+  ],
+)
+def test_each_part_that_needs_experiences_is_refused(part, changes, message):
+  method = recipes.finetune()
+  if part:
+    changes = {part: getattr(method, part)._replace(**changes)}
+  with pytest.raises(ValueError, match=f"the recipe needs .*{message}"):
+    models._check(method._replace(**changes))
+
+
+def test_what_needs_samples_alone_is_taken():
+  method = recipes.finetune()
+  for when in ("step", "never"):
+    replay = method.replay._replace(when=when)
+    models._check(method._replace(replay=replay))
+  for profile in ("", "analytic"):
+    selector = method.selector._replace(profile=profile)
+    models._check(method._replace(selector=selector))
+
+
 def test_a_loss_that_is_not_finite_is_told():
   student = student_of("finetune:learning_rate=1e30")
   with pytest.raises(

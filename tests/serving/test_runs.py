@@ -109,6 +109,29 @@ def test_a_finished_run_is_read_and_a_damaged_one_told(tmp_path):
     runs.run(None, SCRIPT, "a", None, 0, path)
 
 
+@pytest.mark.parametrize(
+  "error", [KeyError, TypeError, OSError, ValueError, RecursionError]
+)
+def test_any_error_of_a_damaged_log_is_a_usage_error(
+  error, tmp_path, monkeypatch
+):
+  def fail(text):
+    raise error("no such thing")
+
+  log.save(logged(7), tmp_path / "a")
+  monkeypatch.setattr(log.json, "loads", fail)
+  with pytest.raises(ValueError, match="a.json or .npz is damaged .*no such"):
+    log.load(tmp_path / "a")
+
+
+def test_entries_are_equal_whatever_they_took():
+  entry = log.Entry("label", 0, 3, 1.25, True, {}, {}, took=1.0)
+  assert entry == dataclasses.replace(entry, took=2.0)
+  assert entry != dataclasses.replace(entry, stop=4)
+  assert not entry.drifted
+  assert signatures.defaults(log.Log.score) == {"warmup": 4, "policy": "stale"}
+
+
 def test_who_plays_depends_on_the_images():
   digits = setup.roles(sources.load("digits"))
   assert (digits.student, digits.classes, digits.enlarge) == (

@@ -58,6 +58,15 @@ def test_one_system_that_drops_frames():
   ]
 
 
+def test_what_is_no_accuracy_is_told():
+  frame = pd.DataFrame([row("a", 40.0)])
+  assert paragraph.sentences(frame, "something else")[2] == (
+    "Scores are something else, not accuracy: the frames have no true labels."
+  )
+  plain = paragraph.sentences(frame)
+  assert plain == paragraph.sentences(frame, "accuracy") and len(plain) == 4
+
+
 def test_equal_systems_keep_their_order():
   told = paragraph.sentences(pd.DataFrame([row("b", 50.0), row("a", 50.0)]))
   assert told[1] == "b served best, with a score of 50.0 %, 0.0 points above a."

@@ -1,5 +1,7 @@
 """Who plays on a set of images, and what is refused before any work."""
 
+import types
+
 import numpy as np
 from PIL import Image
 import pytest
@@ -41,6 +43,101 @@ def test_images_that_are_decoded_when_read_are_served_like_arrays(
     for name, source in (("read", read), ("held", held))
   ]
   assert tiny_network.same_bits(*made)
+
+
+LARGE = ("slim_resnet18:filters=8", "slim_resnet18:filters=16")
+SMALL = ("mlp:width=64", "mlp:width=400")
+
+
+@pytest.mark.parametrize(
+  "sides, expected",
+  [
+    ((16, 17), (*LARGE, (12000, 2000), (6, 10), 9, 1)),
+    ((15, 40), (*SMALL, (4000, 4000), (8, 8), 9, 2)),
+    ((16, 8), (*SMALL, (4000, 4000), (8, 8), 9, 3)),
+  ],
+)
+def test_roles_depend_on_the_smaller_side(sides, expected):
+  x, y = np.zeros((30, *sides, 1), np.uint8), np.arange(30) % 10
+  source = sources.arrays(x, y)
+  found = setup.roles(source)
+  assert found == (*expected, "finetune", "float32")
+  assert setup.roles(source, "a", "b", 4)[:2] == ("a", "b")
+  assert setup.roles(source, classes=4).classes == 4
+
+
+def assets(images, folder, footage=None):
+  """Assets of two perceptrons, which learn of few images."""
+  source = sources.arrays(images, np.arange(12) % 2)
+  roles = setup.roles(source, **PARTS)._replace(stills=(4, 6), epochs=(1, 2))
+  return setup.Assets(source, roles, folder, footage)
+
+
+def test_frames_of_the_user_are_kept_for_a_seed(images, tmp_path, monkeypatch):
+  monkeypatch.setattr(
+    setup.Assets,
+    "labeller",
+    lambda self, seed: lambda images: np.full(len(images), seed),
+  )
+  for labels, truth in ((np.arange(12) % 2, [0, 1] * 6), (None, [3] * 12)):
+    frames = setup.footage.Footage(images, labels, changes=(3, 5))
+    made = assets(images, tmp_path, frames)
+    found = made.stream("frames", 3, fps=2)
+    assert made.stream("frames", 3, fps=2) is found
+    assert made.stream("frames", 4, fps=2) is not found
+    assert found.labels.tolist() == truth and found.fps == 2
+    assert found.images is images and found.by_teacher == (labels is None)
+    assert made.changes("frames", 3) == (3, 5)
+
+
+def test_frames_of_a_script_are_rendered_once(images, tmp_path, monkeypatch):
+  rendered = []
+
+  def render(images, script):
+    rendered.append(script.seed)
+    return images[: len(script)]
+
+  class Script:
+    name, label, fps = "S1", np.array([0, 1]), 3
+
+    def __init__(self, seed):
+      self.seed = seed
+
+    def __len__(self):
+      return 2
+
+  monkeypatch.setattr(setup.rendering, "Frames", render)
+  made = assets(images, tmp_path)
+  first = made.frames(Script(0))
+  assert made.frames(Script(0)) is first and rendered == [0]
+  assert (len(first), first.fps, first.by_teacher) == (2, 3, False)
+  assert made.frames(Script(1)) is not first and rendered == [0, 1]
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_what_each_learns_from(role, images, tmp_path, monkeypatch):
+  asked = []
+
+  def stills(labels, rows, **options):
+    asked.append((rows.tolist(), options))
+    return types.SimpleNamespace(label="labels")
+
+  monkeypatch.setattr(setup.image_pool, "stills", stills)
+  monkeypatch.setattr(setup.rendering, "Frames", lambda images, plan: images)
+  monkeypatch.setattr(
+    setup.models, "pretrain", lambda *given, **options: (given, options)
+  )
+  made = assets(images, tmp_path)
+  (network, frames, labels), options = made._train(role, 5)
+  parts = setup.drifting.split(np.arange(12) % 2, seed=5)
+  own = parts.pretrain if role == "student" else parts.teacher
+  first = role == "student"
+  conditions = setup.image_pool.BASE if first else setup.image_pool.EVERYWHERE
+  told = {"each": 4 if first else 6, "seed": 5, "conditions": conditions}
+  assert asked == [(own.tolist(), told)]
+  assert network is made._networks[role] and labels == "labels"
+  assert frames.shape == (12, 24, 24, 3)
+  assert (options["epochs"], options["seed"]) == (1 if first else 2, 5)
 
 
 @pytest.mark.parametrize(

@@ -207,8 +207,11 @@ def test_a_log_says_what_it_is_of_and_survives_the_disk(tmp_path):
 
 def test_bad_input():
   stuck = system_of(*[phases.Phase("nothing", 0)] * 200)
-  with pytest.raises(ValueError, match="give them seconds"):
+  with pytest.raises(ValueError, match="101 phases in a row.*give them second"):
     run(stuck)
+  idle = [phases.Phase("nothing", 0)] * 100
+  found = run(system_of(*idle, phases.Phase("some", 1), *idle), 60)
+  assert len(found.phases) == 202  # begun anew behind each frame
   frames = np.zeros((3, 1, 1, 1), np.uint8)
   with pytest.raises(ValueError, match="one label per frame|one label per"):
     books.LabelledFrames(frames, np.zeros(2, int))

@@ -124,6 +124,23 @@ def test_trees_go_to_the_devices_that_serve():
   )
 
 
+def test_what_is_put_on_a_device_is_a_copy():
+  mine = {"w": jnp.arange(64.0)}
+  found = weight_swap.onto(jax.devices()[:1])(mine)
+  mine["w"].delete()
+  assert found["w"].tolist() == list(range(64))
+
+
+def test_nothing_is_known_of_weights_unless_it_is_told():
+  weights = weight_swap.Weights(numbered(0))
+  weights.publish(numbered(1))
+  weights.stage(numbered(2))
+  assert weights.times.tolist() == [[0, -np.inf]] * 3
+  weights.swap()
+  with pytest.raises(ValueError, match="nothing is staged"):
+    weights.swap()
+
+
 @pytest.mark.parametrize(
   ("call", "message"),
   [

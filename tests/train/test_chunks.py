@@ -60,6 +60,7 @@ def test_fewer_steps_of_a_chunk_are_made():
   assert chunk.first(2).num_steps == 2 and chunk.first(9).num_steps == 3
   assert chunk.first(2).batches is chunk.batches
   assert chunk.first(2.9).num_steps == 2 and not chunk.last
+  assert not chunks.Chunk(chunk.batches, chunk.ids, 3).last
   chunk = chunks.read(LEARNER, Numbered(6), np.arange(9).reshape(3, 3), True)
   assert chunk.first(3) is chunk and chunk.last
   assert not chunk.first(2).last
