@@ -9,7 +9,7 @@ import tiny_network
 
 from jcl import base, recipes
 from jcl.options.errors import UsageError
-from jcl.run import cursor, dispatch, loop, session
+from jcl.run import cursor, deciding, dispatch, loop, session
 
 
 @pytest.mark.parametrize(
@@ -164,3 +164,90 @@ def test_nothing_is_read_behind_the_last_epoch():
   assert dispatch.take(job, at, 2, 0) is dispatch.take(job, at, 3, 0) is None
   assert dispatch.again(job, at) == (1, 0) == (at.epoch, at.batch)
   assert dispatch.again(job, at) is None
+
+
+@pytest.mark.parametrize(
+  ("moment", "before", "epochs", "applies", "changed", "asked"),
+  [
+    ("idle", 3, 3, True, False, []),  # not a moment that it names
+    ("experience", None, 3, True, False, []),
+    ("experience", 3, 2, True, False, []),
+    ("end", 3, 2, True, False, []),
+    ("dispatch", None, 3, True, False, []),
+    ("dispatch", 3, 2, False, True, []),
+    ("dispatch", 3, 3, True, True, [False]),
+    ("dispatch", 3, 4, False, False, [False]),
+    ("epoch", 3, 3, True, True, [True]),
+  ],
+)
+def test_what_a_decision_changes(
+  moment, before, epochs, applies, changed, asked, monkeypatch
+):
+  found = []
+
+  def apply(allocation, whole):
+    found.append(whole)
+    return applies
+
+  def observation(*given):
+    assert given[-2:] == (moment, "spent")
+    return "seen"
+
+  monkeypatch.setattr(deciding, "observation", observation)
+  controller = base.Controller(
+    init=lambda: (),
+    decide=lambda state, seen: (base.Decision(epochs), (state, seen)),
+    moments=("experience", "dispatch", "epoch", "end"),
+  )
+  job = types.SimpleNamespace(
+    controller=controller, feed=types.SimpleNamespace(apply=apply)
+  )
+  at = cursor.Cursor(control="before")
+  at.decision = None if before is None else base.Decision(before)
+  given = job, "state", at, "scope", moment, "spent"
+  assert deciding.decide(*given) is changed
+  assert found == asked
+  if moment == "idle":
+    assert at.decided.epochs == before and at.control == "before"
+  else:
+    assert at.decided.epochs == epochs and at.control == ("before", "seen")
+
+
+@pytest.mark.parametrize("held", [None, "held"])
+def test_what_a_controller_sees(held, monkeypatch):
+  asked = []
+
+  def holds(examples):
+    asked.append(examples)
+    return held
+
+  def costs(*names):
+    return {name: lambda name=name: name for name in names}
+
+  experiences = [
+    types.SimpleNamespace(data=range(count)) for count in (5, 7, 9)
+  ]
+  job = types.SimpleNamespace(
+    stream=types.SimpleNamespace(experiences=experiences),
+    feed=types.SimpleNamespace(held=holds),
+    ledger=types.SimpleNamespace(**costs("total", "recorded", "pending")),
+    learner=None,
+    trainee=types.SimpleNamespace(selection=None),
+  )
+  at = cursor.Cursor(experience=1, epoch=2, decision=base.Decision(3))
+  at.spent = base.Cost(2.0)
+  seen = deciding.observation(job, None, at, None, "epoch")
+  assert (seen.experience, seen.num_experiences, seen.num_examples) == (1, 3, 7)
+  assert (seen.spent, seen.recorded, seen.pending) == (
+    "total",
+    "recorded",
+    "pending",
+  )
+  assert (seen.moment, seen.epoch) == ("epoch", 2)
+  assert seen.decision == base.Decision(3) and seen.used == base.Cost(2.0)
+  assert callable(seen.closing) and seen.held == held
+  assert callable(seen.trial) is callable(seen.judge) is bool(held)
+  at.records = [types.SimpleNamespace(examples=i) for i in (30, 40)]
+  spent = base.Cost(1.0)
+  again = deciding.observation(job, None, at, None, "epoch", spent)
+  assert again.spent == spent and asked == [None, 40]

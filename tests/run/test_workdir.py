@@ -3,13 +3,14 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 import tiny_network
 
 from jcl import base, recipes
 from jcl.report import encoding, summarising, summary
-from jcl.run import checkpoint, entries, session, workdir
+from jcl.run import checkpoint, entries, loop, session, workdir
 from jcl.selection import fixed
 
 ABOUT = {"seed": 0, "training": {"epochs": 1, "clip": None}}
@@ -359,3 +360,70 @@ def test_damaged_settings_are_told(tmp_path, content):
   (tmp_path / "config.json").write_bytes(content)
   with pytest.raises(workdir.WorkdirError, match="config.json is damaged"):
     workdir.claim(tmp_path, {"seed": 0})
+
+
+@pytest.mark.parametrize(
+  ("processes", "kind", "experience", "stop", "due", "pays", "saves"),
+  [
+    (1, "steps", 1, False, False, True, False),
+    (1, "steps", 1, False, True, False, True),
+    (1, "steps", 1, True, False, False, True),
+    (1, "experience", 1, False, False, False, False),
+    (1, "experience", 1, False, False, True, True),
+    (1, "experience", 3, False, False, False, True),  # the last one
+    (1, "steps", 3, False, False, False, False),
+    # Processes that share a run reach its experiences' ends together.
+    (2, "steps", 1, True, True, True, False),
+    (2, "experience", 1, False, False, False, True),
+  ],
+)
+def test_when_a_checkpoint_is_made(
+  processes, kind, experience, stop, due, pays, saves, monkeypatch
+):
+  monkeypatch.setattr(workdir.jax, "process_count", lambda: processes)
+  folder = workdir.Folder(None, ABOUT)
+  folder._checkpoints = types.SimpleNamespace(
+    due=lambda: due, pays=lambda: pays
+  )
+  stream = types.SimpleNamespace(experiences=[None] * 3)
+  folder._job = types.SimpleNamespace(stream=stream)
+  place = loop.Cursor(experience=experience)
+  event = loop.Event(kind, None, place, {})
+  assert folder._saves(event, stop) is saves
+
+
+@pytest.mark.parametrize(
+  ("noted", "step", "told"),
+  [
+    ({"experiences": 2, "closing": "as noted"}, 9, "as noted"),
+    ({"experiences": 2, "closing": "as noted"}, 10, "pending"),
+    ({"experiences": 1, "closing": "as noted"}, 9, "pending"),
+    ({"experiences": 2}, 9, "pending"),
+    ({}, 9, "pending"),
+  ],
+)
+def test_the_last_costs_of_a_run_that_had_ended(noted, step, told):
+  folder = workdir.Folder(None, ABOUT)
+  folder._noted, folder._begun = noted, 9
+  folder._at = loop.Cursor(step=step, records=[None, None])
+  ledger = types.SimpleNamespace(pending=lambda: "pending")
+  folder._job = types.SimpleNamespace(ledger=ledger)
+  assert folder._closing() == told
+
+
+def test_moves_to_another_machine_are_warned_of(caplog):
+  old = {"device": "one", "versions": {"jax": "1"}, "host": "a"}
+
+  def warned(noted, **changes):
+    caplog.clear()
+    workdir._warn_of_moves(
+      {"environment": noted}, {"environment": {**old, **changes}}
+    )
+    return caplog.text
+
+  assert "taken up elsewhere" in warned(old, device="two")
+  assert "taken up elsewhere" in warned(old, versions={"jax": "2"})
+  assert not warned(old) and not warned(old, host="b")
+  # What was not noted has not changed.
+  assert not warned({**old, "device": None}, device="two")
+  assert not warned(None, device="two")
