@@ -1,5 +1,6 @@
 """What trains is chosen again as training goes, and a run repeats itself."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -325,3 +326,104 @@ def test_a_trainee_that_has_chosen_nothing():
   trained.chosen_epoch, trained.choices = 3, [None]
   trained.open()
   assert (trained.chosen_epoch, trained.choices) == (-1, [])
+
+
+OLD, NEW = base.Selection((True,) * 3), base.Selection((False, True, True))
+
+
+def choosing(monkeypatch, step, chosen=NEW, *, serves=False, **options):
+  """Has a trainee choose at a step of ten updates an epoch.
+
+  Returns:
+    The trainee, and what it has asked its learner for.
+  """
+  asked = []
+  learner = Learner(options.get("every", 2), num_probes=0)
+  learner.method.selector.prompt = options.get("prompt", False)
+  learner.takes_pieces = serves
+  learner.ledger = types.SimpleNamespace(
+    timed=lambda name: contextlib.nullcontext()
+  )
+  learner.prepare = lambda selection: asked.append(("prepare", selection))
+  learner.prepare_all = lambda: asked.append("prepare all")
+  learner.step_program = lambda selection, exact: (selection, exact)
+  for name, function in (
+    ("choose", lambda *given: (given[2], chosen)),
+    ("switch", lambda learner, state, old, new: [*state, (old, new)]),
+  ):
+    monkeypatch.setattr(trainee_lib.choosing, name, function)
+  trained = trainee_lib.Trainee(learner, 0)
+  trained.start(OLD)
+  trained.compile_ahead = options.get("ahead", 3)
+  trained.times = options.get("times")
+  at = trainee_lib.At(1, step // 10, 0, step)
+  decision = base.Decision(3)
+  state = trained.choose([], at, None, range(20), decision)
+  assert len(trained.choices) == 1 and trained.chosen_epoch == step // 10
+  switched = trained.selection == NEW
+  assert state == ([(OLD, NEW)] if switched else [])
+  return trained, asked
+
+
+def test_the_first_choice_of_a_run_is_trained_at_once(monkeypatch):
+  trained, asked = choosing(monkeypatch, 0)
+  assert (trained.selection, trained.pending) == (NEW, None)
+  assert trained.switch_step == 0 and asked == ["prepare all"]
+  assert trained.choices[0].adopted == 0
+  for every in (0, 2):  # parts serve until the program is there
+    trained, asked = choosing(monkeypatch, 0, serves=True, every=every)
+    assert (trained.selection, trained.switch_step) == (NEW, 3)
+    everything = ["prepare all"] if every else []
+    assert asked == [("prepare", NEW), *everything]
+
+
+@pytest.mark.parametrize(
+  ("options", "waits"),
+  [
+    ({}, 3),
+    ({"ahead": 1000}, 10),  # half of two epochs
+    ({"ahead": 1000, "every": 0}, 15),  # half of three
+    ({"ahead": 0}, 0),
+    ({"prompt": True}, 0),
+  ],
+)
+def test_later_choices_wait_for_their_programs(options, waits, monkeypatch):
+  trained, asked = choosing(monkeypatch, 20, **options)
+  assert (trained.selection, trained.pending) == (OLD, NEW)
+  assert trained.switch_step == trained.choices[0].adopted == 20 + waits
+  assert asked == ([("prepare", NEW)] if waits else [])
+  decision = base.Decision(3)
+  for step in sorted({20, 19 + waits, 20 + waits}):
+    at = trainee_lib.At(1, 2, 0, step)
+    _, (selection, exact) = trained.ready([], at, decision)
+    arrived = step >= 20 + waits
+    assert exact is arrived and selection == trained.selection
+    assert arrived is (trained.pending is None) or not waits
+
+
+def test_parts_train_a_choice_until_its_program_is_there(monkeypatch):
+  trained, asked = choosing(monkeypatch, 20, serves=True)
+  assert (trained.selection, trained.pending) == (NEW, None)
+  assert trained.switch_step == 23 and trained.choices[0].adopted == 20
+  assert asked == [("prepare", NEW)]
+
+
+def test_the_same_choice_again_changes_nothing(monkeypatch):
+  trained, asked = choosing(monkeypatch, 20, OLD)
+  assert (trained.selection, trained.pending) == (OLD, None)
+  assert trained.switch_step == 0 and not asked
+  assert trained.choices[0].adopted == 20
+
+
+def test_choices_note_what_they_take(monkeypatch):
+  trained, _ = choosing(monkeypatch, 20)
+  [choice] = trained.choices
+  assert (choice.step, choice.epoch, choice.trainable) == (20, 2, NEW.trainable)
+  assert math.isnan(choice.share) and math.isnan(choice.seconds)
+  profile = times_lib.TensorTimes(
+    *((1.0,) * 3 for _ in range(4)), fixed=0.5, method="analytic"
+  )
+  trained, _ = choosing(monkeypatch, 20, times=profile)
+  [choice] = trained.choices
+  assert choice.seconds == profile.step(NEW.trainable)
+  assert 0 < choice.share == choice.seconds / profile.full < 1
