@@ -120,4 +120,5 @@ def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(readers.ridge) == {
     "lam": "prior",
     "balanced": True,
+    "prior": 2.0,
   }
