@@ -568,6 +568,15 @@ EQUIVALENT: dict[str, set[str]] = {
     "_AT_ONCE = 501  # examples per forward pass",
     "_AT_ONCE = 499  # examples per forward pass",
   },
+  # No bytes, at whatever price; and all candidates of a first round score alike.
+  "jcl/run/trials.py": {
+    "choice.joules(em, sb, epochs, batch, joules, -1.0, 0.0, 0.0),",
+    "choice.joules(em, sb, epochs, batch, joules, 1.0, 0.0, 0.0),",
+    "choice.joules(em, sb, epochs, batch, joules, 0.0, -1.0, 0.0),",
+    "choice.joules(em, sb, epochs, batch, joules, 0.0, 1.0, 0.0),",
+    "best = sorted(states, key=lambda i: (-scores.get(i, -1.0), i))[:count]",
+    "best = sorted(states, key=lambda i: (-scores.get(i, 1.0), i))[:count]",
+  },
   "jcl/run/checkpoint.py": {
     "keep: int = 1,",  # two at least
     "enable_async_checkpointing=False,",  # only slower

@@ -38,6 +38,7 @@ READERS = {
   "ridge": (readers.ridge(), SUMS),
   "gcv": (readers.ridge(lam="gcv", balanced=False), SUMS),
   "number": (readers.ridge(lam=2.0), SUMS),
+  "weak": (readers.ridge(prior=0.5), SUMS),
 }
 every_reader = pytest.mark.parametrize("name", READERS)
 
@@ -122,3 +123,14 @@ def test_what_is_taken_unless_told_otherwise():
     "balanced": True,
     "prior": 2.0,
   }
+
+
+def test_another_prior_is_named_and_taken():
+  """The covariance of the rows is the identity, and its trace is 2."""
+  assert readers.ridge().name == "ridge:lam=prior,balanced=True"
+  weak = readers.ridge(prior=0.5)
+  assert weak.name == "ridge:lam=prior,balanced=True,prior=0.5"
+  expected, _ = closed_form.ridge(SUMS, 1.0)
+  np.testing.assert_allclose(
+    weak.solve(SUMS)[0].weight, expected.weight, rtol=1e-5
+  )

@@ -314,3 +314,9 @@ def test_predictors_are_named_by_their_cut():
     "trained_or_solved:until=mid",
     "trained_or_solved:until=0.7",
   ]
+
+
+def test_a_head_reads_places_within_units():
+  inside = dataclasses.replace(NETWORK, features="second/map")
+  assert parts()._places(inside) == ("second/map", "second/map")
+  assert parts(begins=1)._places(inside) == ("first", "second/map")
