@@ -568,7 +568,7 @@ EQUIVALENT: dict[str, set[str]] = {
     "_AT_ONCE = 501  # examples per forward pass",
     "_AT_ONCE = 499  # examples per forward pass",
   },
-  # No bytes, at whatever price; and all candidates of a first round score alike.
+  # No bytes, at whatever price; and a first round begins with all candidates.
   "jcl/run/trials.py": {
     "choice.joules(em, sb, epochs, batch, joules, -1.0, 0.0, 0.0),",
     "choice.joules(em, sb, epochs, batch, joules, 1.0, 0.0, 0.0),",
