@@ -224,6 +224,17 @@ EQUIVALENT: dict[str, set[str]] = {
     "count, first = 0, +1",
   },
   "jcl/streams/sensors.py": {'if test >= "subjects":'},
+  # Equal sizes were told apart before, and the kernel is 0 at 1 and at 2.
+  "jcl/networks/resize.py": {
+    "if size <= side:  # few pixels: a product is faster than to look them up",
+    "return np.where(t <= 1, near, np.where(t < 2, far, 0.0))",
+    "return np.where(t < 1, near, np.where(t <= 2, far, 0.0))",
+  },
+  # What mypy alone imports.
+  "jcl/serving/pictures.py": {"if not TYPE_CHECKING:"},
+  "jcl/train/consolidation.py": {
+    "if not TYPE_CHECKING:  # they import `hooks`, which this module builds on",
+  },
   # Shapes are traced, whatever the batch and the key are.
   "jcl/networks/cut.py": {
     "x = jax.ShapeDtypeStruct(( 3, *network.input_shape), jnp.float32)",

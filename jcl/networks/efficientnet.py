@@ -243,8 +243,6 @@ def _lite(
       f"{size.name} reads images of 1 or 3 channels, got input_shape "
       f"{tuple(input_shape)}: use mobilenet for others"
     )
-  if side == input_shape[0] == input_shape[1]:
-    side = None
   made = list(_blocks(size, drop_path))
   units: list[tuple[str, nn.Module]] = [
     ("stem", _Stem(side)),

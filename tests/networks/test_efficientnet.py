@@ -161,6 +161,21 @@ def test_grey_is_three_equal_channels_and_sides_are_resized():
   assert found.shape == (2, 4, 4, 32)
 
 
+@pytest.mark.parametrize("side", [None, 8, 12])
+def test_the_stem_brings_images_to_the_side(side, monkeypatch):
+  monkeypatch.setattr(efficientnet, "_blocks", lambda size, drop_path: ())
+  network = efficientnet.efficientnet_lite0((8, 10, 3), 2, side=side)
+  assert network.units == ("stem", "last", "head")
+  x = jax.ShapeDtypeStruct((1, 8, 10, 3), jnp.float32)
+  out = jax.eval_shape(
+    lambda *args: network.apply(*args, taps=("stem",)),
+    *jax.eval_shape(network.init, jax.random.key(0)),
+    x,
+  )
+  expected = (4, 5) if side is None else (side // 2, side // 2)
+  assert out.taps["stem"].shape[1:3] == expected
+
+
 @pytest.mark.parametrize(
   ("shape", "options", "message"),
   [

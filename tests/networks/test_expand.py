@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from jcl import base
+from jcl import base, keys
 from jcl.networks import catalogue, cut, expand, origin, precision
 
 KEY = jax.random.key(3)
@@ -100,6 +100,29 @@ def test_the_seed_decides_whatever_the_weights_are():
   assert not np.allclose(first, features(6, KEY))
 
 
+def test_what_is_drawn_from_the_seed():
+  drawn, phased = jax.random.split(keys.key(5, keys.Purpose.EXPAND))
+  network = expand.expanded(MLP, RELU, seed=5)
+  out = network.apply(*network.init(KEY), X, taps=("dense_0", "expand")).taps
+  directions = jax.random.normal(drawn, (5, 7)) / np.sqrt(5)
+  np.testing.assert_allclose(
+    out["expand"],
+    expand.relu_features(out["dense_0"], directions),
+    rtol=1e-5,
+    atol=1e-6,
+  )
+  network = expand.expanded(MLP, FOURIER, seed=5, gamma=0.3)
+  out = network.apply(*network.init(KEY), X, taps=("expand",)).taps
+  frequencies = np.sqrt(0.6) * jax.random.normal(drawn, (6, 6))
+  phases = jax.random.uniform(phased, (6,), maxval=2 * np.pi)
+  np.testing.assert_allclose(
+    out["expand"],
+    expand.fourier_features(X.reshape(8, -1), frequencies, phases),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+
+
 def test_it_is_built_again_from_its_origin():
   for network in (
     expand.expanded(MLP, RELU, seed=5),
@@ -109,6 +132,7 @@ def test_it_is_built_again_from_its_origin():
     again = origin.build(network.origin, (2, 3), 4)
     arrays = network.init(KEY)
     assert again.units == network.units and again.origin == network.origin
+    assert again.init(KEY)[1]["expand"] == {"seed": 0, "gamma": 0}
     np.testing.assert_array_equal(
       again.apply(*arrays, X).logits, network.apply(*arrays, X).logits
     )
@@ -129,8 +153,8 @@ def test_a_trunk_can_be_cut_off_ahead_of_it():
 
 
 def test_the_width_of_a_kernel_is_that_of_the_data():
-  x = np.array([[0.0, 2.0], [2.0, 0.0]])
-  assert expand.bandwidth(x) == 0.5
+  x = np.array([[0.0, 2.0, 0.0, 2.0], [2.0, 0.0, 2.0, 0.0]])
+  assert expand.bandwidth(x) == 0.25
   with pytest.raises(ValueError, match="does not vary.*give gamma="):
     expand.bandwidth(np.ones((3, 2)))
 

@@ -35,7 +35,7 @@ def test_a_head_for_other_classes_takes_no_old_weights():
 def test_mistakes_are_told():
   params, stats = NETWORK.init(jax.random.key(1))
   with pytest.raises(ValueError, match="no unit 'tail'"):
-    pretrained.with_weights(NETWORK, params, stats, fresh=("tail",))
+    pretrained.with_weights(NETWORK, params, stats, fresh=("zoo", "tail"))
   missing = {unit: params[unit] for unit in ("first", "head")}
   with pytest.raises(ValueError, match="second/kernel is missing"):
     pretrained.with_weights(NETWORK, missing, stats)

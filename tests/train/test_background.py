@@ -97,11 +97,24 @@ def test_closing_drops_what_waits_and_no_more(compiler):
   compiler.ahead("next", lambda: "thread")
   compiler.close()
   assert not made  # nobody waits for what has begun
+  assert compiler._found["next"].cancelled()
   hold.set()
   assert compiler.get("next", lambda: "here") == "here"
   again = threading.Event()
   compiler.ahead("later", again.set)
   assert again.wait(10)
+
+
+def test_what_waits_and_is_not_kept_is_not_made(compiler):
+  hold, begun = threading.Event(), threading.Event()
+  compiler.ahead("slow", lambda: begun.set() or hold.wait(10))
+  assert begun.wait(10)
+  compiler.ahead("next", lambda: "thread")
+  waiting = compiler._found["next"]
+  for key in "abc":  # of three that are kept
+    compiler.get(key, lambda: "here")
+  assert waiting.cancelled() and set(compiler) == {"a", "b", "c"}
+  hold.set()
 
 
 def test_a_failure_reaches_who_asks(compiler):
