@@ -236,6 +236,13 @@ EQUIVALENT: dict[str, set[str]] = {
     "if not TYPE_CHECKING:  # they import `hooks`, which this module builds on",
   },
   # Shapes are traced, whatever the batch and the key are.
+  "jcl/train/learner.py": {
+    "x = jnp.zeros(( 2, *np.shape(self.example.x)), self.example.x.dtype)",
+    *(f"jax.random.key( {key})," for key in (1, -1)),
+    *(
+      f"return jax.eval_shape(fresh, jax.random.key( {key}))" for key in (1, -1)
+    ),
+  },
   "jcl/networks/cut.py": {
     "x = jax.ShapeDtypeStruct(( 3, *network.input_shape), jnp.float32)",
     "x = jax.ShapeDtypeStruct(( 1, *network.input_shape), jnp.float32)",

@@ -72,7 +72,7 @@ class Compiler:
     if not self.in_thread:
       waiting = self.ledger.timed("compile")
     with waiting:
-      if found is None or found.cancel() or found.cancelled():
+      if found is None or found.cancel():  # which tells of earlier times, too
         found = futures.Future()
         found.set_result(build())
       result = found.result()

@@ -1,8 +1,10 @@
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny_network
 
@@ -10,7 +12,7 @@ from jcl import base, recipes
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.run import session
-from jcl.selection import fixed
+from jcl.selection import fixed, mask
 from jcl.train import augment as augmentation
 from jcl.train import choosing, chunks, executors, hooks, scoring, step_spec
 from jcl.train import learner as learner_lib
@@ -267,6 +269,68 @@ def test_rows_of_an_update_and_those_that_a_host_adds():
     accumulate=3,
   )
   assert (odd.batch_size, odd.replay_share) == (9, 0)
+
+
+def test_rates_that_are_known_and_those_that_are_not():
+  scope = base.Scope(*[None] * 4)
+
+  def rate(**changes):
+    learner = make(training=dataclasses.replace(optimizers.DEFAULTS, **changes))
+    found = learner.rate(np.int32(4), scope)
+    assert isinstance(found, float)
+    return found
+
+  assert rate(learning_rate=0.25) == 0.25
+  assert rate(learning_rate=lambda step: jnp.float32(step) / 8) == 0.5
+  own = rate(optimizer=optax.sgd(0.75), learning_rate=None)
+  assert own == optimizers.DEFAULTS.learning_rate
+
+
+def test_a_method_that_never_updates_selects_nothing():
+  method = recipes.finetune()
+  selector = method.selector._replace(candidates=mask.nothing)
+  learner = make(method._replace(selector=selector))
+  assert not learner.updates
+  state, selection = learner.init(jax.random.key(0))
+  assert selection == mask.nothing(NETWORK) and state.train.opt_state == {}
+  head = method.selector._replace(candidates=lambda _: tiny_network.HEAD)
+  assert make(method._replace(selector=head)).updates
+
+
+def test_a_learner_for_another_network_or_method():
+  method = recipes.finetune()
+  learner = make(method, steps_per_dispatch=3)
+  other = tiny_network.build(num_classes=5)
+  er = recipes.er(buffer=10, minibatch=4)
+  for made, network, rules in (
+    (learner.rebuilt(), NETWORK, method),
+    (learner.rebuilt(other), other, method),
+    (learner.rebuilt(method=er), NETWORK, er),
+  ):
+    assert made.network is network and made.method is rules
+    assert made.ledger is learner.ledger and made.steps_per_dispatch == 3
+
+
+def test_running_variances_are_unbiased_where_asked(monkeypatch):
+  other = tiny_network.build()
+  monkeypatch.setattr(learner_lib.variances, "unbiased", lambda network: other)
+  for variance, network in (("unbiased", other), ("biased", NETWORK)):
+    training = dataclasses.replace(optimizers.DEFAULTS, variance=variance)
+    assert make(training=training).network is network
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_parts_are_made_ahead_where_steps_are_made_of_parts(takes):
+  asked = []
+  learner = make()
+  learner.__dict__["takes_pieces"] = takes
+  learner.__dict__["_pieces"] = types.SimpleNamespace(
+    prepare_all=lambda: asked.append(0), gradient=lambda *given: given
+  )
+  learner.prepare_all()
+  assert len(asked) == takes
+  if takes:
+    assert learner.gradient(1, 2, 3, 4, 5) == (1, 2, 3, 4, 5)
 
 
 def test_weights_and_switches_that_nothing_changes():

@@ -267,6 +267,8 @@ def test_eomu_labels_trains_and_waits(walk):
   # The walk goes on from the epochs chosen, not those there was time for.
   assert walk.asked[-1][-1] == 7 and walk.asked[-2][2] == 5
   assert again.work.train.tolist() == [23, 27] and again.work.epochs == 1
+  drive.labelled(drive())
+  assert drive().kind == "retrain" and walk.asked[-2][2] == 10
 
 
 @pytest.mark.parametrize(("label", "num"), [(2.375, 2), (2.4, 1)])
