@@ -50,7 +50,11 @@ if TYPE_CHECKING:
 ER, DERPP = "er:buffer=500,minibatch=32", "derpp:buffer=500,minibatch=32"
 # Rows with statistics, and those that train behind a frozen trunk.
 SOLVED = ("ncm", "slda", "ridge", "ridge:balanced=False", "ranpac:m=5000")
-TAILS = (f"{ER}+freeze:until=head", "joint+freeze:until=last")
+TAILS = (
+  f"{ER}+freeze:until=head",
+  "joint+freeze:until=head",
+  "joint+freeze:until=last",
+)
 # A row is a recipe; behind "|" stands how a run keeps outputs of its trunk.
 ROWS = (
   *SOLVED,
@@ -89,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   parser.add_argument("--streams", nargs="*", default=[*STREAMS][:-1])
   parser.add_argument("--seeds", type=int, default=3, help="runs of a row")
   parser.add_argument("--side", type=int, default=128, help="pixels")
-  parser.add_argument("--learning_rate", type=float, default=1e-3)
+  parser.add_argument("--learning_rate", type=float, default=0.03)
   parser.add_argument("--workdir", default="runs/pretrained", help="of runs")
   parser.add_argument(
     "--gflops", type=float, default=36.0, help="of a busy device, for joules"
