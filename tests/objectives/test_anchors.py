@@ -132,6 +132,8 @@ def test_ties_and_silent_channels():
   assert np.flatnonzero(awake).tolist() == [0, 1, 2, 3]
   with_ties = anchors.choose_channels(maps, np.ones(1), 2 / 6, True)
   assert np.flatnonzero(with_ties).tolist() == [1, 2, 3]
+  distinct = jnp.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
+  assert anchors.choose_channels(distinct, np.ones(1), 0.99, True).all()
   # Where the threshold is 0, all reach it.
   assert anchors.choose_channels(maps, np.ones(1), 4 / 6, True).all()
 
@@ -288,6 +290,10 @@ def test_a_drift_by_hand_at_the_usual_size_and_at_others():
   expected = 15 / 2 * 2 * (16 / 4 * (mid + top) + logits)
   found = drift(objective, call, params, stats, state)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
+  for weight in ([1.0, 0.0, 0.0], [0.5, 0.0, 0.0]):  # one counts at least
+    one = state._replace(weight=jnp.array(weight))
+    found = drift(objective, call, params, stats, one)
+    np.testing.assert_allclose(found, weight[0] * expected, rtol=1e-5)
 
 
 def test_a_few_slots_take_the_most_active_and_hold_them_in_order():
@@ -298,6 +304,8 @@ def test_a_few_slots_take_the_most_active_and_hold_them_in_order():
   )
   grown = anchors._grown(mask, maps, np.ones(1), settings, 3)
   assert grown.tolist() == [True, False, True, True, False]
+  faint = anchors._grown(mask, 0.1 * maps, np.ones(1), settings, 3)
+  assert faint.tolist() == grown.tolist()
   assert anchors._grown(mask, maps, np.ones(1), settings, 5).sum() == 4
   full = anchors._grown(grown, 9 * maps, np.ones(1), settings, 3)
   assert full.tolist() == grown.tolist()

@@ -255,3 +255,12 @@ def test_weights_that_leave_are_told():
   np.testing.assert_allclose(left.rows, [0.25, 1.5])
   with pytest.raises(ValueError, match="^0.625 rows of class 0"):
     statistics.remove(sums, TOY_X[:1], TOY_Y[:1])
+
+
+@pytest.mark.parametrize("unknown", [0, 1, 2])
+def test_rows_of_an_unknown_source_are_merged(unknown):
+  source = np.array([7, 8, 9], np.uint32)
+  sums = of(TOY_X, TOY_Y)._replace(source=source)
+  other = sums._replace(source=source * (np.arange(3) != unknown))
+  for one, two in ((sums, other), (other, sums)):
+    assert np.sum(statistics.merge(one, two).rows) == 8
