@@ -6,6 +6,7 @@ import pytest
 import tiny_network
 
 from jcl import base, recipes
+from jcl.cost import program_cost
 from jcl.run import estimate, session
 
 
@@ -67,3 +68,39 @@ def test_a_method_that_selects_trains_its_first_choice():
   assert found.program.flops < full.program.flops
   assert "train at first" in estimate.text(found)
   assert "all of which train" in estimate.text(full)
+
+
+def test_all_steps_and_all_solutions_are_added_up():
+  program = program_cost.ProgramCost(3.0, 0.0, 8.0, 4.0, 2.0, 1.0)
+  found = estimate.Estimate(
+    parameters=20,
+    trained=5,
+    program=program,
+    memory=None,
+    compile_seconds=1.26,
+    step_seconds=0.5,
+    steps=10,
+    examples=6,
+    replay_bytes=96,
+    joules=2.5,
+    joules_source="modelled",
+    solving=base.Cost(seconds=1.0, flops=7.0),
+    solves=2,
+  )
+  assert found.in_all() == base.Cost(seconds=7.0, flops=44.0)
+  assert estimate.text(found).splitlines() == [
+    "  parameters     20, 5 train at first",
+    "  updates        10, 6 examples each",
+    "  operations     3.00 FLOP an update, 44.00 FLOP in all",
+    "  solving        2 times, 7.00 FLOP and 1.00 s each",
+    "  memory         11.00 B for an update (compiled program), of which 1.00 "
+    "B scratch",
+    "  replay memory  96.00 B",
+    "  time           1.3 s to compile, then 500.00 ms an update, 7.00 s in "
+    "all, evaluation not counted",
+    "  energy         2.50 J (modelled)",
+  ]
+  unsolved = dataclasses.replace(found, solves=0, trained=20)
+  told = estimate.text(unsolved)
+  assert "solving" not in told and "20, all of which train at first" in told
+  assert unsolved.in_all() == base.Cost(seconds=5.0, flops=30.0)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import types
 
+import numpy as np
 import pytest
 import tiny_network
 
@@ -251,3 +252,53 @@ def test_what_a_controller_sees(held, monkeypatch):
   spent = base.Cost(1.0)
   again = deciding.observation(job, None, at, None, "epoch", spent)
   assert again.spent == spent and asked == [None, 40]
+
+
+@pytest.mark.parametrize(
+  ("begun", "decided", "epochs", "steps"),
+  [
+    (True, None, 2, 9 - 4 + 2 * 4 + 2 * 2),
+    (False, None, 2, 9 + 2 * 4 + 2 * 2),
+    (True, 3, 2, 9 - 4 + 3 * 4 + 3 * 2),
+    (True, None, None, 9 - 4 + 4 + 2),
+  ],
+)
+def test_updates_of_a_run_whose_experiences_are_alike(
+  begun, decided, epochs, steps
+):
+  asked = []
+
+  def rows(start, count, allocation):
+    asked.append((start, count, allocation and allocation.epochs))
+    return count
+
+  job = types.SimpleNamespace(
+    learner=types.SimpleNamespace(
+      training=base.Training(epochs=epochs), stream_rows=4
+    ),
+    stream=types.SimpleNamespace(starts=np.array([0, 10, 25, 30])),
+    feed=types.SimpleNamespace(expected_rows=rows),
+  )
+  at = cursor.Cursor(experience=1, begun=begun, step=9)
+  at.totals.steps = 4
+  at.decision = None if decided is None else base.Decision(decided)
+  assert cursor.Job.expected_steps(job, at) == steps
+  assert asked == [(10, 15, decided), (25, 5, decided)]
+
+
+def test_what_is_left_where_whole_accounts_count():
+  limit = dataclasses.replace(base.UNLIMITED, flops=100.0)
+  decision = base.Decision(
+    1, limit, counts=("train", "data"), reserved=base.Cost(flops=30.0)
+  )
+  at = cursor.Cursor(decision=decision, spent=base.Cost(flops=99.0))
+  costs = {
+    "train": base.Cost(flops=20.0),
+    "data": base.Cost(flops=10.0),
+    "idle": base.Cost(flops=50.0),
+  }
+  left = at.left(lambda: costs)
+  assert left.flops == 40.0
+  for each, steps in ((20.0, 2), (15.0, 2), (40.0 + 1e-6, 1), (41.0, 0)):
+    cost = types.SimpleNamespace(flops=each, bytes_accessed=1.0)
+    assert at.steps_to_limit(cost, left) == steps
