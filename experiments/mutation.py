@@ -124,7 +124,7 @@ MIRRORS = {
   "run/evaluation": "run/evaluation run/loop",
   "run/loop": "run/loop run/loop_parts",
   "run/trials": "run/trials run/trial_parts",
-  "train/experience": "run/loop",
+  "train/experience": "train/experience run/loop",
   "train/hooks": "train/hooks train/learner",
   "train/scoring": "train/scoring train/evaluate run/judge",
 }
@@ -283,6 +283,10 @@ EQUIVALENT: dict[str, set[str]] = {
   # The table puts systems and scenarios in order itself.
   "jcl/serving/runs.py": {
     'by_cell = frame.groupby(["system", "scenario"], sort=True)["score"]',
+  },
+  # Both of two conditions are their product.
+  "jcl/serving/latency.py": {
+    "return np.any((spans[:, 0] <= stamps) * (stamps < spans[:, 1]), axis=1)",
   },
   # One number is made, and any number below 0 is less than the first one.
   "jcl/serving/books.py": {

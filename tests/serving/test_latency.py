@@ -81,6 +81,7 @@ def test_stamps_in_spans():
   found = latency.inside([0, 1, 2, 3], [(1, 2), (2.5, 9)])
   assert found.tolist() == [False, True, False, True]
   assert not latency.inside([0, 1], []).any()
+  assert not latency.inside([2.5, 5], [(1, 2)]).any()
   chosen = latency.choose(answers([(0, 0, 1, 0), (2, 2, 3, 0)]), [False, True])
   assert chosen.frames.tolist() == [2]
 

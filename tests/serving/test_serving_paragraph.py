@@ -60,8 +60,8 @@ def test_one_system_that_drops_frames():
 
 def test_what_is_no_accuracy_is_told():
   frame = pd.DataFrame([row("a", 40.0)])
-  assert paragraph.sentences(frame, "something else")[2] == (
-    "Scores are something else, not accuracy: the frames have no true labels."
+  assert paragraph.sentences(frame, "a share")[2] == (
+    "Scores are a share, not accuracy: the frames have no true labels."
   )
   plain = paragraph.sentences(frame)
   assert plain == paragraph.sentences(frame, "accuracy") and len(plain) == 4
