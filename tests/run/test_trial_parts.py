@@ -277,3 +277,78 @@ def test_epochs_of_a_trial_have_orders_of_their_own(
   assert trainer.steps == 8
   # Two reads and a run an epoch; the last read finds nothing.
   assert trainer.joules == 1 + 2 + 4 + 5
+
+
+def test_reading_is_added_up(monkeypatch):
+  made = []
+
+  def examples(job, em, sb, share):
+    made.append((em, sb, share))
+    return types.SimpleNamespace(count=5)
+
+  @contextlib.contextmanager
+  def timed(name):
+    assert name == "data"
+    yield types.SimpleNamespace(cost=base.Cost(joules=2.0))
+
+  monkeypatch.setattr(trials, "_Examples", examples)
+  job = types.SimpleNamespace(ledger=types.SimpleNamespace(timed=timed))
+  read = trials._Read(job, 0.25)
+  assert (read.joules, read.count) == (0.0, 0)
+  for pair in TRIED[:2]:
+    assert read.examples(pair).count == 5
+  assert (read.joules, read.count) == (4.0, 10)
+  assert made == [(20, 40, 0.25), (10, 20, 0.25)]
+
+
+@pytest.mark.parametrize("on_host", [True, False])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_examples_of_a_candidate_are_drawn_from_the_store(
+  on_host, ordered, monkeypatch
+):
+  class Held(list):
+    def __init__(self, dtype, room, name):
+      self.about = room, name
+
+    def append(self, rows):
+      self.extend(rows.tolist())
+
+    count = property(len)
+
+  earlier = {0: np.arange(6), 1: np.arange(10, 14)}
+  fresh = {2: np.arange(20, 28)}
+  tiers = types.SimpleNamespace(
+    earlier=lambda: earlier,
+    fresh=lambda: fresh,
+    seed=7,
+    experience=3,
+    archive=types.SimpleNamespace(intact=lambda rows: rows),
+  )
+  monkeypatch.setattr(trials.tier_feed, "tiers_of", lambda feed: tiers)
+  monkeypatch.setattr(trials.ram, "Ram", Held)
+  monkeypatch.setattr(
+    trials.quotas,
+    "trial_subset",
+    lambda *given: types.SimpleNamespace(em=(3, 2), sb=(4,), given=given),
+  )
+  method = types.SimpleNamespace(
+    objective=types.SimpleNamespace(num_draws=2),
+    replay=types.SimpleNamespace(on_host=on_host, num_samples=9),
+  )
+  job = types.SimpleNamespace(
+    feed=None,
+    learner=types.SimpleNamespace(method=method),
+    stream=types.SimpleNamespace(ordered=ordered),
+  )
+  found = trials._Examples(job, 10, 8, 0.5)
+  assert (found._draws, found._size) == (2 if on_host else 0, 9)
+  generator = keys.rng(7, keys.Purpose.TRIAL, 3)
+  memory = [
+    *generator.permutation(earlier[0])[:3],
+    *generator.permutation(earlier[1])[:2],
+  ]
+  stream = generator.permutation(fresh[2])[:4].tolist()
+  assert list(found._memory) == memory
+  assert list(found._stream) == (sorted(stream) if ordered else stream)
+  assert found._memory.about == (5, "trial-memory")
+  assert found._stream.about == (4, "trial-stream") and found.count == 9
