@@ -495,3 +495,10 @@ def test_decisions_of_the_first_version_count_no_accounts():
   assert again.decision == place().decision
   assert again.decision.counts == ()
   assert again.decision.reserved == base.Cost()
+
+
+def test_what_is_no_cursor_is_told_in_short():
+  fields = checkpoint.cursor_to_json(place())
+  with pytest.raises(ValueError) as told:
+    checkpoint.cursor_from_json({**fields, "spent": {"a" * 300: 1}})
+  assert len(str(told.value)) == len("not the cursor of a run ()") + 120

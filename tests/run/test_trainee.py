@@ -427,3 +427,13 @@ def test_choices_note_what_they_take(monkeypatch):
   [choice] = trained.choices
   assert choice.seconds == profile.step(NEW.trainable)
   assert 0 < choice.share == choice.seconds / profile.full < 1
+
+
+def test_what_a_trainee_was_given_is_told_in_short():
+  class Far(dict):
+    def __missing__(self, name):
+      raise KeyError("a" * 300)
+
+  with pytest.raises(UsageError) as told:
+    trainee_lib.Trainee(Learner(), 0).restore(Far())
+  assert len(str(told.value)) == len("not the trainee of a run ()") + 120
