@@ -52,7 +52,7 @@ def moved(unit):
     {"x": np.zeros(3, np.uint8)},
     {"network": precision.with_precision(NETWORK, "bfloat16")},
   ],
-  ids=str,
+  ids=lambda change: next(iter(change)),
 )
 def test_a_digest_changes_with_the_trunk(change):
   assert made(**change).digest() != USUAL
