@@ -24,7 +24,7 @@ if jax.__version_info__[:2] == (0, 10):
   _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
-_MANY = 100 << 20  # bytes, after which it pays to let programs go
+_MANY = 400 << 20  # bytes, after which it pays to let programs go
 
 # What one test has compiled, no other compiles again; processes that tests
 # start inherit the variables.
