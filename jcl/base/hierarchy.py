@@ -1,4 +1,4 @@
-"""What a memory in RAM above a store of every example is asked for."""
+"""Settings of a memory in RAM above a store that holds every example."""
 
 import dataclasses
 from typing import Annotated, Literal

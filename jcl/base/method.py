@@ -42,8 +42,8 @@ class Training:
   # "frozen" uses the running ones and leaves them as they are; "moving" does
   # for all units, frozen ones too, what "batch" does for those that train.
   norms: Literal["batch", "frozen", "moving"] | None = None
-  # Of a batch, as it enters running variances: "unbiased", n/(n-1) times as
-  # much for n values of a channel, as PyTorch does; None as "biased".
+  # Running variances take a batch's variance as it is ("biased", also None), or
+  # n/(n-1) times it for n values of a channel, as PyTorch does ("unbiased").
   variance: Literal["biased", "unbiased"] | None = None
 
   def over(self, fallback: "Training") -> "Training":

@@ -23,7 +23,7 @@ class Dataset:
   class_names: tuple[str, ...]  # [C]
   scale: float = 255.0  # raw value that stands for one (uint8 only)
   group: np.ndarray | None = None  # [N] int32 domain: subject, device, month
-  # Of groups numbered from 0; () where their numbers say all.
+  # Names of the groups, which are numbered from 0; () where they have none.
   group_names: tuple[str, ...] = ()
   # What reading left out or converted, a line each, for the user to see.
   notes: tuple[str, ...] = ()

@@ -76,7 +76,7 @@ class SolvedHead:
 
   @property
   def objective(self) -> base.Objective:
-    """What trains the network, and judges when the experience has ended."""
+    """The objective: it trains the network, and judges after an experience."""
     hooks = keeping.passed_on(self.inner)
     for name in ("loss", "reference"):
       if name in hooks:
@@ -87,7 +87,7 @@ class SolvedHead:
 
   @property
   def consolidation(self) -> base.Consolidation:
-    """What sums up an experience and writes the head ahead of updates."""
+    """The pass ahead of updates, which sums up an experience; then the head."""
     return base.Consolidation(
       settle=self._settle,
       write=self._write,

@@ -1,4 +1,4 @@
-"""What an annotation may say of an option beside its kind.
+"""Bounds that an option's annotation sets beside the kind of its values.
 
 `kinds.read` checks values by these, and `kinds.words` tells them.
 """

@@ -71,14 +71,7 @@ def aside(
   """
 
   def init(example: base.Batch) -> base.ReplayState:
-    plain = example._replace(extras={})
-    others = judging.init(plain)
-    blank: dict[str, base.Array] = {
-      name: jnp.zeros((len(others.items.y), *jnp.shape(each)), each.dtype)
-      for name, each in example.extras.items()
-    }
-    others = others._replace(items=others.items._replace(extras=blank))
-    return _join(trained.init(example), others)
+    return _join(trained.init(example), judging.init(example))
 
   def split(state: base.ReplayState) -> list[base.ReplayState]:
     count = state.items.weight.shape[0]

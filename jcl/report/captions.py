@@ -1,4 +1,4 @@
-"""What a report says of its pictures and of the columns of its table."""
+"""Texts of a report: under its pictures, and on the columns of its table."""
 
 # Pictures that lie in a run's own folder.
 OWN = {

@@ -125,7 +125,7 @@ class Disk:
 
   @property
   def about(self) -> dict[str, Any]:
-    """What the folder's first process noted on the trunk, and this one."""
+    """Notes on the trunk, by this process and by those before it."""
     self._open()
     return self._about
 
