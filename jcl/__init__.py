@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
   from jcl import base, metrics, recipes
   from jcl.base import Method, Network, Objective, Predictor, Replay, Selector
+  from jcl.control.allowance import Budget
   from jcl.networks.catalogue import build as build_network
   from jcl.networks.linen import from_linen
   from jcl.networks.nnx import from_nnx
@@ -34,6 +35,7 @@ __version__ = "0.2.0"
 # Modules of the names below, which are imported when they are first used: the
 # command line starts without JAX.
 _HOMES = {
+  "Budget": "jcl.control.allowance",
   "Method": "jcl.base",
   "Network": "jcl.base",
   "Objective": "jcl.base",
@@ -61,6 +63,7 @@ _HOMES = {
 _NAMES = {"build_network": "build", "load_model": "load"}  # where they differ
 
 __all__ = [
+  "Budget",
   "Method",
   "Network",
   "Objective",

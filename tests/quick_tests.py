@@ -10,6 +10,7 @@ each kind, one run from end to end and one resumed.
 _RECIPES = "agem carm derpp elastic gdumb icarl lightcl miro slda".split()
 
 QUICK = (
+  "control/test_allowance.py",
   "cost/test_gemms.py",
   "train/kernels/test_rules.py",
   "networks/test_chain.py",

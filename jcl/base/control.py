@@ -135,6 +135,8 @@ class Observation:
   epoch: int = 0  # epochs of the experience that are over
   decision: Decision | None = None  # in force
   used: Cost = Cost()  # by the experience's training
+  updates: int = 0  # of the experience that are made
+  planned: int = 0  # in all, as known from the first one on
   # By account: of the experiences before this one, and of this one so far.
   recorded: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
   pending: Mapping[str, Cost] = dataclasses.field(default_factory=dict)

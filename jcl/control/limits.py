@@ -11,7 +11,7 @@ from jcl.options.errors import UsageError
 # All that learning files its work under; evaluation is no part of it.
 LEARNING = ("train", "replay", "probe", "data")
 
-_UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
+UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
 
 
 def within(
@@ -61,7 +61,7 @@ def within(
       spent = getattr(seen.spent, name) - getattr(used, name)
       rest = max(value - spent, 0.0)
       shares[name] = rest / left
-      unit = _UNITS[name]
+      unit = UNITS[name]
       reasons.append(
         f"{rest:.3g} of {value:.3g} {unit} left for {left} experiences: at "
         f"most {shares[name]:.3g} {unit}"

@@ -1,5 +1,6 @@
 """Several controllers as one: each decides on knobs of its own."""
 
+import dataclasses
 from typing import Any
 
 from jcl import base
@@ -9,8 +10,8 @@ def together(*controllers: base.Controller) -> base.Controller:
   """Lets controllers decide one after another.
 
   Each sees the decision as those before it have left it, and is called at its
-  own moments alone. Where one has training wait, or end the experience, those
-  behind it are not asked.
+  own moments alone. Where one has training wait, it waits whatever those behind
+  it decide. Where one ends the experience, those behind it are not asked.
   """
 
   def init() -> list[Any]:
@@ -19,14 +20,15 @@ def together(*controllers: base.Controller) -> base.Controller:
   def decide(
     states: list[Any], seen: base.Observation
   ) -> tuple[base.Decision, list[Any]]:
-    states = list(states)
+    states, waits = list(states), False
     for i, controller in enumerate(controllers):
       if seen.moment not in controller.moments:
         continue
       before = seen.decision
       decision, states[i] = controller.decide(states[i], seen)
-      seen = seen.after(decision)
-      if decision.wait or _ended(before, decision, seen):
+      waits = waits or decision.wait
+      seen = seen.after(dataclasses.replace(decision, wait=waits))
+      if _ended(before, decision, seen):
         break
     assert seen.decision is not None
     return seen.decision, states

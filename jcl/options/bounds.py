@@ -66,14 +66,22 @@ class Trunk:
 
 @dataclasses.dataclass(frozen=True)
 class Bytes:
-  """A size of a memory: a number of examples, or of bytes as text."""
+  """A size of a memory: a number of examples, or of bytes as text.
+
+  Args:
+    least: number, or bytes.
+    unit: of a number without one: "examples", or "bytes".
+  """
 
   least: int = 1
+  unit: str = "examples"
 
   def read(self, value: Any) -> int | str:
     """Returns a number, or text that is a size; raises `Unfit` for others."""
     try:
-      found: int | str = plain.read_int(value)
+      # Examples are rows of arrays, of which there are not as many as bytes.
+      number = plain.read_int if self.unit == "examples" else plain.read_whole
+      found: int | str = number(value)
       size = int(found)
     except Unfit:
       if not isinstance(value, str):
@@ -91,7 +99,7 @@ class Bytes:
     """Returns the choices in words; `kind` is not needed."""
     del kind
     return (
-      f"a number of examples from {self.least}, or bytes with their unit "
+      f"a number of {self.unit} from {self.least}, or bytes with their unit "
       "(2MB, 512KiB)"
     )
 

@@ -33,6 +33,7 @@ OrInfinity = Annotated[float, Endless(Range(0))]
 AboveZeroOrInfinity = Annotated[float, Endless(Range(0, above=True))]
 Size = Annotated[int | str, Bytes(1)]
 SizeOrNone = Annotated[int | str, Bytes(0)]
+Memory = Annotated[int | str, Bytes(1, "bytes")]
 Units = Annotated[str | int | float, Trunk()]
 Grid = Annotated[tuple[tuple[int, int], ...], Pairs()]
 

@@ -153,7 +153,8 @@ class Progress:
       "experience": f"{min(place.experience + 1, self._count)}/{self._count}"
     }
     if event.kind == "paused":
-      shown["paused"] = "no memory"
+      latest = place.decisions[-1]["kind"] if place.decisions else ""
+      shown["paused"] = "no memory" if latest == "paused" else "no budget"
     if "loss" in event.scalars:
       shown["loss"] = f"{event.scalars['loss']:.3f}"
     if self._accuracy:

@@ -62,6 +62,8 @@ def observation(
     epoch=at.epoch,
     decision=at.decision,
     used=at.spent,
+    updates=at.totals.steps,
+    planned=at.planned,
     recorded=job.ledger.recorded(),
     pending=job.ledger.pending(),
     closing=functools.partial(

@@ -152,8 +152,8 @@ def _ready(
   """Waits while a decision says so; tells whether the examples have changed."""
   changed = deciding.decide(job, state, at, scope, "dispatch")
   while at.decided.wait:
+    yield Event("paused", state, at, {})  # who must not block stops here
     time.sleep(_WAIT)
-    yield Event("paused", state, at, {})
     changed |= deciding.decide(job, state, at, scope, "dispatch")
   return changed
 

@@ -41,9 +41,9 @@ def test_each_sees_what_those_before_it_decided():
   assert state == [1, 2] and [name for name, *_ in told[2:]] == ["second"]
 
 
-def test_who_waits_or_ends_asks_nobody_behind():
+def test_who_ends_an_experience_asks_nobody_behind():
   for changes, moment, asked in (
-    ({"wait": True}, "epoch", ["first"]),
+    ({"wait": True}, "epoch", ["first", "second"]),
     ({"epochs": 2}, "epoch", ["first"]),
     ({"epochs": 2}, "experience", ["first", "second"]),
     ({"epochs": 5}, "epoch", ["first", "second"]),
@@ -55,7 +55,9 @@ def test_who_waits_or_ends_asks_nobody_behind():
       scripted("first", told, (moment,), **changes),
       scripted("second", told, (moment,)),
     )
-    both.decide([0, 0], observed(moment, base.Decision(5), epoch=2))
+    before = base.Decision(5, wait=True)  # which the first one ends
+    decided, _ = both.decide([0, 0], observed(moment, before, epoch=2))
+    assert decided.wait is ("wait" in changes)
     assert [name for name, *_ in told] == asked
 
 

@@ -85,7 +85,9 @@ def test_training_waits_and_looks_twice_a_second(answers, changed, monkeypatch):
   steps, events = loop._ready(None, "state", at, None), []
   while True:
     try:
-      events.append(next(steps))
+      event = next(steps)
+      assert len(slept) == len(events)  # who stops here does not wait first
+      events.append(event)
     except StopIteration as end:
       assert end.value is changed
       break
@@ -236,7 +238,7 @@ def test_what_a_controller_sees(held, monkeypatch):
     trainee=types.SimpleNamespace(selection=None),
   )
   at = cursor.Cursor(experience=1, epoch=2, decision=base.Decision(3))
-  at.spent = base.Cost(2.0)
+  at.spent, at.totals.steps, at.planned = base.Cost(2.0), 4, 12
   seen = deciding.observation(job, None, at, None, "epoch")
   assert (seen.experience, seen.num_experiences, seen.num_examples) == (1, 3, 7)
   assert (seen.spent, seen.recorded, seen.pending) == (
@@ -246,6 +248,7 @@ def test_what_a_controller_sees(held, monkeypatch):
   )
   assert (seen.moment, seen.epoch) == ("epoch", 2)
   assert seen.decision == base.Decision(3) and seen.used == base.Cost(2.0)
+  assert (seen.updates, seen.planned) == (4, 12)
   assert callable(seen.closing) and seen.held == held
   assert callable(seen.trial) is callable(seen.judge) is bool(held)
   at.records = [types.SimpleNamespace(examples=i) for i in (30, 40)]
