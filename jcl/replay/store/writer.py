@@ -46,7 +46,8 @@ def claim(folder: Path) -> filelock.BaseFileLock:
     if not folder.is_dir():
       folder.mkdir(parents=True)
       segments.sync_folder(folder.parent)
-    lock = filelock.FileLock(folder / LOCK)
+    # Another thread than the one that opened the store may close it.
+    lock = filelock.FileLock(folder / LOCK, thread_local=False)
     lock.acquire(timeout=0)
     return lock
   except filelock.Timeout:
@@ -73,6 +74,7 @@ class Writer:
     self._contents = contents
     self._fsync, self._segment_bytes = fsync, segment_bytes
     self._lock = threading.RLock()
+    self._syncing = threading.Lock()
     self._synced = time.monotonic()
     self._broken = ""  # why it takes nothing more
     for path in contents.folder.glob("*.partial"):
@@ -137,15 +139,11 @@ class Writer:
     with self._lock:
       self._check()
       segment = self._contents.segments[-1]
-      try:
-        _sync(segment.fd)
-      except OSError as error:
-        # The kernel may have dropped the bytes that it could not write, so that
-        # a second attempt would seem to succeed.
-        self._broken = "an earlier flush failed"
-        raise records.failure("flush", self._contents.folder, error) from error
+    self._sync(segment)  # others go on adding meanwhile
+    with self._lock:
       self._synced = time.monotonic()
       if segment.end - segment.covered > INDEX_BYTES:
+        self._sync(segment)  # an index covers nothing that a crash can take
         self._contents.save(segment)
 
   def close(self) -> None:
@@ -157,6 +155,18 @@ class Writer:
         if segment.covered != segment.end:
           self._contents.save(segment)
       self._broken = "it is closed"
+
+  def _sync(self, segment: contents_lib.Segment) -> None:
+    # One at a time: the kernel tells of a failure once.
+    with self._syncing:
+      self._check()
+      try:
+        _sync(segment.fd)
+      except OSError as error:
+        # The kernel may have dropped the bytes that it could not write, so that
+        # a second attempt would seem to succeed.
+        self._broken = "an earlier flush failed"
+        raise records.failure("flush", self._contents.folder, error) from error
 
   def _grows(self) -> contents_lib.Segment | None:
     """Returns the segment that can be added to, if there is one."""
