@@ -25,10 +25,11 @@ ROWS = (
   ("recipes",),
   ("run",),
   ("serving",),
+  ("live",),
   ("cli",),
 )
 # Rooms at most, and floors of them.
-ROOMS, FLOORS = 19, 9
+ROOMS, FLOORS = 20, 10
 # The package's own face gathers what is below it.
 TOP = ("__init__",)
 
@@ -167,6 +168,22 @@ def test_the_command_line_starts_without_other_libraries():
     "sys",
     "typing",
   }
+
+
+def test_observing_for_a_live_learner_is_light():
+  code = (
+    "import sys; import jcl.live.log; "
+    "heavy = {'jax', 'flax', 'pandas', 'scipy', 'sklearn', 'matplotlib'}; "
+    "print(sorted(heavy & set(sys.modules)))"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.strip() == "[]"
 
 
 def test_the_public_face_names_what_it_imports():

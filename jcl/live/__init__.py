@@ -1,0 +1,1 @@
+"""Learning from data that arrives when it arrives, kept in one folder."""

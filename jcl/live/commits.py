@@ -1,0 +1,261 @@
+"""Batches on their way to disk, by one flush for all that wait.
+
+A thread adds its batch to the last volume under a lock, for as long as it takes
+to copy it to the kernel. Then the first thread flushes, without that lock. The
+others wait, and the next flush is for all that were added meanwhile.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from pathlib import Path
+import threading
+
+import numpy as np
+
+from jcl.live import folders, inputs, sayings
+from jcl.live.history import History, Value
+from jcl.live.journal import Journal
+from jcl.live.volumes import Volumes
+from jcl.options import errors
+from jcl.options.errors import UsageError
+from jcl.replay.store import records
+
+_SLACK = 2**13  # bytes of a new volume's headers
+
+
+class StoreFull(records.StoreError):
+  """A log at its limit of bytes, all of whose examples are still needed."""
+
+
+class _Batch:
+  """Examples that were added and are not known to be on disk yet."""
+
+  def __init__(self, first: int, numbers: np.ndarray) -> None:
+    self.first, self.numbers = first, numbers
+    self.done = False  # durable, or cut off
+    self.error: records.StoreError | None = None  # why they were cut off
+
+
+class _Turn:
+  """One thread at a time has it; those that need it no more wake together."""
+
+  def __init__(self) -> None:
+    self._changed = threading.Condition()
+    self._taken = False
+
+  @contextlib.contextmanager
+  def take(
+    self, needless: Callable[[], bool] = lambda: False
+  ) -> Iterator[bool]:
+    """Waits for the turn; yields False where it is needless by then."""
+    with self._changed:
+      while self._taken and not needless():
+        self._changed.wait()
+      taken = not needless()
+      self._taken |= taken
+    try:
+      yield taken
+    finally:
+      if taken:
+        with self._changed:
+          self._taken = False
+          self._changed.notify_all()
+
+
+class Commits:
+  """Adds examples to a log.
+
+  Args:
+    folder: of the log.
+    limit_bytes: most bytes of the folder; None for no limit.
+    history: learns of examples once they are durable.
+    volumes: where they go.
+    journal: for its size.
+    say: makes a value durable and applies it.
+  """
+
+  def __init__(
+    self,
+    folder: Path,
+    limit_bytes: int | None,
+    history: History,
+    volumes: Volumes,
+    journal: Journal,
+    say: Callable[[Value], None],
+  ) -> None:
+    self._folder, self._limit = folder, limit_bytes
+    self._history, self._volumes, self._journal = history, volumes, journal
+    self._say = say
+    self._known = history.known()
+    # Held by who flushes, cuts or begins a volume; taken ahead of the history's
+    # lock by who takes both.
+    self._turn = _Turn()
+    self._waiting: list[_Batch] = []
+
+  @property
+  def bytes(self) -> int:
+    """Bytes of the folder."""
+    files = self._volumes.bytes + self._journal.size
+    return files + folders.meta_bytes()
+
+  def add(
+    self, x: np.ndarray, keys: Sequence[str], size: int, check: Callable
+  ) -> int:
+    """Adds a batch and returns its first id, once it is on disk.
+
+    Args:
+      x: [N, ...] checked inputs.
+      keys: [N] of labels.
+      size: bytes on disk.
+      check: raises an error where the log takes nothing; called with its lock.
+
+    Raises:
+      UsageError: for inputs of another form than the first ones.
+      StoreFull: at the limit of bytes.
+      StoreError: where the disk is full or fails; nothing stays of the batch.
+    """
+    try:
+      batch = self._append(x, keys, size, check)
+      self._commit(batch)
+    except UsageError:
+      raise
+    except BaseException:  # an interruption may come anywhere
+      with self._turn.take(), self._history.lock:
+        with contextlib.suppress(records.StoreError):
+          self._settle()
+      raise
+    return batch.first
+
+  def close(self) -> None:
+    """Flushes what waits, and closes the volumes."""
+    with self._turn.take(), self._history.lock:
+      try:
+        self._flush()
+      finally:
+        self._volumes.close()
+
+  def _append(
+    self, x: np.ndarray, keys: Sequence[str], size: int, check: Callable
+  ) -> _Batch:
+    """Adds a batch to the last volume, where it waits for a flush."""
+    history = self._history
+    while True:
+      with history.lock:
+        check()
+        form = inputs.form_of(x)
+        _agree(form, history.form)
+        if self._has_room(len(x), size):
+          numbers = history.classes.numbers(keys)
+          batch = _Batch(self._volumes.append(x, keys), numbers)
+          self._waiting.append(batch)
+          history.form = form
+          return batch
+      with self._turn.take(), history.lock:
+        check()
+        self._make_room(len(x), size)
+
+  def _commit(self, batch: _Batch) -> None:
+    """Returns when a batch is on disk."""
+    with self._turn.take(lambda: batch.done) as needed:
+      if needed:
+        self._flush()
+    if batch.error is not None:
+      raise records.StoreError(str(batch.error)) from batch.error
+
+  def _flush(self) -> None:
+    """Makes all waiting batches durable, or cuts them off."""
+    history = self._history
+    with history.lock:
+      if not self._waiting:
+        return
+      taken, self._waiting = self._waiting, []
+      mark = self._volumes.mark()
+    try:
+      self._volumes.flush(mark)
+    except records.StoreError as error:
+      with history.lock:
+        for batch in [*taken, *self._waiting]:
+          batch.error, batch.done = error, True
+        self._waiting = []
+        self._volumes.spoil()
+        if not len(history):
+          history.form = None
+        with contextlib.suppress(records.StoreError):
+          self._volumes.repair()
+    except BaseException:  # they wait for the next flush
+      with history.lock:
+        self._waiting = [*taken, *self._waiting]
+      raise
+    else:
+      with history.lock:
+        for batch in taken:
+          history.add(batch.numbers)
+          batch.done = True
+
+  def _settle(self) -> None:
+    """Flushes what waits, and cuts off what is nobody's; both locks are held.
+
+    Raises:
+      StoreError: where the disk is full or fails.
+    """
+    self._flush()
+    self._volumes.cut(self._history.columns.stop)
+    self._volumes.repair()
+
+  def _has_room(self, count: int, size: int) -> bool:
+    stop = self._history.columns.stop
+    waiting = sum(len(batch.numbers) for batch in self._waiting)
+    return (
+      self._known <= stop
+      and self._volumes.stop == stop + waiting
+      and self._volumes.fits(count, size)
+      and not self._exceeds(size)
+    )
+
+  def _exceeds(self, size: int) -> bool:
+    """Returns whether so many bytes more would exceed the limit."""
+    most = self._limit
+    return most is not None and self.bytes + size + _SLACK > most
+
+  def _make_room(self, count: int, size: int) -> None:
+    """Deletes and begins volumes until a batch has room; both locks are held.
+
+    Raises:
+      StoreFull: where nothing may be deleted.
+      StoreError: where the disk is full or fails.
+    """
+    self._settle()
+    history = self._history
+    while self._exceeds(size):
+      part = next((p for p in history.droppable() if p.count), None)
+      if part is None:
+        raise self._full(size)
+      if part is history.columns.parts[-1]:
+        self._begin()
+      self._say(sayings.drop(history, part))
+      self._volumes.delete(part.first)
+    if not self._has_room(count, size):
+      self._begin()
+
+  def _begin(self) -> None:
+    first = max(self._known, self._history.columns.stop)
+    self._volumes.begin(first)
+    self._history.columns.begin(first)
+
+  def _full(self, size: int) -> StoreFull:
+    history = self._history
+    ended = errors.count(len(history.ended) - history.learned, "experience")
+    later = errors.count(history.counts.labelled, "example")
+    return StoreFull(
+      f"{self._folder} holds {self.bytes} of {self._limit} bytes, and {size} "
+      f"more do not fit: {ended} and {later} after them are not learned yet; "
+      "call learn(), or give a larger store="
+    )
+
+
+def _agree(form: inputs.Form, settled: inputs.Form | None) -> None:
+  if settled is not None and settled != form:
+    raise UsageError(
+      f"x has examples of {form}, but the first ones were of {settled}: bring "
+      "all to one shape and dtype; nothing was stored"
+    )
