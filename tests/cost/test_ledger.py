@@ -510,3 +510,43 @@ def test_a_share_may_be_nothing(book, clock):
 def test_a_source_without_a_kind_is_named_whole(clock):
   device = dataclasses.replace(DEVICE, source="by hand")
   assert ledger.Ledger(device, clock).source == "modelled (by hand)"
+
+
+def test_no_work_is_done_but_what_is_told(book, clock):
+  with book.timed("train") as timed:
+    clock.wait(1.0)
+  with book.timed("data", bytes=3.0) as read:
+    pass
+  with book.shared({"probe": 1.0}) as shared:
+    pass
+  assert timed.cost == base.Cost(seconds=1.0, joules=10.0)
+  assert (read.cost, shared.cost) == (base.Cost(bytes=3.0), base.Cost())
+  assert book.total() == base.Cost(1.0, 10.0, 0.0, 3.0)
+
+
+def test_a_charge_belongs_to_the_innermost_block(measured, clock):
+  with measured.timed("train"):
+    clock.wait(1.0)
+    with measured.timed("replay"):
+      clock.wait(4.0)
+      measured.charge("data", base.Cost(seconds=3.0, joules=50.0))
+  assert seconds(measured.totals()) == {
+    "train": 1.0,
+    "replay": 1.0,
+    "data": 3.0,
+  }
+  assert joules(measured.totals()) == {
+    "train": 100.0,
+    "replay": 350.0,
+    "data": 50.0,
+  }
+
+
+def test_a_meter_may_find_that_it_missed_less(measured, clock, meter):
+  meter.silent = True
+  clock.wait(2.0)
+  meter.silent = False
+  with measured.timed("train") as entry:
+    clock.wait(1.0)
+    meter.missing -= 0.5
+  assert entry.cost == base.Cost(seconds=1.0, joules=100.0)

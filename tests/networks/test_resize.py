@@ -53,3 +53,15 @@ def test_taps_are_the_matrix_without_zeros():
   np.put_along_axis(full, index, weights, axis=1)
   np.testing.assert_array_equal(full, resize.matrix(30, 11))
   assert index.shape[1] < 16
+
+
+@pytest.mark.parametrize(
+  ("shape", "products"), [((4, 4), 2), ((9, 9), 0), ((4, 9), 1), ((6, 4), 1)]
+)
+def test_sides_that_grow_are_products_and_those_that_shrink_are_none(
+  shape, products
+):
+  program = jax.make_jaxpr(lambda x: resize.bicubic(x, 6))(
+    jnp.ones((1, *shape, 2))
+  )
+  assert str(program).count("dot_general[") == products
