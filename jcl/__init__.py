@@ -13,6 +13,8 @@ if TYPE_CHECKING:
   from jcl import base, metrics, recipes
   from jcl.base import Method, Network, Objective, Predictor, Replay, Selector
   from jcl.control.allowance import Budget
+  from jcl.living.opening import live
+  from jcl.living.reader import Reader
   from jcl.networks.catalogue import build as build_network
   from jcl.networks.linen import from_linen
   from jcl.networks.nnx import from_nnx
@@ -46,8 +48,10 @@ _HOMES = {
   "build_network": "jcl.networks.catalogue",
   "from_linen": "jcl.networks.linen",
   "from_nnx": "jcl.networks.nnx",
+  "live": "jcl.living.opening",
   "load_model": "jcl.run.inference.files",
   "Options": "jcl.run.session",
+  "Reader": "jcl.living.reader",
   "Result": "jcl.run.session",
   "learn": "jcl.run.session",
   "blurry": "jcl.streams.scenarios",
@@ -69,6 +73,7 @@ __all__ = [
   "Objective",
   "Options",
   "Predictor",
+  "Reader",
   "Replay",
   "Result",
   "Selector",
@@ -82,6 +87,7 @@ __all__ = [
   "from_linen",
   "from_nnx",
   "learn",
+  "live",
   "load",
   "load_model",
   "metrics",

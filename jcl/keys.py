@@ -31,6 +31,7 @@ class Purpose(enum.IntEnum):
   REVIEW = 16  # a memory that an objective sees as a whole
   EXPAND = 17  # directions of a random unit ahead of the head
   SETTLE = 18  # an experience's examples, shown ahead of its updates
+  GROW = 19  # weights of a head's new classes
 
 
 def key(seed: int, *path: int) -> jax.Array:

@@ -203,7 +203,7 @@ def _scenario(
 ) -> dict[str, Any]:
   values = {"matrix": accuracy, **dict.fromkeys(METRICS, math.nan)}
   count = len(accuracy)
-  if not count:
+  if not accuracy.size:  # no experience has ended, or there are no test sets
     return values
   num_tests = accuracy.shape[1] if finished else count
   accuracy = accuracy[:, :num_tests]

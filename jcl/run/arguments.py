@@ -66,10 +66,10 @@ def check_names(
   fields: Iterable[str],
   options: Iterable[str],
 ) -> None:
-  """Checks the names of the further keywords of `jcl.learn`.
+  """Checks the names of the further keywords of a function of `jcl`.
 
   Args:
-    function: `learn` itself, whose own keywords a message may suggest.
+    function: whose own keywords a message may suggest.
     given: further keywords of the call.
     fields: names that further keywords may have.
     options: names that belong in the argument `options` instead.
@@ -77,10 +77,11 @@ def check_names(
   Raises:
     ValueError: for a name that is not in `fields`.
   """
+  title = f"jcl.{function.__name__}"
   for name in given:
     if name in options:
       raise UsageError(
-        f"jcl.learn has no option {name!r}: write options=jcl.Options("
+        f"{title} has no option {name!r}: write options=jcl.Options("
         f"{name}=...)"
       )
-  spec.known("jcl.learn", given, [*parameters.keywords(function), *fields])
+  spec.known(title, given, [*parameters.keywords(function), *fields])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import jax
+import numpy as np
 
 from jcl import base, keys
 from jcl.control import assembly
@@ -188,7 +189,7 @@ def _learner(
   )
   learner = learner_lib.Learner(
     spec,
-    stream.experiences[0].data.x[[0]][0],
+    np.zeros(stream.example_shape, stream.dtype),
     ledger,
     steps_per_dispatch=options.steps_per_dispatch,
     executor=options.executor,

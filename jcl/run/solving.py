@@ -140,20 +140,33 @@ def expanded(
   A kernel's width that is not given comes from the first batch of the run, and
   stays.
   """
-  wanted = method.expand
-  if wanted is None:
+  if method.expand is None:
     return network
-  gamma = wanted.gamma
-  if wanted.kind == "fourier" and gamma is None:
-    assert training.batch_size is not None
-    first = stream.experiences[0].data
-    order = batching.epoch_order(len(first), seed, 0, 0, ordered=stream.ordered)
-    x = np.asarray(first.x[order[: training.batch_size]], np.float32)
-    x = (x - stream.mean) / stream.std
-    if wanted.trunk and network.features is not None:
-      tap = str(network.features)
-      params, stats = network.init(keys.key(seed, keys.Purpose.INIT))
-      out = network.apply(params, stats, x, taps=(tap,))
-      x = np.asarray(out.taps[tap], np.float32)
-    gamma = expand.bandwidth(np.reshape(x, (len(x), -1)))
-  return expand.expanded(network, wanted, seed, gamma or 0.0)
+  gamma = kernel_width(stream, network, method.expand, training, seed)
+  return expand.expanded(network, method.expand, seed, gamma or 0.0)
+
+
+def kernel_width(
+  stream: stream_lib.Stream,
+  network: base.Network,
+  wanted: base.Expansion,
+  training: base.Training,
+  seed: int,
+) -> float | None:
+  """Returns the gamma of a random unit's kernel, None for one without.
+
+  What is not given is measured on the first batch of the run.
+  """
+  if wanted.kind != "fourier" or wanted.gamma is not None:
+    return wanted.gamma
+  assert training.batch_size is not None
+  first = stream.experiences[0].data
+  order = batching.epoch_order(len(first), seed, 0, 0, ordered=stream.ordered)
+  x = np.asarray(first.x[order[: training.batch_size]], np.float32)
+  x = (x - stream.mean) / stream.std
+  if wanted.trunk and network.features is not None:
+    tap = str(network.features)
+    params, stats = network.init(keys.key(seed, keys.Purpose.INIT))
+    out = network.apply(params, stats, x, taps=(tap,))
+    x = np.asarray(out.taps[tap], np.float32)
+  return expand.bandwidth(np.reshape(x, (len(x), -1)))

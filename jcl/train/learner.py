@@ -183,6 +183,13 @@ class Learner:
     fresh = functools.partial(self._fresh, selection)
     return self.run("train", "init", fresh, key), selection
 
+  def begun(
+    self, key: base.Key, selection: base.Selection
+  ) -> base.LearnerState:
+    """Returns a state before any learning, with some tensors selected."""
+    fresh = functools.partial(self._fresh, selection)
+    return self.run("train", ("begun", selection), fresh, key)
+
   @property
   def updates(self) -> bool:
     """Whether the method learns by updates of parameters."""
@@ -198,8 +205,7 @@ class Learner:
     self, key: base.Key, state: base.LearnerState, selection: base.Selection
   ) -> base.LearnerState:
     """Returns the state with new parameters and a fresh optimiser."""
-    fresh = functools.partial(self._fresh, selection)
-    train = self.run("train", ("restart", selection), fresh, key).train
+    train = self.begun(key, selection).train
     return state._replace(train=train._replace(step=state.train.step))
 
   def _fresh(

@@ -1,6 +1,7 @@
 """Outputs and scores of a learner's network on examples of any number."""
 
 from collections.abc import Callable, Sequence
+import math
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,9 @@ def evaluate(
     head: [C] bool, the outputs that take part.
     memory: what a predictor may read; None: the memory on the device.
   """
+  if not test_sets:
+    nothing = (math.nan,) * learner.network.num_classes
+    return evaluation.Scores((), (), nothing)
   train, predictor = state.train, learner.method.predictor
   prepared = fitted(learner, state, memory)
   build = evaluation.build_evaluate(

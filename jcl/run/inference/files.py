@@ -1,6 +1,6 @@
 """Models in files: arrays and JSON; loading a model executes none of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import json
 import os
 from pathlib import Path
@@ -86,14 +86,18 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
   return path
 
 
+Build = Callable[[tuple[int, ...], int], base.Network]
+
+
 def load(
-  path: str | os.PathLike[str], network: base.Network | None = None
+  path: str | os.PathLike[str], network: base.Network | Build | None = None
 ) -> model.Model:
   """Reads a model that `Result.save` or a run has left; runs no code from it.
 
   Args:
     path: of the file, or the folder of a run that has ended.
-    network: built as for the run, where it was a network of your own; None
+    network: built as for the run, where it was a network of your own, or what
+      builds it from the shape of an example and a number of classes; None
       builds networks of `jcl.build_network` anew.
 
   Raises:
@@ -101,7 +105,8 @@ def load(
     ValueError: where the file is no model, damaged or of a newer version, or
       the network is not the one that was trained.
   """
-  if network is not None and not isinstance(network, base.Network):
+  own = network is None or callable(network)
+  if not own and not isinstance(network, base.Network):
     raise UsageError(
       f"network={errors.short(network)}: give a network as the run had, of "
       "jcl.from_linen, jcl.from_nnx or jcl.build_network"
@@ -121,7 +126,8 @@ def load(
       f"{path} is a model of format {errors.short(number)}, and this version "
       f"of jcl reads {_FORMAT}: load it with the version that saved it"
     )
-  network = network or _built(path, about)
+  if not isinstance(network, base.Network):
+    network = _built(path, about, network)
   try:
     made = _assembled(arrays, about, network)
   except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -180,8 +186,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return {name: file[name] for name in file.files}
 
 
-def _built(path: Path, about: Mapping[str, Any]) -> base.Network:
-  if about.get("origin") is None:
+def _built(
+  path: Path, about: Mapping[str, Any], build: Build | None
+) -> base.Network:
+  if build is None and about.get("origin") is None:
     raise UsageError(
       f"{path} was trained with a network of your own, "
       f"{errors.short(about.get('network'))}: build it again and give it, "
@@ -189,7 +197,10 @@ def _built(path: Path, about: Mapping[str, Any]) -> base.Network:
     )
   try:
     shape = tuple(int(size) for size in about["input_shape"])
-    return origin.build(about["origin"], shape, len(about["class_names"]))
+    classes = len(about["class_names"])
+    if build is not None:
+      return build(shape, classes)
+    return origin.build(about["origin"], shape, classes)
   except (KeyError, TypeError, ValueError) as error:
     raise UsageError(
       f"{path}: its network cannot be built "

@@ -46,7 +46,8 @@ class Model:
   fitted: Any  # result of the predictor's `fit`
   class_names: tuple[str, ...]  # [C]
   seen: np.ndarray  # [C] bool, classes that were learned
-  _programs: dict[int, Callable] = dataclasses.field(
+  # Compiled predictions, by rows.
+  programs: dict[int, Callable[..., Any]] = dataclasses.field(
     default_factory=dict, repr=False
   )
 
@@ -85,6 +86,21 @@ class Model:
       found.append(self._scores(part))
       start += len(part)
     return np.where(allowed, np.concatenate(found), -np.inf).astype(np.float32)
+
+  def following(self, before: "Model") -> "Model":
+    """Returns this model, whose first predictions need no compiling.
+
+    Programs of an earlier model serve where both are of one kind, and else
+    those for as many rows as that one has are compiled.
+    """
+    if self.inputs is before.inputs and _shapes(_arrays(self)) == _shapes(
+      _arrays(before)
+    ):
+      return dataclasses.replace(self, programs=before.programs)
+    for rows in list(before.programs):
+      shape = rows, *self.inputs.network.input_shape
+      self._scores(np.zeros(shape, self.inputs.dtype))
+    return self
 
   def __getstate__(self) -> NoReturn:
     raise TypeError(
@@ -176,7 +192,7 @@ class Model:
     rows = next(size for size in _ROWS if len(x) <= size)
     padded = np.concatenate([x, np.repeat(x[:1], rows - len(x), axis=0)])
     args = self.params, self.stats, self.fitted, padded
-    if rows not in self._programs:
+    if rows not in self.programs:
       network, mean, std, _ = self.inputs
       apply = evaluation.apply_fn(network, augmentation.Preprocess(mean, std))
 
@@ -184,8 +200,8 @@ class Model:
         found = self.predictor.scores(apply, params, stats, x, fitted)
         return jnp.asarray(found, jnp.float32)
 
-      self._programs[rows] = background.compile_program(scores, args).call
-    return np.asarray(self._programs[rows](*args))[: len(x)]
+      self.programs[rows] = background.compile_program(scores, args).call
+    return np.asarray(self.programs[rows](*args))[: len(x)]
 
 
 def of(
@@ -214,6 +230,10 @@ def of(
   return Model(
     inputs, params, stats, predictor, fitted, tuple(class_names), seen
   )
+
+
+def _arrays(made: Model) -> tuple[Any, ...]:
+  return made.params, made.stats, made.fitted
 
 
 def _shapes(tree: Any) -> Mapping[str, tuple[int, ...]]:

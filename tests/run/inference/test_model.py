@@ -159,7 +159,7 @@ def test_any_number_of_inputs_has_the_same_answers(result, count):
   np.testing.assert_allclose(
     scores, result.predict_scores(x[::-1])[::-1], rtol=1e-5, atol=1e-5
   )
-  assert len(result.model._programs) <= 3
+  assert len(result.model.programs) <= 3
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import zlib
 
 import numpy as np
 
-from jcl.live.columns import GONE, NONE
-from jcl.live.experiences import End
-from jcl.live.history import Counts, History, Value
+from jcl.living.log.columns import GONE, NONE
+from jcl.living.log.experiences import End
+from jcl.living.log.history import Counts, History, Value
 
 OPS = ("state", "ended", "corrections", "part")
 

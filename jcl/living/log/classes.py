@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jcl.live import labels as labels_lib
-from jcl.live.columns import NONE
+from jcl.living.log import labels as labels_lib
+from jcl.living.log.columns import NONE
 
 
 class Classes:

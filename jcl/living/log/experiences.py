@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
-from jcl.live import columns as columns_lib
-from jcl.live import labels as labels_lib
+from jcl.living.log import columns as columns_lib
+from jcl.living.log import labels as labels_lib
 
 if TYPE_CHECKING:
-  from jcl.live import history as history_lib
+  from jcl.living.log import history as history_lib
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class End:
   count: int
   num_classes: int  # known once it had ended
   time: float  # seconds of the clock, which may have been set back; or NaN
+  corrections: int = 0  # that had been made by then
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Ended:
   count: int  # examples when it ended
   num_classes: int  # known once it had ended
   time: float  # seconds since 1970 by the clock of that moment; NaN: lost
+  corrections: int  # that had been made by then, of all experiences before
   _history: "history_lib.History" = dataclasses.field(repr=False)
 
   @property
@@ -85,4 +87,5 @@ class Experiences(Sequence[Ended]):
 
   def _at(self, index: int) -> Ended:
     end = self._history.ended[index]
-    return Ended(index, end.count, end.num_classes, end.time, self._history)
+    told = end.count, end.num_classes, end.time, end.corrections
+    return Ended(index, *told, self._history)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from jcl.live import classes as classes_lib
-from jcl.live import columns as columns_lib
-from jcl.live import inputs
-from jcl.live.columns import GONE, NONE
-from jcl.live.experiences import Corrections, End
+from jcl.living.log import classes as classes_lib
+from jcl.living.log import columns as columns_lib
+from jcl.living.log import inputs
+from jcl.living.log.columns import GONE, NONE
+from jcl.living.log.experiences import Corrections, End
 from jcl.options import errors
 
 Value = dict[str, Any]
@@ -168,6 +168,7 @@ class History:
           len(found),
           len(self.classes),
           math.nan,
+          self.forgotten + len(self.corrected),
         )
       )
 
@@ -224,7 +225,10 @@ class History:
       self.counts.labelled -= len(where)
     self.open_from = max(self.open_from, until)
     self.classes.learn(fresh)
-    self.ended.append(End(start, until, count, len(self.classes), time))
+    corrections = self.forgotten + len(self.corrected)
+    self.ended.append(
+      End(start, until, count, len(self.classes), time, corrections)
+    )
 
   def _learned(self, value: Value) -> None:
     self.learned = max(self.learned, value["count"])

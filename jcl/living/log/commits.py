@@ -12,10 +12,10 @@ import threading
 
 import numpy as np
 
-from jcl.live import folders, inputs, sayings
-from jcl.live.history import History, Value
-from jcl.live.journal import Journal
-from jcl.live.volumes import Volumes
+from jcl.living.log import folders, inputs, sayings
+from jcl.living.log.history import History, Value
+from jcl.living.log.journal import Journal
+from jcl.living.log.volumes import Volumes
 from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.replay.store import records

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jcl.live.columns import GONE, NONE, Part
-from jcl.live.history import History, Value
+from jcl.living.log.columns import GONE, NONE, Part
+from jcl.living.log.history import History, Value
 from jcl.options import errors
 from jcl.options.errors import UsageError
 

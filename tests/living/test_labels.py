@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from jcl.live import labels
+from jcl.living.log import labels
 from jcl.options.errors import UsageError
 
 LABELS = ["1", 1, 1.0, True, "true", False, 0, "", "ä", "\ud800", ("a", 1)]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jcl.live import inputs
+from jcl.living.log import inputs
 from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.replay.store import records, segments

@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from jcl.live import commits, log, volumes
-from jcl.live.log import Log, StoreFull
+from jcl.living.log import commits, log, volumes
+from jcl.living.log.log import Log, StoreFull
 from jcl.options.errors import UsageError
 from jcl.replay.store import records
 
@@ -185,7 +185,7 @@ def test_the_place_of_what_is_not_finite_is_named(
   x[3, 5] = x[5, 0] = value
   with Log.open(tmp_path) as opened:
     for values in (2**20, 8, 1):
-      monkeypatch.setattr("jcl.live.inputs._VALUES", values)
+      monkeypatch.setattr("jcl.living.log.inputs._VALUES", values)
       with pytest.raises(UsageError, match=match):
         opened.observe(x, ["a"] * 6)
     assert len(opened) == 0 and opened.form is None
@@ -298,7 +298,7 @@ def test_sizes_are_checked(tmp_path, options, match):
 def test_a_clock_that_steps_back_changes_nothing(tmp_path, monkeypatch):
   with Log.open(tmp_path) as opened:
     for index, now in enumerate((1e9, 5.0, -3.0)):
-      monkeypatch.setattr("jcl.live.log.time.time", lambda now=now: now)
+      monkeypatch.setattr("jcl.living.log.log.time.time", lambda now=now: now)
       opened.observe(examples(1, start=index), [index])
       assert opened.end() == index
     assert [each.time for each in opened.experiences] == [1e9, 5.0, -3.0]
@@ -439,7 +439,8 @@ def test_a_deletion_that_was_interrupted_is_finished(tmp_path, monkeypatch):
       opened.observe(examples(100, 100 * index, 64), ["a"] * 100)
       opened.drop(opened.end() + 1)
 
-  for place in ("jcl.live.volumes.os.rename", "jcl.live.volumes.shutil.rmtree"):
+  volumes = "jcl.living.log.volumes"
+  for place in (f"{volumes}.os.rename", f"{volumes}.shutil.rmtree"):
     folder = tmp_path / place
     opened = filled(folder)
     with monkeypatch.context() as patched:

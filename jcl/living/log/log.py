@@ -16,7 +16,7 @@ from typing import Any, Self
 import filelock
 import numpy as np
 
-from jcl.live import (
+from jcl.living.log import (
   commits,
   folders,
   inputs,
@@ -25,10 +25,10 @@ from jcl.live import (
   snapshots,
   volumes,
 )
-from jcl.live import history as history_lib
-from jcl.live import labels as labels_lib
-from jcl.live.commits import StoreFull
-from jcl.live.experiences import Corrections, Ended, Experiences
+from jcl.living.log import history as history_lib
+from jcl.living.log import labels as labels_lib
+from jcl.living.log.commits import StoreFull
+from jcl.living.log.experiences import Corrections, Ended, Experiences
 from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.replay.store import names, records
@@ -306,6 +306,19 @@ class Log:
     """
     with self._history.lock:
       return self._history.corrections(since)
+
+  def place(self, number: int) -> tuple[int, int] | None:
+    """Returns the experience of an example by its id, and its row there.
+
+    None stands for an example that has left, or is in no experience yet.
+    """
+    with self._history.lock:
+      found = self._history.columns.states(np.array([number]))
+      experience = int(found[0])
+      if experience < 0:
+        return None
+      ids = self.experiences[experience].ids
+      return experience, int(np.searchsorted(ids, number))
 
   def close(self) -> None:
     """Releases the folder; nothing can be added or read afterwards."""

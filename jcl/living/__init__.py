@@ -1,0 +1,1 @@
+"""A learner that lives: data arrives when it arrives, and power may fail."""

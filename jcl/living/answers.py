@@ -1,0 +1,63 @@
+"""Predictions by the latest model that was handed over whole."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jcl.options.errors import UsageError
+from jcl.run.inference import model as models
+
+
+class Answers(NamedTuple):
+  """A model and the labels that its outputs stand for; never changed."""
+
+  model: models.Model
+  labels: tuple[Any, ...]  # of the classes learned, in order of arrival
+
+  @property
+  def classes(self) -> np.ndarray:
+    """The labels, [K] of int64, str or object."""
+    return array(self.labels)
+
+  def predict(self, x: Any) -> np.ndarray:
+    """Returns the labels [N] of raw inputs [N, ...]."""
+    return self.classes[np.argmax(self.scores(x), axis=-1)]
+
+  def scores(self, x: Any) -> np.ndarray:
+    """Returns scores [N, K] float32 of raw inputs, the predicted one largest.
+
+    Raises:
+      UsageError: for inputs of another shape or dtype, for none, and for
+        values that are not finite.
+    """
+    return self.model.predict_scores(x)[:, : len(self.labels)]
+
+  def probabilities(self, x: Any) -> np.ndarray:
+    """Returns [N, K] float64, softmax of the scores of each input."""
+    found = self.scores(x).astype(np.float64)
+    found = np.exp(found - found.max(axis=-1, keepdims=True))
+    return found / found.sum(axis=-1, keepdims=True)
+
+
+def array(labels: Sequence[Any]) -> np.ndarray:
+  """Returns labels as an array, [K] of int64, bool, str or object.
+
+  >>> array([3, 1]).dtype.kind, array(["a", 1]).dtype.kind
+  ('i', 'O')
+  """
+  for kind in (bool, int, str):
+    if labels and all(type(label) is kind for label in labels):
+      if kind is not int or max(map(abs, labels)) < 2**63:
+        return np.array(labels)
+  found = np.empty(len(labels), object)
+  found[:] = labels
+  return found
+
+
+def none_yet() -> UsageError:
+  """Returns the error of predictions before anything was learned."""
+  return UsageError(
+    "nothing is learned yet: observe examples with labels, and call learn() or "
+    "start()"
+  )

@@ -1,0 +1,147 @@
+"""What has arrived, as a learner reads it; a log on disk keeps it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from jcl import base
+
+
+class Ended(NamedTuple):
+  """An experience that has ended: its examples, in their order."""
+
+  ids: np.ndarray  # [N] int64
+  y: np.ndarray  # [N] int32, positions in `Arrivals.classes`
+
+
+class Correction(NamedTuple):
+  """A label that replaces the one that an example was learned with."""
+
+  experience: int  # that the example belongs to
+  row: int  # position in it
+  y: int  # position in `Arrivals.classes`
+
+
+class Arrivals(Protocol):
+  """Examples and what was said of them, all that learning reads."""
+
+  @property
+  def count(self) -> int:
+    """Experiences that have ended."""
+    ...
+
+  @property
+  def example(self) -> np.ndarray | None:
+    """An example like all others, None before the first one."""
+    ...
+
+  @property
+  def classes(self) -> Sequence[Any]:
+    """Labels, in the order in which experiences brought them."""
+    ...
+
+  def known(self, experience: int) -> int:
+    """Returns the number of classes of this and all earlier experiences."""
+    ...
+
+  def size(self, experience: int) -> int:
+    """Returns the number of an experience's examples."""
+    ...
+
+  def ended(self, experience: int) -> Ended:
+    """Returns an experience that has ended and was not dropped."""
+    ...
+
+  def corrections(self, experience: int) -> Iterable[Correction]:
+    """Returns those made before an experience ended, of earlier examples."""
+    ...
+
+  def read(self, ids: np.ndarray) -> np.ndarray:
+    """Returns raw inputs [N, ...] by id."""
+    ...
+
+  def drop(self, learned: int) -> None:
+    """Lets the examples of experiences below `learned` go."""
+    ...
+
+
+class Rows:
+  """Inputs of an experience, read when they are asked for.
+
+  Args:
+    arrivals: that have them.
+    ids: [N] of the examples.
+    example: one of them, for shape and dtype.
+    held: bytes of an experience up to which all of it is read at once and kept.
+  """
+
+  def __init__(
+    self,
+    arrivals: Arrivals,
+    ids: np.ndarray,
+    example: np.ndarray,
+    held: int = 2**26,
+  ) -> None:
+    self.shape = (len(ids), *example.shape)
+    self.dtype = example.dtype
+    self._arrivals, self._ids = arrivals, ids
+    self._keeps = len(ids) * example.nbytes <= held
+    self._all: np.ndarray | None = None
+
+  def __len__(self) -> int:
+    return len(self._ids)
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    if self._keeps:
+      if self._all is None:
+        self._all = np.asarray(self._arrivals.read(self._ids))
+      return self._all[index]
+    chosen = self._ids[index]
+    found = np.asarray(self._arrivals.read(np.atleast_1d(chosen)))
+    return found if np.ndim(chosen) else found[0]
+
+
+class Gone:
+  """Inputs of an experience that is learned; none of them is read any more."""
+
+  def __init__(self, count: int, example: np.ndarray) -> None:
+    self.shape, self.dtype = (count, *example.shape), example.dtype
+
+  def __len__(self) -> int:
+    return self.shape[0]
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    raise LookupError("examples of an experience that was learned are gone")
+
+
+def arrived(
+  arrivals: Arrivals, experience: int, example: np.ndarray
+) -> base.Experience:
+  """Returns an experience that is to be learned, an example being given."""
+  ended = arrivals.ended(experience)
+  data = _dataset(Rows(arrivals, ended.ids, example), ended.y)
+  classes = tuple(np.unique(ended.y).tolist())
+  return base.Experience(experience, classes, data, ended.ids)
+
+
+def gone(
+  arrivals: Arrivals, experience: int, example: np.ndarray
+) -> base.Experience:
+  """Returns the place of a learned experience, whose examples may be gone.
+
+  Of its classes it has those that it was the first to bring.
+  """
+  count = arrivals.size(experience)
+  before = arrivals.known(experience - 1) if experience else 0
+  y = np.broadcast_to(np.int32(0), (count,))  # takes no memory
+  return base.Experience(
+    experience,
+    tuple(range(before, arrivals.known(experience))),
+    _dataset(Gone(count, example), y),
+    np.broadcast_to(np.int64(-1), (count,)),
+  )
+
+
+def _dataset(x: Rows | Gone, y: np.ndarray) -> base.Dataset:
+  return base.Dataset("live", x, y, ())

@@ -1,0 +1,126 @@
+"""Arrivals in memory, for learners without a folder: nothing is kept."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jcl.living.arrivals import Correction, Ended
+from jcl.living.log import labels as labels_lib
+from jcl.options.errors import UsageError
+
+
+class Held:
+  """Arrivals that last as long as the process; see `arrivals.Arrivals`."""
+
+  def __init__(self) -> None:
+    self._x: dict[int, np.ndarray] = {}
+    self._keys: dict[int, str | None] = {}
+    self._waiting: list[int] = []  # labelled, and in no experience yet
+    self._ended: list[np.ndarray] = []  # ids, by experience
+    self._y: list[np.ndarray] = []  # and classes, as they were when it ended
+    self._place: dict[int, tuple[int, int]] = {}  # experience and row, by id
+    self._classes: dict[str, int] = {}
+    self._known: list[int] = []  # classes, after each experience
+    self._corrected: list[list[Correction]] = [[]]  # by experience that follows
+    self._dropped = self._next = 0
+    self._example: np.ndarray | None = None
+
+  def __len__(self) -> int:
+    return self._next
+
+  @property
+  def count(self) -> int:
+    return len(self._ended)
+
+  @property
+  def open_count(self) -> int:
+    """Labelled examples of the experience that has not ended."""
+    return len(self._waiting)
+
+  @property
+  def unlabelled_count(self) -> int:
+    """Examples without a label."""
+    return sum(key is None for key in self._keys.values())
+
+  @property
+  def classes(self) -> Sequence[Any]:
+    return tuple(map(labels_lib.label, self._classes))
+
+  @property
+  def example(self) -> np.ndarray | None:
+    """An example like all others, None before the first one."""
+    return self._example
+
+  def known(self, experience: int) -> int:
+    return self._known[experience]
+
+  def size(self, experience: int) -> int:
+    return len(self._ended[experience])
+
+  def ended(self, experience: int) -> Ended:
+    ids = self._ended[experience]
+    return Ended(ids, self._y[experience])
+
+  def corrections(self, experience: int) -> Iterable[Correction]:
+    return tuple(self._corrected[experience])
+
+  def observe(self, x: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+    """Takes checked inputs [N, ...], and labels [N], None where not known."""
+    keys = [None if each is None else labels_lib.key(each) for each in labels]
+    if self._example is None:
+      self._example = np.zeros_like(x[0])
+    ids = np.arange(self._next, self._next + len(x), dtype=np.int64)
+    for i, row, key in zip(ids.tolist(), x, keys, strict=True):
+      self._x[i], self._keys[i] = row, key
+      if key is not None:
+        self._waiting.append(i)
+    self._next += len(x)
+    return ids
+
+  def label(self, ids: np.ndarray, labels: Sequence[Any]) -> None:
+    """Gives examples [N] their labels [N], or others than they had."""
+    keys = list(map(labels_lib.key, labels))
+    for i in ids.tolist():
+      if i not in self._keys:
+        raise UsageError(f"id {i} is of no example here: give ids of observe()")
+    for i, key in zip(ids.tolist(), keys, strict=True):
+      before, self._keys[i] = self._keys[i], key
+      if before is None:
+        self._waiting.append(i)
+      elif i in self._place:
+        self._corrected[-1].append(
+          Correction(*self._place[i], self._number(key))
+        )
+    self._waiting.sort()
+
+  def end(self) -> int:
+    """Ends the open experience and returns its number."""
+    if not self._waiting:
+      raise UsageError("no labelled example arrived since the last experience")
+    y = [self._number(self._keys[i]) for i in self._waiting]
+    for row, i in enumerate(self._waiting):
+      self._place[i] = self.count, row
+    self._y.append(np.array(y, np.int32))
+    self._ended.append(np.array(self._waiting, np.int64))
+    self._known.append(len(self._classes))
+    self._corrected.append([])
+    self._waiting = []
+    return self.count - 1
+
+  def _number(self, key: str | None) -> int:
+    assert key is not None
+    return self._classes.setdefault(key, len(self._classes))
+
+  def read(self, ids: np.ndarray) -> np.ndarray:
+    return np.stack([self._x[i] for i in ids.tolist()])
+
+  def drop(self, learned: int) -> None:
+    for experience in range(self._dropped, learned):
+      for i in self._ended[experience].tolist():
+        self._x.pop(i, None)
+    self._dropped = max(self._dropped, learned)
+
+  def close(self) -> None:
+    """Lets everything go."""
+    self._x.clear()

@@ -1,0 +1,341 @@
+"""Learning of what has arrived: a study's loop, one experience at a time.
+
+The stream of a study knows its end; that of a live learner is the experiences
+that have ended so far, and the next one replaces it by a longer one. Loop,
+learner, feed and controller are the same, so that the same experiences lead to
+the same bits.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jcl import base
+from jcl.living import arrivals as arrivals_lib
+from jcl.living import growing
+from jcl.living import settings as settings_lib
+from jcl.options import errors
+from jcl.options.errors import UsageError
+from jcl.report import lines
+from jcl.run import console, description, loop, session
+from jcl.run import setup as setup_lib
+from jcl.run import workdir as workdir_lib
+from jcl.run.inference import files
+from jcl.run.inference import model as models
+from jcl.streams import stream as stream_lib
+
+_SETTLED = "settled.json"  # what the first experience has settled
+
+Outcome = Literal["learned", "paused", "stopped"]
+
+
+class Learning:
+  """Learns the experiences that have ended, and can be stopped anywhere.
+
+  Args:
+    arrivals: what has arrived.
+    settings: of the learner.
+    folder: of the run's files; None keeps everything in memory.
+    published: is handed the model after every experience.
+  """
+
+  def __init__(
+    self,
+    arrivals: arrivals_lib.Arrivals,
+    settings: settings_lib.Settings,
+    folder: Path | None,
+    published: Callable[[models.Model], None],
+  ) -> None:
+    self.arrivals, self._settings = arrivals, settings
+    self._path, self._published = folder, published
+    self._stack = contextlib.ExitStack()  # of this learner
+    self._around = contextlib.ExitStack()  # of the job, which growing replaces
+    self._events: Iterator[loop.Event] | None = None
+    self._settled: _Settled | None = None
+    self._files: workdir_lib.Folder | None = None
+    self._experiences: list[base.Experience] = []
+    self.learned = 0  # experiences, up to the model handed over last
+    self._begun = False  # whether there are the three below
+    self._job: loop.Job
+    self._state: base.LearnerState
+    self._at: loop.Cursor
+
+  @property
+  def state(self) -> base.LearnerState:
+    """The learner's state, valid until learning goes on."""
+    return self._state
+
+  @property
+  def records(self) -> Sequence[base.Record]:
+    """Records of the experiences that are learned."""
+    return self._at.records if self._begun else ()
+
+  @property
+  def cost(self) -> Mapping[str, base.Cost]:
+    """Costs so far, by account of the ledger."""
+    return self._job.ledger.totals() if self._begun else {}
+
+  def advance(self, stop: Callable[[], bool]) -> Outcome:
+    """Learns all that has ended, or as much as the budget allows now.
+
+    Args:
+      stop: asked between dispatches of updates, whether to stop there.
+
+    Returns:
+      "learned" where nothing is left, "paused" where the budget makes it wait,
+      "stopped" where `stop` said so. It goes on from there when called again.
+    """
+    if not self._begun and self.arrivals.count:
+      self._open()
+    while self._begun and self._at.experience < self.arrivals.count:
+      if self._events is None:
+        self._next()
+        self._events = loop.run(self._job, self._state, self._at)
+      for event in self._events:
+        self._state = event.state
+        outcome: Outcome | None = None
+        if event.kind == "paused":
+          outcome = "paused"
+        elif stop():
+          outcome = "stopped"
+        self._note(event, outcome is not None)
+        if outcome is not None and event.kind != "experience":
+          return outcome
+      self._events = None
+      self._publish()
+      if outcome is not None:
+        return outcome
+    return "learned"
+
+  @property
+  def unneeded(self) -> int:
+    """Leading experiences whose examples nothing will ask for again."""
+    if self._settings.method.trains_on == "seen":
+      return 0
+    return max(self.learned - 1, 0)  # a memory on disk goes on behind the last
+
+  def close(self) -> None:
+    """Saves where learning stands, and leaves the folder."""
+    self._events = None
+    with self._stack:
+      self._around.close()
+
+  # The job of an experience.
+
+  def _open(self) -> None:
+    """Goes on where an earlier process stopped, or begins."""
+    assert self.arrivals.example is not None
+    self._settled = self._settle()
+    self._enter(self._assembled(0))
+    about = self._settings.about(
+      description.of(self._job, self._settings.setup.options, {})
+    )
+    self._stack.enter_context(console.quiet_savers())
+    self._files = workdir_lib.Folder(
+      self._path, about, checkpoint_seconds=self._settings.checkpoint_seconds
+    )
+    self._stack.callback(self._files.close)
+    snapshot = self._files.restore(self._template)
+    if snapshot is None:
+      self._state, self._at = loop.start(self._job)
+    else:
+      self._job.ledger.restore(snapshot.ledger)
+      self._state = self._job.learner.put(snapshot.state)
+      self._at = snapshot.place
+    session.profiled(self._job, self._settings.setup.options, self._files)
+    self._job.restore(self._at)
+    self._files.begin(self._job, self._at)
+    self._begun = True
+    if snapshot is not None and self._at.experience:
+      self._publish()
+
+  def _template(self, at: loop.Cursor) -> base.LearnerState:
+    """Takes the job to where a checkpoint was made."""
+    index = max(at.experience - (not at.begun), 0)
+    self._around.close()
+    self._enter(self._assembled(index))
+    return self._job.template(at)
+
+  def _next(self) -> None:
+    """Makes the job that of the next experience, with room for its classes."""
+    index = self._at.experience
+    stream = self._stream(index)
+    if stream.num_classes != self._job.stream.num_classes:
+      self._grow(index)
+    self._job = dataclasses.replace(self._job, stream=stream)
+    self._job.feed.stream = stream
+    assert self._files is not None
+    self._files.turn(
+      self._job,
+      self.arrivals.count > index + 1,
+      class_names=list(stream.class_names[: self.arrivals.known(index)]),
+      num_experiences=index + 1,
+    )
+    if not self._at.begun:
+      self._state = self._corrected(index)
+
+  def _grow(self, index: int) -> None:
+    """Replaces the job by one with a larger head."""
+    old, at = self._job, self._at
+    old.save(at)
+    ledger = old.ledger.state()
+    self._around.close()
+    self._enter(self._assembled(index))
+    job = self._job
+    job.ledger.restore(ledger)
+    job.trainee.restore(dict(at.trainee or {}))
+    job.trainee.times = old.trainee.times
+    job.trainee.compile_ahead = old.trainee.compile_ahead
+    self._state = growing.grown(
+      job.learner, job.seed, self._state, job.trainee.selection
+    )
+    job.restore(at)
+
+  def _enter(self, job: loop.Job) -> None:
+    """Opens a job's feed and its meter, until `_around` closes."""
+    self._around = around = contextlib.ExitStack()
+    around.callback(job.learner.compiler.close)
+    around.enter_context(job.ledger.metered())
+    # Numbers name classes on disk: their labels may not be known yet.
+    numbers = tuple(map(str, range(job.stream.num_classes)))
+    numbered = dataclasses.replace(job.stream, class_names=numbers)
+    limit = self._settings.setup.options.memory_budget
+    fed = around.enter_context(
+      session.fed(dataclasses.replace(job, stream=numbered), self._path, limit)
+    )
+    fed.feed.stream = job.stream
+    self._job = dataclasses.replace(fed, stream=job.stream)
+
+  def _assembled(self, index: int) -> loop.Job:
+    settled, settings = self._settled, self._settings
+    assert settled is not None
+    method = settings.method
+    if settled.gamma is not None and method.expand is not None:
+      wide = dataclasses.replace(method.expand, gamma=settled.gamma)
+      method = method._replace(expand=wide)
+    stream = self._stream(index)
+    return setup_lib.assemble(
+      settings.setup,
+      method,
+      settings.seed,
+      stream=stream,
+      model=settings.network(stream),
+      control=settings.controller(),
+    )
+
+  def _stream(self, index: int) -> stream_lib.Stream:
+    """Returns what has arrived, up to experience `index`."""
+    settled, arrivals = self._settled, self.arrivals
+    example, settings = arrivals.example, self._settings
+    assert settled is not None and example is not None
+    seats = growing.seats(settings.capacity, arrivals.known(index))
+    names = settings.names(arrivals.classes[: arrivals.known(index)], seats)
+    every, found = settings.method.trains_on == "seen", self._experiences
+    if not every and 1 < index <= len(found):
+      found[index - 2] = arrivals_lib.gone(arrivals, index - 2, example)
+    for number in range(len(found), index + 1):
+      make = arrivals_lib.arrived
+      if not every and number < index - 1:
+        make = arrivals_lib.gone
+      found.append(make(arrivals, number, example))
+    return stream_lib.Stream(
+      name="live",
+      scenario="class",
+      class_names=names,
+      experiences=tuple(found[: index + 1]),
+      held_out=stream_lib.Sealed(()),
+      task_classes=(),
+      mean=settled.mean,
+      std=settled.std,
+      ordered=self._settings.ordered,
+    )
+
+  def _settle(self) -> "_Settled":
+    """Returns what the first experience settles for good."""
+    path = None if self._path is None else self._path / _SETTLED
+    if path is not None and path.exists():
+      return _Settled.read(path)
+    example = self.arrivals.example
+    assert example is not None
+    first = arrivals_lib.arrived(self.arrivals, 0, example).data
+    mean, std = self._settings.normalisation(first)
+    self._settled = _Settled(mean, std)
+    gamma = self._settings.kernel_width(self._stream(0))
+    settled = dataclasses.replace(self._settled, gamma=gamma)
+    if path is not None:
+      with workdir_lib.explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        settled.write(path)
+    return settled
+
+  # What comes of it.
+
+  def _note(self, event: loop.Event, stops: bool) -> None:
+    """Files an event, and saves a checkpoint where learning stops here."""
+    assert self._files is not None
+    self._files.note(event, stop=stops)
+
+  def _publish(self) -> None:
+    """Hands a model over that later updates leave as it is."""
+    made = session.trained(self._job, self._state)
+    arrays = made.params, made.stats, made.fitted
+    params, stats, fitted = jax.tree.map(jnp.copy, arrays)
+    made = dataclasses.replace(made, params=params, stats=stats, fitted=fitted)
+    self._published(made)
+    self.learned = self._at.experience
+    if self._path is not None and self._at.experience == self.arrivals.count:
+      with (
+        workdir_lib.explained(self._path),
+        self._job.ledger.timed("write"),
+      ):
+        files.save(made, self._path / files.NAME)
+
+  def _corrected(self, index: int) -> base.LearnerState:
+    """Returns the state with corrected labels in the memory on the device."""
+    found, replay = list(self.arrivals.corrections(index)), self._state.replay
+    if not found or not replay:
+      return self._state
+    items = replay.items
+    starts, ids = self._job.stream.starts, np.asarray(items.ids)
+    y = np.array(items.y)
+    for each in found:
+      y[ids == starts[each.experience] + each.row] = each.y
+    items = items._replace(y=self._job.learner.put(y))
+    return self._state._replace(replay=replay._replace(items=items))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settled:
+  """What the first experience decides for all that follow."""
+
+  mean: np.ndarray  # float32, broadcasts to one example
+  std: np.ndarray
+  gamma: float | None = None  # of a random unit's kernel
+
+  def write(self, path: Path) -> None:
+    found = {
+      "mean": self.mean.tolist(),
+      "std": self.std.tolist(),
+      "gamma": self.gamma,
+    }
+    lines.write_atomically(path, json.dumps(found))
+
+  @classmethod
+  def read(cls, path: Path) -> "_Settled":
+    """Reads what `write` wrote; UsageError for anything else."""
+    try:
+      found = json.loads(path.read_text(encoding="utf-8"))
+      mean, std = (np.array(found[k], np.float32) for k in ("mean", "std"))
+      return cls(mean, std, found["gamma"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+      raise UsageError(
+        f"{path} is damaged ({errors.reason(error, 90)}): bring back the file, "
+        "without which inputs cannot be read as they were learned"
+      ) from error

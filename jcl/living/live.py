@@ -1,0 +1,392 @@
+"""A learner with a folder: it observes, learns and predicts while it runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from pathlib import Path
+import threading
+import time
+from typing import Any, Self
+
+from absl import logging
+import numpy as np
+
+from jcl import base
+from jcl.living import answers as answers_lib
+from jcl.living import ending as ending_lib
+from jcl.living import learning, reader
+from jcl.living import settings as settings_lib
+from jcl.living.log import inputs, labels
+from jcl.options import errors
+from jcl.options.errors import UsageError
+from jcl.report import page, summary
+from jcl.run import console, session
+from jcl.run.inference import model as models
+
+_POLL = 0.5  # seconds between looks at what a budget allows
+
+
+class Live:
+  """A learner that takes data as it arrives; `jcl.live` makes one.
+
+  Any thread may call any method. What `observe`, `label` and `end_experience`
+  returned on is on disk. Predictions come from the latest model that was handed
+  over whole, and wait for no learning.
+
+  Args:
+    arrivals: log of examples.
+    settings: of the learner.
+    ending: when experiences end.
+    folder: of the learner; None keeps everything in memory.
+  """
+
+  def __init__(
+    self,
+    arrivals: Any,
+    settings: settings_lib.Settings,
+    ending: ending_lib.Ending,
+    folder: Path | None,
+  ) -> None:
+    self.settings, self.folder = settings, folder
+    self.arrivals, self._ending = arrivals, ending
+    self._answers: answers_lib.Answers | None = None
+    self._entry = threading.RLock()  # of arrivals and their experiences
+    self._turn = threading.Lock()  # of learning
+    self._news = threading.Condition()  # of the thread beside
+    self._thread: threading.Thread | None = None
+    self._stops = False  # whether that thread is to stop
+    self._failed: BaseException | None = None
+    self._outcome: learning.Outcome = "learned"
+    run = None if folder is None else folder / reader.RUN
+    build = settings.model if callable(settings.model) else None
+    if folder is not None:
+      self._answers = reader.load(folder, build)
+    self.learning = learning.Learning(arrivals, settings, run, self._publish)
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def __len__(self) -> int:
+    """Returns the number of examples that were acknowledged."""
+    return len(self.arrivals)
+
+  # What arrives.
+
+  def observe(self, x: Any, label: Any = None) -> np.ndarray:
+    """Takes examples in, and returns once they are on disk.
+
+    Args:
+      x: [N, ...] raw inputs, all like the first ones.
+      label: [N] labels: text, numbers or anything hashable that JSON holds, and
+        None for what is not known; None alone: nothing is.
+
+    Returns:
+      Ids [N] int64, for `label`.
+
+    Raises:
+      UsageError: for inputs of another shape or type, for values that are not
+        finite, and for a label that is none; nothing is taken in then.
+      StoreError: where the disk is full, or what is not learned fills the
+        bound of the store.
+    """
+    self._check()
+    with self._entry:
+      example = self.arrivals.example
+      x = _like(inputs.check(x), example)
+      found = _listed(label, len(x))
+      ids, start = [], 0
+      right = self._right(x, found)
+      while start < len(x):
+        if self._room() <= 0:
+          self._end()
+        part = slice(start, start + self._fitting(found[start:]))
+        ids.append(self.arrivals.observe(x[part], found[part]))
+        start = part.stop
+      if self._ending.noted(right) or self._room() <= 0:
+        self._end()
+    self._tell()
+    return np.concatenate(ids)
+
+  def label(self, ids: Any, label: Any) -> None:
+    """Gives examples their labels later, or others than they had.
+
+    An example without a label joins the open experience. One that was learned
+    with another label keeps its place: where the memory on the device still
+    holds it, it has the new label when the next experience begins.
+
+    Args:
+      ids: [N] of `observe`, or one.
+      label: [N], or one.
+    """
+    self._check()
+    one = np.ndim(ids) == 0
+    given = [label] if one else label
+    ids = np.atleast_1d(np.asarray(ids, np.int64))
+    with self._entry:
+      found = _listed(given, len(ids))
+      if None in found:
+        raise UsageError("label=None takes no label away: give another one")
+      self.arrivals.label(ids, found)
+    self._tell()
+
+  def end_experience(self) -> int:
+    """Ends the open experience, and returns its number.
+
+    Raises:
+      UsageError: where it has no labelled example.
+    """
+    self._check()
+    with self._entry:
+      number = self.arrivals.end()
+    self._tell()
+    return number
+
+  # Learning.
+
+  def learn(self, seconds: float | None = None) -> learning.Outcome:
+    """Learns all that has arrived, as far as the budget allows it now.
+
+    Args:
+      seconds: after which it stops, to go on at the next call; None: never.
+
+    Returns:
+      "learned" where nothing is left, "paused" where the budget makes it wait,
+      and "stopped" where its time was up.
+
+    Raises:
+      Interrupted: after SIGINT or SIGTERM, once everything is saved.
+    """
+    self._check()
+    if self._thread is not None:
+      raise UsageError("learning goes on beside already: call stop() first")
+    until = None if seconds is None else time.monotonic() + seconds
+    with console.signals() as signals:
+      outcome = self._advance(
+        lambda: bool(signals) or _reached(until), self._ending.demanded
+      )
+      if signals:
+        raise session.Interrupted(signals[0], self.folder)
+    return outcome
+
+  def start(self) -> None:
+    """Learns beside the caller from now on, whenever something has arrived."""
+    self._check()
+    if self._thread is not None:
+      return
+    self._stops = False
+    self._thread = threading.Thread(
+      target=self._beside, name="jcl learning", daemon=True
+    )
+    self._thread.start()
+
+  def stop(self) -> None:
+    """Stops learning beside, and returns once its state is saved."""
+    thread, self._thread = self._thread, None
+    if thread is not None:
+      with self._news:
+        self._stops = True
+        self._news.notify_all()
+      thread.join()
+    self._check()
+
+  def close(self) -> None:
+    """Saves everything and leaves the folder; a second call does nothing."""
+    try:
+      self.stop()
+    finally:
+      with self._turn, self._entry:
+        with contextlib.ExitStack() as stack:
+          stack.callback(self.arrivals.close)
+          stack.callback(self.learning.close)
+
+  # What it knows.
+
+  @property
+  def classes_(self) -> np.ndarray:
+    """Labels that are learned, in the order in which they arrived, [K]."""
+    found = self._answers
+    return answers_lib.array(()) if found is None else found.classes
+
+  def predict(self, x: Any) -> np.ndarray:
+    """Returns the labels [N] of raw inputs [N, ...].
+
+    Raises:
+      UsageError: before anything is learned, and for inputs of another kind.
+    """
+    return self._served().predict(x)
+
+  def predict_scores(self, x: Any) -> np.ndarray:
+    """Returns scores [N, K] float32, in the order of `classes_`."""
+    return self._served().scores(x)
+
+  def predict_proba(self, x: Any) -> np.ndarray:
+    """Returns the softmax of the scores, [N, K] float64."""
+    return self._served().probabilities(x)
+
+  def evaluate(self, x: Any, label: Sequence[Any]) -> float:
+    """Returns the share of inputs [N, ...] whose labels [N] are predicted."""
+    found = self.predict(x)
+    pairs = zip(found, _listed(label, len(found)), strict=True)
+    return float(np.mean([_same(a, b) for a, b in pairs]))
+
+  def status(self) -> dict[str, Any]:
+    """Returns what has arrived, what is learned, and what it has cost."""
+    held, learned = self.arrivals, self.learning.learned
+    spent = sum(self.learning.cost.values(), base.Cost())
+    return {
+      "examples": len(self),
+      "unlabelled": held.unlabelled_count,
+      "open": held.open_count,
+      "experiences": held.count,
+      "learned": learned,
+      "classes": len(self.classes_),
+      "learning": self._thread is not None,
+      "outcome": self._outcome,
+      "seconds": spent.seconds,
+      "joules": spent.joules,
+      "flops": spent.flops,
+    }
+
+  def report(self) -> Path:
+    """Writes a page of what was learned, spent and decided; returns its path.
+
+    Raises:
+      UsageError: for a learner without a folder, or before it learned.
+    """
+    if self.folder is None:
+      raise UsageError("a learner in memory has no report: give it a folder")
+    run = self.folder / reader.RUN
+    if not summary.is_run(run):
+      raise answers_lib.none_yet()
+    return page.write([summary.read_run(run)], self.folder)
+
+  # How it does so.
+
+  def _served(self) -> answers_lib.Answers:
+    found = self._answers
+    if found is None:
+      raise answers_lib.none_yet()
+    return found
+
+  def _publish(self, made: models.Model) -> None:
+    """Serves a model from now on; its programs are compiled before."""
+    before = self._answers
+    known = int(np.count_nonzero(made.seen))
+    told = tuple(self.arrivals.classes[:known])
+    made = made if before is None else made.following(before.model)
+    if self.folder is not None and told != (before and before.labels):
+      reader.keep_labels(self.folder, told)
+    self._answers = answers_lib.Answers(made, told)
+
+  def _advance(self, stop: Callable[[], bool], ends: bool) -> learning.Outcome:
+    """Learns what has ended, the open experience included where it ends."""
+    with self._turn:
+      with self._entry:
+        if ends and self.arrivals.open_count:
+          self._end()
+      self._outcome = self.learning.advance(stop)
+      self.arrivals.drop(self.learning.unneeded)
+      return self._outcome
+
+  def _beside(self) -> None:
+    """Learns until `stop`, whenever something has arrived."""
+    try:
+      while not self._stops:
+        waits = self._ending.demanded or not self.arrivals.open_count
+        outcome = self._advance(lambda: self._stops, self._ending.demanded)
+        with self._news:
+          if not self._stops and outcome != "stopped":
+            idle = outcome == "learned" and waits
+            self._news.wait(None if idle and not self._due() else _POLL)
+    except BaseException as error:  # told by the next call of any method
+      logging.exception("learning has stopped")
+      self._failed = error
+
+  def _due(self) -> bool:
+    return self.learning.learned < self.arrivals.count
+
+  def _tell(self) -> None:
+    with self._news:
+      self._news.notify_all()
+
+  def _check(self) -> None:
+    """Raises what stopped the thread beside."""
+    failed, self._failed = self._failed, None
+    if failed is not None:
+      self._thread = None
+      raise failed
+
+  def _room(self) -> int:
+    """Returns how many more labelled examples the open experience takes."""
+    return self._ending.room(self.arrivals.open_count, time.monotonic())
+
+  def _fitting(self, found: Sequence[Any]) -> int:
+    """Returns how many of some examples, labelled or not, it takes."""
+    room = self._room()
+    for position, label in enumerate(found):
+      room -= label is not None
+      if room <= 0:
+        return position + 1
+    return len(found)
+
+  def _end(self) -> None:
+    if self.arrivals.open_count:
+      self.arrivals.end()
+
+  def _right(self, x: np.ndarray, given: Sequence[Any]) -> np.ndarray | None:
+    """Returns whether the latest model names each labelled example right."""
+    found = self._answers
+    if found is None or not isinstance(self._ending, ending_lib.ByDrift):
+      return None
+    pairs = zip(found.predict(x), given, strict=True)
+    return np.array([_same(a, b) for a, b in pairs if b is not None], bool)
+
+
+def _listed(given: Any, count: int) -> list[Any]:
+  """Returns labels [N], None where there is none.
+
+  Args:
+    given: [N] labels, an array or a list; None: no example has one.
+    count: N.
+
+  Raises:
+    UsageError: for another number of labels, and for one that is none.
+  """
+  if given is None:
+    return [None] * count
+  if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__len__"):
+    raise UsageError(
+      f"label={errors.short(given)} is one label: give one for each of "
+      f"{errors.count(count, 'example')}, as a list"
+    )
+  found = list(given)
+  if len(found) != count:
+    raise UsageError(
+      f"{errors.count(len(found), 'label')} for "
+      f"{errors.count(count, 'example')}: give one each"
+    )
+  for position, label in enumerate(found):
+    labels.key(label, f"label[{position}]")  # tells of what JSON cannot hold
+  return found
+
+
+def _like(x: np.ndarray, example: np.ndarray | None) -> np.ndarray:
+  """Returns inputs that are like all before; UsageError for others."""
+  if example is None:
+    return x
+  if x.shape[1:] != example.shape or x.dtype != example.dtype:
+    raise UsageError(
+      f"x holds {x.dtype} examples of shape {x.shape[1:]}, and those before "
+      f"are {example.dtype} of shape {example.shape}: give examples like them"
+    )
+  return x
+
+
+def _same(one: Any, other: Any) -> bool:
+  return labels.key(one) == labels.key(other)
+
+
+def _reached(until: float | None) -> bool:
+  return until is not None and time.monotonic() >= until

@@ -1,0 +1,125 @@
+"""Settings of a live learner, which its folder keeps."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from jcl import base, recipes
+from jcl.control import allowance
+from jcl.options.errors import UsageError
+from jcl.run import session, solving
+from jcl.run import setup as setup_lib
+from jcl.streams import stream as stream_lib
+
+Build = Callable[[tuple[int, ...], int], base.Network]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a live learner learns.
+
+  Attributes:
+    recipe: such as "er:buffer=500", or a method.
+    model: such as "mlp:width=100", or what builds a network from the shape of
+      an example and a number of classes.
+    setup: weights, precision, hyper-parameters, budgets and options of runs.
+    seed: decides initialisation, order, replay and augmentation.
+    capacity: outputs that the head begins with.
+    normalize: see `stream.statistics`.
+    scale: raw value that stands for one, of bytes.
+    ordered: whether an experience's examples are shown in time order.
+    checkpoint_seconds: between checkpoints within an experience.
+    budget: what learning may spend, and hold at once.
+  """
+
+  recipe: str | base.Method
+  model: str | Build
+  setup: setup_lib.Setup
+  seed: int = 0
+  capacity: int = 16
+  normalize: stream_lib.Normalization | None = None
+  scale: float = 255.0
+  ordered: bool = False
+  checkpoint_seconds: float = 60.0
+  budget: allowance.Budget | None = None
+
+  @functools.cached_property
+  def method(self) -> base.Method:
+    """The recipe's method."""
+    if isinstance(self.recipe, str):
+      return recipes.build(self.recipe)
+    return self.recipe
+
+  @functools.cached_property
+  def training(self) -> base.Training:
+    """Complete hyper-parameters."""
+    return session.complete(self.method, self.setup.training)
+
+  def network(self, stream: stream_lib.Stream) -> base.Network:
+    """Returns the model of a stream, with as many outputs as it has classes."""
+    if not isinstance(self.model, str):
+      return self.model(stream.example_shape, stream.num_classes)
+    setup = dataclasses.replace(self.setup, model=self.model)
+    build = setup_lib.builder(
+      setup, stream.example_shape, self.method.convolutional
+    )
+    return setup_lib.network(setup, stream, build)
+
+  def kernel_width(self, stream: stream_lib.Stream) -> float | None:
+    """Returns the width of a random unit's kernel by the first experience."""
+    wanted = self.method.expand
+    if wanted is None:
+      return None
+    return solving.kernel_width(
+      stream, self.network(stream), wanted, self.training, self.seed
+    )
+
+  def normalisation(self, first: base.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation of inputs by the first experience."""
+    first = dataclasses.replace(first, scale=self.scale)
+    return stream_lib.statistics(first, self.normalize)
+
+  def controller(self) -> base.Controller | None:
+    """Returns what decides each experience's effort, None without a budget."""
+    if self.budget is None or not self.budget.amounts:
+      return None
+    assert self.training.epochs is not None
+    return allowance.controller(self.training.epochs, self.budget)
+
+  def names(self, labels: Sequence[Any], seats: int) -> tuple[str, ...]:
+    """Returns a name for every output, those without a class included."""
+    free = [f"(free {seat})" for seat in range(len(labels), seats)]
+    return (*map(str, labels), *free)
+
+  def about(self, described: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what identifies the learner's run, of a run's description."""
+    told = {
+      k: v
+      for k, v in described.items()
+      if k not in ("stream", "num_experiences", "class_names", "notes")
+    }
+    return {**told, "stream": {"name": "live"}, "recipe": self._recipe()}
+
+  def _recipe(self) -> dict[str, Any]:
+    if not isinstance(self.recipe, str):
+      return {"name": "custom", "options": {}}
+    name, options = recipes.parse(self.recipe)
+    return {"name": name, "options": options}
+
+
+def check(settings: Settings) -> None:
+  """Raises UsageError for a recipe that a live stream cannot feed."""
+  method = settings.method
+  if method.columns:
+    raise UsageError(
+      "the recipe grows a column for each task of a stream, whose tasks are to "
+      "be known ahead: use er_ace or derpp, which take classes as they come"
+    )
+  if method.controller is not None and settings.controller() is not None:
+    raise UsageError(
+      "the recipe decides by itself how much to learn: leave out budget, or "
+      "give another recipe"
+    )

@@ -1,0 +1,280 @@
+"""The object with a folder: what it takes in, learns, tells and refuses."""
+
+import threading
+import time
+
+import living_data
+import numpy as np
+import pytest
+
+import jcl
+from jcl.living import ending, reader
+from jcl.networks import catalogue
+from jcl.options.errors import UsageError
+from jcl.replay.store import records
+from jcl.run import workdir
+
+NETWORK = "mlp:width=12,depth=1"
+TRAINING = {"batch_size": 8, "learning_rate": 0.05}
+
+
+@pytest.fixture
+def made(tmp_path):
+  """Opens learners, the same folder again and again; closes all of them."""
+  opened = []
+
+  def live(folder="device", **options):
+    place = None if folder is None else tmp_path / folder
+    if folder is None or not (place / "settings.json").exists():
+      options = {"network": NETWORK, **TRAINING, **options}
+    opened.append(jcl.live(place, **options))
+    return opened[-1]
+
+  yield live
+  for each in opened:
+    each.close()
+
+
+def parts():
+  x, y = living_data.examples()
+  for first in (0, 2, 4):
+    rows = (y == first) | (y == first + 1)
+    yield x[rows], [f"kind {each}" for each in y[rows]]
+
+
+def test_a_device_learns_names_and_goes_on_where_it_was(made, tmp_path):
+  learner = made(recipe="slda")
+  (x, y), second, third = parts()
+  ids = learner.observe(x, y)
+  assert ids.tolist() == list(range(len(x))) and len(learner) == len(x)
+  assert learner.learn() == "learned"
+  assert learner.classes_.tolist() == ["kind 0", "kind 1"]
+  assert learner.evaluate(x, y) > 0.9
+  learner.observe(*second)
+  learner.learn()
+  scores = learner.predict_scores(x)
+  learner.close()
+  again = made()
+  assert np.array_equal(again.predict_scores(x), scores)
+  again.observe(*third)
+  again.learn()
+  everything = [each for _, names in parts() for each in names]
+  x = np.concatenate([x for x, _ in parts()])
+  assert again.evaluate(x, everything) > 0.9
+  assert again.status()["experiences"] == again.status()["learned"] == 3
+  page = again.report()
+  assert page == tmp_path / "device" / "report.html"
+  assert "kind 5" in page.read_text(encoding="utf-8")
+
+
+def test_labels_may_be_anything_that_json_holds(made):
+  learner = made(None, recipe="ncm")
+  x, _ = living_data.examples()
+  names = [1, "1", True, ("door", 2), 2.5, "x"]
+  given = [each for each in names for _ in range(living_data.PER_CLASS)]
+  learner.observe(x, given)
+  learner.learn()
+  assert learner.classes_.dtype == object
+  assert [type(each) for each in learner.classes_] == list(map(type, names))
+  assert learner.evaluate(x, given) > 0.9
+
+
+def test_labels_may_come_later_and_be_corrected(made):
+  learner = made(recipe="er:buffer=500")
+  (x, y), *_ = parts()
+  ids = learner.observe(x)
+  assert learner.status()["unlabelled"] == len(x)
+  with pytest.raises(UsageError, match="no labelled example"):
+    learner.end_experience()
+  learner.label(ids, y)
+  learner.label(ids[0], "kind 9")
+  learner.learn()
+  assert set(learner.classes_) == {"kind 0", "kind 1", "kind 9"}
+  learner.label(ids[1], "kind 9")  # learned: the memory takes it up
+  (more, names), *_ = list(parts())[1:]
+  learner.observe(more, names)
+  learner.learn()
+  items = learner.learning.state.replay.items
+  held = dict(zip(np.asarray(items.ids), np.asarray(items.y), strict=True))
+  classes = learner.classes_.tolist()
+  assert classes[held[1]] == "kind 9" and classes[held[2]] == y[2]
+
+
+@pytest.mark.parametrize(
+  ("rule", "sizes"),
+  [("30", [30, 30, 30, 30]), ("1h", []), ("drift", []), ("call", [144])],
+)
+def test_experiences_end_by_rule(made, rule, sizes):
+  learner = made(None, recipe="ncm", experience=rule)
+  x, y = living_data.examples()
+  learner.observe(x[:1], y[:1])
+  learner.observe(x[1:], y[1:])
+  learner.learn()
+  counts = [
+    len(learner.arrivals.ended(i).y) for i in range(learner.arrivals.count)
+  ]
+  assert counts == sizes
+
+
+def test_time_ends_an_experience():
+  rule = ending.read("2s")
+  assert rule.room(0, 0.0) > 1e9
+  assert rule.room(1, 1.0) > 1e9
+  assert rule.room(5, 2.0) == 0
+  assert rule.room(0, 9.0) > 1e9 and rule.room(1, 10.0) > 1e9
+
+
+def test_drift_ends_an_experience():
+  rule = ending.ByDrift()
+  assert not rule.noted(None)
+  assert not rule.noted(np.ones(100, bool))
+  assert not rule.noted(np.ones(100, bool))
+  assert not rule.noted(np.zeros(99, bool))
+  assert rule.noted(np.zeros(1, bool))
+  assert not rule.noted(np.zeros(100, bool))  # how the next model begins
+
+
+@pytest.mark.parametrize("given", ["0", "-5", "5 days", "", "often", True])
+def test_other_rules_are_refused(given):
+  with pytest.raises(UsageError, match="give a number of examples"):
+    ending.read(given)
+
+
+def test_learning_goes_on_beside_predictions(made):
+  learner = made(recipe="er:buffer=50", experience=24, epochs=3)
+  learner.start()
+  seen = []
+  for x, y in parts():
+    learner.observe(x, y)
+    until = time.monotonic() + 60
+    while learner.status()["learned"] < learner.arrivals.count:
+      assert time.monotonic() < until
+      if learner.status()["learned"]:
+        seen.append(learner.predict(x[:3]))
+      time.sleep(0.01)
+  learner.stop()
+  assert len(learner.classes_) == 6 and learner.status()["learned"] == 6
+  assert all(len(each) == 3 for each in seen)
+  assert "jcl learning" not in {each.name for each in threading.enumerate()}
+
+
+def test_an_error_beside_is_told_by_the_next_call(made, monkeypatch):
+  learner = made(None, recipe="ncm")
+  (x, y), *_ = parts()
+
+  def broken(stop):
+    raise RuntimeError("out of order")
+
+  monkeypatch.setattr(learner.learning, "advance", broken)
+  learner.start()
+  with pytest.raises(RuntimeError, match="out of order"):
+    for _ in range(6000):
+      learner.observe(x, y)
+      time.sleep(0.01)
+  learner.observe(x, y)  # told once
+
+
+def test_a_budget_pauses_and_more_of_it_goes_on(made):
+  tight = jcl.Budget(flops=1.0, per="day")
+  learner = made(recipe="er:buffer=50", budget=tight)
+  first, second, _ = parts()
+  learner.observe(*first)
+  assert learner.learn() == "learned"  # one dispatch, which spends all
+  learner.observe(*second)
+  assert learner.learn() == learner.learn() == "paused"
+  assert len(learner.classes_) == 2
+  learner.close()
+  ample = made(budget=jcl.Budget(flops=1e15, per="day"))
+  assert ample.learn() == "learned" and len(ample.classes_) == 4
+
+
+def test_a_reader_sees_the_latest_model(made, tmp_path):
+  learner = made(recipe="ncm")
+  with pytest.raises(UsageError, match="nothing is learned yet"):
+    reader.Reader(tmp_path / "device").predict(np.zeros((1, 5), np.float32))
+  first, second, _ = parts()
+  learner.observe(*first)
+  learner.learn()
+  beside = reader.Reader(tmp_path / "device")
+  assert beside.classes_.tolist() == learner.classes_.tolist()
+  learner.observe(*second)
+  learner.learn()
+  assert beside.classes_.tolist() == learner.classes_.tolist()
+  scores = learner.predict_scores(second[0])
+  assert np.array_equal(beside.predict_scores(second[0]), scores)
+  assert np.array_equal(
+    beside.predict_proba(second[0]).argmax(-1), scores.argmax(-1)
+  )
+
+
+def test_a_network_of_ones_own_grows_too(made):
+  def build(shape, classes):
+    return catalogue.build("mlp", shape, classes, width=9)
+
+  learner = made(recipe="er:buffer=20", network=build, capacity=2)
+  for x, y in parts():
+    learner.observe(x, y)
+    learner.learn()
+  learner.close()
+  with pytest.raises(UsageError, match="network of your own"):
+    made()
+  assert len(made(network=build).classes_) == 6
+
+
+def test_bad_input_is_refused_and_changes_nothing(made):
+  learner = made(recipe="ncm")
+  x, y = living_data.examples()
+  learner.observe(x[:5], y[:5])
+  for wrong, labels, words in (
+    (x[:, :3], y, r"shape \(3,\)"),
+    (np.zeros((0, 5), np.float32), [], "shape"),
+    (x[0], y[:1], "counts examples"),
+    (np.full((2, 5), np.nan), [1, 2], "nan"),
+    (x[:3], [1, 2], "2 labels for 3 examples"),
+    (x[:3], "door", "one label"),
+    (x[:3], [1, 2, object()], "object"),
+    ([["a"] * 5], [1], "numbers"),
+  ):
+    with pytest.raises(UsageError, match=words):
+      learner.observe(wrong, labels)
+  with pytest.raises(UsageError, match="id"):
+    learner.label([77], ["x"])
+  with pytest.raises(UsageError, match="takes no label away"):
+    learner.label(0, None)
+  assert len(learner) == learner.status()["open"] == 5
+
+
+def test_a_folder_has_one_writer(made, tmp_path):
+  made(recipe="ncm")
+  with pytest.raises(
+    (records.StoreError, workdir.WorkdirError), match="in use"
+  ):
+    jcl.live(tmp_path / "device")
+
+
+@pytest.mark.parametrize(
+  ("options", "words"),
+  [
+    ({"recipe": "der"}, "was made with recipe='ncm'"),
+    ({"seed": 4}, "was made with seed=0"),
+    ({"epochs": 7}, "was made with training="),
+    ({"capacity": 3}, "was made with capacity=16"),
+  ],
+)
+def test_a_folder_keeps_its_settings(made, options, words):
+  made(recipe="ncm").close()
+  with pytest.raises(UsageError, match=words):
+    made(**options)
+
+
+def test_recipes_that_have_to_know_the_tasks_are_refused():
+  with pytest.raises(UsageError, match="tasks are to be known ahead"):
+    jcl.live(None, recipe="pnn")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', "{}"])
+def test_damaged_settings_are_told(made, tmp_path, text):
+  made(recipe="ncm").close()
+  (tmp_path / "device" / "settings.json").write_text(text)
+  with pytest.raises(UsageError, match="settings.json"):
+    made()
