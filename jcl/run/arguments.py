@@ -81,7 +81,6 @@ def check_names(
   for name in given:
     if name in options:
       raise UsageError(
-        f"{title} has no option {name!r}: write options=jcl.Options("
-        f"{name}=...)"
+        f"{title} has no option {name!r}: write options=jcl.Options({name}=...)"
       )
   spec.known(title, given, [*parameters.keywords(function), *fields])
