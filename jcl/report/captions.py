@@ -40,6 +40,11 @@ CAPTIONS = {
     "learned so far. A line that stays high has kept the old while learning "
     "the new.",
   ),
+  "accuracy_online": (
+    "Accuracy at any time",
+    "Accuracy on each batch before it was learned. Grey lines mark the ends of "
+    "experiences.",
+  ),
   "accuracy_over_time": (
     "Accuracy at any time",
     "Left: accuracy on the seen test sets at every evaluation, which shows "

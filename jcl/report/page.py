@@ -71,6 +71,7 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
     comparison=comparison,
     groups=table.group(runs),
     energy=table.energy(runs),
+    tested=any(run.tested for run in runs),
     step_memory=_step_memory(runs),
     pictures=[picture(captions.CAPTIONS[n], path) for n, path in paths.items()],
     runs=[_details(run) for run in runs],
@@ -161,10 +162,7 @@ def _details(run: summary.Run) -> dict[str, Any]:
       if isinstance(value, dict)
     },
     "joules": f"joules ({table.joules_source([run])})",
-    "metrics": [
-      (meaning, *(_share(facts[each][name]) for each in summarising.SCENARIOS))
-      for name, meaning in captions.MEANINGS.items()
-    ],
+    **_tested(run),
     "decisions": [_decision(record) for record in run.records],
     "costs": [
       (account, *_cost(cost))
@@ -174,6 +172,19 @@ def _details(run: summary.Run) -> dict[str, Any]:
     "memory": _mapping(
       {k: v for k, v in facts["memory"].items() if k not in _TABULATED}
     ),
+  }
+
+
+def _tested(run: summary.Run) -> dict[str, Any]:
+  """Returns what test sets say of a run; nothing for a run without any."""
+  facts = run.summary
+  if not run.tested:
+    return {"metrics": [], "classes": [], "matrices": {}}
+  return {
+    "metrics": [
+      (meaning, *(_share(facts[each][name]) for each in summarising.SCENARIOS))
+      for name, meaning in captions.MEANINGS.items()
+    ],
     "classes": [
       (name, _share(value))
       for name, value in zip(
@@ -204,11 +215,22 @@ def _facts(run: summary.Run, context: dict[str, Any]) -> dict[str, str]:
     "examples shown": f"{facts['examples']:,}",
     "peak memory of the process": table.scaled(facts["peak_bytes"], "B"),
     "time spent writing files": table.scaled(table.writing(facts), "s"),
-    "accuracy per joule": _number(facts["accuracy_per_joule"]),
-    "online accuracy": _share(facts["online_accuracy"]),
-    "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
+    **_accuracies(run),
     **_operations(run.records),
     **_unshown(facts),
+  }
+
+
+def _accuracies(run: summary.Run) -> dict[str, str]:
+  facts = run.summary
+  share = table.online(facts)
+  online = {"online accuracy": _share(None if math.isnan(share) else share)}
+  if not run.tested:
+    return online
+  return {
+    "accuracy per joule": _number(facts["accuracy_per_joule"]),
+    **online,
+    "accuracy per class, mean": _share(facts["macro_class_accuracy"]),
   }
 
 

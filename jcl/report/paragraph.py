@@ -42,12 +42,18 @@ def setting(runs: Sequence[summary.Run]) -> str:
   parts = []
   for name, facts in streams.items():
     experiences = _count(facts["num_experiences"], "experience")
-    classes = _count(len(facts["accuracy_class"]), "class")
-    parts.append(f"{name}, {experiences} with {classes} in all")
-  return (
-    f"What was learned: {'; '.join(parts)}. Accuracies are means over the test "
-    "sets of all experiences, with all classes competing."
+    classes = len(facts.get("class_names") or facts["accuracy_class"])
+    known = _count(classes, "class")
+    parts.append(f"{name}, {experiences} with {known} in all")
+  measured = (
+    "Accuracies are means over the test sets of all experiences, with all "
+    "classes competing."
   )
+  if not any(run.tested for run in runs):
+    measured = (
+      "Without test sets, accuracy is that of each batch before it was learned."
+    )
+  return f"What was learned: {'; '.join(parts)}. {measured}"
 
 
 def limits_reached(record: base.Record) -> list[str]:
@@ -132,6 +138,9 @@ def _told(group: table.Group) -> str:
   accuracy = _mean(each["final_average_accuracy"] for each in scores)
   fall = _mean(each["forgetting_from_maximum"] for each in scores)
   parts = []
+  online = _mean(table.online(each) for each in facts)
+  if not any(run.tested for run in group.runs) and not math.isnan(online):
+    parts.append(f"{100 * online:.1f} % were right before they were learned")
   if not math.isnan(accuracy):
     parts.append(f"{100 * accuracy:.1f} % are right in the end")
   if fall > 0:

@@ -30,7 +30,10 @@ def save_all(
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   paths = {}
+  tested = any(run.tested for run in runs)
   for name, draw_fn in PICTURES.items():
+    if name in (_WITHOUT_TESTS if tested else _OF_TESTS):
+      continue
     paths[name] = folder / f"{name}.png"
     draw_fn(runs).savefig(paths[name], dpi=150)
   return paths
@@ -58,18 +61,12 @@ def accuracy_per_experience(runs: Sequence[summary.Run]) -> "Figure":
 
 def accuracy_over_time(runs: Sequence[summary.Run]) -> "Figure":
   """Draws accuracy over optimiser steps: on seen test sets, and online."""
-  figure = _curves(
-    runs,
-    {
-      "accuracy on seen test sets": _anytime,
-      "online accuracy (running mean)": lambda run: _logged(
-        run, "online_accuracy"
-      ),
-    },
-  )
-  for axis in figure.axes:
-    axis.set_ylim(0, 1.02)
-  return figure
+  return _accuracies(runs, {"accuracy on seen test sets": _anytime, **_ONLINE})
+
+
+def accuracy_online(runs: Sequence[summary.Run]) -> "Figure":
+  """Draws accuracy on batches before they are learned, over optimiser steps."""
+  return _accuracies(runs, _ONLINE)
 
 
 def loss(runs: Sequence[summary.Run]) -> "Figure":
@@ -163,6 +160,7 @@ def mean_matrix(group: table.Group) -> np.ndarray:
 PICTURES: dict[str, Callable[[Sequence[summary.Run]], "Figure"]] = {
   "accuracy_per_experience": accuracy_per_experience,
   "accuracy_over_time": accuracy_over_time,
+  "accuracy_online": accuracy_online,
   "accuracy_matrix": accuracy_matrix,
   "forgetting": forgetting,
   "costs": cost_pictures.costs,
@@ -170,6 +168,14 @@ PICTURES: dict[str, Callable[[Sequence[summary.Run]], "Figure"]] = {
   "memory_per_class": memory_per_class,
   "step_memory": cost_pictures.step_memory,
 }
+# Those that show nothing without test sets, and what takes their place.
+_OF_TESTS = (
+  "accuracy_per_experience",
+  "accuracy_over_time",
+  "accuracy_matrix",
+  "forgetting",
+)
+_WITHOUT_TESTS = ("accuracy_online",)
 
 
 def _on_seen(run: summary.Run, scenario: str) -> np.ndarray:
@@ -205,6 +211,21 @@ def _forgetting(run: summary.Run) -> np.ndarray:
 def _memory(run: summary.Run) -> np.ndarray:
   counts: Any = run.summary["memory"].get("per_class") or ()
   return np.array(counts, float)
+
+
+_ONLINE: dict[str, Callable[[summary.Run], drawing.Series]] = {
+  "online accuracy (running mean)": lambda run: _logged(run, "online_accuracy")
+}
+
+
+def _accuracies(
+  runs: Sequence[summary.Run],
+  series_fns: dict[str, Callable[[summary.Run], drawing.Series]],
+) -> "Figure":
+  figure = _curves(runs, series_fns)
+  for axis in figure.axes:
+    axis.set_ylim(0, 1.02)
+  return figure
 
 
 def _curves(

@@ -45,6 +45,11 @@ class Run:
     """True once all experiences are over."""
     return self.summary["finished"]
 
+  @property
+  def tested(self) -> bool:
+    """False for a run without test sets, as of a learner on a device."""
+    return self.summary.get("test_sizes") != []
+
 
 def is_run(folder: str | Path) -> bool:
   """Returns whether a folder is a run folder, if only of a run just begun."""

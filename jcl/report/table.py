@@ -160,8 +160,12 @@ def comparison(runs: Sequence[summary.Run]) -> "pd.DataFrame":
 def quantities(
   runs: Sequence[summary.Run],
 ) -> dict[str, Callable[[dict[str, Any]], Any]]:
-  """Returns the headers of a comparison, each with its reader of a summary."""
-  return {
+  """Returns the headers of a comparison, each with its reader of a summary.
+
+  Where no run has test sets, one accuracy is known: that of the batches before
+  they were learned.
+  """
+  accuracies: dict[str, Callable[[dict[str, Any]], Any]] = {
     "class-incremental accuracy": lambda s: s["class_incremental"][
       "final_average_accuracy"
     ],
@@ -172,11 +176,24 @@ def quantities(
       "average_incremental_accuracy"
     ],
     "forgetting": lambda s: s["class_incremental"]["forgetting_from_maximum"],
+  }
+  if not any(run.tested for run in runs):
+    accuracies = {"accuracy before learning": online}
+  return {
+    **accuracies,
     "seconds": lambda s: s["total"]["seconds"],
     "seconds of writing": writing,
     f"joules ({joules_source(runs)})": lambda s: s["total"]["joules"],
     "memory bytes": lambda s: s["memory"].get("bytes"),
   }
+
+
+def online(told: Mapping[str, Any]) -> float:
+  """Returns a run's accuracy on batches before it learned them; NaN for none.
+
+  A method that makes no updates answers no batch.
+  """
+  return _float(told["online_accuracy"]) if told["steps"] else math.nan
 
 
 def class_names(told: Mapping[str, Any]) -> list[str]:

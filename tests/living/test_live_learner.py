@@ -64,7 +64,14 @@ def test_a_device_learns_names_and_goes_on_where_it_was(made, tmp_path):
   assert again.status()["experiences"] == again.status()["learned"] == 3
   page = again.report()
   assert page == tmp_path / "device" / "report.html"
-  assert "kind 5" in page.read_text(encoding="utf-8")
+  told = page.read_text(encoding="utf-8")
+  assert "3 experiences with 6 classes in all" in told
+  assert "Without test sets, accuracy is that of each batch" in told
+  for absent in ("class-incremental", "Accuracy matrix", "Forgetting"):
+    assert absent not in told
+  pictures = {path.name for path in (page.parent / "pictures").iterdir()}
+  assert "accuracy_online.png" in pictures
+  assert not {"accuracy_matrix.png", "accuracy_over_time.png"} & pictures
 
 
 def test_labels_may_be_anything_that_json_holds(made):
