@@ -183,11 +183,12 @@ def brief(value: object, most: int = 200) -> str:
 def listed(values: Iterable[Any], most: int = 10) -> str:
   """Joins values with commas, the first few of many, for a message.
 
-  >>> listed(range(4), most=2)
-  '0, 1 and 2 more'
+  >>> listed(range(2), most=2), listed(range(4), most=2)
+  ('0, 1', '0, 1 and 2 more')
   >>> listed(range(12))
   '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
   """
   values = [brief(value, 40) for value in values]
-  rest = len(values) - most
-  return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")
+  if len(values) <= most:
+    return ", ".join(values)
+  return f"{', '.join(values[:most])} and {len(values) - most} more"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl.control.drift import phases
 from jcl.serving import books
@@ -248,3 +249,7 @@ def test_frames_without_labels():
   assert books.LabelledFrames(TRUTH, TRUTH, 1).fps == 1
   with pytest.raises(ValueError, match="fps=0"):
     books.LabelledFrames(TRUTH, TRUTH, 0)
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(books.LabelledFrames)

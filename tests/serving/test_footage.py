@@ -383,3 +383,7 @@ def test_lists_and_cameras_by_their_names():
   for text in ("camera:", "camera:-1", "camera:one"):
     with pytest.raises(UsageError, match=f"--frames={text}: give the camera's"):
       footage.check(text)
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(footage.Footage)

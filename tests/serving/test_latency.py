@@ -1,5 +1,6 @@
 """Latencies, losses and staleness."""
 
+import dataclasses
 import json
 import math
 import threading
@@ -54,6 +55,7 @@ def test_a_summary_goes_through_json():
   assert json.loads(text)["age_seconds"] is None
   again = latency.from_json(text)
   assert math.isnan(again.age_seconds) and again.to_json() == text
+  assert again == found == dataclasses.replace(found, age_seconds=-math.nan)
 
 
 def test_no_answer_at_all():

@@ -587,3 +587,7 @@ def test_a_system_is_told_what_its_phases_took(monkeypatch):
   assert [each.kind for each in found.log.phases] == ["one", "two", "wait"]
   spans = [span.ended - span.began for span in found.spans]
   assert told == [0.0, *spans[:-1]] and 0.5 < told[1] < 1.1
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(live.Result)

@@ -410,3 +410,14 @@ def test_what_is_written_about_runs(tmp_path, monkeypatch):
   cells = [cell.partition("<")[0] for cell in shown.split("<td>")[1:]]
   assert [cell for cell in cells if cell in ("a", "b")] == ["b", "a", "b", "a"]
   assert cells.count("1.3") == 4 and "1.26" not in cells
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(log.Log)
+
+
+def test_no_array_of_objects_is_written(tmp_path):
+  odd = dataclasses.replace(logged(7), truth=np.array([None]))
+  with pytest.raises(ValueError, match="allow_pickle=False"):
+    log.save(odd, tmp_path / "a")
+  assert not (tmp_path / "a.json").exists()

@@ -499,3 +499,15 @@ def test_a_system_is_told_what_its_phases_took(monkeypatch):
   monkeypatch.setattr(phased.Asked, "next", asked)
   run(system_of(phases.Phase("one", 0.99), phases.Phase("two", 2)), 150)
   assert told == [0.0, 1.0, 2.0]  # whole frames
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(
+    phases.Label,
+    phases.Labelled,
+    phases.Retrain,
+    phases.Trials,
+    phases.Tried,
+    phases.Phase,
+    phases.System,
+  )

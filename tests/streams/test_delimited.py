@@ -488,6 +488,8 @@ def test_thousands_may_be_decimals():
     ("x y,b\nu v,2\n", ","),  # half of the fields are numbers, not none
     ("x,b\nr,1,2\n", ","),  # one more than names
     ("x,b,\n1,2\n", ","),  # one less
+    ("a ,b\n1 ,\n", ","),  # one value, and a number: more than half of two
+    ('a,b\n"",""\n', ","),  # no value at all
   ],
 )
 def test_which_separator_is_meant(text, sep):

@@ -396,3 +396,7 @@ def test_manifests_are_told_apart_by_identity_and_may_be_empty():
   assert [three.attributes(at).light for at in (119, 120, 239)] == (
     ["day", "night", "day"]
   )
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(manifest.Manifest)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 from PIL import Image
 import pytest
+import signatures
 
 from jcl.streams import frame_lists
 
@@ -147,3 +148,7 @@ def test_a_name_that_no_file_can_have_is_no_file(error, monkeypatch):
 
   monkeypatch.setattr(frame_lists.Path, "is_file", fail)
   assert frame_lists._is_file(frame_lists.Path("a")) is False
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(frame_lists.FrameList)

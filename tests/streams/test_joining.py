@@ -28,6 +28,9 @@ def test_sources_of_one_name_are_told_apart():
   joined = joining.join([source([0, 1], "arrays")] * 2)
   assert joined.train.group_names == ("arrays 0", "arrays 1")
   assert joined.train.name == "arrays" and joined.train.num_classes == 2
+  joined = joining.join([source([0, 1], name) for name in "abca"])
+  assert joined.train.name == "a-and-2-more"
+  assert joined.train.group_names == ("a 0", "b", "c", "a 3")
 
 
 def test_a_missing_test_set_is_held_out_where_others_have_one():

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base
 from jcl.options.errors import MissingFileError, UsageError
@@ -191,3 +192,7 @@ def test_every_reader_is_described():
   described = sources.describe()
   assert set(described) == set(sources.READERS)
   assert all(len(line) > 20 for line in described.values())
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(sources.Source)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base
 from jcl.streams import scenarios, sources, stream
@@ -100,3 +101,7 @@ def test_properties_of_a_stream():
   assert made.classes_seen(0).tolist() == [True, False, True]
   assert made.classes_seen(1).all()
   assert [made.first_id(t) for t in range(2)] == [0, 4]
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(stream.Stream)

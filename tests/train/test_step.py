@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -556,3 +557,7 @@ def test_convolutions_are_found_inside_calls():
   ):
     jaxpr = jax.make_jaxpr(function)(x).jaxpr
     assert step_lib.has_convolution(jaxpr) is expected
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(step_spec.StepSpec)

@@ -152,3 +152,9 @@ def test_decisions_are_changed_like_others():
   decided = phased.decided(phases.Phase("look", 1))
   other = dataclasses.replace(decided, reason="another")
   assert other.phase is decided.phase and other.reason == "another"
+
+
+def test_decisions_are_compared_by_what_all_of_them_have():
+  decided = phased.decided(phases.Phase("look", 1))
+  assert decided == dataclasses.replace(decided, phase=phases.Phase("on", 1))
+  assert phased.Seen.__eq__ is base.Observation.__eq__

@@ -199,3 +199,7 @@ def test_products_of_dense_layers_by_hand():
   assert found.shape == (2, 3, 4, 2)
   with pytest.raises(ValueError, match=r"batch axes \(0,\) is no product"):
     dot(jnp.array(x), jnp.array(w), (((1,), (1,)), ((0,), (0,))))
+
+
+def test_products_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(layers._Dot, layers._Convolution)

@@ -229,3 +229,7 @@ def test_a_codebook_with_a_word_for_each_is_exact():
 def test_what_codecs_are_called(name):
   with pytest.raises(ValueError, match=f"no codec is called '{name}'"):
     codecs.fit(name, sparse())
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(codecs.Affine, codecs.Product)

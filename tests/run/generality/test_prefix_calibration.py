@@ -67,3 +67,7 @@ def test_memory_hierarchies_are_for_other_runs():
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(calibrate.calibrate) == {"first": 1, "tau": 0.9}
   assert signatures.defaults(calibrate.summarise) == {"first": 1, "tau": 0.9}
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(calibrate.Calibration)

@@ -252,6 +252,7 @@ def test_measuring_warms_up_takes_turns_and_medians(clock):
   assert len(set(turns)) == 2  # the order changes
   with pytest.raises(ValueError, match="rounds=0"):
     calibrated.measure([], 0)
+  assert calibrated.measure([], 1).shape == (0,)
 
 
 def test_profile_times_steps_and_their_compiles(network, prior, clock):

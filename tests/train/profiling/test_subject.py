@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+import signatures
 import tiny_network
 
 from jcl.train.profiling import subject
@@ -35,3 +36,7 @@ def test_units_in_training_mode_are_those_of_a_step_of_every_tensor():
 def test_other_norms_and_shapes_are_refused(shape, norms, message):
   with pytest.raises(ValueError, match=message):
     make(jnp.zeros(shape), norms)
+
+
+def test_records_that_hold_arrays_equal_themselves_alone():
+  assert signatures.equal_themselves_alone(subject.Subject)
