@@ -14,7 +14,8 @@ mirror it run on it until one fails. They may take ten seconds more than three
 times as long as they do on the unchanged code.
 
 Changes that no test can notice are named in `EQUIVALENT` and not drawn. The
-command prints the changes that no test noticed, then a table by part.
+command prints the changes that no test noticed and those whose tests only ran
+out of time, which on a busy machine says little, then a table by part.
 """
 
 import ast
@@ -28,6 +29,7 @@ import shutil
 import sys
 import tempfile
 import time
+from typing import NamedTuple
 
 from absl import app, flags, logging
 
@@ -840,12 +842,16 @@ def _counts(change) -> bool:
   return not lines & EQUIVALENT.get(change.module_path.as_posix(), set())
 
 
-def run(drawn: Iterable) -> Iterator[tuple[Path, bool]]:
-  """Tries changes, prints unnoticed ones, and yields whether each was noticed.
+class Tried(NamedTuple):
+  """What became of a change."""
 
-  Yields:
-    The module of a change, and whether a test noticed the change.
-  """
+  module: Path
+  noticed: bool
+  late: bool  # noticed only in that the tests ran out of time
+
+
+def run(drawn: Iterable) -> Iterator[Tried]:
+  """Tries changes; prints those that no test noticed, or time alone."""
   from cosmic_ray.mutating import mutate_and_test
   from cosmic_ray.testing import run_tests
   from cosmic_ray.work_item import TestOutcome
@@ -872,24 +878,29 @@ def run(drawn: Iterable) -> Iterator[tuple[Path, bool]]:
     result = mutate_and_test([change], command, limits[command])
     if result.test_outcome is TestOutcome.INCOMPETENT:
       raise SystemExit(result.output)
-    if not result.is_killed:
+    late = result.output == "timeout"
+    if late or not result.is_killed:
       where = f"{change.module_path}:{change.start_pos[0]}"
       kept = [line for line in result.diff.splitlines() if line[:1] in "+-"]
+      if late:
+        where += ": the tests ran out of time"
       print(where, *kept[3:], sep="\n", flush=True)
-    yield change.module_path, result.is_killed
+    yield Tried(change.module_path, result.is_killed, late)
 
 
-def report(results: Iterable[tuple[Path, bool]]) -> None:
-  """Prints how many changes were noticed, by part."""
-  tried, noticed = Counter(), Counter()
-  for module, killed in results:
-    for part in (module.with_suffix("").parts[1], "all"):
+def report(results: Iterable[Tried]) -> None:
+  """Prints how many changes were noticed, and how many by time alone."""
+  tried, noticed, late = Counter(), Counter(), Counter()
+  for result in results:
+    for part in (result.module.with_suffix("").parts[1], "all"):
       tried[part] += 1
-      noticed[part] += killed
+      noticed[part] += result.noticed
+      late[part] += result.late
   for part in sorted(tried, key=lambda part: (part == "all", part)):
     share = noticed[part] / tried[part]
     print(
-      f"{part:12} {noticed[part]:4} of {tried[part]:4} noticed {share:5.0%}"
+      f"{part:12} {noticed[part]:4} of {tried[part]:4} noticed {share:5.0%}, "
+      f"{late[part]:2} by time alone"
     )
 
 

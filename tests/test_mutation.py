@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 import sys
+import types
 
 from absl import flags
 import pytest
@@ -57,3 +58,51 @@ def test_files_lines_and_folders_are_found(mutation):
   assert mutation.tests_of(Path("jcl/train/slots.py")) == [
     Path("tests/train/test_slots.py")
   ]
+
+
+def test_the_table_tells_what_time_alone_noticed(mutation, capsys):
+  mutation.report(
+    mutation.Tried(Path("jcl", part, "a.py"), noticed, late)
+    for part, noticed, late in (
+      ("train", True, False),
+      ("streams", True, True),
+      ("streams", False, False),
+    )
+  )
+  assert capsys.readouterr().out.splitlines() == [
+    "streams         1 of    2 noticed   50%,  1 by time alone",
+    "train           1 of    1 noticed  100%,  0 by time alone",
+    "all             2 of    3 noticed   67%,  1 by time alone",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("output", "killed", "told"),
+  [
+    ("timeout", True, "jcl/alike.py:7: the tests ran out of time\n-a\n+b\n"),
+    ("1 failed", True, ""),
+    ("1 passed", False, "jcl/alike.py:7\n-a\n+b\n"),
+  ],
+)
+def test_what_is_printed_of_a_change(
+  mutation, capsys, monkeypatch, output, killed, told
+):
+  mutating = pytest.importorskip("cosmic_ray.mutating")
+  testing = pytest.importorskip("cosmic_ray.testing")
+  outcomes = pytest.importorskip("cosmic_ray.work_item").TestOutcome
+  result = types.SimpleNamespace(
+    output=output,
+    is_killed=killed,
+    test_outcome=outcomes.KILLED if killed else outcomes.SURVIVED,
+    diff="--- mutation diff ---\n--- a\n+++ b\n@@ -7 +7 @@\n-a\n+b",
+  )
+  monkeypatch.setattr(
+    testing, "run_tests", lambda command, limit: (outcomes.SURVIVED, "")
+  )
+  monkeypatch.setattr(mutating, "mutate_and_test", lambda *args: result)
+  module = Path("jcl/alike.py")
+  change = types.SimpleNamespace(module_path=module, start_pos=(7, 0))
+  assert list(mutation.run([change])) == [
+    mutation.Tried(module, killed, output == "timeout")
+  ]
+  assert capsys.readouterr().out == told

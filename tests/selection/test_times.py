@@ -151,7 +151,9 @@ def test_times_that_are_not_given():
   alone = TensorTimes((0.0,), (0.0,), (1.0,), (0.0,), 0.0, "analytic")
   assert math.isnan(alone.backward_total) and math.isnan(alone.compile_seconds)
   assert alone.about == {} and alone.least_share == 1.0
-  again = TensorTimes((0.0,), (0.0,), (1.0,), (0.0,), 0.0, "analytic", -math.nan)
+  again = TensorTimes(
+    (0.0,), (0.0,), (1.0,), (0.0,), 0.0, "analytic", -math.nan
+  )
   assert again == alone
   assert alone.budget(1) == 1.0
   with pytest.raises(dataclasses.FrozenInstanceError):
