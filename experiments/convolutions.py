@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 import tqdm
 
-from jcl import jaxprs
+from jcl.base import jaxprs
 from jcl.networks import catalogue
 from jcl.options import spec
 from jcl.train.kernels import lowering

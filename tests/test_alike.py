@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from jcl import alike, base
+from jcl import base
+from jcl.base import alike
 from jcl.report import decoding
 from jcl.selection import times
 from jcl.serving import latency

@@ -9,7 +9,7 @@ import jaxpr_forms
 import numpy as np
 import pytest
 
-from jcl import jaxprs
+from jcl.base import jaxprs
 from jcl.cost import gemms
 from jcl.networks import channels, linen
 from jcl.train import step

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
-from jcl import alike
+from jcl.base import alike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import alike
+from jcl.base import alike
 from jcl.base.control import Cost, Decision
 
 

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 from jcl.cost import systolic
 from jcl.options.errors import UsageError
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 
 _MIB = 2**20
 _FLOAT = 4  # bytes

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import itertools
 from typing import Any, NamedTuple
 
-from jcl import jaxprs
+from jcl.base import jaxprs
 
 Params = Mapping[str, Any]  # of an equation
 Shape = tuple[int, ...]

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 from jcl.networks import axes as axes_lib
 
 Path = tuple[str, ...]

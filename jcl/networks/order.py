@@ -11,7 +11,8 @@ import warnings
 
 import jax
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 from jcl.options import errors
 
 Path = tuple[str, ...]

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 from jcl.networks import blocks as blocks_lib
 from jcl.networks import channels
 from jcl.options.errors import UsageError

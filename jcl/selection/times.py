@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jcl import alike
+from jcl.base import alike
 from jcl.options.errors import UsageError
 
 _ARRAYS = ("forward", "arrival", "weight_grad", "update")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jcl import alike
+from jcl.base import alike
 
 QUANTILES = (0.5, 0.95, 0.99)
 

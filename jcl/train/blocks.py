@@ -13,7 +13,8 @@ from typing import Any
 
 import jax
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 
 # What is cheap to compute again from these is not kept for the backward pass.
 _KEPT = ("conv_general_dilated", "dot_general", "reduce_window_max")

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 
 
 class NotApartError(ValueError):

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 from jcl.cost import ledger as ledger_lib
 from jcl.networks import variances
 from jcl.options.errors import UsageError

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 from jcl.selection import mask
 from jcl.train import step_spec
 

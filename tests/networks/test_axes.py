@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jcl import jaxprs
+from jcl.base import jaxprs
 from jcl.networks import axes as axes_lib
 
 lax = jax.lax

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jcl import base, jaxprs
+from jcl import base
+from jcl.base import jaxprs
 from jcl.selection import times
 from jcl.train import optimizer as optimizers
 from jcl.train.kernels import lowering

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jcl import jaxprs
+from jcl.base import jaxprs
 
 
 @dataclasses.dataclass(frozen=True)
