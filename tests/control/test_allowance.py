@@ -81,6 +81,8 @@ def test_a_budget_goes_through_json():
   plain = jcl.Budget(**dataclasses.asdict(jcl.Budget()))
   assert plain == jcl.Budget() and plain.amounts == {}
   assert (plain.per, plain.ram) == ("experience", None)
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    budget.joules = 1
   scalar = jcl.Budget(joules=np.float32(0.5))
   assert json.dumps(scalar.joules) == "0.5"
 

@@ -6,13 +6,16 @@ import types
 import jax
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, keys, recipes
 from jcl.control import fixed
+from jcl.cost import devices
 from jcl.options.errors import UsageError
 from jcl.run import assembling, pruning, trainee
 from jcl.run.assembling import Options
+from jcl.streams import scenarios
 
 NETWORK = tiny_network.build()
 TRAINING = base.Training(epochs=2, batch_size=6)
@@ -57,6 +60,33 @@ def test_options_that_are_none_are_told():
     assemble(seed=-1)
 
 
+def test_what_is_taken_unless_told_otherwise():
+  assert dataclasses.asdict(Options()) == {
+    "augment": "none",
+    "accumulate": 1,
+    "steps_per_dispatch": 0,
+    "executor": "auto",
+    "lead": -1,
+    "cache_dir": None,
+    "evaluate_every": 0,
+    "checkpoint_seconds": 60.0,
+    "memory_budget": None,
+    "trunk_cache": "",
+    "trunk_bytes": None,
+    "trunk_disk_bytes": "10GB",
+    "diagnose": 0,
+    "resume": True,
+    "progress": None,
+  }
+  assert signatures.defaults(assembling.assemble) == {"seed": 0}
+
+
+def test_joules_are_priced_by_the_device_that_is_given():
+  device = devices.Device("cpu", "board", 1, 4, 2.0, 10.0, "modelled: a board")
+  assert assemble(device=device).ledger.device is device
+  assert assemble().ledger.device == devices.detect()
+
+
 def test_shapes_that_differ_say_what_to_build():
   with pytest.raises(UsageError) as told:
     assemble(network=tiny_network.build(num_classes=5))
@@ -98,7 +128,8 @@ def test_sparsity_is_told_how_long_the_first_experience_is():
     return base.Sparsity(lambda p: p, lambda o: o, lambda s: s)
 
   method = recipes.finetune()._replace(sparsity=sparsity)
-  stream = tiny_network.stream(per_class=8)  # 16 examples in each
+  source = tiny_network.source(per_class=5)
+  stream = scenarios.class_incremental(source, tasks=[3, 1])  # 15 and 5
   found = assembling._sparsity(stream, NETWORK, method, TRAINING, 0)
   assert isinstance(found, base.Sparsity) and asked == [(3, 2)]
   none = recipes.finetune()
