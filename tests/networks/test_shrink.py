@@ -341,7 +341,13 @@ def test_keep_by_hand():
 
   assert kept(0.25) == [False, True, True, True]
   assert kept(0.4) == [False, True, True, False]
+  assert kept(0.5) == [False, False, True, False]  # no more than that goes
   assert kept(9.0) == [False, False, True, False]
+  assert kept(0.0) == [True] * 4
+  params["dense_0"]["dense"]["kernel"] *= jnp.array([0.0, 1.0, 1.0, 1.0])
+  assert kept(0.0) == [False, True, True, True]
+  with pytest.raises(ValueError, match="threshold is nan: give"):
+    shrink.keep((group,), params, float("nan"))
   with pytest.raises(ValueError, match="threshold is -1: give"):
     shrink.keep((group,), params, -1)
 
