@@ -347,13 +347,13 @@ class Log:
       numbers = history.classes.numbers(_defined(found.keys))
       history.form = history.form or found.form
       history.add(numbers[found.which], found.lost)
-    while values and values[0][1]["op"] in snapshots.OPS:
-      size, value = values.pop(0)
-      snapshots.apply(history, value)
-      self._snapshot_bytes += size
-    snapshots.finish(history)
-    for _, value in values:
-      history.apply(value)
+    whole = [value for _, value in values if value["op"] in snapshots.OPS]
+    snapshots.restore(history, whole)
+    for size, value in values:
+      if value["op"] in snapshots.OPS:
+        self._snapshot_bytes += size
+      else:
+        history.apply(value)
     self._journal.values = []
     history.notes += [
       f"the examples {start} to {stop - 1} are missing"

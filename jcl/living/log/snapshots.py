@@ -4,13 +4,13 @@ They begin a journal that was written anew. Each is of use without the others.
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import dataclasses
 import zlib
 
 import numpy as np
 
-from jcl.living.log.columns import GONE, NONE
+from jcl.living.log.columns import GONE, NONE, Part
 from jcl.living.log.experiences import End
 from jcl.living.log.history import Counts, History, Value
 
@@ -18,7 +18,7 @@ OPS = ("state", "ended", "corrections", "part")
 
 
 def values(history: History) -> Iterator[Value]:
-  """Yields values from which `apply` makes the history again."""
+  """Yields values from which `restore` makes the history again."""
   form = history.form
   yield {
     "op": "state",
@@ -47,28 +47,48 @@ def values(history: History) -> Iterator[Value]:
     }
 
 
-def apply(history: History, value: Value) -> None:
-  """Takes one of the values, all of which precede those of `sayings`."""
-  match value["op"]:
-    case "state":
-      history.learned = value["learned"]
-      history.dropped = value["dropped"]
-      history.dropped_count = value["dropped_count"]
-      history.settle(value["form"])
-      numbers = history.classes.numbers(value["classes"])
-      history.classes.learn(numbers.tolist())
-    case "ended":
-      history.ended = [End(*end) for end in value["ends"]]
-    case "corrections":
-      history.forgotten = value["forgotten"]
-      by = _unpacked(history, value).tolist()
-      history.corrected = list(zip(value["ids"], by, strict=True))
-    case "part":
-      _part(history, value)
+def restore(history: History, values: Sequence[Value]) -> None:
+  """Takes the values, where any of them may be lost.
+
+  Args:
+    history: of the examples as they were observed; nothing was said of them.
+    values: those that are left.
+  """
+  told = set()
+  for value in values:
+    match value["op"]:
+      case "state":
+        history.learned = value["learned"]
+        history.dropped = value["dropped"]
+        history.dropped_count = value["dropped_count"]
+        history.settle(value["form"])
+        numbers = history.classes.numbers(value["classes"])
+        history.classes.learn(numbers.tolist())
+      case "ended":
+        history.ended = [End(*end) for end in value["ends"]]
+      case "corrections":
+        history.forgotten = value["forgotten"]
+        by = _unpacked(history, value).tolist()
+        history.corrected = list(zip(value["ids"], by, strict=True))
+      case "part":
+        told.add(value["first"])
+        _part(history, value)
+  for part in history.columns.parts:
+    if part.first not in told:
+      _assume(history, part)
+  _count(history)
 
 
-def finish(history: History) -> None:
-  """Counts what the values have changed."""
+def _assume(history: History, part: Part) -> None:
+  """Takes labelled examples for those of the experiences of their time."""
+  for index, end in enumerate(history.ended):
+    start, stop = max(end.start, part.first), min(end.stop, part.stop)
+    for piece, where in history.open(stop):
+      piece.experiences[where[piece.first + where >= start]] = index
+
+
+def _count(history: History) -> None:
+  """Counts anew, and makes up for experiences and classes that are lost."""
   history.counts = Counts()
   history.open_from = history.columns.stop
   latest = NONE
