@@ -11,18 +11,18 @@ import numpy as np
 
 NONE = -1  # no label, or in no experience yet
 GONE = -2  # damaged, or of an observe that was never acknowledged
-# Label numbers are 16 bits wide until there are more.
+# Columns are 16 bits wide until their numbers need more.
 _NARROW = np.iinfo(np.int16).max
 
 
 class Part:
-  """Columns of the examples of one volume; 6 bytes an example as a rule."""
+  """Columns of the examples of one volume; 4 bytes an example as a rule."""
 
   def __init__(self, first: int) -> None:
     self.first = first  # id of its first example
     self.count = 0
     self._labels = np.empty(0, np.int16)
-    self._experiences = np.empty(0, np.int32)
+    self._experiences = np.empty(0, np.int16)
 
   @property
   def stop(self) -> int:
@@ -39,10 +39,10 @@ class Part:
     """[count] indices of experiences, NONE or GONE."""
     return self._experiences[: self.count]
 
-  def extend(self, labels: np.ndarray, experiences: np.ndarray | int) -> None:
-    """Adds examples: label numbers [N], experiences [N] or one."""
+  def extend(self, labels: np.ndarray, experiences: np.ndarray) -> None:
+    """Adds examples: label numbers [N], experiences [N] of NONE and GONE."""
     stop = self.count + len(labels)
-    self._widen(labels)
+    self._labels = _fit(self._labels, labels)
     if stop > len(self._labels):
       room = max(stop, self.count + self.count // 2, 64)
       self._labels = _grown(self._labels, self.count, room)
@@ -53,17 +53,18 @@ class Part:
 
   def put_labels(self, where: np.ndarray, labels: np.ndarray) -> None:
     """Replaces labels at positions [N]."""
-    self._widen(labels)
+    self._labels = _fit(self._labels, labels)
     self._labels[where] = labels
+
+  def put_experiences(self, where: np.ndarray, indices: np.ndarray) -> None:
+    """Replaces experiences at positions [N]."""
+    self._experiences = _fit(self._experiences, indices)
+    self._experiences[where] = indices
 
   def trim(self) -> None:
     """Gives back room, once nothing more is added."""
     self._labels = self.labels.copy()
     self._experiences = self.experiences.copy()
-
-  def _widen(self, labels: np.ndarray) -> None:
-    if len(labels) and labels.max() > _NARROW and self._labels.itemsize == 2:
-      self._labels = self._labels.astype(np.int32)
 
 
 class Piece(NamedTuple):
@@ -79,13 +80,16 @@ class Piece(NamedTuple):
 
   @property
   def experiences(self) -> np.ndarray:
-    """A view; what is assigned to it stays."""
     return self.part.experiences[self.start : self.stop]
 
   @property
   def first(self) -> int:
     """Id of its first example."""
     return self.part.first + self.start
+
+  def put_experience(self, where: np.ndarray, index: int) -> None:
+    """Puts what lies at positions [N] of the piece into one experience."""
+    self.part.put_experiences(where + self.start, np.full(len(where), index))
 
 
 class Columns:
@@ -145,6 +149,12 @@ class Columns:
     for part, where, local in self.split(ids):
       found[where] = part.experiences[local]
     return found
+
+
+def _fit(column: np.ndarray, values: np.ndarray) -> np.ndarray:
+  """Returns a column that is wide enough for these values."""
+  narrow = column.itemsize == 2 and values.max(initial=0) > _NARROW
+  return column.astype(np.int32) if narrow else column
 
 
 def _grown(column: np.ndarray, count: int, room: int) -> np.ndarray:

@@ -221,7 +221,7 @@ class History:
   ) -> None:
     """Ends an experience of what `scan` returned, before or now."""
     for piece, where in self.open(until):
-      piece.experiences[where] = len(self.ended)
+      piece.put_experience(where, len(self.ended))
       self.counts.labelled -= len(where)
     self.open_from = max(self.open_from, until)
     self.classes.learn(fresh)

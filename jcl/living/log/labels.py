@@ -17,6 +17,7 @@ Label: TypeAlias = str | int | float | bool | tuple[Any, ...]
 
 NONE = "null"  # the key of an example without a label
 _LONGEST = 4096  # characters of a key
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _WRITE = "write a string, an integer, a truth value, a float or a tuple of them"
 
 
@@ -36,7 +37,7 @@ def key(label: Any, where: str = "label") -> str:
   """
   plain = _plain(label, where, label)
   try:
-    text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
+    text = _encode(plain)
   except (ValueError, RecursionError) as error:  # huge integers, deep tuples
     raise _refusal(where, label, errors.reason(error, 60)) from error
   if len(text) > _LONGEST:

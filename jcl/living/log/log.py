@@ -416,9 +416,15 @@ def _keys(labels: Sequence[labels_lib.Label | None]) -> list[str]:
       f"labels is {errors.short(labels)}: give a list of one label for each "
       "example"
     )
-  return [
-    labels_lib.key(label, f"labels[{i}]") for i, label in enumerate(labels)
-  ]
+  found, texts = [], dict[str, str]()  # most labels are text, and few
+  for i, label in enumerate(labels):
+    key = texts.get(label) if type(label) is str else None
+    if key is None:
+      key = labels_lib.key(label, f"labels[{i}]")
+      if type(label) is str:
+        texts[label] = key
+    found.append(key)
+  return found
 
 
 def _defined(keys: Sequence[str]) -> Iterator[str]:

@@ -84,7 +84,7 @@ def _assume(history: History, part: Part) -> None:
   for index, end in enumerate(history.ended):
     start, stop = max(end.start, part.first), min(end.stop, part.stop)
     for piece, where in history.open(stop):
-      piece.experiences[where[piece.first + where >= start]] = index
+      piece.put_experience(where[piece.first + where >= start], index)
 
 
 def _count(history: History) -> None:
@@ -115,8 +115,8 @@ def _part(history: History, value: Value) -> None:
       labels = _unpacked(history, value)
       count = min(part.count, len(labels))
       part.put_labels(np.arange(count), labels[:count])
-      held = part.experiences[:count]
-      held[held != GONE] = experiences[:count][held != GONE]
+      here = np.flatnonzero(part.experiences[:count] != GONE)
+      part.put_experiences(here, experiences[here])
 
 
 def _packed(history: History, numbers: np.ndarray) -> Value:
