@@ -147,8 +147,7 @@ def look(folder):
       if ids and (log.read(ids) != log_model.inputs(ids)).any():
         return ["a reader finds other inputs"]
     except StoreError as error:  # the writer deletes what is learned
-      held = set(map(int, (p.name[:12] for p in log.folder.glob("examples/*"))))
-      return [] if min(held) > 0 else [str(error)]
+      return [] if "had to leave" in str(error) else [str(error)]
     return list(log.notes)
 
 

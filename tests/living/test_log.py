@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -479,21 +480,38 @@ def test_the_journal_is_bounded(tmp_path, monkeypatch):
     assert before["corrected"] == ([3], ("wrong",), 1)
 
 
-def test_threads_share_flushes(tmp_path, monkeypatch):
+def test_threads_share_a_flush(tmp_path, monkeypatch):
   flushes = []
   real = volumes.Volumes.flush
+  with Log.open(tmp_path) as opened:
 
-  def flush(self, mark):
-    flushes.append(1)
-    threading.Event().wait(0.005)
-    real(self, mark)
+    def flush(self, mark):
+      """The first flush lasts until all threads have added theirs."""
+      deadline = time.monotonic() + 20
+      while not flushes and self.stop < 16 and time.monotonic() < deadline:
+        time.sleep(0.001)
+      flushes.append(self.stop)
+      real(self, mark)
 
-  monkeypatch.setattr(volumes.Volumes, "flush", flush)
+    monkeypatch.setattr(volumes.Volumes, "flush", flush)
+    workers = [
+      threading.Thread(target=opened.observe, args=(examples(2), [i, None]))
+      for i in range(8)
+    ]
+    for worker in workers:
+      worker.start()
+    for worker in workers:
+      worker.join()
+    assert len(flushes) <= 2 and len(opened) == 16
+    same_when_opened_again(tmp_path, opened)
+
+
+def test_threads_get_their_own_ids(tmp_path):
   ids = {}
   with Log.open(tmp_path, volume_bytes=8192) as opened:
 
     def observe(worker):
-      for index in range(15):
+      for index in range(10):
         number = 1000 * worker + index
         ids[number] = opened.observe(examples(2, 10 * number), [worker, None])
         assert len(opened) >= 2
@@ -503,21 +521,27 @@ def test_threads_share_flushes(tmp_path, monkeypatch):
       worker.start()
     for worker in workers:
       worker.join()
-    assert len(flushes) < 8 * 15 / 2
-    assert sorted(np.concatenate([*ids.values()])) == list(range(240))
+    assert sorted(np.concatenate([*ids.values()])) == list(range(160))
+    opened.end()
+    [ended] = opened.experiences
+    labels = dict(zip(ended.ids.tolist(), ended.labels.tolist(), strict=True))
     for number, pair in ids.items():
       np.testing.assert_array_equal(opened.read(pair), examples(2, 10 * number))
-    opened.end()
-    labels = dict(
-      zip(
-        opened.experiences[0].ids.tolist(),
-        opened.experiences[0].labels.tolist(),
-        strict=True,
-      )
-    )
-    for number, (first, _) in ids.items():
-      assert opened.classes[labels[int(first)]] == number // 1000
+      assert opened.classes[labels[int(pair[0])]] == number // 1000
     same_when_opened_again(tmp_path, opened)
+
+
+def test_a_reader_is_told_what_left_after_it_was_opened(tmp_path):
+  with filled(tmp_path) as opened:
+    opened.observe(examples(200, 0, 64), ["a"] * 200)
+    opened.drop(opened.end() + 1)
+    with Log.open(tmp_path, readonly=True) as reader:
+      count = 200
+      while len(opened.experiences[0].ids):
+        opened.observe(examples(100, count, 64), ["b"] * 100)
+        count += 100
+      with pytest.raises(records.StoreError, match="had to leave .* open it"):
+        reader.read([0])
 
 
 def test_an_interruption_leaves_nothing_that_is_nobodys(tmp_path, monkeypatch):

@@ -91,6 +91,7 @@ class Commits:
     # lock by who takes both.
     self._turn = _Turn()
     self._waiting: list[_Batch] = []
+    self._flushed: list[_Batch] = []  # by the flush that goes on
 
   @property
   def bytes(self) -> int:
@@ -166,31 +167,30 @@ class Commits:
     """Makes all waiting batches durable, or cuts them off."""
     history = self._history
     with history.lock:
-      if not self._waiting:
+      self._flushed += self._waiting  # after an interruption, some are there
+      self._waiting = []
+      if not self._flushed:
         return
-      taken, self._waiting = self._waiting, []
       mark = self._volumes.mark()
     try:
       self._volumes.flush(mark)
     except records.StoreError as error:
       with history.lock:
-        for batch in [*taken, *self._waiting]:
+        for batch in [*self._flushed, *self._waiting]:
           batch.error, batch.done = error, True
-        self._waiting = []
+        self._flushed, self._waiting = [], []
         self._volumes.spoil()
         if not len(history):
           history.form = None
         with contextlib.suppress(records.StoreError):
           self._volumes.repair()
-    except BaseException:  # they wait for the next flush
-      with history.lock:
-        self._waiting = [*taken, *self._waiting]
-      raise
     else:
       with history.lock:
-        for batch in taken:
-          history.add(batch.numbers)
+        for batch in self._flushed:
+          if batch.first >= history.columns.stop:
+            history.add(batch.numbers)
           batch.done = True
+        self._flushed = []
 
   def _settle(self) -> None:
     """Flushes what waits, and cuts off what is nobody's; both locks are held.
@@ -204,7 +204,8 @@ class Commits:
 
   def _has_room(self, count: int, size: int) -> bool:
     stop = self._history.columns.stop
-    waiting = sum(len(batch.numbers) for batch in self._waiting)
+    batches = [*self._flushed, *self._waiting]
+    waiting = sum(len(batch.numbers) for batch in batches)
     return (
       self._known <= stop
       and self._volumes.stop == stop + waiting

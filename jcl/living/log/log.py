@@ -19,6 +19,7 @@ import numpy as np
 from jcl.living.log import (
   commits,
   folders,
+  given,
   inputs,
   journal,
   sayings,
@@ -199,7 +200,7 @@ class Log:
       StoreError: where the disk is full or fails; nothing was stored.
     """
     x = inputs.check(x)
-    keys = _keys(labels)
+    keys = given.keys(labels)
     if len(keys) != len(x):
       raise UsageError(
         f"x has {errors.count(len(x), 'example')} and labels has {len(keys)}: "
@@ -225,7 +226,7 @@ class Log:
         changed.
       StoreError: where the disk is full or fails; no label has changed.
     """
-    array, keys = _flat(ids), _keys(labels)
+    array, keys = given.ids(ids), given.keys(labels)
     if len(keys) != len(array):
       raise UsageError(
         f"there are {errors.count(len(array), 'id')} and "
@@ -282,13 +283,13 @@ class Log:
       DamageError: where any example is damaged; its `ids` say which.
       StoreError: where the log is closed.
     """
-    array = _flat(ids)
+    array = given.ids(ids)
     with self._history.lock:
       self._check_open()
       form = self._history.form
       if form is None:
         raise UsageError(f"{self.folder} holds no example yet: observe some")
-      self._check_held(array)
+      given.check_held(array, self._history, self.folder)
       pieces = [
         (part.first, where, local)
         for part, where, local in self._history.columns.split(array)
@@ -384,60 +385,8 @@ class Log:
         f"{self.folder} is open for reading: open it without readonly"
       )
 
-  def _check_held(self, ids: np.ndarray) -> None:
-    """Raises an error unless the log holds examples of all these ids."""
-    history = self._history
-    gone = ids[history.columns.states(ids) == history_lib.GONE]
-    left = gone[history.has_left(gone)]
-    if len(left):
-      raise UsageError(
-        f"{errors.count(len(left), 'example')} had to leave the log: "
-        f"{errors.some(left.tolist())}; read those of experiences that are not "
-        "learned yet"
-      )
-    unknown = gone[(gone < 0) | (gone >= history.known())]
-    if len(unknown):
-      raise UsageError(
-        f"no example has the id {errors.some(unknown.tolist())}: give ids that "
-        "observe returned"
-      )
-    if len(gone):
-      raise records.DamageError(
-        f"{errors.count(len(gone), 'example')} of {self.folder} cannot be read "
-        f"any more: {errors.some(gone.tolist())}; leave them out",
-        gone.tolist(),
-      )
-
-
-def _keys(labels: Sequence[labels_lib.Label | None]) -> list[str]:
-  """Returns the keys of labels, [N]; UsageError where one cannot be kept."""
-  if isinstance(labels, str | bytes) or not np.iterable(labels):
-    raise UsageError(
-      f"labels is {errors.short(labels)}: give a list of one label for each "
-      "example"
-    )
-  found, texts = [], dict[str, str]()  # most labels are text, and few
-  for i, label in enumerate(labels):
-    key = texts.get(label) if type(label) is str else None
-    if key is None:
-      key = labels_lib.key(label, f"labels[{i}]")
-      if type(label) is str:
-        texts[label] = key
-    found.append(key)
-  return found
-
 
 def _defined(keys: Sequence[str]) -> Iterator[str]:
   """Yields keys of a volume; that of no label where a definition is lost."""
   for key in keys:
     yield labels_lib.NONE if key.startswith(names.LOST) else key
-
-
-def _flat(ids: Any) -> np.ndarray:
-  array = np.asarray(ids)
-  if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-    raise UsageError(
-      f"ids of shape {array.shape} and dtype {array.dtype}: give integers in a "
-      "flat list"
-    )
-  return array.astype(np.int64)

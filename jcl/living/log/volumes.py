@@ -244,6 +244,13 @@ class Volumes:
         return self._store(first).read(local).x
       except records.DamageError as error:
         raise _renumbered(error, first, self.folder) from error
+      except records.StoreError as error:
+        if self._path(first).exists():
+          raise
+        raise records.StoreError(
+          f"examples from {first} on had to leave {self.folder} since it was "
+          "opened for reading: open it again"
+        ) from error
 
   def close(self) -> None:
     """Flushes and closes all volumes."""

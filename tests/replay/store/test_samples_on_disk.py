@@ -285,6 +285,32 @@ def test_a_flush_saves_the_index_of_what_would_take_long_to_scan(
     assert not path.exists()
 
 
+def test_others_add_while_the_disk_is_flushed(folder, monkeypatch):
+  real, added = writer._sync, threading.Event()
+
+  def slow(fd):
+    assert added.wait(20)
+    real(fd)
+
+  with Store.open(folder) as store:
+    store.append(np.zeros((1, 2)), ["a"])
+    monkeypatch.setattr(writer, "_sync", slow)
+    flushing = threading.Thread(target=store.flush)
+    flushing.start()
+    store.append(np.ones((1, 2)), ["a"])
+    added.set()
+    flushing.join()
+    assert len(store) == 2
+
+
+def test_any_thread_closes_a_store_and_another_one_opens_it(folder):
+  store = Store.open(folder)
+  closing = threading.Thread(target=store.close)
+  closing.start()
+  closing.join()
+  Store.open(folder).close()
+
+
 def test_threads_read_while_another_adds(folder):
   x = images(50, shape=(64,))
   failures = []
