@@ -51,7 +51,8 @@ class Live:
     self._answers: answers_lib.Answers | None = None
     self._entry = threading.RLock()  # of arrivals and their experiences
     self._turn = threading.Lock()  # of learning
-    self._news = threading.Condition()  # of the thread beside
+    self._news = threading.Condition()  # for the thread beside
+    self._said = 0  # times that there was news
     self._thread: threading.Thread | None = None
     self._stops = False  # whether that thread is to stop
     self._failed: BaseException | None = None
@@ -294,21 +295,22 @@ class Live:
     """Learns until `stop`, whenever something has arrived."""
     try:
       while not self._stops:
-        waits = self._ending.demanded or not self.arrivals.open_count
+        said = self._said
         outcome = self._advance(lambda: self._stops, self._ending.demanded)
+        # What arrived meanwhile may not have been seen.
+        paused = outcome == "paused"
         with self._news:
-          if not self._stops and outcome != "stopped":
-            idle = outcome == "learned" and waits
-            self._news.wait(None if idle and not self._due() else _POLL)
+          self._news.wait_for(
+            lambda said=said: self._stops or self._said != said,
+            _POLL if paused else None,
+          )
     except BaseException as error:  # told by the next call of any method
       logging.exception("learning has stopped")
       self._failed = error
 
-  def _due(self) -> bool:
-    return self.learning.learned < self.arrivals.count
-
   def _tell(self) -> None:
     with self._news:
+      self._said += 1
       self._news.notify_all()
 
   def _check(self) -> None:
