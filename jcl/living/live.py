@@ -300,10 +300,9 @@ class Live:
         # What arrived meanwhile may not have been seen.
         paused = outcome == "paused"
         with self._news:
-          self._news.wait_for(
-            lambda said=said: self._stops or self._said != said,
-            _POLL if paused else None,
-          )
+          while not self._stops and self._said == said:
+            if not self._news.wait(_POLL if paused else None):
+              break
     except BaseException as error:  # told by the next call of any method
       logging.exception("learning has stopped")
       self._failed = error
