@@ -10,7 +10,6 @@ import math
 from typing import Literal, NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from jcl import base
 from jcl.objectives import statistics
@@ -304,11 +303,13 @@ def cholesky(
   Raises:
     LinAlgError: where the matrix is not positive definite.
   """
+  from scipy import linalg  # not where a model only predicts
+
   # Transposed, a symmetric matrix lies as LAPACK wants it: no copy is made.
-  factor = scipy.linalg.cho_factor(
+  factor = linalg.cho_factor(
     matrix.T, lower=True, overwrite_a=True, check_finite=False
   )
-  weight = scipy.linalg.cho_solve(factor, target, check_finite=False)
+  weight = linalg.cho_solve(factor, target, check_finite=False)
   return weight, solve_flops(*target.shape)
 
 

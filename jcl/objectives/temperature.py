@@ -3,8 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
-import scipy.special
 
 from jcl import base
 
@@ -37,6 +35,8 @@ def sharpness(
   >>> round(float(np.exp(found.factor)), 6)  # three to one, a score apart
   3.0
   """
+  from scipy import optimize, special  # not where a model only predicts
+
   known, rows = np.asarray(known), np.asarray(scores, np.float64)
   position = np.cumsum(known) - 1
   apart = rows[:, known]
@@ -53,12 +53,12 @@ def sharpness(
   def surprise(factor: float) -> float:
     nonlocal looks
     looks += 1
-    return float(scipy.special.logsumexp(factor * apart, axis=1).mean())
+    return float(special.logsumexp(factor * apart, axis=1).mean())
 
   def slope(factor: float) -> float:
     nonlocal looks
     looks += 1
-    shares = scipy.special.softmax(factor * apart, axis=1)
+    shares = special.softmax(factor * apart, axis=1)
     return float((shares * apart).sum(axis=1).mean())
 
   def over(factor: float) -> float:
@@ -71,7 +71,7 @@ def sharpness(
     most *= 2
   best = most
   if slope(most) >= 0:
-    best = scipy.optimize.brentq(slope, 0.0, most)
+    best = optimize.brentq(slope, 0.0, most)
   if over(best) < 0:
-    best = scipy.optimize.brentq(over, 0.0, best)
+    best = optimize.brentq(over, 0.0, best)
   return Fitted(float(best), 4.0 * looks * apart.size)

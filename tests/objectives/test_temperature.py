@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+from scipy import special
 
 from jcl.objectives import temperature
 
@@ -83,8 +84,8 @@ def test_every_look_is_counted(labels, monkeypatch):
     return look
 
   for name in ("logsumexp", "softmax"):
-    function = counted(getattr(temperature.scipy.special, name))
-    monkeypatch.setattr(temperature.scipy.special, name, function)
+    function = counted(getattr(special, name))
+    monkeypatch.setattr(special, name, function)
   scores = np.array([[1.0, 0.0]] * 4)
   found = temperature.sharpness(scores, labels, [True, True])
   assert set(looks) == {(4, 2)} and len(looks) > 4

@@ -222,12 +222,17 @@ def test_a_predictor_of_ones_own_is_no_file(tmp_path):
   assert not (tmp_path / "w" / "model.npz").exists()
 
 
-def test_another_process_predicts_the_same(run):
+# What learns, solves, saves or reports, and takes memory once imported.
+_HEAVY = {"matplotlib", "numba", "orbax", "pandas", "scipy", "sklearn"}
+
+
+def test_another_process_predicts_the_same_and_imports_little(run):
   folder, result = run
   code = (
     "import sys, numpy as np, jcl\n"
     "x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)\n"
     "print(*jcl.load_model(sys.argv[1]).predict(x))\n"
+    "print(*{name.partition('.')[0] for name in sys.modules})\n"
   )
   done = subprocess.run(
     [sys.executable, "-c", code, str(folder)],
@@ -235,4 +240,6 @@ def test_another_process_predicts_the_same(run):
     text=True,
     check=True,
   )
-  assert done.stdout.split() == list(map(str, result.predict(X)))
+  found, modules = done.stdout.splitlines()
+  assert found.split() == list(map(str, result.predict(X)))
+  assert "jcl" in modules and not _HEAVY & set(modules.split())
