@@ -32,4 +32,5 @@ QUICK = (
   "test_run.py::test_main_job_writes_everything",
   "test_run.py::test_the_same_command_again_trains_nothing",
   "run/test_surroundings.py",
+  "run/inference/test_export.py::test_a_process_without_jcl_gives_the_same_bits",
 )

@@ -1,11 +1,12 @@
 """Every block of code in README.md and docs/ runs as it is written.
 
 Blocks of a page run in order, in one empty folder and one namespace. A line
-`<!-- not run: REASON -->` ahead of a block leaves that one out.
+`<!-- not run: REASON -->` ahead of a block leaves that one out, and `<!-- run
+with: PACKAGE, PACKAGE -->` does where a package is not installed.
 """
 
 import functools
-import importlib
+import importlib.util
 import os
 from pathlib import Path
 import re
@@ -23,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 _BLOCK = re.compile(
-  r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?"
+  r"(?:^<!-- (?:not run: (?P<reason>[^\n]+)|run with: (?P<needs>[^\n]+))"
+  r" -->\n)?"
   r"^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```$",
   re.M | re.S,
 )
@@ -37,6 +39,7 @@ class Block(NamedTuple):
   code: str
   reason: str | None  # why it is not run
   line: int
+  needs: tuple[str, ...] = ()  # packages, beside those of jcl
 
 
 def blocks(page):
@@ -47,6 +50,7 @@ def blocks(page):
       found["code"],
       found["reason"],
       text.count("\n", 0, found.start("code")),
+      tuple(re.findall(r"\w+", found["needs"] or "")),
     )
     for found in _BLOCK.finditer(text)
   ]
@@ -57,11 +61,13 @@ def test_blocks_are_found_with_their_reasons(tmp_path):
   page.write_text(
     "<!-- not run: slow -->\n```bash\nsleep 9\n```\n\n```python\na = 1\n```\n"
     "<!-- not run: apart -->\n\n```bash\nls\n```\n"
+    "<!-- run with: a, b_c -->\n```python\nb = 1\n```\n"
   )
   assert blocks(page) == [
     Block("bash", "sleep 9\n", "slow", 2),
     Block("python", "a = 1\n", None, 6),
     Block("bash", "ls\n", None, 11),
+    Block("python", "b = 1\n", None, 15, ("a", "b_c")),
   ]
 
 
@@ -123,8 +129,11 @@ RUN = [
 @pytest.mark.parametrize("page", RUN, ids=lambda p: str(p.relative_to(ROOT)))
 def test_blocks_run(page, shell):
   namespace: dict = {"__name__": "__page__"}
+  absent = set()
   for block in blocks(page):
-    if block.reason is not None:
+    lacking = {n for n in block.needs if importlib.util.find_spec(n) is None}
+    absent |= lacking
+    if block.reason is not None or lacking:
       continue
     if block.kind == "python":
       # Lines of a traceback are then those of the page.
@@ -134,6 +143,8 @@ def test_blocks_run(page, shell):
       done = shell(block.code)
       where = f"{page}:{block.line}\n"
       assert done.returncode == 0, where + done.stdout + done.stderr
+  if absent:
+    pytest.skip(f"some blocks need {', '.join(sorted(absent))}")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -214,7 +225,7 @@ def commands(text):
   text = text.replace("\\\n", " ")
   for words in re.findall(
     r"(?<![\w./-])jcl "
-    r"((?:learn|serve|report|list|estimate|convert)\b[^\n`|#]*)",
+    r"((?:learn|serve|report|list|estimate|convert|export)\b[^\n`|#]*)",
     text,
   ):
     yield words.split()[0], re.findall(r"(?<![\w-])--(\w+)", words)

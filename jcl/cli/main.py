@@ -23,6 +23,7 @@ COMMANDS = {
   "report": "report",
   "estimate": "estimate",
   "convert": "convert",
+  "export": "export",
   "list": "listing",
 }
 _HELP = ("--help", "-help", "-h", "-?", "--helpshort")
@@ -134,7 +135,7 @@ def _command(words: list[str], door: Door) -> tuple[str, list[str]]:
     raise UsageError(
       f"no command is called {name!r}{_close(name, COMMANDS) or ';'} the "
       "commands are learn, serve SYSTEM..., report DIR..., estimate, convert "
-      "FILE FILE and list, and flags begin with --"
+      "FILE FILE, export RUN FILE and list, and flags begin with --"
     )
   if door.strict:
     _check_flags(name)

@@ -14,6 +14,7 @@ from jcl.cost.meters import detection
 from jcl.report import profile as profiles
 from jcl.report import table as tables
 from jcl.run import estimate as estimates
+from jcl.run.inference import model as model_lib
 from jcl.streams import sources
 from jcl.train.kernels import lowering
 from jcl.train.profiling import store
@@ -98,6 +99,15 @@ def converted(arrays: Mapping[str, np.ndarray], path: Path) -> None:
   """Prints how much a new file of arrays holds."""
   total = sum(array.nbytes for array in arrays.values())
   print(f"{path}: {len(arrays)} arrays, {total:,} bytes")
+
+
+def exported(made: model_lib.Model, path: Path) -> None:
+  """Prints what a new program of a model takes and gives."""
+  shape = ", ".join(map(str, made.inputs.network.input_shape))
+  print(
+    f"{path}: [N, {shape}] {made.inputs.dtype} -> scores of "
+    f"{len(made.class_names)} classes, {path.stat().st_size:,} bytes"
+  )
 
 
 def score(

@@ -76,6 +76,20 @@ LESSONS = {
     "is refused. --weights takes either file.",
     ("jcl convert resnet50.pth resnet50.safetensors",),
   ),
+  "export": Lesson(
+    "jcl export RUN_OR_MODEL FILE [--flags]",
+    "makes a program of a trained model that runs without jcl",
+    "Takes the folder of a run that has ended, or a file of result.save(FILE). "
+    "The program takes raw inputs, normalises them and gives the scores of "
+    "classes; it is tried, and its scores are compared, before the file gets "
+    "its name. FILE.safetensors holds StableHLO and the weights, and eight "
+    "lines of Python with jax, flatbuffers and safetensors read it; FILE.onnx "
+    "is for ONNX Runtime.",
+    (
+      "jcl export runs/NAME-HASH/er/seed_0 er.safetensors",
+      "jcl export model.npz model.onnx --format=onnx",
+    ),
+  ),
   "list": Lesson(
     "jcl list",
     "lists every recipe, data set, stream, model and system",

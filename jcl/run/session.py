@@ -90,6 +90,18 @@ class Result:
     """
     return files.save(self.model, path)
 
+  def export(
+    self,
+    path: str | os.PathLike[str],
+    *,
+    format: models.Format = "stablehlo",
+  ) -> Path:
+    """Writes the model as a program that runs without jcl; returns its path.
+
+    See `inference.export.export` for arguments and errors.
+    """
+    return self.model.export(path, format=format)
+
   def __getstate__(self) -> Any:
     raise TypeError(
       "a Result holds functions, which do not pickle: write result.save(path) "

@@ -25,6 +25,7 @@ from jcl.cli.definitions.keeping import (
   WORKDIR,
 )
 from jcl.cli.definitions.serving import (
+  FORMAT,
   FPS,
   FRAMES,
   LIVE,
@@ -48,6 +49,7 @@ __all__ = [
   "DATA",
   "DATA_SET",
   "ESTIMATE",
+  "FORMAT",
   "FPS",
   "FRAMES",
   "Flag",

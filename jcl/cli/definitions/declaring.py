@@ -27,7 +27,7 @@ class Flag(NamedTuple):
   identifies: tuple[str, ...]
 
 
-LEARN, SERVE, CONVERT = "learn", "serve", "convert"
+LEARN, SERVE, CONVERT, EXPORT = "learn", "serve", "convert", "export"
 RUNS = (LEARN, "estimate", SERVE)  # commands that read data
 
 # Groups, in the order in which help lists them.
@@ -38,7 +38,7 @@ GROUPS = (
   BUDGET := "Budget and energy",
   TRUNK := "A frozen trunk",
   SERVING := "Serving",
-  CONVERTING := "Converting",
+  CONVERTING := "Converting and exporting",
   FOLDERS := "Folders and what is kept",
   EXECUTION := "How steps are carried out",
 )

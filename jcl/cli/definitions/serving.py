@@ -1,4 +1,4 @@
-"""Flags of serving and converting."""
+"""Flags of serving, converting and exporting."""
 
 from jcl.cli.definitions import declaring
 
@@ -86,7 +86,17 @@ OVERWRITE = declaring.boolean(
   "replace the new file if it is there",
   group=declaring.CONVERTING,
   identifies=(),
-  by=(declaring.CONVERT,),
+  by=(declaring.CONVERT, declaring.EXPORT),
+)
+FORMAT = declaring.choice(
+  "format",
+  "stablehlo",
+  ["stablehlo", "onnx"],
+  "of the program: for JAX and compilers of StableHLO, FILE.safetensors, or "
+  "for ONNX Runtime and others, FILE.onnx",
+  group=declaring.CONVERTING,
+  identifies=(),
+  by=(declaring.EXPORT,),
 )
 SHA256 = declaring.text(
   "sha256",

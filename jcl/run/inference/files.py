@@ -61,13 +61,13 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
       "give a file in one that is there"
     )
   leaves = _leaves((made.params, made.stats, made.fitted))
-  probe = _probe(made.inputs)
+  examples = probe(made.inputs)
   arrays = {f"a{i}": _plain(leaf) for i, (_, leaf) in enumerate(leaves)}
   arrays |= {
     "mean": np.asarray(made.inputs.mean),
     "std": np.asarray(made.inputs.std),
     "seen": np.asarray(made.seen, bool),
-    "scores": made.predict_scores(probe),
+    "scores": made.predict_scores(examples),
   }
   network = made.inputs.network
   about = {
@@ -259,17 +259,13 @@ def _assembled(
 def _check(path: Path, made: model.Model, expected: np.ndarray) -> None:
   """Raises ValueError where the scores are not those of the saved model."""
   try:
-    found = made.predict_scores(_probe(made.inputs))
+    found = made.predict_scores(probe(made.inputs))
   except Exception as error:  # whatever a user's network raises
     raise UsageError(
       f"{path}: its network {made.inputs.network.name!r} does not run with the "
       f"weights ({errors.short(str(error), 120)}); build it as for the run"
     ) from error
-  known = np.isfinite(expected)
-  near = _NEAR * np.abs(expected[known]).max(initial=1e-3)
-  if found.shape != expected.shape or not np.allclose(
-    found[known], expected[known], rtol=0, atol=near
-  ):
+  if not near(found, expected):
     raise UsageError(
       f"{path}: network {made.inputs.network.name!r} takes the weights, but "
       "computes other scores than the one that was trained: build it with the "
@@ -277,7 +273,7 @@ def _check(path: Path, made: model.Model, expected: np.ndarray) -> None:
     )
 
 
-def _probe(inputs: model.Inputs) -> np.ndarray:
+def probe(inputs: model.Inputs) -> np.ndarray:
   """Returns generated examples, the same on every machine."""
   shape = (_CHECKED, *inputs.network.input_shape)
   generator = np.random.Generator(np.random.PCG64(0))
@@ -285,6 +281,17 @@ def _probe(inputs: model.Inputs) -> np.ndarray:
     return generator.integers(0, 256, shape, dtype=np.uint8)
   drawn = generator.normal(size=shape)
   return np.asarray(inputs.mean + inputs.std * drawn, np.float32)
+
+
+def near(found: np.ndarray, expected: np.ndarray) -> bool:
+  """Tells whether scores [N, C] differ by no more than devices round."""
+  if found.shape != expected.shape:
+    return False
+  known = np.isfinite(expected)
+  if not np.array_equal(np.isfinite(found), known):
+    return False
+  most = _NEAR * np.abs(expected[known]).max(initial=1e-3)
+  return np.allclose(found[known], expected[known], rtol=0, atol=most)
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
-from typing import Any, NamedTuple, NoReturn
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +19,10 @@ from jcl.train import augment as augmentation
 from jcl.train import background
 from jcl.train import evaluate as evaluation
 
+Format = Literal["stablehlo", "onnx"]  # of an exported program
+
 # Rows of a compiled program: inputs are padded to the smallest that holds them.
-_ROWS = (1, 16, 256)
+ROWS = (1, 16, 256)
 
 
 class Inputs(NamedTuple):
@@ -82,7 +86,7 @@ class Model:
     x = self._readable(x)
     found, start = [], 0
     while start < len(x):
-      part = self._checked(x, start, min(start + _ROWS[-1], len(x)))
+      part = self._checked(x, start, min(start + ROWS[-1], len(x)))
       found.append(self._scores(part))
       start += len(part)
     return np.where(allowed, np.concatenate(found), -np.inf).astype(np.float32)
@@ -101,6 +105,32 @@ class Model:
       shape = rows, *self.inputs.network.input_shape
       self._scores(np.zeros(shape, self.inputs.dtype))
     return self
+
+  @property
+  def scores_fn(self) -> Callable[..., jax.Array]:
+    """The pure function `(params, stats, fitted, x) -> scores [N, C]`.
+
+    It takes raw inputs in the model's dtype and scores all classes.
+    """
+    network, mean, std, _ = self.inputs
+    apply = evaluation.apply_fn(network, augmentation.Preprocess(mean, std))
+
+    def scores(params, stats, fitted, x):
+      found = self.predictor.scores(apply, params, stats, x, fitted)
+      return jnp.asarray(found, jnp.float32)
+
+    return scores
+
+  def export(
+    self,
+    path: str | os.PathLike[str],
+    *,
+    format: Format = "stablehlo",
+  ) -> Path:
+    """Writes a program that runs without jcl; see `inference.export.export`."""
+    from jcl.run.inference import export  # which reads models
+
+    return export.export(self, path, format=format)
 
   def __getstate__(self) -> NoReturn:
     raise TypeError(
@@ -189,18 +219,12 @@ class Model:
     return rows
 
   def _scores(self, x: np.ndarray) -> np.ndarray:
-    rows = next(size for size in _ROWS if len(x) <= size)
+    rows = next(size for size in ROWS if len(x) <= size)
     padded = np.concatenate([x, np.repeat(x[:1], rows - len(x), axis=0)])
     args = self.params, self.stats, self.fitted, padded
     if rows not in self.programs:
-      network, mean, std, _ = self.inputs
-      apply = evaluation.apply_fn(network, augmentation.Preprocess(mean, std))
-
-      def scores(params, stats, fitted, x):
-        found = self.predictor.scores(apply, params, stats, x, fitted)
-        return jnp.asarray(found, jnp.float32)
-
-      self.programs[rows] = background.compile_program(scores, args).call
+      compiled = background.compile_program(self.scores_fn, args)
+      self.programs[rows] = compiled.call
     return np.asarray(self.programs[rows](*args))[: len(x)]
 
 
