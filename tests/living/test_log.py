@@ -156,6 +156,7 @@ def test_labels_are_corrected(tmp_path):
     (np.array([["a"]]), ["a"], "dtype str"),
     ([[1], [1, 2]], ["a", "b"], "unequal length"),
     (np.zeros((1, 4), complex), ["a"], "complex"),
+    (np.ma.masked_equal([[0, 1]], 1), ["a"], "masked values"),
     (np.zeros((1, 5)), ["a"], r"\(5,\) float32.* \(4,\) float32"),
     (np.zeros((1, 4), np.uint8), ["a"], r"\(4,\) uint8.* \(4,\) float32"),
   ],
@@ -233,7 +234,7 @@ def test_drop_knows_what_has_ended(tmp_path):
     with pytest.raises(UsageError, match="corrections=1, but there are 0"):
       opened.drop(0, corrections=1)
     opened.end()
-    opened.drop(1)
+    opened.drop(np.int64(1))
     opened.drop(0)  # what may leave is never taken back
     assert opened.learned == 1
     same_when_opened_again(tmp_path, opened)
@@ -425,6 +426,10 @@ def test_a_batch_beyond_the_limit_is_refused(tmp_path):
       opened.observe(examples(1000, 0, 64), ["a"] * 1000)
     assert len(opened) == 0
     opened.observe(examples(10), ["a"] * 10)
+    opened.drop(opened.end() + 1)
+    with pytest.raises(StoreFull):
+      opened.observe(examples(1000, 0, 4), ["a"] * 1000)
+    assert len(opened.experiences[0].ids) == 10  # it would not have sufficed
     same_when_opened_again(tmp_path, opened)
 
 

@@ -100,7 +100,11 @@ class Commits:
     return files + folders.meta_bytes()
 
   def add(
-    self, x: np.ndarray, keys: Sequence[str], size: int, check: Callable
+    self,
+    x: np.ndarray,
+    keys: Sequence[str],
+    size: int,
+    check: Callable[[], None],
   ) -> int:
     """Adds a batch and returns its first id, once it is on disk.
 
@@ -131,12 +135,16 @@ class Commits:
     """Flushes what waits, and closes the volumes."""
     with self._turn.take(), self._history.lock:
       try:
-        self._flush()
+        self._settle()
       finally:
         self._volumes.close()
 
   def _append(
-    self, x: np.ndarray, keys: Sequence[str], size: int, check: Callable
+    self,
+    x: np.ndarray,
+    keys: Sequence[str],
+    size: int,
+    check: Callable[[], None],
   ) -> _Batch:
     """Adds a batch to the last volume, where it waits for a flush."""
     history = self._history
@@ -226,15 +234,17 @@ class Commits:
       StoreError: where the disk is full or fails.
     """
     self._settle()
-    history = self._history
-    while self._exceeds(size):
-      part = next((p for p in history.droppable() if p.count), None)
-      if part is None:
-        raise self._full(size)
+    history, files = self._history, self._volumes
+    parts = [part for part in history.droppable() if part.count]
+    if self._exceeds(size - sum(files.bytes_of(part.first) for part in parts)):
+      raise self._full(size)
+    for part in parts:
+      if not self._exceeds(size):
+        break
       if part is history.columns.parts[-1]:
         self._begin()
       self._say(sayings.drop(history, part))
-      self._volumes.delete(part.first)
+      files.delete(part.first)
     if not self._has_room(count, size):
       self._begin()
 

@@ -43,6 +43,10 @@ def check(x: Any) -> np.ndarray:
     UsageError: for an empty batch, for other than numbers, and for NaN or
       infinite values, whose first place is named.
   """
+  if np.ma.isMaskedArray(x) and np.ma.getmaskarray(x).any():
+    raise UsageError(
+      "x has masked values: leave these examples out, or write x.filled(...)"
+    )
   try:
     given = np.asarray(x)
   except ValueError as error:  # NumPy's answer to rows of unequal length

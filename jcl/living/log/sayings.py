@@ -92,7 +92,11 @@ def learned(history: History, count: int, corrections: int) -> Value:
       f"corrections={corrections}, but there are {corrected}: give their "
       "number or less"
     )
-  return {"op": "learned", "count": count, "corrections": corrections}
+  return {
+    "op": "learned",
+    "count": int(count),
+    "corrections": int(corrections),
+  }
 
 
 def drop(history: History, part: Part) -> Value:

@@ -85,6 +85,11 @@ class Volumes:
     """First id after those of the last volume."""
     return self._first + self._count()
 
+  def bytes_of(self, first: int) -> int:
+    """Returns the bytes of the volume whose first id this is."""
+    is_last = self._last is not None and first == self._first
+    return self._last_bytes() if is_last else self._full.get(first, 0)
+
   def load(self, dropped: Sequence[Sequence[int]]) -> Iterator[Found]:
     """Opens every volume once and yields its contents, in order.
 
