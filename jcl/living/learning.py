@@ -9,8 +9,10 @@ the same bits.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 import json
 from pathlib import Path
+import tempfile
 from typing import Literal
 
 import jax
@@ -122,7 +124,7 @@ class Learning:
     return max(self.learned - 1, 0)  # a memory on disk goes on behind the last
 
   def close(self) -> None:
-    """Saves where learning stands, and leaves the folder."""
+    """Leaves the folder, in which what `advance` returned on is saved."""
     self._events = None
     with self._stack:
       self._around.close()
@@ -206,12 +208,20 @@ class Learning:
     # Numbers name classes on disk: their labels may not be known yet.
     numbers = tuple(map(str, range(job.stream.num_classes)))
     numbered = dataclasses.replace(job.stream, class_names=numbers)
-    limit = self._settings.setup.options.memory_budget
+    limit, place = self._settings.setup.options.memory_budget, self._path
+    if place is None and job.learner.method.hierarchy is not None:
+      place = self._scratch
     fed = around.enter_context(
-      session.fed(dataclasses.replace(job, stream=numbered), self._path, limit)
+      session.fed(dataclasses.replace(job, stream=numbered), place, limit)
     )
     fed.feed.stream = job.stream
     self._job = dataclasses.replace(fed, stream=job.stream)
+
+  @functools.cached_property
+  def _scratch(self) -> Path:
+    """A folder for memories on disk that lasts as long as this learner."""
+    made = tempfile.TemporaryDirectory()
+    return Path(self._stack.enter_context(made))
 
   def _assembled(self, index: int) -> loop.Job:
     settled, settings = self._settled, self._settings
