@@ -49,7 +49,8 @@ class Feed:
     self.ledger, self.seed = ledger, seed
     self.index = -1  # of the experience
     self._source: chunks.Source | None = None
-    self._rows: tuple[int, np.ndarray] = (-1, np.zeros((0, 0), np.int32))
+    # The epoch of which the rows are known, and these [n, B].
+    self._rows: tuple[int | None, np.ndarray] = None, np.array([])
 
   @property
   def source(self) -> Any:
@@ -70,7 +71,7 @@ class Feed:
   def show(self, state: base.LearnerState) -> None:
     """Fixes the training set, at its beginning or when it is taken up again."""
     self._source = self.training_set(state)
-    self._rows = -1, np.zeros((0, 0), np.int32)
+    self._rows = None, np.array([])
 
   def training_set(self, state: base.LearnerState) -> chunks.Source:
     """Returns what the experience trains on."""

@@ -111,7 +111,7 @@ class Forgetting:
     return np.sort(shuffled[order[:count]])
 
   def _check(self, ids: np.ndarray) -> None:
-    for wrong in ids[(ids < 0) | (ids >= len(self._events))][:1]:
+    for wrong in ids[(ids < 0) | (ids >= len(self._events))]:
       raise ValueError(
         f"id {wrong} is not among 0 to {len(self._events) - 1}: make "
         "Forgetting for all examples of the stream"

@@ -11,10 +11,10 @@ from jcl.replay.tiers import feed as tier_feed
 
 
 def made(kind=feed.Feed, *first, trains_on="current", slots=0):
-  stream = types.SimpleNamespace(num_classes=5)
+  stream = types.SimpleNamespace(num_classes=5, ordered=False)
   method = types.SimpleNamespace(trains_on=trains_on)
   learner = types.SimpleNamespace(
-    replay_share=0.25, method=method, memory_slots=slots
+    replay_share=0.25, method=method, memory_slots=slots, stream_rows=2
   )
   return kind(*first, stream, learner, None, 0)
 
@@ -78,6 +78,11 @@ def test_a_chunk_has_the_batches_that_follow(monkeypatch):
     rows, ends = found.take(1, batch)
     np.testing.assert_array_equal(rows, 100 + batches[following])
     assert ends == last
+  # As an epoch is shown again, and ahead of any epoch, no rows are known.
+  found._rows = 0, batches[:0]
+  found.training_set = lambda state: range(12)
+  found.show(None)
+  assert found.take(0, 0)[0].tolist() == batches[:3].tolist()
   found._source = range(0)
   assert found.take(1, 0) is None
 
@@ -102,3 +107,60 @@ def test_a_plain_feed_leaves_everything_to_its_method():
   assert found.knows(3, now=2) and found.state() == {"index": -1}
   found.restore({"index": 2})
   assert found.index == 2
+
+
+class Rows:
+  """A training set of so many rows."""
+
+  own = True
+
+  def __init__(self, count):
+    self._count = count
+
+  def __len__(self):
+    return self._count
+
+
+def test_an_epoch_that_is_ordered_anew_may_be_over(monkeypatch):
+  monkeypatch.setattr(feed.chunks, "rows_of", lambda order, learner: order)
+  found = made()
+  for count, batch, expected in (
+    (3, 2, (7, 2)),
+    (3, 3, (8, 0)),
+    (3, 4, (8, 0)),
+    (1, 1, (8, 0)),
+    (0, 4, (7, 4)),  # nothing is shown any more
+  ):
+    found.order = lambda epoch, count=count: np.full(count, epoch)
+    assert found.again(7, batch) == expected
+    epoch, rows = found._rows
+    assert (epoch, rows.tolist()) == (7, [7] * count)
+
+
+def test_the_first_batch_is_that_of_the_whole_order(monkeypatch):
+  read = types.SimpleNamespace
+  monkeypatch.setattr(
+    feed.chunks, "rows_of", lambda order, learner: order.reshape(-1, 2)
+  )
+  monkeypatch.setattr(feed.chunks, "read", lambda *args: read(batches=args[2]))
+  found = made()
+  found._source = Rows(6)
+  found.arrive(3)
+  order = feed.batching.epoch_order(6, 0, 3, 1)
+  assert found.first_batch(1).tolist() == [order[:2].tolist()]
+  assert found.num_batches == 3
+  found.stream.ordered = True
+  assert found.order(1).tolist() == list(range(6))
+  found.source.own = False  # examples of a memory are in no order
+  assert found.order(1).tolist() == order.tolist()
+
+
+def test_what_holds_unless_a_feed_says_otherwise():
+  found = made()
+  assert found.state() == {"index": -1} and found.knows(2, now=1)
+  assert found.apply(base.Allocation(1), begins=True) is False
+  assert found.held(None) is None is found.memory()
+  again = made()
+  found.arrive(2)
+  again.restore(found.state())
+  assert again.index == 2

@@ -130,8 +130,11 @@ def test_removals_are_even(size, share, times):
     ),
     (lambda: watched("1").observe(np.array([1]), np.ones(2)), r"\(1,\), corr"),
     (lambda: watched("1").drop(3, np.arange(2), rng()), "count=3 of 2"),
+    (lambda: watched("1").drop(-1, np.arange(2), rng()), "count=-1 of 2"),
     (lambda: watched("1").drop(1, np.array([-1]), rng()), "id -1"),
     (lambda: forgetting_lib.removals(10, share=1.0), "share=1.0"),
+    (lambda: forgetting_lib.removals(10, share=-0.1), "share=-0.1"),
+    (lambda: forgetting_lib.removals(10, every=0), "every=0, until=20"),
     (lambda: forgetting_lib.removals(10, every=5, until=4), "every=5, until=4"),
   ],
 )

@@ -76,7 +76,7 @@ def _check(
       f"the profile is over {len(dense.forward)} tensors, network {name!r} has "
       f"{len(names)}: profile this network"
     )
-  for unknown in sorted(set(densities) - set(names))[:1]:
+  for unknown in sorted(set(densities) - set(names)):
     raise ValueError(
       f"network {name!r} has no tensor {unknown!r}: name them by their paths, "
       f"such as {names[0]!r}"
