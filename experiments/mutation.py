@@ -444,6 +444,9 @@ EQUIVALENT: dict[str, set[str]] = {
     "levels = range(max(most.values(), default= 1) + 1)",
     "levels = range(max(most.values(), default=0) + 2)",
   },
+  "jcl/replay/tiers/feed.py": {
+    'return self.tiers.hierarchy.gate < "random"',  # the last of the names
+  },
   "jcl/replay/tiers/admission.py": {'if hierarchy.keep <= "greedy":'},
   # As for quotas; no more are found than are looked for, and where nothing
   # leaves nothing is asked for.
@@ -638,6 +641,7 @@ EQUIVALENT: dict[str, set[str]] = {
     "narrow = np.uint16 if num_labels < 2**16 else np.uint32"
     "  # sorts much faster",
     'if count < len(self.columns["offset"]):',
+    "default=-1,",  # room for a class of which there is no record
     'kept = columns["offset"][part] > 1',
     'kept = columns["offset"][part] != 0',
     '& (columns["offset"][groups.count : count] > 1)',

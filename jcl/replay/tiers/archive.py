@@ -95,7 +95,8 @@ class Archive:
     self._store.flush()
     self._pools = {}
     ids = np.concatenate(found)
-    self._known = max(self._known, int(ids.max(initial=-1)) + 1)
+    if len(ids):
+      self._known = max(self._known, int(ids[-1]) + 1)
     return ids
 
   def add_extras(

@@ -99,8 +99,9 @@ def test_latents_to_fit_a_codec_may_come_from_disk(make):
   assert cache.report().training == cache_lib.Counts(0, 3, flops, flops, 3)
 
 
-def test_large_reads_go_piece_by_piece(make, monkeypatch):
-  monkeypatch.setattr(cache_lib, "_ROWS", 9)
+@pytest.mark.parametrize(("most", "sizes"), [(9, [8, 3]), (3, [4, 4, 3])])
+def test_large_reads_go_piece_by_piece(make, monkeypatch, most, sizes):
+  monkeypatch.setattr(cache_lib, "_ROWS", most)
   _, trunk, disk = make()
   cache = cache_lib.Cache(trunk, codecs.Raw((4,)), None, disk)
   seen = []
@@ -114,7 +115,7 @@ def test_large_reads_go_piece_by_piece(make, monkeypatch):
       return X[rows]
 
   found = np.asarray(cache.view(Inputs()))
-  assert seen == [8, 3]
+  assert seen == sizes
   np.testing.assert_array_equal(
     found, source_lib.Source(trunk).latents("data", X).z
   )

@@ -145,6 +145,9 @@ def test_a_damaged_file_is_not_loaded(tmp_path):
     assert not loaded
   path.write_bytes(content + b"x")
   assert not index_lib.load(tmp_path, part, index_lib.Index())
+  path.unlink()
+  assert index_lib.peek(tmp_path, 2) is None
+  assert not index_lib.load(tmp_path, part, index_lib.Index())
 
 
 def test_a_file_of_another_length_is_no_index(tmp_path):

@@ -206,3 +206,21 @@ def test_extras_need_a_store(stored):
     archive_lib.Archive(
       stored, "run", tiny.NAMES, tiny.example({"logits": np.zeros(4)})
     )
+
+
+@pytest.mark.parametrize(
+  ("room", "sizes"), [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (9, [5])]
+)
+def test_examples_are_stored_a_few_at_a_time(stored, monkeypatch, room, sizes):
+  archive = build(stored)
+  monkeypatch.setattr(
+    archive_lib, "_BLOCK", int((room + 0.5) * archive.row_type.itemsize)
+  )
+  data = tiny.data([0, 1, 2, 3, 0])
+  blocks = list(archive._blocks(data, 0))
+  assert [len(labels) for _, labels in blocks] == sizes
+  shown = np.concatenate([tiny.numbers(x) for x, _ in blocks])
+  assert shown.tolist() == [0, 1, 2, 3, 4]
+  (rest,) = archive._blocks(data, 4)
+  assert rest[1] == ["cat"] and tiny.numbers(rest[0]).tolist() == [4]
+  assert archive.add(0, tiny.data([])).shape == (0,)
