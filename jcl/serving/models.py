@@ -268,14 +268,10 @@ class Student:
   @functools.cached_property
   def _profile(self) -> Any:
     learner = self._learner
-    shape = learner.batch_size, *self.network.input_shape
-    data = base.Dataset(
-      "", np.zeros(shape, np.uint8), np.zeros(shape[0], np.int32), ("",)
-    )
-    rows = np.resize(
-      np.arange(shape[0], dtype=np.int32),
-      (learner.steps_per_dispatch, shape[0]),
-    )
+    size = learner.batch_size
+    x = np.zeros((size, *self.network.input_shape), np.uint8)
+    data = base.Dataset("", x, np.zeros(size, np.int32), ("",))
+    rows = np.broadcast_to(np.arange(size), (learner.steps_per_dispatch, size))
     return learners.profile(
       learner,
       self.method.selector.profile,

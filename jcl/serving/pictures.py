@@ -49,6 +49,7 @@ def picture(
     ValueError: without runs, or for a span that is longer than they are.
   """
   from matplotlib.figure import Figure
+  from matplotlib.patches import Patch
 
   lengths = {len(each.truth) for each in logs.values()}
   if len(lengths) != 1 or not 1 <= span <= min(lengths):
@@ -95,6 +96,6 @@ def picture(
   bottom.invert_yaxis()
   shown = {entry.kind for each in logs.values() for entry in each.phases}
   kinds = [kind for kind in _NAMED if kind in shown]
-  bars = [bottom.barh(0, 0, color=_COLOURS[kind]) for kind in kinds]
+  bars = [Patch(color=_COLOURS[kind]) for kind in kinds]
   figure.legend(bars, kinds, ncols=5, fontsize=7, loc="outside lower center")
   return figure

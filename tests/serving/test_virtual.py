@@ -461,14 +461,13 @@ def test_a_picture_by_hand():
     found, [(a * minute, b * minute, -0.4, 0.4) for a, b in expected]
   )
   np.testing.assert_allclose(bars.get_facecolor()[2], [0.5, 0.5, 0.5, 1])
-  segments = [
-    each.get_segments()
+  (fresh,) = (
+    each
     for each in bottom.collections
     if hasattr(each, "get_segments") and len(each.get_segments())
-  ]
-  assert len(segments) == 1
+  )
   np.testing.assert_allclose(
-    segments[0][0], [(5 * minute, -0.4), (5 * minute, 0.4)]
+    fresh.get_segments(), [[(5 * minute, -0.4), (5 * minute, 0.4)]]
   )
   drifts = bottom.get_lines()[0]
   assert list(drifts.get_xdata()) == [2 * minute]
@@ -479,6 +478,13 @@ def test_a_picture_by_hand():
     [text.get_text() for text in each.get_texts()] for each in figure.legends
   )
   assert systems == ["one", "two"] and kinds == ["label", "retrain"]
+  # How it looks.
+  assert (first.get_linewidth(), change.get_linewidth()) == (1, 0.8)
+  assert drifts.get_markersize() == 4 and fresh.get_linewidth() == [0.6]
+  for legend in figure.legends:
+    assert legend._ncols == 5
+    assert {text.get_fontsize() for text in legend.get_texts()} == {7}
+  assert {text.get_fontsize() for text in bottom.get_yticklabels()} == {7}
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
