@@ -101,7 +101,7 @@ MIRRORS = {
   "streams/by_class": "streams/scenarios",
   "streams/by_domain": "streams/scenarios",
   "streams/dialects": "streams/delimited",
-  "streams/files": "streams/folders streams/idx",
+  "streams/files": "streams/data_files streams/delimited streams/idx",
   "train/actions": "train/pieces",
   "train/kernels/bridge": "train/kernels/bridge train/kernels/lowering",
   "train/kernels/handler": "train/kernels/bridge train/kernels/lowering",

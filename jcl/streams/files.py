@@ -41,15 +41,15 @@ def missing(
       "" for a user's own.
     remedy: a flag to set, as the rest of "Set ...".
   """
-  places = "\n".join(f"  {_short(path.absolute())}" for path in looked_for)
+  places = "\n".join(f"  {_shown(path.absolute())}" for path in looked_for)
   return MissingFileError(
-    f"{_short(name)}: none of these files exists:\n{places}\n"
+    f"{_shown(name)}: none of these files exists:\n{places}\n"
     + (f"The set is published at: {published}.\n" if published else "")
     + f"Set {remedy}."
   )
 
 
-def _short(path: object) -> str:
+def _shown(path: object) -> str:
   """Returns a path, its middle left out where it is very long."""
   text = str(path)
   return text if len(text) <= 250 else f"{text[:120]}...{text[-120:]}"
@@ -59,8 +59,7 @@ def damaged(path: Path, reason: object) -> UsageError:
   """Returns the error to raise for a damaged file of a published data set."""
   return UsageError(
     f"{_shown(path)} is damaged or not in the expected format "
-    f"({brief(reason)}); "
-    "delete it and fetch it again"
+    f"({brief(reason)}); delete it and fetch it again"
   )
 
 
@@ -158,12 +157,6 @@ def _only_member(path: Path) -> bytes:
       )
     with archive.open(members[0]) as file:
       return up_to(path, file)
-
-
-def _shown(path: Path) -> str:
-  """Returns a path, its middle left out where it is long."""
-  whole = str(path)
-  return whole if len(whole) <= 400 else f"{whole[:200]}...{whole[-100:]}"
 
 
 def brief(value: object, most: int = 200) -> str:

@@ -161,7 +161,7 @@ def _array(name: str, values: Any, what: str) -> np.ndarray:
   except (TypeError, RuntimeError) as error:  # tensors elsewhere, with gradient
     raise UsageError(
       f"{name} has {what}s that NumPy cannot read "
-      f"({errors.short(str(error), 90)}); of a tensor write "
+      f"({errors.reason(error)}); of a tensor write "
       "y.detach().cpu().numpy()"
     ) from error
   # One entry makes NumPy turn a whole list into text or floats, which would

@@ -172,9 +172,7 @@ def _gas_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     labels = np.array([code[row[0].strip()] for row in rows], np.int32)
     values = np.array([row[2:] for row in rows], np.float32)
   except KeyError as error:
-    raise files.damaged(
-      path, f"no gas is called {files.brief(error, 40)}"
-    ) from error
+    raise files.damaged(path, f"no gas is called {error}") from error
   except ValueError as error:
     raise files.damaged(path, error) from error
   if values.ndim != 2 or values.shape[1] != _GAS_FEATURES:

@@ -160,7 +160,7 @@ def _readable(name: str, values: Any) -> Any:
   except (TypeError, RuntimeError) as error:  # tensors elsewhere, with gradient
     raise UsageError(
       f"{name} has inputs that NumPy cannot read "
-      f"({errors.short(str(error), 90)}); of a tensor write "
+      f"({errors.reason(error)}); of a tensor write "
       "x.detach().cpu().numpy()"
     ) from error
 

@@ -12,6 +12,8 @@ import pytest
 
 from jcl.streams import delimited, dialects, files
 
+LONG = "x" * 37 + "..."  # of more than forty letters
+
 
 def read(tmp_path, text, name="t.csv", **options):
   path = tmp_path / name
@@ -302,6 +304,11 @@ def test_compressed_tables(tmp_path):
     archive.writestr("u.csv", text)
   with pytest.raises(ValueError, match="2 files .t.csv, u.csv."):
     delimited.read(tmp_path / "t.zip", options)
+  with zipfile.ZipFile(tmp_path / "t.zip", "a") as archive:
+    for name in "abcd":
+      archive.writestr(name, text)
+  with pytest.raises(ValueError, match=r"6 files \(t.csv, .* c and 1 more\)"):
+    delimited.read(tmp_path / "t.zip", options)
   with pytest.raises(ValueError, match="is a folder"):
     delimited.read(tmp_path, options)
 
@@ -506,9 +513,15 @@ def test_separators_that_are_unsure_or_wrong():
   assert separator("a;b,c,d\n1;2,3,4\n1,2\n1;2;3\n1;2,3,4,5\n") == ","
   with pytest.raises(ValueError, match="no column beside the label, or is not"):
     separator("a\n1\n")
-  for wrong in ("", "==", '"', "\n", "\r", "x" * 50):
-    with pytest.raises(ValueError, match="write one character, or comma"):
+  for wrong, shown in (("", ""), ("==", "=="), ('"', '"'), ("x" * 41, LONG)):
+    told = f"^sep={shown!r}: write one character, or comma"
+    with pytest.raises(ValueError, match=told):
       separator("a\n1\n", wrong)
+  for wrong in "\n\r":
+    with pytest.raises(ValueError, match="^sep='': write one character"):
+      separator("a\n1\n", wrong)
+  with pytest.raises(ValueError, match=f"^decimal='{LONG}': write decimal=poi"):
+    recognised("a,b\n1,2\n", decimal="x" * 41)
   for text, sep in (("tab", "\t"), ("\\t", "\t"), ("#", "#"), ("pipe", "|")):
     assert separator("a\n1\n", text) == sep
 
@@ -533,8 +546,8 @@ def test_bytes_of_another_encoding_are_shown_with_their_neighbours():
     content = "a,\u00fc".encode(encoding)
     assert dialects.to_utf8(Path("t"), content, None) == b"a,\xc3\xbc"
   with pytest.raises(ValueError) as caught:
-    dialects.to_utf8(Path("t"), b"a", "k" * 50)
-  assert f"encoding={'k' * 37}... is not known" in str(caught.value)
+    dialects.to_utf8(Path("t"), b"a", "x" * 41)
+  assert f"encoding={LONG} is not known" in str(caught.value)
 
 
 def test_whole_numbers_up_to_two_to_the_24_are_exact(tmp_path):

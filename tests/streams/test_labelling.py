@@ -76,7 +76,7 @@ def test_every_label_can_be_told_from_its_number(values):
       r"mark several classes of an example, or none \(row 1 marks 2\);.*unique",
     ),
     (np.array([[True, False], [False, False]]), r"\(row 1 marks 0\)"),
-    (np.array([[0.3, 0.7], [0.5, 0.5]]), "probabilities of 2 classes"),
+    (np.array([[0.3, 0.7]] * 3), "probabilities of 2 classes"),
     (np.array([[3, 7, 1], [5, 5, 1]]), r"3 columns; .*as y\[:, 0\]"),
     (np.array([["a", "b"], ["c", "d"]]), r"2 columns; .*as y\[:, 0\]"),
     (np.arange(5)[None], r"shape \(1, 5\); of 5 examples give y\[0\]"),

@@ -116,7 +116,7 @@ def test_the_label_that_often_stands_for_none_is_told_of():
   [
     ((3, 8, 8), np.uint8, "np.moveaxis(x, 1, -1)"),
     ((1, 8, 8), np.float32, "np.moveaxis(x, 1, -1)"),
-    ((8, 8), np.uint8, "series of 8 steps; of grey images give x[..., None]"),
+    ((8, 9), np.uint8, "series of 8 steps; of grey images give x[..., None]"),
     ((8, 8), np.float32, ""),
     ((8, 8, 3), np.uint8, ""),
     ((3, 3, 3), np.uint8, ""),
