@@ -125,6 +125,10 @@ def test_impossible_efforts_are_refused():
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(limits.within) == {"budget": 1.0}
+  assert signatures.defaults(limits.equal) == {
+    "accounts": ("train", "replay", "probe", "data"),
+    "budget": 1.0,
+  }
 
 
 def opening(experience, recorded=(), pending=(), closing=0.0):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import pytest
+import signatures
 
 from jcl import base
 from jcl.control import choice, sizes
@@ -309,3 +310,7 @@ def test_how_much_memory_an_experience_leaves_behind(
   seen = observed("end", now=now, held=held(room=room))
   decision, _ = sizes.sizes(trials).decide({"wanted": list(wanted)}, seen)
   assert decision.allocation.em == size and not decision.changes
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(sizes.sizes) == {"seed": 0}

@@ -3,6 +3,7 @@
 import types
 
 import pytest
+import signatures
 
 from jcl import base
 from jcl.control import swap
@@ -81,3 +82,7 @@ def test_bounds_of_what_backs_off():
     swap.back_off(-0.5, 1.0, 0)
   with pytest.raises(ValueError, match="completion=inf is no share"):
     swap.back_off(0.5, float("inf"), 0)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(swap.back_off) == {"floor": 0.01}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
+import signatures
 
 from jcl import base
 from jcl.cost import devices, ledger
@@ -550,3 +551,14 @@ def test_a_meter_may_find_that_it_missed_less(measured, clock, meter):
     clock.wait(1.0)
     meter.missing -= 0.5
   assert entry.cost == base.Cost(seconds=1.0, joules=100.0)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(ledger.Ledger.timed) == {
+    "flops": 0.0,
+    "bytes": 0.0,
+  }
+  assert signatures.defaults(ledger.Ledger.shared) == {
+    "flops": 0.0,
+    "bytes": 0.0,
+  }

@@ -6,6 +6,7 @@ import types
 
 import jax
 import numpy as np
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -162,3 +163,8 @@ def test_rows_from_the_host_have_their_extras():
   without = step_memory.split(Given(10_000.0, fed_rows=0), HEAD)
   assert without.batch == 3 * 4 // 2 * ROW
   assert step_memory.split(Given(100.0), HEAD).kept == 0
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(step_memory.split) == {"exact": True}
+  assert signatures.defaults(step_memory.is_compiled) == {"exact": True}

@@ -178,6 +178,11 @@ def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(systolic.utilisation) == {"columns": 16}
   assert signatures.defaults(systolic.seconds) == {"clock": 500000000.0}
   assert signatures.defaults(systolic.latencies) == {"clock": 500000000.0}
+  assert signatures.defaults(systolic.Gemm) == {
+    "times": 1,
+    "name": "",
+    "kind": "linear",
+  }
 
 
 def test_the_highest_rate_is_told_to_thousandths():

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl.metrics import similarity
 
@@ -125,3 +126,7 @@ def test_bounds():
   gram = similarity._centred_gram(COUNT * 1e-3)
   assert gram.shape == (6, 6) and (gram**2).sum() > 0
   np.testing.assert_allclose(gram.sum(axis=0), 0, atol=1e-12)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(similarity.debiased_cka) == {"clip": True}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import signatures
 
-from jcl.networks import catalogue, conv1d, mlp, mobilenet, resnet, vit
+from jcl.networks import catalogue, conv1d, layers, mlp, mobilenet, resnet, vit
 
 # Compiles faster, to slower machine code.
 quick = functools.partial(
@@ -356,3 +356,9 @@ def test_defaults():
     "dropout": 0.0,
     "gelu": "tanh",
   }
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(catalogue.read) == {"convolutional": False}
+  assert signatures.defaults(catalogue.suggest) == {"convolutional": False}
+  assert signatures.defaults(layers.norm) == {"momentum": 0.9, "epsilon": 1e-05}

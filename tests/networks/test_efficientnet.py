@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl.cost import gemms
 from jcl.networks import catalogue, efficientnet, external, resize
@@ -188,3 +189,18 @@ def test_the_stem_brings_images_to_the_side(side, monkeypatch):
 def test_what_is_refused(shape, options, message):
   with pytest.raises(UsageError, match=message):
     catalogue.build("efficientnet_lite0", shape, 2, **options)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(efficientnet.efficientnet_lite0) == {
+    "dropout": 0.2,
+    "drop_path": 0.2,
+  }
+  assert signatures.defaults(efficientnet.efficientnet_lite1) == {
+    "dropout": 0.2,
+    "drop_path": 0.2,
+  }
+  assert signatures.defaults(efficientnet.efficientnet_lite2) == {
+    "dropout": 0.3,
+    "drop_path": 0.2,
+  }

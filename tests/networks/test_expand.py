@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, keys
@@ -164,3 +165,7 @@ def test_what_cannot_be_expanded():
     expand.expanded(tiny_network.build(), RELU, seed=0)
   with pytest.raises(ValueError, match="has a unit 'expand' already"):
     expand.expanded(expand.expanded(MLP, RELU, 0), RELU, 0)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(expand.expanded) == {"gamma": 0.0}

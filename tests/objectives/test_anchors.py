@@ -497,3 +497,7 @@ def test_defaults():
     "source": "new",
     "published": False,
   }
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(anchors.choose_channels) == {"published": False}

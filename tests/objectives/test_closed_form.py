@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
+import signatures
 
 from jcl.objectives import closed_form, statistics
 
@@ -396,3 +397,12 @@ def test_little_that_is_left_to_judge():
   assert found == (2.0, 1.5, 2 * 2 / 0.25)
   found = closed_form.gcv(np.array([9.0, 9.0]), nothing, 1, 1.0)
   assert found == (1.0, 1.8, np.inf)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(closed_form.mean) == {"cosine": False}
+  assert signatures.defaults(closed_form.ridge) == {
+    "lam": "prior",
+    "balanced": True,
+    "prior": 2.0,
+  }

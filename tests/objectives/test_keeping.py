@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base
@@ -205,3 +206,7 @@ def test_features_are_read_in_evaluation_mode():
 
   kept(keeping.statistics(supervised.cross_entropy()), Noted())
   assert modes == [True]
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(keeping.sums) == {"decay": 1.0}

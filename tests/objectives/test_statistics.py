@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
+import signatures
 
 from jcl.objectives import statistics
 
@@ -264,3 +265,7 @@ def test_rows_of_an_unknown_source_are_merged(unknown):
   other = sums._replace(source=source * (np.arange(3) != unknown))
   for one, two in ((sums, other), (other, sums)):
     assert np.sum(statistics.merge(one, two).rows) == 8
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(statistics.add) == {"decay": 1.0}

@@ -6,6 +6,7 @@ import jax
 import linear_case
 import numpy as np
 import pytest
+import signatures
 
 from jcl.objectives import batches, supervised
 
@@ -116,3 +117,8 @@ def test_padding_rows_show_stream_inputs():
   whole = batches.join(NOW, memory)
   np.testing.assert_array_equal(whole.y, [2, 3, 2, 0, 1, 2, 3, 4])
   assert whole.extras == {}
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(supervised.cross_entropy) == {"current": False}
+  assert signatures.defaults(supervised.experience_replay) == {"one_loss": True}

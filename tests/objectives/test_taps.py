@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base
@@ -43,3 +44,7 @@ def test_taps_may_be_given_and_are_checked():
     taps.layout(NETWORK, 1, ("first",))
   with pytest.raises(ValueError, match="no place 'head'"):
     taps.layout(NETWORK, 1, ("head",))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(taps.layout) == {"taps": (), "keeps_inputs": False}

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
+import signatures
 import small_stream
 
 from jcl.replay import balanced, herding, memory, reservoir
@@ -178,3 +179,8 @@ def test_one_slot_and_no_draws_are_allowed():
 
 def test_when_they_are_offered():
   assert _RING.when == "step" and _GREEDY.when == "before"
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(balanced.ring) == {"current": True}
+  assert signatures.defaults(balanced.greedy) == {"current": True}

@@ -5,6 +5,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+import signatures
 import small_stream
 
 from jcl.replay import herding
@@ -133,3 +134,7 @@ def test_as_many_slots_as_classes_are_enough():
   state = replay.init(small_stream.EXAMPLE)
   state = replay.rebuild(state, _experience([0, 1, 2], first=0, task=0))
   assert _ids_by_class(state) == {0: [0], 1: [1], 2: [2]}
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(herding.herding) == {"current": True}

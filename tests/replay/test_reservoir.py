@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 import small_stream
 
 from jcl.replay import reservoir
@@ -92,3 +93,7 @@ def test_bad_capacity(capacity):
 def test_bad_num_samples():
   with pytest.raises(ValueError, match="num_samples is -1"):
     reservoir.reservoir(1, -1)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(reservoir.reservoir) == {"current": True}

@@ -7,6 +7,7 @@ import types
 import jax
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base
@@ -502,3 +503,10 @@ def test_what_is_no_cursor_is_told_in_short():
   with pytest.raises(ValueError) as told:
     checkpoint.cursor_from_json({**fields, "spent": {"a" * 300: 1}})
   assert len(str(told.value)) == len("not the cursor of a run ()") + 120
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(checkpoint.Checkpoints) == {
+    "every_seconds": 60.0,
+    "keep": 2,
+  }

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
-from jcl.selection import best
+from jcl.selection import best, settings
 from jcl.selection.settings import Knapsack
 from jcl.selection.times import TensorTimes
 
@@ -70,3 +71,20 @@ def test_blocks_train_as_one():
   assert best.free(one, TIMES, 1.0).tolist() == [1, 1, 0, 0, 0, 0]
   other = case([9, -1, 0, 0, 0, 0])
   assert best.free(other, TIMES, 1.0).tolist() == [1, 0, 0, 0, 0, 0]
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(settings.Importance) == {
+    "metric": "update",
+    "point": "after",
+    "step": "optimizer",
+    "probes": 1,
+    "fresh_pair": False,
+  }
+  assert signatures.defaults(settings.Knapsack) == {
+    "cost_model": "arrival",
+    "mode": "exact",
+    "granularity": "tensor",
+    "menu": 0,
+    "always_train_head": True,
+  }

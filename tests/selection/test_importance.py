@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base
@@ -356,3 +357,11 @@ def test_bad_requests_are_refused(params, options, count, message):
   if not count:
     with pytest.raises(ValueError, match=message):
       importance.gradient_magnitude(probe, KEY, ORDER)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(importance.update_times_gradient) == {
+    "point": "after",
+    "step": "optimizer",
+    "fresh_pair": False,
+  }

@@ -253,3 +253,11 @@ def test_frames_without_labels():
 
 def test_records_that_hold_arrays_equal_themselves_alone():
   assert signatures.equal_themselves_alone(books.LabelledFrames)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(books.LabelledFrames) == {
+    "fps": 30,
+    "by_teacher": False,
+  }
+  assert signatures.defaults(books.Books) == {"causal": True, "seed": 0}

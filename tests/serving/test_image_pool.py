@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl.serving import image_pool
 from jcl.streams import manifest, sources
@@ -105,3 +106,8 @@ def test_unrelated_images_in_rounds():
   for each, some in ((0, rows), (1, rows[:0])):
     with pytest.raises(ValueError, match=f"each={each} of {len(some)} rows"):
       image_pool.stills(labels, some, each=each, seed=0)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(image_pool.pool) == {"classes": 9, "enlarge": 1}
+  assert signatures.defaults(image_pool.check) == {"classes": 9}

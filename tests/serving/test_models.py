@@ -425,5 +425,10 @@ def test_formats_that_a_precision_stands_for(monkeypatch):
 
 
 def test_what_is_taken_unless_told_otherwise():
-  assert signatures.defaults(image_pool.pool) == {"classes": 9, "enlarge": 1}
-  assert signatures.defaults(image_pool.check) == {"classes": 9}
+  assert signatures.defaults(models.Student) == {
+    "augment": "none",
+    "rows": 128,
+    "carry": False,
+  }
+  assert signatures.defaults(models.Student.retrain) == {"epochs": 1, "seed": 0}
+  assert signatures.defaults(models.Student.passes) == {"epochs": 1, "seed": 0}

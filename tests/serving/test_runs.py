@@ -421,3 +421,11 @@ def test_no_array_of_objects_is_written(tmp_path):
   with pytest.raises(ValueError, match="allow_pickle=False"):
     log.save(odd, tmp_path / "a")
   assert not (tmp_path / "a.json").exists()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(runs.StreamScript) == {
+    "fps": 30,
+    "segment_seconds": 60,
+    "segments": 28,
+  }

@@ -5,6 +5,7 @@ import types
 import numpy as np
 from PIL import Image
 import pytest
+import signatures
 import tiny_network
 
 from jcl.serving import setup
@@ -164,3 +165,22 @@ def test_a_class_of_too_few_images_is_named(images):
     setup.roles(source)
   with pytest.raises(ValueError, match="classes=1"):
     setup.roles(sources.arrays(images, np.zeros(12, int)))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(setup.roles) == {
+    "student": "",
+    "teacher": "",
+    "classes": 9,
+  }
+  assert signatures.defaults(setup.Roles) == {
+    "classes": 9,
+    "enlarge": 1,
+    "recipe": "finetune",
+    "precision": "float32",
+  }
+  assert signatures.defaults(setup.Assets.stream_script) == {
+    "fps": 30,
+    "segment_seconds": 60,
+    "segments": 28,
+  }

@@ -382,6 +382,9 @@ def test_what_is_taken_unless_told_otherwise():
     "batch": 16,
     "more_rows": 0,
   }
+  assert signatures.defaults(phases.Label) == {"recheck": False}
+  assert signatures.defaults(phases.Retrain) == {"epochs": 1, "keep": "last"}
+  assert signatures.defaults(phases.System) == {"causal": True}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import signatures
 
 from jcl.serving import weight_swap
 
@@ -157,3 +158,10 @@ def test_nothing_is_known_of_weights_unless_it_is_told():
 def test_mistakes_are_told(call, message):
   with pytest.raises(ValueError, match=message):
     call(weight_swap.Weights(numbered(0)))
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(weight_swap.Weights) == {"checked": False}
+  given = {"made": 0.0, "newest": -np.inf}
+  assert signatures.defaults(weight_swap.Weights.stage) == given
+  assert signatures.defaults(weight_swap.Weights.publish) == given

@@ -2,6 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import signatures
 
 from jcl import base
 from jcl.streams import batching, views
@@ -86,3 +87,8 @@ def test_padded_on_two_sides():
     [-1] * 5,
   ]
   assert batching.padded(rows, 2, 3).tolist() == rows.tolist()
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(batching.epoch_order) == {"ordered": False}
+  assert signatures.defaults(batching.gather) == {"first_id": 0}

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl.streams import cifar
 
@@ -261,3 +262,11 @@ def test_any_error_of_a_damaged_archive_is_a_usage_error(
   monkeypatch.setattr(cifar.tarfile, "open", fail)
   with pytest.raises(ValueError, match="gz is damaged .*no such .*; delete it"):
     cifar.cifar10(tmp_path)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(cifar.cifar10) == {"download": False}
+  assert signatures.defaults(cifar.cifar100) == {
+    "labels": "fine",
+    "download": False,
+  }

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
+import signatures
 
 from jcl.streams import files
 
@@ -60,3 +61,8 @@ def test_where_a_path_may_lead():
   assert files.places(Path("d"), "a") == [Path("d/a"), Path("a")]
   assert files.places(Path("d"), "/a") == [Path("/a")]
   assert files.places(Path(), "a") == [Path("a")]
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(files.brief) == {"most": 200}
+  assert signatures.defaults(files.listed) == {"most": 10}

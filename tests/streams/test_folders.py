@@ -249,3 +249,12 @@ def test_text_of_another_encoding_or_none_is_told(tmp_path):
   path.write_bytes(b"\xff")
   with pytest.raises(ValueError, match="is damaged .*utf-8.*; delete it"):
     files.text(path)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(folders.image_folder) == {
+    "path": ".",
+    "color": "rgb",
+    "range": "data",
+    "group": False,
+  }

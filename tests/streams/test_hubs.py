@@ -4,6 +4,7 @@ import types
 import numpy as np
 from PIL import Image
 import pytest
+import signatures
 from sklearn import datasets
 
 from jcl.options.errors import UsageError
@@ -190,3 +191,14 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path, reader, module, extra):
   monkeypatch.setitem(sys.modules, module, None)
   with pytest.raises(ImportError, match=rf'pip install "jcl\[{extra}\]"'):
     reader(tmp_path, name="any")
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(hubs.huggingface) == {
+    "image_column": "image",
+    "label_column": "label",
+    "color": "rgb",
+    "range": "data",
+    "download": False,
+  }
+  assert signatures.defaults(hubs.tfds) == {"download": False}

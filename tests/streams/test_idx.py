@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl.streams import idx
 
@@ -146,3 +147,8 @@ def test_any_error_of_a_damaged_file_is_a_usage_error(
   monkeypatch.setattr(idx, "_read", fail)
   with pytest.raises(ValueError, match="a is damaged .*no such .*; delete it"):
     idx.read(tmp_path / "a")
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(idx.mnist) == {"download": False}
+  assert signatures.defaults(idx.fashion_mnist) == {"download": False}

@@ -630,3 +630,7 @@ def test_defaults():
     "holdout": 0.0,
   }
   assert signatures.defaults(scenarios.build) == {"seed": 0}
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(assembly.assemble) == {"ordered": False}

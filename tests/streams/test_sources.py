@@ -196,3 +196,7 @@ def test_every_reader_is_described():
 
 def test_records_that_hold_arrays_equal_themselves_alone():
   assert signatures.equal_themselves_alone(sources.Source)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(sources.agree) == {"same_classes": True}

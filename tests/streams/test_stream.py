@@ -105,3 +105,7 @@ def test_properties_of_a_stream():
 
 def test_records_that_hold_arrays_equal_themselves_alone():
   assert signatures.equal_themselves_alone(stream.Stream)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(stream.Stream) == {"ordered": False, "notes": ()}

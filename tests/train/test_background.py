@@ -4,6 +4,7 @@ import types
 
 import jax.numpy as jnp
 import pytest
+import signatures
 
 from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
@@ -141,3 +142,7 @@ def test_what_kernels_of_others_compute_is_added(monkeypatch):
   program = background.compile_program(lambda x: x + 1, [jnp.ones(8)])
   own = background.program_cost.of_compiled(program.call).flops
   assert program.cost.flops == own + 1000 and program.seconds == 2.25
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(background.Compiler) == {"most": 512}

@@ -4,6 +4,7 @@ import types
 
 import jax
 import numpy as np
+import signatures
 import tiny_network
 
 from jcl.train import chunks
@@ -100,3 +101,8 @@ def test_a_call_makes_the_steps_of_a_chunk():
   assert (key, state, scope) == ("key", "state", "scope")
   assert batches is chunk.batches
   assert steps == 2 and steps.dtype == np.int32
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(chunks.Chunk) == {"last": False}
+  assert signatures.defaults(chunks.read) == {"last": False}

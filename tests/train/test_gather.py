@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import signatures
 import tiny_network
 
 from jcl.train import gather
@@ -74,3 +75,7 @@ def test_mistakes_are_told(stream):
     gather.training_set("all", stream, 0, None)
   with pytest.raises(ValueError, match="a replay policy that keeps one"):
     gather.training_set("memory", stream, 0, None)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(gather.Experiences) == {"own": True}

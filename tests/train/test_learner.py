@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -337,3 +338,13 @@ def test_weights_and_switches_that_nothing_changes():
   learner = make(recipes.finetune())
   state, everything = learner.init(jax.random.key(0))
   assert choosing.switch(learner, state, everything, everything) is state
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(learner_lib.Learner) == {
+    "steps_per_dispatch": 0,
+    "executor": "auto",
+  }
+  assert signatures.defaults(learner_lib.Learner.step_program) == {
+    "exact": True
+  }

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import signatures
 
 from jcl import base
 from jcl.train import optimizer as optimizers
@@ -92,3 +93,7 @@ def test_what_is_assumed_is_allowed():
   # No momentum and no bound, so that there is nothing to remember.
   state = optimizers.build(optimizers.DEFAULTS).init(PARAMS)
   assert not jax.tree.leaves(state)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(optimizers.build) == {"restart": False}

@@ -561,3 +561,7 @@ def test_convolutions_are_found_inside_calls():
 
 def test_records_that_hold_arrays_equal_themselves_alone():
   assert signatures.equal_themselves_alone(step_spec.StepSpec)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(step_spec.StepSpec) == {"accumulate": 1}

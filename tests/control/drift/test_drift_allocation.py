@@ -233,3 +233,16 @@ def test_what_is_taken_unless_told_otherwise():
     "num_frames": 50400,
     "fps": 30,
   }
+  assert signatures.defaults(allocation.Sizes) == {
+    "train": 324,
+    "valid": 108,
+    "label": 108,
+    "first_label": 432,
+    "batch": 16,
+  }
+  assert signatures.defaults(allocation.Static) == {
+    "seconds": 120,
+    "fps": 30,
+    "epochs": 2,
+    "batch": 16,
+  }

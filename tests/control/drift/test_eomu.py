@@ -217,3 +217,4 @@ def test_what_is_taken_unless_told_otherwise():
     "num_frames": 300,
     "start": 15,
   }
+  assert signatures.defaults(eomu.History) == {"accuracies": (), "warm": False}

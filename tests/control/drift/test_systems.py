@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import signatures
 import tiny_serving
 
 from jcl.control.drift import allocation, systems, times
@@ -255,3 +256,7 @@ def test_windows_too_short_for_anything_are_refused():
     run("dacapo_spatial:window=1", 100, seconds=TIMES)
   assert set(systems.describe()) == set(systems.choices())
   assert allocation.exact(FAST.kernels.label) == allocation.exact(0.005)
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(times.Times) == {"batch": 16, "source": "given"}

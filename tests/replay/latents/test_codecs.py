@@ -210,6 +210,16 @@ def test_latents_that_cannot_be_fitted(name):
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(codecs.fit) == {"seed": 0}
+  assert signatures.defaults(codecs.Raw) == {
+    "name": "raw",
+    "lossless": True,
+    "table_bytes": 0,
+  }
+  assert signatures.defaults(codecs.Affine) == {
+    "name": "uint8",
+    "lossless": False,
+  }
+  assert signatures.defaults(codecs.Product) == {"lossless": False}
 
 
 def test_clipped_rows_are_counted_and_not_their_values():

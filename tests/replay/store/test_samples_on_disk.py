@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+import signatures
 
 from jcl.replay.store import check, records, segments, writer
 from jcl.replay.store.store import Store
@@ -543,3 +544,14 @@ def test_a_later_format_is_not_read_as_this_one(folder, monkeypatch):
     Store.open(folder).close()
   with pytest.raises(records.StoreError, match="the version of jcl"):
     Store.open(folder, mode="r")
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(Store.open) == {
+    "mode": "a",
+    "fsync": "batch",
+    "run": "default",
+    "segment_bytes": 1073741824,
+    "rebuild": False,
+  }
+  assert signatures.defaults(Store.append) == {"task": 0}

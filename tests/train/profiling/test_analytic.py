@@ -302,6 +302,10 @@ def test_rates_of_this_machine():
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(analytic.measure_rates) == {"rounds": 20}
+  assert signatures.defaults(analytic.flops) == {
+    "norms": "frozen",
+    "expands_groups": False,
+  }
 
 
 def test_rates_from_times(monkeypatch):

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import signatures
 import tiny_network
 
 from jcl import base, recipes
@@ -107,6 +108,10 @@ def test_mistakes_are_told():
 
 def test_what_is_taken_unless_told_otherwise():
   assert (learners.NOWHERE, learners.EFFORT) == ((None, ""), (16, 20))
+  assert signatures.defaults(learners.Effort) == {
+    "selections": 16,
+    "rounds": 20,
+  }
 
 
 class Filters(nn.Module):

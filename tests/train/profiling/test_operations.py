@@ -343,3 +343,7 @@ def test_a_kernel_s_places_meet_an_input():
   meetings = operations._meetings(3, 2, 4, 2, (1, 0), 2, 3)
   assert meetings == 2  # -1 + 3 = 2 and 1 + 3 = 4
   assert operations._meetings(3, 1, 4, 1, (0, 0), 1, 1) == 3
+
+
+def test_what_is_taken_unless_told_otherwise():
+  assert signatures.defaults(operations.Rates) == {"expands_groups": False}
