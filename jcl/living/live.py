@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
+import os
 from pathlib import Path
 import threading
 import time
@@ -231,6 +232,19 @@ class Live:
     found = self.predict(x)
     pairs = zip(found, _listed(label, len(found)), strict=True)
     return float(np.mean([_same(a, b) for a, b in pairs]))
+
+  def export(
+    self,
+    path: str | os.PathLike[str],
+    *,
+    format: models.Format = "stablehlo",
+  ) -> Path:
+    """Writes the latest model as a program that runs without jcl.
+
+    Scores are in the order of `classes_`, and minus infinity behind them. See
+    `run.inference.export.export` for arguments and errors.
+    """
+    return self._served().model.export(path, format=format)
 
   def status(self) -> dict[str, Any]:
     """Returns what has arrived, what is learned, and what it has cost."""

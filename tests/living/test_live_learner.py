@@ -1,11 +1,15 @@
 """The object with a folder: what it takes in, learns, tells and refuses."""
 
+import json
 import threading
 import time
 
+import jax
+import jax.export
 import living_data
 import numpy as np
 import pytest
+import safetensors
 
 import jcl
 from jcl.living import ending, reader
@@ -211,6 +215,25 @@ def test_a_reader_sees_the_latest_model(made, tmp_path):
   assert np.array_equal(beside.predict_scores(second[0]), scores)
   assert np.array_equal(
     beside.predict_proba(second[0]).argmax(-1), scores.argmax(-1)
+  )
+
+
+def test_the_latest_model_is_exported(made, tmp_path):
+  learner = made(None, recipe="slda", capacity=4)
+  with pytest.raises(UsageError, match="nothing is learned yet"):
+    learner.export(tmp_path / "none.safetensors")
+  (x, y), *_ = parts()
+  learner.observe(x, y)
+  learner.learn()
+  path = learner.export(tmp_path / "model.safetensors")
+  with safetensors.safe_open(path, "np") as file:
+    about = json.loads(file.metadata()["about"])
+    arrays = {name: file.get_tensor(name) for name in file.keys()}
+  program = jax.export.deserialize(bytearray(arrays.pop("program")))
+  scores = program.call(arrays, x)
+  assert about["class_names"][:2] == ["kind 0", "kind 1"]
+  np.testing.assert_allclose(
+    scores[:, :2], learner.predict_scores(x), rtol=1e-5, atol=1e-5
   )
 
 
