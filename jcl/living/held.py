@@ -1,6 +1,7 @@
 """Arrivals in memory, for learners without a folder: nothing is kept."""
 
 from collections.abc import Iterable, Sequence
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,13 @@ from jcl.options.errors import UsageError
 
 
 class Held:
-  """Arrivals that last as long as the process; see `arrivals.Arrivals`."""
+  """Arrivals that last as long as the process; see `arrivals.Arrivals`.
+
+  Any thread may call its methods.
+  """
 
   def __init__(self) -> None:
+    self._lock = threading.RLock()
     self._x: dict[int, np.ndarray] = {}
     self._keys: dict[int, str | None] = {}
     self._waiting: list[int] = []  # labelled, and in no experience yet
@@ -67,59 +72,70 @@ class Held:
 
   def observe(self, x: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
     """Takes checked inputs [N, ...], and labels [N], None where not known."""
-    keys = [None if each is None else labels_lib.key(each) for each in labels]
-    if self._example is None:
-      self._example = np.zeros_like(x[0])
-    ids = np.arange(self._next, self._next + len(x), dtype=np.int64)
-    for i, row, key in zip(ids.tolist(), x, keys, strict=True):
-      self._x[i], self._keys[i] = row, key
-      if key is not None:
-        self._waiting.append(i)
-    self._next += len(x)
-    return ids
+    with self._lock:
+      keys = [None if each is None else labels_lib.key(each) for each in labels]
+      x = np.array(x)  # which the caller may use for what comes next
+      if self._example is None:
+        self._example = np.zeros_like(x[0])
+      ids = np.arange(self._next, self._next + len(x), dtype=np.int64)
+      for i, row, key in zip(ids.tolist(), x, keys, strict=True):
+        self._x[i], self._keys[i] = row, key
+        if key is not None:
+          self._waiting.append(i)
+      self._next += len(x)
+      return ids
 
   def label(self, ids: np.ndarray, labels: Sequence[Any]) -> None:
     """Gives examples [N] their labels [N], or others than they had."""
-    keys = list(map(labels_lib.key, labels))
-    for i in ids.tolist():
-      if i not in self._keys:
-        raise UsageError(f"id {i} is of no example here: give ids of observe()")
-    for i, key in zip(ids.tolist(), keys, strict=True):
-      before, self._keys[i] = self._keys[i], key
-      if before is None:
-        self._waiting.append(i)
-      elif i in self._place:
-        self._corrected[-1].append(
-          Correction(*self._place[i], self._number(key))
-        )
-    self._waiting.sort()
+    with self._lock:
+      keys = list(map(labels_lib.key, labels))
+      for i in ids.tolist():
+        if i not in self._keys:
+          raise UsageError(
+            f"id {i} is of no example here: give ids of observe()"
+          )
+      for i, key in zip(ids.tolist(), keys, strict=True):
+        before, self._keys[i] = self._keys[i], key
+        if before is None:
+          self._waiting.append(i)
+        elif i in self._place:
+          self._corrected[-1].append(
+            Correction(*self._place[i], self._number(key))
+          )
+      self._waiting.sort()
 
   def end(self) -> int:
     """Ends the open experience and returns its number."""
-    if not self._waiting:
-      raise UsageError("no labelled example arrived since the last experience")
-    y = [self._number(self._keys[i]) for i in self._waiting]
-    for row, i in enumerate(self._waiting):
-      self._place[i] = self.count, row
-    self._y.append(np.array(y, np.int32))
-    self._ended.append(np.array(self._waiting, np.int64))
-    self._known.append(len(self._classes))
-    self._corrected.append([])
-    self._waiting = []
-    return self.count - 1
+    with self._lock:
+      if not self._waiting:
+        raise UsageError(
+          "no labelled example arrived since the last experience"
+        )
+      y = [self._number(self._keys[i]) for i in self._waiting]
+      for row, i in enumerate(self._waiting):
+        self._place[i] = self.count, row
+      self._y.append(np.array(y, np.int32))
+      self._ended.append(np.array(self._waiting, np.int64))
+      self._known.append(len(self._classes))
+      self._corrected.append([])
+      self._waiting = []
+      return self.count - 1
 
   def _number(self, key: str | None) -> int:
     assert key is not None
     return self._classes.setdefault(key, len(self._classes))
 
   def read(self, ids: np.ndarray) -> np.ndarray:
-    return np.stack([self._x[i] for i in ids.tolist()])
+    with self._lock:
+      return np.stack([self._x[i] for i in ids.tolist()])
 
   def drop(self, learned: int) -> None:
-    for experience in range(self._dropped, learned):
-      for i in self._ended[experience].tolist():
-        self._x.pop(i, None)
-    self._dropped = max(self._dropped, learned)
+    with self._lock:
+      for experience in range(self._dropped, learned):
+        for i in self._ended[experience].tolist():
+          for kept in (self._x, self._keys, self._place):
+            kept.pop(i, None)
+      self._dropped = max(self._dropped, learned)
 
   def close(self) -> None:
     """Lets everything go."""

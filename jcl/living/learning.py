@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
+from jcl.cost import program_cost
 from jcl.living import arrivals as arrivals_lib
 from jcl.living import growing
 from jcl.living import settings as settings_lib
@@ -31,6 +32,7 @@ from jcl.run import setup as setup_lib
 from jcl.run import workdir as workdir_lib
 from jcl.run.inference import files
 from jcl.run.inference import model as models
+from jcl.selection import mask
 from jcl.streams import stream as stream_lib
 
 _SETTLED = "settled.json"  # what the first experience has settled
@@ -231,7 +233,7 @@ class Learning:
       wide = dataclasses.replace(method.expand, gamma=settled.gamma)
       method = method._replace(expand=wide)
     stream = self._stream(index)
-    return setup_lib.assemble(
+    made = setup_lib.assemble(
       settings.setup,
       method,
       settings.seed,
@@ -239,6 +241,12 @@ class Learning:
       model=settings.network(stream),
       control=settings.controller(),
     )
+    everything = mask.everything(made.learner.network)
+    settings.check_room(
+      program_cost.num_bytes(made.learner.template(everything)),
+      stream.num_classes,
+    )
+    return made
 
   def _stream(self, index: int) -> stream_lib.Stream:
     """Returns what has arrived, up to experience `index`."""

@@ -94,22 +94,15 @@ class Live:
         bound of the store.
     """
     self._check()
-    with self._entry:
-      example = self.arrivals.example
-      x = _like(inputs.check(x), example)
-      found = _listed(label, len(x))
-      ids, start = [], 0
-      right = self._right(x, found)
-      while start < len(x):
-        if self._room() <= 0:
-          self._end()
-        part = slice(start, start + self._fitting(found[start:]))
-        ids.append(self.arrivals.observe(x[part], found[part]))
-        start = part.stop
-      if self._ending.noted(right) or self._room() <= 0:
-        self._end()
+    x = _like(inputs.check(x), self.arrivals.example)
+    found = _listed(label, len(x))
+    if self._ending.demanded:  # threads share a flush of the disk
+      ids = self.arrivals.observe(x, found)
+    else:
+      with self._entry:
+        ids = self._dealt(x, found)
     self._tell()
-    return np.concatenate(ids)
+    return ids
 
   def label(self, ids: Any, label: Any) -> None:
     """Gives examples their labels later, or others than they had.
@@ -345,6 +338,20 @@ class Live:
       if room <= 0:
         return position + 1
     return len(found)
+
+  def _dealt(self, x: np.ndarray, found: Sequence[Any]) -> np.ndarray:
+    """Takes examples into as many experiences as the rule makes of them."""
+    ids, start = [], 0
+    right = self._right(x, found)
+    while start < len(x):
+      if self._room() <= 0:
+        self._end()
+      part = slice(start, start + self._fitting(found[start:]))
+      ids.append(self.arrivals.observe(x[part], found[part]))
+      start = part.stop
+    if self._ending.noted(right) or self._room() <= 0:
+      self._end()
+    return np.concatenate(ids)
 
   def _end(self) -> None:
     if self.arrivals.open_count:

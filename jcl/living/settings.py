@@ -89,6 +89,17 @@ class Settings:
     assert self.training.epochs is not None
     return allowance.controller(self.training.epochs, self.budget)
 
+  def check_room(self, needed: int, classes: int) -> None:
+    """Raises UsageError where a learner's state exceeds the budget's RAM.
+
+    Args:
+      needed: bytes of weights, slots of the optimiser and a memory.
+      classes: outputs of the head.
+    """
+    if self.budget is not None:
+      what = f"a learner with room for {classes} classes"
+      allowance.check(self.budget, needed, what)
+
   def names(self, labels: Sequence[Any], seats: int) -> tuple[str, ...]:
     """Returns a name for every output, those without a class included."""
     free = [f"(free {seat})" for seat in range(len(labels), seats)]

@@ -199,6 +199,18 @@ def test_a_budget_pauses_and_more_of_it_goes_on(made):
   assert ample.learn() == "learned" and len(ample.classes_) == 4
 
 
+def test_a_head_must_fit_the_memory_allowed(made):
+  budget = jcl.Budget(ram="64KiB")
+  learner = made(None, recipe="ncm", capacity=2000, budget=budget)
+  (x, y), *_ = parts()
+  learner.observe(x, y)
+  with pytest.raises(UsageError, match="room for 2000 classes needs"):
+    learner.learn()
+  small = made(None, recipe="ncm", budget=budget)
+  small.observe(x, y)
+  assert small.learn() == "learned"
+
+
 def test_a_reader_sees_the_latest_model(made, tmp_path):
   learner = made(recipe="ncm")
   with pytest.raises(UsageError, match="nothing is learned yet"):
@@ -308,3 +320,34 @@ def test_damaged_settings_are_told(made, tmp_path, text):
   (tmp_path / "device" / "settings.json").write_text(text)
   with pytest.raises(UsageError, match="settings.json"):
     made()
+
+
+def test_threads_observe_side_by_side(made):
+  learner = made(recipe="ncm")
+  (x, y), *_ = parts()
+  found, errors = [], []
+
+  def watch():
+    try:
+      for row, name in zip(x, y, strict=True):
+        found.append(int(learner.observe(row[None], [name])[0]))
+    except Exception as error:
+      errors.append(error)
+
+  threads = [threading.Thread(target=watch) for _ in range(4)]
+  for each in threads:
+    each.start()
+  for each in threads:
+    each.join()
+  assert not errors
+  assert sorted(found) == list(range(4 * len(x)))
+  learner.learn()
+  assert learner.evaluate(x, y) > 0.9
+
+
+def test_what_was_observed_is_not_the_callers_any_more(made):
+  learner = made(None, recipe="ncm")
+  x = np.ones((2, 5), np.float32)
+  ids = learner.observe(x, ["a", "b"])
+  x[:] = 7
+  assert np.array_equal(learner.arrivals.read(ids), np.ones((2, 5)))
