@@ -1,10 +1,11 @@
 """Models that were never trained, of networks and predictors of each kind."""
 
+from flax import linen as nn
 import jax
 import numpy as np
 
 from jcl import base
-from jcl.networks import catalogue, precision
+from jcl.networks import catalogue, linen, precision
 from jcl.objectives import closed_form, predictors, readers, solved_head
 from jcl.run.inference import model
 
@@ -24,6 +25,20 @@ def made(network=None, predictor=None, fitted=(), dtype=np.float32):
 
 def images(name, **options):
   return catalogue.build(name, (16, 16, 3), 4, **options)
+
+
+class Calling(nn.Module):
+  """A network that calls Python, which no program can hold."""
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.Dense(4)(x)
+    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.pure_callback(np.tanh, shape, x, vmap_method="sequential")
+
+
+def calling():
+  return linen.from_linen(Calling(), (4,), 4)
 
 
 def inputs_of(each, count):

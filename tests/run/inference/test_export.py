@@ -10,12 +10,11 @@ import signal
 import subprocess
 import sys
 
-from flax import linen as nn
 import jax
 import numpy as np
 import pytest
 import tiny_network
-from untrained import NAMES, PREDICTORS, SHELF, inputs_of, made, near
+from untrained import NAMES, PREDICTORS, SHELF, calling, inputs_of, made, near
 
 import jcl
 from jcl import base, recipes
@@ -175,18 +174,8 @@ def test_a_result_exports_its_model(tmp_path):
   same(kept, kept.export(path))  # a second time, in place of the first
 
 
-class Calling(nn.Module):
-  """A network that calls Python, which no program can hold."""
-
-  @nn.compact
-  def __call__(self, x):
-    x = nn.Dense(4)(x)
-    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return jax.pure_callback(np.tanh, shape, x, vmap_method="sequential")
-
-
 def test_what_cannot_be_a_program_is_told_by_name(tmp_path):
-  each = made(jcl.from_linen(Calling(), (4,), 4))
+  each = made(calling())
   with pytest.raises(jcl.UsageError, match="network 'Calling' with logits can"):
     each.export(tmp_path)
   assert not list(tmp_path.iterdir())
