@@ -24,7 +24,9 @@ if jax.__version_info__[:2] == (0, 10):
   _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
-_MANY = 400 << 20  # bytes, after which it pays to let programs go
+# Bytes that a process may hold before it lets programs go, and how many have
+# come since the last time when it pays to do so again.
+_ROOM, _MANY = 1250 << 20, 150 << 20
 
 # What one test has compiled, no other compiles again; processes that tests
 # start inherit the variables.
@@ -81,7 +83,7 @@ def freed():
 def _free_programs(freed):
   """Lets programs go where tests have added many; all of them need 5 GB."""
   yield
-  if _held() > freed[0] + _MANY:
+  if _held() > max(_ROOM, freed[0] + _MANY):
     jax.clear_caches()
     gc.collect()
     # The GNU library keeps what is freed between pieces that are still in use.
