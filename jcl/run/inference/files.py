@@ -1,9 +1,11 @@
 """Models in files: arrays and JSON; loading a model executes none of it."""
 
 from collections.abc import Callable, Mapping
+import functools
 import json
 import os
 from pathlib import Path
+import types
 from typing import Any
 import zipfile
 
@@ -87,6 +89,14 @@ def save(made: model.Model, path: str | os.PathLike[str]) -> Path:
 
 
 Build = Callable[[tuple[int, ...], int], base.Network]
+# A module of Flax can be called too, but builds no network.
+_NETWORKS = (
+  base.Network,
+  types.FunctionType,
+  types.MethodType,
+  functools.partial,
+  types.NoneType,
+)
 
 
 def load(
@@ -105,8 +115,7 @@ def load(
     ValueError: where the file is no model, damaged or of a newer version, or
       the network is not the one that was trained.
   """
-  own = network is None or callable(network)
-  if not own and not isinstance(network, base.Network):
+  if not isinstance(network, _NETWORKS):
     raise UsageError(
       f"network={errors.short(network)}: give a network as the run had, of "
       "jcl.from_linen, jcl.from_nnx or jcl.build_network"
