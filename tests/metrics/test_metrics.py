@@ -181,7 +181,7 @@ def test_confidence_interval_by_students_t():
     ),
     (lambda: metrics.forward_transfer(MATRIX, [0.1]), r"\(1,\) where \(3,\)"),
     (lambda: metrics.micro_average([0.1], [1, 2]), "1 accuracies .* 2 sizes"),
-    (lambda: metrics.micro_average([0.1], [-1]), "negative"),
+    (lambda: metrics.micro_average([0.1, 0.2], [0.5, -1]), "negative: -1.0$"),
     (lambda: metrics.anytime_average([1, 1], [0, 0]), "rise strictly"),
     (lambda: metrics.anytime_average([1], [0, 0]), "one length"),
     (lambda: metrics.worst_case_accuracy(MATRIX, [0, 1]), "3 evaluations"),
