@@ -28,7 +28,11 @@ def test_deep_images_are_scaled_by_their_range(tmp_path, values, suffix):
   x = images.Images([path], color="grey")
   assert x[0][..., 0].tolist() == [[0, 85], [170, 255]]
   assert x.range == (float(values.min()), float(values.max()))
-  assert len(x.notes) == 1 and "1 of 1 images have more than 8" in x.notes[0]
+  assert x.notes == (
+    "1 of 1 images have more than 8 bits a value: "
+    f"{values.min():g} to {values.max():g} became 0 to 255 (range=LOW-HIGH "
+    "sets it)",
+  )
   assert read(path)[0, 1].tolist() == [85, 85, 85]
   low, high = values.min(), 2 * int(values.max()) - int(values.min())
   half = read(path, color="grey", range=f"{low}-{high}")
