@@ -250,7 +250,7 @@ def test_image_networks_say_what_fits_other_shapes(name):
   ("name", "shape", "options", "message"),
   [
     ("conv1d", (8, 8, 3), {}, "conv1d reads series.*resnet18"),
-    ("conv1d", (4, 2), {"depth": 4}, "cannot be halved 3 times.*depth <= 3"),
+    ("conv1d", (4, 2), {"depth": 4}, "4 time steps cannot be halved 3 .* <= 3"),
     ("vit", (30, 32, 3), {}, "do not tile images of 30x32"),
     (
       "vit",

@@ -278,6 +278,7 @@ def test_checks_of_networks_at_their_bounds():
   check.logits("net", np.zeros((2, 3)), 3)
   for output, message in (
     (np.zeros((2, 4)), "pass num_classes=4$"),
+    (np.zeros((2, 4, 3)), r"shape \(batch, \*\(4, 3\)\) but num_classes is 3;"),
     (np.zeros(3), "pass num_classes=<its width>"),
     ((np.zeros((2, 3)),), "returns a tuple"),
   ):

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+import zipfile
 
 import pytest
 import signatures
@@ -55,6 +56,20 @@ def test_a_file_is_read_up_to_a_bound(count):
     files.up_to(Path("a"), io.BytesIO(content + b"xx"), count)
   assert files.first(io.BytesIO(content + b"y"), count) == content
   assert files.first(io.BytesIO(content), count + 9) == content
+
+
+def test_the_one_file_of_an_archive_is_read(tmp_path):
+  path = tmp_path / "a.zip"
+  beside = {"data/": b"", "__MACOSX/": b"", "__MACOSX/._t.csv": b"notes"}
+  for names, told in ((["data/t"], ""), (["t", "u"], r"2 files \(t, u\)")):
+    with zipfile.ZipFile(path, "w") as archive:
+      for name, content in (beside | dict.fromkeys(names, b"1,2")).items():
+        archive.writestr(name, content)
+    if not told:
+      assert files.content(path) == b"1,2"
+      continue
+    with pytest.raises(ValueError, match=told):
+      files.content(path)
 
 
 def test_where_a_path_may_lead():
