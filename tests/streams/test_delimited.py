@@ -138,6 +138,8 @@ def test_columns_that_numbers_name(tmp_path):
     table = read(tmp_path, text, label=label)
     assert table.x.tolist() == [[0.5, 1.5], [2.5, 3.5]]
   assert read(tmp_path, text, label=2, header=False).x.shape == (3, 2)
+  beside_words = read(tmp_path, "a,2.0,b\n1,7,3\n2,8,4\n", label=2)
+  assert beside_words.class_names == ("7", "8")
   message = complaint(tmp_path, text, label=3)
   assert "no column '3'; write label= and one of 0, 1, 2" in message
   text = "a,true\n1,0\n2,1\n"
