@@ -6,6 +6,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import signatures
 
@@ -150,6 +151,16 @@ def test_seconds_of_a_unit_by_hand():
   assert timed._rows([*map(float, range(8))]) == [[0, 1, 2, 3], [4, 5, 6, 7]]
   assert timed._in_proportion([1.0, 3.0], 8.0) == [2, 6]
   assert timed._in_proportion([0.0, 0.0], 8.0) == [4, 4]
+
+
+def test_gradients_of_parameters_of_the_input_and_of_both(
+  network, inputs, monkeypatch
+):
+  monkeypatch.setattr(timed, "_compiled", lambda function, *args: function)
+  subject = timed.subjects.Subject(network, *inputs, "batch", optax.sgd(0.1))
+  programs, whole, _ = timed._programs(subject)
+  pulled = [each.args[1] for each in programs if "_pull" in str(each)]
+  assert pulled == [(0,), (1,), (0, 1)] * 3 and whole == 3
 
 
 def test_what_is_taken_unless_told_otherwise():
