@@ -134,7 +134,7 @@ def build(
       "adam, adamw"
     )
   moves = is_scheduled(training)
-  fixed = 1.0 if moves or callable(rate) else rate
+  fixed = 1.0 if moves else cast(float, rate)
   decays = [optax.add_decayed_weights(decay)] if decay else []
   if training.optimizer == "sgd":
     update = optax.sgd(fixed, momentum=momentum or None)

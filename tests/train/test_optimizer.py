@@ -95,5 +95,22 @@ def test_what_is_assumed_is_allowed():
   assert not jax.tree.leaves(state)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_schedule_counts_the_rate_once(optimizer):
+  training = dataclasses.replace(
+    optimizers.DEFAULTS, learning_rate=0.1, optimizer=optimizer
+  )
+  classes = np.ones(2, bool)
+  scope = base.Scope(np.int32(0), *(classes,) * 3, np.int32(10), np.int32(4))
+  found = []
+  for schedule in ("constant", "linear"):
+    rule = optimizers.build(dataclasses.replace(training, schedule=schedule))
+    updates, _ = rule.update(
+      GRADS, rule.init(PARAMS), PARAMS, step=np.int32(12), scope=scope
+    )
+    found.append(np.asarray(updates["w"]))
+  np.testing.assert_allclose(found[1], found[0] / 2, rtol=1e-6)
+
+
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(optimizers.build) == {"restart": False}
