@@ -13,6 +13,7 @@ import functools
 import json
 from pathlib import Path
 import tempfile
+import threading
 from typing import Literal
 
 import jax
@@ -64,6 +65,7 @@ class Learning:
     self._events: Iterator[loop.Event] | None = None
     self._settled: _Settled | None = None
     self._files: workdir_lib.Folder | None = None
+    self._filing = threading.Lock()
     self._experiences: list[base.Experience] = []
     self.learned = 0  # experiences, up to the model handed over last
     self._begun = False  # whether there are the three below
@@ -117,6 +119,12 @@ class Learning:
       if outcome is not None:
         return outcome
     return "learned"
+
+  def summarise(self) -> None:
+    """Brings the summary in the folder up to date; any thread may ask."""
+    if self._begun and self._files is not None:
+      with self._filing:
+        self._files.summarise()
 
   @property
   def unneeded(self) -> int:
@@ -298,7 +306,8 @@ class Learning:
   def _note(self, event: loop.Event, stops: bool) -> None:
     """Files an event, and saves a checkpoint where learning stops here."""
     assert self._files is not None
-    self._files.note(event, stop=stops)
+    with self._filing:
+      self._files.note(event, stop=stops)
 
   def _publish(self) -> None:
     """Hands a model over that later updates leave as it is."""

@@ -265,6 +265,7 @@ class Live:
     """
     if self.folder is None:
       raise UsageError("a learner in memory has no report: give it a folder")
+    self.learning.summarise()
     run = self.folder / reader.RUN
     if not summary.is_run(run):
       raise answers_lib.none_yet()
