@@ -29,6 +29,7 @@ _TAKEN: dict[str, Any] = {
   "busy_watts": kinds.Positive | None,
   "fps": kinds.Count,
   "segment_seconds": kinds.Count,
+  "image_size": kinds.Pixels | None,
 }
 
 

@@ -20,6 +20,7 @@ FLAGS = flags.FLAGS
 COMMANDS = {
   "learn": "learn",
   "serve": "serve",
+  "device": "device",
   "report": "report",
   "estimate": "estimate",
   "convert": "convert",
@@ -134,8 +135,9 @@ def _command(words: list[str], door: Door) -> tuple[str, list[str]]:
   if name not in COMMANDS:
     raise UsageError(
       f"no command is called {name!r}{_close(name, COMMANDS) or ';'} the "
-      "commands are learn, serve SYSTEM..., report DIR..., estimate, convert "
-      "FILE FILE, export RUN FILE and list, and flags begin with --"
+      "commands are learn, serve SYSTEM..., device DIR, report DIR..., "
+      "estimate, convert FILE FILE, export RUN FILE and list, and flags begin "
+      "with --"
     )
   if door.strict:
     _check_flags(name)

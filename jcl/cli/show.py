@@ -126,6 +126,34 @@ def score(
   print(f"{told}, {measure}" if measure else told, flush=True)
 
 
+def line(text: str) -> None:
+  """Prints a line at once."""
+  print(text, flush=True)
+
+
+def served(
+  address: str,
+  folder: Path,
+  watched: Path | None,
+  count: int,
+  token: str | None,
+) -> None:
+  """Prints where a learner is asked.
+
+  Args:
+    address: of the server.
+    folder: of the learner.
+    watched: folder that is watched; None: none.
+    count: examples that have arrived so far.
+    token: that is wanted; None: none.
+  """
+  line(f"{folder} at {address}, with {count} examples so far")
+  if watched is not None:
+    line(f"watching {watched}")
+  how = "its password is the token" if token else "open it in a browser"
+  line(f"{how}; Ctrl-C saves and stops")
+
+
 def scores(table: Any, path: Path, measure: str = "") -> None:
   """Prints the scores of all systems, and where their report lies."""
   of = f", {measure}" if measure else ""

@@ -54,6 +54,26 @@ LESSONS = {
       "jcl serve dacapo frozen --live --segment_seconds=5 --fps=10",
     ),
   ),
+  "device": Lesson(
+    "jcl device DIR [--flags]",
+    "learns what arrives over HTTP or in a folder, and answers",
+    "DIR is the learner's folder. The first start makes it, with the recipe "
+    "(er:buffer=500 unless told), the model and the training that the flags "
+    "say; later ones need DIR alone. It can be killed at any time: what it "
+    "acknowledged is there, what a folder brought comes once, and the next "
+    "start goes on. A browser that opens the address sees what it does. "
+    "Requests: POST /observe, /predict, /label and /end, GET /status and "
+    "/report, with JSON, a PNG or JPEG, or a .npy file.",
+    (
+      "jcl device box --recipe=er:buffer=500 --budget=2kJ/day",
+      "jcl device box --watch=photos --image_size=32 --experience=100",
+      "jcl device box --host=0.0.0.0 --token_file=token.txt",
+      """curl -H 'Content-Type: application/json' \\
+      -d '{"x": [[0.5, 1.5]], "label": ["door"]}' localhost:8000/observe""",
+      "curl -H 'Content-Type: image/png' --data-binary @a.png "
+      "localhost:8000/predict",
+    ),
+  ),
   "report": Lesson(
     "jcl report DIR... [--workdir=DIR]",
     "rebuilds the report of finished runs",

@@ -17,10 +17,13 @@ _NEVER = 2**62
 class Ending(Protocol):
   """Tells how many examples an experience may still take.
 
-  `demanded` says whether learning ends the open experience by itself.
+  `demanded` says whether learning ends the open experience by itself, `timed`
+  whether it may end without another example, `told` when it ends, in words.
   """
 
   demanded: bool
+  timed: bool
+  told: str
 
   def room(self, held: int, now: float) -> int:
     """Returns the examples that fit before the experience ends.
@@ -44,7 +47,8 @@ class Ending(Protocol):
 class OnDemand:
   """Ends where the caller says so, and where learning begins."""
 
-  demanded = True
+  demanded, timed = True, False
+  told = "when learning begins"
 
   def room(self, held: int, now: float) -> int:
     del held, now
@@ -62,6 +66,7 @@ class BySize(OnDemand):
 
   def __init__(self, size: int) -> None:
     self._size = size
+    self.told = f"after {size} examples"
 
   def room(self, held: int, now: float) -> int:
     del now
@@ -69,12 +74,16 @@ class BySize(OnDemand):
 
 
 class ByTime(OnDemand):
-  """Ends with the first example that arrives so many seconds after another."""
+  """Ends so many seconds after its first example.
 
-  demanded = False
+  Where nothing more arrives, learning beside the caller notices it.
+  """
+
+  demanded, timed = False, True
 
   def __init__(self, seconds: float) -> None:
     self._seconds, self._since = seconds, math.inf
+    self.told = f"{seconds:g} s after its first example"
 
   def room(self, held: int, now: float) -> int:
     if not held or now < self._since:
@@ -95,6 +104,7 @@ class ByDrift(OnDemand):
   """
 
   demanded = False
+  told = "when answers become worse"
 
   def __init__(self) -> None:
     self._first, self._latest = _Count(), _Count()

@@ -68,6 +68,7 @@ class Learning:
     self._filing = threading.Lock()
     self._experiences: list[base.Experience] = []
     self.learned = 0  # experiences, up to the model handed over last
+    self._cost: Mapping[str, base.Cost] = {}
     self._begun = False  # whether there are the three below
     self._job: loop.Job
     self._state: base.LearnerState
@@ -85,8 +86,16 @@ class Learning:
 
   @property
   def cost(self) -> Mapping[str, base.Cost]:
-    """Costs so far, by account of the ledger."""
-    return self._job.ledger.totals() if self._begun else {}
+    """Costs up to the latest updates, by account of the ledger.
+
+    Any thread may ask: the ledger itself is that of the one that learns.
+    """
+    return self._cost
+
+  @property
+  def standing(self) -> loop.Cursor | None:
+    """Where learning stands, None before it begins; it moves while read."""
+    return self._at if self._begun else None
 
   def advance(self, stop: Callable[[], bool]) -> Outcome:
     """Learns all that has ended, or as much as the budget allows now.
@@ -165,6 +174,7 @@ class Learning:
     self._job.restore(self._at)
     self._files.begin(self._job, self._at)
     self._begun = True
+    self._cost = self._job.ledger.totals()
     if snapshot is not None and self._at.experience:
       self._publish()
 
@@ -308,6 +318,7 @@ class Learning:
     assert self._files is not None
     with self._filing:
       self._files.note(event, stop=stops)
+    self._cost = self._job.ledger.totals()
 
   def _publish(self) -> None:
     """Hands a model over that later updates leave as it is."""

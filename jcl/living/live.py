@@ -48,7 +48,7 @@ class Live:
     folder: Path | None,
   ) -> None:
     self.settings, self.folder = settings, folder
-    self.arrivals, self._ending = arrivals, ending
+    self.arrivals, self.ending = arrivals, ending
     self._answers: answers_lib.Answers | None = None
     self._entry = threading.RLock()  # of arrivals and their experiences
     self._turn = threading.Lock()  # of learning
@@ -96,7 +96,7 @@ class Live:
     self._check()
     x = _like(inputs.check(x), self.arrivals.example)
     found = _listed(label, len(x))
-    if self._ending.demanded:  # threads share a flush of the disk
+    if self.ending.demanded:  # threads share a flush of the disk
       ids = self.arrivals.observe(x, found)
     else:
       with self._entry:
@@ -121,6 +121,7 @@ class Live:
     ids = np.atleast_1d(np.asarray(ids, np.int64))
     with self._entry:
       found = _listed(given, len(ids))
+      self._room()  # an experience of some seconds may begin here
       if None in found:
         raise UsageError("label=None takes no label away: give another one")
       self.arrivals.label(ids, found)
@@ -159,7 +160,7 @@ class Live:
     until = None if seconds is None else time.monotonic() + seconds
     with console.signals() as signals:
       outcome = self._advance(
-        lambda: bool(signals) or _reached(until), self._ending.demanded
+        lambda: bool(signals) or _reached(until), self.ending.demanded
       )
       if signals:
         raise session.Interrupted(signals[0], self.folder)
@@ -204,21 +205,32 @@ class Live:
     found = self._answers
     return answers_lib.array(()) if found is None else found.classes
 
+  def latest(self) -> answers_lib.Answers:
+    """Returns the model that predicts now, which never changes, with labels.
+
+    Raises:
+      UsageError: before anything is learned.
+    """
+    found = self._answers
+    if found is None:
+      raise answers_lib.none_yet()
+    return found
+
   def predict(self, x: Any) -> np.ndarray:
     """Returns the labels [N] of raw inputs [N, ...].
 
     Raises:
       UsageError: before anything is learned, and for inputs of another kind.
     """
-    return self._served().predict(x)
+    return self.latest().predict(x)
 
   def predict_scores(self, x: Any) -> np.ndarray:
     """Returns scores [N, K] float32, in the order of `classes_`."""
-    return self._served().scores(x)
+    return self.latest().scores(x)
 
   def predict_proba(self, x: Any) -> np.ndarray:
     """Returns the softmax of the scores, [N, K] float64."""
-    return self._served().probabilities(x)
+    return self.latest().probabilities(x)
 
   def evaluate(self, x: Any, label: Sequence[Any]) -> float:
     """Returns the share of inputs [N, ...] whose labels [N] are predicted."""
@@ -273,12 +285,6 @@ class Live:
 
   # How it does so.
 
-  def _served(self) -> answers_lib.Answers:
-    found = self._answers
-    if found is None:
-      raise answers_lib.none_yet()
-    return found
-
   def _publish(self, made: models.Model) -> None:
     """Serves a model from now on; its programs are compiled before."""
     before = self._answers
@@ -293,7 +299,7 @@ class Live:
     """Learns what has ended, the open experience included where it ends."""
     with self._turn:
       with self._entry:
-        if ends and self.arrivals.open_count:
+        if ends or self._room() <= 0:  # some seconds may have passed
           self._end()
       self._outcome = self.learning.advance(stop)
       self.arrivals.drop(self.learning.unneeded)
@@ -304,12 +310,13 @@ class Live:
     try:
       while not self._stops:
         said = self._said
-        outcome = self._advance(lambda: self._stops, self._ending.demanded)
+        outcome = self._advance(lambda: self._stops, self.ending.demanded)
         # What arrived meanwhile may not have been seen.
-        paused = outcome == "paused"
+        timed = self.ending.timed and self.arrivals.open_count > 0
+        polls = outcome == "paused" or timed
         with self._news:
           while not self._stops and self._said == said:
-            if not self._news.wait(_POLL if paused else None):
+            if not self._news.wait(_POLL if polls else None):
               break
     except BaseException as error:  # told by the next call of any method
       logging.exception("learning has stopped")
@@ -329,7 +336,7 @@ class Live:
 
   def _room(self) -> int:
     """Returns how many more labelled examples the open experience takes."""
-    return self._ending.room(self.arrivals.open_count, time.monotonic())
+    return self.ending.room(self.arrivals.open_count, time.monotonic())
 
   def _fitting(self, found: Sequence[Any]) -> int:
     """Returns how many of some examples, labelled or not, it takes."""
@@ -350,7 +357,7 @@ class Live:
       part = slice(start, start + self._fitting(found[start:]))
       ids.append(self.arrivals.observe(x[part], found[part]))
       start = part.stop
-    if self._ending.noted(right) or self._room() <= 0:
+    if self.ending.noted(right) or self._room() <= 0:
       self._end()
     return np.concatenate(ids)
 
@@ -361,7 +368,7 @@ class Live:
   def _right(self, x: np.ndarray, given: Sequence[Any]) -> np.ndarray | None:
     """Returns whether the latest model names each labelled example right."""
     found = self._answers
-    if found is None or not isinstance(self._ending, ending_lib.ByDrift):
+    if found is None or not isinstance(self.ending, ending_lib.ByDrift):
       return None
     pairs = zip(found.predict(x), given, strict=True)
     return np.array([_same(a, b) for a, b in pairs if b is not None], bool)

@@ -136,6 +136,11 @@ def live(
     raise
 
 
+def is_begun(folder: str | os.PathLike[str]) -> bool:
+  """Tells whether a folder is a learner's already."""
+  return (Path(folder).expanduser() / _SETTINGS).exists()
+
+
 def _check_names(training: Mapping[str, Any]) -> None:
   arguments.check_names(
     live,

@@ -179,12 +179,13 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _visible(folder: Path) -> list[Path]:
   try:
-    return [p for p in folder.iterdir() if not _is_foreign(p.name)]
+    return [p for p in folder.iterdir() if not is_foreign(p.name)]
   except OSError as error:
     raise files.unreadable(folder, error) from error
 
 
-def _is_foreign(name: str) -> bool:
+def is_foreign(name: str) -> bool:
+  """Tells whether a file is hidden, or left behind by an operating system."""
   return name.startswith(".") or name in _FOREIGN
 
 
@@ -203,8 +204,8 @@ def _image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
       below.clear()
       continue
     seen.add(real)
-    below[:] = sorted(name for name in below if not _is_foreign(name))
-    for path in (Path(place, n) for n in names if not _is_foreign(n)):
+    below[:] = sorted(name for name in below if not is_foreign(name))
+    for path in (Path(place, n) for n in names if not is_foreign(n)):
       suffix = path.suffix.lower()
       if suffix in images.suffixes():
         found.append(path)

@@ -10,10 +10,11 @@ all of them, so that they stay comparable.
 from collections.abc import Callable, Sequence
 from concurrent import futures
 import functools
+import io
 import os
 from pathlib import Path
 import re
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import IO, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -177,16 +178,51 @@ def shown(pixels: np.ndarray, size: int | None, color: Color) -> np.ndarray:
   return to_array(Image.fromarray(pixels), size, color)
 
 
+def decoded(
+  data: bytes,
+  name: str,
+  size: int | None,
+  color: Color | None,
+  range: Range | None = None,
+  formats: tuple[str, ...] | None = None,
+) -> np.ndarray:
+  """Decodes the content of an image file as `to_array` an image.
+
+  Args:
+    data: content of the file.
+    name: of the file, for messages.
+    size: height and width in pixels to resize to; None keeps the image's own.
+    color: channels of the result, three or one; None: one where the image has
+      greys alone.
+    range: values that become 0 and 255, for images of more than 8 bits a value.
+    formats: that are read, as Pillow names them; None for all.
+
+  Returns:
+    [height, width, channels] uint8.
+
+  Raises:
+    UsageError: for what is damaged, too large, no image, or of other formats.
+  """
+
+  def look(image: Any) -> np.ndarray:
+    found = color or ("rgb" if _has_colours(image) else "grey")
+    return to_array(image, size, found, range)
+
+  return _look(Path(name), look, io.BytesIO(data), formats)
+
+
 def is_coloured(path: Path) -> bool:
   """Returns whether an image file may hold other colours than greys.
 
   Raises:
     UsageError: for a file that is damaged or no image; the message names it.
   """
+  return _look(path, _has_colours)
+
+
+def _has_colours(image: Any) -> bool:
   grey = ("1", "L", "LA", "La", *_DEEP)
-  return _look(
-    path, lambda i: i.mode not in grey and not i.mode.startswith("I;")
-  )
+  return image.mode not in grey and not image.mode.startswith("I;")
 
 
 def parse_range(value: str | Range) -> Range | None:
@@ -230,12 +266,24 @@ def _pool() -> futures.ThreadPoolExecutor:
   return futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
-def _look(path: Path, look: Callable[[Any], _T]) -> _T:
-  """Applies `look` to an image; ValueError names a file that is no good."""
+def _look(
+  path: Path,
+  look: Callable[[Any], _T],
+  content: IO[bytes] | None = None,
+  formats: tuple[str, ...] | None = None,
+) -> _T:
+  """Applies `look` to an image; ValueError names a file that is no good.
+
+  Args:
+    path: of the file, or its name where its content is given.
+    look: function of a PIL image.
+    content: of the file; None reads it.
+    formats: that are read; None for all.
+  """
   from PIL import Image
 
   try:
-    with Image.open(path, formats=_formats()) as image:
+    with Image.open(content or path, formats=formats or _formats()) as image:
       if image.width * image.height > MOST_PIXELS:
         raise Image.DecompressionBombError()
       return look(image)

@@ -15,9 +15,11 @@ IDENTIFYING = """
   trunk_cache weight_decay weights
 """.split()
 OTHERS = """
-  cache_dir checkpoint_seconds compare data_dir download estimate fps frames
-  list live memory_budget meter oracle overwrite pair recipe resume retrain
-  scenario seed segment_seconds sha256 teacher trunk_disk_bytes workdir
+  budget cache_dir checkpoint_seconds color compare data_dir download estimate
+  experience fps frames host image_size label list live memory_budget meter
+  oracle overwrite pair port recipe resume retrain scenario seed
+  segment_seconds sha256 store teacher token token_file trunk_disk_bytes watch
+  workdir
 """.split()
 
 

@@ -8,6 +8,7 @@ RECIPE = declaring.text(
   "how to learn, such as er:buffer=500,minibatch=32",
   group=declaring.METHOD,
   identifies=(),  # a work directory holds runs of several recipes
+  by=declaring.MODELS,
 )
 COMPARE = declaring.repeated(
   "compare",
@@ -55,7 +56,7 @@ MODEL = declaring.text(
   "conv1d for series",
   group=declaring.METHOD,
   identifies=(declaring.LEARN, declaring.SERVE),
-  by=declaring.RUNS,
+  by=(*declaring.RUNS, declaring.DEVICE),
 )
 declaring.text(
   "weights",
@@ -66,6 +67,7 @@ declaring.text(
   "torchvision's ResNets, timm's ViTs (with --model=vit:gelu=exact) or these",
   group=declaring.METHOD,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.integer(
   "base_classes",
@@ -89,4 +91,5 @@ declaring.choice(
   "of computation; parameters stay float32",
   group=declaring.METHOD,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )

@@ -27,8 +27,14 @@ class Flag(NamedTuple):
   identifies: tuple[str, ...]
 
 
-LEARN, SERVE, CONVERT, EXPORT = "learn", "serve", "convert", "export"
+LEARN, SERVE, DEVICE = "learn", "serve", "device"
+CONVERT, EXPORT = "convert", "export"
 RUNS = (LEARN, "estimate", SERVE)  # commands that read data
+MODELS = (
+  LEARN,
+  "estimate",
+  DEVICE,
+)  # commands that train one model of their own
 
 # Groups, in the order in which help lists them.
 GROUPS = (
@@ -36,6 +42,7 @@ GROUPS = (
   METHOD := "Method and model",
   TRAINING := "Training",
   BUDGET := "Budget and energy",
+  ASKING := "What arrives, and who may ask",
   TRUNK := "A frozen trunk",
   SERVING := "Serving",
   CONVERTING := "Converting and exporting",

@@ -57,7 +57,7 @@ CACHE_DIR = declaring.text(
   "between runs; default jcl in the user's cache folder, 'none' for nowhere",
   group=declaring.FOLDERS,
   identifies=(),
-  by=declaring.RUNS,
+  by=(*declaring.RUNS, declaring.DEVICE),
 )
 declaring.integer(
   "evaluate_every",

@@ -8,7 +8,7 @@ SEED = declaring.several(
   "seed, or several: 0,1,2",
   group=declaring.TRAINING,
   identifies=(),  # a work directory holds runs of several seeds
-  by=declaring.RUNS,
+  by=(*declaring.RUNS, declaring.DEVICE),
 )
 declaring.integer(
   "epochs",
@@ -16,6 +16,7 @@ declaring.integer(
   "passes over an experience; default the recipe's, else 1 (10 for digits)",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.integer(
   "batch_size",
@@ -23,6 +24,7 @@ declaring.integer(
   "examples per update; default the recipe's, else 10",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.number(
   "learning_rate",
@@ -30,6 +32,7 @@ declaring.number(
   "step size; default the recipe's, else 0.03 for sgd and 0.001 for adam",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.choice(
   "optimizer",
@@ -38,6 +41,7 @@ declaring.choice(
   "update rule; default the recipe's, else sgd",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.text(
   "schedule",
@@ -47,6 +51,7 @@ declaring.text(
   "cosine:warmup=0.1,floor=0.01",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.number(
   "momentum",
@@ -54,6 +59,7 @@ declaring.number(
   "of sgd; default 0",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.number(
   "weight_decay",
@@ -61,6 +67,7 @@ declaring.number(
   "L2 coefficient; default 0",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.number(
   "clip",
@@ -68,6 +75,7 @@ declaring.number(
   "bound on each gradient entry; default none",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.choice(
   "head",
@@ -76,6 +84,7 @@ declaring.choice(
   "outputs in play: of classes that have arrived (default), or all of them",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.choice(
   "norms",
@@ -85,6 +94,7 @@ declaring.choice(
   "running ones, left as they are",
   group=declaring.TRAINING,
   identifies=(declaring.LEARN,),
+  by=declaring.MODELS,
 )
 declaring.choice(
   "augment",

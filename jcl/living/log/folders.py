@@ -13,18 +13,23 @@ JOURNAL, EXAMPLES = "journal", "examples"
 _META, _LOCK = "log.json", ".lock"
 
 
+class InUse(records.StoreError):
+  """A log that another process writes to."""
+
+
 def claim(folder: Path) -> filelock.BaseFileLock:
   """Takes a folder for writing, made where absent, and returns its lock.
 
   Raises:
-    StoreError: for a folder that is in use, or not writable.
+    InUse: for a folder that another process writes to.
+    StoreError: for one that is not writable.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / _LOCK, thread_local=False)
     lock.acquire(timeout=0)
   except filelock.Timeout:
-    raise records.StoreError(
+    raise InUse(
       f"{folder} is in use by another writer: wait for it, or open it with "
       "readonly=True"
     ) from None
