@@ -116,6 +116,10 @@ class Watcher:
         self._take(images)
         images = []
     self._take(images)
+    for name in list(self.problems):
+      file = name.partition("@")[0]
+      if file and not os.path.lexists(self._path(file)):
+        del self.problems[name]
 
   def _run(self) -> None:
     while not self._stops.is_set():
@@ -153,6 +157,8 @@ class Watcher:
     try:
       data = found.path.read_bytes()
       facts = found.path.stat()
+    except FileNotFoundError:
+      return None  # moved meanwhile: it is found where it is next time
     except OSError as error:
       reason = error.strerror or error
       self._problem(found.name, f"{found.name} cannot be read: {reason}")
