@@ -225,7 +225,7 @@ def commands(text):
   text = text.replace("\\\n", " ")
   for words in re.findall(
     r"(?<![\w./-])jcl "
-    r"((?:learn|serve|report|list|estimate|convert|export)\b[^\n`|#]*)",
+    r"((?:learn|serve|device|report|list|estimate|convert|export)\b[^\n`|#]*)",
     text,
   ):
     yield words.split()[0], re.findall(r"(?<![\w-])--(\w+)", words)
