@@ -244,7 +244,9 @@ def test_flags_that_pages_name_exist():
         known = flag == "help" or command in read.get(flag, ())
         assert known, f"{page}: jcl {command} --{flag}"
     for line in text.splitlines():
-      if re.search(r"experiments/|pip |pytest|jcl\.replay\.store|sphinx", line):
+      if re.search(
+        r"experiments/|pip |pytest|jcl\.replay\.store|sphinx|curl", line
+      ):
         continue  # those have flags of their own
       for flag in re.findall(r"(?<![\w-])--(\w+)", line):
         assert flag == "help" or flag in read, f"{page}: --{flag}"

@@ -70,7 +70,7 @@ LESSONS = {
       "jcl device box --host=0.0.0.0 --token_file=token.txt",
       """curl -H 'Content-Type: application/json' \\
       -d '{"x": [[0.5, 1.5]], "label": ["door"]}' localhost:8000/observe""",
-      "curl -H 'Content-Type: image/png' --data-binary @a.png "
+      "curl -X POST -T a.png -H 'Content-Type: image/png' "
       "localhost:8000/predict",
     ),
   ),

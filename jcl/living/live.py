@@ -249,7 +249,7 @@ class Live:
     Scores are in the order of `classes_`, and minus infinity behind them. See
     `run.inference.export.export` for arguments and errors.
     """
-    return self._served().model.export(path, format=format)
+    return self.latest().model.export(path, format=format)
 
   def status(self) -> dict[str, Any]:
     """Returns what has arrived, what is learned, and what it has cost."""

@@ -16,8 +16,8 @@ IDENTIFYING = """
 """.split()
 OTHERS = """
   budget cache_dir checkpoint_seconds color compare data_dir download estimate
-  experience fps frames host image_size label list live memory_budget meter
-  oracle overwrite pair port recipe resume retrain scenario seed
+  experience format fps frames host image_size label list live memory_budget
+  meter oracle overwrite pair port recipe resume retrain scenario seed
   segment_seconds sha256 store teacher token token_file trunk_disk_bytes watch
   workdir
 """.split()
