@@ -101,7 +101,7 @@ def load(
   place = folder / RUN / files.NAME
   if not place.exists():
     return None
-  made = files.load(place, build)
+  made = files.load(place, build, None if before is None else before.model)
   try:
     keys = json.loads((folder / _LABELS).read_text(encoding="utf-8"))
     known = keys[: int(np.count_nonzero(made.seen))]

@@ -1,6 +1,7 @@
 """Models in files: arrays and JSON; loading a model executes none of it."""
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 import json
 import os
@@ -100,7 +101,9 @@ _NETWORKS = (
 
 
 def load(
-  path: str | os.PathLike[str], network: base.Network | Build | None = None
+  path: str | os.PathLike[str],
+  network: base.Network | Build | None = None,
+  before: model.Model | None = None,
 ) -> model.Model:
   """Reads a model that `Result.save` or a run has left; runs no code from it.
 
@@ -109,6 +112,8 @@ def load(
     network: built as for the run, where it was a network of your own, or what
       builds it from the shape of an example and a number of classes; None
       builds networks of `jcl.build_network` anew.
+    before: read from the file when another model was there, built as this one;
+      what is compiled for it serves on where it can.
 
   Raises:
     FileNotFoundError: where there is no such file.
@@ -136,13 +141,16 @@ def load(
       f"of jcl reads {_FORMAT}: load it with the version that saved it"
     )
   if not isinstance(network, base.Network):
-    network = _built(path, about, network)
+    known = None if before is None else _known(about, before, network)
+    network = known or _built(path, about, network)
   try:
     made = _assembled(arrays, about, network)
   except (KeyError, IndexError, TypeError, AttributeError) as error:
     raise _damaged(path, error) from error
   except ValueError as error:
     raise UsageError(f"{path}: {error}") from error
+  if before is not None and made.computes_like(before):
+    made = dataclasses.replace(made, programs=before.programs)
   _check(path, made, arrays["scores"])
   return made
 
@@ -193,6 +201,17 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{info.filename} holds other things than it says")
   with np.load(path, allow_pickle=False) as file:
     return {name: file[name] for name in file.files}
+
+
+def _known(
+  about: Mapping[str, Any], before: model.Model, build: Build | None
+) -> base.Network | None:
+  """Returns the network of an earlier model, if a file's model has it too."""
+  network = before.inputs.network
+  sizes = list(network.input_shape), network.num_classes
+  alike = about.get("input_shape"), len(about.get("class_names", ()))
+  same = build is not None or about.get("origin") == _json_ready(network.origin)
+  return network if same and sizes == alike else None
 
 
 def _built(

@@ -91,15 +91,28 @@ class Model:
       start += len(part)
     return np.where(allowed, np.concatenate(found), -np.inf).astype(np.float32)
 
+  def computes_like(self, other: "Model") -> bool:
+    """Returns whether programs of one model serve the other one."""
+    one, two = self.inputs, other.inputs
+    same_predictor = self.predictor is other.predictor or (
+      self.predictor.name == other.predictor.name != ""
+    )
+    return (
+      same_predictor
+      and one.network is two.network
+      and one.dtype == two.dtype
+      and np.array_equal(one.mean, two.mean)
+      and np.array_equal(one.std, two.std)
+      and _shapes(_arrays(self)) == _shapes(_arrays(other))
+    )
+
   def following(self, before: "Model") -> "Model":
     """Returns this model, whose first predictions need no compiling.
 
     Programs of an earlier model serve where both are of one kind, and else
     those for as many rows as that one has are compiled.
     """
-    if self.inputs is before.inputs and _shapes(_arrays(self)) == _shapes(
-      _arrays(before)
-    ):
+    if self.computes_like(before):
       return dataclasses.replace(self, programs=before.programs)
     for rows in list(before.programs):
       shape = rows, *self.inputs.network.input_shape
@@ -248,12 +261,17 @@ def of(
     class_names: [C].
     seen: [C] bool, classes that were learned.
   """
-  shapes = jax.eval_shape(inputs.network.init, jax.random.key(0))
-  if _shapes((params, stats)) != _shapes(shapes):
+  if _shapes((params, stats)) != _drawn(inputs.network.init):
     inputs = inputs._replace(network=shrink.fitted(inputs.network))
   return Model(
     inputs, params, stats, predictor, fitted, tuple(class_names), seen
   )
+
+
+@functools.lru_cache(maxsize=8)  # JAX keeps something of each call
+def _drawn(init: Callable[..., Any]) -> Mapping[str, tuple[int, ...]]:
+  """Returns the shapes of what a network draws."""
+  return _shapes(jax.eval_shape(init, jax.random.key(0)))
 
 
 def _arrays(made: Model) -> tuple[Any, ...]:
