@@ -88,3 +88,6 @@ class Record(alike.Alike):
   # examples set aside: their number, and right answers of both, see
   # `objectives.solved_head.Verdict`.
   judged: dict[str, float] = dataclasses.field(default_factory=dict)
+  # Experiences, this one the last of them: more than one where a learner that
+  # lives for long has summed up the oldest.
+  stands_for: int = 1

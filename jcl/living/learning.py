@@ -28,7 +28,7 @@ from jcl.living import settings as settings_lib
 from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.report import lines
-from jcl.run import console, description, loop, session
+from jcl.run import console, description, loop, session, shortening
 from jcl.run import setup as setup_lib
 from jcl.run import workdir as workdir_lib
 from jcl.run.inference import files
@@ -69,6 +69,7 @@ class Learning:
     self._experiences: list[base.Experience] = []
     self.learned = 0  # experiences, up to the model handed over last
     self._cost: Mapping[str, base.Cost] = {}
+    self._released = 0  # experiences whose examples may leave
     self._begun = False  # whether there are the three below
     self._job: loop.Job
     self._state: base.LearnerState
@@ -135,12 +136,15 @@ class Learning:
       with self._filing:
         self._files.summarise()
 
-  @property
-  def unneeded(self) -> int:
-    """Leading experiences whose examples nothing will ask for again."""
-    if self._settings.method.trains_on == "seen":
-      return 0
-    return max(self.learned - 1, 0)  # a memory on disk goes on behind the last
+  def release(self) -> None:
+    """Lets the examples go that nothing will ask for again."""
+    if self._settings.method.trains_on == "seen" or self._files is None:
+      return
+    count = self.learned - 1  # a memory on disk goes on behind the last
+    if count > self._released:
+      self._files.wait()  # checkpoints that are older ask for them
+      self.arrivals.drop(count)
+      self._released = count
 
   def close(self) -> None:
     """Leaves the folder, in which what `advance` returned on is saved."""
@@ -160,7 +164,10 @@ class Learning:
     )
     self._stack.enter_context(console.quiet_savers())
     self._files = workdir_lib.Folder(
-      self._path, about, checkpoint_seconds=self._settings.checkpoint_seconds
+      self._path,
+      about,
+      checkpoint_seconds=self._settings.checkpoint_seconds,
+      endless=True,
     )
     self._stack.callback(self._files.close)
     snapshot = self._files.restore(self._template)
@@ -317,6 +324,8 @@ class Learning:
     """Files an event, and saves a checkpoint where learning stops here."""
     assert self._files is not None
     with self._filing:
+      if event.kind == "experience":
+        shortening.shorten(self._at.records)
       self._files.note(event, stop=stops)
     self._cost = self._job.ledger.totals()
 

@@ -302,7 +302,7 @@ class Live:
         if ends or self._room() <= 0:  # some seconds may have passed
           self._end()
       self._outcome = self.learning.advance(stop)
-      self.arrivals.drop(self.learning.unneeded)
+      self.learning.release()
       return self._outcome
 
   def _beside(self) -> None:

@@ -89,7 +89,17 @@ class Logged:
 
   def drop(self, learned: int) -> None:
     if learned > self.log.learned:
-      self.log.drop(learned)
+      self.log.drop(learned, self._unneeded(learned))
+
+  def _unneeded(self, learned: int) -> int:
+    """Returns the leading corrections of examples that have left."""
+    given = self.log.corrections()
+    count = given.until - len(given.ids)
+    for i in given.ids[: self.log.experiences[learned - 1].corrections - count]:
+      if self.log.place(int(i)) is not None:
+        break
+      count += 1
+    return count
 
   def close(self) -> None:
     """Releases the log."""

@@ -156,6 +156,7 @@ def _record(value: dict[str, Any]) -> base.Record:
         value.get("judged", {}), "judged"
       ).items()
     },
+    stands_for=checks.whole(value.get("stands_for", 1), "stands_for"),
   )
 
 

@@ -92,7 +92,8 @@ def limited(run: summary.Run) -> str:
     )
   if not run.finished:
     planned = run.summary["num_experiences"]
-    parts.append(f"the run is not over, {len(records)} of {planned}")
+    done = run.summary["experiences"]
+    parts.append(f"the run is not over, {done} of {planned}")
   if parts:
     return f"What limited it: {'; '.join(parts)}."
   epochs = sorted({record.decision.epochs for record in records})

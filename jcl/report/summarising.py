@@ -1,6 +1,7 @@
 """Computes the summary of a run, finished or not, from its records."""
 
 from collections.abc import Iterable, Mapping, Sequence
+import itertools
 import math
 from typing import Any
 
@@ -103,22 +104,20 @@ def summarise(
   num_experiences = context.get("num_experiences")
   if num_experiences is None:
     num_experiences = len(last.accuracy) if last else 1
-  finished = len(records) >= num_experiences
+  finished = count(records) >= num_experiences
   summary: dict[str, Any] = {
     **context,
     "num_experiences": num_experiences,
-    "experiences": len(records),
+    "experiences": count(records),
     "finished": finished,
     "initial": initial,
     "test_sizes": test_sizes,
-    "online_accuracy": metrics.macro_average(
-      [record.online_accuracy for record in records]
-    ),
+    "online_accuracy": online_accuracy(records),
     "accuracy_class": last.accuracy_class if last else (),
     "macro_class_accuracy": metrics.macro_average(
       [last.accuracy_class[each] for each in seen] if last else ()
     ),
-    "costs": _costs_by_account(records),
+    "costs": costs_by_account(records),
     "total": total,
     "closing": closing or {},
     "steps": sum(record.steps for record in records),
@@ -140,6 +139,30 @@ def summarise(
   return encoding.encode(summary)
 
 
+def count(records: Sequence[base.Record]) -> int:
+  """Returns the number of experiences that records stand for."""
+  return sum(record.stands_for for record in records)
+
+
+def online_accuracy(records: Sequence[base.Record]) -> float:
+  """Returns the mean over all experiences that records stand for."""
+  return metrics.macro_average(
+    np.repeat(
+      [record.online_accuracy for record in records],
+      [record.stands_for for record in records],
+    ).tolist()
+  )
+
+
+def costs_by_account(records: Sequence[base.Record]) -> dict[str, base.Cost]:
+  """Returns the sum of the records' costs, by account."""
+  costs: dict[str, base.Cost] = {}
+  for record in records:
+    for name, cost in record.costs.items():
+      costs[name] = costs.get(name, base.Cost()) + cost
+  return costs
+
+
 def _check_parts(
   records: Sequence[base.Record], context: Mapping[str, Any]
 ) -> None:
@@ -150,7 +173,8 @@ def _check_parts(
       f"context names what is computed: {errors.some(clash)}; rename them"
     )
   indices = [record.experience for record in records]
-  if indices != list(range(len(records))):
+  ends = itertools.accumulate(record.stands_for for record in records)
+  if indices != [end - 1 for end in ends]:
     raise UsageError(
       f"records are of experiences {errors.some(indices)}: give those of the "
       "whole run, from 0 on and in order"
@@ -238,11 +262,3 @@ def _scenario(
 
 def _spent(record: base.Record) -> base.Cost:
   return sum(record.costs.values(), base.Cost())
-
-
-def _costs_by_account(records: Sequence[base.Record]) -> dict[str, base.Cost]:
-  costs: dict[str, base.Cost] = {}
-  for record in records:
-    for name, cost in record.costs.items():
-      costs[name] = costs.get(name, base.Cost()) + cost
-  return costs

@@ -81,7 +81,7 @@ def read_run(folder: str | Path) -> Run:
   curve = tuple(points[key] for key in sorted(points))
   summary = _read_summary(folder)
   whole = summary.keys() >= set(summarising.COMPUTED)
-  if not whole or summary["experiences"] != len(records):
+  if not whole or summary["experiences"] != summarising.count(records):
     summary = _made_anew(folder, summary, records, curve)
   return Run(folder, summary, records, curve)
 

@@ -19,10 +19,12 @@ class Curve:
 
   Args:
     folder: of the run; None keeps the points in memory.
+    kept: points that stay, at least, once there are twice as many; None: all.
   """
 
-  def __init__(self, folder: Path | None) -> None:
+  def __init__(self, folder: Path | None, kept: int | None = None) -> None:
     self.points: list[dict[str, Any]] = []
+    self._kept, self._lost = kept, False  # and whether the file has more
     self._stretch: Stretch | None = None
     self._file = None if folder is None else lines.Lines(folder / FILES[0])
 
@@ -62,8 +64,7 @@ class Curve:
 
   def evaluated(self, event: Event) -> dict[str, Any]:
     """Adds the point of an evaluation, in memory, and returns it."""
-    self.points.append(_point(event.place, event.scalars))
-    return self.points[-1]
+    return self._add(_point(event.place, event.scalars))
 
   def add(self, event: Event) -> dict[str, Any] | None:
     """Adds a dispatch or the end of an experience to the stretch.
@@ -76,13 +77,23 @@ class Curve:
     scalars = self._stretch.add(event.place.step, event.scalars, end=end)
     if not scalars:
       return None
-    self.points.append(_point(event.place, scalars))
-    return self.points[-1]
+    return self._add(_point(event.place, scalars))
+
+  def _add(self, point: dict[str, Any]) -> dict[str, Any]:
+    self.points.append(point)
+    if self._kept is not None and len(self.points) > 2 * self._kept:
+      del self.points[: -self._kept]
+      self._lost = True
+    return point
 
   def write(self, point: Mapping[str, Any]) -> None:
-    """Appends a point to the file."""
+    """Appends the latest point to the file."""
     assert self._file is not None
-    self._file.append(encoding.encode(point))
+    if self._lost:
+      self._file.replace(map(encoding.encode, self.points))
+      self._lost = False
+    else:
+      self._file.append(encoding.encode(point))
 
   def sync(self) -> None:
     """Returns when all points that were written are on disk."""

@@ -50,6 +50,7 @@ _WARNED_OF = ("device", "versions")
 # Writing a summary takes time: an experience that ends gets a new one only
 # where the last is this many times as old as its writing took.
 _LEAST_TIMES = 20.0
+_POINTS = 200  # of the curve of a run without an end, at least
 
 
 write_atomically = lines.write_atomically
@@ -70,6 +71,8 @@ class Folder:
       `identity.differences`.
     resume: go on from the latest checkpoint; False starts over.
     checkpoint_seconds: time between checkpoints within an experience.
+    endless: whether the run may go on for ever: records may then be summed up
+      on the way, see `shortening`, and the oldest points of the curve go.
 
   Raises:
     WorkdirError: where the folder is in use, belongs to another run, or
@@ -84,11 +87,12 @@ class Folder:
     defaults: Mapping[str, Any] | None = None,
     resume: bool = True,
     checkpoint_seconds: float = 60.0,
+    endless: bool = False,
   ) -> None:
     self.path = path
     self._writes = jax.process_index() == 0
     self._about = encoding.encode(about)
-    self._curve = curve_lib.Curve(path)
+    self._curve = curve_lib.Curve(path, _POINTS if endless else None)
     self._summarised = 0.0, 0.0  # when, and what it took, in seconds
     self._more = False  # whether experiences wait behind the job's
     self._stack = contextlib.ExitStack()
@@ -105,8 +109,11 @@ class Folder:
         mine = {k: v for k, v in self._about.items() if k not in _MAY_DIFFER}
         claim(path, mine, defaults=defaults)
       self._records = lines.Lines(path / "records.jsonl")
+      # Lines that are written anew have no mark to which one could go back.
       self._checkpoints = checkpoint.Checkpoints(
-        path / checkpoint.FILES[0], checkpoint_seconds, records=self._records
+        path / checkpoint.FILES[0],
+        checkpoint_seconds,
+        records=None if endless else self._records,
       )
       stack.callback(self._checkpoints.close)
       self._stack = stack.pop_all()
@@ -271,11 +278,17 @@ class Folder:
         numbers = {f"train/{k}": v for k, v in point.items() if k in shown}
         self._events.scalars(at.step, numbers)
       if end:
-        self._records.append(encoding.to_json(at.records[-1]))
+        self._add_record(at.records)
         self._events.record(at.records[-1], at.step)
       when, took = self._summarised
       if stop or (end and time.monotonic() - when >= _LEAST_TIMES * took):
         self.summarise()
+
+  def _add_record(self, records: Sequence[base.Record]) -> None:
+    if self._records.mark.count + 1 == len(records):
+      self._records.append(encoding.to_json(records[-1]))
+    else:  # some were summed up
+      self._records.replace(map(encoding.to_json, records))
 
   def summarise(self) -> dict[str, Any]:
     """Returns the summary so far, and writes it where there is a folder."""
@@ -323,8 +336,8 @@ class Folder:
     with explained(self.path), self._job.ledger.timed("write"):
       files.save(made, path)
 
-  def finish(self) -> dict[str, Any]:
-    """Waits for pending writes; returns the summary of the whole run.
+  def wait(self) -> None:
+    """Returns when the latest checkpoint is on disk.
 
     Raises:
       WorkdirError: where the folder cannot be written.
@@ -332,12 +345,21 @@ class Folder:
     if self.path is not None and self._checkpoints is not None:
       with explained(self.path), self._job.ledger.timed("checkpoint"):
         self._checkpoints.wait()
+
+  def finish(self) -> dict[str, Any]:
+    """Waits for pending writes; returns the summary of the whole run.
+
+    Raises:
+      WorkdirError: where the folder cannot be written.
+    """
+    self.wait()
     with explained(self.path), self._job.ledger.timed("write"):
       return self.summarise()
 
   def _closing(self) -> Mapping[str, base.Cost]:
     """Returns the costs by account since the last record was made."""
-    done = self._noted.get("experiences") == len(self._at.records)
+    ended = summarising.count(self._at.records)
+    done = self._noted.get("experiences") == ended
     if done and self._at.step == self._begun and "closing" in self._noted:
       return self._noted["closing"]  # of a run that had ended before
     return self._job.ledger.pending()

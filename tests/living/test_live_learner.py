@@ -16,7 +16,8 @@ from jcl.living import ending, reader
 from jcl.networks import catalogue
 from jcl.options.errors import UsageError
 from jcl.replay.store import records
-from jcl.run import workdir
+from jcl.report import summary
+from jcl.run import shortening, workdir
 
 NETWORK = "mlp:width=12,depth=1"
 TRAINING = {"batch_size": 8, "learning_rate": 0.05}
@@ -351,3 +352,71 @@ def test_what_was_observed_is_not_the_callers_any_more(made):
   ids = learner.observe(x, ["a", "b"])
   x[:] = 7
   assert np.array_equal(learner.arrivals.read(ids), np.ones((2, 5)))
+
+
+def test_a_long_life_keeps_the_latest_records(made, monkeypatch, tmp_path):
+  monkeypatch.setattr(shortening, "KEPT", 2)
+  monkeypatch.setattr(shortening.shorten, "__defaults__", (shortening.KEPT,))
+  x, y = living_data.examples()
+  learner = made(recipe="er:buffer=9", experience=12)
+  learner.observe(x[:72], y[:72])
+  learner.learn()
+  learner.close()
+  again = made(experience=12)
+  again.observe(x[72:], y[72:])
+  again.learn()
+  records = again.learning.records
+  assert [each.experience for each in records] == [8, 9, 10, 11][
+    -len(records) :
+  ]
+  assert len(records) < 6
+  run = tmp_path / "device" / "run"
+  assert len((run / "records.jsonl").read_text().splitlines()) == len(records)
+  again.report()
+  found = summary.read_run(run)
+  assert found.summary["experiences"] == 12
+  assert found.summary["examples"] == len(x)
+
+
+def test_examples_leave_once_a_checkpoint_is_on_disk(made):
+  learner = made(recipe="ncm", experience=12)
+  x, y = living_data.examples()
+  learner.observe(x, y)
+  order = []
+  learner.learn(0.0)
+  files = learner.learning._files
+  wait, drop = files.wait, learner.arrivals.drop
+  files.wait = lambda: (order.append("wait"), wait())
+  learner.arrivals.drop = lambda n: (order.append(n), drop(n))
+  learner.learn()
+  assert order == ["wait", 11]
+  assert learner.arrivals.log.learned == 11
+
+
+def test_corrections_go_with_their_examples(made):
+  learner = made(recipe="ncm", experience=12, store=2**16)
+  x, y = living_data.examples()
+  wide = np.tile(x, (1, 40))
+  ids = learner.observe(wide[:24], y[:24])
+  learner.label(ids[:3], [1, 1, 1])
+  for start in range(24, 600, 24):
+    rows = np.arange(start, start + 24) % len(x)
+    learner.observe(wide[rows], y[rows])
+    learner.learn()
+  assert len(learner.arrivals.log.corrections().ids) == 0
+  assert learner.arrivals.log.corrections().until == 3
+
+
+def test_a_reader_compiles_nothing_for_a_newer_model(made, tmp_path):
+  learner = made(recipe="er:buffer=20")
+  first, second, third = parts()
+  learner.observe(*first)
+  learner.learn()
+  beside = reader.Reader(tmp_path / "device")
+  before = beside._latest().model
+  learner.observe(*second)
+  learner.learn()
+  after = beside._latest().model
+  assert after is not before and after.programs is before.programs
+  scores = learner.predict_scores(third[0])
+  assert np.array_equal(beside.predict_scores(third[0]), scores)
