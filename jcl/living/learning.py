@@ -69,7 +69,6 @@ class Learning:
     self._experiences: list[base.Experience] = []
     self.learned = 0  # experiences, up to the model handed over last
     self._cost: Mapping[str, base.Cost] = {}
-    self._released = 0  # experiences whose examples may leave
     self._begun = False  # whether there are the three below
     self._job: loop.Job
     self._state: base.LearnerState
@@ -138,13 +137,10 @@ class Learning:
 
   def release(self) -> None:
     """Lets the examples go that nothing will ask for again."""
-    if self._settings.method.trains_on == "seen" or self._files is None:
-      return
-    count = self.learned - 1  # a memory on disk goes on behind the last
-    if count > self._released:
+    if self._settings.method.trains_on != "seen" and self._files is not None:
       self._files.wait()  # checkpoints that are older ask for them
-      self.arrivals.drop(count)
-      self._released = count
+      # A memory on disk goes on behind the last one.
+      self.arrivals.drop(max(self.learned - 1, 0))
 
   def close(self) -> None:
     """Leaves the folder, in which what `advance` returned on is saved."""
