@@ -32,7 +32,8 @@ class Watch:
       photos,
       pictures.Reading(),
       label,
-      lambda count, text: self.told.append((count, text)),
+      lambda name, labels: self.told.append((name, labels)),
+      lambda line: None,
       quiet,
     )
 
@@ -91,6 +92,7 @@ def test_folders_name_classes_and_the_root_has_none(place):
   (photos / "door" / "notes.txt").write_text("no image")
   with Watch(folder, photos) as watch:
     watch.watcher.look()
+    assert [len(labels) for _, labels in watch.told] == [3]
     assert watch.contents() == {
       (pixel_bytes(1), "door"): 1,
       (pixel_bytes(2), "alarm"): 1,
@@ -209,6 +211,15 @@ def test_a_column_that_is_not_there_is_told(place):
   with Watch(folder, photos, label="sort") as watch:
     watch.watcher.look()
     assert "a, b, kind" in watch.watcher.problems["t.csv"]
+
+
+def test_numbers_of_rows_are_no_input(place):
+  folder, photos = place
+  (photos / "t.csv").write_text(",a,kind\n0,1.5,x\n1,2.5,y\n")
+  with Watch(folder, photos) as watch:
+    watch.watcher.look()
+    x, labels = watch.held()
+    assert x.tolist() == [[1.5], [2.5]] and labels == ["x", "y"]
 
 
 def test_quotes_may_hold_line_feeds(tmp_path):

@@ -1,6 +1,6 @@
 """A learner, a server and a watched folder, put together and taken apart."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 from pathlib import Path
 from typing import Any, Self
@@ -117,11 +117,8 @@ class Device:
   def _watcher(
     self, learner: live_lib.Live, intake: intake_lib.Intake, path: Path
   ) -> watching.Watcher:
-    def told(count: int, text: str) -> None:
-      if count:
-        self.box.arrived(f"folder, {text}", count)
-      else:
-        self._say(text)
+    def arrived(name: str, labels: Sequence[str | None]) -> None:
+      self.box.arrived(f"folder: {name}", len(labels), labels)
 
     return watching.Watcher(
       learner,
@@ -129,7 +126,8 @@ class Device:
       path,
       self._settings.reading,
       self._settings.label,
-      told,
+      arrived,
+      self._say,
     )
 
   def _about(self, learner: live_lib.Live) -> dict[str, Any]:

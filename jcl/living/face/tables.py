@@ -27,6 +27,7 @@ class Form(NamedTuple):
   header: bool
   names: tuple[str, ...]  # of the columns
   label: int  # the column
+  rows: int  # leading columns of the rows' names or numbers, left out
 
 
 class Row(NamedTuple):
@@ -76,7 +77,9 @@ def recognised(
     raise UsageError(f"{name} has no column beside the label")
   if found.padded:
     raise UsageError(f"{name}: every line ends in a separator: leave it out")
-  column = len(found.names) - 1
+  rows, column = 0, len(found.names) - 1
+  while rows < column - 1 and not found.names[rows]:  # as pandas and R write
+    rows += 1
   if label is not None:
     named = [j for j, each in enumerate(found.names) if each == label.strip()]
     if len(named) != 1:
@@ -85,7 +88,9 @@ def recognised(
         f"one of {files.listed(found.names, 20)}"
       )
     column = named[0]
-  form = Form(found.sep, found.decimal, found.header, found.names, column)
+  if column < rows:
+    raise UsageError(f"{name}: the column {errors.short(label)} numbers rows")
+  form = Form(found.sep, found.decimal, found.header, found.names, column, rows)
   return {**form._asdict(), "names": list(found.names)}
 
 
@@ -166,17 +171,22 @@ def _parsed(
     found, wanted = len(fields), len(form.names)
     why = f"there are {found} fields, and {wanted} in the lines before"
     return row._replace(why=_told(name, row, why))
-  label = fields.pop(form.label).strip()
-  names = [each for j, each in enumerate(form.names) if j != form.label]
-  values = np.empty(len(fields), np.float32)
+  values = []
   for j, field in enumerate(fields):
+    if j < form.rows or j == form.label:
+      continue
     number = _number(field, form.decimal)
     if number is None:
-      why = f"column {errors.short(names[j])} holds {files.brief(field, 30)!r}"
-      return row._replace(why=_told(name, row, f"{why}, which is no number"))
-    values[j] = number
+      column = errors.short(form.names[j])
+      why = (
+        f"column {column} holds {files.brief(field, 30)!r}, which is no number"
+      )
+      return row._replace(why=_told(name, row, why))
+    values.append(number)
+  label = fields[form.label].strip()
   return row._replace(
-    x=values, label=None if label in ("", *dialects.MISSING) else label
+    x=np.array(values, np.float32),
+    label=None if label in ("", *dialects.MISSING) else label,
   )
 
 

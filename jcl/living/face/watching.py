@@ -1,6 +1,6 @@
 """A watched folder: what is new there is observed, each example once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import hashlib
 import os
 from pathlib import Path
@@ -46,7 +46,8 @@ class Watcher:
     path: of the folder.
     reading: of images.
     label: column of tables that is the label; None: the last one.
-    told: is called with a sentence on what came, and on problems.
+    arrived: is called with the source and the labels [N] of what was taken.
+    say: is called with a line for the terminal.
     quiet: seconds for which a file has to stay as it is to be whole.
   """
 
@@ -57,13 +58,15 @@ class Watcher:
     path: Path,
     reading: pictures.Reading,
     label: str | None,
-    told: Callable[[int, str], None],
+    arrived: Callable[[str, Sequence[str | None]], None],
+    say: Callable[[str], None],
     quiet: float = folder_lib.QUIET,
   ) -> None:
     self.path, self.problems = path, dict[str, str]()
     self._learner, self._intake, self._memory = learner, intake, intake.memory
     self._folder = folder_lib.Folder(path, quiet)
-    self._reading, self._label, self._told = reading, label, told
+    self._reading, self._label = reading, label
+    self._arrived, self._say = arrived, say
     # Files that are no examples, or not yet, as they were looked at last.
     self._passed: dict[str, tuple[int, int]] = {}
     self._stops = threading.Event()
@@ -142,7 +145,7 @@ class Watcher:
     self.problems[name] = told
     if len(self.problems) > _PROBLEMS:
       del self.problems[next(iter(self.problems))]
-    self._told(0, told)
+    self._say(told)
 
   def _pass(self, found: folder_lib.Found, told: str = "") -> None:
     """Leaves a file alone until it changes."""
@@ -191,7 +194,7 @@ class Watcher:
       assert label is not None
       try:
         self._intake.label([before.id], [label])
-        self._told(0, f"{file.name}: {before.name} is {label}")
+        self._say(f"{file.name}: {before.name} is {label}")
       except UsageError:  # the example is lost: there is nothing to label
         pass
     moved = file._replace(label=label, id=before.id)
@@ -221,7 +224,7 @@ class Watcher:
     for file in files:
       self.problems.pop(file.name, None)
       self._passed.pop(file.name, None)
-    self._told(len(files), files[0].name)
+    self._arrived(files[0].name, [each.label for each in files])
     # The others are read again at the next look, and refused with a reason.
 
   def _path(self, name: str) -> Path:
@@ -281,4 +284,4 @@ class Watcher:
       [row.label for row in part],
       lambda first: self._memory.begin_rows(first, name, ends),
     )
-    self._told(len(part), name)
+    self._arrived(name, [row.label for row in part])
