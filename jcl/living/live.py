@@ -327,11 +327,17 @@ class Live:
       self._said += 1
       self._news.notify_all()
 
-  def _check(self) -> None:
-    """Raises what stopped the thread beside."""
+  def failure(self) -> BaseException | None:
+    """Returns what stopped learning beside, which is told once."""
     failed, self._failed = self._failed, None
     if failed is not None:
       self._thread = None
+    return failed
+
+  def _check(self) -> None:
+    """Raises what stopped the thread beside."""
+    failed = self.failure()
+    if failed is not None:
       raise failed
 
   def _room(self) -> int:

@@ -468,6 +468,9 @@ def test_learning_that_fails_is_told_and_tried_again(tmp_path, monkeypatch):
     def state():
       return value(made.address, "GET", "/status")
 
+    # Nobody is refused for it, whoever is told first.
+    for i in range(20):
+      value(made.address, "POST", "/observe", {"x": [[i, 2.0]]})
     told = device_client.until(lambda: (s := state())["problem"] and s)
     assert told["state"] == "failed" and "disk" not in told["problem"]
     monkeypatch.setattr(learner.learning, "advance", advance)

@@ -170,6 +170,21 @@ def test_learning_goes_on_beside_predictions(made):
   assert "jcl learning" not in {each.name for each in threading.enumerate()}
 
 
+def test_an_experience_of_seconds_ends_where_nothing_more_arrives(made):
+  learner = made(None, recipe="ncm", experience="0.3s")
+  (x, y), *_ = parts()
+  ids = learner.observe(x)
+  learner.start()
+  time.sleep(0.5)
+  learner.label(ids, y)  # begins it
+  assert learner.status()["open"] == len(x)
+  until = time.monotonic() + 60
+  while not learner.status()["learned"]:
+    assert time.monotonic() < until
+    time.sleep(0.01)
+  assert learner.status()["open"] == 0
+
+
 def test_an_error_beside_is_told_by_the_next_call(made, monkeypatch):
   learner = made(None, recipe="ncm")
   (x, y), *_ = parts()

@@ -130,6 +130,23 @@ def test_moving_a_file_into_a_folder_labels_it(place):
     assert log.corrections().labels == ("gate", "gate")
 
 
+def test_a_kill_while_a_file_is_labelled_does_no_harm(place, monkeypatch):
+  folder, photos = place
+  write(photos, "a.png", 1)
+  with Watch(folder, photos) as watch:
+    watch.watcher.look()
+    (photos / "door").mkdir()
+    (photos / "a.png").rename(photos / "door" / "a.png")
+    with monkeypatch.context() as m:
+      m.setattr(memory.Memory, "moved", lambda *_: 1 / 0)
+      with pytest.raises(ZeroDivisionError):
+        watch.watcher.look()
+  with Watch(folder, photos) as watch:
+    watch.watcher.look()
+    assert watch.contents() == {(pixel_bytes(1), "door"): 1}
+    assert [*watch.memory.files] == ["door/a.png"]
+
+
 def test_a_file_is_taken_once_it_is_whole(place, monkeypatch):
   folder, photos = place
   data, now = device_client.png(1, 64), [100.0]

@@ -95,7 +95,7 @@ class Box:
   def end(self) -> dict[str, Any]:
     """Ends the open experience, which is learned as soon as may be."""
     with self._storing():
-      return {"experience": self.learner.end_experience()}
+      return {"experience": self._intake.end()}
 
   def predict(self, x: np.ndarray) -> dict[str, Any]:
     """Returns labels and their probabilities by the latest model.
@@ -222,6 +222,8 @@ class Box:
       if time.monotonic() < self._again:
         continue
       try:
+        if self._intake.failures:
+          raise self._intake.failures.popleft()
         self.learner.start()  # raises what stopped it before
         if time.monotonic() > self._again + _LASTS:
           self._problem = ""

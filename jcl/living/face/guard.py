@@ -77,7 +77,7 @@ class Guard:
         f"--host={host} lets other machines ask: give --token_file=FILE too, "
         "or leave out --host"
       )
-    self._hosts = {*_LOCAL, host} if is_local(host) else None
+    self._hosts = {*_LOCAL, host} if token is None else None
     self._digest = None if token is None else _digest(token.encode())
 
   def check(self, method: str, headers: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from jcl.options.errors import UsageError
 from jcl.replay.store import records
 
 _PAUSE = 0.5  # seconds between looks at least
-_SHARE = 10  # of the time that a look took, to wait until the next one
+_SHARE = 10  # times what listing the folder took, to wait until the next look
 _BATCH, _BYTES = 64, 1 << 25  # files, or bytes of pixels, taken at once
 _PROBLEMS = 100  # that are kept
 
@@ -69,6 +69,7 @@ class Watcher:
     self._arrived, self._say = arrived, say
     # Files that are no examples, or not yet, as they were looked at last.
     self._passed: dict[str, tuple[int, int]] = {}
+    self._pause = _PAUSE  # seconds until the next look
     self._stops = threading.Event()
     self._thread = threading.Thread(
       target=self._run, name="jcl watching", daemon=True
@@ -103,7 +104,9 @@ class Watcher:
       name: (each.size, each.changed)
       for name, each in list(self._memory.files.items())
     }
+    began = time.monotonic()
     found = self._folder.whole({**known, **self._passed})
+    self._pause = max(_PAUSE, _SHARE * (time.monotonic() - began))
     images: list[_Image] = []
     for each in found:
       if self._stops.is_set():
@@ -126,7 +129,6 @@ class Watcher:
 
   def _run(self) -> None:
     while not self._stops.is_set():
-      began = time.monotonic()
       try:
         self.look()
         self.problems.pop("", None)
@@ -134,8 +136,7 @@ class Watcher:
         self._problem("", "the disk or the store is full: files wait")
       except Exception as error:  # the folder is looked at again
         self._problem("", f"looking failed ({errors.reason(error, 90)})")
-      took = time.monotonic() - began
-      self._stops.wait(max(_PAUSE, _SHARE * took))
+      self._stops.wait(self._pause)
 
   def _problem(self, name: str, told: str) -> None:
     """Keeps a problem until its file is read, and tells it once."""
