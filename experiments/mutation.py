@@ -696,6 +696,9 @@ EQUIVALENT: dict[str, set[str]] = {
     "inside = (r >= 0) & (r < height) & (c >= 0) & (c < width) & (weight >= 0)",
   },
   "jcl/train/augment.py": {
+    # A window as deep as the image begins at channel 0, whatever is asked for.
+    "start = (offset[0], offset[1], 1)",
+    "start = (offset[0], offset[1], -1)",
     "offsets = jax.random.randint(key, (x.shape[0], 2), 0, 2 * padding | 1)",
   },
   "jcl/train/scoring.py": {"EVALUATION_BATCH = 500", "JUDGED_BATCH = 64"},

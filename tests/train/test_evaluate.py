@@ -140,3 +140,10 @@ def test_rows_of_batches_of_one_size():
   assert found == [([0, 1, 2], 3), ([3, 4, 3], 2)]
   assert list(evaluate.in_batches(0, 3)) == []
   assert [used for _, used in evaluate.in_batches(6, 3)] == [3, 3]
+
+
+def test_test_sets_are_known_by_the_very_objects():
+  sets, tasks = [dataset([0, 1])], [(0, 1)]
+  made = evaluate.TestSets(sets, tasks, 4, 2)
+  assert made.are(sets, tasks)
+  assert not made.are(list(sets), tasks) and not made.are(sets, list(tasks))
