@@ -65,7 +65,7 @@ class Whole:
     self._shapes, self._out_shardings = shapes, out_shardings
 
   def compose(
-    self, selection: base.Selection, exact: bool = True
+    self, selection: base.Selection, exact: bool
   ) -> background.Program:
     """Returns the step, `call(key, state, batches, num_steps, scope)`."""
     del exact
@@ -73,7 +73,7 @@ class Whole:
       ("step", selection), lambda: self._build(selection)
     )
 
-  def prepare(self, selection: base.Selection, exact: bool = True) -> None:
+  def prepare(self, selection: base.Selection, exact: bool) -> None:
     """Has a thread compile what `compose` will return."""
     del exact
     self._compiler.ahead(("step", selection), lambda: self._build(selection))
