@@ -68,6 +68,8 @@ def test_a_menu_by_hand():
   # Next to the deepest, or next to the head.
   six = ["00001", "00111", "10001", "01101", "01011", "00011"]
   assert masks(7) == six and masks(7, 6) == six
+  nine = ["00001", "01111", "11101", "10111", "00111", "00011"]
+  assert masks(9) == nine
   assert masks(10)[:2] == ["00001", "11111"]
 
 
