@@ -30,6 +30,7 @@ import sys
 import tempfile
 import time
 from typing import NamedTuple
+import warnings
 
 from absl import app, flags, logging
 
@@ -153,10 +154,8 @@ EQUIVALENT: dict[str, set[str]] = {
     "least: Sizes = ( -1, 1),",
     "least: Sizes = (0, 0),",
   },
-  # A rate of 0 or less allows no frame, which the next condition refuses; and
-  # a chance is below one, and equal to no other number.
+  # A chance is below one, and equal to no other number.
   "jcl/control/drift/eomu.py": {
-    "if not 0 is not rate <= 1 or most < 1:",
     "if gain >= 0 or math.exp(gain / (worth(proposed) + 1e-5)) > chance:",
     "if gain > 0 or math.exp(gain / (worth(proposed) + 1e-5)) >= chance:",
   },
@@ -466,11 +465,9 @@ EQUIVALENT: dict[str, set[str]] = {
   # What is no number is no limit, either; numbers come ahead of it in the
   # alphabet. Units are two, groups are repeated, and the first value is read.
   "jcl/replay/tiers/limits.py": {
-    'if text is "max" or int(text) >= _V1_NONE:',
     'if text >= "max" or int(text) >= _V1_NONE:',
     'if text > "max" or int(text) >= _V1_NONE:',
     'if number <= "0":',
-    'if number is "0":',
     'if unit <= "bytes":',
     'if unit >= "joules":',
     "for depth in range(len(parts) + 2):",
@@ -495,7 +492,6 @@ EQUIVALENT: dict[str, set[str]] = {
   # Epochs are counted from 0, and looks never become fewer.
   "jcl/control/stopping.py": {
     "if not 0 != done < epochs:",
-    "if not 0 is not done < epochs:",
     "return LOOKS * done // epochs > LOOKS * (done - 1) // epochs",
     "return LOOKS * done // epochs is not LOOKS * (done - 1) // epochs",
     'if seen.moment >= "experience":',
@@ -550,7 +546,6 @@ EQUIVALENT: dict[str, set[str]] = {
   },
   "jcl/objectives/group_lasso.py": {
     "if leaf.ndim >= 2 and leaf.shape[-back] != 1",
-    'if path[-1] is "kernel"',  # each name is kept once
   },
   # Nothing is divided; a decay of 1 changes no weight; what is not taken weighs
   # nothing; and the array has one axis.
@@ -561,7 +556,6 @@ EQUIVALENT: dict[str, set[str]] = {
     "if decay < 1:",
     "if decay != 0:",
     "if decay != 2:",
-    "if decay is not 1:",
     "rows = jnp.where(taken[:, None], x - shift, 1.0)",
     "rows = jnp.where(taken[:, None], x - shift, -1.0)",
     "member = jax.nn.one_hot(y, sums.rows.shape[ -1], dtype=jnp.float32)",
@@ -812,8 +806,9 @@ def _annotations(path: Path) -> Iterator[tuple]:
 def draw(found: list, sample: int, seed: int) -> Iterator:
   """Draws changes, each in another place; with a sample of 0, all changes.
 
-  Changes that are no Python, are named in `EQUIVALENT`, or take checks of
-  lengths or of assignments away are passed over.
+  Changes that are no Python, that Python warns of, that are named in
+  `EQUIVALENT`, or that take checks of lengths or of assignments away are passed
+  over.
   """
   places = defaultdict(list)
   for change in found:
@@ -838,7 +833,10 @@ def _counts(change) -> bool:
   operator = get_operator(change.operator_name)(**change.operator_args)
   try:
     after = mutate_code(before, operator, change.occurrence)
-    ast.parse(after)
+    with warnings.catch_warnings():
+      # Python warns of "is" beside a text or a number: these may be one object.
+      warnings.simplefilter("error", SyntaxWarning)
+      compile(after, change.module_path, "exec")
   except (AttributeError, SyntaxError):  # it takes exceptions for plain names
     return False
   line, column = change.start_pos

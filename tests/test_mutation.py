@@ -79,9 +79,13 @@ def test_the_table_tells_what_time_alone_noticed(mutation, capsys):
 @pytest.mark.parametrize(
   ("output", "killed", "told"),
   [
-    ("timeout", True, "jcl/alike.py:7: the tests ran out of time\n-a\n+b\n"),
+    (
+      "timeout",
+      True,
+      "jcl/selection/mask.py:7: the tests ran out of time\n-a\n+b\n",
+    ),
     ("1 failed", True, ""),
-    ("1 passed", False, "jcl/alike.py:7\n-a\n+b\n"),
+    ("1 passed", False, "jcl/selection/mask.py:7\n-a\n+b\n"),
   ],
 )
 def test_what_is_printed_of_a_change(
@@ -100,9 +104,27 @@ def test_what_is_printed_of_a_change(
     testing, "run_tests", lambda command, limit: (outcomes.SURVIVED, "")
   )
   monkeypatch.setattr(mutating, "mutate_and_test", lambda *args: result)
-  module = Path("jcl/alike.py")
+  monkeypatch.chdir(ROOT)
+  module = Path("jcl/selection/mask.py")
   change = types.SimpleNamespace(module_path=module, start_pos=(7, 0))
   assert list(mutation.run([change])) == [
     mutation.Tried(module, killed, output == "timeout")
   ]
   assert capsys.readouterr().out == told
+
+
+def test_what_python_warns_of_is_not_drawn(mutation, monkeypatch):
+  pytest.importorskip("cosmic_ray.plugins")
+  monkeypatch.chdir(ROOT)
+  found = mutation.changes(["jcl/networks/sparsity/published.py:72"])
+  drawn = {
+    each.operator_name.rpartition("_Not")[2]: mutation._counts(each)
+    for each in found
+    if "NotEq" in each.operator_name
+  }
+  others = ("Eq", "Lt", "LtE", "Gt", "GtE")
+  assert drawn == {
+    **{f"Eq_{name}": True for name in others},
+    "Eq_Is": False,
+    "Eq_IsNot": False,
+  }
