@@ -150,8 +150,9 @@ def _from_archive(path: str, content: np.ndarray) -> dict[str, np.ndarray]:
   pickles = [name for name in entries if name.endswith("/data.pkl")]
   if len(pickles) != 1:
     raise Refused(f"it has {len(pickles)} entries data.pkl")
-  root = pickles[0].removesuffix("data.pkl")
-  program = entries.pop(pickles[0]).data
+  (name,) = pickles
+  root = name.removesuffix("data.pkl")
+  program = entries.pop(name).data
   value, end = instructions.run(program, 0)
   if end != len(program):
     raise Refused(f"{len(program) - end} bytes are left over in data.pkl")

@@ -244,7 +244,8 @@ def _find(source: _Source, option: str, wanted: Column) -> int:
       f"{source.path} has no column {files.brief(text, 40)!r}; write {option}= "
       f"and one of {files.listed(names, 20)}"
     )
-  return found[0]
+  (column,) = found
+  return column
 
 
 def _value(name: str) -> float | None:

@@ -110,7 +110,7 @@ def records(data: bytes, sep: str) -> Iterator[Record]:
     reader = csv.reader(text, delimiter=sep, skipinitialspace=sep != " ")
     line = 1
     for fields in reader:
-      if len(fields) > 1 or (fields and fields[0].strip()):
+      if len(fields) > 1 or any(field.strip() for field in fields):
         yield line, fields
       line = reader.line_num + 1
 
@@ -242,7 +242,8 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
       f"{path} may be separated by {' or '.join(map(_spelt, found))}; write "
       "sep= and which"
     )
-  return found[0]
+  (sep,) = found
+  return sep
 
 
 def _spelt(sep: str) -> str:

@@ -155,7 +155,8 @@ def _only_member(path: Path) -> bytes:
         f"{path} holds {len(members)} files "
         f"({listed([m.filename for m in members], 5)}); unpack it and give one"
       )
-    with archive.open(members[0]) as file:
+    (member,) = members
+    with archive.open(member) as file:
       return up_to(path, file)
 
 

@@ -219,7 +219,8 @@ def _datasets(
     base.Dataset(name, x, y, numbered or _distinct(names))
     for (x, _, names), y in zip(parts, labels, strict=True)
   ]
-  return datasets[0], datasets[1] if len(datasets) > 1 else None
+  first, *others = datasets
+  return first, next(iter(others), None)
 
 
 def _distinct(names: Sequence[str] | None) -> tuple[str, ...]:

@@ -208,7 +208,8 @@ def npz(
     )
     for i in range(len(keys))
   ]
-  return datasets[0], datasets[1] if len(datasets) > 1 else None
+  first, *others = datasets
+  return first, next(iter(others), None)
 
 
 _KEYS = (

@@ -65,3 +65,8 @@ def test_sides_that_grow_are_products_and_those_that_shrink_are_none(
     jnp.ones((1, *shape, 2))
   )
   assert str(program).count("dot_general[") == products
+
+
+def test_weights_are_computed_once():
+  assert resize.matrix(6, 3) is resize.matrix(6, 3)
+  assert resize.taps(6, 30) is resize.taps(6, 30)

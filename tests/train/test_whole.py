@@ -48,3 +48,7 @@ def test_the_order_changes_no_bits(learn, monkeypatch):
   monkeypatch.setattr(whole, "MANY", 1)
   second = learn(recipes.er(buffer=50))
   assert tiny_network.same_bits(first.state.train, second.state.train)
+
+
+def test_what_xla_knows_is_asked_once():
+  assert hasattr(whole._has_orders, "cache_info")

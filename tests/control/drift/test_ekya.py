@@ -94,6 +94,22 @@ def test_the_ends_of_all_scales():
   assert ekya.Stream(1, (FULL,), (ekya.Retraining(0, 1),)).accuracy == 1
 
 
+def test_no_share_of_a_stream_is_tried_twice(monkeypatch):
+  asked, pick = [], ekya.pick
+
+  def noted(stream, serve, train, seconds, least):
+    asked.append((stream.accuracy, serve, train))
+    return pick(stream, serve, train, seconds, least)
+
+  monkeypatch.setattr(ekya, "pick", noted)
+  streams = [
+    ekya.Stream(accuracy, (FULL,), (ekya.Retraining(0.9, 5),))
+    for accuracy in (0.5, 0.6)
+  ]
+  ekya.thief(streams, 1, 100)
+  assert len(asked) == len(set(asked)) > 10
+
+
 def test_values_cannot_be_changed():
   stream = ekya.Stream(0.5, (FULL,), (ekya.Retraining(0.9, 5),))
   plan = ekya.thief([stream], 1, 100)

@@ -249,3 +249,7 @@ def test_the_version_is_two_numbers_in_a_word(handler, tmp_path, monkeypatch):
   )
   monkeypatch.setattr(handler.jaxlib, "__file__", str(tmp_path / "x.py"))
   assert handler._version() == 3 + (12 << 32)
+
+
+def test_a_process_has_one_table_of_plans():
+  assert hasattr(bridge.plans, "cache_info")

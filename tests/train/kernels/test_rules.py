@@ -54,3 +54,7 @@ def test_a_jax_that_asks_no_rule_leaves_programs_to_xla(monkeypatch):
   monkeypatch.setattr(rules, "lower", lambda traced, rule: None)
   reason = rules.why_not.__wrapped__()
   assert reason == f"jax {jax.__version__} keeps lowering rules elsewhere"
+
+
+def test_rules_are_tried_once():
+  assert hasattr(rules.why_not, "cache_info")
