@@ -23,7 +23,8 @@ def listening(host: str, port: int) -> socket.socket:
   """
   try:
     family = socket.AF_INET6 if _is_six(host) else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # Named in full: asyncio sends small answers at once on such sockets alone.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
   except OSError as error:
     raise _no_address(host, port, error) from error
   try:
