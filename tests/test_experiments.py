@@ -199,3 +199,21 @@ def test_the_cost_of_an_experience_is_told_by_account():
   for row in rows:
     total, *accounts = map(float, row.split()[3:-2])
     assert len(accounts) == 7 and 0 < sum(accounts) <= total + 0.1
+
+
+def test_live_learners_are_killed_and_lose_nothing():
+  lines = run("live_crash.py", "--quick").stdout.splitlines()
+  assert lines[0].startswith("2 kills, ")
+  assert lines[1] == "0 lost, 0 changed, 0 half, 0 failed"
+  assert lines[-1].startswith("identical 1 of 1 runs")
+
+
+def test_a_live_learner_is_looked_at_as_it_lives():
+  *_, last = run("live_soak.py", "--quick", "--samples=2").stdout.splitlines()
+  assert last.startswith("examples 3,000  ") and "experiences 2" in last
+
+
+def test_the_times_of_a_live_learner_are_told():
+  told = run("live_latency.py", "--quick").stdout
+  assert "% of plain writes" in told and "beside: p50" in told
+  assert "0 answers torn, 0 arrays changed" in told
