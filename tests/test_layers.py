@@ -25,7 +25,7 @@ ROWS = (
   ("recipes",),
   ("run",),
   ("living", "serving"),
-  ("cli",),
+  ("cli", "river", "sklearn"),
 )
 # Rooms at most, and floors of them.
 ROOMS, FLOORS = 20, 9

@@ -143,5 +143,28 @@ def gone(
   )
 
 
+def follow(
+  arrivals: Arrivals,
+  found: list[base.Experience],
+  index: int,
+  example: np.ndarray,
+  every: bool,
+) -> None:
+  """Brings a list of experiences up to the one that is learned next.
+
+  Args:
+    arrivals: that have them.
+    found: experiences so far, which grow; those behind the last are gone.
+    index: of the experience that is learned next.
+    example: one like all others.
+    every: whether examples of all experiences are read again.
+  """
+  if not every and 1 < index <= len(found):
+    found[index - 2] = gone(arrivals, index - 2, example)
+  for number in range(len(found), index + 1):
+    make = gone if not every and number < index - 1 else arrived
+    found.append(make(arrivals, number, example))
+
+
 def _dataset(x: Rows | Gone, y: np.ndarray) -> base.Dataset:
   return base.Dataset("live", x, y, ())

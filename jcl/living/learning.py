@@ -6,11 +6,10 @@ learner, feed and controller are the same, so that the same experiences lead to
 the same bits.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
-import json
 from pathlib import Path
 import tempfile
 import threading
@@ -18,16 +17,14 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jcl import base
 from jcl.cost import program_cost
 from jcl.living import arrivals as arrivals_lib
-from jcl.living import growing
+from jcl.living import correcting, growing
+from jcl.living import saved as saved_lib
 from jcl.living import settings as settings_lib
-from jcl.options import errors
-from jcl.options.errors import UsageError
-from jcl.report import lines
+from jcl.living import settled as settled_lib
 from jcl.run import console, description, loop, session, shortening
 from jcl.run import setup as setup_lib
 from jcl.run import workdir as workdir_lib
@@ -49,6 +46,7 @@ class Learning:
     settings: of the learner.
     folder: of the run's files; None keeps everything in memory.
     published: is handed the model after every experience.
+    saved: where another object stood, to go on from there in memory.
   """
 
   def __init__(
@@ -57,13 +55,14 @@ class Learning:
     settings: settings_lib.Settings,
     folder: Path | None,
     published: Callable[[models.Model], None],
+    saved: saved_lib.Saved | None = None,
   ) -> None:
-    self.arrivals, self._settings = arrivals, settings
+    self.arrivals, self._settings, self._saved = arrivals, settings, saved
     self._path, self._published = folder, published
     self._stack = contextlib.ExitStack()  # of this learner
     self._around = contextlib.ExitStack()  # of the job, which growing replaces
     self._events: Iterator[loop.Event] | None = None
-    self._settled: _Settled | None = None
+    self._settled: settled_lib.Settled | None = None
     self._files: workdir_lib.Folder | None = None
     self._filing = threading.Lock()
     self._experiences: list[base.Experience] = []
@@ -107,8 +106,7 @@ class Learning:
       "learned" where nothing is left, "paused" where the budget makes it wait,
       "stopped" where `stop` said so. It goes on from there when called again.
     """
-    if not self._begun and self.arrivals.count:
-      self._open()
+    self.open()
     while self._begun and self._at.experience < self.arrivals.count:
       if self._events is None:
         self._next()
@@ -142,6 +140,20 @@ class Learning:
       # A memory on disk goes on behind the last one.
       self.arrivals.drop(max(self.learned - 1, 0))
 
+  def open(self) -> None:
+    """Goes on where an earlier object stopped, or begins; learns nothing."""
+    if not self._begun and self.arrivals.count:
+      self._open()
+
+  @property
+  def saved(self) -> saved_lib.Saved | None:
+    """Where learning stands, None before it has begun."""
+    if not self._begun:
+      return self._saved
+    assert self._settled is not None
+    self._job.save(self._at)
+    return saved_lib.of(self._job, self._state, self._at, self._settled)
+
   def close(self) -> None:
     """Leaves the folder, in which what `advance` returned on is saved."""
     self._events = None
@@ -154,7 +166,7 @@ class Learning:
     """Goes on where an earlier process stopped, or begins."""
     assert self.arrivals.example is not None
     self._settled = self._settle()
-    self._enter(self._assembled(0))
+    self._enter(self._assembled(self._saved.experience if self._saved else 0))
     about = self._settings.about(
       description.of(self._job, self._settings.setup.options, {})
     )
@@ -166,7 +178,7 @@ class Learning:
       endless=True,
     )
     self._stack.callback(self._files.close)
-    snapshot = self._files.restore(self._template)
+    snapshot = (self._saved or self._files).restore(self._template)
     if snapshot is None:
       self._state, self._at = loop.start(self._job)
     else:
@@ -204,7 +216,9 @@ class Learning:
       num_experiences=index + 1,
     )
     if not self._at.begun:
-      self._state = self._corrected(index)
+      self._state = correcting.corrected(
+        self._job, self._state, self.arrivals.corrections(index)
+      )
 
   def _grow(self, index: int) -> None:
     """Replaces the job by one with a larger head."""
@@ -227,6 +241,8 @@ class Learning:
     """Opens a job's feed and its meter, until `_around` closes."""
     self._around = around = contextlib.ExitStack()
     around.callback(job.learner.compiler.close)
+    self._job = job
+    self._settings.programs.lend(self.kind, job.learner.compiler)
     around.enter_context(job.ledger.metered())
     # Numbers name classes on disk: their labels may not be known yet.
     numbers = tuple(map(str, range(job.stream.num_classes)))
@@ -243,8 +259,7 @@ class Learning:
   @functools.cached_property
   def _scratch(self) -> Path:
     """A folder for memories on disk that lasts as long as this learner."""
-    made = tempfile.TemporaryDirectory()
-    return Path(self._stack.enter_context(made))
+    return Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
 
   def _assembled(self, index: int) -> loop.Job:
     settled, settings = self._settled, self._settings
@@ -277,13 +292,7 @@ class Learning:
     seats = growing.seats(settings.capacity, arrivals.known(index))
     names = settings.names(arrivals.classes[: arrivals.known(index)], seats)
     every, found = settings.method.trains_on == "seen", self._experiences
-    if not every and 1 < index <= len(found):
-      found[index - 2] = arrivals_lib.gone(arrivals, index - 2, example)
-    for number in range(len(found), index + 1):
-      make = arrivals_lib.arrived
-      if not every and number < index - 1:
-        make = arrivals_lib.gone
-      found.append(make(arrivals, number, example))
+    arrivals_lib.follow(arrivals, found, index, example, every)
     return stream_lib.Stream(
       name="live",
       scenario="class",
@@ -296,16 +305,24 @@ class Learning:
       ordered=self._settings.ordered,
     )
 
-  def _settle(self) -> "_Settled":
+  @property
+  def kind(self) -> Hashable:
+    """All that programs depend on now, beside their arguments."""
+    assert self._settled is not None
+    return self._settings.kind, self._settled.kind(self._job.stream)
+
+  def _settle(self) -> settled_lib.Settled:
     """Returns what the first experience settles for good."""
+    if self._saved is not None:
+      return self._saved.settled
     path = None if self._path is None else self._path / _SETTLED
     if path is not None and path.exists():
-      return _Settled.read(path)
+      return settled_lib.Settled.read(path)
     example = self.arrivals.example
     assert example is not None
     first = arrivals_lib.arrived(self.arrivals, 0, example).data
     mean, std = self._settings.normalisation(first)
-    self._settled = _Settled(mean, std)
+    self._settled = settled_lib.Settled(mean, std)
     gamma = self._settings.kernel_width(self._stream(0))
     settled = dataclasses.replace(self._settled, gamma=gamma)
     if path is not None:
@@ -331,6 +348,7 @@ class Learning:
     arrays = made.params, made.stats, made.fitted
     params, stats, fitted = jax.tree.map(jnp.copy, arrays)
     made = dataclasses.replace(made, params=params, stats=stats, fitted=fitted)
+    self._settings.programs.keep(self.kind, self._job.learner.compiler)
     self._published(made)
     self.learned = self._at.experience
     if self._path is not None and self._at.experience == self.arrivals.count:
@@ -339,46 +357,3 @@ class Learning:
         self._job.ledger.timed("write"),
       ):
         files.save(made, self._path / files.NAME)
-
-  def _corrected(self, index: int) -> base.LearnerState:
-    """Returns the state with corrected labels in the memory on the device."""
-    found, replay = list(self.arrivals.corrections(index)), self._state.replay
-    if not found or not replay:
-      return self._state
-    items = replay.items
-    starts, ids = self._job.stream.starts, np.asarray(items.ids)
-    y = np.array(items.y)
-    for each in found:
-      y[ids == starts[each.experience] + each.row] = each.y
-    items = items._replace(y=self._job.learner.put(y))
-    return self._state._replace(replay=replay._replace(items=items))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Settled:
-  """What the first experience decides for all that follow."""
-
-  mean: np.ndarray  # float32, broadcasts to one example
-  std: np.ndarray
-  gamma: float | None = None  # of a random unit's kernel
-
-  def write(self, path: Path) -> None:
-    found = {
-      "mean": self.mean.tolist(),
-      "std": self.std.tolist(),
-      "gamma": self.gamma,
-    }
-    lines.write_atomically(path, json.dumps(found))
-
-  @classmethod
-  def read(cls, path: Path) -> "_Settled":
-    """Reads what `write` wrote; UsageError for anything else."""
-    try:
-      found = json.loads(path.read_text(encoding="utf-8"))
-      mean, std = (np.array(found[k], np.float32) for k in ("mean", "std"))
-      return cls(mean, std, found["gamma"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-      raise UsageError(
-        f"{path} is damaged ({errors.reason(error, 90)}): bring back the file, "
-        "without which inputs cannot be read as they were learned"
-      ) from error

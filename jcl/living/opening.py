@@ -153,7 +153,21 @@ def _check_names(training: Mapping[str, Any]) -> None:
 def _read(
   found: Mapping[str, Any],
 ) -> tuple[settings_lib.Settings, ending_lib.Ending]:
-  """Returns settings of what was given and kept, each checked."""
+  """Returns settings of what was given and kept, and what ends experiences."""
+  return settings_of(found), ending_lib.read(found["experience"])
+
+
+def settings_of(given: Mapping[str, Any]) -> settings_lib.Settings:
+  """Returns settings of what was given, each checked.
+
+  Args:
+    given: arguments of `live`, `training` and `options` as mappings; all that
+      is absent is as by default.
+
+  Raises:
+    UsageError: for a setting that does not serve.
+  """
+  found = {**_DEFAULTS, **given}
   capacity = spec.value("capacity", found["capacity"], kinds.Count)
   training = spec.checked_fields(base.Training(**found["training"]))
   options = session.Options(**found["options"])
@@ -165,7 +179,7 @@ def _read(
     training=training,
     options=dataclasses.replace(options, progress=False),
   )
-  settings = settings_lib.Settings(
+  made = settings_lib.Settings(
     found["recipe"],
     network,
     setup,
@@ -177,8 +191,8 @@ def _read(
     options.checkpoint_seconds,
     found["budget"],
   )
-  settings_lib.check(settings)
-  return settings, ending_lib.read(found["experience"])
+  settings_lib.check(made)
+  return made
 
 
 def _kept(path: Path) -> dict[str, Any]:

@@ -1,18 +1,22 @@
 """Settings of a live learner, which its folder keeps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import numpy as np
 
 from jcl import base, recipes
 from jcl.control import allowance
+from jcl.living import programs as programs_lib
 from jcl.options.errors import UsageError
 from jcl.run import session, solving
 from jcl.run import setup as setup_lib
 from jcl.streams import stream as stream_lib
+
+_UNSHARED = programs_lib.Programs(most=0)
 
 Build = Callable[[tuple[int, ...], int], base.Network]
 
@@ -33,6 +37,9 @@ class Settings:
     ordered: whether an experience's examples are shown in time order.
     checkpoint_seconds: between checkpoints within an experience.
     budget: what learning may spend, and hold at once.
+    standard: whether inputs arrive with mean 0 and deviation 1, so that nothing
+      is measured on the first of them.
+    programs: that learners of equal settings share; by default none are.
   """
 
   recipe: str | base.Method
@@ -45,6 +52,8 @@ class Settings:
   ordered: bool = False
   checkpoint_seconds: float = 60.0
   budget: allowance.Budget | None = None
+  standard: bool = False
+  programs: programs_lib.Programs = _UNSHARED
 
   @functools.cached_property
   def method(self) -> base.Method:
@@ -57,6 +66,13 @@ class Settings:
   def training(self) -> base.Training:
     """Complete hyper-parameters."""
     return session.complete(self.method, self.setup.training)
+
+  @property
+  def kind(self) -> Hashable:
+    """What programs depend on."""
+    return dataclasses.replace(
+      self, checkpoint_seconds=0.0, budget=None, programs=_UNSHARED
+    )
 
   def network(self, stream: stream_lib.Stream) -> base.Network:
     """Returns the model of a stream, with as many outputs as it has classes."""
@@ -73,6 +89,9 @@ class Settings:
     wanted = self.method.expand
     if wanted is None:
       return None
+    measured = wanted.kind == "fourier" and wanted.gamma is None
+    if self.standard and measured and not wanted.trunk:
+      return 1 / math.prod(stream.example_shape)
     return solving.kernel_width(
       stream, self.network(stream), wanted, self.training, self.seed
     )
@@ -80,7 +99,8 @@ class Settings:
   def normalisation(self, first: base.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean and deviation of inputs by the first experience."""
     first = dataclasses.replace(first, scale=self.scale)
-    return stream_lib.statistics(first, self.normalize)
+    usual: stream_lib.Normalization | None = "none" if self.standard else None
+    return stream_lib.statistics(first, self.normalize or usual)
 
   def controller(self) -> base.Controller | None:
     """Returns what decides each experience's effort, None without a budget."""

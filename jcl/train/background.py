@@ -1,6 +1,6 @@
 """Programs compiled once, when they are needed or before."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent import futures
 import contextlib
 import dataclasses
@@ -89,6 +89,20 @@ class Compiler:
     self._keep(key, self._pool.submit(self._timed, build))
 
   @property
+  def programs(self) -> dict[Hashable, Program]:
+    """The programs that are compiled, by key."""
+    done = {k: f for k, f in list(self._found.items()) if _is_done(f)}
+    found = {key: each.result() for key, each in done.items()}
+    return {k: each for k, each in found.items() if isinstance(each, Program)}
+
+  def add(self, programs: Mapping[Hashable, Program]) -> None:
+    """Takes over programs that another compiler has made for the same keys."""
+    for key, program in programs.items():
+      made: futures.Future[Any] = futures.Future()
+      made.set_result(program)
+      self._keep(key, made)
+
+  @property
   def in_thread(self) -> bool:
     """Whether this is another thread than the one whose time is kept."""
     return threading.get_ident() != self._owner
@@ -113,3 +127,7 @@ class Compiler:
       oldest = self._found.pop(next(iter(self._found)), None)
       if oldest is not None:
         oldest.cancel()
+
+
+def _is_done(made: "futures.Future[Any]") -> bool:
+  return made.done() and not made.cancelled() and made.exception() is None

@@ -23,8 +23,7 @@ def listening(host: str, port: int) -> socket.socket:
   """
   try:
     family = socket.AF_INET6 if _is_six(host) else socket.AF_INET
-    # Named in full: asyncio sends small answers at once on such sockets alone.
-    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made = socket.socket(family, socket.SOCK_STREAM)
   except OSError as error:
     raise _no_address(host, port, error) from error
   try:

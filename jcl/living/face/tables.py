@@ -1,11 +1,10 @@
 """Tables of text that grow at their end: their new rows, as numbers."""
 
-from collections.abc import Iterator
 import csv
 import itertools
 import math
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 import zlib
 
 import numpy as np
@@ -125,9 +124,7 @@ def appended(path: Path, name: str, table: memory_lib.Table) -> list[Row]:
   return rows
 
 
-def _check_unchanged(
-  file: IO[bytes], name: str, table: memory_lib.Table
-) -> None:
+def _check_unchanged(file: Any, name: str, table: memory_lib.Table) -> None:
   file.seek(table.start)
   last = file.read(table.end - table.start)
   if len(last) < table.end - table.start or zlib.crc32(last) != table.crc:
@@ -137,12 +134,13 @@ def _check_unchanged(
     )
 
 
-def _records(data: bytes) -> Iterator[bytes]:
+def _records(data: bytes) -> Any:
   """Yields the whole records of a text, each with the line feed it ends in.
 
   A record goes on behind a line feed that stands between quotes.
   """
-  start, at, quotes = 0, 0, 0
+  start, quotes = 0, 0
+  at = 0
   while (end := data.find(b"\n", at) + 1) > 0:
     quotes += data.count(b'"', at, end)
     at = end

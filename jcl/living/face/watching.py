@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 import hashlib
-import itertools
 import os
 from pathlib import Path
 import threading
@@ -23,7 +22,6 @@ from jcl.replay.store import records
 _PAUSE = 0.5  # seconds between looks at least
 _SHARE = 10  # times what listing the folder took, to wait until the next look
 _BATCH, _BYTES = 64, 1 << 25  # files, or bytes of pixels, taken at once
-_ROWS = 1024  # taken at once
 _PROBLEMS = 100  # that are kept
 
 
@@ -256,24 +254,28 @@ class Watcher:
 
   def _take_rows(self, name: str, rows: list[tables.Row]) -> None:
     """Takes rows in their order, and passes over those that are none."""
-    for is_example, group in itertools.groupby(
-      rows, lambda row: row.x is not None
-    ):
-      part = list(group)
-      if not is_example:
-        self._leave_out(name, part)
-        continue
-      for start in range(0, len(part), _ROWS):
-        self._take_part(name, part[start : start + _ROWS])
-
-  def _leave_out(self, name: str, part: list[tables.Row]) -> None:
-    for row in part:
-      if row.why:
-        self._problem(f"{name}@{row.start}", row.why)
-    last = part[-1]
-    self._intake.say(
-      lambda: self._memory.passed(name, last.start, last.end, last.crc)
-    )
+    start = 0
+    while start < len(rows):
+      stop = start
+      good = rows[start].x is not None
+      while (
+        stop < len(rows)
+        and (rows[stop].x is not None) == good
+        and stop - start < 16 * _BATCH
+      ):
+        stop += 1
+      part = rows[start:stop]
+      if good:
+        self._take_part(name, part)
+      else:
+        last = part[-1]
+        for row in part:
+          if row.why:
+            self._problem(f"{name}@{row.start}", row.why)
+        self._intake.say(
+          lambda last=last: self._memory.passed(name, *last[:3])  # type: ignore
+        )
+      start = stop
 
   def _take_part(self, name: str, part: list[tables.Row]) -> None:
     x = np.stack([row.x for row in part if row.x is not None])

@@ -50,6 +50,8 @@ class Model:
   fitted: Any  # result of the predictor's `fit`
   class_names: tuple[str, ...]  # [C]
   seen: np.ndarray  # [C] bool, classes that were learned
+  # Rows of the programs that inputs are padded for, ascending.
+  rows: tuple[int, ...] = ROWS
   # Compiled predictions, by rows.
   programs: dict[int, Callable[..., Any]] = dataclasses.field(
     default_factory=dict, repr=False
@@ -86,7 +88,7 @@ class Model:
     x = self._readable(x)
     found, start = [], 0
     while start < len(x):
-      part = self._checked(x, start, min(start + ROWS[-1], len(x)))
+      part = self._checked(x, start, min(start + self.rows[-1], len(x)))
       found.append(self._scores(part))
       start += len(part)
     return np.where(allowed, np.concatenate(found), -np.inf).astype(np.float32)
@@ -103,7 +105,7 @@ class Model:
       and one.dtype == two.dtype
       and np.array_equal(one.mean, two.mean)
       and np.array_equal(one.std, two.std)
-      and _shapes(_arrays(self)) == _shapes(_arrays(other))
+      and self.shapes == other.shapes
     )
 
   def following(self, before: "Model") -> "Model":
@@ -144,6 +146,11 @@ class Model:
     from jcl.run.inference import export  # which reads models
 
     return export.export(self, path, format=format)
+
+  @property
+  def shapes(self) -> Mapping[str, tuple[int, ...]]:
+    """Shapes of the arrays, by path; programs are compiled for them."""
+    return _shapes((self.params, self.stats, self.fitted))
 
   def __getstate__(self) -> NoReturn:
     raise TypeError(
@@ -232,7 +239,7 @@ class Model:
     return rows
 
   def _scores(self, x: np.ndarray) -> np.ndarray:
-    rows = next(size for size in ROWS if len(x) <= size)
+    rows = next(size for size in self.rows if len(x) <= size)
     padded = np.concatenate([x, np.repeat(x[:1], rows - len(x), axis=0)])
     args = self.params, self.stats, self.fitted, padded
     if rows not in self.programs:
@@ -272,10 +279,6 @@ def of(
 def _drawn(init: Callable[..., Any]) -> Mapping[str, tuple[int, ...]]:
   """Returns the shapes of what a network draws."""
   return _shapes(jax.eval_shape(init, jax.random.key(0)))
-
-
-def _arrays(made: Model) -> tuple[Any, ...]:
-  return made.params, made.stats, made.fitted
 
 
 def _shapes(tree: Any) -> Mapping[str, tuple[int, ...]]:

@@ -1,0 +1,49 @@
+"""What the first experience of a live learner decides for all that follow."""
+
+from collections.abc import Hashable
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from jcl.options import errors
+from jcl.options.errors import UsageError
+from jcl.report import lines
+from jcl.streams import stream as stream_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Settled:
+  """What the first experience decides for all that follow."""
+
+  mean: np.ndarray  # float32, broadcasts to one example
+  std: np.ndarray
+  gamma: float | None = None  # of a random unit's kernel
+
+  def kind(self, stream: stream_lib.Stream) -> Hashable:
+    """Returns what programs for a stream's examples depend on."""
+    fixed = self.mean.tobytes(), self.std.tobytes(), self.gamma
+    return stream.example_shape, stream.dtype, stream.num_classes, fixed
+
+  def write(self, path: Path) -> None:
+    """Writes a file, whole or not at all."""
+    found = {
+      "mean": self.mean.tolist(),
+      "std": self.std.tolist(),
+      "gamma": self.gamma,
+    }
+    lines.write_atomically(path, json.dumps(found))
+
+  @classmethod
+  def read(cls, path: Path) -> "Settled":
+    """Reads what `write` wrote; UsageError for anything else."""
+    try:
+      found = json.loads(path.read_text(encoding="utf-8"))
+      mean, std = (np.array(found[k], np.float32) for k in ("mean", "std"))
+      return cls(mean, std, found["gamma"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+      raise UsageError(
+        f"{path} is damaged ({errors.reason(error, 90)}): bring back the file, "
+        "without which inputs cannot be read as they were learned"
+      ) from error
