@@ -68,6 +68,11 @@ def test_points_that_a_line_parts_are_told_apart():
   assert probe.linear(scale * x**2, y, scale * other**2, labels) == 1
 
 
+def test_three_classes_are_told_apart():
+  x, y = np.repeat(np.eye(3), 5, axis=0), np.repeat([0, 1, 2], 5)
+  assert probe.linear(x, y, x, y) == 1
+
+
 def test_one_class_cannot_be_told_from_others():
   x, y = ring(10)
   with pytest.raises(ValueError, match=r"of classes \[0\]"):
