@@ -51,10 +51,9 @@ def join(members: Sequence[sources.Source]) -> sources.Source:
     f"{name} {i}" if names.count(name) > 1 else name
     for i, name in enumerate(names)
   )
-  different = list(dict.fromkeys(names))
-  name = different[0]
-  if len(different) > 1:
-    name = f"{name}-and-{len(different) - 1}-more"
+  name, *others = dict.fromkeys(names)
+  if others:
+    name = f"{name}-and-{len(others)}-more"
   return sources.Source(
     _joined(name, trains, class_names, group_names),
     _joined(name, tests, class_names, group_names) if tests else None,

@@ -91,7 +91,7 @@ def indices(
   y = labels(name, values, what)
   place = {v: i for i, v in enumerate(class_names)}
   distinct, inverse = _distinct(y)
-  text = bool(distinct) and isinstance(distinct[0], str)
+  text = any(isinstance(v, str) for v in distinct)
   found = [
     place.get(v, -1) if text else int(v) if 0 <= v < len(class_names) else -1
     for v in distinct

@@ -134,6 +134,38 @@ def test_names_that_occur_twice_are_told_apart():
   assert labelling.distinct(["a", "a"], range(2)) == ("a (0)", "a (1)")
 
 
+@pytest.mark.parametrize(
+  ("what", "told"),
+  [
+    ("label", "leave out class_names to have the labels that occur numbered"),
+    ("group", "leave out the names to have the groups that occur numbered"),
+  ],
+)
+def test_names_that_may_be_left_out(what, told):
+  with pytest.raises(ValueError) as raised:
+    labelling.indices("toy", [0, 2], ("a", "b"), what)
+  assert str(raised.value) == (
+    f"toy has {what} 2 in row 1, outside 0 to 1, the positions in its 2 names; "
+    f"{told}"
+  )
+
+
+@pytest.mark.parametrize(
+  ("values", "told"),
+  [
+    ([0, 1.5], "toy has group 1.5 in row 1, which is no whole number; give in"),
+    (
+      np.eye(2, 3),
+      r"toy has groups of shape \(2, 3\); give one group for each",
+    ),
+    ([None], r"toy has no group in row 0 \(None\); .* a group of their own"),
+  ],
+)
+def test_groups_are_called_groups(values, told):
+  with pytest.raises(ValueError, match=told):
+    labelling.labels("toy", values, "group")
+
+
 def test_a_million_wrong_labels_make_a_short_message():
   with pytest.raises(ValueError, match="outside 0 to 999999") as raised:
     labelling.indices("toy", [10**6], [str(i) for i in range(10**6)])
