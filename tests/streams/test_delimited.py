@@ -497,6 +497,9 @@ def test_thousands_may_be_decimals():
     ("x y,b\nu v,2\n", ","),  # half of the fields are numbers, not none
     ("x,b\nr,1,2\n", ","),  # one more than names
     ("x,b,\n1,2\n", ","),  # one less
+    ("x y,b\nr s,1,2\n", ","),  # however well blanks fit
+    ("x y,b,\nr s,2\n", ","),
+    ("a x,b,c,d\n1 z,3\n", " "),  # two less
     ("a ,b\n1 ,\n", ","),  # one value, and a number: more than half of two
     ('a,b\n"",""\n', ","),  # no value at all
   ],
