@@ -224,3 +224,23 @@ def test_examples_are_stored_a_few_at_a_time(stored, monkeypatch, room, sizes):
   (rest,) = archive._blocks(data, 4)
   assert rest[1] == ["cat"] and tiny.numbers(rest[0]).tolist() == [4]
   assert archive.add(0, tiny.data([])).shape == (0,)
+
+
+@pytest.mark.parametrize(
+  ("ids", "lost", "most", "expected"),
+  [
+    ([3, 5], [4], None, [3, 4, 5]),
+    ([3, 5], [4, 6, 7], 3, [3, 4, 5]),  # what is between them counts
+    ([3, 5], [4, 6, 7], 4, [3, 4, 5, 6]),
+    ([3], [1, 2, 4], 3, [2, 3, 4]),  # right behind first, then before
+    ([3], [1, 2, 4, 5], 4, [2, 3, 4, 5]),
+    ([3], [0, 1, 2], 3, [1, 2, 3]),
+    ([3], [2, 4], None, [3]),
+    ([3], [1, 5], 2, [3]),  # not beside it
+    ([], [1], 5, []),
+    ([3], [], 9, [3]),
+  ],
+)
+def test_which_lost_examples_are_an_experiences_own(ids, lost, most, expected):
+  ids, lost = np.array(ids, np.int64), np.array(lost, np.int64)
+  assert archive_lib._with_lost(ids, lost, most).tolist() == expected
