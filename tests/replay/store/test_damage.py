@@ -1,5 +1,6 @@
 """What is torn, flipped, cut, missing or foreign is never served."""
 
+import os
 import shutil
 import zlib
 
@@ -615,3 +616,21 @@ def test_as_many_ids_as_segments_of_empty_records_hold():
   assert segments.is_possible(most, 1) and segments.is_possible(0, 0)
   assert not segments.is_possible(most + 1, 1)
   assert segments.is_possible(3 * most, 3) and not segments.is_possible(1, 0)
+
+
+@pytest.mark.parametrize("most", [0, 2**14])  # bytes that are read by a copy
+def test_records_cut_short_while_a_store_is_open(tmp_path, monkeypatch, most):
+  monkeypatch.setattr("jcl.replay.store.store._SMALL", most)
+  fill(tmp_path)
+  with Store.open(tmp_path, mode="r") as store:
+    [segment] = store.contents.segments
+    os.truncate(segment.path, segment.path.stat().st_size - 8)
+    assert readable(store) == list(range(COUNT - 1))
+    os.truncate(segment.path, 0)
+    for count, more in ((8, ""), (9, ", ...")):
+      told = f"{count} examples in .* are .*: 0, 1, 2, 3, 4, 5, 6, 7{more}; `py"
+      with pytest.raises(records.DamageError, match=told):
+        store.read(np.arange(count))
+    told = r"ids \[12, 13, 14, 15, 16\] were never given: there are 12"
+    with pytest.raises(ValueError, match=told):
+      store.read(np.arange(10, 20))
