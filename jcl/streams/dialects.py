@@ -236,14 +236,13 @@ def _separator(path: Path, data: bytes, given: str | None) -> str:
       )
     return widest[1]  # `_shape` then reports the line of another length
   best = max(scores.values())
-  found = [sep for sep, score in scores.items() if score == best]
-  if len(found) > 1:
+  first, *others = (sep for sep, score in scores.items() if score == best)
+  if others:
     raise UsageError(
-      f"{path} may be separated by {' or '.join(map(_spelt, found))}; write "
-      "sep= and which"
+      f"{path} may be separated by "
+      f"{' or '.join(map(_spelt, (first, *others)))}; write sep= and which"
     )
-  (sep,) = found
-  return sep
+  return first
 
 
 def _spelt(sep: str) -> str:

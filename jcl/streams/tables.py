@@ -178,7 +178,7 @@ def npz(
     keys.append(_TEST)
   used = [key for part in keys for key in part]
   needed = [key for part in keys for key in part[:2]]
-  if len(keys) > 1 and keys[0][2] in arrays and _TEST[2] not in arrays:
+  if _TEST in keys and keys[0][2] in arrays and _TEST[2] not in arrays:
     needed.append(_TEST[2])
   named = f"it has {errors.some(sorted(arrays))}; name its arrays {_KEYS}"
   for key in needed:

@@ -121,6 +121,8 @@ def test_names_stand_for_positions():
   assert labelling.indices("toy", [[1], [0]], names).tolist() == [1, 0]
   assert labelling.indices("toy", [True, False], names).tolist() == [1, 0]
   assert labelling.indices("toy", [], names).tolist() == []
+  nothing = np.array([], object)
+  assert labelling.indices("toy", nothing, names).tolist() == []
 
 
 def test_names_that_occur_twice_are_told_apart():
