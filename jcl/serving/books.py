@@ -132,9 +132,7 @@ class Books:
       logits = self._student.predict(
         self.weights, np.asarray(self.frames.images[taken])
       )
-      self.record(
-        taken, np.argmax(logits, -1), sampling.top_probability(logits)
-      )
+      self.record(taken, np.argmax(logits, 1), sampling.top_probability(logits))
     self.arrive(frames.stop)
 
   def record(
@@ -193,7 +191,7 @@ class Books:
     self.labels[ids] = labels = np.asarray(found, np.int32)
     now = None
     if work.recheck:
-      now = np.argmax(self._student.predict(self.weights, images), -1) == labels
+      now = np.argmax(self._student.predict(self.weights, images), 1) == labels
     served = self.predictions[ids] == labels
     figures: Figures = {"labelled": len(ids)}
     if not self.frames.by_teacher:  # who is not to be judged by itself
@@ -298,7 +296,7 @@ class Books:
   ) -> np.ndarray:
     if not len(labels):
       return np.zeros(0, bool)
-    return np.argmax(self._student.predict(weights, images), -1) == labels
+    return np.argmax(self._student.predict(weights, images), 1) == labels
 
   def _draw(self) -> int:
     """Returns the seed of the next training."""

@@ -148,7 +148,7 @@ class Student:
     self, weights: Weights, images: np.ndarray, labels: np.ndarray
   ) -> float:
     """Returns the share of images [n, ...] predicted as labelled [n]."""
-    right = np.argmax(self.predict(weights, images), axis=-1) == labels
+    right = np.argmax(self.predict(weights, images), axis=1) == labels
     return float(np.mean(right))
 
   def retrain(

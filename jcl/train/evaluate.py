@@ -44,7 +44,7 @@ def build_evaluate(
     low = jnp.finfo(scores.dtype).min
 
     def right(allowed):
-      return jnp.argmax(jnp.where(allowed, scores, low), axis=-1) == y
+      return jnp.argmax(jnp.where(allowed, scores, low), axis=1) == y
 
     return right(head), right(task_mask)
 
@@ -66,8 +66,8 @@ def build_judge(
     outputs = jnp.asarray(apply(params, stats, x).logits, jnp.float32)
     outputs = jnp.where(head, outputs, jnp.finfo(outputs.dtype).min)
     logs = jax.nn.log_softmax(outputs)
-    of_right = jnp.take_along_axis(logs, y[:, None], axis=-1)[:, 0]
-    return jnp.argmax(outputs, axis=-1) == y, of_right
+    of_right = jnp.take_along_axis(logs, y[:, None], axis=1)[:, 0]
+    return jnp.argmax(outputs, axis=1) == y, of_right
 
   return judge
 

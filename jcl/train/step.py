@@ -220,11 +220,11 @@ def summarise(
   is right and 1 - h/2 where it is wrong.
   """
   shown = jnp.where(scope.head, logits, -jnp.inf)
-  right = jnp.argmax(shown, axis=-1) == batch.y
+  right = jnp.argmax(shown, axis=1) == batch.y
   # Finite, as 0 times infinity would be no number.
-  logs = jax.nn.log_softmax(jnp.where(scope.head, logits, -1e9), axis=-1)
+  logs = jax.nn.log_softmax(jnp.where(scope.head, logits, -1e9), axis=1)
   classes = jnp.maximum(jnp.sum(scope.head), 2)
-  half = -0.5 * jnp.sum(jnp.exp(logs) * logs, axis=-1) / jnp.log(classes)
+  half = -0.5 * jnp.sum(jnp.exp(logs) * logs, axis=1) / jnp.log(classes)
   return Info(
     loss,
     jnp.sum(right * batch.weight),

@@ -49,7 +49,7 @@ def same(first, second):
 
 
 def test_updates_take_their_share_of_the_work(plain):
-  assert plain.training_share == 1
+  assert plain.training_share == 1 and plain.batch_size == 16
   # 64 -> 12 -> 4: the first layer goes forward only.
   first, head = 64 * 12, 12 * 4
   part = (first + 2 * head) / (2 * first + 3 * head)
