@@ -155,6 +155,12 @@ def test_readers_are_kept_unread():
     validation.check(dataset(Reader(np.float64)))
 
 
+def test_inputs_that_fit_are_not_copied():
+  for dtype in (np.float32, np.uint8):
+    x = np.zeros((3, 2), dtype)
+    assert np.shares_memory(validation.check(dataset(x)).x, x)
+
+
 def test_groups_become_int32():
   assert validation.check(dataset(group=[3, 1, 2])).group.dtype == np.int32
 

@@ -71,6 +71,11 @@ def test_inputs_are_known_by_their_bytes():
   np.testing.assert_array_equal(found, disk_lib.digests(x[:, ::-1][:, ::-1]))
 
 
+def test_folders_are_made_where_they_are_absent(tmp_path):
+  folder = tmp_path / "a" / "b"
+  assert fill(folder, range(3)).fault == "" and held(folder, 4) == [0, 1, 2]
+
+
 def test_what_is_kept_is_found_by_later_processes(tmp_path):
   disk = opened(tmp_path)
   assert not disk.read(keys(1, 2)).rows.any()

@@ -634,3 +634,23 @@ def test_records_cut_short_while_a_store_is_open(tmp_path, monkeypatch, most):
     told = r"ids \[12, 13, 14, 15, 16\] were never given: there are 12"
     with pytest.raises(ValueError, match=told):
       store.read(np.arange(10, 20))
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_that_cannot_be_replaced_stays_as_it_was(
+  tmp_path, monkeypatch, gone
+):
+  path = tmp_path / "a"
+  segments.replace(path, [b"ol", b"d"])
+
+  def fail(partial, target):
+    assert partial.read_bytes() == b"new" and target == path
+    if gone:
+      partial.unlink()
+    raise OSError("no such thing")
+
+  monkeypatch.setattr(segments.os, "replace", fail)
+  with pytest.raises(OSError, match="no such thing"):
+    segments.replace(path, [b"new"])
+  assert [each.name for each in tmp_path.iterdir()] == ["a"]
+  assert path.read_bytes() == b"old"
