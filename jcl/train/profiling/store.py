@@ -77,7 +77,7 @@ def load_or_measure(
   """
   if folder is None:
     return measure()
-  told = json.loads(json.dumps(key, sort_keys=True, default=_plain))
+  told = json.loads(json.dumps(key, default=_plain))
   path = _path(Path(folder), told)
   try:
     kept = json.loads(path.read_text(encoding="utf-8"))

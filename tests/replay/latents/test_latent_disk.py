@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -350,3 +351,15 @@ def test_a_kill_loses_nothing_but_the_entry_at_work(tmp_path):
   assert fill(tmp_path, [200_000]).fault == ""  # in the same volume
   assert held(tmp_path, len(told)) == told
   assert len(list(tmp_path.glob(f"{TRUNK}/0*"))) == 1
+
+
+def test_a_folder_that_goes_meanwhile_is_no_error(tmp_path, monkeypatch):
+  fill(tmp_path, range(3))
+  (volume,) = tmp_path.glob("*/0*")
+
+  def gone(folder):
+    shutil.rmtree(folder)
+    return []
+
+  monkeypatch.setattr(disk_lib, "_volumes", gone)
+  assert disk_lib._removed(volume) and not volume.parent.exists()

@@ -50,6 +50,16 @@ def test_a_profile_is_measured_once(tmp_path):
   assert [path.suffix for path in folder.iterdir()] == [".json"]
 
 
+def test_the_order_of_a_key_does_not_matter(tmp_path):
+  measure = Measure()
+  for given in (
+    {"a": 1, "b": {"c": 2, "d": 3}},
+    {"b": {"d": 3, "c": 2}, "a": 1},
+  ):
+    assert store.load_or_measure(tmp_path, given, measure) == TIMES
+  assert measure.calls == 1
+
+
 def test_nowhere_to_keep_means_measuring(tmp_path):
   measure = Measure()
   for _ in range(2):
