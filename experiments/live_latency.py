@@ -69,7 +69,10 @@ def main(argv):
         failed |= predicting(place, network, rounds, seconds)
       if "grow" in _PARTS.value:
         failed |= growth(place.with_suffix(".grown"), network, seconds)
+  late = lateness(seconds)
   print(f"load of the last minute: {os.getloadavg()[0]:.1f}")
+  print(f"a thread beside plain Python wakes late: {quantiles(late)}", end=", ")
+  print(f"worst {1e3 * max(late):.1f} ms")
   return int(failed)
 
 
@@ -86,6 +89,25 @@ def images(count: int, classes: int, seed: int) -> tuple[np.ndarray, list[str]]:
 def quantiles(taken: list[float]) -> str:
   low, high = 1e3 * np.percentile(taken, (50, 99))
   return f"p50 {low:.2f} ms, p99 {high:.2f} ms"
+
+
+def lateness(seconds: float) -> list[float]:
+  """Returns how late a thread wakes while another one computes in Python.
+
+  No answer beside learning can be better than this on the same machine.
+  """
+  goes_on, late = lasting(seconds), []
+
+  def work() -> None:
+    while goes_on():
+      sum(range(1000))
+
+  thread = threading.Thread(target=work)
+  thread.start()
+  while goes_on():
+    late.append(timed(lambda: time.sleep(PAUSE)) - PAUSE)
+  thread.join()
+  return late
 
 
 # Observing.
