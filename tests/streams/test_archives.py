@@ -28,6 +28,12 @@ def test_arrays_come_back(tmp_path):
   assert found["text"].tolist() == ["a", "\u00e9"]
 
 
+def test_python_objects_are_refused(tmp_path):
+  np.savez(tmp_path / "a.npz", x=np.array([None], object))
+  with pytest.raises(ValueError, match="a.npz is damaged .*allow_pickle=False"):
+    archives.arrays(tmp_path / "a.npz")
+
+
 def test_an_archive_that_declares_more_than_it_holds_is_refused(tmp_path):
   content = array([1, 2, 3]).replace(b"(3,)", b"(9" + b"9" * 9 + b",)")
   assert len(content) > len(array([1, 2, 3]))

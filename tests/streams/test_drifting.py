@@ -400,3 +400,10 @@ def test_manifests_are_told_apart_by_identity_and_may_be_empty():
 
 def test_records_that_hold_arrays_equal_themselves_alone():
   assert signatures.equal_themselves_alone(manifest.Manifest)
+
+
+def test_no_array_of_objects_is_written(tmp_path):
+  odd = small()
+  object.__setattr__(odd, "label", np.array([None]))
+  with pytest.raises(ValueError, match="allow_pickle=False"):
+    manifest.save(odd, tmp_path / "s6")

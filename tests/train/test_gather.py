@@ -19,6 +19,7 @@ def test_current_and_seen_cover_their_experiences(stream):
   current = gather.training_set("current", stream, 1, None)
   seen = gather.training_set("seen", stream, 2, None)
   assert (len(current), len(seen)) == (8, 24)
+  assert current.own and not seen.own
   assert len(gather.training_set("seen", stream, 0, None)) == 8
   whole = seen.batch(rows(*range(24)))
   assert whole.ids[0].tolist() == list(range(24))

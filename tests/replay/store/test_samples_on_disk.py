@@ -546,6 +546,13 @@ def test_a_later_format_is_not_read_as_this_one(folder, monkeypatch):
     Store.open(folder, mode="r")
 
 
+def test_folders_above_a_store_are_made(tmp_path):
+  with Store.open(tmp_path / "a" / "b") as store:
+    store.append(np.zeros((1, 2), np.uint8), ["x"])
+  with Store.open(tmp_path / "a" / "b", mode="r") as store:
+    assert len(store) == 1
+
+
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(Store.open) == {
     "mode": "a",
