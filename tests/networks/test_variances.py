@@ -1,5 +1,7 @@
 """Running variances as PyTorch keeps them."""
 
+import types
+
 from flax import linen as nn
 from flax import nnx
 import jax
@@ -197,3 +199,16 @@ def test_training(recipe):
   kept = 0.9**2 if "lightcl" in recipe else 0.9
   assert (found != plain).all()
   np.testing.assert_allclose(found - kept, (plain - kept) * 16 / 15, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("module", "method"),
+  [
+    (types.SimpleNamespace(has_variable=lambda *at: True), "__call__"),
+    (nn.BatchNorm(use_running_average=False), "setup"),
+  ],
+)
+def test_only_calls_of_batch_normalisation_are_corrected(module, method):
+  context = types.SimpleNamespace(module=module, method_name=method)
+  found = variances._in_linen(lambda *args: args, (1, 2), {}, context)
+  assert found == (1, 2)
