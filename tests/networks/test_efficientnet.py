@@ -77,6 +77,19 @@ def test_blocks_as_published():
   assert [size.dropout for size in LITES] == [0.2, 0.2, 0.3]
 
 
+def test_stages_are_those_of_table_1():
+  """Of Tan and Le, 2019; widths are rounded to multiples of eight later."""
+  assert efficientnet._STAGES == (
+    (1, 16, 1, 3, 1),
+    (6, 24, 2, 3, 2),
+    (6, 40, 2, 5, 2),
+    (6, 80, 3, 3, 2),
+    (6, 112, 3, 5, 1),
+    (6, 192, 4, 5, 2),
+    (6, 320, 1, 3, 1),
+  )
+
+
 @pytest.mark.parametrize(
   ("side", "kernel", "edges"),
   [(6, 3, (0, 1)), (6, 5, (1, 2)), (7, 3, (1, 1)), (7, 5, (2, 2))],
