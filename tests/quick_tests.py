@@ -13,6 +13,7 @@ QUICK = (
   "control/test_allowance.py",
   "cost/test_gemms.py",
   "train/kernels/test_rules.py",
+  "living/test_portable.py",
   "networks/test_chain.py",
   "networks/test_linen.py",
   "networks/test_nnx.py",

@@ -208,6 +208,13 @@ def test_live_learners_are_killed_and_lose_nothing():
   assert lines[-1].startswith("identical 1 of 1 runs")
 
 
+def test_live_overhead_times_every_form():
+  head, *rows = run("live_overhead.py", "--quick").stdout.splitlines()
+  assert head.split() == ["form", "seconds", "ratio", "quartiles"]
+  assert len(rows) == 4 and rows[0].split()[2] == "1.00"
+
+
+
 def test_a_live_learner_is_looked_at_as_it_lives():
   *_, last = run("live_soak.py", "--quick", "--samples=2").stdout.splitlines()
   assert last.startswith("examples 3,000  ") and "experiences 2" in last
