@@ -41,7 +41,7 @@ def _checks():
     )
 
 
-@pytest.mark.parametrize("check", _checks())
+@pytest.mark.parametrize("check", list(_checks()))
 def test_river_checks(check):
   check(Classifier())
 
