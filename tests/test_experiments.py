@@ -214,7 +214,6 @@ def test_live_overhead_times_every_form():
   assert len(rows) == 4 and rows[0].split()[2] == "1.00"
 
 
-
 def test_a_live_learner_is_looked_at_as_it_lives():
   *_, last = run("live_soak.py", "--quick", "--samples=2").stdout.splitlines()
   assert last.startswith("examples 3,000  ") and "experiences 2" in last
