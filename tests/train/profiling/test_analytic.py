@@ -318,7 +318,13 @@ def test_rates_from_times(monkeypatch):
 
   compiled = types.SimpleNamespace(compile=lambda: None)
   monkeypatch.setattr(analytic, "_median", median)
-  monkeypatch.setattr(analytic.lowering, "lower", lambda fn, args: compiled)
+  sizes = []
+
+  def lower(fn, args):
+    sizes.append(args[0].shape)
+    return compiled
+
+  monkeypatch.setattr(analytic.lowering, "lower", lower)
   monkeypatch.setattr(analytic.lowering, "why_not", lambda: "not here")
   rates = analytic.measure_rates(7)
   meetings = (3 * 32 - 2) ** 2
@@ -329,7 +335,7 @@ def test_rates_from_times(monkeypatch):
   assert rates.bytes_per_second == 3 * 4 * 2**22 / 0.5
   assert rates.seconds_per_op == 0.5 / 40
   assert rates.expands_groups == (jax.default_backend() == "cpu")
-  assert seen == [7] * 5
+  assert seen == [7] * 5 and (8, 8) in sizes
   monkeypatch.setattr(analytic.lowering, "why_not", lambda: "")
   assert analytic.measure_rates(7).expands_groups is False
 

@@ -221,3 +221,11 @@ def test_what_json_has_no_word_for():
   assert told == {"rows": [0.5, {"a": None}], "n": 3}
   with pytest.raises(TypeError, match="set is not fit for JSON"):
     store.to_json(dataclasses.replace(TIMES, about={"a": {1}}))
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
+  def fail(name):
+    raise store.metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(store.metadata, "version", fail)
+  assert store._version() == "unknown"
