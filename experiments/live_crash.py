@@ -60,6 +60,7 @@ WIDTH, MOST_CLASSES = 8, 24
 OPTIONS: dict[str, Any] = {
   "network": "mlp:width=12,depth=1",
   "capacity": 2,
+  "normalize": "none",  # the first experience may be of few examples
   "batch_size": 8,
   "learning_rate": 0.05,
   "options": jcl.Options(checkpoint_seconds=0.05),

@@ -28,6 +28,7 @@ WRONG_IN_A_RECORD = {
   "name": 5,
   "effective_flops": ["x", 1.0],
   "judged": {"solved": "x"},
+  "stands_for": 0.5,
 }
 
 
