@@ -405,7 +405,8 @@ def test_when_a_checkpoint_is_made(
 def test_the_last_costs_of_a_run_that_had_ended(noted, step, told):
   folder = workdir.Folder(None, ABOUT)
   folder._noted, folder._begun = noted, 9
-  folder._at = loop.Cursor(step=step, records=[None, None])
+  record = types.SimpleNamespace(stands_for=1)
+  folder._at = loop.Cursor(step=step, records=[record, record])
   ledger = types.SimpleNamespace(pending=lambda: "pending")
   folder._job = types.SimpleNamespace(ledger=ledger)
   assert folder._closing() == told
