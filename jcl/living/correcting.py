@@ -16,6 +16,9 @@ def corrected(
 ) -> base.LearnerState:
   """Returns the state with corrected labels of the examples that it holds.
 
+  A label that no experience so far has brought changes nothing: no output of
+  the network stands for it.
+
   Args:
     job: of the learner.
     state: between two experiences.
@@ -27,7 +30,8 @@ def corrected(
   items = replay.items
   starts, ids = job.stream.starts, np.asarray(items.ids)
   y = np.array(items.y)
-  for each in found:
+  known = set(np.flatnonzero(job.stream.classes_trained).tolist())
+  for each in (one for one in found if one.y in known):
     y[ids == starts[each.experience] + each.row] = each.y
   items = items._replace(y=job.learner.put(y))
   return state._replace(replay=replay._replace(items=items))

@@ -435,3 +435,15 @@ def test_a_reader_compiles_nothing_for_a_newer_model(made, tmp_path):
   assert after is not before and after.programs is before.programs
   scores = learner.predict_scores(third[0])
   assert np.array_equal(beside.predict_scores(third[0]), scores)
+
+
+def test_a_correction_to_a_class_that_comes_later_spoils_nothing(made):
+  learner = made(recipe="er:buffer=500", experience=48, capacity=2)
+  first, second, third = parts()
+  ids = learner.observe(*first)
+  learner.label(ids, ["kind 5"] * len(ids))
+  learner.observe(*second)
+  learner.observe(*third)
+  learner.learn()  # "kind 5" is known by now, but not to the second experience
+  assert learner.status()["learned"] == 3
+  assert np.isfinite([each.loss for each in learner.learning.records]).all()
