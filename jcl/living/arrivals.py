@@ -61,6 +61,11 @@ class Arrivals(Protocol):
     """Returns raw inputs [N, ...] by id."""
     ...
 
+  @property
+  def is_filling(self) -> bool:
+    """Whether it is time to let examples go."""
+    ...
+
   def drop(self, learned: int) -> None:
     """Lets the examples of experiences below `learned` go."""
     ...

@@ -68,6 +68,10 @@ class Batches:
       found[mine] = self._x[experience][rows]
     return found
 
+  @property
+  def is_filling(self) -> bool:
+    return True
+
   def drop(self, learned: int) -> None:
     """Lets inputs below `learned` go, and labels that nobody asks for."""
     for kept, below in ((self._x, learned), (self._y, learned - 2)):

@@ -129,6 +129,10 @@ class Held:
     with self._lock:
       return np.stack([self._x[i] for i in ids.tolist()])
 
+  @property
+  def is_filling(self) -> bool:
+    return True
+
   def drop(self, learned: int) -> None:
     with self._lock:
       for experience in range(self._dropped, learned):

@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.cost import program_cost
 from jcl.living import arrivals as arrivals_lib
 from jcl.living import correcting, growing
 from jcl.living import saved as saved_lib
@@ -30,10 +29,7 @@ from jcl.run import setup as setup_lib
 from jcl.run import workdir as workdir_lib
 from jcl.run.inference import files
 from jcl.run.inference import model as models
-from jcl.selection import mask
 from jcl.streams import stream as stream_lib
-
-_SETTLED = "settled.json"  # what the first experience has settled
 
 Outcome = Literal["learned", "paused", "stopped"]
 
@@ -67,7 +63,9 @@ class Learning:
     self._filing = threading.Lock()
     self._experiences: list[base.Experience] = []
     self.learned = 0  # experiences, up to the model handed over last
+    self._made: models.Model | None = None  # handed over last
     self._cost: Mapping[str, base.Cost] = {}
+    self._unsaved = False  # whether all that was learned may not be saved
     self._begun = False  # whether there are the three below
     self._job: loop.Job
     self._state: base.LearnerState
@@ -134,8 +132,10 @@ class Learning:
         self._files.summarise()
 
   def release(self) -> None:
-    """Lets the examples go that nothing will ask for again."""
-    if self._settings.method.trains_on != "seen" and self._files is not None:
+    """Lets the examples go that nothing will ask for again, where it helps."""
+    every = self._settings.method.trains_on == "seen"
+    if self._files is not None and not every and self.arrivals.is_filling:
+      self._save()
       self._files.wait()  # checkpoints that are older ask for them
       # A memory on disk goes on behind the last one.
       self.arrivals.drop(max(self.learned - 1, 0))
@@ -158,6 +158,7 @@ class Learning:
     """Leaves the folder, in which what `advance` returned on is saved."""
     self._events = None
     with self._stack:
+      self._save()
       self._around.close()
 
   # The job of an experience.
@@ -190,7 +191,12 @@ class Learning:
     self._files.begin(self._job, self._at)
     self._begun = True
     self._cost = self._job.ledger.totals()
-    if snapshot is not None and self._at.experience:
+    if snapshot is None or not self._at.experience:
+      return
+    if self._at.begun and self._path is not None:
+      # The folder has the model of the experience before.
+      self.learned = self._at.experience
+    else:
       self._publish()
 
   def _template(self, at: loop.Cursor) -> base.LearnerState:
@@ -211,7 +217,6 @@ class Learning:
     assert self._files is not None
     self._files.turn(
       self._job,
-      self.arrivals.count > index + 1,
       class_names=list(stream.class_names[: self.arrivals.known(index)]),
       num_experiences=index + 1,
     )
@@ -277,11 +282,7 @@ class Learning:
       model=settings.network(stream),
       control=settings.controller(),
     )
-    everything = mask.everything(made.learner.network)
-    settings.check_room(
-      program_cost.num_bytes(made.learner.template(everything)),
-      stream.num_classes,
-    )
+    settings.check_room(made.learner)
     return made
 
   def _stream(self, index: int) -> stream_lib.Stream:
@@ -315,21 +316,15 @@ class Learning:
     """Returns what the first experience settles for good."""
     if self._saved is not None:
       return self._saved.settled
-    path = None if self._path is None else self._path / _SETTLED
-    if path is not None and path.exists():
-      return settled_lib.Settled.read(path)
+    return settled_lib.kept(self._path, self._by_first)
+
+  def _by_first(self) -> settled_lib.Settled:
     example = self.arrivals.example
     assert example is not None
     first = arrivals_lib.arrived(self.arrivals, 0, example).data
-    mean, std = self._settings.normalisation(first)
-    self._settled = settled_lib.Settled(mean, std)
+    self._settled = settled_lib.Settled(*self._settings.normalisation(first))
     gamma = self._settings.kernel_width(self._stream(0))
-    settled = dataclasses.replace(self._settled, gamma=gamma)
-    if path is not None:
-      with workdir_lib.explained(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        settled.write(path)
-    return settled
+    return dataclasses.replace(self._settled, gamma=gamma)
 
   # What comes of it.
 
@@ -340,7 +335,12 @@ class Learning:
       if event.kind == "experience":
         shortening.shorten(self._at.records)
       self._files.note(event, stop=stops)
+      self._unsaved = not stops
     self._cost = self._job.ledger.totals()
+
+  def _save(self) -> None:
+    if self._unsaved:
+      self._note(loop.Event("paused", self._state, self._at, {}), True)
 
   def _publish(self) -> None:
     """Hands a model over that later updates leave as it is."""
@@ -349,6 +349,9 @@ class Learning:
     params, stats, fitted = jax.tree.map(jnp.copy, arrays)
     made = dataclasses.replace(made, params=params, stats=stats, fitted=fitted)
     self._settings.programs.keep(self.kind, self._job.learner.compiler)
+    if self._made is not None:
+      made = made.following(self._made)
+    self._made = made
     self._published(made)
     self.learned = self._at.experience
     if self._path is not None and self._at.experience == self.arrivals.count:

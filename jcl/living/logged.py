@@ -87,6 +87,10 @@ class Logged:
   def read(self, ids: np.ndarray) -> np.ndarray:
     return self.log.read(ids)
 
+  @property
+  def is_filling(self) -> bool:
+    return self.log.is_filling
+
   def drop(self, learned: int) -> None:
     if learned > self.log.learned:
       self.log.drop(learned, self._unneeded(learned))

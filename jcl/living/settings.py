@@ -10,11 +10,14 @@ import numpy as np
 
 from jcl import base, recipes
 from jcl.control import allowance
+from jcl.cost import program_cost
 from jcl.living import programs as programs_lib
 from jcl.options.errors import UsageError
 from jcl.run import session, solving
 from jcl.run import setup as setup_lib
+from jcl.selection import mask
 from jcl.streams import stream as stream_lib
+from jcl.train import learner as learner_lib
 
 _UNSHARED = programs_lib.Programs(most=0)
 
@@ -109,16 +112,15 @@ class Settings:
     assert self.training.epochs is not None
     return allowance.controller(self.training.epochs, self.budget)
 
-  def check_room(self, needed: int, classes: int) -> None:
-    """Raises UsageError where a learner's state exceeds the budget's RAM.
-
-    Args:
-      needed: bytes of weights, slots of the optimiser and a memory.
-      classes: outputs of the head.
-    """
-    if self.budget is not None:
-      what = f"a learner with room for {classes} classes"
-      allowance.check(self.budget, needed, what)
+  def check_room(self, learner: learner_lib.Learner) -> None:
+    """Raises UsageError where a learner's state exceeds the budget's RAM."""
+    if self.budget is None:
+      return
+    everything = mask.everything(learner.network)
+    needed = program_cost.num_bytes(learner.template(everything))
+    classes = learner.network.num_classes
+    what = f"a learner with room for {classes} classes"
+    allowance.check(self.budget, needed, what)
 
   def names(self, labels: Sequence[Any], seats: int) -> tuple[str, ...]:
     """Returns a name for every output, those without a class included."""

@@ -1,6 +1,6 @@
 """What the first experience of a live learner decides for all that follow."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 import dataclasses
 import json
 from pathlib import Path
@@ -10,7 +10,10 @@ import numpy as np
 from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.report import lines
+from jcl.run import workdir
 from jcl.streams import stream as stream_lib
+
+_NAME = "settled.json"  # of a run's folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,3 +50,21 @@ class Settled:
         f"{path} is damaged ({errors.reason(error, 90)}): bring back the file, "
         "without which inputs cannot be read as they were learned"
       ) from error
+
+
+def kept(folder: Path | None, make: Callable[[], Settled]) -> Settled:
+  """Returns what a folder keeps; what `make` returns, and is kept, if nothing.
+
+  Args:
+    folder: of the run; None keeps nothing.
+    make: looks at the first experience.
+  """
+  path = None if folder is None else folder / _NAME
+  if path is not None and path.exists():
+    return Settled.read(path)
+  made = make()
+  if path is not None:
+    with workdir.explained(path.parent):
+      path.parent.mkdir(parents=True, exist_ok=True)
+      made.write(path)
+  return made

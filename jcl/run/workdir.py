@@ -94,7 +94,7 @@ class Folder:
     self._about = encoding.encode(about)
     self._curve = curve_lib.Curve(path, _POINTS if endless else None)
     self._summarised = 0.0, 0.0  # when, and what it took, in seconds
-    self._more = False  # whether experiences wait behind the job's
+    self._endless = endless
     self._stack = contextlib.ExitStack()
     self._checkpoints: checkpoint.Checkpoints | None = None
     self._events: events.EventWriter | None = None
@@ -175,15 +175,14 @@ class Folder:
         # Drawn once, when the run has ended: drawing takes none of its time.
         self._stack.callback(self._draw, self.path)
 
-  def turn(self, job: loop.Job, more: bool, **told: Any) -> None:
+  def turn(self, job: loop.Job, **told: Any) -> None:
     """Goes on with another job of the run, as where more data has arrived.
 
     Args:
       job: in place of that of `begin`.
-      more: whether other experiences wait behind those of its stream.
       **told: parts of the run's description that have changed.
     """
-    self._job, self._more = job, more
+    self._job = job
     self._about |= encoding.encode(told)
 
   def read_profile(self) -> times_lib.TensorTimes | None:
@@ -259,7 +258,7 @@ class Folder:
     if stop or self._checkpoints.due():
       return True
     count = len(self._job.stream.experiences)
-    last = event.place.experience == count and not self._more
+    last = event.place.experience == count and not self._endless
     return end and (last or self._checkpoints.pays())
 
   def _write(

@@ -394,9 +394,9 @@ def test_a_long_life_keeps_the_latest_records(made, monkeypatch, tmp_path):
 
 
 def test_examples_leave_once_a_checkpoint_is_on_disk(made):
-  learner = made(recipe="ncm", experience=12)
+  learner = made(recipe="ncm", experience=12, store=2**16)
   x, y = living_data.examples()
-  learner.observe(x, y)
+  learner.observe(np.tile(x, (1, 14)), y)  # more than half of the store
   order = []
   learner.learn(0.0)
   files = learner.learning._files

@@ -176,6 +176,11 @@ class Log:
       return self._commits.bytes
 
   @property
+  def is_filling(self) -> bool:
+    """Whether half of the limit is reached."""
+    return self._limit is not None and 2 * self.bytes > self._limit
+
+  @property
   def notes(self) -> tuple[str, ...]:
     """Damage that was found when the log was opened."""
     found = self._journal.notes, self._volumes.notes, self._history.notes
