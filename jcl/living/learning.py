@@ -345,9 +345,8 @@ class Learning:
   def _publish(self) -> None:
     """Hands a model over that later updates leave as it is."""
     made = session.trained(self._job, self._state)
-    arrays = made.params, made.stats, made.fitted
-    params, stats, fitted = jax.tree.map(jnp.copy, arrays)
-    made = dataclasses.replace(made, params=params, stats=stats, fitted=fitted)
+    own = {name: getattr(made, name) for name in ("params", "stats", "fitted")}
+    made = dataclasses.replace(made, **jax.tree.map(jnp.copy, own))
     self._settings.programs.keep(self.kind, self._job.learner.compiler)
     if self._made is not None:
       made = made.following(self._made)
@@ -355,8 +354,6 @@ class Learning:
     self._published(made)
     self.learned = self._at.experience
     if self._path is not None and self._at.experience == self.arrivals.count:
-      with (
-        workdir_lib.explained(self._path),
-        self._job.ledger.timed("write"),
-      ):
+      timed = self._job.ledger.timed("write")
+      with workdir_lib.explained(self._path), timed:
         files.save(made, self._path / files.NAME)
