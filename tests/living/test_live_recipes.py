@@ -9,7 +9,6 @@ import pytest
 
 from jcl import recipes
 from jcl.living import opening
-from jcl.networks import catalogue
 from jcl.options.errors import UsageError
 
 PAGE = Path(__file__).parents[2] / "docs/concepts/live.md"
@@ -32,31 +31,6 @@ def test_the_table_names_every_recipe_once():
 def test_refused_ones_say_what_to_use_instead(name):
   with pytest.raises(UsageError, match="use er_ace or derpp"):
     opening.live(None, recipe=name)
-
-
-def test_a_recipe_that_convolves_learns_images(tmp_path):
-  rng = np.random.default_rng(0)
-  y = np.repeat(np.arange(4), 10)
-  x = rng.integers(0, 99, (40, 8, 8, 1), np.uint8)
-  x[..., 0, 0] = 60 * y[:, None]
-
-  def build(shape, classes):
-    return catalogue.build("slim_resnet18", shape, classes, filters=2)
-
-  with opening.live(
-    tmp_path / "device",
-    recipe=recipes.sparcl(minibatch=10),
-    network=build,
-    capacity=2,
-    batch_size=10,
-    epochs=1,
-  ) as learner:
-    for first in (0, 2):
-      rows = y // 2 == first // 2
-      learner.observe(x[rows], y[rows].tolist())
-      learner.learn()
-    assert learner.classes_.tolist() == [0, 1, 2, 3]
-    assert learner.predict(x).shape == (40,)
 
 
 def test_joint_keeps_what_it_has_learned_from(tmp_path):
