@@ -170,12 +170,8 @@ def test_the_command_line_starts_without_other_libraries():
   }
 
 
-def test_observing_for_a_live_learner_is_light():
-  code = (
-    "import sys; import jcl.living.log.log; "
-    "heavy = {'jax', 'flax', 'pandas', 'scipy', 'sklearn', 'matplotlib'}; "
-    "print(sorted(heavy & set(sys.modules)))"
-  )
+def printed(code):
+  """Returns what a program prints in a process of its own."""
   done = subprocess.run(
     [sys.executable, "-c", code],
     cwd=ROOT,
@@ -183,7 +179,16 @@ def test_observing_for_a_live_learner_is_light():
     text=True,
     check=True,
   )
-  assert done.stdout.strip() == "[]"
+  return done.stdout.strip()
+
+
+def test_observing_for_a_live_learner_is_light():
+  code = (
+    "import sys; import jcl.living.log.log; "
+    "heavy = {'jax', 'flax', 'pandas', 'scipy', 'sklearn', 'matplotlib'}; "
+    "print(sorted(heavy & set(sys.modules)))"
+  )
+  assert printed(code) == "[]"
 
 
 def test_the_public_face_names_what_it_imports():
@@ -343,11 +348,4 @@ def test_importing_jcl_is_light():
     "'tensorboardX', 'PIL', 'scipy.stats', 'orbax.checkpoint'}; "
     "print(sorted(heavy & set(sys.modules)))"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  assert done.stdout.strip() == "[]"
+  assert printed(code) == "[]"

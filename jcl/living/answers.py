@@ -40,6 +40,34 @@ class Answers(NamedTuple):
     return found / found.sum(axis=-1, keepdims=True)
 
 
+class Predicts:
+  """Predictions of a learner or reader, by its `latest` answers."""
+
+  def latest(self) -> Answers:
+    """Returns the model that predicts now, which never changes, with labels.
+
+    Raises:
+      UsageError: before anything is learned.
+    """
+    raise NotImplementedError
+
+  def predict(self, x: Any) -> np.ndarray:
+    """Returns the labels [N] of raw inputs [N, ...].
+
+    Raises:
+      UsageError: before anything is learned, and for inputs of another kind.
+    """
+    return self.latest().predict(x)
+
+  def predict_scores(self, x: Any) -> np.ndarray:
+    """Returns scores [N, K] float32, in the order of `classes_`."""
+    return self.latest().scores(x)
+
+  def predict_proba(self, x: Any) -> np.ndarray:
+    """Returns the softmax of the scores, [N, K] float64."""
+    return self.latest().probabilities(x)
+
+
 def array(labels: Sequence[Any]) -> np.ndarray:
   """Returns labels as an array, [K] of int64, bool, str or object.
 

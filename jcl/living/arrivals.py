@@ -1,4 +1,4 @@
-"""What has arrived, as a learner reads it; a log on disk keeps it."""
+"""Examples that have arrived, in the form in which learning reads them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol

@@ -26,7 +26,7 @@ from jcl.run.inference import model as models
 _POLL = 0.5  # seconds between looks at what a budget allows
 
 
-class Live:
+class Live(answers_lib.Predicts):
   """A learner that takes data as it arrives; `jcl.live` makes one.
 
   Any thread may call any method. What `observe`, `label` and `end_experience`
@@ -192,10 +192,9 @@ class Live:
     try:
       self.stop()
     finally:
-      with self._turn, self._entry:
-        with contextlib.ExitStack() as stack:
-          stack.callback(self.arrivals.close)
-          stack.callback(self.learning.close)
+      with self._turn, self._entry, contextlib.ExitStack() as stack:
+        stack.callback(self.arrivals.close)
+        stack.callback(self.learning.close)
 
   # What it knows.
 
@@ -206,31 +205,10 @@ class Live:
     return answers_lib.array(()) if found is None else found.classes
 
   def latest(self) -> answers_lib.Answers:
-    """Returns the model that predicts now, which never changes, with labels.
-
-    Raises:
-      UsageError: before anything is learned.
-    """
     found = self._answers
     if found is None:
       raise answers_lib.none_yet()
     return found
-
-  def predict(self, x: Any) -> np.ndarray:
-    """Returns the labels [N] of raw inputs [N, ...].
-
-    Raises:
-      UsageError: before anything is learned, and for inputs of another kind.
-    """
-    return self.latest().predict(x)
-
-  def predict_scores(self, x: Any) -> np.ndarray:
-    """Returns scores [N, K] float32, in the order of `classes_`."""
-    return self.latest().scores(x)
-
-  def predict_proba(self, x: Any) -> np.ndarray:
-    """Returns the softmax of the scores, [N, K] float64."""
-    return self.latest().probabilities(x)
 
   def evaluate(self, x: Any, label: Sequence[Any]) -> float:
     """Returns the share of inputs [N, ...] whose labels [N] are predicted."""

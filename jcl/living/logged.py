@@ -11,7 +11,7 @@ from jcl.living.log import log as log_lib
 
 
 class Logged:
-  """What a log holds, as learning reads it; see `arrivals.Arrivals`.
+  """Examples of a log on disk, for learning; see `arrivals.Arrivals`.
 
   Args:
     log: that is open.

@@ -67,7 +67,7 @@ def live(
 
   The first call makes the folder and keeps the settings there; later ones need
   the folder only, and refuse other settings, but for `experience`, `store` and
-  `budget`. `reader` opens a folder for predictions alone.
+  `budget`. `jcl.Reader` opens a folder for predictions alone.
 
   Args:
     folder: of the learner, one process at a time; None keeps everything in
@@ -116,20 +116,20 @@ def live(
   arguments.check_folder(folder)
   given = {name: each for name, each in given.items() if each is not None}
   if folder is None:
-    settings, ending = _read({**_DEFAULTS, **given})
-    return live_lib.Live(held.Held(), settings, ending, None)
+    return live_lib.Live(held.Held(), *_read({**_DEFAULTS, **given}), None)
   path = Path(folder).expanduser()
   found = _kept(path)
   if found:
     _check_same(path, found, given)
-  settings, ending = _read({**_DEFAULTS, **found, **given})
-  size = {**_DEFAULTS, **found, **given}["store"]
+  now = {**_DEFAULTS, **found, **given}
+  settings, ending = _read(now)
+  size = now["store"]
   log = log_lib.Log.open(
     path / _LOG,
     limit_bytes=plain.parse_size(size) if isinstance(size, str) else size,
   )
   try:
-    _keep(path, {**_DEFAULTS, **found, **given})
+    _keep(path, now)
     return live_lib.Live(logged.Logged(log), settings, ending, path)
   except BaseException:
     log.close()

@@ -18,7 +18,7 @@ RUN = "run"  # folder of checkpoints, records and the model
 _LABELS = "labels.json"  # keys of the labels, by output of the model
 
 
-class Reader:
+class Reader(answers_lib.Predicts):
   """Predicts with the latest model that a live learner has written.
 
   Any number of processes may read a folder, beside the one that learns there.
@@ -45,21 +45,9 @@ class Reader:
   @property
   def classes_(self) -> np.ndarray:
     """Labels that are learned, in the order in which they arrived, [K]."""
-    return self._latest().classes
+    return self.latest().classes
 
-  def predict(self, x: Any) -> np.ndarray:
-    """Returns the labels [N] of raw inputs [N, ...]; see `Live.predict`."""
-    return self._latest().predict(x)
-
-  def predict_scores(self, x: Any) -> np.ndarray:
-    """Returns scores [N, K] float32, in the order of `classes_`."""
-    return self._latest().scores(x)
-
-  def predict_proba(self, x: Any) -> np.ndarray:
-    """Returns the softmax of the scores, [N, K] float64."""
-    return self._latest().probabilities(x)
-
-  def _latest(self) -> answers_lib.Answers:
+  def latest(self) -> answers_lib.Answers:
     self._refresh()
     if self._answers is None:
       raise answers_lib.none_yet()

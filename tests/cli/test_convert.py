@@ -1,34 +1,22 @@
 """`jcl convert`: what it writes, and what it leaves alone."""
 
+import functools
 import hashlib
 import re
-import sys
 
-from absl.testing import flagsaver
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 from torch_layouts import ARRAYS, EXPECTED, STORAGES, writer
 
-from jcl.cli import main
-
 CONTENT = writer.stream(ARRAYS, STORAGES)
 
 
 @pytest.fixture
-def convert(capsys, monkeypatch, tmp_path):
+def convert(jcl_command, tmp_path):
   """Calls `jcl convert` in this process; returns status and messages."""
   (tmp_path / "a.pth").write_bytes(CONTENT)
-  monkeypatch.chdir(tmp_path)
-
-  def call(*words):
-    monkeypatch.setattr(sys, "argv", ["jcl", "convert", *words])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
-      main.run(main.JCL)
-    told = capsys.readouterr()
-    return end.value.code or 0, told.out + told.err
-
-  return call
+  return functools.partial(jcl_command, "convert")
 
 
 def test_arrays_stay_as_they_are(convert, tmp_path):

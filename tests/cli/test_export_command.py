@@ -1,35 +1,24 @@
 """`jcl export`: what it writes, and what it leaves alone."""
 
 import errno
+import functools
 import os
 import re
-import sys
 
-from absl.testing import flagsaver
 import pytest
 import tiny_network
 from untrained import made
 
-from jcl.cli import main
 from jcl.run.inference import files
 
 pytest.importorskip("flatbuffers", reason="JAX writes programs by flatbuffers")
 
 
 @pytest.fixture
-def export(capsys, monkeypatch, tmp_path):
+def export(jcl_command, tmp_path):
   """Calls `jcl export` in this process; returns status and messages."""
   files.save(made(), tmp_path / "m.npz")
-  monkeypatch.chdir(tmp_path)
-
-  def call(*words):
-    monkeypatch.setattr(sys, "argv", ["jcl", "export", *words])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
-      main.run(main.JCL)
-    told = capsys.readouterr()
-    return end.value.code or 0, told.out + told.err
-
-  return call
+  return functools.partial(jcl_command, "export")
 
 
 def test_a_model_becomes_a_program(export, tmp_path):

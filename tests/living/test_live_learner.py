@@ -428,10 +428,10 @@ def test_a_reader_compiles_nothing_for_a_newer_model(made, tmp_path):
   learner.observe(*first)
   learner.learn()
   beside = reader.Reader(tmp_path / "device")
-  before = beside._latest().model
+  before = beside.latest().model
   learner.observe(*second)
   learner.learn()
-  after = beside._latest().model
+  after = beside.latest().model
   assert after is not before and after.programs is before.programs
   scores = learner.predict_scores(third[0])
   assert np.array_equal(beside.predict_scores(third[0]), scores)

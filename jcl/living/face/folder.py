@@ -1,4 +1,4 @@
-"""What lies in a watched folder, and which of it is whole.
+"""Files of a watched folder, and which of them are written completely.
 
 The folder is looked at again and again. That needs nothing of the operating
 system and works on shares of other machines too, which tell of no changes; and

@@ -1,4 +1,4 @@
-"""What a watched folder has brought, remembered so that nothing comes twice.
+"""Memory of the files that were observed, so that none is observed twice.
 
 A learner's log counts its examples, and gives them their numbers in order. So
 the memory says ahead of each batch which files or rows it consists of and what

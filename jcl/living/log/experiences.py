@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class End:
-  """What is kept of an ended experience besides the columns of its examples."""
+  """Facts of an experience that has ended; columns hold its examples."""
 
   start: int  # its examples have ids from here
   stop: int  # to before here

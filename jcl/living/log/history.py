@@ -1,4 +1,4 @@
-"""What has been said of the examples of a log, as far as memory needs it.
+"""Labels and experiences of a log, as memory holds them.
 
 Everything that changes a history is one JSON value: `sayings` makes it, a
 journal keeps it, then `apply` takes it. A log that is opened again applies the

@@ -12,7 +12,7 @@ _VALUES = 2**20  # checked at a time, to keep the peak of memory low
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-  """What all examples of a log have in common."""
+  """Shape and dtype, which all examples of a log share."""
 
   shape: tuple[int, ...]  # of one example
   dtype: str  # "uint8" or "float32"
