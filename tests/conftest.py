@@ -70,6 +70,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
+  _free()
   gc.freeze()  # tests and modules stay to the end: nothing to look through
 
 
@@ -84,12 +85,16 @@ def _free_programs(freed):
   """Lets programs go where tests have added many; all of them need 5 GB."""
   yield
   if _held() > max(_ROOM, freed[0] + _MANY):
-    jax.clear_caches()
-    gc.collect()
-    # The GNU library keeps what is freed between pieces that are still in use.
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-      trim(0)
+    _free()
     freed[0] = _held()
+
+
+def _free() -> None:
+  jax.clear_caches()
+  gc.collect()
+  # The GNU library keeps what is freed between pieces that are still in use.
+  if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+    trim(0)
 
 
 def _held() -> int:

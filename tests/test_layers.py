@@ -1,6 +1,7 @@
 """What may import what: read from the code, not from what happens to run."""
 
 import ast
+import functools
 import importlib
 import pathlib
 import subprocess
@@ -75,13 +76,14 @@ INNER = {
 FORM = {"call_jaxpr", "constvars", "eqns", "invars", "jaxpr", "outvars"}
 
 
-def modules():
-  for path in sorted(PACKAGE.rglob("*.py")):
-    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-    yield name, ast.parse(path.read_text(encoding="utf-8"))
+MODULES = {
+  ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+  for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 
-MODULES = dict(modules())
+def parsed(path):
+  return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports(tree):
@@ -93,6 +95,11 @@ def imports(tree):
       assert node.level == 0, "write imports in full"
       for alias in node.names:
         yield f"{node.module}.{alias.name}"
+
+
+@functools.cache
+def imports_of(module):
+  return tuple(imports(parsed(MODULES[module])))
 
 
 def part_of(name: str) -> str:
@@ -114,7 +121,7 @@ def test_imports_point_downward(name):
   own = part_of(name)
   if own in TOP:
     return
-  for target in imports(MODULES[name]):
+  for target in imports_of(name):
     if not target.startswith("jcl."):
       assert target != "jcl", "import a module of jcl, not all of it"
       continue
@@ -130,14 +137,14 @@ def test_modules_keep_to_their_means(name):
   for prefix, names in BARRED.items():
     if name == prefix or name.startswith(prefix + "."):
       barred |= names
-  used = {target.split(".")[0] for target in imports(MODULES[name])}
+  used = {target.split(".")[0] for target in imports_of(name)}
   used |= {
     target.split(".")[1]
-    for target in imports(MODULES[name])
+    for target in imports_of(name)
     if target.startswith("absl.")
   }
   assert not used & barred
-  absl = {t for t in imports(MODULES[name]) if t.split(".")[0] == "absl"}
+  absl = {t for t in imports_of(name) if t.split(".")[0] == "absl"}
   if part_of(name) != "cli":
     allowed = {"absl.logging"} if name in LOGGING else set()
     assert absl <= allowed, "flags and the like belong to jcl.cli"
@@ -145,7 +152,7 @@ def test_modules_keep_to_their_means(name):
   if {"pathlib", "io"} & barred:
     opened = [
       node.lineno
-      for node in ast.walk(MODULES[name])
+      for node in ast.walk(parsed(MODULES[name]))
       if isinstance(node, ast.Call)
       and isinstance(node.func, ast.Name)
       and node.func.id in ("open", "print")
@@ -158,7 +165,7 @@ def test_the_command_line_starts_without_other_libraries():
   outside = {
     target
     for name in ("cli.__init__", "cli.start", "__init__")
-    for node in MODULES[name].body
+    for node in parsed(MODULES[name]).body
     if isinstance(node, ast.Import | ast.ImportFrom)
     for target in imports(node)
   }
@@ -192,7 +199,7 @@ def test_observing_for_a_live_learner_is_light():
 
 
 def test_the_public_face_names_what_it_imports():
-  face = MODULES["__init__"]
+  face = parsed(MODULES["__init__"])
   checked = next(node for node in face.body if isinstance(node, ast.If))
   named = {
     alias.asname or alias.name: f"{node.module}.{alias.name}"
@@ -233,7 +240,7 @@ def test_parts_meet_at_the_seams_alone(name):
   ]
   assert here
   for module in here:
-    for target in imports(MODULES[module]):
+    for target in imports_of(module):
       found = target.removeprefix("jcl.")
       for barred in NEVER[name]:
         assert found != barred and not found.startswith(barred + "."), (
@@ -246,17 +253,17 @@ def test_the_loop_is_short():
   assert len(lines.splitlines()) <= 200
 
 
-def sources():
-  """All that is not a test, by its path from the root."""
-  paths = [*PACKAGE.rglob("*.py"), ROOT / "run.py"]
-  paths += (ROOT / "experiments").glob("*.py")
-  for path in sorted(paths):
-    if path.exists():
-      tree = ast.parse(path.read_text(encoding="utf-8"))
-      yield path.relative_to(ROOT).as_posix(), tree
-
-
-SOURCES = dict(sources())
+# All that is not a test, by its path from the root.
+SOURCES = {
+  path.relative_to(ROOT).as_posix(): path
+  for path in sorted(
+    [
+      *PACKAGE.rglob("*.py"),
+      *ROOT.glob("run.py"),
+      *(ROOT / "experiments").glob("*.py"),
+    ]
+  )
+}
 JAX = ("chex", "flax", "jax", "jaxlib", "optax", "orbax")
 
 
@@ -303,21 +310,20 @@ def is_inner(name: str) -> bool:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_insides_of_jax_are_read_in_two_modules(name):
-  found = {each for each in inner_names(SOURCES[name]) if is_inner(each)}
+  tree = parsed(SOURCES[name])
+  found = {each for each in inner_names(tree) if is_inner(each)}
   if name in INNER:
-    imported = {each for each in imports(SOURCES[name]) if is_inner(each)}
+    imported = {each for each in imports(tree) if is_inner(each)}
     assert imported == INNER[name]
   else:
     assert not found
   if name != JAXPRS:
     read = {
-      node.attr
-      for node in ast.walk(SOURCES[name])
-      if isinstance(node, ast.Attribute)
+      node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
     } & FORM
     texts = {
       node.value
-      for node in ast.walk(SOURCES[name])
+      for node in ast.walk(tree)
       if isinstance(node, ast.Constant) and isinstance(node.value, str)
     } & FORM
     assert not read | texts, "jcl.base.jaxprs reads the form of programs"

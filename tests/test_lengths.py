@@ -6,18 +6,12 @@ import io
 import pathlib
 import tokenize
 
-import pytest
-
 import jcl
 
 PACKAGE = pathlib.Path(jcl.__file__).parent
 
 # Lines of code at most; docstrings, comments and blank lines count for nothing.
 FUNCTION, CLASS = 60, 250
-
-# Longer ones that wait to be cut. The list only shrinks: an entry that is short
-# enough, or gone, fails.
-PENDING: tuple[str, ...] = ()
 
 # Tokens that are no code.
 BLANK = (
@@ -75,17 +69,9 @@ def everywhere() -> Iterator[tuple[str, int]]:
       yield f"{module}.{name}", count
 
 
-FOUND = dict(everywhere())
-
-
 def test_functions_and_classes_are_short():
-  more = {name: FOUND[name] for name in FOUND if name not in PENDING}
+  more = dict(everywhere())
   assert not more, f"cut them along their seams: {more}"
-
-
-@pytest.mark.parametrize("name", PENDING)
-def test_pending_entries_are_too_long(name):
-  assert name in FOUND, f"{name} is short or gone: take it out of PENDING"
 
 
 def test_code_lines_are_counted():

@@ -46,7 +46,7 @@ def layers(dropout=0.0):
 
 NET = chain.chain("net", layers(), (2, 3), 3)
 NOISY = chain.chain("noisy", layers(0.5), (2, 3), 3)
-PARAMS, STATS = NET.init(jax.random.key(0))
+PARAMS, STATS = jax.jit(NET.init)(jax.random.key(0))
 X = jax.random.normal(jax.random.key(1), (6, 2, 3))
 
 

@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 NET = linen.from_linen(Net(), (6,), 3)
-PARAMS, STATS = NET.init(jax.random.key(0))
+PARAMS, STATS = jax.jit(NET.init)(jax.random.key(0))
 X = jax.random.normal(jax.random.key(1), (8, 6))
 KEY = jax.random.key(2)
 

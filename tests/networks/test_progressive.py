@@ -14,9 +14,9 @@ from jcl.networks import chain, layers, mlp, progressive
 COLUMN = functools.partial(mlp.mlp, width=4, depth=1)
 CLASSES = ((3, 0), (4,), (1, 2))
 NETWORK = progressive.progressive(COLUMN, (5,), CLASSES)
-PARAMS, STATS = NETWORK.init(jax.random.key(0))
+PARAMS, STATS = jax.jit(NETWORK.init)(jax.random.key(0))
 X = jax.random.normal(jax.random.key(1), (6, 5))
-LOGITS = NETWORK.apply(PARAMS, STATS, X).logits
+LOGITS = jax.jit(NETWORK.apply)(PARAMS, STATS, X).logits
 
 
 def dense(part, x):

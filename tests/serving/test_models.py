@@ -31,7 +31,7 @@ def samples(num, seed=0):
 
 X, Y = samples(120)
 NETWORK = catalogue.build("mlp", SHAPE, CLASSES, width=12, depth=1)
-PARAMS = NETWORK.init(jax.random.key(0))
+PARAMS = jax.jit(NETWORK.init)(jax.random.key(0))
 
 
 def student_of(text="finetune", **options):

@@ -16,7 +16,7 @@ from jcl.networks.mx import layers
 # Machine code that is slower and takes less time to make.
 QUICK = {"xla_backend_optimization_level": 0}
 PLAIN = catalogue.build("conv1d", (8, 3), 4, width=4, depth=2)
-PARAMS, STATS = PLAIN.init(jax.random.key(0))
+PARAMS, STATS = jax.jit(PLAIN.init)(jax.random.key(0))
 X = jax.random.normal(jax.random.key(1), (5, 8, 3))
 
 
