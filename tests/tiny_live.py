@@ -4,6 +4,7 @@ import numpy as np
 
 from jcl import base
 from jcl.living import held, learning, settings
+from jcl.living.log import given
 from jcl.run import setup
 
 
@@ -38,7 +39,9 @@ def learned(stream, found):
   live = learning.Learning(arrivals, found, None, lambda model: None)
   for each in stream.experiences:
     rows = np.arange(len(each.data))
-    arrivals.observe(np.asarray(each.data.x[rows]), each.data.y.tolist())
+    arrivals.add(
+      given.batch(np.asarray(each.data.x[rows]), each.data.y.tolist())
+    )
     arrivals.end()
     assert live.advance(never) == "learned"
   try:

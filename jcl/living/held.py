@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jcl.living.arrivals import Correction, Ended
+from jcl.living.log import given, inputs
 from jcl.living.log import labels as labels_lib
 from jcl.options.errors import UsageError
 
@@ -20,7 +21,7 @@ class Held:
   def __init__(self) -> None:
     self._lock = threading.RLock()
     self._x: dict[int, np.ndarray] = {}
-    self._keys: dict[int, str | None] = {}
+    self._keys: dict[int, str] = {}
     self._waiting: list[int] = []  # labelled, and in no experience yet
     self._ended: list[np.ndarray] = []  # ids, by experience
     self._y: list[np.ndarray] = []  # and classes, as they were when it ended
@@ -29,7 +30,7 @@ class Held:
     self._known: list[int] = []  # classes, after each experience
     self._corrected: list[list[Correction]] = [[]]  # by experience that follows
     self._dropped = self._next = 0
-    self._example: np.ndarray | None = None
+    self._form: inputs.Form | None = None
 
   def __len__(self) -> int:
     return self._next
@@ -46,7 +47,7 @@ class Held:
   @property
   def unlabelled_count(self) -> int:
     """Examples without a label."""
-    return sum(key is None for key in self._keys.values())
+    return sum(key == labels_lib.NONE for key in self._keys.values())
 
   @property
   def classes(self) -> Sequence[Any]:
@@ -55,7 +56,13 @@ class Held:
   @property
   def example(self) -> np.ndarray | None:
     """An example like all others, None before the first one."""
-    return self._example
+    form = self._form
+    return None if form is None else np.zeros(form.shape, form.dtype)
+
+  @property
+  def notes(self) -> Sequence[str]:
+    """Damage that was found: none."""
+    return ()
 
   def known(self, experience: int) -> int:
     return self._known[experience]
@@ -70,17 +77,21 @@ class Held:
   def corrections(self, experience: int) -> Iterable[Correction]:
     return tuple(self._corrected[experience])
 
-  def observe(self, x: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
-    """Takes checked inputs [N, ...], and labels [N], None where not known."""
+  def add(self, batch: given.Batch) -> np.ndarray:
+    """Takes examples, and returns their ids [N].
+
+    Raises:
+      UsageError: for inputs of another form than the first ones.
+    """
     with self._lock:
-      keys = [None if each is None else labels_lib.key(each) for each in labels]
-      x = np.array(x)  # which the caller may use for what comes next
-      if self._example is None:
-        self._example = np.zeros_like(x[0])
+      form = inputs.form_of(batch.x)
+      inputs.agree(form, self._form)
+      self._form = form
+      x = np.array(batch.x)  # which the caller may use for what comes next
       ids = np.arange(self._next, self._next + len(x), dtype=np.int64)
-      for i, row, key in zip(ids.tolist(), x, keys, strict=True):
+      for i, row, key in zip(ids.tolist(), x, batch.keys, strict=True):
         self._x[i], self._keys[i] = row, key
-        if key is not None:
+        if key != labels_lib.NONE:
           self._waiting.append(i)
       self._next += len(x)
       return ids
@@ -96,7 +107,7 @@ class Held:
           )
       for i, key in zip(ids.tolist(), keys, strict=True):
         before, self._keys[i] = self._keys[i], key
-        if before is None:
+        if before == labels_lib.NONE:
           self._waiting.append(i)
         elif i in self._place:
           self._corrected[-1].append(
@@ -121,8 +132,7 @@ class Held:
       self._waiting = []
       return self.count - 1
 
-  def _number(self, key: str | None) -> int:
-    assert key is not None
+  def _number(self, key: str) -> int:
     return self._classes.setdefault(key, len(self._classes))
 
   def read(self, ids: np.ndarray) -> np.ndarray:

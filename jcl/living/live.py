@@ -1,6 +1,6 @@
 """A learner with a folder: it observes, learns and predicts while it runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import contextlib
 import os
 from pathlib import Path
@@ -13,11 +13,10 @@ import numpy as np
 
 from jcl import base
 from jcl.living import answers as answers_lib
+from jcl.living import dealing, learning, reader
 from jcl.living import ending as ending_lib
-from jcl.living import learning, reader
 from jcl.living import settings as settings_lib
-from jcl.living.log import inputs, labels
-from jcl.options import errors
+from jcl.living.log import labels
 from jcl.options.errors import UsageError
 from jcl.report import page, summary
 from jcl.run import console, session
@@ -34,7 +33,7 @@ class Live(answers_lib.Predicts):
   over whole, and wait for no learning.
 
   Args:
-    arrivals: log of examples.
+    arrivals: which keep the examples.
     settings: of the learner.
     ending: when experiences end.
     folder: of the learner; None keeps everything in memory.
@@ -42,7 +41,7 @@ class Live(answers_lib.Predicts):
 
   def __init__(
     self,
-    arrivals: Any,
+    arrivals: dealing.Kept,
     settings: settings_lib.Settings,
     ending: ending_lib.Ending,
     folder: Path | None,
@@ -50,7 +49,7 @@ class Live(answers_lib.Predicts):
     self.settings, self.folder = settings, folder
     self.arrivals, self.ending = arrivals, ending
     self._answers: answers_lib.Answers | None = None
-    self._entry = threading.RLock()  # of arrivals and their experiences
+    self._dealing = dealing.Dealing(arrivals, ending)
     self._turn = threading.Lock()  # of learning
     self._news = threading.Condition()  # for the thread beside
     self._said = 0  # times that there was news
@@ -94,13 +93,7 @@ class Live(answers_lib.Predicts):
         bound of the store.
     """
     self._check()
-    x = _like(inputs.check(x), self.arrivals.example)
-    found = _listed(label, len(x))
-    if self.ending.demanded:  # threads share a flush of the disk
-      ids = self.arrivals.observe(x, found)
-    else:
-      with self._entry:
-        ids = self._dealt(x, found)
+    ids = self._dealing.add(dealing.batch(x, label), self._answers)
     self._tell()
     return ids
 
@@ -119,12 +112,7 @@ class Live(answers_lib.Predicts):
     one = np.ndim(ids) == 0
     given = [label] if one else label
     ids = np.atleast_1d(np.asarray(ids, np.int64))
-    with self._entry:
-      found = _listed(given, len(ids))
-      self._room()  # an experience of some seconds may begin here
-      if None in found:
-        raise UsageError("label=None takes no label away: give another one")
-      self.arrivals.label(ids, found)
+    self._dealing.label(ids, given)
     self._tell()
 
   def end_experience(self) -> int:
@@ -134,8 +122,7 @@ class Live(answers_lib.Predicts):
       UsageError: where it has no labelled example.
     """
     self._check()
-    with self._entry:
-      number = self.arrivals.end()
+    number = self._dealing.end()
     self._tell()
     return number
 
@@ -192,7 +179,7 @@ class Live(answers_lib.Predicts):
     try:
       self.stop()
     finally:
-      with self._turn, self._entry, contextlib.ExitStack() as stack:
+      with self._turn, self._dealing.lock, contextlib.ExitStack() as stack:
         stack.callback(self.arrivals.close)
         stack.callback(self.learning.close)
 
@@ -213,8 +200,8 @@ class Live(answers_lib.Predicts):
   def evaluate(self, x: Any, label: Sequence[Any]) -> float:
     """Returns the share of inputs [N, ...] whose labels [N] are predicted."""
     found = self.predict(x)
-    pairs = zip(found, _listed(label, len(found)), strict=True)
-    return float(np.mean([_same(a, b) for a, b in pairs]))
+    pairs = zip(dealing.keys(label, len(found)), found, strict=True)
+    return float(np.mean([key == labels.key(each) for key, each in pairs]))
 
   def export(
     self,
@@ -276,9 +263,7 @@ class Live(answers_lib.Predicts):
   def _advance(self, stop: Callable[[], bool], ends: bool) -> learning.Outcome:
     """Learns what has ended, the open experience included where it ends."""
     with self._turn:
-      with self._entry:
-        if ends or self._room() <= 0:  # some seconds may have passed
-          self._end()
+      self._dealing.end_for_learning(ends)
       self._outcome = self.learning.advance(stop)
       self.learning.release()
       return self._outcome
@@ -317,89 +302,6 @@ class Live(answers_lib.Predicts):
     failed = self.failure()
     if failed is not None:
       raise failed
-
-  def _room(self) -> int:
-    """Returns how many more labelled examples the open experience takes."""
-    return self.ending.room(self.arrivals.open_count, time.monotonic())
-
-  def _fitting(self, found: Sequence[Any]) -> int:
-    """Returns how many of some examples, labelled or not, it takes."""
-    room = self._room()
-    for position, label in enumerate(found):
-      room -= label is not None
-      if room <= 0:
-        return position + 1
-    return len(found)
-
-  def _dealt(self, x: np.ndarray, found: Sequence[Any]) -> np.ndarray:
-    """Takes examples into as many experiences as the rule makes of them."""
-    ids, start = [], 0
-    right = self._right(x, found)
-    while start < len(x):
-      if self._room() <= 0:
-        self._end()
-      part = slice(start, start + self._fitting(found[start:]))
-      ids.append(self.arrivals.observe(x[part], found[part]))
-      start = part.stop
-    if self.ending.noted(right) or self._room() <= 0:
-      self._end()
-    return np.concatenate(ids)
-
-  def _end(self) -> None:
-    if self.arrivals.open_count:
-      self.arrivals.end()
-
-  def _right(self, x: np.ndarray, given: Sequence[Any]) -> np.ndarray | None:
-    """Returns whether the latest model names each labelled example right."""
-    found = self._answers
-    if found is None or not isinstance(self.ending, ending_lib.ByDrift):
-      return None
-    pairs = zip(found.predict(x), given, strict=True)
-    return np.array([_same(a, b) for a, b in pairs if b is not None], bool)
-
-
-def _listed(given: Any, count: int) -> list[Any]:
-  """Returns labels [N], None where there is none.
-
-  Args:
-    given: [N] labels, an array or a list; None: no example has one.
-    count: N.
-
-  Raises:
-    UsageError: for another number of labels, and for one that is none.
-  """
-  if given is None:
-    return [None] * count
-  if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__len__"):
-    raise UsageError(
-      f"label={errors.short(given)} is one label: give one for each of "
-      f"{errors.count(count, 'example')}, as a list"
-    )
-  found = list(given)
-  if len(found) != count:
-    raise UsageError(
-      f"{errors.count(len(found), 'label')} for "
-      f"{errors.count(count, 'example')}: give one each"
-    )
-  for position, label in enumerate(found):
-    labels.key(label, f"label[{position}]")  # tells of what JSON cannot hold
-  return found
-
-
-def _like(x: np.ndarray, example: np.ndarray | None) -> np.ndarray:
-  """Returns inputs that are like all before; UsageError for others."""
-  if example is None:
-    return x
-  if x.shape[1:] != example.shape or x.dtype != example.dtype:
-    raise UsageError(
-      f"x holds {x.dtype} examples of shape {x.shape[1:]}, and those before "
-      f"are {example.dtype} of shape {example.shape}: give examples like them"
-    )
-  return x
-
-
-def _same(one: Any, other: Any) -> bool:
-  return labels.key(one) == labels.key(other)
 
 
 def _reached(until: float | None) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jcl.living.arrivals import Correction, Ended
+from jcl.living.log import given
 from jcl.living.log import labels as labels_lib
 from jcl.living.log import log as log_lib
 
@@ -46,6 +47,11 @@ class Logged:
     form = self.log.form
     return None if form is None else np.zeros(form.shape, form.dtype)
 
+  @property
+  def notes(self) -> Sequence[str]:
+    """Damage that was found when the log was opened."""
+    return self.log.notes
+
   def known(self, experience: int) -> int:
     return self.log.experiences[experience].num_classes
 
@@ -72,9 +78,9 @@ class Logged:
       if place is not None and key in classes:
         yield Correction(*place, classes.index(key))
 
-  def observe(self, x: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
-    """Takes examples [N, ...] and labels [N], None where not known."""
-    return self.log.observe(x, labels)
+  def add(self, batch: given.Batch) -> np.ndarray:
+    """Takes examples, and returns their ids [N] once they are on disk."""
+    return self.log.add(batch)
 
   def label(self, ids: np.ndarray, labels: Sequence[Any]) -> None:
     """Gives examples [N] their labels [N], or others than they had."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from jcl.living.log import given as given_lib
 from jcl.living.log import labels
 from jcl.options.errors import UsageError
 
@@ -92,3 +93,19 @@ def test_deep_labels_are_refused():
     label = (label,)
   with pytest.raises(UsageError, match="label is "):
     labels.key(label)
+
+
+@pytest.mark.parametrize(
+  "given_",
+  [
+    [1, "1", True, 1.0, None, 1, "1", (1,)],
+    np.array([3, 1, 3]),
+    np.array(["a", "b", "a"]),
+    np.array([True, False]),
+    np.array([1, "1", None, 1], object),
+  ],
+)
+def test_the_keys_of_many_are_those_of_each(given_):
+  assert given_lib.keys(given_) == [labels.key(each) for each in given_]
+  with pytest.raises(UsageError, match=r"^name\[1\] is "):
+    given_lib.keys([1, 1j], "name")

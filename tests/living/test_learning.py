@@ -11,6 +11,7 @@ import tiny_network
 
 from jcl import base, recipes
 from jcl.living import held, learning, settings
+from jcl.living.log import given
 from jcl.networks import catalogue
 from jcl.run import setup
 
@@ -47,7 +48,7 @@ def learned(made, stream, folder=None):
   arrivals = held.Held()
   found = live(made, arrivals, folder)
   for x, y in living_data.arrivals(stream):
-    arrivals.observe(x, y)
+    arrivals.add(given.batch(x, y))
     arrivals.end()
     assert found.advance(never) == "learned"
   return found
@@ -59,7 +60,7 @@ def test_a_learner_that_is_stopped_again_and_again_ends_alike(name, tmp_path):
   whole = learned(made, stream, tmp_path / "whole")
   arrivals, folder = held.Held(), tmp_path / "stopped"
   for x, y in living_data.arrivals(stream):
-    arrivals.observe(x, y)
+    arrivals.add(given.batch(x, y))
     arrivals.end()
   outcomes: list[str] = []
   while "learned" not in outcomes:
@@ -76,7 +77,7 @@ def test_a_learner_that_stops_goes_on_in_the_same_process():
   whole = learned(made, stream)
   arrivals = held.Held()
   for x, y in living_data.arrivals(stream):
-    arrivals.observe(x, y)
+    arrivals.add(given.batch(x, y))
     arrivals.end()
   found, outcomes = live(made, arrivals), []
   while not outcomes or outcomes[-1] == "stopped":
@@ -95,7 +96,7 @@ def test_heads_grow_with_what_a_recipe_keeps(name):
   made = settings_of(name, capacity=2)
   found = learning.Learning(arrivals, made, None, models.append)
   for x, y in living_data.arrivals(living_data.stream()):
-    arrivals.observe(x, y)
+    arrivals.add(given.batch(x, y))
     arrivals.end()
     found.advance(never)
   found.close()
@@ -113,7 +114,7 @@ def test_a_head_that_grew_learns_as_well_as_a_large_one():
     models = []
     found = learning.Learning(held.Held(), made, None, models.append)
     for x, y in living_data.arrivals(living_data.stream()):
-      found.arrivals.observe(x, y)
+      found.arrivals.add(given.batch(x, y))
       found.arrivals.end()
       found.advance(never)
     x, y = living_data.examples()

@@ -284,7 +284,7 @@ def test_bad_input_is_refused_and_changes_nothing(made):
   x, y = living_data.examples()
   learner.observe(x[:5], y[:5])
   for wrong, labels, words in (
-    (x[:, :3], y, r"shape \(3,\)"),
+    (x[:, :3], y, r"of \(3,\) float32"),
     (np.zeros((0, 5), np.float32), [], "shape"),
     (x[0], y[:1], "counts examples"),
     (np.full((2, 5), np.nan), [1, 2], "nan"),

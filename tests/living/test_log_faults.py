@@ -9,8 +9,8 @@ import log_model
 import numpy as np
 import pytest
 
+from jcl.living.log import given, snapshots
 from jcl.living.log import journal as journal_lib
-from jcl.living.log import snapshots
 from jcl.living.log.log import Log
 from jcl.replay.store import records, writer
 
@@ -91,9 +91,8 @@ def test_all_that_waited_for_a_failed_flush_are_told(tmp_path, monkeypatch):
   with Log.open(tmp_path) as log:
     fill(log, 1)
     commits = log._commits
-    waits = commits._append(
-      log_model.inputs(range(5)), ['"x"'] * 5, 999, lambda: None
-    )
+    batch = given.batch(log_model.inputs(range(5)), ["x"] * 5)
+    waits = commits._append(batch, 999, lambda: None)
     with monkeypatch.context() as patched:
       patched.setattr(writer, "_sync", failing(writer, "_sync", errno.EIO))
       with pytest.raises(records.StoreError):

@@ -91,7 +91,7 @@ class Device:
     settings.reading.check(learner.arrivals.example)
     taken = memory.Memory(folder / _MEMORY, len(learner))
     stack.callback(taken.close)
-    for note in (*learner.arrivals.log.notes, *taken.notes):
+    for note in (*learner.arrivals.notes, *taken.notes):
       self._say(note)
     kept.keep(folder, settings)
     made = server.listening(self._host, self._port)

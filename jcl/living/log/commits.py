@@ -5,7 +5,7 @@ to copy it to the kernel. Then the first thread flushes, without that lock. The
 others wait, and the next flush is for all that were added meanwhile.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 import contextlib
 from pathlib import Path
 import threading
@@ -13,9 +13,10 @@ import threading
 import numpy as np
 
 from jcl.living.log import folders, inputs, sayings
+from jcl.living.log import given as given_lib
+from jcl.living.log import volumes as volumes_lib
 from jcl.living.log.history import History, Value
 from jcl.living.log.journal import Journal
-from jcl.living.log.volumes import Volumes
 from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.replay.store import records
@@ -79,7 +80,7 @@ class Commits:
     folder: Path,
     limit_bytes: int | None,
     history: History,
-    volumes: Volumes,
+    volumes: volumes_lib.Volumes,
     journal: Journal,
     say: Callable[[Value], None],
   ) -> None:
@@ -99,28 +100,22 @@ class Commits:
     files = self._volumes.bytes + self._journal.size
     return files + folders.meta_bytes()
 
-  def add(
-    self,
-    x: np.ndarray,
-    keys: Sequence[str],
-    size: int,
-    check: Callable[[], None],
-  ) -> int:
+  def add(self, given: given_lib.Batch, check: Callable[[], None]) -> int:
     """Adds a batch and returns its first id, once it is on disk.
 
     Args:
-      x: [N, ...] checked inputs.
-      keys: [N] of labels.
-      size: bytes on disk.
+      given: examples and keys of their labels.
       check: raises an error where the log takes nothing; called with its lock.
 
     Raises:
-      UsageError: for inputs of another form than the first ones.
+      UsageError: for inputs of another form than the first ones, and for too
+        many of them.
       StoreFull: at the limit of bytes.
       StoreError: where the disk is full or fails; nothing stays of the batch.
     """
+    size = volumes_lib.batch_bytes(inputs.form_of(given.x), given.keys)
     try:
-      batch = self._append(x, keys, size, check)
+      batch = self._append(given, size, check)
       self._commit(batch)
     except UsageError:
       raise
@@ -140,19 +135,15 @@ class Commits:
         self._volumes.close()
 
   def _append(
-    self,
-    x: np.ndarray,
-    keys: Sequence[str],
-    size: int,
-    check: Callable[[], None],
+    self, given: given_lib.Batch, size: int, check: Callable[[], None]
   ) -> _Batch:
     """Adds a batch to the last volume, where it waits for a flush."""
-    history = self._history
+    history, (x, keys) = self._history, given
+    form = inputs.form_of(x)
     while True:
       with history.lock:
         check()
-        form = inputs.form_of(x)
-        _agree(form, history.form)
+        inputs.agree(form, history.form)
         if self._has_room(len(x), size):
           numbers = history.classes.numbers(keys)
           batch = _Batch(self._volumes.append(x, keys), numbers)
@@ -261,12 +252,4 @@ class Commits:
       f"{self._folder} holds {self.bytes} of {self._limit} bytes, and {size} "
       f"more do not fit: {ended} and {later} after them are not learned yet; "
       "call learn(), or give a larger store="
-    )
-
-
-def _agree(form: inputs.Form, settled: inputs.Form | None) -> None:
-  if settled is not None and settled != form:
-    raise UsageError(
-      f"x has examples of {form}, but the first ones were of {settled}: bring "
-      "all to one shape and dtype; nothing was stored"
     )

@@ -11,6 +11,7 @@ from jcl.replay.store import records, segments
 FORMAT = 1
 JOURNAL, EXAMPLES = "journal", "examples"
 _META, _LOCK = "log.json", ".lock"
+_META_LINE = json.dumps({"log": "jcl.live", "format": FORMAT}).encode() + b"\n"
 
 
 class InUse(records.StoreError):
@@ -54,7 +55,7 @@ def prepare(folder: Path, writable: bool) -> None:
   if found is None:
     if writable:
       (folder / EXAMPLES).mkdir(exist_ok=True)
-      segments.replace(path, [_meta()])
+      segments.replace(path, [_META_LINE])
       segments.sync_folder(folder.parent)
     elif not (folder / EXAMPLES).is_dir():
       raise records.StoreError(f"{folder} holds no log: give the folder of one")
@@ -67,8 +68,4 @@ def prepare(folder: Path, writable: bool) -> None:
 
 def meta_bytes() -> int:
   """Returns the bytes of the file that tells the version."""
-  return len(_meta())
-
-
-def _meta() -> bytes:
-  return json.dumps({"log": "jcl.live", "format": FORMAT}).encode() + b"\n"
+  return len(_META_LINE)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jcl.living.log import inputs
 from jcl.living.log import labels as labels_lib
 from jcl.living.log.columns import GONE
 from jcl.living.log.history import History
@@ -14,20 +15,56 @@ from jcl.options.errors import UsageError
 from jcl.replay.store import records
 
 
-def keys(labels: Sequence[labels_lib.Label | None]) -> list[str]:
-  """Returns the keys of labels, [N]; UsageError where one cannot be kept."""
+class Batch(NamedTuple):
+  """Checked examples, each with the key of its label."""
+
+  x: np.ndarray  # [N, ...] uint8 or float32
+  keys: Sequence[str]  # [N], `labels.NONE` for an example without a label
+
+  def between(self, start: int, stop: int) -> "Batch":
+    """Returns the examples from position `start` to before `stop`."""
+    return Batch(self.x[start:stop], self.keys[start:stop])
+
+
+def batch(x: Any, labels: Sequence[labels_lib.Label | None]) -> Batch:
+  """Returns examples [N, ...] and labels [N], None where not known, as checked.
+
+  Raises:
+    UsageError: for what cannot be kept.
+  """
+  x, found = inputs.check(x), keys(labels)
+  if len(found) != len(x):
+    raise UsageError(
+      f"x has {errors.count(len(x), 'example')} and labels has {len(found)}: "
+      "give a label, or None, for each example"
+    )
+  return Batch(x, found)
+
+
+def keys(
+  labels: Sequence[labels_lib.Label | None] | np.ndarray, name: str = "labels"
+) -> list[str]:
+  """Returns the keys of labels, [N]; UsageError where one cannot be kept.
+
+  Args:
+    labels: [N], None where not known.
+    name: of the argument, for the message.
+  """
   if isinstance(labels, str | bytes) or not np.iterable(labels):
     raise UsageError(
-      f"labels is {errors.short(labels)}: give a list of one label for each "
+      f"{name} is {errors.short(labels)}: give a list of one label for each "
       "example"
     )
-  found, texts = [], dict[str, str]()  # most labels are text, and few
+  if isinstance(labels, np.ndarray) and labels.ndim == 1:
+    labels = labels.tolist() if labels.dtype.kind in "iuU" else labels
+  found, known = [], dict[Any, str]()  # most labels are plain, and few
   for i, label in enumerate(labels):
-    key = texts.get(label) if type(label) is str else None
+    plain = type(label) is str or type(label) is int
+    key = known.get(label) if plain else None
     if key is None:
-      key = labels_lib.key(label, f"labels[{i}]")
-      if type(label) is str:
-        texts[label] = key
+      key = labels_lib.key(label, f"{name}[{i}]")
+      if plain:
+        known[label] = key
     found.append(key)
   return found
 

@@ -32,7 +32,7 @@ class Counts:
   labelled: int = 0  # in no experience yet
   unlabelled: int = 0
 
-  def add(self, part: columns_lib.Part | columns_lib.Piece, sign: int) -> None:
+  def add(self, part: columns_lib.Part, sign: int) -> None:
     """Adds the examples of a part of the columns, or takes them away."""
     experiences, labels = part.experiences, part.labels
     waiting = labels[experiences == NONE]
@@ -67,12 +67,15 @@ class History:
   def add(self, numbers: np.ndarray, gone: np.ndarray | bool = False) -> None:
     """Adds examples to the last part: label numbers [N], which are gone [N]."""
     part = self.columns.parts[-1]
-    start, here = part.count, ~np.broadcast_to(gone, numbers.shape)
-    part.extend(numbers, np.where(here, NONE, GONE))
-    labelled = np.flatnonzero(here & (numbers != NONE))
+    start, lost = part.count, int(np.sum(gone))
+    part.extend(numbers, np.where(gone, GONE, NONE))
+    labelled = np.flatnonzero((numbers != NONE) & np.logical_not(gone))
     if len(labelled) and not self.counts.labelled:
       self.open_from = part.first + start + int(labelled[0])
-    self.counts.add(columns_lib.Piece(part, start, part.count), 1)
+    held = len(numbers) - lost
+    self.counts.held += held
+    self.counts.labelled += len(labelled)
+    self.counts.unlabelled += held - len(labelled)
 
   def known(self) -> int:
     """Returns the first id after all that anything was said of."""

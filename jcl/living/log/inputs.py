@@ -1,6 +1,8 @@
 """Inputs of examples as they arrive: checked before anything is kept."""
 
 import dataclasses
+import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,10 @@ class Form:
   shape: tuple[int, ...]  # of one example
   dtype: str  # "uint8" or "float32"
 
-  @property
+  @functools.cached_property
   def nbytes(self) -> int:
     """Bytes of one example."""
-    return (
-      int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
-    )
+    return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
   def __str__(self) -> str:
     return f"{self.shape} {self.dtype}"
@@ -30,7 +30,21 @@ class Form:
 
 def form_of(x: np.ndarray) -> Form:
   """Returns the form of checked inputs, [N, ...]."""
-  return Form(tuple(map(int, x.shape[1:])), x.dtype.name)
+  return _form(x.shape[1:], x.dtype)
+
+
+@functools.lru_cache(maxsize=16)
+def _form(shape: tuple[int, ...], dtype: np.dtype) -> Form:
+  return Form(shape, dtype.name)
+
+
+def agree(form: Form, settled: Form | None) -> None:
+  """Raises UsageError for another form than the first examples had."""
+  if settled is not None and settled != form:
+    raise UsageError(
+      f"x has examples of {form}, but the first ones were of {settled}: bring "
+      "all to one shape and dtype; nothing was stored"
+    )
 
 
 def check(x: Any) -> np.ndarray:

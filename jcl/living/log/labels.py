@@ -35,6 +35,8 @@ def key(label: Any, where: str = "label") -> str:
   >>> key("door"), key(np.int64(3)), key(("a", 1))
   ('"door"', '3', '["a",1]')
   """
+  if label is None:
+    return NONE
   plain = _plain(label, where, label)
   try:
     text = _encode(plain)

@@ -204,16 +204,12 @@ class Log:
         was stored.
       StoreError: where the disk is full or fails; nothing was stored.
     """
-    x = inputs.check(x)
-    keys = given.keys(labels)
-    if len(keys) != len(x):
-      raise UsageError(
-        f"x has {errors.count(len(x), 'example')} and labels has {len(keys)}: "
-        "give a label, or None, for each example"
-      )
-    size = volumes.batch_bytes(inputs.form_of(x), keys)
-    first = self._commits.add(x, keys, size, self._check_writable)
-    return np.arange(first, first + len(x), dtype=np.int64)
+    return self.add(given.batch(x, labels))
+
+  def add(self, batch: given.Batch) -> np.ndarray:
+    """Adds checked examples; see `observe`."""
+    first = self._commits.add(batch, self._check_writable)
+    return np.arange(first, first + len(batch.x), dtype=np.int64)
 
   def label(self, ids: Any, labels: Sequence[labels_lib.Label]) -> None:
     """Labels examples, or corrects their labels; durable when it returns.

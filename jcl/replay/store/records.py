@@ -65,12 +65,14 @@ class Layout:
   x: tuple[str, tuple[int, ...]]  # NumPy type string, shape without batch
   extras: tuple[tuple[str, str, tuple[int, ...]], ...] = ()  # sorted by name
 
-  def to_json(self) -> str:
+  @functools.cached_property
+  def text(self) -> str:
+    """The layout as JSON."""
     return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
   @classmethod
   def from_json(cls, text: str) -> "Layout":
-    """Inverse of `to_json`; ValueError for anything else."""
+    """Inverse of `text`; ValueError for anything else."""
     try:
       fields = json.loads(text)
       kind, shape = fields["x"]
@@ -126,27 +128,26 @@ def layout_of(x: np.ndarray, extras: Mapping[str, np.ndarray]) -> Layout:
   Raises:
     ValueError: for a type without fixed bytes, or too large a record.
   """
-  for name, array in {"x": x, **extras}.items():
-    if array.dtype.kind not in "biufc":
+  named = [("x", x), *((name, extras[name]) for name in sorted(extras))]
+  return _layout(*((name, a.dtype, a.shape[1:]) for name, a in named))
+
+
+@functools.lru_cache(maxsize=64)  # batches of one kind follow each other
+def _layout(*parts: tuple[str, np.dtype, tuple[int, ...]]) -> Layout:
+  """Returns the layout of arrays, by name, type and shape of one example."""
+  for name, dtype, _ in parts:
+    if dtype.kind not in "biufc":
       raise UsageError(
-        f"{name} is of type {array.dtype}, which a store cannot keep: convert "
-        "it to a boolean, integer, float or complex NumPy type"
+        f"{name} is of type {dtype}, which a store cannot keep: convert it to "
+        "a boolean, integer, float or complex NumPy type"
       )
-
-  def part(array: np.ndarray) -> tuple[str, tuple[int, ...]]:
-    kind = array.dtype.newbyteorder("<").str
-    return kind, tuple(int(n) for n in array.shape[1:])
-
-  layout = Layout(
-    part(x), tuple((name, *part(extras[name])) for name in sorted(extras))
-  )
-  total = sum(
-    np.dtype(kind).itemsize * math.prod(shape)
-    for kind, shape in (layout.x, *((k, s) for _, k, s in layout.extras))
-  )
-  if total + 8 * len(extras) > LARGEST:
+  total = sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in parts)
+  if total + 8 * (len(parts) - 1) > LARGEST:
     raise UsageError(f"one example takes {total} bytes, more than {LARGEST}")
-  return layout
+  (_, kind, shape), *extras = (
+    (name, dtype.newbyteorder("<").str, shape) for name, dtype, shape in parts
+  )
+  return Layout((kind, shape), tuple(extras))
 
 
 def seal(records: np.ndarray, seed: int) -> None:

@@ -369,6 +369,8 @@ class Store:
 
 def _class_names(labels: Any) -> list[str]:
   given = labels.tolist() if isinstance(labels, np.ndarray) else labels
+  if isinstance(given, list) and set(map(type, given)) == {str}:
+    return given  # as a rule
   if isinstance(given, str | int) or any(
     isinstance(label, bool) or not isinstance(label, str | int | np.integer)
     for label in given

@@ -105,7 +105,7 @@ class Writer:
     layout = records.layout_of(x, extras)
     with self._lock:
       self._check()
-      text = layout.to_json()
+      text = layout.text
       numbers, fresh = self._contents.names.define(
         {"classes": names, "runs": [run], "layouts": [text]}
       )

@@ -603,7 +603,7 @@ def test_numbers_that_a_table_may_have():
 def test_layouts_whose_definition_is_lost_have_no_size():
   known = names.Names()
   layout = records.Layout(("|u1", (3,)))
-  known.learn({"layouts": [1, [layout.to_json()]]})
+  known.learn({"layouts": [1, [layout.text]]})
   assert known.strides() == [0, layout.dtype.itemsize]
   assert known.layout(1) == layout
   for number in (0, 2):

@@ -153,8 +153,8 @@ def test_what_lies_on_disk_byte_by_byte():
     + b'{"a": 1}    '
   )
   layout = records.Layout(("|u1", (3,)), (("w", "<f4", ()),))
-  assert layout.to_json() == '{"extras": [["w", "<f4", []]], "x": ["|u1", [3]]}'
-  assert records.Layout.from_json(layout.to_json()) == layout
+  assert layout.text == '{"extras": [["w", "<f4", []]], "x": ["|u1", [3]]}'
+  assert records.Layout.from_json(layout.text) == layout
   assert layout.dtype.itemsize == 48 and layout.length == 12
   columns = {"label": 5, "run": 6, "layout": 7, "task": -8}
   batch = records.encode(
