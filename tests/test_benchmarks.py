@@ -1,14 +1,10 @@
 """Tests of the commands that compare steps and convolutions."""
 
-import os
-from pathlib import Path
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+import ready
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = ready.ROOT / "experiments"
 
 
 @pytest.fixture
@@ -20,15 +16,7 @@ def contenders(monkeypatch):
 
 
 def run(name, *arguments):
-  return subprocess.run(
-    [sys.executable, str(EXPERIMENTS / name), *arguments],
-    capture_output=True,
-    text=True,
-    env={
-      **os.environ,
-      "JAX_PLATFORMS": "cpu",
-    },
-  )
+  return ready.call(EXPERIMENTS / name, *arguments)
 
 
 def test_convolutions_are_compared():

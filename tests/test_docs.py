@@ -11,10 +11,10 @@ import os
 from pathlib import Path
 import re
 import subprocess
-import sys
 from typing import NamedTuple
 
 import pytest
+import ready
 
 import jcl
 from jcl import recipes
@@ -90,11 +90,8 @@ def shell(tmp_path, monkeypatch):
   """Runs a block of bash where `python` and `jcl` are those under test."""
   tools = tmp_path / "bin"
   tools.mkdir()
-  started = "from jcl.cli import start; start.jcl()"
-  for name, words in (("python", ""), ("jcl", f"-c '{started}'")):
-    tool = tools / name
-    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
-    tool.chmod(0o755)
+  ready.tool(tools / "python")
+  ready.tool(tools / "jcl", "-c", "from jcl.cli import start; start.jcl()")
   folder = tmp_path / "page"
   folder.mkdir()
   (folder / "experiments").symlink_to(ROOT / "experiments")

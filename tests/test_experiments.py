@@ -1,25 +1,11 @@
 import json
-import os
-from pathlib import Path
-import subprocess
-import sys
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {
-  **os.environ,
-  "JAX_PLATFORMS": "cpu",
-}
+import ready
 
 
 def run(script, *arguments, check=True):
-  done = subprocess.run(
-    [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)],
-    capture_output=True,
-    text=True,
-    env=ENVIRONMENT,
-  )
+  done = ready.call(ready.ROOT / "experiments" / script, *arguments)
   assert not check or done.returncode == 0, done.stderr
   return done
 

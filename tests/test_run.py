@@ -12,20 +12,14 @@ from absl.testing import flagsaver
 import numpy as np
 from PIL import Image
 import pytest
+import ready
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
 def call(*arguments):
-  return subprocess.run(
-    [sys.executable, str(ROOT / "run.py"), *map(str, arguments)],
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
-    timeout=300,
-  )
+  return ready.call(ROOT / "run.py", *arguments, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
 from absl.testing import flagsaver
 import device_client
 import pytest
+import ready
 
 import jcl
 from jcl.cli import flags, main
@@ -30,14 +30,15 @@ class Process:
 
   def __init__(self, *words, cwd=None):
     self.lines: list[str] = []
-    self._done = subprocess.Popen(
-      [sys.executable, "-c", PROGRAM, "device", *map(str, words)],
-      env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-      cwd=cwd,
-    )
+    end, out = os.pipe()
+    with open(os.devnull) as nothing:
+      self._running = ready.begin(
+        *("-c", PROGRAM, "device", *words),
+        streams=[nothing.fileno(), out, out],
+        cwd=cwd,
+      )
+    os.close(out)
+    self._out = open(end)
     self._reader = threading.Thread(target=self._read, daemon=True)
     self._reader.start()
 
@@ -45,20 +46,20 @@ class Process:
     return self
 
   def __exit__(self, *_):
-    if self._done.poll() is None:
-      self._done.kill()
+    if self._reader.is_alive():
+      self.send(signal.SIGKILL)
     self.ended()
 
   @property
   def pid(self):
-    return self._done.pid
+    return self._running.pid
 
   @property
   def address(self):
     """Waits until it is asked somewhere."""
 
     def found():
-      assert self._done.poll() is None, self.told
+      assert self._reader.is_alive(), self.told
       match = re.search(r" at (http://\S+/),", self.told)
       return match and match[1]
 
@@ -69,16 +70,17 @@ class Process:
     return "".join(self.lines)
 
   def send(self, number):
-    self._done.send_signal(number)
+    os.kill(self.pid, number)
 
   def ended(self):
     """Waits for its end; returns the exit status."""
-    status = self._done.wait(120)
+    status = self._running.wait(120)
     self._reader.join(60)
     return status
 
   def _read(self):
-    self.lines += iter(self._done.stdout.readline, "")
+    with self._out:
+      self.lines += self._out
 
 
 def test_a_newcomer_starts_asks_stops_and_goes_on(tmp_path):

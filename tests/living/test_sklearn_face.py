@@ -1,11 +1,10 @@
 """The classifier for scikit-learn: its own checks, and what stays learned."""
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import ready
 from sklearn import base as sklearn_base
 from sklearn import (
   datasets,
@@ -164,7 +163,8 @@ def test_a_pickle_goes_on_in_another_process(iris, options, tmp_path):
   file = tmp_path / "model.pickle"
   model = ContinualClassifier(**options).fit(x, y)
   file.write_bytes(pickle.dumps((model, x, y + 1)))
-  subprocess.run([sys.executable, "-c", _ELSEWHERE, file], check=True)
+  done = ready.call("-c", _ELSEWHERE, file)
+  assert done.returncode == 0, done.stderr
   elsewhere, before = pickle.loads(file.read_bytes())
   assert np.array_equal(before, model.predict_proba(x))
   model.partial_fit(x, y + 1)

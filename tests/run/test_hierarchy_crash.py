@@ -1,27 +1,13 @@
 """Real processes over a memory hierarchy, killed at random moments."""
 
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).parents[2]
+import ready
 
 
 def test_what_was_acknowledged_outlives_kills():
-  command = [
-    sys.executable,
-    "experiments/hierarchy_crash.py",
-    "--kills=3",
-    "--epochs=1",
-  ]
-  done = subprocess.run(
-    command,
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+  done = ready.call(
+    "experiments/hierarchy_crash.py", "--kills=3", "--epochs=1", cwd=ready.ROOT
   )
   assert done.returncode == 0, done.stdout + done.stderr[-2000:]
   assert "    3 kills in all" in done.stdout

@@ -1,11 +1,10 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 import types
 
 import pytest
+import ready
 import tiny_network
 
 from jcl import base, recipes
@@ -40,13 +39,7 @@ def test_a_folder_has_one_user_at_a_time(tmp_path):
   )
 
   def other():
-    done = subprocess.run(
-      [sys.executable, "-c", code, str(tmp_path)],
-      capture_output=True,
-      text=True,
-      check=True,
-    )
-    return done.stdout
+    return ready.call("-c", code, tmp_path).stdout
 
   with workdir.locked(tmp_path):
     assert "is in use by another run" in other()

@@ -3,21 +3,18 @@
 import itertools
 import json
 import os
-from pathlib import Path
-import subprocess
-import sys
 import threading
 import types
 
 import numpy as np
 import pytest
+import ready
 import signatures
 
 from jcl.control.drift import accounting, phased, phases, systems
 from jcl.control.drift.times import Times
 from jcl.serving import books, latency, live, log, virtual, weight_swap
 
-TESTS = Path(__file__).parents[1]
 SECONDS = Times(infer=0.04, train=0.5, valid=0.1, label=0.05)
 
 
@@ -321,14 +318,8 @@ def test_each_side_has_its_own_devices():
     **os.environ,
     "XLA_FLAGS": " ".join(flags),
     "JAX_PLATFORMS": "cpu",
-    "PYTHONPATH": str(TESTS),
   }
-  done = subprocess.run(
-    [sys.executable, "-c", DEVICES],
-    env=environment,
-    capture_output=True,
-    text=True,
-  )
+  done = ready.call("-c", DEVICES, env=environment)
   assert done.returncode == 0, done.stderr[-3000:]
   found = json.loads(done.stdout.splitlines()[-1])
   assert found["serve"] == [[0]] and found["train"] == [[1, 2]]

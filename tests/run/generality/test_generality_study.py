@@ -1,31 +1,15 @@
 """The study as a command."""
 
-import os
-from pathlib import Path
-import subprocess
-import sys
-
 import pandas as pd
-
-SCRIPT = Path(__file__).parents[3] / "experiments" / "generality.py"
-ENVIRONMENT = {
-  **os.environ,
-  "JAX_PLATFORMS": "cpu",
-}
+import ready
 
 
 def test_the_study_makes_tables_and_pictures(tmp_path):
-  done = subprocess.run(
-    [
-      sys.executable,
-      str(SCRIPT),
-      "--quick",
-      "--network=mlp:width=16,depth=1",
-      f"--workdir={tmp_path}",
-    ],
-    capture_output=True,
-    text=True,
-    env=ENVIRONMENT,
+  done = ready.call(
+    ready.ROOT / "experiments" / "generality.py",
+    "--quick",
+    "--network=mlp:width=16,depth=1",
+    f"--workdir={tmp_path}",
   )
   assert done.returncode == 0, done.stderr
   table = pd.read_csv(tmp_path / "table.csv")

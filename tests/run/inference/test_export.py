@@ -13,6 +13,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import ready
 import tiny_network
 from untrained import NAMES, PREDICTORS, SHELF, calling, inputs_of, made, near
 
@@ -248,9 +249,7 @@ test_export.made().export("model.safetensors")
 def test_a_kill_half_way_leaves_no_file_of_that_name(tmp_path):
   folder = Path(__file__).parent
   places = map(str, [ROOT, folder.parents[1], folder])
-  done = subprocess.run(
-    [sys.executable, "-c", KILLED, *places], cwd=tmp_path, capture_output=True
-  )
+  done = ready.call("-c", KILLED, *places, cwd=tmp_path)
   assert done.returncode == -signal.SIGKILL, done.stderr
   assert not (tmp_path / "model.safetensors").exists()
   path = made().export(tmp_path)  # what is left does no harm
