@@ -254,11 +254,14 @@ class Disk:
     """Returns intact records of a volume, and [N] bool, which are."""
     store = self._stores[number]
     try:
-      return records.intact(
+      got, good = records.intact(
         lambda some: store.read(some) if len(some) else None, ids
       )
-    except (records.StoreError, OSError, ValueError):
+    except (records.StoreError, OSError, ValueError):  # of several shapes
+      got = None
+    if got is None or got.x.shape[1:] != self._shape:
       return None, np.zeros(len(ids), bool)
+    return got, good
 
   def _touch(self, number: int) -> None:
     """Marks a volume as used now, once."""
@@ -388,7 +391,7 @@ def _removed(volume: Path) -> bool:
   try:
     with filelock.FileLock(volume / writer.LOCK, timeout=0):
       shutil.rmtree(volume, ignore_errors=True)
-  except (filelock.Timeout, OSError):
+  except OSError:  # a lock that another process holds included
     return False
   if not _volumes(volume.parent):
     shutil.rmtree(volume.parent, ignore_errors=True)

@@ -14,6 +14,7 @@ import pytest
 
 from jcl.options.errors import UsageError
 from jcl.replay.latents import disk as disk_lib
+from jcl.replay.store import store as store_lib
 
 TRUNK = "ab" * 16
 ROW = 32 + 16 + 16 + 8  # header, four values, digest, checksum and padding
@@ -178,6 +179,24 @@ def test_files_of_anything_are_no_error(tmp_path):
   assert held(tmp_path, 3) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("widths", [(5,), (4, 5)])
+def test_latents_of_other_shapes_are_computed_again(tmp_path, widths):
+  fill(tmp_path, [7])
+  volume = segment(tmp_path).parent
+  with store_lib.Store.open(volume, run="another") as store:
+    for number, width in enumerate(widths):
+      store.append(
+        np.zeros((1, width), np.float32),
+        [0],
+        task=disk_lib._prefixes(keys(number)),
+        extras={"digest": keys(number)},
+      )
+  disk = opened(tmp_path)
+  assert not disk.read(keys(*range(len(widths)))).rows.any()
+  assert disk.report().damaged_rows == len(widths)
+  assert disk.read(keys(7)).rows.all()
+
+
 def test_a_folder_that_cannot_be_is_no_error(tmp_path):
   (tmp_path / "file").write_text("", encoding="utf-8")
   disk = opened(tmp_path / "file")
@@ -308,6 +327,7 @@ import sys
 import numpy as np
 
 from jcl.replay.latents import disk as disk_lib
+from jcl.replay.store import store as store_lib
 
 folder, first, count = Path(sys.argv[1]), *map(int, sys.argv[2:])
 disk = disk_lib.Disk(folder, {TRUNK!r}, (4,), 10**6)
