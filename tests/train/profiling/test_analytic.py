@@ -280,6 +280,30 @@ def test_a_tensor_that_is_never_read_delays_nothing():
   assert times.weight_grad[0] == 2 * BATCH * 4 * 3
 
 
+@pytest.mark.parametrize("scale, count", [(3.0, 1.0), (1.0, 2.0)])
+def test_what_depends_on_no_tensor_is_paid_by_any_selection(scale, count):
+  def network(scale, count):
+    def apply(params, stats, x, *, training=(), key=None, taps=()):
+      x = x if scale == 1 else x * scale
+      if count != 1:
+        stats = {"head": {"seen": stats["head"]["seen"] * count}}
+      return base.Output(x @ params["head"]["w"], stats, {})
+
+    def init(key):
+      return {"head": {"w": jnp.ones((4, 3))}}, {"head": {"seen": jnp.ones(5)}}
+
+    tensors = (base.Tensor(("head", "w"), "head", "other", (4, 3)),)
+    return base.Network("one", ("head",), tensors, init, apply, (4,), 3, None)
+
+  plain, more = (
+    analytic.flops(each, *shapes(each))
+    for each in (network(1, 1), network(scale, count))
+  )
+  products = BATCH * 4 if scale != 1 else 5  # one for each input or count
+  assert more.fixed - plain.fixed == products
+  assert more.forward == plain.forward
+
+
 def test_what_it_rejects(tiny):
   network, _ = tiny
   params, stats, x = shapes(network)
