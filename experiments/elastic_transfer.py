@@ -36,7 +36,7 @@ import pandas as pd
 from jcl import base, metrics, recipes
 from jcl.options.errors import UsageError
 from jcl.report import selections
-from jcl.run import loop, pretraining, session
+from jcl.run import beforehand, loop, pretraining, session
 from jcl.run import setup as setups
 from jcl.streams import scenarios, sources
 from jcl.train import gather
@@ -170,7 +170,7 @@ def _setup(
 
 def _pretrained(name: str, protocol: Protocol, source, folder: Path):
   """Returns weights learned on the base classes, from disk where they are."""
-  weights, reached = setups.pretrain(
+  weights, reached = beforehand.weights(
     _setup(protocol, name),
     source,
     folder / "pretrained",

@@ -24,7 +24,7 @@ from jcl.options.errors import UsageError
 from jcl.replay.store import index, records, segments
 from jcl.replay.store.store import Store
 from jcl.report import encoding, summarising, summary
-from jcl.run import checkpoint, loop, workdir
+from jcl.run import cursor_json, loop, workdir
 from jcl.selection import times
 from jcl.serving import log
 from jcl.streams import (
@@ -314,11 +314,11 @@ def checkpoints(place: Path) -> Reader:
     initial=((0.25, 0.0), (0.5, 0.5)),
     records=[_record()],
   )
-  text = json.dumps(checkpoint.cursor_to_json(where)).encode()
+  text = json.dumps(cursor_json.to_json(where)).encode()
 
   def read(folder: Path):
     fields = json.loads((folder / "place.json").read_bytes())
-    return checkpoint.cursor_from_json(fields)
+    return cursor_json.from_json(fields)
 
   return Reader([{"place.json": text}], read, (ValueError, RecursionError))
 

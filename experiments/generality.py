@@ -40,7 +40,7 @@ import pandas as pd
 from jcl import base, recipes
 from jcl.metrics import generality
 from jcl.report import generality as pictures
-from jcl.run import pretraining, session, workdir
+from jcl.run import beforehand, pretraining, session, workdir
 from jcl.run import setup as setups
 from jcl.run.generality import calibrate, follow, probe
 from jcl.selection import fixed
@@ -157,7 +157,7 @@ def _from(weights, protocol: Protocol, stream) -> base.Network:
 
 def _pretrained(protocol: Protocol, source, folder: Path) -> probe.Weights:
   """Returns weights learned on the base classes, from disk where they are."""
-  weights, reached = setups.pretrain(
+  weights, reached = beforehand.weights(
     _setup(protocol),
     source,
     folder / "pretrained",

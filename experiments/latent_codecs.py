@@ -46,7 +46,7 @@ import pandas as pd
 
 from jcl import base, metrics, recipes
 from jcl.replay.latents import stream as latents
-from jcl.run import pretraining, session
+from jcl.run import beforehand, pretraining, session
 from jcl.run import setup as setups
 from jcl.selection import fixed
 from jcl.streams import scenarios, sources
@@ -149,7 +149,7 @@ def _pretrained(protocol: Protocol, source, stream, folder: Path):
   setup = setups.Setup(
     model=protocol.network, options=session.Options(augment=augment)
   )
-  weights, reached = setups.pretrain(
+  weights, reached = beforehand.weights(
     setup,
     source,
     folder / "pretrained",

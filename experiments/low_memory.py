@@ -40,7 +40,7 @@ from PIL import Image
 from jcl import base, metrics, recipes
 from jcl.cost import published, step_memory
 from jcl.report import drawing
-from jcl.run import loop, pretraining, session
+from jcl.run import beforehand, loop, pretraining, session
 from jcl.run import setup as setups
 from jcl.streams import scenarios, sources
 from jcl.train import chunks, gather
@@ -175,7 +175,7 @@ def _accuracies(before, stream, rows, protocol, folder) -> list[dict[str, Any]]:
   """Learns the stream by all rows; a line per run."""
   shape = stream.example_shape
   setup = _setup(protocol)
-  weights, reached = setups.pretrain(
+  weights, reached = beforehand.weights(
     setup,
     before,
     folder / "pretrained",

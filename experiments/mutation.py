@@ -46,9 +46,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CORE = (
   "control cost/gemms cost/program_cost cost/ledger cost/pairs cost/published "
   "cost/step_memory cost/systolic metrics networks objectives "
-  "options/parameters options/spec replay run/checkpoint run/evaluation "
-  "run/generality run/judge run/loop run/deciding run/dispatch run/pruning "
-  "run/trainee run/trials selection serving streams train"
+  "options/parameters options/spec replay run/checkpoint "
+  "run/cursor_json run/evaluation run/generality run/judge run/loop "
+  "run/deciding run/dispatch run/pruning run/trainee run/trials run/solving "
+  "run/finite run/assembling selection serving streams train"
 ).split()
 # Tests of modules that no test file is named after: paths below tests/, without
 # test_ and suffix.
@@ -61,6 +62,8 @@ MIRRORS = {
   "run/generality/calibrate": "run/generality/prefix_calibration",
   "replay/latents/cache": "replay/latents/latent_cache "
   "replay/latents/latent_source",
+  "replay/latents/volumes": "replay/latents/latent_disk",
+  "replay/latents/disk": "replay/latents/latent_disk",
   "replay/latents/trunk": "replay/latents/latent_trunk "
   "replay/latents/latent_cache",
   "cost/meters/rails": "cost/meters/rails",
@@ -80,6 +83,7 @@ MIRRORS = {
   "networks/resnet": "networks/architectures",
   "networks/vit": "networks/architectures",
   "networks/mx/layers": "networks/mx/mx_networks",
+  "networks/mx/windows": "networks/mx/matmul",
   "objectives/batches": "objectives/supervised",
   "objectives/named": "objectives/readers",
   "options/parameters": "options/spec",
@@ -107,6 +111,7 @@ MIRRORS = {
   "streams/by_domain": "streams/scenarios",
   "streams/dialects": "streams/delimited",
   "streams/files": "streams/data_files streams/delimited streams/idx",
+  "run/cursor_json": "run/checkpoint",
   "train/actions": "train/pieces",
   "train/kernels/bridge": "train/kernels/bridge train/kernels/lowering",
   "train/kernels/handler": "train/kernels/bridge train/kernels/lowering",

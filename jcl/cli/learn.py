@@ -9,7 +9,7 @@ from jcl.cli import asked, definitions, flags, folders, report, show
 from jcl.cost import devices
 from jcl.cost.meters import detection
 from jcl.options.errors import UsageError
-from jcl.run import identity, loop, session, workdir
+from jcl.run import beforehand, identity, loop, session, workdir
 from jcl.run import setup as setups
 from jcl.streams import sources
 
@@ -109,7 +109,7 @@ def _learn(runs: Runs, folder: Path) -> list[Path]:
   """Carries all runs out, or the rest of them; returns their folders."""
   if runs.parts.before is not None and False in runs.parts.networks:
     show.pretraining(runs.parts.before)
-    parts, accuracy = setups.pretrained(
+    parts, accuracy = beforehand.parts(
       runs.setup, runs.parts, folder / "pretrained"
     )
     show.pretrained(accuracy)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jcl import base
 from jcl.living import settled as settled_lib
-from jcl.run import checkpoint, loop
+from jcl.run import checkpoint, cursor_json, loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Saved:
     Args:
       template_fn: returns a state with the structure of the saved one.
     """
-    at = checkpoint.cursor_from_json(self.place)
+    at = cursor_json.from_json(self.place)
     structure = jax.tree.structure(template_fn(at))
     state = jax.tree.unflatten(structure, self.arrays)
     return checkpoint.Snapshot(state, at, self.ledger, {})
@@ -63,5 +63,5 @@ def of(
     settled: by the first experience.
   """
   arrays = tuple(np.array(leaf) for leaf in jax.tree.leaves(state))
-  place = checkpoint.cursor_to_json(at)
+  place = cursor_json.to_json(at)
   return Saved(arrays, place, job.ledger.state(), settled)

@@ -22,9 +22,8 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.options import errors
-from jcl.report import decoding, encoding, lines
-from jcl.run import cursor
+from jcl.report import lines
+from jcl.run import cursor, cursor_json
 
 # From format 3 on, feed, trainee and controller save their own states.
 _FORMAT = 3
@@ -60,65 +59,6 @@ class Snapshot:
   place: cursor.Cursor
   ledger: Mapping[str, Any]
   curve: Mapping[str, Any]  # sums for its next point, see `curve.Curve.state`
-
-
-def cursor_to_json(
-  at: cursor.Cursor, records: lines.Mark | None = None
-) -> dict[str, Any]:
-  """Returns a JSON-ready copy of where a run stands.
-
-  Args:
-    at: the cursor; feed, trainee and controller are copied unread.
-    records: the mark in a file up to which it holds the run's records; None
-      copies the records too.
-  """
-  fields = {f.name: getattr(at, f.name) for f in dataclasses.fields(at)}
-  if records is None:
-    fields["records"] = [encoding.to_json(r) for r in at.records]
-  else:
-    fields["records"] = dataclasses.asdict(records)
-  for name in ("decision", "totals", "spent"):
-    value = fields[name]
-    fields[name] = None if value is None else dataclasses.asdict(value)
-  return fields
-
-
-def cursor_from_json(fields: Mapping[str, Any]) -> cursor.Cursor:
-  """Reads what `cursor_to_json` wrote; ValueError for anything else."""
-  try:
-    return _cursor(dict(fields))
-  except ValueError as error:
-    raise ValueError(
-      f"not the cursor of a run ({errors.reason(error, 300)})"
-    ) from error
-  except (KeyError, TypeError) as error:
-    raise ValueError(
-      f"not the cursor of a run ({errors.short(error, 120)})"
-    ) from error
-
-
-def _cursor(fields: dict[str, Any]) -> cursor.Cursor:
-  fields["records"] = [decoding.record(r) for r in fields["records"]]
-  if fields["decision"] is not None:
-    fields["decision"] = _decision(dict(fields["decision"]))
-  fields["totals"] = cursor.Totals(**fields["totals"])
-  fields["spent"] = base.Cost(**fields["spent"])
-  if fields["initial"] is not None:
-    fields["initial"] = tuple(tuple(row) for row in fields["initial"])
-  for name in ("feed", "trainee"):
-    if fields[name] is not None:
-      fields[name] = dict(fields[name])
-  return cursor.Cursor(**fields)
-
-
-def _decision(fields: dict[str, Any]) -> base.Decision:
-  fields["allocation"] = base.Allocation(**fields["allocation"])
-  fields["limit"] = base.Cost(**fields["limit"])
-  # Of version 0.1, cursors know of neither.
-  fields["counts"] = tuple(fields.get("counts", ()))
-  fields["reserved"] = base.Cost(**fields.get("reserved", {}))
-  fields["changes"] = ()
-  return base.Decision(**fields)
 
 
 class Checkpoints:
@@ -199,7 +139,7 @@ class Checkpoints:
     host = {
       "format": _FORMAT,
       "arrays": described,
-      "place": cursor_to_json(snapshot.place, mark),
+      "place": cursor_json.to_json(snapshot.place, mark),
       "ledger": dict(snapshot.ledger),
       "curve": dict(snapshot.curve),
     }
@@ -231,7 +171,7 @@ class Checkpoints:
       try:
         arrays, host = self._read(number)
         known = self._known(host["place"])
-        place = cursor_from_json({**host["place"], "records": known})
+        place = cursor_json.from_json({**host["place"], "records": known})
         ledger, curve = dict(host["ledger"]), dict(host["curve"])
       except (CheckpointError, MemoryError):
         raise

@@ -18,6 +18,7 @@ from jcl.options import errors, spec
 _SAMPLED = 64  # inputs that a digest reads of large data
 _WHOLE = 2**22  # bytes of inputs up to which a digest reads all of them
 _SHOWN = 3  # differences that a message lists
+_SURROUNDINGS = ("device", "versions")  # that are told where they differ
 
 # Settings that only say where data lie: they may differ where contents agree.
 _PLACES = ("data", "stream.name")
@@ -89,6 +90,28 @@ def differences(
         f"{key} was {errors.short(was)}, which this version does not know"
       )
   return found
+
+
+def moved(noted: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+  """Tells where machine or versions are not those that a run began with.
+
+  Args:
+    noted: the last summary of the run.
+    about: what the run's summary is to say now.
+
+  Returns:
+    One line; "" where they are the same, or where one of the two is unknown.
+  """
+  old, new = noted.get("environment"), about.get("environment")
+  if not (isinstance(old, dict) and new):
+    return ""
+  known = [name for name in _SURROUNDINGS if old.get(name)]
+  return told(
+    differences(
+      {name: old[name] for name in known},
+      {name: new.get(name) for name in known},
+    )
+  )
 
 
 def told(found: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 
@@ -35,9 +35,6 @@ from jcl.streams import stream as stream_lib
 
 # Passes over an experience where neither options nor recipe name them.
 _EPOCHS_BY_DATA = {"digits": 10}
-_PRETRAINING_ROWS = 64  # examples of an update, at most
-
-Weights = tuple[base.Params, base.Stats]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,61 +253,6 @@ def network(
   elif setup.weights is not None:
     made = external.with_file(made, setup.weights)
   return precision.with_precision(made, setup.precision)
-
-
-def pretrain(
-  setup: Setup,
-  before: sources.Source,
-  folder: str | os.PathLike[str],
-  build: Callable[..., base.Network] | None = None,
-  **training: Any,
-) -> tuple[Weights, float]:
-  """Learns all of a source at once, or reads the weights where they lie.
-
-  Args:
-    setup: names the model, and says how runs are carried out.
-    before: what is learned.
-    folder: where the run and its weights are kept.
-    build: see `builder`, which is asked where this is None.
-    **training: fields of `base.Training`, and the seed.
-
-  Returns:
-    The weights, for `pretraining.begun`, and the accuracy reached.
-  """
-  shape, classes = before.train.x.shape[1:], before.train.num_classes
-  model = (build or builder(setup, shape))(shape, classes)
-  weights = pretraining.learned(
-    before, model, folder, options(setup), **training
-  )
-  return weights, pretraining.accuracy(Path(folder))
-
-
-def pretrained(
-  setup: Setup, made: Parts, folder: str | os.PathLike[str]
-) -> tuple[Parts, float]:
-  """Learns the first classes, or reads the weights where they lie.
-
-  Args:
-    setup: says for how many epochs.
-    made: with data to learn at once.
-    folder: where the run and its weights are kept.
-
-  Returns:
-    Parts whose model begins with these weights, and the accuracy reached.
-  """
-  before = made.before
-  assert before is not None
-  weights, accuracy = pretrain(
-    setup,
-    before,
-    folder,
-    made.build,
-    epochs=setup.base_epochs,
-    batch_size=min(_PRETRAINING_ROWS, len(before.train)),
-    optimizer="adam",
-  )
-  begun = pretraining.begun(made.networks[False], *weights)
-  return made._replace(networks={**made.networks, False: begun}), accuracy
 
 
 def device(setup: Setup) -> devices.Device:

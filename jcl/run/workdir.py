@@ -45,8 +45,6 @@ _MAY_DIFFER = (
   "class_names",
   "notes",
 )
-# Parts of "environment" whose change a resumed run warns of.
-_WARNED_OF = ("device", "versions")
 # Writing a summary takes time: an experience that ends gets a new one only
 # where the last is this many times as old as its writing took.
 _LEAST_TIMES = 20.0
@@ -152,7 +150,8 @@ class Folder:
     self._begun = at.step  # of this process
     self._noted = self._read_summary()
     if at.step:
-      _warn_of_moves(self._noted, self._about)
+      if moved := identity.moved(self._noted, self._about):
+        logging.warning("taken up elsewhere: %s", moved)
     self._memory = memory_notes.MemoryNotes(self._noted)
     with job.stream.held_out.open() as test_sets:
       self._test_sizes = [len(data) for data in test_sets]
@@ -385,22 +384,3 @@ class Folder:
     if self.path is not None:
       with explained(self.path):
         self._stack.close()
-
-
-def _warn_of_moves(noted: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-  """Warns where machine or versions are not those that the run began with.
-
-  Args:
-    noted: the last summary of the run.
-    about: what the run's summary is to say now.
-  """
-  old, new = noted.get("environment"), about.get("environment")
-  if not (isinstance(old, dict) and new):
-    return
-  known = [name for name in _WARNED_OF if old.get(name)]
-  moved = identity.differences(
-    {name: old[name] for name in known},
-    {name: new.get(name) for name in known},
-  )
-  if moved:
-    logging.warning("taken up elsewhere: %s", identity.told(moved))

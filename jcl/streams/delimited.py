@@ -99,7 +99,7 @@ def read(path: Path, options: Options) -> Table:
     raise UsageError(f"{path} has no rows below its header")
   source = _Source(path, data, dialect)
   frame = _parse(source, options.na)
-  notes = [*left_out, *_dialect_notes(dialect)]
+  notes = [*left_out, *dialects.notes(dialect)]
   dropped = _index(source, frame, options.index)
   if dropped:
     names = [dialect.names[j] or "without a name" for j in dropped]
@@ -371,18 +371,6 @@ def _check_range(
     raise source.error(
       row, features[column], "which is infinite in 32 bits; mend it"
     )
-
-
-def _dialect_notes(dialect: dialects.Dialect) -> list[str]:
-  notes = []
-  if not dialect.header:
-    notes.append(
-      f"no header: columns are called 0 to {len(dialect.names) - 1} "
-      "(header=true takes the first line for one)"
-    )
-  if dialect.decimal == ",":
-    notes.append("numbers are read with a decimal comma")
-  return notes
 
 
 def _feature_notes(

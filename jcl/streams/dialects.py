@@ -323,3 +323,16 @@ def _counts(values: Sequence[str]) -> bool:
     [str(i) for i in wanted],
     [str(i + 1) for i in wanted],
   )
+
+
+def notes(dialect: Dialect) -> list[str]:
+  """Returns what was recognised and a reader may want to know, a line each."""
+  told = []
+  if not dialect.header:
+    told.append(
+      f"no header: columns are called 0 to {len(dialect.names) - 1} "
+      "(header=true takes the first line for one)"
+    )
+  if dialect.decimal == ",":
+    told.append("numbers are read with a decimal comma")
+  return told

@@ -12,7 +12,7 @@ import tiny_network
 import jcl
 from jcl import base, recipes
 from jcl.control import allowance, limits
-from jcl.run import checkpoint, console, loop, session
+from jcl.run import console, cursor_json, loop, session
 
 HOUR = 3600.0
 UNLIMITED = jcl.Budget()
@@ -109,10 +109,10 @@ def test_a_pause_may_be_saved_and_gone_on_from_elsewhere(unpaused):
     if kinds[-2:-1] == ["paused"]:  # the run that goes on waits as well
       clock.now += HOUR
     job.save(place)
-    saved = json.dumps([checkpoint.cursor_to_json(place), job.ledger.state()])
+    saved = json.dumps([cursor_json.to_json(place), job.ledger.state()])
     arrays = jax.tree.map(np.array, state)
     fields, ledger = json.loads(saved)
-    job, place = assemble(budget, clock), checkpoint.cursor_from_json(fields)
+    job, place = assemble(budget, clock), cursor_json.from_json(fields)
     assert place.decided.wait
     job.template(place)
     job.restore(place)

@@ -12,7 +12,7 @@ import tiny_network
 
 from jcl import base
 from jcl.report import encoding, lines
-from jcl.run import checkpoint, cursor, loop
+from jcl.run import checkpoint, cursor, cursor_json, loop
 
 NETWORK = tiny_network.build()
 
@@ -106,8 +106,8 @@ def restore(tmp_path):
 
 def test_a_place_survives_json_with_infinities_and_nan():
   for original in (place(), loop.Cursor(control=None)):
-    text = json.dumps(checkpoint.cursor_to_json(original))
-    again = checkpoint.cursor_from_json(json.loads(text))
+    text = json.dumps(cursor_json.to_json(original))
+    again = cursor_json.from_json(json.loads(text))
     assert repr(again) == repr(original)  # equal, NaN included
 
 
@@ -365,14 +365,14 @@ def test_a_few_of_the_arrays_that_differ_are_named(count, more):
   [{"totals": None}, {"spent": {"secs": 1}}, {"records": 3}, {"feed": [1]}],
 )
 def test_a_place_that_is_none_is_refused(changes):
-  fields = checkpoint.cursor_to_json(place())
+  fields = cursor_json.to_json(place())
   with pytest.raises(
     ValueError, match="not the cursor of a run|not the record"
   ):
-    checkpoint.cursor_from_json({**fields, **changes})
+    cursor_json.from_json({**fields, **changes})
   del fields["records"]
   with pytest.raises(ValueError, match="not the cursor of a run"):
-    checkpoint.cursor_from_json(fields)
+    cursor_json.from_json(fields)
 
 
 def test_a_save_pays_two_seconds_or_twenty_times_its_length_later(
@@ -489,19 +489,19 @@ def test_a_checkpoint_that_refers_to_records_is_read_without_them(tmp_path):
 
 
 def test_decisions_of_the_first_version_count_no_accounts():
-  fields = checkpoint.cursor_to_json(place())
+  fields = cursor_json.to_json(place())
   for name in ("counts", "reserved"):
     del fields["decision"][name]
-  again = checkpoint.cursor_from_json(json.loads(json.dumps(fields)))
+  again = cursor_json.from_json(json.loads(json.dumps(fields)))
   assert again.decision == place().decision
   assert again.decision.counts == ()
   assert again.decision.reserved == base.Cost()
 
 
 def test_what_is_no_cursor_is_told_in_short():
-  fields = checkpoint.cursor_to_json(place())
+  fields = cursor_json.to_json(place())
   with pytest.raises(ValueError) as told:
-    checkpoint.cursor_from_json({**fields, "spent": {"a" * 300: 1}})
+    cursor_json.from_json({**fields, "spent": {"a" * 300: 1}})
   assert len(str(told.value)) == len("not the cursor of a run ()") + 120
 
 

@@ -89,3 +89,18 @@ def test_many_differences_stay_a_few_words():
   theirs = {f"key_{i}": "x" * 10**5 for i in range(100)}
   told = identity.told(identity.differences(theirs, {}))
   assert told.endswith("; and 97 more") and len(told) < 400
+
+
+def test_moves_to_another_machine_are_told():
+  old = {"device": "one", "versions": {"jax": "1"}, "host": "a"}
+
+  def moved(noted, **changes):
+    now = {"environment": {**old, **changes}}
+    return identity.moved({"environment": noted}, now)
+
+  assert moved(old, device="two") == "device was 'one' and is now 'two'"
+  assert "versions.jax" in moved(old, versions={"jax": "2"})
+  assert not moved(old) and not moved(old, host="b")
+  # What was not noted has not changed.
+  assert not moved({**old, "device": None}, device="two")
+  assert not moved(None, device="two")

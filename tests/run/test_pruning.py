@@ -13,7 +13,7 @@ from jcl import base, recipes
 from jcl.cost import program_cost
 from jcl.networks import catalogue, shrink
 from jcl.objectives import group_lasso
-from jcl.run import checkpoint, loop, pruning, session, trainee
+from jcl.run import cursor_json, loop, pruning, session, trainee
 
 NETWORK = catalogue.build("mlp", (4,), 4, width=16, depth=2)
 
@@ -78,12 +78,12 @@ def test_a_run_taken_up_anywhere_ends_the_same():
   for event in loop.run(job, state, at):
     copy = jax.tree.map(np.array, event.state)
     job.save(at)
-    told = checkpoint.cursor_to_json(at)
+    told = cursor_json.to_json(at)
     saved.append((copy, json.loads(json.dumps(told))))
   sizes = [program_cost.num_parameters(copy.train.params) for copy, _ in saved]
   shrunk = next(i for i, size in enumerate(sizes) if size < sizes[0])
   for copy, told in (saved[shrunk - 1], saved[shrunk], saved[-3]):
-    job, there = assemble(), checkpoint.cursor_from_json(told)
+    job, there = assemble(), cursor_json.from_json(told)
     shapes = job.template(there)
     job.restore(there)
     assert jax.tree.structure(shapes) == jax.tree.structure(copy)

@@ -12,7 +12,7 @@ from jcl import base, recipes
 from jcl.cli import asked, flags
 from jcl.networks import catalogue, mlp, pretrained
 from jcl.options.errors import UsageError
-from jcl.run import session
+from jcl.run import beforehand, session
 from jcl.run import setup as setups
 from jcl.streams import sources
 
@@ -122,8 +122,8 @@ def test_models_are_shared_and_begin_with_learned_weights(
   methods = [recipes.er(), recipes.pnn()]
   parts = setups.parts(setup, before, after, later, methods[:1])
   assert set(parts.networks) == {False} and parts.networks[False].pretrained
-  found, accuracy = setups.pretrained(setup, parts, tmp_path)
-  again, same = setups.pretrained(setup, parts, tmp_path)  # from its file
+  found, accuracy = beforehand.parts(setup, parts, tmp_path)
+  again, same = beforehand.parts(setup, parts, tmp_path)  # from its file
   assert same == accuracy > 0
   begun = [
     each.networks[False].init(jax.random.key(seed))[0]["dense_0"]

@@ -16,7 +16,7 @@ import tiny_network
 from jcl import base, keys, recipes
 from jcl.networks import catalogue
 from jcl.options.errors import UsageError
-from jcl.run import checkpoint, loop, session
+from jcl.run import cursor_json, loop, session
 from jcl.run import trainee as trainee_lib
 from jcl.selection import times as times_lib
 
@@ -100,7 +100,7 @@ def play(job, state=None, place=None) -> Played:
     state = event.state
     copy = jax.tree.map(np.array, state)
     job.save(event.place)
-    told = checkpoint.cursor_to_json(event.place)
+    told = cursor_json.to_json(event.place)
     events.append((event.kind, copy, copy_of(told)))
   return Played(job, state, place, begun, events)
 
@@ -163,7 +163,7 @@ def test_a_run_taken_up_anywhere_ends_the_same(executor):
   assert waiting or executor == "pieces"
   resumed = assemble(executor)
   for copy, told in (waiting or saved[3:])[:2] + saved[-4:-3]:
-    there = checkpoint.cursor_from_json(told)
+    there = cursor_json.from_json(told)
     template = resumed.template(there)
     assert jax.tree.structure(template) == jax.tree.structure(copy)
     resumed.restore(there)

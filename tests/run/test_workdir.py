@@ -403,21 +403,3 @@ def test_the_last_costs_of_a_run_that_had_ended(noted, step, told):
   ledger = types.SimpleNamespace(pending=lambda: "pending")
   folder._job = types.SimpleNamespace(ledger=ledger)
   assert folder._closing() == told
-
-
-def test_moves_to_another_machine_are_warned_of(caplog):
-  old = {"device": "one", "versions": {"jax": "1"}, "host": "a"}
-
-  def warned(noted, **changes):
-    caplog.clear()
-    workdir._warn_of_moves(
-      {"environment": noted}, {"environment": {**old, **changes}}
-    )
-    return caplog.text
-
-  assert "taken up elsewhere" in warned(old, device="two")
-  assert "taken up elsewhere" in warned(old, versions={"jax": "2"})
-  assert not warned(old) and not warned(old, host="b")
-  # What was not noted has not changed.
-  assert not warned({**old, "device": None}, device="two")
-  assert not warned(None, device="two")

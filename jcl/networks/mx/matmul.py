@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jcl.networks.mx import formats
+from jcl.networks.mx import formats, windows
 
 # Values of patches that are made at once, at most. Patches of an image take
 # many times its size; on CPUs, pieces that stay in a core's cache are made in a
@@ -103,9 +102,9 @@ def conv(
   rhs_dilation = tuple(rhs_dilation or ones)
   if isinstance(padding, str):
     padding = jax.lax.padtype_to_pads(
-      x.shape[1:-1], _spread(kernel, rhs_dilation), strides, padding
+      x.shape[1:-1], windows.spread(kernel, rhs_dilation), strides, padding
     )
-  window = _Window(
+  window = windows.Window(
     kernel,
     strides,
     tuple((int(low), int(high)) for low, high in padding),
@@ -152,16 +151,6 @@ class _How(NamedTuple):
 _Kept = tuple[jax.Array, jax.Array, jax.Array | None]
 
 
-class _Window(NamedTuple):
-  """The window of a convolution, along each spatial axis."""
-
-  kernel: tuple[int, ...]
-  strides: tuple[int, ...]
-  padding: tuple[tuple[int, int], ...]
-  lhs_dilation: tuple[int, ...]
-  rhs_dilation: tuple[int, ...]
-
-
 def _how(
   fmt: formats.Format, rounding: formats.Rounding, key: jax.Array | None
 ) -> _How:
@@ -198,13 +187,21 @@ _matmul.defvjp(_matmul_forward, _matmul_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _conv(
-  x: jax.Array, w: jax.Array, key: jax.Array | None, how: _How, window: _Window
+  x: jax.Array,
+  w: jax.Array,
+  key: jax.Array | None,
+  how: _How,
+  window: windows.Window,
 ) -> jax.Array:
   return _conv_forward(x, w, key, how, window)[0]
 
 
 def _conv_forward(
-  x: jax.Array, w: jax.Array, key: jax.Array | None, how: _How, window: _Window
+  x: jax.Array,
+  w: jax.Array,
+  key: jax.Array | None,
+  how: _How,
+  window: windows.Window,
 ) -> tuple[jax.Array, _Kept]:
   # [kh, kw, Cin, Cout] -> [Cin * kh * kw, Cout]
   kernel = jnp.moveaxis(w, -2, 0).reshape(-1, w.shape[-1])
@@ -213,12 +210,12 @@ def _conv_forward(
 
 
 def _conv_backward(
-  how: _How, window: _Window, kept: _Kept, g: jax.Array
+  how: _How, window: windows.Window, kept: _Kept, g: jax.Array
 ) -> tuple[jax.Array, jax.Array, None]:
   x, w, key = kept
   # [kh, kw, Cin, Cout] -> [Cout * kh * kw, Cin]
   kernel = jnp.moveaxis(w, -1, 0).reshape(-1, w.shape[-2])
-  back = _transposed(window, x.shape[1:-1], g.shape[1:-1])
+  back = windows.transposed(window, x.shape[1:-1], g.shape[1:-1])
   dx = _correlate(g, kernel, key, how, back, number=2, turned=True)
   dw = _weight_gradient(x, g, key, how, window, number=4)
   return dx, dw.reshape(w.shape), None
@@ -232,7 +229,7 @@ def _correlate(
   kernel: jax.Array,
   key: jax.Array | None,
   how: _How,
-  window: _Window,
+  window: windows.Window,
   number: int,
   turned: bool = False,
 ) -> jax.Array:
@@ -247,13 +244,13 @@ def _correlate(
 
   def piece(index: int | jax.Array, x: jax.Array) -> jax.Array:
     x = jnp.moveaxis(x, -1, 0)  # channels first: blocks run over rows
-    columns = _taps(x, 2, window, axis=1, turned=turned)
+    columns = windows.taps(x, 2, window, axis=1, turned=turned)
     shape = columns.shape
     columns = columns.reshape(shape[0] * shape[1], -1)
     out = how.product(kernel, how.quantize(columns, 0, key, index))
     return out.T.reshape(*shape[2:], -1)
 
-  out = _outputs(x.shape[1:-1], window)
+  out = windows.outputs(x.shape[1:-1], window)
   size = _piece_size(len(x), math.prod(out) * kernel.shape[1], 1)
   _, parts, last = _run(lambda _, index, x: ((), piece(index, x)), (), size, x)
   parts = parts.reshape(-1, *parts.shape[2:])
@@ -265,7 +262,7 @@ def _weight_gradient(
   g: jax.Array,
   key: jax.Array | None,
   how: _How,
-  window: _Window,
+  window: windows.Window,
   number: int,
 ) -> jax.Array:
   """Returns patches of x, transposed, times g, [places * Cin, Cout]."""
@@ -276,7 +273,9 @@ def _weight_gradient(
   def piece(
     total: jax.Array, index: int | jax.Array, x: jax.Array, g: jax.Array
   ) -> tuple[jax.Array, None]:
-    rows = _taps(x, 1, window, axis=len(window.kernel) + 1).reshape(-1, terms)
+    rows = windows.taps(x, 1, window, axis=len(window.kernel) + 1).reshape(
+      -1, terms
+    )
     g = g.reshape(-1, g.shape[-1])
     rows = how.quantize(rows, 0, keys[0], index)
     total += how.product(how.quantize(g, 0, keys[1], index).T, rows)
@@ -289,84 +288,6 @@ def _weight_gradient(
   size = _piece_size(len(x), places * terms, whole)
   total = jnp.zeros((g.shape[-1], terms), jnp.float32)
   return _run(piece, total, size, x, g)[0].T
-
-
-def _taps(
-  x: jax.Array, first: int, window: _Window, axis: int, turned: bool = False
-) -> jax.Array:
-  """Stacks the inputs of each position of the kernel, in the kernel's order.
-
-  Args:
-    x: its spatial axes begin with axis `first`.
-    first: see `x`.
-    window: of the convolution.
-    axis: axis of the result along which the positions lie.
-    turned: whether the last position comes first.
-  """
-  rank = len(window.kernel)
-  edges = [(0, 0, 0)] * x.ndim
-  sizes, strides = list(x.shape), [1] * x.ndim
-  outputs = _outputs(x.shape[first : first + rank], window)
-  for i, (low, high) in enumerate(window.padding):
-    edges[first + i] = (low, high, window.lhs_dilation[i] - 1)
-    sizes[first + i] = (outputs[i] - 1) * window.strides[i] + 1
-    strides[first + i] = window.strides[i]
-  x = jax.lax.pad(x, jnp.zeros((), x.dtype), edges)
-  places = np.array([*np.ndindex(*window.kernel)]) * window.rhs_dilation
-  starts = np.zeros((len(places), x.ndim), np.int32)
-  starts[:, first : first + rank] = places[::-1] if turned else places
-
-  def tap(start: jax.Array) -> jax.Array:
-    met = jax.lax.dynamic_slice(x, start, sizes)
-    return met[tuple(slice(None, None, stride) for stride in strides)]
-
-  # One gather compiles in a fraction of the time of as many slices.
-  return jax.vmap(tap, out_axes=axis)(jnp.asarray(starts))
-
-
-def _outputs(sizes: Sequence[int], window: _Window) -> tuple[int, ...]:
-  spread = _spread(window.kernel, window.rhs_dilation)
-  return tuple(
-    (size + low + high - taps) // stride + 1
-    for size, (low, high), taps, stride in zip(
-      _spread(sizes, window.lhs_dilation),
-      window.padding,
-      spread,
-      window.strides,
-      strict=True,
-    )
-  )
-
-
-def _transposed(
-  window: _Window, sizes: Sequence[int], outputs: Sequence[int]
-) -> _Window:
-  """Returns the window by which gradients of outputs give those of inputs."""
-  taps = _spread(window.kernel, window.rhs_dilation)
-  low = [
-    tap - pad - 1 for tap, (pad, _) in zip(taps, window.padding, strict=True)
-  ]
-  high = [
-    size + tap - 1 - out - before
-    for size, tap, out, before in zip(
-      _spread(sizes, window.lhs_dilation),
-      taps,
-      _spread(outputs, window.strides),
-      low,
-      strict=True,
-    )
-  ]
-  return window._replace(
-    strides=window.lhs_dilation,
-    padding=tuple(zip(low, high, strict=True)),
-    lhs_dilation=window.strides,
-  )
-
-
-def _spread(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-  return tuple(
-    (size - 1) * step + 1 for size, step in zip(sizes, dilation, strict=True)
-  )
 
 
 def _piece_size(images: int, values: int, multiple: int) -> int:

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 from pathlib import Path
-import shutil
 import time
 from typing import Any, NamedTuple
 
@@ -26,7 +25,8 @@ import filelock
 import numpy as np
 
 from jcl.options.errors import UsageError
-from jcl.replay.store import records, segments, writer
+from jcl.replay.latents import volumes
+from jcl.replay.store import records, segments
 from jcl.replay.store import store as store_lib
 
 DIGEST = 16  # bytes of an input's digest
@@ -131,7 +131,7 @@ class Disk:
 
   def report(self) -> Report:
     """Returns counts so far, and the bytes of the folder."""
-    return dataclasses.replace(self._told, held_bytes=_bytes(self._root))
+    return dataclasses.replace(self._told, held_bytes=volumes.size(self._root))
 
   def note(self, **about: Any) -> None:
     """Notes on the trunk what is not noted, JSON-ready, for later processes."""
@@ -198,8 +198,8 @@ class Disk:
     self._opened = True
     with self._shielded(), self._locked():
       self._folder.mkdir(exist_ok=True)
-      self._about |= _read_about(self._folder / _ABOUT)
-      for path in _volumes(self._folder):
+      self._about |= volumes.noted(self._folder / _ABOUT)
+      for path in volumes.listed(self._folder):
         with contextlib.suppress(records.StoreError, OSError):
           self._stores.append(store_lib.Store.open(path, mode="r"))
           self._paths.append(path)
@@ -300,34 +300,36 @@ class Disk:
     if self._unseen + wanted <= self._free // _PROCESSES:
       self._unseen += wanted
       return wanted
-    free = self._budget - _bytes(self._root)
+    free = self._budget - volumes.size(self._root)
     self._free, self._unseen = free, wanted
     if free >= wanted:
       return wanted
     ages = {
       path: path.stat().st_mtime
       for folder in self._root.iterdir()
-      for path in _volumes(folder)
+      for path in volumes.listed(folder)
     }
     for path in sorted(ages, key=lambda each: ages[each]):
       if free >= wanted or ages[path] >= self._since:
         break
-      if _removed(path):
-        free = self._budget - _bytes(self._root)
+      if volumes.removed(path):
+        free = self._budget - volumes.size(self._root)
     self._free = free
     return min(free, wanted)
 
   def _volume(self) -> int:
     """Returns the number of a volume to add to, beginning one if needed."""
     if self._adds is not None:
-      if _bytes(self._paths[self._adds]) < self._volume_bytes:
+      if volumes.size(self._paths[self._adds]) < self._volume_bytes:
         return self._adds
       self._stores[self._adds].close()
       path = self._paths[self._adds]
       self._stores[self._adds] = store_lib.Store.open(path, mode="r")
     self._adds = self._begun()
     if self._adds is None:
-      number = 1 + max((int(p.name) for p in _volumes(self._folder)), default=0)
+      number = 1 + max(
+        (int(p.name) for p in volumes.listed(self._folder)), default=0
+      )
       path = self._folder / f"{number:06d}"
       self._stores.append(store_lib.Store.open(path, mode="a"))
       self._paths.append(path)
@@ -338,7 +340,7 @@ class Disk:
   def _begun(self) -> int | None:
     """Returns a volume that an earlier process left with room, taking it."""
     for number, path in enumerate(self._paths):
-      if not path.is_dir() or _bytes(path) >= self._volume_bytes:
+      if not path.is_dir() or volumes.size(path) >= self._volume_bytes:
         continue
       with contextlib.suppress(records.StoreError, OSError):  # in use
         store = store_lib.Store.open(path, mode="a")
@@ -367,41 +369,3 @@ class Disk:
 def _prefixes(keys: np.ndarray) -> np.ndarray:
   """Returns the heads of digests [N, 16] as [N] int32."""
   return np.ascontiguousarray(keys[:, :4]).view("<i4")[:, 0].astype(np.int32)
-
-
-def _volumes(folder: Path) -> list[Path]:
-  """Returns the volumes in the folder of a trunk, in their order."""
-  if not folder.is_dir():
-    return []
-  return sorted(path for path in folder.iterdir() if path.name.isdecimal())
-
-
-def _bytes(folder: Path) -> int:
-  """Returns the bytes of all files below a folder."""
-  total = 0
-  for where, _, names in os.walk(folder):
-    for name in names:
-      with contextlib.suppress(OSError):  # removed meanwhile
-        total += os.stat(os.path.join(where, name)).st_size
-  return total
-
-
-def _removed(volume: Path) -> bool:
-  """Removes a volume unless a process adds to it; tells whether it did."""
-  try:
-    with filelock.FileLock(volume / writer.LOCK, timeout=0):
-      shutil.rmtree(volume, ignore_errors=True)
-  except OSError:  # a lock that another process holds included
-    return False
-  if not _volumes(volume.parent):
-    shutil.rmtree(volume.parent, ignore_errors=True)
-  return True
-
-
-def _read_about(path: Path) -> dict[str, Any]:
-  """Returns what is noted on a trunk; nothing where that cannot be read."""
-  try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError, RecursionError):
-    return {}
-  return found if isinstance(found, dict) else {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import signatures
 
-from jcl.networks.mx import formats, matmul
+from jcl.networks.mx import formats, matmul, windows
 
 # Machine code that is slower and takes less time to make.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -275,16 +275,16 @@ def test_pieces_in_turn(size, pieces):
 
 
 def test_windows_by_hand():
-  window = matmul._Window((3, 2), (2, 1), ((1, 0), (2, 3)), (1, 3), (2, 1))
-  assert matmul._spread((5, 4), (2, 1)) == (9, 4)
+  window = windows.Window((3, 2), (2, 1), ((1, 0), (2, 3)), (1, 3), (2, 1))
+  assert windows.spread((5, 4), (2, 1)) == (9, 4)
   # Rows: 7 + 1 in steps of 2 for 5 taps; columns: 3 * 3 + 1 + 5 for 2.
-  assert matmul._outputs((7, 4), window) == (2, 14)
-  back = matmul._transposed(window, (7, 4), (2, 14))
+  assert windows.outputs((7, 4), window) == (2, 14)
+  back = windows.transposed(window, (7, 4), (2, 14))
   assert back.kernel == (3, 2) and back.rhs_dilation == (2, 1)
   assert back.strides == (1, 3) and back.lhs_dilation == (2, 1)
   # Outputs spread to 3 and 14 rows and columns, inputs to 7 and 10.
   assert back.padding == ((3, 5), (-1, -2))
-  assert matmul._outputs((2, 14), back) == (7, 4)
+  assert windows.outputs((2, 14), back) == (7, 4)
 
 
 def test_mantissas_that_products_round(monkeypatch):

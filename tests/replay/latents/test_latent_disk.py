@@ -14,6 +14,7 @@ import pytest
 
 from jcl.options.errors import UsageError
 from jcl.replay.latents import disk as disk_lib
+from jcl.replay.latents import volumes
 from jcl.replay.store import store as store_lib
 
 TRUNK = "ab" * 16
@@ -285,11 +286,11 @@ def test_the_bound_holds_for_several_at_once(tmp_path):
 def test_files_are_not_summed_up_for_each_row(tmp_path, monkeypatch):
   summed = []
 
-  def count(folder, inner=disk_lib._bytes):
+  def count(folder, inner=volumes.size):
     summed.append(folder)
     return inner(folder)
 
-  monkeypatch.setattr(disk_lib, "_bytes", count)
+  monkeypatch.setattr(volumes, "size", count)
   fill(tmp_path, range(300), step=1)
   assert summed.count(tmp_path) < 20
 
@@ -327,6 +328,7 @@ import sys
 import numpy as np
 
 from jcl.replay.latents import disk as disk_lib
+from jcl.replay.latents import volumes
 from jcl.replay.store import store as store_lib
 
 folder, first, count = Path(sys.argv[1]), *map(int, sys.argv[2:])
@@ -381,5 +383,5 @@ def test_a_folder_that_goes_meanwhile_is_no_error(tmp_path, monkeypatch):
     shutil.rmtree(folder)
     return []
 
-  monkeypatch.setattr(disk_lib, "_volumes", gone)
-  assert disk_lib._removed(volume) and not volume.parent.exists()
+  monkeypatch.setattr(volumes, "listed", gone)
+  assert volumes.removed(volume) and not volume.parent.exists()
