@@ -24,18 +24,17 @@ import contextlib
 import dataclasses
 import os
 from pathlib import Path
-import pickle
 import random
 import re
 import signal
 import tempfile
 import time
-import traceback
 from typing import Any
 from unittest import mock
 import warnings
 
 from absl import app, flags, logging
+import forked
 import jax
 import numpy as np
 import orbax.checkpoint  # noqa: F401  # once, for all processes
@@ -91,7 +90,7 @@ def compare(folder: Path) -> int:
   started = time.monotonic()
   Run(folder / "undisturbed", "fixed").finish()
   duration = time.monotonic() - started
-  expected = in_child(outcome, folder / "undisturbed")
+  expected = forked.in_child(outcome, folder / "undisturbed")
   print(f"undisturbed: {duration:.1f} s, {len(expected)} things to compare")
   runs, same = 0, Counter()
   paths: dict[str, Path] = {}  # of the present run of each kind
@@ -108,16 +107,16 @@ def compare(folder: Path) -> int:
       if not told[path]:  # it was never killed
         duration = min(duration, time.monotonic() - started)
       if kind == "fixed":
-        same[in_child(outcome, path) == expected] += 1
+        same[forked.in_child(outcome, path) == expected] += 1
       continue
     told[path] = max(told[path], run.kill())
     found.counts["kills"] += 1
     found.moments[moment(path)] += 1
-    found.counts.update(in_child(examine, path, kind, told[path]))
+    found.counts.update(forked.in_child(examine, path, kind, told[path]))
   for kind, path in paths.items():
     Run(path, kind).finish()
     if kind == "fixed":
-      same[in_child(outcome, path) == expected] += 1
+      same[forked.in_child(outcome, path) == expected] += 1
   return report(found, same, runs)
 
 
@@ -154,7 +153,7 @@ class Run:
     self.pid = os.fork()
     if not self.pid:
       os.close(self._told)
-      child(lambda: train(folder, kind, self.limit, write_end))
+      forked.child(lambda: train(folder, kind, self.limit, write_end))
     os.close(write_end)
 
   def set_limit(self, most: int) -> None:
@@ -345,37 +344,6 @@ def moment(folder: Path) -> str:
   if any((folder / "checkpoints").glob("[0-9]*")):
     return "after a checkpoint, between two or during a restart"
   return "before the first checkpoint"
-
-
-def in_child(function, *args) -> Any:
-  """Returns what a function does in a process of its own."""
-  read_end, write_end = os.pipe()
-  pid = os.fork()
-  if not pid:
-    os.close(read_end)
-
-    def work():
-      with os.fdopen(write_end, "wb") as pipe:
-        pickle.dump(function(*args), pipe)
-
-    child(work)
-  os.close(write_end)
-  with os.fdopen(read_end, "rb") as pipe:
-    data = pipe.read()
-  _, status = os.waitpid(pid, 0)
-  if status:
-    raise RuntimeError(f"{function.__name__} failed for {args}")
-  return pickle.loads(data)
-
-
-def child(work) -> None:
-  """Ends this process once the work is done, with 1 where it fails."""
-  try:
-    work()
-  except BaseException:
-    traceback.print_exc()
-    os._exit(1)
-  os._exit(0)
 
 
 if __name__ == "__main__":

@@ -18,25 +18,24 @@ Must end with 0 lost, 0 changed, 0 failed and every run identical.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import functools
 import json
 import os
 from pathlib import Path
-import pickle
 import random
 import signal
 import sys
 import tempfile
 import threading
 import time
-import traceback
 from typing import Any
 import warnings
 
 from absl import app, flags, logging
+import forked
 import jax
 import numpy as np
 import orbax.checkpoint  # noqa: F401  # once, for all processes
@@ -231,7 +230,7 @@ def kills(folder: Path, count: int) -> bool:
     calls = int(10 ** chance.uniform(0, 3.7)) if kill % 2 else 0
     seconds = 20.0 if calls else chance.uniform(0, chance.choice((1, 4, 12)))
     work = Work(place, diary, chance.random(), known, calls)
-    ended = killed(work, seconds)
+    ended = forked.killed(work, seconds)
     own += bool(calls) and ended
     pending = known.read(diary)
     if not (place / "log" / "examples").exists():
@@ -243,7 +242,7 @@ def kills(folder: Path, count: int) -> bool:
     except records.StoreError as error:
       known.counts["failed"] += 1
       print(f"kill {kill}: {error}", flush=True)
-  last = in_child(learn_all, place)
+  last = forked.in_child(learn_all, place)
   with log_lib.Log.open(place / "log", readonly=True) as log:
     known.check(log, 0, everything=True)
   counts = known.counts
@@ -437,20 +436,20 @@ def bits(folder: Path, count: int) -> bool:
   for run in range(count):
     recipe = recipes[run % len(recipes)]
     if recipe not in expected:
-      in_child(follow, folder / f"{recipe}_first", recipe)  # it compiles
+      forked.in_child(follow, folder / f"{recipe}_first", recipe)  # it compiles
       started = time.monotonic()
-      in_child(follow, folder / recipe, recipe)
+      forked.in_child(follow, folder / recipe, recipe)
       lasted[recipe] = time.monotonic() - started
-      expected[recipe] = in_child(outcome, folder / recipe)
+      expected[recipe] = forked.in_child(outcome, folder / recipe)
     place = folder / f"{recipe}_{run}"
     kills, wanted = 0, chance.randint(2, 6)
     while kills < wanted:
       seconds = chance.uniform(0.1, 0.8) * lasted[recipe]
-      if not killed(functools.partial(follow, place, recipe), seconds):
+      if not forked.killed(functools.partial(follow, place, recipe), seconds):
         break  # it came to its end
       kills += 1
-    in_child(follow, place, recipe)
-    found = in_child(outcome, place)
+    forked.in_child(follow, place, recipe)
+    found = forked.in_child(outcome, place)
     every = sorted(expected[recipe].keys() | found.keys())
     wrong = [n for n in every if expected[recipe].get(n) != found.get(n)]
     same["identical" if not wrong else "different"] += 1
@@ -459,61 +458,6 @@ def bits(folder: Path, count: int) -> bool:
     print(f"{recipe}: {kills} kills, {verdict}", flush=True)
   print(f"identical {same['identical']} of {count} runs, {sent} kills")
   return same["different"] > 0
-
-
-# Processes.
-
-
-def killed(work: Callable[[], None], seconds: float) -> bool:
-  """Does work in a process for a while; returns whether SIGKILL ended it."""
-  pid = os.fork()
-  if not pid:
-    child(work)
-  until = time.monotonic() + seconds
-  while time.monotonic() < until:
-    done, status = os.waitpid(pid, os.WNOHANG)
-    if done:
-      return _was_killed(status)
-    time.sleep(0.01)
-  os.kill(pid, signal.SIGKILL)
-  return _was_killed(os.waitpid(pid, 0)[1])
-
-
-def _was_killed(status: int) -> bool:
-  if not os.WIFSIGNALED(status) and os.WEXITSTATUS(status):
-    raise RuntimeError("the process failed")
-  return os.WIFSIGNALED(status)
-
-
-def in_child(function: Callable[..., Any], *args: Any) -> Any:
-  """Returns what a function does in a process of its own."""
-  read_end, write_end = os.pipe()
-  pid = os.fork()
-  if not pid:
-    os.close(read_end)
-
-    def work() -> None:
-      with os.fdopen(write_end, "wb") as pipe:
-        pickle.dump(function(*args), pipe)
-
-    child(work)
-  os.close(write_end)
-  with os.fdopen(read_end, "rb") as pipe:
-    data = pipe.read()
-  _, status = os.waitpid(pid, 0)
-  if status:
-    raise RuntimeError(f"{function.__name__} failed for {args}")
-  return pickle.loads(data)
-
-
-def child(work: Callable[[], Any]) -> None:
-  """Ends this process once the work is done, with 1 where it fails."""
-  try:
-    work()
-  except BaseException:
-    traceback.print_exc()
-    os._exit(1)
-  os._exit(0)
 
 
 if __name__ == "__main__":
