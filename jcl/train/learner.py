@@ -181,15 +181,18 @@ class Learner:
     """
     everything = mask.everything(self.network)
     selection = everything if self.updates else mask.nothing(self.network)
-    fresh = functools.partial(self._fresh, selection)
-    return self.run("train", "init", fresh, key), selection
+    return self.begun(key, selection), selection
 
   def begun(
     self, key: base.Key, selection: base.Selection
   ) -> base.LearnerState:
     """Returns a state before any learning, with some tensors selected."""
+    # The network's arrays take a program of their own, most of the work: JAX
+    # keeps it for all selections, and for all learners of this network.
+    arrays = self.run("train", "network", self.network.init, key)
     fresh = functools.partial(self._fresh, selection)
-    return self.run("train", ("begun", selection), fresh, key)
+    name = "begun", selection
+    return self.run("train", name, fresh, *arrays, donate=(0, 1))
 
   @property
   def updates(self) -> bool:
@@ -199,8 +202,8 @@ class Learner:
 
   def template(self, selection: base.Selection) -> base.LearnerState:
     """Returns shapes and dtypes of a state under `selection`, no arrays."""
-    fresh = functools.partial(self._fresh, selection)
-    return jax.eval_shape(fresh, jax.random.key(0))
+    arrays = jax.eval_shape(self.network.init, jax.random.key(0))
+    return jax.eval_shape(functools.partial(self._fresh, selection), *arrays)
 
   def restart(
     self, key: base.Key, state: base.LearnerState, selection: base.Selection
@@ -210,10 +213,12 @@ class Learner:
     return state._replace(train=train._replace(step=state.train.step))
 
   def _fresh(
-    self, selection: base.Selection, key: base.Key
+    self,
+    selection: base.Selection,
+    params: base.Params,
+    stats: base.Stats,
   ) -> base.LearnerState:
     spec, method = self.spec, self.method
-    params, stats = spec.network.init(key)
     if spec.sparsity is not None:
       params = spec.sparsity.start(params)
     trained, _ = mask.split(params, spec.network, selection)

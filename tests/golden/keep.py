@@ -9,6 +9,7 @@ and versions: for a change that is meant to change results.
 from pathlib import Path
 import sys
 import tempfile
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -20,18 +21,18 @@ import runs  # noqa: E402
 def main(arguments: list[str]) -> None:
   anew = "--anew" in arguments
   chosen = [each for each in arguments if not each.startswith("--")]
-  for seed in runs.SEEDS:
-    with tempfile.TemporaryDirectory() as folder:
-      for name, run in runs.RUNS.items():
-        if not chosen or name in chosen:
-          parts = runs.learned(run, seed, Path(folder) / name)
-          kept.keep(name, seed, parts, anew)
-          print(name, seed, flush=True)
-      for name in runs.SYSTEMS:
-        if not chosen or name in chosen:
-          parts = runs.served(name, seed, Path(folder) / "serving" / name)
-          kept.keep(f"serve_{name}", seed, parts, anew)
-          print("serve", name, seed, flush=True)
+  with tempfile.TemporaryDirectory() as folder:
+    for name, run in runs.RUNS.items():
+      compiled: dict[Any, Any] = {}
+      for seed in runs.SEEDS if not chosen or name in chosen else ():
+        path = Path(folder) / name / f"seed_{seed}"
+        kept.keep(name, seed, runs.learned(run, seed, path, compiled), anew)
+        print(name, seed, flush=True)
+    for name in runs.SYSTEMS:
+      for seed in runs.SEEDS if not chosen or name in chosen else ():
+        parts = runs.served(name, seed, Path(folder) / "serving" / name)
+        kept.keep(f"serve_{name}", seed, parts, anew)
+        print("serve", name, seed, flush=True)
 
 
 if __name__ == "__main__":

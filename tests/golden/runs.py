@@ -12,6 +12,7 @@ from typing import Any
 from digests import of_log, of_run
 from flax import linen as nn
 import jax
+from matplotlib import figure
 import numpy as np
 import pytest
 import tiny_hierarchy
@@ -32,6 +33,7 @@ OPTIONS = session.Options(progress=False)
 TRAINING = {"epochs": 2, "batch_size": 6, "learning_rate": 0.1}
 
 
+@functools.cache
 def _vectors() -> Any:
   return tiny_network.stream(tasks=2, per_class=16)
 
@@ -81,6 +83,12 @@ class Run:
   options: session.Options = OPTIONS
   codec: str = ""  # of a frozen trunk's output, where that is learned from
   killed: bool = False  # stopped in the middle of the stream, and resumed
+  drawn: bool = False  # numbers that the seed draws are part of its programs
+
+  @functools.cached_property
+  def on(self) -> base.Network:
+    """The network, the same one for all seeds."""
+    return self.network(_vectors())
 
 
 # Trials that go by accuracy alone: energy has no place in an exact repetition.
@@ -105,8 +113,8 @@ RUNS = {
   "bn_bias": Run("bn_bias"),
   "freeze": Run("er:buffer=12+freeze:until=0.5"),
   "lightcl": Run("lightcl:anchors=4", training={"norms": "batch"}),
-  "lightcl_sparse": Run("lightcl_sparse:anchors=4"),
-  "sparcl": Run("sparcl:minibatch=4", network=_convolutions),
+  "lightcl_sparse": Run("lightcl_sparse:anchors=4", drawn=True),
+  "sparcl": Run("sparcl:minibatch=4", network=_convolutions, drawn=True),
   "elastic": Run("elastic:rho=0.7,interval=1,profile=analytic", network=_deep),
   "elastic_pieces": Run(
     "er:buffer=12+elastic:rho=0.7,interval=1,profile=analytic",
@@ -132,8 +140,10 @@ RUNS = {
     "frugal:em=8,sb=12,swap=1,warmup=1,trial_epochs=1,share=0.5,held_out=1,"
     "judge=accuracy,overhead=0,most=3"
   ),
-  "latents_raw": Run(f"er:{_BUFFER}", codec="raw"),
-  "latents_codes": Run("derpp:minibatch=4+carm:em=8,sb=24", codec="uint8"),
+  "latents_raw": Run(f"er:{_BUFFER}", codec="raw", drawn=True),
+  "latents_codes": Run(
+    "derpp:minibatch=4+carm:em=8,sb=24", codec="uint8", drawn=True
+  ),
   "killed_er": Run(f"er:{_BUFFER}", killed=True),
   "killed_carm": Run("carm:em=8,sb=12,swap=1", killed=True),
   "killed_elastic": Run(
@@ -142,10 +152,19 @@ RUNS = {
 }
 
 
-def learned(run: Run, seed: int, folder: Path) -> dict[str, Any]:
-  """Carries out a run and returns its parts; see `digests.of_run`."""
-  stream = _vectors()
-  network = run.network(stream)
+def learned(
+  run: Run, seed: int, folder: Path, compiled: dict[Any, Any]
+) -> dict[str, Any]:
+  """Carries out a run and returns its parts; see `digests.of_run`.
+
+  Args:
+    run: what is learned, and how.
+    seed: of the run.
+    folder: its work directory.
+    compiled: programs of the same run with other seeds, which are the same
+      programs; those of this one are added.
+  """
+  stream, network = _vectors(), run.on
   if run.codec:
     made = latents.prepare(
       *(stream, network, "dense_1", run.codec),
@@ -167,12 +186,19 @@ def learned(run: Run, seed: int, folder: Path) -> dict[str, Any]:
     seed,
     options,
   )
+  compiler = job.learner.compiler
+  compiler.add(compiled)
   with pytest.MonkeyPatch.context() as patch:
     tiny_hierarchy.read_at_once(patch)
+    # Pictures are no result, and take a fifth of the time.
+    patch.setattr(figure.Figure, "savefig", lambda *_, **__: None)
     if run.killed:
       _stop(job, folder, options, call=3)
       _stop(job, folder, options, call=4)
-    return of_run(session.run(job, folder, options))
+    result = session.run(job, folder, options)
+  if not run.drawn:
+    compiled.update(compiler.programs)
+  return of_run(result)
 
 
 def _stop(job: Any, folder: Path, options: Any, call: int) -> None:
