@@ -13,12 +13,19 @@ grow     The same while the head grows from 16 to 32 classes: no prediction may
   python experiments/live_latency.py
   python experiments/live_latency.py --quick
 
+  python experiments/live_latency.py --as_device
+
+With `--as_device` the process is set up as `jcl device` does it: threads take
+turns more often, and collections of garbage leave out what is there from the
+start. The last lines tell what the interpreter itself makes a thread wait.
+
 Other load of the machine moves every number; rounds alternate what is compared.
 The command ends with 1 where an answer is torn or a weight has changed.
 """
 
 from collections.abc import Callable, Iterator
 import contextlib
+import gc
 import os
 from pathlib import Path
 import tempfile
@@ -34,6 +41,7 @@ import numpy as np
 import jcl
 from jcl import base
 from jcl.living import answers, growing, live
+from jcl.living.face import interpreter
 
 PARTS = ("observe", "predict", "grow")
 NETWORKS = ("mlp", "slim_resnet18:filters=8")
@@ -44,10 +52,14 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "of each comparison")
 _SECONDS = flags.DEFINE_float("seconds", 8.0, "of predictions, each way")
 _WRITES = flags.DEFINE_integer("writes", 150, "of each size, in a round")
 _FOLDER = flags.DEFINE_string("folder", None, "for the files")
+_AS_DEVICE = flags.DEFINE_bool(
+  "as_device", False, "set the process up as `jcl device` does"
+)
 _QUICK = flags.DEFINE_bool("quick", False, "one short round of an MLP")
 
 SHAPE = (32, 32, 3)
 PAUSE = 0.005  # seconds between predictions
+COLLECTIONS: list[float] = []  # seconds of each, since a learner was opened
 
 
 def main(argv):
@@ -60,6 +72,7 @@ def main(argv):
   if _QUICK.value:
     networks, rounds, seconds = ["mlp:width=16,depth=1"], 1, 0.5
   failed = False
+  gc.callbacks.append(note_collection)
   with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:
     if "observe" in _PARTS.value:
       observing(Path(folder), rounds, 5 if _QUICK.value else _WRITES.value)
@@ -70,6 +83,11 @@ def main(argv):
       if "grow" in _PARTS.value:
         failed |= growth(place.with_suffix(".grown"), network, seconds)
   late = lateness(seconds)
+  if COLLECTIONS:
+    print(
+      f"{len(COLLECTIONS)} collections of all garbage, the longest "
+      f"{1e3 * max(COLLECTIONS):.0f} ms"
+    )
   print(f"load of the last minute: {os.getloadavg()[0]:.1f}")
   print(f"a thread beside plain Python wakes late: {quantiles(late)}", end=", ")
   print(f"worst {1e3 * max(late):.1f} ms")
@@ -89,6 +107,15 @@ def images(count: int, classes: int, seed: int) -> tuple[np.ndarray, list[str]]:
 def quantiles(taken: list[float]) -> str:
   low, high = 1e3 * np.percentile(taken, (50, 99))
   return f"p50 {low:.2f} ms, p99 {high:.2f} ms"
+
+
+def note_collection(phase: str, about: dict[str, int]) -> None:
+  """Notes the seconds of a collection of all garbage, a callback of Python."""
+  if about["generation"] == 2:
+    if phase == "start":
+      COLLECTIONS.append(-time.perf_counter())
+    elif COLLECTIONS:
+      COLLECTIONS[-1] += time.perf_counter()
 
 
 def lateness(seconds: float) -> list[float]:
@@ -209,6 +236,9 @@ def opened(folder: Path, network: str, classes: int) -> Iterator[Watched]:
       learner.observe(*images(100, classes, seed))
       learner.learn()
     watched.predict(lasting(0.2))
+    if _AS_DEVICE.value:
+      interpreter.answer_soon()
+    COLLECTIONS.clear()
     yield watched
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from jcl import base
 from jcl.cli import definitions, flags, folders, show
 from jcl.control import amounts
-from jcl.living.face import device, guard, kept
+from jcl.living.face import device, guard, interpreter, kept
 from jcl.options import parameters
 from jcl.options.errors import UsageError
 from jcl.run import console
@@ -49,6 +49,7 @@ def command(arguments: list[str]) -> int:
   )
   with console.signals() as signals:
     with made:
+      interpreter.answer_soon()
       show.served(
         made.address, folder, made.watched, len(made.box.learner), token
       )
