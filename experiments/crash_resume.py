@@ -1,12 +1,12 @@
 """Does a run that is killed again and again end as one that never was?
 
 A process that trains is sent SIGKILL at random moments, uniform over the time
-that an undisturbed run takes: while it starts, compiles, trains or writes a
-checkpoint. Each time the same command is given again, until the run is over.
-Its last checkpoint (parameters, statistics, optimiser, memory), records and
-curve are then compared bit for bit with those of the undisturbed run; wall
-time, joules and peak memory are left out. Whenever a run is over, another one
-begins in an empty folder, until all kills are spent.
+that an undisturbed run takes: while it compiles, trains or writes a checkpoint.
+Each time another one goes on in the same folder, until the run is over. Its
+last checkpoint (parameters, statistics, optimiser, memory), records and curve
+are then compared bit for bit with those of the undisturbed run; wall time,
+joules and peak memory are left out. Whenever a run is over, another one begins
+in an empty folder, until all kills are spent.
 
   python experiments/crash_resume.py --kills=50 --model=mlp
   python experiments/crash_resume.py --kills=50 --epochs=1 \\
@@ -17,14 +17,24 @@ second about eleven. Both must end with every comparison identical.
 """
 
 from collections import Counter
+import functools
 import pathlib
 import random
-import subprocess
-import sys
 import tempfile
 import time
+import warnings
 
 from absl import app, flags, logging
+import forked
+import jax
+import numpy as np
+import orbax.checkpoint  # noqa: F401  # once, for all processes
+
+from jcl import base
+from jcl.report import encoding, summary
+from jcl.run import checkpoint, session
+from jcl.run import setup as setups
+from jcl.streams import scenarios, sources
 
 _KILLS = flags.DEFINE_integer("kills", 50, "signals to send")
 _MODEL = flags.DEFINE_string("model", "mlp", "network, as for run.py")
@@ -32,26 +42,19 @@ _RECIPE = flags.DEFINE_string("recipe", "er:buffer=50", "as for run.py")
 _EPOCHS = flags.DEFINE_integer("epochs", 40, "passes over an experience")
 _EVERY = flags.DEFINE_float("every", 0.2, "seconds between checkpoints")
 _SEED = flags.DEFINE_integer("seed", 0, "of the moments of the kills")
-_WORKER = flags.DEFINE_string("worker", None, "train in this folder, and stop")
 
 
 def main(argv):
   del argv
   logging.set_verbosity(logging.WARNING)
-  if _WORKER.value:
-    train(pathlib.Path(_WORKER.value))
-    return 0
+  # This process has one thread: no program runs in it.
+  warnings.filterwarnings("ignore", message=".*fork.*")
   with tempfile.TemporaryDirectory() as folder:
     return compare(pathlib.Path(folder))
 
 
 def assemble():
   """Returns the run that is killed, and its options."""
-  from jcl import base
-  from jcl.run import session
-  from jcl.run import setup as setups
-  from jcl.streams import scenarios, sources
-
   digits = sources.load("digits")
   train, test = digits.train, digits.test
   x_train, x_test = train.x[::2], test.x[::2]
@@ -75,8 +78,6 @@ def assemble():
 
 def train(folder: pathlib.Path) -> None:
   """Carries out the run, or the rest of it."""
-  from jcl.run import session
-
   job, options = assemble()
   session.run(job, folder, options)
 
@@ -84,10 +85,11 @@ def train(folder: pathlib.Path) -> None:
 def compare(folder: pathlib.Path) -> int:
   """Kills runs and compares them; returns the number that differ."""
   chance = random.Random(_SEED.value)
+  sources.load("digits")  # what is imported here, no process imports again
   started = time.monotonic()
-  _finish(_start(folder / "undisturbed"))
+  forked.in_child(train, folder / "undisturbed")
   duration = time.monotonic() - started
-  expected = outcome(folder / "undisturbed")
+  expected = forked.in_child(outcome, folder / "undisturbed")
   print(f"undisturbed: {duration:.1f} s, {len(expected)} things to compare")
 
   moments: Counter[str] = Counter()
@@ -98,23 +100,17 @@ def compare(folder: pathlib.Path) -> int:
     kills, started = 0, time.monotonic()
     while True:
       partial = _partial(path)
-      process = _start(path)
       if moments.total() == _KILLS.value:
-        _finish(process)
+        forked.in_child(train, path)
         break
-      try:
-        process.wait(chance.uniform(0, duration))
-      except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        kills += 1
-        moments[_moment(path, partial)] += 1
-        continue
-      _finish(process)
-      break
+      work = functools.partial(train, path)
+      if not forked.killed(work, chance.uniform(0, duration)):
+        break
+      kills += 1
+      moments[_moment(path, partial)] += 1
     if not kills:  # the machine may have been busy before
       duration = min(duration, time.monotonic() - started)
-    found = outcome(path)
+    found = forked.in_child(outcome, path)
     names = sorted(expected.keys() | found.keys())
     wrong = [name for name in names if expected.get(name) != found.get(name)]
     differing += bool(wrong)
@@ -126,27 +122,6 @@ def compare(folder: pathlib.Path) -> int:
   print(f"{moments.total():4} kills in all")
   print(f"identical {runs - differing} of {runs} runs")
   return differing
-
-
-def _start(folder: pathlib.Path) -> subprocess.Popen:
-  own = {"kills", "seed", "worker"}
-  given = [
-    f"--{flag.name}={flag.value}"
-    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-    if flag.name not in own
-  ]
-  return subprocess.Popen(
-    [sys.executable, __file__, f"--worker={folder}", *given],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-  )
-
-
-def _finish(process: subprocess.Popen) -> None:
-  output, _ = process.communicate()
-  if process.returncode:
-    raise RuntimeError(f"the training process failed:\n{output}")
 
 
 def _partial(folder: pathlib.Path) -> set[str]:
@@ -165,12 +140,6 @@ def _moment(folder: pathlib.Path, partial: set[str]) -> str:
 
 def outcome(folder: pathlib.Path) -> dict[str, object]:
   """Returns all that must be the same, by name, in comparable form."""
-  import jax
-  import numpy as np
-
-  from jcl.report import encoding, summary
-  from jcl.run import checkpoint
-
   job, _ = assemble()
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
   snapshot = checkpoints.restore(job.template)

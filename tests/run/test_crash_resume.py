@@ -1,20 +1,16 @@
-import pathlib
 import re
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).parents[2]
+import ready
 
 
 def test_runs_that_are_killed_end_as_if_they_were_not():
-  command = [
-    sys.executable,
+  done = ready.call(
     "experiments/crash_resume.py",
     "--kills=3",
     "--epochs=2",
     "--model=mlp:width=16,depth=1",
-  ]
-  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    cwd=ready.ROOT,
+  )
   assert done.returncode == 0, done.stdout + done.stderr[-2000:]
   assert "   3 kills in all" in done.stdout
   same, runs = re.findall(r"identical (\d+) of (\d+) runs", done.stdout)[-1]
