@@ -7,6 +7,7 @@ start itself, and of processes that are killed, start Python anew.
 
 import atexit
 from collections.abc import Mapping, Sequence
+import contextlib
 import functools
 import gc
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 import runpy
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -164,22 +166,29 @@ def _serve(path: str, listening: int) -> None:
   exec(LIBRARIES, {})
   gc.collect()
   gc.freeze()
-  asked = 0
   with socket.socket(fileno=listening) as listener:
     while 0 not in select.select([listener, 0], [], [])[0]:
       connection, _ = listener.accept()
       if not os.fork():
         break
       connection.close()
-      asked += 1
-      while asked and os.waitpid(-1, os.WNOHANG)[0]:
-        asked -= 1
+      _reap(os.WNOHANG)
     else:
+      signal.signal(signal.SIGTERM, signal.SIG_IGN)
+      os.killpg(0, signal.SIGTERM)  # what tests have left behind
+      _reap(0)  # what they took counts as the tests' own
       shutil.rmtree(Path(path).parent)
       return
   with connection:
     words = _begin(connection)
   _run(words)
+
+
+def _reap(options: int) -> None:
+  """Takes leave of processes that have ended; waits for others with 0."""
+  with contextlib.suppress(ChildProcessError):
+    while os.waitpid(-1, options)[0]:
+      pass
 
 
 def _begin(connection: socket.socket) -> list[str]:

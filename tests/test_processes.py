@@ -1,13 +1,11 @@
 """Two processes share one run: one result, one set of files."""
 
+from concurrent import futures
 import json
-import os
-from pathlib import Path
 import socket
-import subprocess
-import sys
 
 import pytest
+import ready
 
 SCRIPT = """
 import sys
@@ -29,31 +27,21 @@ def test_two_processes_learn_as_one(tmp_path):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{free.getsockname()[1]}"
-  environment = {
-    **os.environ,
-    "JAX_PLATFORMS": "cpu",
-    "PYTHONPATH": str(Path(__file__).parent.parent),
-  }
-  processes = [
-    subprocess.Popen(
-      [sys.executable, "-c", SCRIPT, address, str(i), str(tmp_path / "run")],
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-      env=environment,
+
+  def process(number):
+    return ready.call(
+      "-c", SCRIPT, address, number, tmp_path / "run", timeout=180
     )
-    for i in range(2)
-  ]
-  try:
-    told = [process.communicate(timeout=180) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-  for process, (_, errors) in zip(processes, told, strict=True):
-    assert process.returncode == 0, errors
+
+  with futures.ThreadPoolExecutor() as pool:
+    ended = list(pool.map(process, range(2)))
+  for each in ended:
+    assert each.returncode == 0, each.stderr
   first, second = (
-    next(line for line in out.splitlines() if line.startswith("accuracy"))
-    for out, _ in told
+    next(
+      line for line in each.stdout.splitlines() if line.startswith("accuracy")
+    )
+    for each in ended
   )
   assert first == second
   lines = (tmp_path / "run" / "records.jsonl").read_text().splitlines()

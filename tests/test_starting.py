@@ -125,6 +125,8 @@ def test_a_run_without_streams_terminal_home_or_environment(tmp_path):
     ["/bin/sh", "-c", command],
     cwd=tmp_path,
     env={
+      # How to compile, and what has been.
+      **{k: v for k, v in os.environ.items() if k.startswith(("JAX_", "XLA_"))},
       "PYTHONPATH": str(ROOT),
       "JAX_PLATFORMS": "cpu",
       "HOME": str(nowhere),
