@@ -14,8 +14,9 @@ it forward and for both gradients, in turns:
 
 The table has GFLOP/s, products with padding left out, medians over rounds; the
 fastest is marked, and `share` is its part of what a matrix product of 2048 by
-2048 reaches in the same run. What programs take is settled by
-`jcl/train/kernels/choice.py`, from such tables. Stop everything else meanwhile.
+2048 reaches in the same run (256 by 256 with `--quick`). What programs take is
+settled by `jcl/train/kernels/choice.py`, from such tables. Stop everything else
+meanwhile.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ _NETWORKS = flags.DEFINE_list(
 _BATCH = flags.DEFINE_integer("batch", 32, "examples at once", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "repetitions", lower_bound=3)
 _QUICK = flags.DEFINE_bool(
-  "quick", False, "four shapes of a network of 4 filters, 3 rounds"
+  "quick", False, "two shapes of a network of 4 filters, 3 rounds"
 )
 
 
@@ -75,12 +76,12 @@ def main(argv: list[str]) -> None:
   if _QUICK.value:
     networks, rounds = ["slim_resnet18:filters=4"], 3
   print(f"programs convolve by {lowering.describe()}")
-  peak = _matmul_peak()
+  peak = _matmul_peak(256 if _QUICK.value else 2048)
   print(f"matrix products reach {peak:.0f} GFLOP/s", flush=True)
   shapes = dict.fromkeys(
     itertools.chain.from_iterable(map(convolutions, networks))
   )
-  lines, most = [], 4 if _QUICK.value else None
+  lines, most = [], 2 if _QUICK.value else None
   for shape in tqdm.tqdm(list(shapes)[:most], leave=False):
     lines += compare(shape, rounds, peak)
   print(pd.DataFrame(lines).fillna("").to_string(index=False))
@@ -215,7 +216,7 @@ def _flops(fn, args) -> float:
   return max(map(operations.flops, program.operations))
 
 
-def _matmul_peak(size: int = 2048) -> float:
+def _matmul_peak(size: int) -> float:
   ones = jnp.ones((size, size))
   program = jax.jit(jnp.matmul).lower(ones, ones).compile()
   taken = _timed({"": program}, (ones, ones), 10)[""]

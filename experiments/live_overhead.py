@@ -32,7 +32,7 @@ _EPOCHS = flags.DEFINE_integer("epochs", 5, "passes over an experience")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "timed runs of each form")
 _RECIPE = flags.DEFINE_string("recipe", "er:buffer=500", "as for run.py")
 _QUICK = flags.DEFINE_bool(
-  "quick", False, "two small rounds, which tell nothing"
+  "quick", False, "one small round, which tells nothing"
 )
 
 FEATURES, CLASSES, WIDTH = 64, 10, 100
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
   experiences, examples = _EXPERIENCES.value, _EXAMPLES.value
   rounds, epochs = _ROUNDS.value, _EPOCHS.value
   if _QUICK.value:
-    experiences, examples, rounds, epochs = 2, 40, 2, 1
+    experiences, examples, rounds, epochs = 2, 40, 1, 1
   parts = _parts(experiences, examples)
   forms = _forms(parts, epochs)
   times: dict[str, list[float]] = {name: [] for name in forms}
