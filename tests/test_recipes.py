@@ -9,7 +9,7 @@ import pytest
 import tiny_live
 import tiny_network
 
-from jcl import recipes
+from jcl import base, recipes
 from jcl.networks import catalogue, chain, layers, progressive
 from jcl.run import session
 from jcl.streams import scenarios, sources
@@ -43,12 +43,6 @@ class _Filters(nn.Module):
     return x.reshape(len(x), -1) if self.size == 3 else x
 
 
-def _dense(stream):
-  return catalogue.build(
-    "mlp", stream.example_shape, stream.num_classes, width=20, depth=1
-  )
-
-
 def _convolutions(stream):
   units = [("stem", _Filters(1)), ("conv", _Filters(3))]
   units.append(("head", layers.Head(stream.num_classes)))
@@ -73,18 +67,20 @@ def arriving(digits):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_recipe_keeps_the_contract(name, arriving):
+def test_recipe_keeps_the_contract(name, arriving, network):
   method = getattr(recipes, name)(**OPTIONS.get(name, {}))
-  network = NETWORKS.get(name, _dense)(arriving)
-  learn = functools.partial(session.learn, arriving, network, method)
-  first = learn(seed=3, **TRAINING)
+  if name in NETWORKS:
+    network = NETWORKS[name](arriving)
+  training = base.Training(**TRAINING)
+  job = session.assemble(arriving, network, method, training, seed=3)
+  first = session.run(job)
   if name != "pnn":  # it has to know the tasks ahead
     found = tiny_live.made(
       *(method, lambda shape, classes: network),
       **{"seed": 3, "capacity": 10, **TRAINING},
     )
     # Same seed, same run, whether the stream's end is known or not.
-    state, records = tiny_live.learned(arriving, found)
+    state, records = tiny_live.learned(arriving, found, job.learner)
     assert tiny_network.same_bits(first.state, state)
     assert tiny_live.told(first.records) == tiny_live.told(records)
   assert len(first.records) == 5

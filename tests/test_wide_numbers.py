@@ -1,5 +1,6 @@
 """Every recipe where JAX has numbers of 64 bits, as JAX_ENABLE_X64=1 asks."""
 
+import functools
 import math
 
 import jax
@@ -30,15 +31,19 @@ def few(digits):
   return scenarios.class_incremental(few, tasks=2)
 
 
+@functools.cache
+def dense(shape, classes):
+  """One network for all recipes, built where numbers have 64 bits."""
+  return catalogue.build("mlp", shape, classes, width=12, depth=1)
+
+
 @pytest.mark.parametrize("name", recipes.__all__)
 def test_recipes_learn_in_numbers_of_their_own_width(name, few, wide):
   method = getattr(recipes, name)(**test_recipes.OPTIONS.get(name, {}))
   if name in test_recipes.NETWORKS:
     network = test_recipes.NETWORKS[name](few)
   else:
-    network = catalogue.build(
-      "mlp", few.example_shape, few.num_classes, width=12, depth=1
-    )
+    network = dense(few.example_shape, few.num_classes)
   result = session.learn(
     few, network, method, epochs=1, batch_size=10, learning_rate=0.1
   )
