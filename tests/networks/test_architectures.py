@@ -17,6 +17,9 @@ quick = functools.partial(
 )
 
 
+build = functools.cache(catalogue.build)  # one of a kind for all tests
+
+
 def count(network):
   return sum(math.prod(tensor.shape) for tensor in network.tensors)
 
@@ -35,7 +38,7 @@ def count(network):
   ],
 )
 def test_published_parameter_counts(name, shape, classes, expected):
-  assert count(catalogue.build(name, shape, classes)) == expected
+  assert count(build(name, shape, classes)) == expected
 
 
 def test_vit_parameters_by_hand():
@@ -76,7 +79,7 @@ KEPT = [
 
 @pytest.mark.parametrize(("name", "shape", "options"), SMALL)
 def test_shapes(name, shape, options):
-  network = catalogue.build(name, shape, 3, **options)
+  network = build(name, shape, 3, **options)
   key = jax.random.key(0)
   params, stats = jax.eval_shape(network.init, key)
   x = jax.ShapeDtypeStruct((5, *shape), jnp.float32)
@@ -101,7 +104,7 @@ def test_shapes(name, shape, options):
 )
 def test_trains(name, shape, options):
   """A few gradient steps fit two examples."""
-  network = catalogue.build(name, shape, 2, **options)
+  network = build(name, shape, 3, **options)
   params, stats = quick(network.init)(jax.random.key(0))
   x = jax.random.normal(jax.random.key(1), (2, *shape))
 
@@ -158,17 +161,17 @@ def shape_of(network, unit):
 
 
 @pytest.mark.parametrize(
-  ("name", "side", "unit", "expected"),
+  ("name", "side", "classes", "unit", "expected"),
   [
-    ("resnet18", 32, "block_6", (4, 4, 512)),
-    ("resnet32", 32, "block_13", (8, 8, 64)),
-    ("resnet50", 224, "block_14", (7, 7, 2048)),
-    ("mobilenet", 32, "block_16", (4, 4, 320)),
-    ("mobilenet", 224, "block_16", (7, 7, 320)),
+    ("resnet18", 32, 10, "block_6", (4, 4, 512)),
+    ("resnet32", 32, 10, "block_13", (8, 8, 64)),
+    ("resnet50", 224, 1000, "block_14", (7, 7, 2048)),
+    ("mobilenet", 32, 10, "block_16", (4, 4, 320)),
+    ("mobilenet", 224, 1000, "block_16", (7, 7, 320)),
   ],
 )
-def test_resolution(name, side, unit, expected):
-  assert shape_of(catalogue.build(name, (side, side, 3), 10), unit) == expected
+def test_resolution(name, side, classes, unit, expected):
+  assert shape_of(build(name, (side, side, 3), classes), unit) == expected
 
 
 def drawn(tree, generator):
@@ -183,7 +186,7 @@ def drawn(tree, generator):
 def test_what_networks_compute_stays(case, kept):
   """Golden logits of one example, with weights drawn by NumPy."""
   name, shape, options = case
-  network = catalogue.build(name, shape, 3, **options)
+  network = build(name, shape, 3, **options)
   generator = np.random.default_rng(0)
   params, stats = drawn(
     jax.eval_shape(network.init, jax.random.key(0)), generator
