@@ -47,7 +47,7 @@ def with_weights(
   _check(network.name, _shapes(given), _shapes(expected))
 
   def init(key: base.Key) -> tuple[base.Params, base.Stats]:
-    drawn = network.init(key)
+    drawn = network.init(key) if fresh else ({}, {})
     params, stats = (
       {**new, **jax.tree.map(jnp.asarray, kept)}
       for new, kept in zip(drawn, given, strict=True)

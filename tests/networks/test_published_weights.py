@@ -77,6 +77,7 @@ GOLDEN = {
     ),
   ),
 }
+CHINA = (427, 427, 3)  # a picture that scikit-learn brings along
 # Means of the units' outputs, of the first image at 96 pixels.
 UNITS = (
   *(2.164542, -0.700491, -1.649252, -1.131150, 2.016723, 1.691636, -0.246412),
@@ -99,9 +100,8 @@ def images(side):
   return (7 * i + 13 * j + 29 * c + 31 * n + (n // 2) * i * j) % 256
 
 
-def outputs(network, x):
-  """Returns logits and the outputs of all units but the head."""
-  taps = network.units[:-1]
+def outputs(network, x, taps=("last",)):
+  """Returns logits and the outputs of some units."""
 
   def run(params, stats, x):
     out = network.apply(params, stats, x, taps=taps)
@@ -114,9 +114,23 @@ def outputs(network, x):
 
 
 @functools.cache
+def built(model, *shape, **options):
+  network = catalogue.build(model, shape, 1000, **options)
+  return published.with_weights(network, fresh=())
+
+
+def usual(model):
+  """The model as other tests build it, too."""
+  if model == "efficientnet_lite0":
+    return built(model, 96, 96, 3)
+  return built(model, *CHINA, side=published.of(model).side)
+
+
+@functools.cache
 def lite0(side):
-  network = catalogue.build("efficientnet_lite0", (side, side, 3), 1000)
-  return outputs(published.with_weights(network, fresh=()), images(side))
+  network = built("efficientnet_lite0", side, side, 3)
+  taps = network.units[:-1] if side == 96 else ("last",)
+  return outputs(network, images(side), taps)
 
 
 def error(features, side):
@@ -151,7 +165,7 @@ def test_golden_means_of_units():
   np.testing.assert_allclose(found, UNITS, atol=1e-5)
 
 
-def test_symmetric_padding_gives_other_features(monkeypatch):
+def test_symmetric_padding_gives_other_means(monkeypatch):
   needs("efficientnet_lite0")
   conv = nn.Conv
 
@@ -161,16 +175,17 @@ def test_symmetric_padding_gives_other_features(monkeypatch):
   monkeypatch.setattr(efficientnet.nn, "Conv", symmetric)
   network = catalogue.build("efficientnet_lite0", (96, 96, 3), 1000)
   network = published.with_weights(network, fresh=())
-  assert error(outputs(network, images(96))[1]["last"], 96) > 1
+  params, stats = network.init(jax.random.key(0))
+  stem, x = network.blocks[0], (images(96)[:1].astype(np.float32) - 127) / 128
+  y, _ = stem.apply(params["stem"], stats["stem"], x, False, None)
+  assert abs(float(y.mean()) - UNITS[0]) > 1e-3
 
 
 @pytest.mark.parametrize("model", published.WEIGHTS)
 def test_published_files_hold_the_networks_arrays(model):
   """Digest, names and shapes; nothing of the package is imported."""
   needs(model)
-  network = catalogue.build(model, (32, 32, 3), 1000)
-  begun = published.with_weights(network)
-  assert begun.pretrained
+  assert usual(model).pretrained
   package = published.of(model).package.replace("-", "_")
   assert package not in sys.modules and "torch" not in sys.modules
 
@@ -243,11 +258,8 @@ def test_larger_ones_see_a_palace(model):
   """There are no golden features of these: a picture that is known instead."""
   needs(model)
   china = datasets.load_sample_image("china.jpg")[:, 106:533]
-  weights = published.of(model)
-  network = published.with_weights(
-    catalogue.build(model, china.shape, 1000, side=weights.side), fresh=()
-  )
-  logits, taps = outputs(network, china[None])
-  assert taps["stem"].shape[1] == weights.side // 2
+  assert china.shape == CHINA
+  logits, taps = outputs(usual(model), china[None], ("stem", "last"))
+  assert taps["stem"].shape[1] == published.of(model).side // 2
   assert taps["last"].shape == (1, 1280)
   assert logits.argmax() == 698  # palace
