@@ -1,5 +1,6 @@
 """Closed form, then gradients: in runs, stopped runs, and at equal cost."""
 
+import collections
 import dataclasses
 import functools
 
@@ -20,24 +21,33 @@ from jcl.run import evaluation, session
 SHARE = "share=0.2,aside=8"
 
 
+@functools.cache
 def network(width=6, depth=1):
   built = catalogue.build("mlp", (4,), 4, width=width, depth=depth)
   learned = built.init(jax.random.key(1))
   return pretrained.with_weights(built, *learned)
 
 
-def run(recipe, workdir=None, controller=None, net=None, **options):
-  return session.learn(
+COMPILED = collections.defaultdict(dict)  # programs by what they depend on
+
+
+def run(recipe, workdir=None, controller=None, depth=1, **options):
+  options = session.Options(progress=False, **options)
+  job = session.assemble(
     tiny_network.stream(per_class=20),
-    net or network(),
+    network(depth=depth),
     recipes.build(recipe),
-    workdir=workdir,
-    options=session.Options(progress=False, **options),
-    controller=controller,
-    batch_size=6,
-    epochs=2,
-    learning_rate=0.1,
+    base.Training(batch_size=6, epochs=2, learning_rate=0.1),
+    0,
+    options,
+    controller,
   )
+  known, compiler = COMPILED[recipe, depth, options], job.learner.compiler
+  compiler.add(known)
+  try:
+    return session.run(job, workdir, options)
+  finally:
+    known.update(compiler.programs)
 
 
 @functools.cache
@@ -116,8 +126,7 @@ def test_what_predicts_is_what_was_better():
 def test_a_run_that_was_stopped_ends_with_the_same_bits(
   recipe, tmp_path, monkeypatch
 ):
-  deeper = network(depth=2)
-  whole = run(recipe, tmp_path / "whole", net=deeper)
+  whole = run(recipe, tmp_path / "whole", depth=2)
   record = evaluation.record
 
   def interrupted(job, state, at, scope):
@@ -127,16 +136,16 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
 
   monkeypatch.setattr(evaluation, "record", interrupted)
   with pytest.raises(KeyboardInterrupt):
-    run(recipe, tmp_path / "parts", net=deeper)
+    run(recipe, tmp_path / "parts", depth=2)
   monkeypatch.setattr(evaluation, "record", record)
-  again = run(recipe, tmp_path / "parts", net=deeper)
+  again = run(recipe, tmp_path / "parts", depth=2)
   assert tiny_network.same_bits(whole.state, again.state)
   assert [r.judged for r in whole.records] == [r.judged for r in again.records]
   x = tiny_network.batch().x
   np.testing.assert_array_equal(
     whole.predict_scores(x), again.predict_scores(x)
   )
-  loaded = jcl.load_model(tmp_path / "parts", network=deeper)
+  loaded = jcl.load_model(tmp_path / "parts", network=network(depth=2))
   np.testing.assert_array_equal(
     loaded.predict_scores(x), whole.predict_scores(x)
   )
@@ -145,9 +154,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
 @pytest.mark.parametrize("until", ["1", "0.7"])
 def test_a_kept_trunk_computes_the_same(until):
   recipe = f"er:buffer=12+freeze:until={until}+solved:{SHARE}"
-  deeper = network(depth=2)
   plain, kept = (
-    run(recipe, net=deeper, trunk_cache=cache) for cache in ("", "raw")
+    run(recipe, depth=2, trunk_cache=cache) for cache in ("", "raw")
   )
   x = tiny_network.batch().x
   np.testing.assert_allclose(
