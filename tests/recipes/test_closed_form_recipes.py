@@ -1,6 +1,7 @@
 """Recipes that are solved from sums: order, cost, resuming, what is refused."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -17,14 +18,43 @@ from jcl.streams import scenarios, sources
 QUIET = session.Options(progress=False)
 
 
-def run(method, stream=None, network=None, workdir=None, **training):
-  stream = stream or tiny_network.stream()
-  network = network or catalogue.build("mlp", (4,), 4, width=6, depth=1)
+@functools.cache
+def built():
+  return catalogue.build("mlp", (4,), 4, width=6, depth=1)
+
+
+@functools.cache
+def learned():
+  network = built()
+  return pretrained.with_weights(network, *network.init(jax.random.key(1)))
+
+
+def run(
+  method,
+  stream=None,
+  network=None,
+  workdir=None,
+  seed=0,
+  compiled=None,
+  **training,
+):
+  """Runs a recipe, with programs of others that differ in examples alone."""
   if isinstance(method, str):
     method = recipes.build(method)
-  return session.learn(
-    stream, network, method, workdir=workdir, options=QUIET, **training
+  job = session.assemble(
+    stream or tiny_network.stream(),
+    network or built(),
+    method,
+    base.Training(**training),
+    seed,
+    QUIET,
   )
+  compiled = {} if compiled is None else compiled
+  job.learner.compiler.add(compiled)
+  try:
+    return session.run(job, workdir, QUIET)
+  finally:
+    compiled.update(job.learner.compiler.programs)
 
 
 ALONE = ("ncm", "slda", "ridge", "ranpac:m=24", "randumb:m=24,gamma=0.1")
@@ -32,12 +62,13 @@ ALONE = ("ncm", "slda", "ridge", "ranpac:m=24", "randumb:m=24,gamma=0.1")
 
 @pytest.mark.parametrize("recipe", ALONE)
 def test_the_cut_into_experiences_does_not_matter(recipe):
-  source = tiny_network.source()
+  source, compiled = tiny_network.source(), {}
   found = [
     # Normalisation would be by the first experience.
     run(
       recipe,
       scenarios.class_incremental(source, tasks=tasks, normalize="none"),
+      compiled=compiled,
     )
     for tasks in (1, 2, 4)
   ]
@@ -57,7 +88,7 @@ def test_nothing_is_trained_and_no_step_is_compiled(monkeypatch):
 
   monkeypatch.setattr(jcl.train.learner.Learner, "step_program", refuse)
   result = run("slda")
-  network = catalogue.build("mlp", (4,), 4, width=6, depth=1)
+  network = built()
   first, _ = network.init(jax.random.fold_in(jax.random.key(0), 0))
   assert tiny_network.same_bits(result.state.train.params, first)
   for record in result.records:
@@ -74,7 +105,7 @@ def test_classes_to_come_are_never_predicted():
   stream = tiny_network.stream(tasks=2)
   job = session.assemble(
     stream,
-    catalogue.build("mlp", (4,), 4, width=6, depth=1),
+    built(),
     recipes.slda(),
     base.Training(),
   )
@@ -99,8 +130,8 @@ def test_classes_to_come_are_never_predicted():
 def test_a_run_that_was_stopped_ends_with_the_same_bits(
   recipe, tmp_path, monkeypatch
 ):
-  stream = tiny_network.stream(tasks=4)
-  whole = run(recipe, stream, workdir=tmp_path / "whole")
+  same = {"stream": tiny_network.stream(tasks=4), "compiled": {}}
+  whole = run(recipe, workdir=tmp_path / "whole", **same)
   record = evaluation.record
   for stop in (1, 3):
 
@@ -111,9 +142,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
 
     monkeypatch.setattr(evaluation, "record", interrupted)
     with pytest.raises(KeyboardInterrupt):
-      run(recipe, stream, workdir=tmp_path / "parts")
+      run(recipe, workdir=tmp_path / "parts", **same)
   monkeypatch.setattr(evaluation, "record", record)
-  again = run(recipe, stream, workdir=tmp_path / "parts")
+  again = run(recipe, workdir=tmp_path / "parts", **same)
   assert tiny_network.same_bits(whole.state, again.state)
   x = tiny_network.batch().x
   np.testing.assert_array_equal(
@@ -193,10 +224,8 @@ def test_moving_statistics_are_refused():
 
 
 def test_a_trained_trunk_may_be_frozen_by_any_recipe():
-  network = catalogue.build("mlp", (4,), 4, width=6, depth=1)
-  learned = pretrained.with_weights(network, *network.init(jax.random.key(1)))
-  anchored = run("lightcl:anchors=8,freeze=1+slda", network=learned)
-  alone = run("slda", network=learned)
+  anchored = run("lightcl:anchors=8,freeze=1+slda", network=learned())
+  alone = run("slda", network=learned())
   x = tiny_network.batch().x
   np.testing.assert_allclose(
     anchored.predict_scores(x), alone.predict_scores(x), rtol=1e-4
@@ -206,12 +235,10 @@ def test_a_trained_trunk_may_be_frozen_by_any_recipe():
 
 @pytest.mark.parametrize("recipe", ["slda", "ranpac:m=24"])
 def test_a_kept_trunk_computes_the_same_for_less(recipe):
-  network = catalogue.build("mlp", (4,), 4, width=6, depth=1)
-  learned = pretrained.with_weights(network, *network.init(jax.random.key(1)))
   plain, kept = (
     session.learn(
       tiny_network.stream(),
-      learned,
+      learned(),
       recipes.build(recipe),
       options=session.Options(progress=False, trunk_cache=cache),
     )
@@ -262,7 +289,7 @@ def test_two_devices_learn_what_one_would():
     # Inputs are normalised alike where the data is given as it is.
     parts.append(scenarios.class_incremental(part, tasks=2, normalize="none"))
   whole = scenarios.class_incremental(source, tasks=2, normalize="none")
-  network = catalogue.build("mlp", (4,), 4, width=6, depth=1)
+  network = built()
   first, second, both = (
     run("slda", stream, network).state.objective.sums
     for stream in (*parts, whole)
@@ -281,7 +308,7 @@ def test_two_devices_learn_what_one_would():
 def test_an_estimate_is_that_of_passes(recipe):
   job = session.assemble(
     tiny_network.stream(),
-    catalogue.build("mlp", (4,), 4, width=6, depth=1),
+    built(),
     recipes.build(recipe),
     base.Training(),
   )
