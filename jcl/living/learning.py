@@ -21,13 +21,13 @@ import jax.numpy as jnp
 from jcl import base
 from jcl.living import arrivals as arrivals_lib
 from jcl.living import correcting, growing
+from jcl.living import latest as latest_lib
 from jcl.living import saved as saved_lib
 from jcl.living import settings as settings_lib
 from jcl.living import settled as settled_lib
 from jcl.run import console, description, loop, session, shortening
 from jcl.run import setup as setup_lib
 from jcl.run import workdir as workdir_lib
-from jcl.run.inference import files
 from jcl.run.inference import model as models
 from jcl.streams import stream as stream_lib
 
@@ -60,6 +60,7 @@ class Learning:
     self._events: Iterator[loop.Event] | None = None
     self._settled: settled_lib.Settled | None = None
     self._files: workdir_lib.Folder | None = None
+    self.latest = latest_lib.Latest(folder)
     self._filing = threading.Lock()
     self._experiences: list[base.Experience] = []
     self.learned = 0  # experiences, up to the model handed over last
@@ -159,6 +160,7 @@ class Learning:
     self._events = None
     with self._stack:
       self._save()
+      self.latest.flush()
       self._around.close()
 
   # The job of an experience.
@@ -353,7 +355,5 @@ class Learning:
     self._made = made
     self._published(made)
     self.learned = self._at.experience
-    if self._path is not None and self._at.experience == self.arrivals.count:
-      timed = self._job.ledger.timed("write")
-      with workdir_lib.explained(self._path), timed:
-        files.save(made, self._path / files.NAME)
+    with self._job.ledger.timed("write"):
+      self.latest.keep(made)

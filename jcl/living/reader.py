@@ -22,7 +22,8 @@ class Reader(answers_lib.Predicts):
   """Predicts with the latest model that a live learner has written.
 
   Any number of processes may read a folder, beside the one that learns there.
-  A newer model is read when the next prediction is asked for.
+  A newer model is read when the next prediction is asked for; one that another
+  follows at once is there a second later at most.
 
   Args:
     folder: of the learner.

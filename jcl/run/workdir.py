@@ -46,8 +46,9 @@ _MAY_DIFFER = (
   "notes",
 )
 # Writing a summary takes time: an experience that ends gets a new one only
-# where the last is this many times as old as its writing took.
-_LEAST_TIMES = 20.0
+# where the last is this many times as old as its writing took. Nobody waits for
+# the summary of a run without an end: whoever asks has it written.
+_LEAST_TIMES, _LEAST_TIMES_ENDLESS = 20.0, 100.0
 _POINTS = 200  # of the curve of a run without an end, at least
 
 
@@ -279,7 +280,8 @@ class Folder:
         self._add_record(at.records)
         self._events.record(at.records[-1], at.step)
       when, took = self._summarised
-      if stop or (end and time.monotonic() - when >= _LEAST_TIMES * took):
+      times = _LEAST_TIMES_ENDLESS if self._endless else _LEAST_TIMES
+      if stop or (end and time.monotonic() - when >= times * took):
         self.summarise()
 
   def _add_record(self, records: Sequence[base.Record]) -> None:

@@ -238,6 +238,7 @@ def test_a_reader_sees_the_latest_model(made, tmp_path):
   assert beside.classes_.tolist() == learner.classes_.tolist()
   learner.observe(*second)
   learner.learn()
+  learner.learning.latest.flush()
   assert beside.classes_.tolist() == learner.classes_.tolist()
   scores = learner.predict_scores(second[0])
   assert np.array_equal(beside.predict_scores(second[0]), scores)
@@ -431,6 +432,7 @@ def test_a_reader_compiles_nothing_for_a_newer_model(made, tmp_path):
   before = beside.latest().model
   learner.observe(*second)
   learner.learn()
+  learner.learning.latest.flush()
   after = beside.latest().model
   assert after is not before and after.programs is before.programs
   scores = learner.predict_scores(third[0])

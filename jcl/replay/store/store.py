@@ -17,6 +17,7 @@ for Continual Learning", DAC 2022, describe such a tier.
 """
 
 from collections.abc import Mapping
+import contextlib
 import os
 from pathlib import Path
 import time
@@ -304,9 +305,13 @@ class Store:
     which = np.searchsorted(firsts, ids, side="right") - 1
     files = [held[i].fd for i in which.tolist()]
     content = rows.view(np.uint8).data
-    size, seed = rows.itemsize, self.contents.seed
-    places = offsets.tolist()
+    size, seed, places = rows.itemsize, self.contents.seed, offsets.tolist()
     crc32, residue, bad = zlib.crc32, records.RESIDUE, []
+    if _side_by_side(files, offsets, size):
+      # One read is faster than many; where it fails, each is tried.
+      with contextlib.suppress(OSError):
+        if os.preadv(files[0], [content], places[0]) == len(content):
+          return _damaged(content, size, seed)
     slow = _SLOW + size * _SLOW_BYTE
     checked, begun, ahead = 0, time.perf_counter(), hasattr(os, "posix_fadvise")
     for i, (file, offset) in enumerate(zip(files, places, strict=True)):
@@ -365,6 +370,19 @@ class Store:
         f'{self.contents.folder} is open for reading: open it with mode="a"'
       )
     return self._writer
+
+
+def _side_by_side(files: list[int], offsets: np.ndarray, size: int) -> bool:
+  """Tells whether records of one size lie behind each other in one file."""
+  steps = np.diff(offsets.astype(np.int64))
+  return len(set(files)) == 1 and bool((steps == size).all())
+
+
+def _damaged(content: memoryview, size: int, seed: int) -> list[int]:
+  """Returns which of the records in these bytes are damaged."""
+  starts = range(0, len(content), size)
+  found = [zlib.crc32(content[i : i + size], seed) for i in starts]
+  return [i for i, each in enumerate(found) if each != records.RESIDUE]
 
 
 def _class_names(labels: Any) -> list[str]:

@@ -147,7 +147,7 @@ class Model:
 
     return export.export(self, path, format=format)
 
-  @property
+  @functools.cached_property
   def shapes(self) -> Mapping[str, tuple[int, ...]]:
     """Shapes of the arrays, by path; programs are compiled for them."""
     return _shapes((self.params, self.stats, self.fitted))

@@ -398,6 +398,43 @@ def test_reading_tells_good_from_damaged_examples(tmp_path):
     records.intact(fail, np.array([1]))
 
 
+def test_records_side_by_side_are_read_at_once_or_one_by_one(
+  tmp_path, monkeypatch
+):
+  fill(tmp_path)
+  offsets, _ = starts(tmp_path)
+  path = segments.path_of(tmp_path, 0)
+  content = bytearray(path.read_bytes())
+  content[offsets[2] + 40] ^= 1
+  path.write_bytes(content)
+  calls = []
+
+  def counted(name, fails):
+    call = getattr(os, name)
+
+    def counting(fd, *rest):
+      calls.append(name)
+      if fails:
+        raise OSError(5, "cannot be read")
+      return call(fd, *rest)
+
+    return counting
+
+  with Store.open(tmp_path, mode="r") as store:
+    for fails, wanted in (
+      (False, ["preadv"]),
+      (True, ["preadv"] + 4 * ["pread"]),
+    ):
+      with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", counted("pread", False))
+        patched.setattr(os, "preadv", counted("preadv", fails))
+        with pytest.raises(records.DamageError) as caught:
+          store.read(np.arange(4))
+      assert caught.value.ids == (2,) and calls == wanted
+      calls.clear()
+    assert np.array_equal(store.read([0, 1]).x, images([0, 1]))
+
+
 def test_segments_of_another_store_are_left_out(tmp_path):
   bounds = several(tmp_path / "mine")
   with Store.open(tmp_path / "other", segment_bytes=4096) as other:
