@@ -252,7 +252,7 @@ class Snapshots:
 
   def __init__(self, folder, target, monkeypatch):
     self.folder, self.target, self.count = folder, target, 0
-    for kind, name in ((journal.Journal, "append"), (Logged, "observe")):
+    for kind, name in ((journal.Journal, "append"), (Logged, "add")):
       monkeypatch.setattr(kind, name, self.around(getattr(kind, name)))
 
   def around(self, function):
@@ -336,7 +336,7 @@ def test_what_could_not_be_taken_is_noted_before_anything_else(
 
   with Watch(folder, photos) as watch:
     with monkeypatch.context() as m:
-      m.setattr(Logged, "observe", full)
+      m.setattr(Logged, "add", full)
       with pytest.raises(records.StoreError, match="full"):
         watch.watcher.look()
     watch.intake.observe(other, ["request"])
@@ -365,10 +365,10 @@ def test_nothing_is_taken_while_the_outcome_cannot_be_noted(place, monkeypatch):
   with Watch(folder, photos) as watch:
     with monkeypatch.context() as m:
       m.setattr(journal.Journal, "append", full)
-      m.setattr(Logged, "observe", refuse)
+      m.setattr(Logged, "add", refuse)
       with pytest.raises(records.StoreError):
         watch.watcher.look()
-      m.setattr(Logged, "observe", lambda *_: pytest.fail("observed"))
+      m.setattr(Logged, "add", lambda *_: pytest.fail("observed"))
       with pytest.raises(records.StoreError):
         watch.intake.observe(other, ["request"])
     watch.intake.observe(other, ["request"])
