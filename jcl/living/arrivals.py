@@ -1,11 +1,13 @@
 """Examples that have arrived, in the form in which learning reads them."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from jcl import base
+
+_Which = TypeVar("_Which", bound=Hashable)
 
 
 class Ended(NamedTuple):
@@ -54,7 +56,7 @@ class Arrivals(Protocol):
     ...
 
   def corrections(self, experience: int) -> Iterable[Correction]:
-    """Returns those made before an experience ended, of earlier examples."""
+    """Returns what is corrected ahead of an experience, of earlier examples."""
     ...
 
   def read(self, ids: np.ndarray) -> np.ndarray:
@@ -146,6 +148,37 @@ def gone(
     _dataset(Gone(count, example), y),
     np.broadcast_to(np.int64(-1), (count,)),
   )
+
+
+def due(
+  given: Iterable[tuple[_Which, str]],
+  since: int,
+  classes: Sequence[str],
+  before: int,
+) -> Iterator[tuple[_Which, int]]:
+  """Yields the examples whose labels change ahead of an experience.
+
+  With each stands the position of its class. Of an example's corrections the
+  latest counts. One to a class that nobody knew waits for that class.
+
+  Args:
+    given: examples, as they are told apart, and keys of their labels: all
+      corrections made before the experience ended, in their order.
+    since: how many of them were made before the one before it ended.
+    classes: keys of those that the experience knows, by position.
+    before: how many of them the one before it knew.
+
+  >>> list(due([(7, "new"), (8, "old"), (9, "none")], 3, ["old", "new"], 1))
+  [(7, 1)]
+  """
+  positions = {key: position for position, key in enumerate(classes)}
+  latest: dict[_Which, tuple[int, str]] = {}
+  for number, (which, key) in enumerate(given):
+    latest[which] = number, key
+  for which, (number, key) in latest.items():
+    y = positions.get(key)
+    if y is not None and (number >= since or y >= before):
+      yield which, y
 
 
 def follow(

@@ -16,8 +16,8 @@ def corrected(
 ) -> base.LearnerState:
   """Returns the state with corrected labels of the examples that it holds.
 
-  A label that no experience so far has brought changes nothing: no output of
-  the network stands for it.
+  A label that no experience so far has brought changes nothing yet: no output
+  of the network stands for it.
 
   Args:
     job: of the learner.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jcl.living import arrivals as arrivals_lib
 from jcl.living.arrivals import Correction, Ended
 from jcl.living.log import given, inputs
 from jcl.living.log import labels as labels_lib
@@ -28,7 +29,9 @@ class Held:
     self._place: dict[int, tuple[int, int]] = {}  # experience and row, by id
     self._classes: dict[str, int] = {}
     self._known: list[int] = []  # classes, after each experience
-    self._corrected: list[list[Correction]] = [[]]  # by experience that follows
+    # Experience and row of each correction, and the key of its label.
+    self._corrected: list[tuple[tuple[int, int], str]] = []
+    self._corrections: list[int] = []  # how many, after each experience
     self._dropped = self._next = 0
     self._form: inputs.Form | None = None
 
@@ -75,7 +78,16 @@ class Held:
     return Ended(ids, self._y[experience])
 
   def corrections(self, experience: int) -> Iterable[Correction]:
-    return tuple(self._corrected[experience])
+    if not experience:
+      return
+    with self._lock:
+      before, now = self._known[experience - 1 : experience + 1]
+      since, until = self._corrections[experience - 1 : experience + 1]
+      found = arrivals_lib.due(
+        self._corrected[:until], since, list(self._classes)[:now], before
+      )
+      for place, y in found:
+        yield Correction(*place, y)
 
   def add(self, batch: given.Batch) -> np.ndarray:
     """Takes examples, and returns their ids [N].
@@ -110,9 +122,7 @@ class Held:
         if before == labels_lib.NONE:
           self._waiting.append(i)
         elif i in self._place:
-          self._corrected[-1].append(
-            Correction(*self._place[i], self._number(key))
-          )
+          self._corrected.append((self._place[i], key))
       self._waiting.sort()
 
   def end(self) -> int:
@@ -128,7 +138,7 @@ class Held:
       self._y.append(np.array(y, np.int32))
       self._ended.append(np.array(self._waiting, np.int64))
       self._known.append(len(self._classes))
-      self._corrected.append([])
+      self._corrections.append(len(self._corrected))
       self._waiting = []
       return self.count - 1
 

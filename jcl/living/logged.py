@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jcl.living import arrivals as arrivals_lib
 from jcl.living.arrivals import Correction, Ended
 from jcl.living.log import given
 from jcl.living.log import labels as labels_lib
@@ -63,20 +64,23 @@ class Logged:
     return Ended(found.ids, found.labels)
 
   def corrections(self, experience: int) -> Iterable[Correction]:
-    experiences = self.log.experiences
-    classes = [labels_lib.key(each) for each in self.log.classes]
-    since = experiences[experience - 1].corrections if experience else 0
-    given = self.log.corrections(since)
-    for _, i, label in zip(
-      range(since, experiences[experience].corrections),
-      given.ids.tolist(),
-      given.labels,
-      strict=False,
+    if not experience:
+      return
+    now, last = (self.log.experiences[experience - i] for i in (0, 1))
+    fresh = now.num_classes > last.num_classes  # for which some may have waited
+    found = self.log.corrections(0 if fresh else last.corrections)
+    first = found.until - len(found.ids)
+    pairs = zip(found.ids.tolist(), found.labels, strict=True)
+    given = [(i, labels_lib.key(label)) for i, label in pairs]
+    for i, y in arrivals_lib.due(
+      given[: max(now.corrections - first, 0)],
+      last.corrections - first,
+      [labels_lib.key(each) for each in self.log.classes[: now.num_classes]],
+      last.num_classes,
     ):
       place = self.log.place(i)
-      key = labels_lib.key(label)
-      if place is not None and key in classes:
-        yield Correction(*place, classes.index(key))
+      if place is not None:
+        yield Correction(*place, y)
 
   def add(self, batch: given.Batch) -> np.ndarray:
     """Takes examples, and returns their ids [N] once they are on disk."""

@@ -439,13 +439,27 @@ def test_a_reader_compiles_nothing_for_a_newer_model(made, tmp_path):
   assert np.array_equal(beside.predict_scores(third[0]), scores)
 
 
-def test_a_correction_to_a_class_that_comes_later_spoils_nothing(made):
-  learner = made(recipe="er:buffer=500", experience=48, capacity=2)
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_correction_to_a_class_that_comes_later_waits_for_it(
+  made, tmp_path, kept
+):
+  folder = tmp_path / "device" if kept else None
+  learner = made(folder, recipe="er:buffer=500", experience=48, capacity=2)
   first, second, third = parts()
   ids = learner.observe(*first)
   learner.label(ids, ["kind 5"] * len(ids))
+  learner.label(ids[:5], ["kind 0"] * 5)  # which counts, as it came later
   learner.observe(*second)
+  learner.learn()
+
+  def held():
+    items = learner.learning.state.replay.items
+    found = dict(zip(np.array(items.ids), np.array(items.y), strict=True))
+    return [found[i] for i in ids]
+
+  assert held() == [0] * 24 + [1] * 24
   learner.observe(*third)
-  learner.learn()  # "kind 5" is known by now, but not to the second experience
-  assert learner.status()["learned"] == 3
+  learner.learn()
+  assert learner.classes_.tolist() == [f"kind {i}" for i in range(6)]
+  assert held() == [0] * 5 + [5] * 43
   assert np.isfinite([each.loss for each in learner.learning.records]).all()
