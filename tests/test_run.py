@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 import ready
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
 def call(*arguments):
@@ -268,14 +266,7 @@ recipes.build = lambda text: [].index(text)
 sys.argv = [{str(ROOT / "run.py")!r}]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-  done = subprocess.run(
-    [sys.executable, "-c", program],
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
-    timeout=300,
-  )
+  done = ready.call("-c", program, cwd=ROOT)
   assert done.returncode == 1
   assert "Traceback" in done.stderr and "is not in list" in done.stderr
 

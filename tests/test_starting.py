@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import ready
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "run.py"
@@ -150,13 +151,6 @@ for argument in ("--list", "--helpshort"):
   except SystemExit as end:
     print("ended with", end.code)
 """)
-  done = subprocess.run(
-    [sys.executable, caller],
-    cwd=tmp_path,
-    env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
+  done = ready.call(caller, cwd=tmp_path, timeout=120)
   assert done.stdout.count("Recipes (--recipe, --compare)") == 1
   assert done.stdout.count("ended with") == 2, done.stderr
