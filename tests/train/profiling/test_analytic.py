@@ -26,9 +26,25 @@ UNFUSED = {
   "xla_disable_hlo_passes": "fusion,instruction-fusion,cpu-instruction-fusion",
   "xla_backend_optimization_level": 0,
 }
+
+
+def mobilenet_in_short():
+  """A block of each kind: without expansion, with, with a sum and a stride."""
+  units = [
+    ("stem", mobilenet._Conv(16, 3)),
+    ("block_0", mobilenet._Block(1, 16, 1, False)),
+    ("block_1", mobilenet._Block(6, 24, 1, False)),
+    ("block_2", mobilenet._Block(6, 24, 1, True)),
+    ("block_3", mobilenet._Block(6, 32, 2, False)),
+    ("last", mobilenet._Last(320)),
+    ("head", layers.Head(10)),
+  ]
+  return chain.chain("mobilenet", units, (16, 16, 3), 10)
+
+
 NETWORKS = {
-  "resnet": lambda: resnet.slim_resnet18((16, 16, 3), 10, filters=4),
-  "mobilenet": lambda: mobilenet.mobilenet((16, 16, 3), 10, width=0.25),
+  "resnet": lambda: resnet._resnet("resnet", (16, 16, 3), 10, (2, 1), 4),
+  "mobilenet": mobilenet_in_short,
   "vit": lambda: vit.vit((16, 16, 3), 10, width=24, depth=1),
 }
 
