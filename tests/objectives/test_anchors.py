@@ -87,11 +87,10 @@ def inputs(params, stats, now, where, state=(), seed=2) -> base.LossInputs:
 
 
 @functools.cache
-def begun(published=False, task=1, count=COUNT, ratio=1.0, area=1):
+def begun(published=False, task=1):
   """Returns an objective, its state once an experience is open, and weights."""
-  del area
   objective = anchors.anchored(
-    1.0, ratio, count, begins=begins, published=published
+    1.0, 1.0, COUNT, begins=begins, published=published
   )
   net = network()
   params, stats = net.init(jax.random.key(0))
@@ -405,13 +404,8 @@ def stream():
 
 @pytest.mark.parametrize("published", [False, True])
 def test_frozen_means_frozen(published):
-  net = network()
-  params, stats = net.init(jax.random.key(5))
-  net = learned_weights()
-  method = recipes.lightcl(
-    freeze="mid", anchors=4, ratio=0.5, published=published
-  )
-  done = session.learn(stream(), net, method, epochs=2, batch_size=8)
+  params, stats = drawn()
+  done = trained(f"{RECIPE},published=true" if published else RECIPE)
   train = done.state.train
   same = jax.tree.map(np.array_equal, train.params["low"], params["low"])
   assert all(jax.tree.leaves(same))
@@ -421,10 +415,22 @@ def test_frozen_means_frozen(published):
   assert float(done.state.objective.weight.sum()) == 4
 
 
+RECIPE = "lightcl:freeze=mid,anchors=4,ratio=0.5"
+
+
+@functools.cache
+def drawn():
+  return jax.jit(network().init)(jax.random.key(5))
+
+
+@functools.cache
 def learned_weights():
-  net = network()
-  drawn = net.init(jax.random.key(5))
-  return pretrained.with_weights(net, *drawn, fresh=("head",))
+  return pretrained.with_weights(network(), *drawn(), fresh=("head",))
+
+
+@functools.cache
+def trained(text):
+  return train(learned_weights(), text)
 
 
 def train(net, text):
@@ -439,19 +445,16 @@ def same(one, other, tolerance):
 
 
 def test_keeping_the_trunks_output_changes_nothing():
-  text = "lightcl:freeze=mid,anchors=4,ratio=0.5"
-  net = learned_weights()
-  kept = train(net, text)
-  anew = train(dataclasses.replace(net, blocks=None), text)
+  kept = trained(RECIPE)
+  whole = dataclasses.replace(learned_weights(), blocks=None)
+  anew = train(whole, RECIPE)
   assert kept.state.objective.held.shape != anew.state.objective.held.shape
   same(kept.state.train.params, anew.state.train.params, 1e-6)
 
 
 def test_a_selector_that_may_take_all_is_the_static_choice():
-  text = "lightcl:freeze=mid,anchors=4,ratio=0.5"
-  net = learned_weights()
   free = "elastic:rho=1.0,metric=weight,granularity=block,norms=batch"
-  one, other = train(net, text), train(net, f"{text}+{free}")
+  one, other = trained(RECIPE), trained(f"{RECIPE}+{free}")
   assert other.records[0].trained == one.records[0].trained == (10, 14)
   same(one.state.train.params, other.state.train.params, 1e-6)
 
