@@ -190,8 +190,11 @@ def zero(network: base.Network, tree: Any, masks: Masks) -> Any:
   """
 
   def clear(leaf: base.Array, axis: int, mask: np.ndarray) -> jax.Array:
-    shape = [-1 if i == axis else 1 for i in range(leaf.ndim)]
-    return jnp.where(mask.reshape(shape), leaf, jnp.zeros_like(leaf))
+    stay = mask.reshape([-1 if i == axis else 1 for i in range(leaf.ndim)])
+    if jaxprs.is_traced(leaf):
+      return jnp.where(stay, leaf, jnp.zeros_like(leaf))
+    leaf = np.asarray(leaf)  # on the host, as in `_take`
+    return jnp.asarray(np.where(stay, leaf, np.zeros_like(leaf)))
 
   return _cutter(network, masks, clear)(tree)
 

@@ -143,6 +143,11 @@ def build(name):
   return _cache.setdefault(name, NETWORKS[name]())
 
 
+@functools.cache
+def groups_of(name):
+  return shrink.groups(build(name))
+
+
 def arrays(network, seed=0):
   """Random parameters and statistics, which nothing else starts from."""
   generator = np.random.default_rng(seed)
@@ -161,7 +166,8 @@ def arrays(network, seed=0):
 
 
 def inputs(network, size=4):
-  return jax.random.normal(jax.random.key(1), (size, *network.input_shape))
+  drawn = np.random.default_rng(1).normal(size=(size, *network.input_shape))
+  return jnp.asarray(drawn, jnp.float32)
 
 
 def some(groups, seed=0):
@@ -191,7 +197,7 @@ def close(first, second, atol=1e-5):
 
 def test_groups_of_an_mlp():
   network = build("mlp")
-  first, second = shrink.groups(network)
+  first, second = groups_of("mlp")
   assert (first.name, first.size) == ("dense_0/dense/kernel:1", 5)
   assert parts(first) == {
     ("dense_0", "dense", "kernel", 1, "out"),
@@ -203,7 +209,7 @@ def test_groups_of_an_mlp():
 
 
 def test_residual_paths_are_united():
-  first, inner, *_ = shrink.groups(build("residual"))
+  first, inner, *_ = groups_of("residual")
   kernels = [(p.path[0], p.path[1], p.role) for p in first.kernels]
   assert kernels == [
     ("stem", "conv", "out"),
@@ -236,7 +242,7 @@ def test_number_of_groups(name, expected):
 
 
 def test_depthwise_channels_go_through():
-  groups = {group.name: group for group in shrink.groups(build("inverted"))}
+  groups = {group.name: group for group in groups_of("inverted")}
   group = groups["stride/expand/conv/kernel:3"]
   assert [(p.path[1], p.axis, p.role) for p in group.kernels] == [
     ("expand", 3, "out"),
@@ -247,20 +253,20 @@ def test_depthwise_channels_go_through():
 
 def test_layer_normalisation_and_heads_hold_channels():
   """Of a vision transformer only the MLPs' insides can go."""
-  assert [group.name for group in shrink.groups(build("vit"))] == [
+  assert [group.name for group in groups_of("vit")] == [
     "block_0/mlp_0/kernel:1",
   ]
 
 
 def test_flattened_channels_stay():
-  assert [group.name for group in shrink.groups(build("flat"))] == [
+  assert [group.name for group in groups_of("flat")] == [
     "pooled/kernel:3",
     "dense/kernel:1",
   ]
 
 
 def test_whole_attention_heads_and_parts_of_values():
-  heads, values = shrink.groups(build("attention"))
+  heads, values = groups_of("attention")
   assert {p.path[1] for p in heads.kernels} == {"query", "key", "value", "out"}
   assert (heads.size, values.size) == (4, 2)
   assert values.name == "attend/value/kernel:2"
@@ -355,7 +361,7 @@ def test_keep_by_hand():
 def test_one_layer_of_a_sum_holds_a_channel_for_all():
   network = build("residual")
   params, _ = arrays(network)
-  groups = shrink.groups(network)
+  groups = groups_of("residual")
   params = jax.tree.map(lambda leaf: 1e-3 * leaf, params)
   kernel = params["block_1"]["conv_1"]["kernel"]
   params["block_1"]["conv_1"]["kernel"] = kernel.at[0, 0, 1, 2].set(1.0)
@@ -366,7 +372,7 @@ def test_one_layer_of_a_sum_holds_a_channel_for_all():
 
 
 def test_lasso_slices():
-  assert shrink.lasso_slices(shrink.groups(build("mlp"))) == (
+  assert shrink.lasso_slices(groups_of("mlp")) == (
     (("dense_0", "dense", "kernel"), 1),
     (("dense_1", "dense", "kernel"), 0),
     (("dense_1", "dense", "kernel"), 1),
@@ -380,7 +386,7 @@ def test_lasso_slices():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_smaller_network_is_the_one_with_zeros(name):
   network = build(name)
-  masks = some(shrink.groups(network))
+  masks = some(groups_of(name))
   params, stats = arrays(network)
   smaller, *small = shrink.shrink(network, params, stats, masks)
   assert program_cost.num_bytes(small) < program_cost.num_bytes((params, stats))
@@ -419,7 +425,7 @@ def test_smaller_network_is_the_one_with_zeros(name):
 def test_any_channels_can_go(first, second):
   network = build("mlp")
   masks = dict(
-    zip(shrink.groups(network), map(np.array, (first, second)), strict=True)
+    zip(groups_of("mlp"), map(np.array, (first, second)), strict=True)
   )
   params, stats = arrays(network)
   smaller, small, _ = shrink.shrink(network, params, stats, masks)
@@ -433,7 +439,7 @@ def test_any_channels_can_go(first, second):
 def test_keeping_everything_changes_nothing():
   network = build("mlp")
   params, stats = arrays(network)
-  masks = {g: np.ones(g.size, bool) for g in shrink.groups(network)}
+  masks = {g: np.ones(g.size, bool) for g in groups_of("mlp")}
   smaller, small, _ = shrink.shrink(network, params, stats, masks)
   assert tiny_network.same_bits(small, params)
   assert smaller.tensors == network.tensors
@@ -442,7 +448,7 @@ def test_keeping_everything_changes_nothing():
 def test_shrinking_twice_is_shrinking_once():
   network = build("conv1d")
   params, stats = arrays(network)
-  group, *_ = shrink.groups(network)
+  group, *_ = groups_of("conv1d")
   once = {group: np.array([True, False, False, True, False])}
   first = {group: np.array([True, False, True, True, False])}
   network_a, *a = shrink.shrink(network, params, stats, first)
@@ -461,7 +467,7 @@ def test_shrinking_twice_is_shrinking_once():
 def test_blocks_shrink_with_the_network():
   network = build("conv1d")
   params, stats = arrays(network)
-  masks = some(shrink.groups(network))
+  masks = some(groups_of("conv1d"))
   smaller, params, stats = shrink.shrink(network, params, stats, masks)
   x = inputs(network)
   expected = smaller.apply(params, stats, x).logits
@@ -475,11 +481,11 @@ def test_blocks_shrink_with_the_network():
 
 def test_taps_and_features_stay():
   network = build("flat")
-  masks = some(shrink.groups(network), seed=3)
+  masks = some(groups_of("flat"), seed=3)
   smaller, *small = shrink.shrink(network, *arrays(network), masks)
   assert smaller.features == network.features == "head.input"
   out = smaller.apply(*small, inputs(network), taps=("head.input", "pooled"))
-  width = int(sum(masks[shrink.groups(network)[1]]))
+  width = int(sum(masks[groups_of("flat")[1]]))
   assert out.taps["head.input"].shape == (4, width)
   assert out.taps["pooled"].shape[-1] < 4
 
@@ -523,7 +529,7 @@ def test_slots_of_channels_that_stay_go_on(optimizer):
   network = build("conv1d")
   params, stats = arrays(network)
   grads, _ = arrays(network, seed=2)
-  masks = some(shrink.groups(network))
+  masks = some(groups_of("conv1d"))
   smaller, small, _ = shrink.shrink(network, params, stats, masks)
 
   def cut(tree):
@@ -542,7 +548,7 @@ def test_slots_of_channels_that_stay_go_on(optimizer):
 
 def test_slots_of_a_selection_and_of_strangers():
   network = build("mlp")
-  group, _ = shrink.groups(network)
+  group, _ = groups_of("mlp")
   masks = {group: np.array([True, False, True, False, False])}
   tree = {
     "count": jnp.int32(3),
@@ -575,13 +581,13 @@ def test_slots_of_a_selection_and_of_strangers():
 )
 def test_masks_that_do_not_fit(mask, message):
   network = build("mlp")
-  group, _ = shrink.groups(network)
+  group, _ = groups_of("mlp")
   with pytest.raises(ValueError, match=message):
     shrink.narrow(network, {group: mask})
 
 
 def test_groups_of_another_network():
-  masks = some(shrink.groups(build("conv1d")))
+  masks = some(groups_of("conv1d"))
   with pytest.raises(ValueError, match="mlp has no conv_0/conv/kernel with 5"):
     shrink.narrow(build("mlp"), masks)
 
@@ -625,7 +631,7 @@ def test_a_network_that_does_not_run_with_less_is_told(error, monkeypatch):
 
 
 def test_parts_of_a_group():
-  first, _ = shrink.groups(build("mlp"))
+  first, _ = groups_of("mlp")
   assert first.written == channels.Part(
     "params", ("dense_0", "dense", "kernel"), 1, "out"
   )
@@ -676,7 +682,7 @@ def test_owners_of_leaves():
 
 def test_zeros_of_one_axis():
   network = build("mlp")
-  _, second = shrink.groups(network)
+  _, second = groups_of("mlp")
   params, _ = arrays(network)
   mask = np.array([True, False, True, True, False])
   found = shrink.zero(network, params, {second: mask})
