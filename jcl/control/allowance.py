@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from jcl import base
 from jcl.control import fixed, limits
-from jcl.options import kinds, parameters, plain, spec
+from jcl.options import errors, kinds, parameters, plain, spec
 from jcl.options.errors import UsageError
 
 Per = Literal["experience", "hour", "day", "week", "total"]
@@ -294,12 +294,12 @@ def _moment(seconds: float) -> str:
 
 def _listed(amounts: Mapping[str, float]) -> str:
   return " and ".join(
-    f"{value:.3g} {limits.UNITS[name]}" for name, value in amounts.items()
+    errors.amount(value, limits.UNITS[name]) for name, value in amounts.items()
   )
 
 
 def _rests(left: Mapping[str, float], amounts: Mapping[str, float]) -> str:
   return " and ".join(
-    f"{left[name]:.3g} of {most:.3g} {limits.UNITS[name]}"
+    errors.part(left[name], most, limits.UNITS[name])
     for name, most in amounts.items()
   )

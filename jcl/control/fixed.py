@@ -1,6 +1,7 @@
 """The same effort for every experience."""
 
 from jcl import base
+from jcl.options import errors
 from jcl.options.errors import UsageError
 
 
@@ -19,7 +20,7 @@ def fixed(
   check(epochs, budget, replay)
   decision = base.Decision(
     base.Allocation(epochs, budget, replay=replay),
-    reason=f"{epochs} epochs for every experience",
+    reason=f"{errors.count(epochs, 'epoch')} for every experience",
   )
   return base.Controller(
     init=lambda: (), decide=lambda state, seen: (decision, state)

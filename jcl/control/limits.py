@@ -6,6 +6,7 @@ import math
 
 from jcl import base
 from jcl.control import fixed
+from jcl.options import errors
 from jcl.options.errors import UsageError
 
 # All that learning files its work under; evaluation is no part of it.
@@ -63,8 +64,9 @@ def within(
       shares[name] = rest / left
       unit = UNITS[name]
       reasons.append(
-        f"{rest:.3g} of {value:.3g} {unit} left for {left} experiences: at "
-        f"most {shares[name]:.3g} {unit}"
+        f"{errors.part(rest, value, unit)} left for "
+        f"{errors.count(left, 'experience')}: at most "
+        f"{errors.amount(shares[name], unit)}"
       )
     return dataclasses.replace(base.UNLIMITED, **shares), "; ".join(reasons)
 
@@ -140,9 +142,9 @@ def equal(
         f"{limit:.4g}; give {flops_per_experience + needed - limit:.4g} or more"
       )
     reason = (
-      f"{flops_per_experience:.3g} FLOP for every experience, "
-      f"{limit - flops_per_experience:.3g} left over, {needed:.3g} for passes "
-      "beside the updates"
+      f"{errors.amount(flops_per_experience, 'FLOP')} for every experience, "
+      f"{errors.amount(limit - flops_per_experience, 'FLOP')} left over, "
+      f"{errors.amount(needed, 'FLOP')} for passes beside the updates"
     )
     decision = base.Decision(
       base.Allocation(epochs, budget),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from jcl import base, keys
 from jcl.control import choice
+from jcl.options import errors
 from jcl.options.errors import UsageError
 
 _LEAST_BATCHES = 4  # of an epoch with sizes that are chosen, where room allows
@@ -306,8 +307,8 @@ def _chosen(
   predicted = row.energy + exchanged * outcome.read_joules
   reason = (
     f"by {trials.policy!r} from the best {len(found.kept)} of {count} tried: "
-    f"{trials.judge} {row.accuracy:.1f} % in the trial, {predicted:.3g} J "
-    "predicted"
+    f"{trials.judge} {row.accuracy:.1f} % in the trial, "
+    f"{errors.amount(predicted, 'J')} predicted"
   )
   change = base.Change("chosen", reason, {**took, "predicted": predicted})
   return _Plan((row.em, row.sb), change, table)

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from jcl import base
+from jcl.options import errors
 
 LOOKS = 10  # in the epochs of an experience
 _STEP = 1.0  # percent: likelihood creeps up long after nothing else changes
@@ -37,9 +38,10 @@ def early(patience: int) -> base.Controller:
     looks = [*map(tuple, state["looks"]), look]
     if may_end(looks, patience, len(found.right)):
       best, _ = max(looks)
+      planned = errors.count(decision.epochs, "epoch")
       reason = (
-        f"ends after {seen.epoch} of {decision.epochs} epochs: {best:.1f} % of "
-        "what is set aside are right, and it gets no better"
+        f"ends after {seen.epoch} of {planned}: {best:.1f} % of what is set "
+        "aside are right, and it gets no better"
       )
       change = base.Change("ended", reason)
       decision = decision.changed(change, epochs=seen.epoch)

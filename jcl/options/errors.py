@@ -1,6 +1,7 @@
 """Errors of users, and values in messages that stay short whatever they are."""
 
 from collections.abc import Iterable
+import math
 from typing import Any
 
 _WIDTH = 40  # characters of one value
@@ -112,3 +113,37 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
   ('1 class', '3 classes')
   """
   return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+_UNPREFIXED = ("", "s")
+
+
+def amount(value: float, unit: str = "") -> str:
+  """Returns a quantity to three digits or to the unit, large ones prefixed.
+
+  Args:
+    value: of any size; infinity reads "inf".
+    unit: such as "J" or "FLOP"; seconds and numbers have no prefixes.
+
+  >>> amount(0.0032149, "J"), amount(2000.0, "J"), amount(3.6e6, "J")
+  ('0.00321 J', '2,000 J', '3.6 MJ')
+  """
+  step = 0
+  if unit not in _UNPREFIXED and 1e5 <= abs(value) < math.inf:
+    value = float(f"{value:.3g}")
+    while abs(value) >= 1000 and step + 1 < len(_PREFIXES):
+      value, step = value / 1000, step + 1
+  told = f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+  return f"{told} {_PREFIXES[step]}{unit}".rstrip()
+
+
+def part(value: float, whole: float, unit: str) -> str:
+  """Returns what there is of a whole, see `amount`; a unit of both stands once.
+
+  >>> part(20.0, 2000.0, "J"), part(2e8, 1e9, "FLOP")
+  ('20 of 2,000 J', '200 MFLOP of 1 GFLOP')
+  """
+  told, every = amount(value, unit), amount(whole, unit)
+  number, given = told.split()
+  return f"{number if every.split()[1] == given else told} of {every}"

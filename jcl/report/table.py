@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from jcl import metrics
+from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.report import summarising, summary
 
@@ -325,7 +326,7 @@ def amount(value: float) -> str:
   """
   if math.isnan(value):
     return "–"
-  return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+  return errors.amount(value)
 
 
 def scaled(value: float | None, unit: str) -> str:

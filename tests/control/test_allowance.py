@@ -193,7 +193,7 @@ def test_every_experience_gets_the_same():
     base.UNLIMITED, joules=50, flops=2e9
   )
   assert decision.counts == limits.LEARNING
-  assert decision.reason == "at most 50 J and 2e+09 FLOP for every experience"
+  assert decision.reason == "at most 50 J and 2 GFLOP for every experience"
   assert not decision.wait and decision.reserved == base.Cost()
   assert ask(spent=2e9) == decision  # however much the learner spends
 
@@ -279,7 +279,7 @@ def test_an_experience_goes_on_in_the_next_window():
   ask = asked(clock, joules=2000, per="day")
   begun = ask("experience", spent=70.0)
   assert begun == base.Decision(
-    3, reason="2e+03 of 2e+03 J left of the day until 2026-03-03 00:00 UTC"
+    3, reason="2,000 of 2,000 J left of the day until 2026-03-03 00:00 UTC"
   )
   clock.now += 3600
   going = ask(
@@ -287,21 +287,21 @@ def test_an_experience_goes_on_in_the_next_window():
   )
   assert not going.wait and going.limit == base.UNLIMITED
   assert going.reason == (
-    "800 of 2e+03 J left of the day until 2026-03-03 00:00 UTC; 30 of the "
+    "800 of 2,000 J left of the day until 2026-03-03 00:00 UTC; 30 of the "
     "experience's 200 updates are made, and all of them take 3 times the "
     "budget of one day"
   )
   waiting = ask(spent=2070.0)
   assert waiting.wait and waiting.limit == base.UNLIMITED
   assert waiting.reason == (
-    "0 of 2e+03 J left of the day: waits until 2026-03-03 00:00 UTC"
+    "0 of 2,000 J left of the day: waits until 2026-03-03 00:00 UTC"
   )
   clock.now = MONDAY + DAY - 1
   assert ask(spent=2070.0).wait
   clock.now = MONDAY + DAY
   assert not ask(spent=2070.0).wait
   assert ask.decision.reason == (
-    "2e+03 of 2e+03 J left of the day until 2026-03-04 00:00 UTC"
+    "2,000 of 2,000 J left of the day until 2026-03-04 00:00 UTC"
   )
 
 

@@ -21,7 +21,7 @@ def test_every_experience_gets_the_same():
 def test_the_least_and_the_most_effort():
   decision, _ = fixed.fixed(1).decide((), None)
   assert (decision.epochs, decision.allocation.rho) == (1, 1.0)
-  assert decision.reason == "1 epochs for every experience"
+  assert decision.reason == "1 epoch for every experience"
   nothing, _ = fixed.fixed(0).decide((), None)
   assert (nothing.epochs, nothing.reason) == (
     0,

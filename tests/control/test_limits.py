@@ -39,7 +39,7 @@ def test_every_budget_limits_and_is_named():
   assert decision.limit == total(joules=40.0, flops=5e11)
   assert decision.reason == (
     "80 of 100 J left for 2 experiences: at most 40 J; "
-    "1e+12 of 2e+12 FLOP left for 2 experiences: at most 5e+11 FLOP"
+    "1 of 2 TFLOP left for 2 experiences: at most 500 GFLOP"
   )
 
 
@@ -154,8 +154,8 @@ def test_every_experience_gets_the_same_and_what_was_left_over():
   assert second.limit == total(flops=110.0)
   assert second.reserved == base.Cost(flops=20.0)
   assert second.reason == (
-    "100 FLOP for every experience, 10 left over, 20 for passes beside the "
-    "updates"
+    "100 FLOP for every experience, 10 FLOP left over, 20 FLOP for passes "
+    "beside the updates"
   )
   assert controller.moments == ("experience",)
 

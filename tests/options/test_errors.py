@@ -149,3 +149,22 @@ def chosen(selector):
   made = network()
   state = selector.init(made.init(jax.random.key(0))[0])
   return selector.choose(state, made, None, 1.0)
+
+
+@pytest.mark.parametrize(
+  ("value", "unit", "told"),
+  [
+    (0.0, "J", "0 J"),
+    (999.7, "J", "1,000 J"),
+    (99_999.0, "J", "99,999 J"),
+    (1e5, "FLOP", "100 kFLOP"),
+    (999_999.0, "FLOP", "1 MFLOP"),
+    (-2.5e9, "B", "-2.5 GB"),
+    (3e22, "FLOP", "30,000 EFLOP"),
+    (86_400.0, "s", "86,400 s"),
+    (float("inf"), "J", "inf J"),
+    (123_456.0, "", "123,456"),
+  ],
+)
+def test_amounts_read_without_exponents(value, unit, told):
+  assert errors.amount(value, unit) == told

@@ -209,7 +209,7 @@ def test_models_without_published_weights_are_told(pictures):
 def test_an_equal_cost_is_the_only_budget(stream):
   setup = setups.Setup(model="mlp:width=6", equal_flops=1e5)
   done = session.run(setups.assemble(setup, "er", stream=stream))
-  assert "1e+05 FLOP for every exp" in done.records[0].decision.reason
+  assert "100 kFLOP for every exp" in done.records[0].decision.reason
   both = dataclasses.replace(setup, energy_budget="5J")
   with pytest.raises(UsageError, match="energy_budget=5J: give one of them"):
     setups.controller(both, 1)

@@ -31,7 +31,7 @@ from jcl.control.drift.phases import (
   View,
 )
 from jcl.control.drift.windows import at_least_one, lasting, static
-from jcl.options import bounds, kinds
+from jcl.options import bounds, errors, kinds
 from jcl.options.errors import UsageError
 
 # Brightness is divided by the standard deviation of natural images, a quarter
@@ -224,7 +224,8 @@ def _ekya(
           ways.retraining_seconds(ids, count),
           Retrain(ids, ids[:0], count),
           note,
-          f"{count} epochs on {len(ids)} frames are expected to give "
+          f"{errors.count(count, 'epoch')} on "
+          f"{errors.count(len(ids), 'frame')} are expected to give "
           f"{100 * note['expected']:.1f} %, the most of {len(told)} ways",
           told,
         )
