@@ -230,14 +230,14 @@ def test_a_shallow_selection_costs_less_and_keeps_less():
 @pytest.mark.parametrize("text", ["finetune", "derpp:buffer=8,minibatch=6"])
 def test_the_probe_has_the_same_gradient_and_leaves_no_trace(text):
   method = recipes.build(text)
+  whole = OTHER if text == "finetune" else learner(method, "whole")
+  state, _ = advance(whole, (EVERYTHING,))
+  before = jax.tree.map(np.array, state)
+  params = jax.tree.map(lambda leaf: 1.1 * leaf, state.train.params)
   found = []
-  for executor in ("whole", "pieces"):
-    one = learner(method, executor)
-    state, _ = advance(one, (EVERYTHING,))
-    before = jax.tree.map(np.array, state)
+  for one in (whole, ONE if text == "finetune" else learner(method, "pieces")):
     scope = one.put(tiny_network.scope(task=1))
     shown = jax.tree.map(lambda leaf: leaf[0], one.put_batches(batch(9)))
-    params = jax.tree.map(lambda leaf: 1.1 * leaf, state.train.params)
     found.append(one.gradient(KEY, params, state, shown, scope))
     assert tiny_network.same_bits(before, state)
   close(*found)
