@@ -131,5 +131,7 @@ class Objective(NamedTuple):
   review: Callable[[Forward, LossInputs], Any] | None = None
   first_batch: Callable[[Forward, LossInputs], tuple[Any, Stats]] | None = None
   last_batch: Callable[[Forward, LossInputs], tuple[Any, Stats]] | None = None
+  # Whether `accumulate` takes a row out again where its weight is negative.
+  signed: bool = False
   least_rows: int = 0  # examples that a batch of the stream has to hold
   least_replayed: int = 0  # likewise a draw of the memory

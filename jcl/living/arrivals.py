@@ -59,6 +59,10 @@ class Arrivals(Protocol):
     """Returns what is corrected ahead of an experience, of earlier examples."""
     ...
 
+  def has(self, number: int) -> bool:
+    """Whether the inputs of an example that was learned can still be read."""
+    ...
+
   def read(self, ids: np.ndarray) -> np.ndarray:
     """Returns raw inputs [N, ...] by id."""
     ...
@@ -120,6 +124,12 @@ class Gone:
 
   def __getitem__(self, index: Any) -> np.ndarray:
     raise LookupError("examples of an experience that was learned are gone")
+
+
+def dataset(arrivals: Arrivals, ids: np.ndarray, y: np.ndarray) -> base.Dataset:
+  """Returns examples by id [N] with labels [N], read when asked for."""
+  assert arrivals.example is not None
+  return _dataset(Rows(arrivals, ids, arrivals.example), y)
 
 
 def arrived(

@@ -59,6 +59,10 @@ class Batches:
     del experience
     return ()
 
+  def has(self, number: int) -> bool:
+    del number
+    return False  # nobody asks, as nothing is corrected
+
   def read(self, ids: np.ndarray) -> np.ndarray:
     which = np.searchsorted(self._starts, ids, side="right") - 1
     found = np.empty((len(ids), *self._x[int(which[0])].shape[1:]), np.float32)

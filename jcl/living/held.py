@@ -145,6 +145,9 @@ class Held:
   def _number(self, key: str) -> int:
     return self._classes.setdefault(key, len(self._classes))
 
+  def has(self, number: int) -> bool:
+    return number in self._x
+
   def read(self, ids: np.ndarray) -> np.ndarray:
     with self._lock:
       return np.stack([self._x[i] for i in ids.tolist()])

@@ -63,6 +63,7 @@ class Learning:
     self.latest = latest_lib.Latest(folder)
     self._filing = threading.Lock()
     self._experiences: list[base.Experience] = []
+    self._labels = correcting.Labels(arrivals)
     self.learned = 0  # experiences, up to the model handed over last
     self._made: models.Model | None = None  # handed over last
     self._cost: Mapping[str, base.Cost] = {}
@@ -223,9 +224,7 @@ class Learning:
       num_experiences=index + 1,
     )
     if not self._at.begun:
-      self._state = correcting.corrected(
-        self._job, self._state, self.arrivals.corrections(index)
-      )
+      self._state = self._labels.corrected(self._job, self._state)
 
   def _grow(self, index: int) -> None:
     """Replaces the job by one with a larger head."""

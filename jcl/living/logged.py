@@ -94,6 +94,9 @@ class Logged:
     """Ends the open experience and returns its number."""
     return self.log.end()
 
+  def has(self, number: int) -> bool:
+    return self.log.place(number) is not None
+
   def read(self, ids: np.ndarray) -> np.ndarray:
     return self.log.read(ids)
 

@@ -24,11 +24,13 @@ class Rule(NamedTuple):
 
   `zeros(num_classes, width)` makes its state, and `add(state, x, y, weight,
   source)` takes in rows [B, D] of classes [B] and weights [B]; `source()`
-  returns what `Statistics.source` holds.
+  returns what `Statistics.source` holds. Where it is `signed`, a negative
+  weight takes a row out.
   """
 
   zeros: Callable[[int, int], Any]
   add: Callable[..., Any]
+  signed: bool = False
 
 
 def sums(decay: float = 1.0) -> Rule:
@@ -39,7 +41,7 @@ def sums(decay: float = 1.0) -> Rule:
     taken = statistics_lib.add(state, x, y, weight, decay)
     return taken._replace(source=known)
 
-  return Rule(statistics_lib.zeros, add)
+  return Rule(statistics_lib.zeros, add, signed=decay == 1)
 
 
 def statistics(
@@ -88,7 +90,11 @@ def statistics(
     return Kept(own, kept.add(state.sums, rows, batch.y, batch.weight, source))
 
   return inner._replace(
-    **passed_on(inner), sizes=sizes, init=init, accumulate=accumulate
+    **passed_on(inner),
+    sizes=sizes,
+    init=init,
+    accumulate=accumulate,
+    signed=kept.signed and inner.accumulate is None,
   )
 
 
