@@ -47,17 +47,13 @@ class Dealing:
     if self._ending.demanded:  # threads share a flush of the disk
       return self._arrivals.add(batch)
     with self.lock:
-      ids, start = [], 0
       right = self._right(batch, latest)
-      while start < len(batch.x):
-        self._end_due()
-        stop = start + self._fitting(batch.keys[start:])
-        ids.append(self._arrivals.add(batch.between(start, stop)))
-        start = stop
+      self._end_due()
+      ids = self._arrivals.add(batch)
       if self._ending.noted(right):
         self._end()
       self._end_due()
-      return np.concatenate(ids)
+      return ids
 
   def label(self, ids: np.ndarray, given: Sequence[Any]) -> None:
     """Gives examples [N] their labels [N], or others than they had.
@@ -90,25 +86,24 @@ class Dealing:
         self._end_due()  # some seconds may have passed
 
   def _room(self) -> int:
-    """Returns how many more labelled examples the open experience takes."""
-    return self._ending.room(self._arrivals.open_count, time.monotonic())
+    """Returns how many more labelled examples the open experience takes.
 
-  def _fitting(self, found: Sequence[str]) -> int:
-    """Returns how many of some examples, labelled or not, it takes."""
-    room = self._room()
-    for position, key in enumerate(found):
-      room -= key != labels.NONE
-      if room <= 0:
-        return position + 1
-    return len(found)
+    Below 0 it has more than it takes.
+    """
+    return self._ending.room(self._arrivals.open_count, time.monotonic())
 
   def _end(self) -> None:
     if self._arrivals.open_count:
       self._arrivals.end()
 
   def _end_due(self) -> None:
-    if self._room() <= 0:
-      self._end()
+    """Ends experiences while the rule says so, and each where it says so.
+
+    Examples that arrived together are kept as one, whatever they are split
+    into, and a process that is killed in between goes on here.
+    """
+    while (room := self._room()) <= 0 and self._arrivals.open_count:
+      self._arrivals.end(self._arrivals.open_count + room)
 
   def _right(
     self, batch: given_lib.Batch, latest: answers_lib.Answers | None

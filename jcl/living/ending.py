@@ -28,6 +28,8 @@ class Ending(Protocol):
   def room(self, held: int, now: float) -> int:
     """Returns the examples that fit before the experience ends.
 
+    Below 0 it ended so many examples ago.
+
     Args:
       held: labelled examples of the open experience.
       now: seconds since any fixed moment, of a clock that never steps back.

@@ -125,21 +125,22 @@ class Held:
           self._corrected.append((self._place[i], key))
       self._waiting.sort()
 
-  def end(self) -> int:
-    """Ends the open experience and returns its number."""
+  def end(self, count: int | None = None) -> int:
+    """Ends the open experience, of `count` examples, and returns its number."""
     with self._lock:
       if not self._waiting:
         raise UsageError(
           "no labelled example arrived since the last experience"
         )
-      y = [self._number(self._keys[i]) for i in self._waiting]
-      for row, i in enumerate(self._waiting):
+      ended = self._waiting[:count]
+      y = [self._number(self._keys[i]) for i in ended]
+      for row, i in enumerate(ended):
         self._place[i] = self.count, row
       self._y.append(np.array(y, np.int32))
-      self._ended.append(np.array(self._waiting, np.int64))
+      self._ended.append(np.array(ended, np.int64))
       self._known.append(len(self._classes))
       self._corrections.append(len(self._corrected))
-      self._waiting = []
+      self._waiting = self._waiting[len(ended) :]
       return self.count - 1
 
   def _number(self, key: str) -> int:

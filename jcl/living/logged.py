@@ -90,9 +90,9 @@ class Logged:
     """Gives examples [N] their labels [N], or others than they had."""
     self.log.label(ids, labels)
 
-  def end(self) -> int:
-    """Ends the open experience and returns its number."""
-    return self.log.end()
+  def end(self, count: int | None = None) -> int:
+    """Ends the open experience, of `count` examples, and returns its number."""
+    return self.log.end(count)
 
   def has(self, number: int) -> bool:
     return self.log.place(number) is not None

@@ -370,6 +370,25 @@ def test_what_was_observed_is_not_the_callers_any_more(made):
   assert np.array_equal(learner.arrivals.read(ids), np.ones((2, 5)))
 
 
+def test_a_batch_of_several_experiences_is_kept_as_one(made, monkeypatch):
+  learner = made(recipe="ncm", experience=24)
+  x, y = living_data.examples()
+
+  def fails(count=None):
+    raise RuntimeError("as if it were killed here")
+
+  with monkeypatch.context() as patched:
+    patched.setattr(learner.arrivals, "end", fails)
+    with pytest.raises(RuntimeError, match="killed"):
+      learner.observe(x[:60], y[:60])
+  learner.close()
+  again = made()
+  assert len(again) == 60
+  again.learn()
+  status = again.status()
+  assert (status["experiences"], status["open"]) == (2, 12)
+
+
 def test_a_long_life_keeps_the_latest_records(made, monkeypatch, tmp_path):
   monkeypatch.setattr(shortening, "KEPT", 2)
   monkeypatch.setattr(shortening.shorten, "__defaults__", (shortening.KEPT,))

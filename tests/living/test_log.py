@@ -121,6 +121,20 @@ def test_an_empty_experience_is_not_ended(tmp_path):
     same_when_opened_again(tmp_path, opened)
 
 
+def test_an_experience_may_take_the_first_examples_alone(tmp_path):
+  with Log.open(tmp_path) as opened:
+    opened.observe(examples(6), ["a", None, "b", "a", None, "c"])
+    assert opened.end(2) == 0
+    assert opened.experiences[0].ids.tolist() == [0, 2]
+    assert opened.classes == ("a", "b") and opened.open_count == 2
+    opened.label([1], ["d"])  # behind its end: for the next one
+    assert opened.end(2) == 1
+    assert opened.experiences[1].ids.tolist() == [1, 3]
+    assert opened.end(9) == 2  # all, where there are fewer
+    assert opened.experiences[2].ids.tolist() == [5]
+    same_when_opened_again(tmp_path, opened)
+
+
 def test_labels_are_corrected(tmp_path):
   with Log.open(tmp_path) as opened:
     opened.observe(examples(3), ["a", "b", None])

@@ -21,10 +21,6 @@ class Batch(NamedTuple):
   x: np.ndarray  # [N, ...] uint8 or float32
   keys: Sequence[str]  # [N], `labels.NONE` for an example without a label
 
-  def between(self, start: int, stop: int) -> "Batch":
-    """Returns the examples from position `start` to before `stop`."""
-    return Batch(self.x[start:stop], self.keys[start:stop])
-
 
 def batch(x: Any, labels: Sequence[labels_lib.Label | None]) -> Batch:
   """Returns examples [N, ...] and labels [N], None where not known, as checked.

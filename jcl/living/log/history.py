@@ -135,6 +135,14 @@ class History:
       if where.any():
         yield piece, np.flatnonzero(where)
 
+  def stop(self, count: int) -> int:
+    """Returns the first id after the first `count` examples of `open`."""
+    for piece, where in self.open(self.columns.stop):
+      if count <= len(where):
+        return piece.first + int(where[count - 1]) + 1
+      count -= len(where)
+    return self.columns.stop
+
   def apply(self, value: Value) -> None:
     """Takes a value of `sayings` that is durable."""
     match value["op"]:

@@ -243,11 +243,15 @@ class Log:
       if len(array):
         self._say(sayings.label(self._history, array, keys))
 
-  def end(self) -> int:
+  def end(self, count: int | None = None) -> int:
     """Ends the open experience and returns its index.
 
-    It consists of all labelled examples that are in no experience yet, in the
+    It consists of the labelled examples that are in no experience yet, in the
     order in which they were observed.
+
+    Args:
+      count: how many of them it has, above 0; later ones belong to the next
+        experience. None: all.
 
     Raises:
       UsageError: where it has no example.
@@ -255,7 +259,7 @@ class Log:
     """
     with self._history.lock:
       self._check_writable()
-      self._say(sayings.end(self._history, time.time()))
+      self._say(sayings.end(self._history, time.time(), count))
       return len(self._history.ended) - 1
 
   def drop(self, learned: int, corrections: int = 0) -> None:

@@ -45,8 +45,14 @@ def label(history: History, ids: np.ndarray, keys: Sequence[str]) -> Value:
   }
 
 
-def end(history: History, time: float) -> Value:
+def end(history: History, time: float, count: int | None = None) -> Value:
   """Returns the value that ends the open experience.
+
+  Args:
+    history: of the examples.
+    time: of the end, in seconds since 1970.
+    count: labelled examples, above 0, that it has; None: all that there are.
+      Later ones belong to the next experience.
 
   Raises:
     UsageError: where it has no labelled example.
@@ -56,7 +62,7 @@ def end(history: History, time: float) -> Value:
       "the open experience has no labelled example: observe some, or label "
       f"some of the {history.counts.unlabelled} without a label, before its end"
     )
-  until = history.columns.stop
+  until = history.columns.stop if count is None else history.stop(count)
   start, count, fresh = history.scan(until)
   return {
     "op": "end",
