@@ -16,12 +16,8 @@ from jcl.run import session
 from jcl.streams import scenarios, sources
 
 # Compiles in half the time, to slower machine code. XLA's own passes, and with
-# them all figures of programs, stay as they are. One module of machine code for
-# a small program takes three quarters of the time of many.
-_FLAGS = [
-  "--xla_backend_optimization_level=0",
-  "--xla_cpu_parallel_codegen_split_count=1",
-]
+# them all figures of programs, stay as they are.
+_FLAGS = ["--xla_backend_optimization_level=0"]
 if jax.__version_info__[:2] == (0, 10):
   # Its emitter through MLIR compiles three times as long as the one before;
   # later versions have no other, and refuse a flag that they do not know.

@@ -179,19 +179,22 @@ class Learner:
 
     Nothing is selected where the method never trains anything.
     """
-    everything = mask.everything(self.network)
-    selection = everything if self.updates else mask.nothing(self.network)
+    which = mask.everything if self.updates else mask.nothing
+    selection = which(self.network)
     return self.begun(key, selection), selection
 
   def begun(
     self, key: base.Key, selection: base.Selection
   ) -> base.LearnerState:
     """Returns a state before any learning, with some tensors selected."""
+    name, init = ("begun", selection), self.network.init
+    fresh = functools.partial(self._fresh, selection)
+    if self.spec.sparsity is not None:
+      # All in one program: XLA rounds weights that it draws apart otherwise.
+      return self.run("train", name, lambda key: fresh(*init(key)), key)
     # The network's arrays take a program of their own, most of the work: JAX
     # keeps it for all selections, and for all learners of this network.
-    arrays = self.run("train", "network", self.network.init, key)
-    fresh = functools.partial(self._fresh, selection)
-    name = "begun", selection
+    arrays = self.run("train", "network", init, key)
     return self.run("train", name, fresh, *arrays, donate=(0, 1))
 
   @property
@@ -213,10 +216,7 @@ class Learner:
     return state._replace(train=train._replace(step=state.train.step))
 
   def _fresh(
-    self,
-    selection: base.Selection,
-    params: base.Params,
-    stats: base.Stats,
+    self, selection: base.Selection, params: base.Params, stats: base.Stats
   ) -> base.LearnerState:
     spec, method = self.spec, self.method
     if spec.sparsity is not None:
