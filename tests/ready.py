@@ -1,8 +1,8 @@
 """Programs in processes that have imported what jcl builds on already.
 
 Python takes two to three seconds to start with JAX, Flax and what reports need.
-Here one process imports them once, and is forked for every program. Tests of a
-start itself, and of processes that are killed, start Python anew.
+Here one process imports them once, and is forked for every program, those that
+tests kill included. Tests of a start itself start Python anew.
 """
 
 import atexit

@@ -145,7 +145,7 @@ def _equal(
   allocation: base.Allocation, amounts: Mapping[str, float]
 ) -> base.Controller:
   """Gives every experience the same amounts."""
-  reason = f"at most {_listed(amounts)} for every experience"
+  reason = f"at most {listed(amounts)} for every experience"
 
   def decide(state: Any, seen: base.Observation) -> tuple[base.Decision, Any]:
     return _limited(allocation, amounts, reason, seen), state
@@ -169,7 +169,7 @@ def _halving(
     if waits:
       reason += "waits for a larger budget"
     else:
-      reason += f"at most half of it, {_listed(half)}"
+      reason += f"at most half of it, {listed(half)}"
     decision = _limited(allocation, half, reason, seen)
     return dataclasses.replace(decision, wait=waits), {"before": before}
 
@@ -235,7 +235,7 @@ def _limited(
     if value
   }
   if kept:
-    reason += f", {_listed(kept)} of it for passes behind the updates"
+    reason += f", {listed(kept)} of it for passes behind the updates"
   return dataclasses.replace(
     decision,
     limit=dataclasses.replace(base.UNLIMITED, **amounts),
@@ -292,7 +292,8 @@ def _moment(seconds: float) -> str:
   return f"{found:%Y-%m-%d %H:%M} UTC"
 
 
-def _listed(amounts: Mapping[str, float]) -> str:
+def listed(amounts: Mapping[str, float]) -> str:
+  """Returns amounts by the names of `base.Cost` in words, with their units."""
   return " and ".join(
     errors.amount(value, limits.UNITS[name]) for name, value in amounts.items()
   )

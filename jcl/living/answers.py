@@ -1,5 +1,6 @@
 """Predictions by the latest model that was handed over whole."""
 
+import abc
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,16 +41,16 @@ class Answers(NamedTuple):
     return found / found.sum(axis=-1, keepdims=True)
 
 
-class Predicts:
+class Predicts(abc.ABC):
   """Predictions of a learner or reader, by its `latest` answers."""
 
+  @abc.abstractmethod
   def latest(self) -> Answers:
     """Returns the model that predicts now, which never changes, with labels.
 
     Raises:
       UsageError: before anything is learned.
     """
-    raise NotImplementedError
 
   def predict(self, x: Any) -> np.ndarray:
     """Returns the labels [N] of raw inputs [N, ...].

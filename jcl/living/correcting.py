@@ -49,7 +49,9 @@ class Labels:
       state: ahead of it.
     """
     found = self._replaced(job.stream)
-    if found and state.replay:
+    if not found:
+      return state
+    if state.replay:
       items = state.replay.items
       y, ids = np.array(items.y), np.asarray(items.ids)
       for each in found:

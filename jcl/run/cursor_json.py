@@ -62,7 +62,7 @@ def _cursor(fields: dict[str, Any]) -> cursor.Cursor:
 def _decision(fields: dict[str, Any]) -> base.Decision:
   fields["allocation"] = base.Allocation(**fields["allocation"])
   fields["limit"] = base.Cost(**fields["limit"])
-  # Of version 0.1, cursors know of neither.
+  # Cursors of version 0.1 have neither of these two.
   fields["counts"] = tuple(fields.get("counts", ()))
   fields["reserved"] = base.Cost(**fields.get("reserved", {}))
   fields["changes"] = ()

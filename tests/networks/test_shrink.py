@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_mobilenet
 import tiny_network
 
 from jcl import base
@@ -21,9 +22,7 @@ from jcl.networks import (
   chain,
   channels,
   efficientnet,
-  layers,
   linen,
-  mobilenet,
   resnet,
   shrink,
 )
@@ -98,15 +97,15 @@ def _residual(name, stages, **options):
 
 def _inverted():
   """The blocks of a MobileNet, few of them."""
-  units = [
-    ("stem", mobilenet._Conv(8, 3)),
-    ("narrow", mobilenet._Block(1, 4, 1, False)),
-    ("stride", mobilenet._Block(2, 6, 2, False)),
-    ("skip", mobilenet._Block(2, 6, 1, True)),
-    ("last", mobilenet._Last(7)),
-    ("head", layers.Head(CLASSES)),
-  ]
-  return chain.chain("inverted", units, (6, 6, 1), CLASSES)
+  return tiny_mobilenet.build(
+    (6, 6, 1),
+    CLASSES,
+    stem=8,
+    last=7,
+    narrow=(1, 4, 1, False),
+    stride=(2, 6, 2, False),
+    skip=(2, 6, 1, True),
+  )
 
 
 def _lite():

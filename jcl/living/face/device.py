@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, Self
 
-from jcl.control import limits as limits_lib
+from jcl.control import allowance
 from jcl.living import live as live_lib
 from jcl.living import opening
 from jcl.living.face import app as app_lib
@@ -14,7 +14,6 @@ from jcl.living.face import guard as guard_lib
 from jcl.living.face import intake as intake_lib
 from jcl.living.face import kept, memory, server, watching
 from jcl.living.log import folders
-from jcl.options import errors
 from jcl.options.errors import UsageError
 
 _MEMORY = "watched"  # file of the folder
@@ -136,10 +135,7 @@ class Device:
     """Returns what the status tells of the learner as it is."""
     settings, budget = learner.settings, learner.settings.budget
     amounts = {} if budget is None else budget.amounts
-    limits = " and ".join(
-      errors.amount(value, limits_lib.UNITS[name])
-      for name, value in amounts.items()
-    )
+    limits = allowance.listed(amounts)
     told = {
       "recipe": settings.recipe,
       "network": settings.model,

@@ -328,8 +328,6 @@ import sys
 import numpy as np
 
 from jcl.replay.latents import disk as disk_lib
-from jcl.replay.latents import volumes
-from jcl.replay.store import store as store_lib
 
 folder, first, count = Path(sys.argv[1]), *map(int, sys.argv[2:])
 disk = disk_lib.Disk(folder, {TRUNK!r}, (4,), 10**6)

@@ -58,6 +58,15 @@ def starts(folder):
     return store.contents.index.columns["offset"][:COUNT].tolist(), segment.end
 
 
+def damage(folder, example):
+  """Flips a bit of an example of the first segment."""
+  offsets, _ = starts(folder)
+  path = segments.path_of(folder, 0)
+  content = bytearray(path.read_bytes())
+  content[offsets[example] + 40] ^= 1
+  path.write_bytes(content)
+
+
 def test_a_tail_torn_at_any_byte_is_cut(tmp_path):
   fill(tmp_path / "whole")
   index_lib.path_of(tmp_path / "whole", 0).unlink()  # as a crash leaves it
@@ -379,11 +388,7 @@ def test_a_scan_finds_the_same_whatever_it_reads_at_a_time(
 
 def test_reading_tells_good_from_damaged_examples(tmp_path):
   fill(tmp_path)
-  offsets, _ = starts(tmp_path)
-  path = segments.path_of(tmp_path, 0)
-  content = bytearray(path.read_bytes())
-  content[offsets[3] + 40] ^= 1
-  path.write_bytes(content)
+  damage(tmp_path, 3)
   with Store.open(tmp_path) as store:
     store.contents.index.lose(np.array([6]))  # told of before damage is
     ids = np.array([6, 3, 1, 3, 2])
@@ -402,11 +407,7 @@ def test_records_side_by_side_are_read_at_once_or_one_by_one(
   tmp_path, monkeypatch
 ):
   fill(tmp_path)
-  offsets, _ = starts(tmp_path)
-  path = segments.path_of(tmp_path, 0)
-  content = bytearray(path.read_bytes())
-  content[offsets[2] + 40] ^= 1
-  path.write_bytes(content)
+  damage(tmp_path, 2)
   calls = []
 
   def counted(name, fails):

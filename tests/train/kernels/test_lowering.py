@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_mobilenet
 
-from jcl.networks import chain, layers, mobilenet, resnet
+from jcl.networks import resnet
 from jcl.train import background
 from jcl.train.kernels import bridge, choice, lowering, onednn, problem
 
@@ -196,15 +197,15 @@ def resnet_in_short():
 
 def mobilenet_in_short():
   """A block of each kind: without expansion, with a stride, with a sum."""
-  units = [
-    ("stem", mobilenet._Conv(8, 3)),
-    ("narrow", mobilenet._Block(1, 4, 1, False)),
-    ("stride", mobilenet._Block(6, 6, 2, False)),
-    ("skip", mobilenet._Block(6, 6, 1, True)),
-    ("last", mobilenet._Last(16)),
-    ("head", layers.Head(5)),
-  ]
-  return chain.chain("mobilenet", units, (16, 16, 3), 5)
+  return tiny_mobilenet.build(
+    (16, 16, 3),
+    5,
+    stem=8,
+    last=16,
+    narrow=(1, 4, 1, False),
+    stride=(6, 6, 2, False),
+    skip=(6, 6, 1, True),
+  )
 
 
 @installed

@@ -11,9 +11,10 @@ import numpy as np
 import optax
 import pytest
 import signatures
+import tiny_mobilenet
 
 from jcl import base
-from jcl.networks import chain, layers, mobilenet, resnet, vit
+from jcl.networks import chain, layers, resnet, vit
 from jcl.selection import mask
 from jcl.train.kernels import lowering
 from jcl.train.profiling import analytic
@@ -30,16 +31,16 @@ UNFUSED = {
 
 def mobilenet_in_short():
   """A block of each kind: without expansion, with, with a sum and a stride."""
-  units = [
-    ("stem", mobilenet._Conv(16, 3)),
-    ("block_0", mobilenet._Block(1, 16, 1, False)),
-    ("block_1", mobilenet._Block(6, 24, 1, False)),
-    ("block_2", mobilenet._Block(6, 24, 1, True)),
-    ("block_3", mobilenet._Block(6, 32, 2, False)),
-    ("last", mobilenet._Last(320)),
-    ("head", layers.Head(10)),
-  ]
-  return chain.chain("mobilenet", units, (16, 16, 3), 10)
+  return tiny_mobilenet.build(
+    (16, 16, 3),
+    10,
+    stem=16,
+    last=320,
+    block_0=(1, 16, 1, False),
+    block_1=(6, 24, 1, False),
+    block_2=(6, 24, 1, True),
+    block_3=(6, 32, 2, False),
+  )
 
 
 NETWORKS = {
