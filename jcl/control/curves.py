@@ -124,7 +124,8 @@ def fit(
   points lie close to some curve whatever they are, so that only `noise` tells
   whether they mean anything.
 
-  What falls, such as the accuracy on old classes, is fitted by its negative.
+  What falls, such as the accuracy on old classes, is fitted by its negative,
+  see `net_gain`.
 
   Args:
     points: (k, score) each, k between 1e-30 and 1e30, in any order; of equal k,
@@ -196,6 +197,34 @@ def carried(
     return Prior(curve.c)
   mean = (1 - share) * math.log(prior.c) + share * math.log(curve.c)
   return dataclasses.replace(prior, c=math.exp(mean))
+
+
+def net_gain(
+  new: Curve, old: Curve, classes: tuple[int, int], start: float, end: float
+) -> float:
+  """Returns what the accuracy over all classes gains, below 0 for a loss.
+
+  While an experience is learned, accuracy on its classes rises, and on those
+  before it falls. The mean over classes is what counts.
+
+  Args:
+    new: of the accuracy on the experience's classes.
+    old: of the negative accuracy on the classes before it.
+    classes: how many are new, and how many old; one of them at least.
+    start: as for `Curve.gain`.
+    end: as for `Curve.gain`.
+
+  >>> rises, falls = Curve(0.8, 0.4, 1.0), Curve(-0.5, 0.1, 1.0)
+  >>> round(net_gain(rises, falls, (2, 6), 4, 8), 6)
+  0.003125
+  """
+  total = sum(classes)
+  if min(classes) < 0 or not total:
+    raise UsageError(
+      f"{classes[0]} new and {classes[1]} old classes: give one or more"
+    )
+  gained, lost = new.gain(start, end), old.gain(start, end)
+  return (classes[0] * gained - classes[1] * lost) / total
 
 
 def goes_on(gain: float, price: float, cost: float) -> bool:

@@ -16,6 +16,11 @@ What is this project's own: eta = 0.5 in the multiplicative form, the bound on
 its step, the start, and that the prices of several limits start with equal
 parts.
 
+The price knows nothing of what becomes of a gain: what an experience learns may
+be forgotten by the end of the run, and experiences with more classes so far may
+be harder than those that the price has seen. On streams whose experiences are
+all alike, equal shares are the rule to beat.
+
 A gain is a share of right answers, in [0, 1]. Prices, costs and shares are
 records by the name of the limit, such as "joules": JSON-ready.
 """

@@ -123,6 +123,22 @@ def test_only_the_decay_is_carried_over():
   assert moved.c == pytest.approx(2.0)
 
 
+def test_what_is_forgotten_is_no_gain():
+  new = Curve(0.8, 0.4, 1.0)  # from .7 to .75 over 4 to 8
+  falling = [(k, 0.5 + 0.1 / k) for k in (1, 2, 4)]
+  old = curves.fit([(k, -score) for k, score in falling], most=0.0)
+  assert -old.at(8) == pytest.approx(0.5125)  # from .525
+  for classes, gain in (
+    ((2, 0), 0.05),
+    ((0, 2), -0.0125),
+    ((1, 1), 0.01875),
+    ((1, 4), 0.0),
+    ((1, 9), -0.00625),
+  ):
+    found = curves.net_gain(new, old, classes, 4, 8)
+    assert found == pytest.approx(gain, abs=1e-9)
+
+
 @pytest.mark.parametrize(
   "gain, price, cost, more",
   [
@@ -224,6 +240,14 @@ def test_a_curve_comes_back_from_json(known):
     (lambda: Prior(0), "c=0 of a curve's prior: give more than 0"),
     (lambda: Prior(1, spread=math.nan), "spread=nan of a curve's prior"),
     (lambda: curves.carried(None, Curve(1, 1, 1), 0), "share=0 of a curve's"),
+    (
+      lambda: curves.net_gain(Curve(1, 1, 1), Curve(1, 1, 1), (0, 0), 1, 2),
+      "0 new and 0 old classes: give one or more",
+    ),
+    (
+      lambda: curves.net_gain(Curve(1, 1, 1), Curve(1, 1, 1), (-1, 2), 1, 2),
+      "-1 new and 2 old classes",
+    ),
   ],
 )
 def test_bad_arguments_are_refused(call, message):
