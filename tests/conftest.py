@@ -1,15 +1,13 @@
 """Small, real pieces that many tests build on."""
 
-from collections.abc import Callable
 import ctypes
 import gc
 import os
 from pathlib import Path
-import threading
 
+import contexts
 import hypothesis
 import jax
-from jax._src.interpreters import mlir
 import psutil
 import pytest
 import quick_tests
@@ -21,14 +19,13 @@ from jcl.streams import scenarios, sources
 # Compiles in half the time, to slower machine code. XLA's own passes, and with
 # them all figures of programs, stay as they are.
 _FLAGS = ["--xla_backend_optimization_level=0"]
-_FIRST = jax.__version_info__[:2] == (0, 10)
-if _FIRST:
+if jax.__version_info__[:2] == (0, 10):
   # Its emitter through MLIR compiles three times as long as the one before;
   # later versions have no other, and refuse a flag that they do not know.
   _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
-_PROGRAMS = 10  # that are written in one context
+contexts.share()
 
 # Bytes that a process may hold before it lets programs go, and how many have
 # come since the last time when it pays to do so again.
@@ -55,26 +52,6 @@ hypothesis.settings.register_profile(
   suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
-
-
-class _Contexts(threading.local):
-  """Writes several programs of a thread in one context, as later versions do.
-
-  A context takes 4 ms, and 1 MB until its programs are let go.
-  """
-
-  def __init__(self, make: Callable[[], object]) -> None:
-    self._make, self._left = make, 0
-
-  def __call__(self) -> object:
-    if not self._left:
-      self._context, self._left = self._make(), _PROGRAMS
-    self._left -= 1
-    return self._context
-
-
-if _FIRST:
-  mlir.make_ir_context = _Contexts(mlir.make_ir_context)
 
 
 def pytest_ignore_collect(collection_path, config):

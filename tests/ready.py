@@ -163,7 +163,10 @@ def tool(file: Path, *words: str) -> None:
 
 def _serve(path: str, listening: int) -> None:
   """Forks for every request, until the tests end."""
+  import contexts  # and JAX with it, which only the process behind needs
+
   exec(LIBRARIES, {})
+  contexts.share()
   gc.collect()
   gc.freeze()
   with socket.socket(fileno=listening) as listener:
