@@ -6,6 +6,7 @@ import math
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+import numpy as np
 import pytest
 import signatures
 
@@ -165,6 +166,43 @@ def test_every_curve_of_the_grid_is_recovered(a, b, c, unit):
   assert found.at(20 * unit) == pytest.approx(truth.at(20), abs=1e-6)
 
 
+def by_trial(known, noise, prior):
+  """Returns (score, a, b, c) of the best c, each by NumPy's least squares."""
+  k, y = np.array(known, float).T
+  found = []
+  for c in curves.GRID:
+    columns = np.stack([np.ones_like(k), -(k**-c)], axis=1)
+    (a, b), *_ = np.linalg.lstsq(columns, y, rcond=None)
+    if b < 0:
+      a, b = y.mean(), 0.0
+    squares = ((y - a + b * k**-c) ** 2).sum() + len(k) * noise**2
+    score = squares
+    if prior is not None:
+      score = len(k) / 2 * np.log(squares)
+      score += np.log(c / prior.c) ** 2 / (2 * prior.spread**2)
+    found.append((score, a, b, c))
+  return sorted(found)
+
+
+@given(
+  st.lists(
+    st.tuples(st.integers(1, 40), st.floats(-0.1, 0.1)),
+    min_size=4,
+    max_size=9,
+    unique_by=lambda point: point[0],
+  ),
+  st.sampled_from([None, Prior(0.3, 0.2), Prior(1.2, 0.1), Prior(0.7)]),
+  st.sampled_from([0.01, 0.05]),
+)
+def test_the_best_decay_is_that_of_trying_all(offsets, prior, noise):
+  known = [(k, 0.9 - 0.7 / k + offset) for k, offset in offsets]
+  (first, a, b, c), (second, *_), *_ = by_trial(known, noise, prior)
+  found = curves.fit(known, prior=prior, noise=noise)
+  if found.rises and second > first + 1e-6:
+    assert found.c == c
+    assert (found.a, found.b) == pytest.approx((a, b), abs=1e-6)
+
+
 @given(POINTS)
 def test_a_forecast_never_falls_and_ends_at_its_asymptote(known):
   found = curves.fit(known, most=1.0)
@@ -235,6 +273,7 @@ def test_a_curve_comes_back_from_json(known):
     (lambda: curves.fit([(1, 0.5)], weights=[]), "0 weights of 1 points"),
     (lambda: curves.fit([(1, 0.5)], weights=[0]), "a weight of 0: give more"),
     (lambda: curves.fit([(1, 0.5)], noise=-1), "noise=-1: give"),
+    (lambda: curves.fit([(1, 0.5)], noise=math.inf), "noise=inf: give"),
     (lambda: curves.fit([(1, 0.5)], grid=()), "grid=.*: give values of c"),
     (lambda: curves.fit([(1, 0.5)], grid=(0,)), "grid=.*: give values of c"),
     (lambda: Prior(0), "c=0 of a curve's prior: give more than 0"),

@@ -218,6 +218,12 @@ def test_a_hard_experience_gets_more_than_its_equal_share():
     (lambda: pacing.start(0.1, {}), "no limits to price"),
     (lambda: pacing.start(0.1, joules(0)), "an equal share of 0 joules"),
     (lambda: pacing.start(math.nan, joules(1)), "an expected gain of nan"),
+    (lambda: pacing.start(math.inf, joules(1)), "an expected gain of inf"),
+    (lambda: pacing.start(0.1, joules(math.inf)), "an equal share of inf"),
+    (
+      lambda: pacing.multiplied(joules(1), {}, joules(1), math.inf),
+      "eta=inf: give a step",
+    ),
     (
       lambda: pacing.multiplied(joules(-1), {}, joules(1)),
       "a price of -1 joules: give 0 or more",

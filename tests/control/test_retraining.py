@@ -25,6 +25,8 @@ NUMBERS = st.floats(0, 1e6)
     (0.02, 500, 1, 0, True),
     (0.0, 0, 0, 0, True),
     (-0.5, 500, 1, 0, True),
+    (1.0, 9, 1, 8, True),
+    (-1.0, 9, 1, 8, False),
   ],
 )
 def test_training_by_hand(gain, requests, value, cost, trains):
@@ -83,6 +85,8 @@ def test_the_break_even_parts_the_two(gain, value, cost):
     (lambda: retraining.pays(0.1, -1, 1, 1), "requests=-1: give 0"),
     (lambda: retraining.pays(0.1, 1, math.inf, 1), "value=inf: give 0"),
     (lambda: retraining.pays(0.1, 1, 1, -1), "a cost of -1 for training"),
+    (lambda: retraining.pays(0.1, 1, 1, math.inf), "a cost of inf"),
+    (lambda: retraining.expected_requests(1, math.inf, 1), "a past of inf"),
     (lambda: retraining.break_even(0.1, 1, math.nan), "a cost of nan"),
     (lambda: retraining.expected_requests(1, 0, 1), "a past of 0"),
     (lambda: retraining.expected_requests(-1, 1, 1), "seen=-1"),

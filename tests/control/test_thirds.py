@@ -110,6 +110,7 @@ def test_the_best_is_found_where_ranks_hold(scores, budget):
     (lambda: thirds.rounds(0, 1), "arms=0: give 1 or more"),
     (lambda: thirds.rounds(2, 0), "a budget of 0 for trials: give more"),
     (lambda: thirds.rounds(2, math.nan), "a budget of nan"),
+    (lambda: thirds.rounds(2, math.inf), "a budget of inf"),
     (lambda: thirds.survivors([1.0], 1, [1, 2]), "2 costs of 1 arms"),
   ],
 )

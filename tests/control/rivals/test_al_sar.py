@@ -89,6 +89,14 @@ def test_an_unusual_batch_trains_more():
   assert state["norm"] == 4.0  # states are not changed in place
 
 
+def test_without_any_gradient_yet_a_batch_is_a_usual_one():
+  state = {"fisher": list(FISHER), "norm": None, "updates": 3}
+  number, state = al_sar.decide(state, 0.0, BACKWARD, TOTAL, 0.5, full=0)
+  assert number == 1 and state["norm"] == 0
+  number, _ = al_sar.decide(state, 7.0, BACKWARD, TOTAL, 0.5, full=0)
+  assert number == 1
+
+
 def test_a_frozen_update_tells_nothing_of_the_blocks():
   state = {"fisher": list(FISHER), "norm": 1.0, "updates": 9}
   after = al_sar.learned(state, (), 1)
@@ -103,6 +111,7 @@ def test_what_was_used_little_is_replayed_more():
     [1 / total, math.exp(-1) / total, math.exp(-3) / total]
   )
   assert al_sar.retrieval([1e9, 1e9], 0.1) == [0.5, 0.5]
+  assert al_sar.retrieval([0, 1e9], 0.1) == [1, 0]
   assert al_sar.retrieval([], 1.0) == []
   assert al_sar.used([4, 2, 0], [0, 2], decay=0.5) == [3, 1, 1]
 
@@ -169,6 +178,11 @@ def test_updates_by_hand():
       "a full step of 8 and backward passes of 8.0: the step costs more",
     ),
     (lambda: al_sar.objective((1,), (1,), 8, -1), "ratio=-1 of gradients"),
+    (lambda: al_sar.objective((1,), (1,), 8, math.inf), "ratio=inf"),
+    (
+      lambda: al_sar.decide(al_sar.init(1), math.inf, (1,), 8, 0.5, 0.5),
+      "norm=inf of a gradient",
+    ),
     (
       lambda: al_sar.frozen((1,), (1,), 8, 1, (1,)),
       r"allowed=\[1\]: give numbers of blocks to freeze, 0 to 0",
@@ -188,6 +202,7 @@ def test_updates_by_hand():
     ),
     (lambda: al_sar.updates(1, [0]), "an update's cost of 0"),
     (lambda: al_sar.retrieval([1], 0), "temperature=0: give more"),
+    (lambda: al_sar.retrieval([1], math.inf), "temperature=inf"),
     (lambda: al_sar.used([1], [0], 2), "decay=2 of uses"),
   ],
 )

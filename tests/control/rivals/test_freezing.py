@@ -88,6 +88,7 @@ def test_when_to_look():
   due = [n for n in range(1001) if freezing.is_due(n)]
   assert due == [200, 400, 600, 800, 1000]
   assert [n for n in range(7) if freezing.is_due(n, every=3)] == [3, 6]
+  assert [n for n in range(3) if freezing.is_due(n, every=1)] == [1, 2]
 
 
 @given(CKAS, st.floats(0.001, 1.5))
