@@ -67,6 +67,10 @@ class Arrivals(Protocol):
     """Returns raw inputs [N, ...] by id."""
     ...
 
+  def flush(self) -> None:
+    """Returns when all that was said of the examples is on disk, if ever."""
+    ...
+
   @property
   def is_filling(self) -> bool:
     """Whether it is time to let examples go."""

@@ -72,6 +72,9 @@ class Batches:
       found[mine] = self._x[experience][rows]
     return found
 
+  def flush(self) -> None:
+    """Does nothing: no disk is waited for."""
+
   @property
   def is_filling(self) -> bool:
     return True

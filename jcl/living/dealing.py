@@ -76,12 +76,15 @@ class Dealing:
   def end_for_learning(self, demanded: bool) -> None:
     """Ends the open experience ahead of learning, where it is time.
 
+    An end that is demanded may be on disk no sooner than the arrivals' `flush`
+    returns: learning waits for that ahead of all that it keeps.
+
     Args:
       demanded: whether it is time whatever the rule says.
     """
     with self.lock:
       if demanded:
-        self._end()
+        self._end(wait=False)
       else:
         self._end_due()  # some seconds may have passed
 
@@ -92,9 +95,9 @@ class Dealing:
     """
     return self._ending.room(self._arrivals.open_count, time.monotonic())
 
-  def _end(self) -> None:
+  def _end(self, wait: bool = True) -> None:
     if self._arrivals.open_count:
-      self._arrivals.end()
+      self._arrivals.end(wait=wait)
 
   def _end_due(self) -> None:
     """Ends experiences while the rule says so, and each where it says so.

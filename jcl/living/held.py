@@ -125,8 +125,9 @@ class Held:
           self._corrected.append((self._place[i], key))
       self._waiting.sort()
 
-  def end(self, count: int | None = None) -> int:
+  def end(self, count: int | None = None, wait: bool = True) -> int:
     """Ends the open experience, of `count` examples, and returns its number."""
+    del wait  # for no disk
     with self._lock:
       if not self._waiting:
         raise UsageError(
@@ -152,6 +153,9 @@ class Held:
   def read(self, ids: np.ndarray) -> np.ndarray:
     with self._lock:
       return np.stack([self._x[i] for i in ids.tolist()])
+
+  def flush(self) -> None:
+    """Does nothing: no disk is waited for."""
 
   @property
   def is_filling(self) -> bool:

@@ -13,7 +13,7 @@ import functools
 from pathlib import Path
 import tempfile
 import threading
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -180,6 +180,7 @@ class Learning:
       about,
       checkpoint_seconds=self._settings.checkpoint_seconds,
       endless=True,
+      before_save=self.arrivals.flush,
     )
     self._stack.callback(self._files.close)
     snapshot = (self._saved or self._files).restore(self._template)
@@ -345,9 +346,12 @@ class Learning:
 
   def _publish(self) -> None:
     """Hands a model over that later updates leave as it is."""
+    self.arrivals.flush()  # it tells of experiences that have ended
     made = session.trained(self._job, self._state)
     own = {name: getattr(made, name) for name in ("params", "stats", "fitted")}
-    made = dataclasses.replace(made, **jax.tree.map(jnp.copy, own))
+    # One program, as copies one by one would keep predictions waiting.
+    own = self._job.learner.run("evaluate", "copies", _copies, own)
+    made = dataclasses.replace(made, **own)
     self._settings.programs.keep(self.kind, self._job.learner.compiler)
     if self._made is not None:
       made = made.following(self._made)
@@ -356,3 +360,7 @@ class Learning:
     self.learned = self._at.experience
     with self._job.ledger.timed("write"):
       self.latest.keep(made)
+
+
+def _copies(tree: Any) -> Any:
+  return jax.tree.map(jnp.copy, tree)

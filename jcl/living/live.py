@@ -266,6 +266,7 @@ class Live(answers_lib.Predicts):
       self._dealing.end_for_learning(ends)
       self._outcome = self.learning.advance(stop)
       self.learning.release()
+      self.arrivals.flush()
       return self._outcome
 
   def _beside(self) -> None:

@@ -90,9 +90,17 @@ class Logged:
     """Gives examples [N] their labels [N], or others than they had."""
     self.log.label(ids, labels)
 
-  def end(self, count: int | None = None) -> int:
-    """Ends the open experience, of `count` examples, and returns its number."""
-    return self.log.end(count)
+  def end(self, count: int | None = None, wait: bool = True) -> int:
+    """Ends the open experience, of `count` examples, and returns its number.
+
+    Args:
+      count: None: all that are labelled.
+      wait: until the end is on disk; else `flush` waits for that.
+    """
+    return self.log.end(count, wait)
+
+  def flush(self) -> None:
+    self.log.flush()
 
   def has(self, number: int) -> bool:
     return self.log.place(number) is not None

@@ -1,6 +1,6 @@
 """Predictors: read class scores off a network."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,18 +38,19 @@ class Means(NamedTuple):
   known: jax.Array  # [C] bool, classes with an exemplar
 
 
+def unfitted(*_: Any) -> tuple[()]:
+  """Returns (), as `fit` of predictors whose scores need nothing prepared."""
+  return ()
+
+
 def logits() -> base.Predictor:
   """Scores classes by the network's outputs."""
-
-  def fit(network_apply, params, stats, memory):
-    del network_apply, params, stats, memory
-    return ()
 
   def scores(network_apply, params, stats, x, fitted):
     del fitted
     return network_apply(params, stats, x, ()).logits
 
-  return base.Predictor(fit, scores, name="logits")
+  return base.Predictor(unfitted, scores, name="logits")
 
 
 def rescaled() -> base.Predictor:

@@ -72,6 +72,8 @@ class Folder:
     checkpoint_seconds: time between checkpoints within an experience.
     endless: whether the run may go on for ever: records may then be summed up
       on the way, see `shortening`, and the oldest points of the curve go.
+    before_save: called ahead of every checkpoint, which may refer to what it
+      makes durable.
 
   Raises:
     WorkdirError: where the folder is in use, belongs to another run, or
@@ -87,8 +89,9 @@ class Folder:
     resume: bool = True,
     checkpoint_seconds: float = 60.0,
     endless: bool = False,
+    before_save: Callable[[], None] = lambda: None,
   ) -> None:
-    self.path = path
+    self.path, self._before_save = path, before_save
     self._writes = jax.process_index() == 0
     self._about = encoding.encode(about)
     self._curve = curve_lib.Curve(path, _POINTS if endless else None)
@@ -241,6 +244,7 @@ class Folder:
       self._write(event, point, stop)
     if self._saves(event, stop):
       with explained(self.path), self._job.ledger.timed("checkpoint"):
+        self._before_save()
         ledger, gathered = self._job.ledger.state(), self._curve.state()
         self._job.save(at)
         if self._writes:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jcl import base
+from jcl.objectives import predictors
 from jcl.train import evaluate as evaluation
 
 if TYPE_CHECKING:  # it imports this module
@@ -147,6 +148,8 @@ def fitted(
   predictor = learner.method.predictor
   if predictor.solve is not None:
     return _solved(learner, predictor.recalls(state.objective))
+  if predictor.fit is predictors.unfitted:
+    return ()
   apply = evaluation.apply_fn(learner.network, learner.preprocess)
   if memory is None and state.replay:
     memory = state.replay.items

@@ -13,6 +13,7 @@ import safetensors
 
 import jcl
 from jcl.living import ending, reader
+from jcl.living.log import journal
 from jcl.networks import catalogue
 from jcl.options.errors import UsageError
 from jcl.replay.store import records
@@ -426,6 +427,31 @@ def test_examples_leave_once_a_checkpoint_is_on_disk(made):
   learner.learn()
   assert order == ["wait", 11]
   assert learner.arrivals.log.learned == 11
+
+
+def test_an_end_is_on_disk_ahead_of_what_comes_of_it(made, monkeypatch):
+  learner, disk = made(recipe="er:buffer=20"), threading.Event()
+  first, second, _ = parts()
+  learner.observe(*first)
+  learner.learn()
+  learner.observe(*second)
+  saved, sync = [], journal._sync
+  files = learner.learning._files
+  monkeypatch.setattr(journal, "_sync", lambda fd: (disk.wait(60), sync(fd)))
+  # From the first event on, a checkpoint is due.
+  monkeypatch.setattr(files._checkpoints, "due", lambda: True)
+  monkeypatch.setattr(
+    files._checkpoints, "save", lambda _: saved.append(disk.is_set())
+  )
+  learner.start()
+  while learner.status()["experiences"] < 2 or not learner.learning._at.begun:
+    time.sleep(0.01)
+  assert not saved and learner.status()["learned"] == 1
+  disk.set()
+  while learner.status()["learned"] < 2:
+    time.sleep(0.01)
+  learner.stop()
+  assert saved and all(saved)
 
 
 def test_corrections_go_with_their_examples(made):

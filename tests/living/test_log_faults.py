@@ -126,6 +126,34 @@ def test_what_the_journal_cannot_keep_is_not_said(tmp_path, monkeypatch, name):
     assert log.classes == ("c", "a") and log.notes == ()
 
 
+def test_an_end_that_is_not_waited_for_is_brought_to_disk_again(
+  tmp_path, monkeypatch
+):
+  with Log.open(tmp_path) as log:
+    fill(log, 2)
+    real, errors = journal_lib._sync, [errno.EIO] * 3
+
+    def sync(fd):
+      if errors:
+        # The page that was not written is lost.
+        os.pwrite(fd, bytes(10), os.fstat(fd).st_size - 10)
+        raise OSError(errors.pop(), "fails")
+      real(fd)
+
+    monkeypatch.setattr(journal_lib, "_sync", sync)
+    assert log.end(wait=False) == 0
+    for call in log.flush, lambda: log.label([0], ["b"]):
+      with pytest.raises(records.StoreError):
+        call()
+    assert not errors and log.corrections().until == 0
+    log.flush()
+    with Log.open(tmp_path, readonly=True) as other:
+      assert len(other.experiences) == 1 and other.notes == ()
+    log.label([0], ["b"])
+  with Log.open(tmp_path) as log:
+    assert len(log.experiences) == log.corrections().until == 1
+
+
 SMALL_FILES = """
 import resource, signal, sys
 import numpy as np

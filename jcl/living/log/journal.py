@@ -1,8 +1,9 @@
 """A file of JSON values, one a line, each with a checksum of its own.
 
-A line is durable when `append` returns. A crash can leave half a line, always
-the last one, which is cut off when the file is next opened for writing. Damage
-elsewhere costs the lines it touches, and no others.
+A line is durable when `append` returns, or `flush` where it is not waited for.
+A crash can leave half a line, always the last one, which is cut off when the
+file is next opened for writing. Damage elsewhere costs the lines it touches,
+and no others.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
+import threading
 from typing import Any
 import zlib
 
@@ -38,6 +40,11 @@ class Journal:
     self.size = 0  # bytes of whole lines
     self._fd = -1
     self._broken = False
+    # The line that was last not waited for, its place and the thread that
+    # brings it to disk, which may have ended; True: it failed.
+    self._late: tuple[bytes, int, threading.Thread] | None = None
+    self._failed = False
+    self._flushing = threading.Lock()
     try:
       if writable:
         fresh = not path.exists()
@@ -52,12 +59,18 @@ class Journal:
       self.close()
       raise records.failure("open", path, error) from error
 
-  def append(self, value: Value) -> None:
+  def append(self, value: Value, wait: bool = True) -> None:
     """Adds a line, durably, or nothing.
+
+    Args:
+      value: of the line.
+      wait: until the line is on disk. Else it goes there meanwhile, and `flush`
+        waits for it, as does all that is written later.
 
     Raises:
       StoreError: where the disk is full or fails; the lines before stay.
     """
+    self.flush()
     if self._fd < 0 or self._broken:
       why = "an earlier write failed" if self._broken else "it is closed"
       raise records.StoreError(
@@ -66,7 +79,8 @@ class Journal:
     data = encode(value)
     try:
       _write(self._fd, data, self.size)
-      _sync(self._fd)
+      if wait:
+        _sync(self._fd)
     except BaseException as error:
       # Bytes of an interrupted write must not stay before the next line.
       try:
@@ -77,6 +91,35 @@ class Journal:
         raise records.failure("add to", self.path, error) from error
       raise
     self.size += len(data)
+    if not wait:
+      thread = threading.Thread(target=self._sync_beside)
+      self._late = data, self.size - len(data), thread
+      try:
+        thread.start()
+      except RuntimeError:  # the system has no thread to give
+        self._failed = True
+
+  def flush(self) -> None:
+    """Returns when all lines are on disk.
+
+    Raises:
+      StoreError: where the disk does not take one that was not waited for;
+        the next call tries again.
+    """
+    with self._flushing:
+      if self._late is None:
+        return
+      data, offset, thread = self._late
+      if thread.is_alive():
+        thread.join()
+      if self._failed:
+        # The kernel may have dropped the bytes that it could not write.
+        try:
+          _write(self._fd, data, offset)
+          _sync(self._fd)
+        except OSError as error:
+          raise records.failure("add to", self.path, error) from error
+      self._late, self._failed = None, False
 
   def replace(self, values: Iterable[Value]) -> None:
     """Replaces all lines at once; after an error, the old ones stay.
@@ -85,6 +128,7 @@ class Journal:
       StoreError: where the disk is full or fails.
     """
     lines = [encode(value) for value in values]
+    self.flush()
     try:
       segments.replace(self.path, lines)
       fd = os.open(self.path, os.O_RDWR)
@@ -94,10 +138,23 @@ class Journal:
     self._fd, self.size, self._broken = fd, sum(map(len, lines)), False
 
   def close(self) -> None:
-    """Releases the file; nothing can be added afterwards."""
-    if self._fd >= 0:
-      os.close(self._fd)
-      self._fd = -1
+    """Releases the file; nothing can be added afterwards.
+
+    Raises:
+      StoreError: as `flush` does; the file is released all the same.
+    """
+    try:
+      self.flush()
+    finally:
+      if self._fd >= 0:
+        os.close(self._fd)
+        self._fd, self._late = -1, None
+
+  def _sync_beside(self) -> None:
+    try:
+      _sync(self._fd)
+    except OSError:
+      self._failed = True
 
   def _read(self, data: bytes) -> None:
     at, damaged = 0, 0

@@ -243,7 +243,7 @@ class Log:
       if len(array):
         self._say(sayings.label(self._history, array, keys))
 
-  def end(self, count: int | None = None) -> int:
+  def end(self, count: int | None = None, wait: bool = True) -> int:
     """Ends the open experience and returns its index.
 
     It consists of the labelled examples that are in no experience yet, in the
@@ -252,6 +252,7 @@ class Log:
     Args:
       count: how many of them it has, above 0; later ones belong to the next
         experience. None: all.
+      wait: until the end is on disk; else `flush` waits for that.
 
     Raises:
       UsageError: where it has no example.
@@ -259,8 +260,12 @@ class Log:
     """
     with self._history.lock:
       self._check_writable()
-      self._say(sayings.end(self._history, time.time(), count))
+      self._say(sayings.end(self._history, time.time(), count), wait)
       return len(self._history.ended) - 1
+
+  def flush(self) -> None:
+    """Returns when all that was said is on disk; see `Journal.flush`."""
+    self._journal.flush()
 
   def drop(self, learned: int, corrections: int = 0) -> None:
     """Lets examples leave the log once their room is needed.
@@ -332,12 +337,11 @@ class Log:
       if self._closed:
         return
       self._closed = True
-    try:
-      self._commits.close()
-    finally:
-      self._journal.close()
+    with contextlib.ExitStack() as stack:
       if self._claim is not None:
-        self._claim.release()
+        stack.callback(self._claim.release)
+      stack.callback(self._journal.close)
+      self._commits.close()
 
   def _load(self) -> None:
     """Applies to what the volumes hold what the journal says."""
@@ -366,9 +370,9 @@ class Log:
       for start, stop in history.missing()
     ]
 
-  def _say(self, value: journal.Value) -> None:
-    """Makes a value durable, then applies it."""
-    self._journal.append(value)
+  def _say(self, value: journal.Value, wait: bool = True) -> None:
+    """Makes a value durable, or begins to, then applies it."""
+    self._journal.append(value, wait)
     self._history.apply(value)
     least = _JOURNAL_BYTES
     if self._limit is not None:
