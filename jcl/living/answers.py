@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Sequence
+import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,9 @@ class Answers(NamedTuple):
 class Predicts(abc.ABC):
   """Predictions of a learner or reader, by its `latest` answers."""
 
+  # They are made within it; learning beside, if any, gives way meanwhile.
+  turns: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+
   @abc.abstractmethod
   def latest(self) -> Answers:
     """Returns the model that predicts now, which never changes, with labels.
@@ -58,15 +62,18 @@ class Predicts(abc.ABC):
     Raises:
       UsageError: before anything is learned, and for inputs of another kind.
     """
-    return self.latest().predict(x)
+    with self.turns:
+      return self.latest().predict(x)
 
   def predict_scores(self, x: Any) -> np.ndarray:
     """Returns scores [N, K] float32, in the order of `classes_`."""
-    return self.latest().scores(x)
+    with self.turns:
+      return self.latest().scores(x)
 
   def predict_proba(self, x: Any) -> np.ndarray:
     """Returns the softmax of the scores, [N, K] float64."""
-    return self.latest().probabilities(x)
+    with self.turns:
+      return self.latest().probabilities(x)
 
 
 def array(labels: Sequence[Any]) -> np.ndarray:

@@ -43,6 +43,7 @@ class Learning:
     folder: of the run's files; None keeps everything in memory.
     published: is handed the model after every experience.
     saved: where another object stood, to go on from there in memory.
+    give_way: called between small pieces of work, for other threads.
   """
 
   def __init__(
@@ -52,9 +53,11 @@ class Learning:
     folder: Path | None,
     published: Callable[[models.Model], None],
     saved: saved_lib.Saved | None = None,
+    give_way: Callable[[], None] = lambda: None,
   ) -> None:
     self.arrivals, self._settings, self._saved = arrivals, settings, saved
     self._path, self._published = folder, published
+    self._give_way = give_way
     self._stack = contextlib.ExitStack()  # of this learner
     self._around = contextlib.ExitStack()  # of the job, which growing replaces
     self._events: Iterator[loop.Event] | None = None
@@ -118,7 +121,9 @@ class Learning:
           outcome = "paused"
         elif stop():
           outcome = "stopped"
+        self._give_way()
         self._note(event, outcome is not None)
+        self._give_way()
         if outcome is not None and event.kind != "experience":
           return outcome
       self._events = None
@@ -216,7 +221,7 @@ class Learning:
     stream = self._stream(index)
     if stream.num_classes != self._job.stream.num_classes:
       self._grow(index)
-    self._job = dataclasses.replace(self._job, stream=stream)
+    self._job = self._job.going_on(stream)
     self._job.feed.stream = stream
     assert self._files is not None
     self._files.turn(
@@ -224,6 +229,7 @@ class Learning:
       class_names=list(stream.class_names[: self.arrivals.known(index)]),
       num_experiences=index + 1,
     )
+    self._give_way()
     if not self._at.begun:
       self._state = self._labels.corrected(self._job, self._state)
 
@@ -261,7 +267,9 @@ class Learning:
       session.fed(dataclasses.replace(job, stream=numbered), place, limit)
     )
     fed.feed.stream = job.stream
-    self._job = dataclasses.replace(fed, stream=job.stream)
+    self._job = dataclasses.replace(
+      fed, stream=job.stream, give_way=self._give_way
+    )
 
   @functools.cached_property
   def _scratch(self) -> Path:
@@ -352,11 +360,13 @@ class Learning:
     # One program, as copies one by one would keep predictions waiting.
     own = self._job.learner.run("evaluate", "copies", _copies, own)
     made = dataclasses.replace(made, **own)
+    self._give_way()
     self._settings.programs.keep(self.kind, self._job.learner.compiler)
     if self._made is not None:
       made = made.following(self._made)
     self._made = made
     self._published(made)
+    self._give_way()
     self.learned = self._at.experience
     with self._job.ledger.timed("write"):
       self.latest.keep(made)

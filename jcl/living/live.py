@@ -16,6 +16,7 @@ from jcl.living import answers as answers_lib
 from jcl.living import dealing, learning, reader
 from jcl.living import ending as ending_lib
 from jcl.living import settings as settings_lib
+from jcl.living import turns as turns_lib
 from jcl.living.log import labels
 from jcl.options.errors import UsageError
 from jcl.report import page, summary
@@ -61,7 +62,10 @@ class Live(answers_lib.Predicts):
     build = settings.model if callable(settings.model) else None
     if folder is not None:
       self._answers = reader.load(folder, build)
-    self.learning = learning.Learning(arrivals, settings, run, self._publish)
+    self.turns = turns = turns_lib.Turns()
+    self.learning = learning.Learning(
+      arrivals, settings, run, self._publish, give_way=turns.give
+    )
 
   def __enter__(self) -> Self:
     return self

@@ -200,6 +200,8 @@ class Job:
   inputs: model.Inputs | None = None  # how raw examples are read
   # Digest of the raw data, see `identity.content`.
   content: Callable[[], str] | None = None
+  # Called between small pieces of work on the host, for other threads.
+  give_way: Callable[[], None] = lambda: None
 
   @property
   def key(self) -> base.Key:
@@ -210,6 +212,12 @@ class Job:
   def step_key(self) -> base.Key:
     """The key of all updates, made once: every dispatch takes it."""
     return keys.key(self.seed, keys.Purpose.STEPS)
+
+  def going_on(self, stream: stream_lib.Stream) -> "Job":
+    """Returns the job of a stream that has become longer."""
+    job = dataclasses.replace(self, stream=stream)
+    vars(job)["step_key"] = self.step_key
+    return job
 
   @property
   def learner(self) -> learner_lib.Learner:

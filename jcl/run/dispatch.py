@@ -42,11 +42,13 @@ def dispatch(
   following = None
   with job.ledger.shared(feed.accounts(state), *work) as took:
     state, info = chunks.run(program, job.step_key, state, chunk, scope)
+    job.give_way()
     # The device works now. Exchanges come before reading, so that a resumed run
     # reads the same.
     feed.due(at.step + chunk.num_steps)
     if known:
       following = take(job, at, *after)
+      job.give_way()
     feed.sent(sent)
     info = jax.tree.map(np.asarray, info)
   feed.learned(sent, info.difficulty)

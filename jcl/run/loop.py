@@ -56,6 +56,7 @@ def run(job: Job, state: base.LearnerState, at: Cursor) -> Iterator[Event]:
   """
   for index in range(at.experience, len(job.stream.experiences)):
     scope = scope_of(job, index)
+    job.give_way()
     if not at.begun:
       state = _open(job, state, at, scope)
       yield Event("begin", state, at, {})
@@ -88,6 +89,7 @@ def _open(
   state = hooks.open(
     job.learner, state, at.experience, job.trainee.selection, scope
   )
+  job.give_way()
   job.feed.arrive(at.experience)
   job.trainee.open()
   deciding.decide(job, state, at, scope, "experience", spent)
@@ -115,6 +117,7 @@ def _epochs(
   yield from _ready(job, state, at, scope)
   with job.ledger.timed("data"):
     chunk = dispatch.again(job, at)
+  job.give_way()
   while chunk is not None and not job.limit_reached(at):
     if (yield from _ready(job, state, at, scope)):
       chunk = dispatch.again(job, at)
@@ -122,6 +125,7 @@ def _epochs(
     state, program = trainee.program(
       state, at.at, scope, feed.source, at.decided
     )
+    job.give_way()
     if not at.totals.steps:
       most = job.steps_to_limit(at, program.cost)
       at.planned = int(min(at.planned, most))

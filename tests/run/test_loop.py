@@ -585,3 +585,10 @@ def test_batches_for_hooks_are_of_orders_of_their_own():
   for seen, epoch in zip(state.objective, (2, 3), strict=True):
     order = 24 + batching.epoch_order(24, 0, 1, epoch)
     assert seen.tolist() == order[:6].tolist()
+
+
+def test_a_longer_stream_goes_on_with_the_same_job():
+  job = assemble()
+  longer = job.going_on(dataclasses.replace(job.stream, name="longer"))
+  assert longer.stream.name == "longer" and longer.feed is job.feed
+  assert longer.step_key is job.step_key  # which is made once

@@ -48,6 +48,7 @@ def test_processes_that_share_a_run_count_operations(
       arrive=lambda index: told.append(index),
       open=lambda allocation: told.append(allocation.epochs),
     ),
+    give_way=lambda: told.append("way"),
   )
   at = cursor.Cursor(experience=3)
   if refused:
@@ -56,7 +57,7 @@ def test_processes_that_share_a_run_count_operations(
     assert not at.begun
     return
   assert loop._open(job, "state", at, None) == "opened"
-  assert at.begun is True and told == [3, "trainee", 2]
+  assert at.begun is True and told == ["way", 3, "trainee", 2]
 
 
 @pytest.mark.parametrize(
