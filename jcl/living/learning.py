@@ -121,7 +121,6 @@ class Learning:
           outcome = "paused"
         elif stop():
           outcome = "stopped"
-        self._give_way()
         self._note(event, outcome is not None)
         self._give_way()
         if outcome is not None and event.kind != "experience":
@@ -254,12 +253,10 @@ class Learning:
     """Opens a job's feed and its meter, until `_around` closes."""
     self._around = around = contextlib.ExitStack()
     around.callback(job.learner.compiler.close)
-    self._job = job
+    self._job = job = dataclasses.replace(job, give_way=self._give_way)
     self._settings.programs.lend(self.kind, job.learner.compiler)
     around.enter_context(job.ledger.metered())
-    # Numbers name classes on disk: their labels may not be known yet.
-    numbers = tuple(map(str, range(job.stream.num_classes)))
-    numbered = dataclasses.replace(job.stream, class_names=numbers)
+    numbered = _numbered(job.stream)
     limit, place = self._settings.setup.options.memory_budget, self._path
     if place is None and job.learner.method.hierarchy is not None:
       place = self._scratch
@@ -267,9 +264,7 @@ class Learning:
       session.fed(dataclasses.replace(job, stream=numbered), place, limit)
     )
     fed.feed.stream = job.stream
-    self._job = dataclasses.replace(
-      fed, stream=job.stream, give_way=self._give_way
-    )
+    self._job = dataclasses.replace(fed, stream=job.stream)
 
   @functools.cached_property
   def _scratch(self) -> Path:
@@ -279,14 +274,10 @@ class Learning:
   def _assembled(self, index: int) -> loop.Job:
     settled, settings = self._settled, self._settings
     assert settled is not None
-    method = settings.method
-    if settled.gamma is not None and method.expand is not None:
-      wide = dataclasses.replace(method.expand, gamma=settled.gamma)
-      method = method._replace(expand=wide)
     stream = self._stream(index)
     made = setup_lib.assemble(
       settings.setup,
-      method,
+      settled.method(settings.method),
       settings.seed,
       stream=stream,
       model=settings.network(stream),
@@ -355,21 +346,34 @@ class Learning:
   def _publish(self) -> None:
     """Hands a model over that later updates leave as it is."""
     self.arrivals.flush()  # it tells of experiences that have ended
-    made = session.trained(self._job, self._state)
-    own = {name: getattr(made, name) for name in ("params", "stats", "fitted")}
-    # One program, as copies one by one would keep predictions waiting.
-    own = self._job.learner.run("evaluate", "copies", _copies, own)
-    made = dataclasses.replace(made, **own)
+    made = _trained(self._job, self._state)
     self._give_way()
     self._settings.programs.keep(self.kind, self._job.learner.compiler)
     if self._made is not None:
       made = made.following(self._made)
     self._made = made
     self._published(made)
-    self._give_way()
     self.learned = self._at.experience
     with self._job.ledger.timed("write"):
       self.latest.keep(made)
+
+
+def _numbered(stream: stream_lib.Stream) -> stream_lib.Stream:
+  """Returns a stream whose classes are named by numbers, as they are on disk.
+
+  Their labels may not be known yet.
+  """
+  numbers = tuple(map(str, range(stream.num_classes)))
+  return dataclasses.replace(stream, class_names=numbers)
+
+
+def _trained(job: loop.Job, state: base.LearnerState) -> models.Model:
+  """Returns a model with arrays of its own."""
+  made = session.trained(job, state)
+  own = {name: getattr(made, name) for name in ("params", "stats", "fitted")}
+  # One program, as copies one by one would keep predictions waiting.
+  own = job.learner.run("evaluate", "copies", _copies, own)
+  return dataclasses.replace(made, **own)
 
 
 def _copies(tree: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jcl import base
 from jcl.options import errors
 from jcl.options.errors import UsageError
 from jcl.report import lines
@@ -28,6 +29,13 @@ class Settled:
     """Returns what programs for a stream's examples depend on."""
     fixed = self.mean.tobytes(), self.std.tobytes(), self.gamma
     return stream.example_shape, stream.dtype, stream.num_classes, fixed
+
+  def method(self, method: base.Method) -> base.Method:
+    """Returns a method whose random units have the width that was settled."""
+    if self.gamma is None or method.expand is None:
+      return method
+    wide = dataclasses.replace(method.expand, gamma=self.gamma)
+    return method._replace(expand=wide)
 
   def write(self, path: Path) -> None:
     """Writes a file, whole or not at all."""

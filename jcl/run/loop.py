@@ -145,6 +145,7 @@ def _epochs(
     moment: base.Moment = "dispatch" if at.batch else "epoch"
     changed = deciding.decide(job, state, at, scope, moment)
     chunk = dispatch.again(job, at) if changed else following
+    job.give_way()
     yield Event("steps", state, at, scalars)
     yield from _evaluated(job, state, at, scope)
   return state
