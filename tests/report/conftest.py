@@ -70,7 +70,7 @@ def step_memory():
   }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_run():
   """Writes a run folder and returns its path."""
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 
+from matplotlib import figure
 import pytest
 
 from jcl.report import page, summary
@@ -41,15 +42,25 @@ def read_page(path):
   return reader
 
 
-@pytest.fixture
-def report(write_run, tmp_path):
+@pytest.fixture(scope="module")
+def report(write_run, tmp_path_factory):
   """The page on two seeds of one recipe and a broken run of another."""
-  write_run(tmp_path / "runs" / "a", recipe="er", seed=0)
-  write_run(tmp_path / "runs" / "deep" / "b", recipe="er", seed=1)
-  write_run(tmp_path / "runs" / "c", recipe="<b>new</b>", seed=5, done=2)
-  folders = page.find_runs([tmp_path / "runs"])
-  runs = [summary.read_run(folder) for folder in folders]
-  return page.write(runs, tmp_path / "report")
+  folder = tmp_path_factory.mktemp("page")
+  write_run(folder / "runs" / "a", recipe="er", seed=0)
+  write_run(folder / "runs" / "deep" / "b", recipe="er", seed=1)
+  write_run(folder / "runs" / "c", recipe="<b>new</b>", seed=5, done=2)
+  runs = [summary.read_run(each) for each in page.find_runs([folder / "runs"])]
+  return page.write(runs, folder / "report")
+
+
+@pytest.fixture
+def sketched(monkeypatch):
+  """Leaves pictures empty, where pages are read for their text alone."""
+
+  def savefig(self, path, **_):
+    path.write_bytes(b"")
+
+  monkeypatch.setattr(figure.Figure, "savefig", savefig)
 
 
 def test_the_page_stands_alone(report):
@@ -105,6 +116,7 @@ def test_the_page_says_what_matters(report):
     assert part in text, part
 
 
+@pytest.mark.usefixtures("sketched")
 def test_modelled_joules_are_never_shown_as_measured(write_run, tmp_path):
   for name, source in (
     ("er", "measured (a counter)"),
@@ -128,11 +140,12 @@ def test_modelled_joules_are_never_shown_as_measured(write_run, tmp_path):
 
 
 def test_the_memory_of_a_step_is_shown_where_runs_tell_it(
-  report, write_run, tmp_path, step_memory
+  report, sketched, write_run, tmp_path, step_memory
 ):
   assert "Memory of a training step" not in read_page(report).joined
   folder = write_run(tmp_path / "er", recipe="er", step_memory=step_memory)
-  runs = [summary.read_run(each) for each in (tmp_path / "runs" / "c", folder)]
+  another = report.parents[1] / "runs" / "c"
+  runs = [summary.read_run(each) for each in (another, folder)]
   text = read_page(page.write(runs, tmp_path / "out")).joined
   assert "Memory of a training step recipe frozen trunk weights" in text
   assert "anchors and references" in text
@@ -239,6 +252,7 @@ def test_no_runs_no_report(tmp_path):
     page.write([], tmp_path)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_sparse_steps_show_dense_beside_effective_operations(
   write_run, tmp_path
 ):
