@@ -169,6 +169,7 @@ def _serve(path: str, listening: int) -> None:
   contexts.share()
   gc.collect()
   gc.freeze()
+  gc.set_threshold(20_000, 10, 10)  # as of the tests
   with socket.socket(fileno=listening) as listener:
     while 0 not in select.select([listener, 0], [], [])[0]:
       connection, _ = listener.accept()
