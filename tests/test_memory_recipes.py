@@ -83,6 +83,7 @@ def test_a_run_that_is_interrupted_ends_as_if_it_were_not(
   text, tmp_path, monkeypatch
 ):
   tiny_hierarchy.read_at_once(monkeypatch)
+  tiny_hierarchy.draw_nothing(monkeypatch)
   job = assemble(text)
   expected = session.run(job, None, OPTIONS)
   total = sum(record.steps for record in expected.records)
