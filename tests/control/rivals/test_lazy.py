@@ -129,6 +129,7 @@ def test_merging_saves_what_rounds_cost_beside_their_steps():
   after = lazy.cost(2, fixed=10, steps=80, step=1)
   assert (before, after) == (160, 100)
   assert after / before - 1 == -0.375
+  assert lazy.cost(3, fixed=2, steps=10, step=0.5) == 11
 
 
 # Whatever comes
@@ -210,6 +211,7 @@ def test_what_is_needed_gains_what_is_asked(points, asked):
     (lambda: Waiting(first=3, most=2), "lazy: first=3, most=2"),
     (lambda: Waiting(start=9), "lazy: start=9: give 1 to 8"),
     (lambda: Waiting(noise=-1), "lazy: noise=-1"),
+    (lambda: Waiting(noise=math.inf), "lazy: noise=inf"),
     (lambda: lazy.shortened(1, -1), "lazy: -1 requests"),
     (lambda: lazy.requested(lazy.init(Waiting()), -1), "lazy: -1 requests"),
     (

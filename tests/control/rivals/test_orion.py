@@ -142,6 +142,21 @@ def test_a_decision_by_hand():
   assert "9 of memory are free, the advanced optimiser takes 10" in again.reason
 
 
+def test_urge_at_its_threshold_changes_nothing():
+  at = settings(threshold=0.0625, decay=0.0)
+  step, state = orion.decide(orion.init(0, 100), LIMITS, at, 4, 1, needed=0)
+  assert (step.batch, step.replay, step.optimizer) == (1, 100, "default")
+  assert state == {"t": 1, "batch": 0, "replay": 100}
+  assert "is not above 0.0625" in step.reason
+
+
+def test_far_from_its_thresholds_urge_stays_a_number():
+  far = Figures(0.5, 0.5, -1e6, 1e9)
+  assert orion.urge(far, settings()) == 0
+  far = Figures(-1e6, -1e6, 1e6, -1e9)
+  assert orion.urge(far, settings()) == 1
+
+
 def test_below_its_threshold_it_is_static_replay_that_decays():
   """Where memory saturates its factor, URGE never gets near the threshold."""
   state, sizes = orion.init(64, 1000), []
@@ -204,7 +219,10 @@ def test_no_decision_opens_what_does_not_fit(seen, t, needed, room):
       "orion: seconds=nan",
     ),
     (lambda: orion.fitting(1, 0), "orion: 0 of memory for one example"),
+    (lambda: orion.fitting(1, math.inf), "orion: inf of memory for one"),
     (lambda: orion.init(-1, 1), "orion: memory of -1"),
+    (lambda: orion.init(1, math.inf), "orion: memory of inf"),
+    (lambda: settings(decay=math.inf), "orion: decay=inf"),
   ],
 )
 def test_bad_arguments_are_refused(call, message):
