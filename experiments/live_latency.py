@@ -40,8 +40,7 @@ import numpy as np
 
 import jcl
 from jcl import base
-from jcl.living import answers, growing, live
-from jcl.living.face import interpreter
+from jcl.living import answers, growing, interpreter, live
 
 PARTS = ("observe", "predict", "grow")
 NETWORKS = ("mlp", "slim_resnet18:filters=8")

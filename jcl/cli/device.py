@@ -8,7 +8,8 @@ from typing import Any
 from jcl import base
 from jcl.cli import definitions, flags, folders, show
 from jcl.control import amounts
-from jcl.living.face import device, guard, interpreter, kept
+from jcl.living import interpreter
+from jcl.living.face import device, guard, kept
 from jcl.options import parameters
 from jcl.options.errors import UsageError
 from jcl.run import console

@@ -13,7 +13,7 @@ import numpy as np
 
 from jcl import base
 from jcl.living import answers as answers_lib
-from jcl.living import dealing, learning, reader
+from jcl.living import dealing, interpreter, learning, reader
 from jcl.living import ending as ending_lib
 from jcl.living import settings as settings_lib
 from jcl.living import turns as turns_lib
@@ -56,6 +56,7 @@ class Live(answers_lib.Predicts):
     self._said = 0  # times that there was news
     self._thread: threading.Thread | None = None
     self._stops = False  # whether that thread is to stop
+    self._around = contextlib.ExitStack()  # of what lasts as long as it
     self._failed: BaseException | None = None
     self._outcome: learning.Outcome = "learned"
     run = None if folder is None else folder / reader.RUN
@@ -157,11 +158,19 @@ class Live(answers_lib.Predicts):
         raise session.Interrupted(signals[0], self.folder)
     return outcome
 
-  def start(self) -> None:
-    """Learns beside the caller from now on, whenever something has arrived."""
+  def start(self, *, answer_soon: bool = False) -> None:
+    """Learns beside the caller from now on, whenever something has arrived.
+
+    Args:
+      answer_soon: whether Python's interpreter is set up for answers that wait
+        less, until `stop`: in the whole process, threads take turns more often,
+        and collections of garbage leave out all that is there now.
+    """
     self._check()
     if self._thread is not None:
       return
+    if answer_soon:
+      self._around.enter_context(interpreter.answering_soon())
     self._stops = False
     self._thread = threading.Thread(
       target=self._beside, name="jcl learning", daemon=True
@@ -176,6 +185,7 @@ class Live(answers_lib.Predicts):
         self._stops = True
         self._news.notify_all()
       thread.join()
+    self._around.close()
     self._check()
 
   def close(self) -> None:

@@ -1,9 +1,11 @@
 """Python's interpreter, set up for a process that answers while it learns.
 
 Threads take turns at the interpreter. Both settings hold for a whole process,
-so that only a process of one's own may have them.
+so that only a process of one's own may have them, or one whose owner asks.
 """
 
+from collections.abc import Iterator
+import contextlib
 import gc
 import sys
 
@@ -21,3 +23,15 @@ def answer_soon() -> None:
   gc.collect()
   gc.freeze()
   sys.setswitchinterval(_SWITCH_SECONDS)
+
+
+@contextlib.contextmanager
+def answering_soon() -> Iterator[None]:
+  """Sets the interpreter up as `answer_soon` does, and back at the end."""
+  before = sys.getswitchinterval()
+  answer_soon()
+  try:
+    yield
+  finally:
+    gc.unfreeze()
+    sys.setswitchinterval(before)
