@@ -147,6 +147,14 @@ class Observation:
   # -> `control.sizes.Outcome`
   trial: Callable[..., Any] | None = None
   judge: Callable[[], Any] | None = None  # -> `control.verdict.Verdict`
+  # -> what `Consolidation.told` tells of the model as it is now; where there
+  # are examples set aside on the device
+  compare: Callable[[], Mapping[str, float]] | None = None
+  # -> what an experience, by its number, takes beside its updates: opening and
+  # closing it and one comparison; in operations and bytes
+  beside: Callable[[int], Cost] | None = None
+  # -> an update by the recipe's own step, likewise
+  update: Callable[[], Cost] | None = None
 
   def after(self, decision: Decision) -> "Observation":
     """Returns what there is to look at with another decision in force."""

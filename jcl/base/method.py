@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import optax
 
 from jcl.base.arrays import Params
-from jcl.base.control import Controller
+from jcl.base.control import Controller, Cost
 from jcl.base.hierarchy import Hierarchy
 from jcl.base.network import Network
 from jcl.base.objective import Objective
@@ -78,7 +78,7 @@ EXPAND = "expand"  # name of the unit that an expansion is
 
 @dataclasses.dataclass(frozen=True)
 class Expansion:
-  """A random unit ahead of the head that never trains."""
+  """A random unit that never trains, ahead of the head or beside all units."""
 
   width: int  # M, its outputs
   # ReLU of random directions, or Fourier features of a Gaussian kernel.
@@ -87,6 +87,9 @@ class Expansion:
   # the unit reads of the first batch.
   gamma: float | None = None
   trunk: bool = True  # False: it reads inputs, and all other units are left out
+  # Stands beside the network, all of whose units stay: a tap that reads inputs,
+  # computed where it is asked for.
+  beside: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +99,22 @@ class Removal:
   share: float = 0.3  # of an experience's examples, in all
   every: int = 5  # epochs
   until: int = 20  # last epoch ahead of which some leave
+
+
+class Outlook(NamedTuple):
+  """What is known of a run ahead of it."""
+
+  examples: int  # of all experiences
+  experiences: int
+  classes: int
+  width: int  # values of an example
+  row_bytes: int  # of an example in memory
+  total: Cost  # that the run may take; infinite where there is no limit
+  ram: float  # bytes that memory and statistics may take, infinite likewise
+
+
+# (epochs, total of the run, joules that the whole run may take now) ->
+Govern = Callable[[int, Cost, Callable[[], float] | None], Controller]
 
 
 class Method(NamedTuple):
@@ -113,7 +132,10 @@ class Method(NamedTuple):
   the first one that does. `training` goes ahead of what the run says,
   `defaults` behind it. `convolutional` asks for a network that convolves, and
   `expand` puts a random unit ahead of the head. `consolidation` writes
-  parameters between updates.
+  parameters between updates. `govern(epochs, total, joules)` makes the
+  controller that keeps the run within its budgets, of the arguments of
+  `control.limits.within`; None leaves that to the run. `suited(outlook)`
+  returns the method with the sizes that it left open.
   """
 
   objective: Objective
@@ -135,3 +157,5 @@ class Method(NamedTuple):
   convolutional: bool = False
   expand: Expansion | None = None
   consolidation: Consolidation = Consolidation()
+  govern: Govern | None = None
+  suited: Callable[[Outlook], "Method"] | None = None

@@ -87,7 +87,8 @@ class Consolidation(NamedTuple):
   [B] are set aside, one at least in every experience; the memory is offered
   them while `settle` sees their batch. `kept(state)` picks the
   arrays that count as memory, and `told(state)` returns figures for the record
-  of an experience.
+  of an experience. `price(state)` tells from shapes alone how many operations
+  `write` takes at most.
   """
 
   settle: Callable[[Forward, LossInputs], Any] | None = None
@@ -98,6 +99,10 @@ class Consolidation(NamedTuple):
   held: Callable[[Array], jax.Array] | None = None
   kept: Callable[[Any], Any] | None = None
   told: Callable[[Any], dict[str, float]] | None = None
+  price: Callable[[Any], float] | None = None
+  # Examples that `settle` sees at once, 0 for a batch of the stream's: for what
+  # takes as long for a few as for many, such as drawing a random matrix.
+  rows: int = 0
 
 
 class Predictor(NamedTuple):

@@ -75,12 +75,13 @@ def expanded(
   seed: int,
   gamma: float = 0.0,
 ) -> base.Network:
-  """Returns the network with a random unit ahead of a new head.
+  """Returns the network with a random unit ahead of a new head, or beside it.
 
   Its statistics hold `{"seed": [] uint32, "gamma": [] float32}` for the unit.
 
   Args:
-    network: a chain of units, of which all but the head stay.
+    network: a chain of units, of which all but the head stay; any network where
+      the unit stands beside it.
     expansion: what the unit is to be.
     seed: of the run.
     gamma: of a Fourier unit's kernel.
@@ -88,6 +89,8 @@ def expanded(
   Raises:
     UsageError: for a network that is no chain, or has such a unit already.
   """
+  if expansion.beside:
+    return _beside(network, expansion, seed, gamma)
   if expansion.trunk and network.blocks is None:
     raise UsageError(
       f"network {network.name!r} is no chain of units, and a random unit goes "
@@ -134,6 +137,38 @@ def expanded(
     features=base.EXPAND,
     blocks=blocks,
     places=blocks_lib.places(blocks),
+    origin=network.origin
+    and {**network.origin, "expand": dataclasses.asdict(expansion)},
+  )
+
+
+def _beside(
+  network: base.Network, expansion: base.Expansion, seed: int, gamma: float
+) -> base.Network:
+  """Returns the network with a tap that shows random features of its inputs."""
+  unit = _block(expansion)
+
+  def init(key: base.Key) -> tuple[base.Params, base.Stats]:
+    params, stats = network.init(key)
+    own = {"seed": jnp.uint32(seed), "gamma": jnp.float32(gamma)}
+    return params, {**stats, base.EXPAND: own}
+
+  def apply(params, stats, x, *, taps=(), **more):
+    inner = tuple(tap for tap in taps if tap != base.EXPAND)
+    rest = {name: own for name, own in stats.items() if name != base.EXPAND}
+    own = stats[base.EXPAND]
+    out = network.apply(params, rest, x, taps=inner, **more)
+    shown = dict(out.taps)
+    if base.EXPAND in taps:
+      shown[base.EXPAND], _ = unit.apply({}, own, x, False, None)
+    return out._replace(stats={**out.stats, base.EXPAND: own}, taps=shown)
+
+  return dataclasses.replace(
+    network,
+    name=f"{network.name}+{expansion.kind}",
+    init=init,
+    apply=apply,
+    blocks=None,  # the tap is none of the chain's
     origin=network.origin
     and {**network.origin, "expand": dataclasses.asdict(expansion)},
   )

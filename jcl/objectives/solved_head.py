@@ -10,6 +10,9 @@ that never train decide which of the two predicts.
 Where more than the head trains, the head reads features that move. It starts
 from sums of these features as they were when their examples came, which is
 exact until the first update and an approximation from then on.
+
+Where the sums are of features that stand beside the network, no head is
+written, and all of the network may train.
 """
 
 from collections.abc import Callable
@@ -25,6 +28,7 @@ from jcl.objectives import (
   closed_form,
   keeping,
   predictors,
+  set_aside,
   statistics,
   temperature,
 )
@@ -32,6 +36,7 @@ from jcl.options.errors import UsageError
 
 ROWS = 256  # examples of an experience that the head's sharpness is fitted to
 _AT_ONCE = 500  # examples per forward pass
+_SUMMED = 128  # examples whose features beside a network are summed at once
 
 
 class Verdict(NamedTuple):
@@ -66,6 +71,8 @@ class SolvedHead:
     held: ids [B] -> [B] bool, examples that never train; they weigh nothing in
       losses and sums.
     slots: last slots of the memory, which hold examples set aside.
+    view: tap of features beside the network that are summed; None: those at
+      the cut.
   """
 
   inner: base.Objective
@@ -73,6 +80,7 @@ class SolvedHead:
   begins: Callable[[base.Network], int]
   held: Callable[[base.Array], jax.Array]
   slots: int
+  view: str | None = None
 
   @property
   def objective(self) -> base.Objective:
@@ -80,7 +88,7 @@ class SolvedHead:
     hooks = keeping.passed_on(self.inner)
     for name in ("loss", "reference"):
       if name in hooks:
-        hooks[name] = self._without_held(hooks[name])
+        hooks[name] = set_aside.without(hooks[name], self.held)
     return self.inner._replace(
       **{**hooks, "review": self._review}, sizes=self._sizes, init=self._init
     )
@@ -91,23 +99,28 @@ class SolvedHead:
     return base.Consolidation(
       settle=self._settle,
       write=self._write,
-      begins=self.begins,
+      begins=None if self.view else self.begins,
       held=self.held,
       kept=lambda state: state._replace(inner=()),
       told=_told,
+      price=_price,
+      rows=_SUMMED if self.view else 0,
     )
 
   def _places(self, network: base.Network) -> tuple[str, str]:
     """Returns the taps at the cut and ahead of the head."""
+    if self.view is not None:
+      return self.view, self.view
     features, first = str(network.features), self.begins(network)
     if first == len(network.units) - 1:
       return features, features
     return network.units[first - 1], features
 
   def _sizes(self, network: base.Network) -> tuple[Any, ...]:
-    if network.features is None or not self.begins(network):
-      return self.inner.sizes(network), network.num_classes, 1, 0  # refused
-    head_of(network)
+    if self.view is None:
+      if network.features is None or not self.begins(network):
+        return self.inner.sizes(network), network.num_classes, 1, 0  # refused
+      head_of(network)
     names = self._places(network)
     x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
     params, stats = jax.eval_shape(network.init, jax.random.key(0))
@@ -127,12 +140,13 @@ class SolvedHead:
     width: int,
     wide: int,
   ) -> State:
+    rows = ROWS if self.view is None else 0  # no head is to be fitted to them
     return State(
       self.inner.init(params, stats, *own),
       statistics.zeros(classes, width),
       statistics.zeros(classes, wide) if wide else (),
-      jnp.zeros((ROWS, wide or width), jnp.float32),
-      jnp.zeros(ROWS, jnp.int32),
+      jnp.zeros((rows, wide or width), jnp.float32),
+      jnp.zeros(rows, jnp.int32),
       jnp.int32(0),
       closed_form.Linear(
         jnp.zeros((width, classes), jnp.float32),
@@ -141,22 +155,6 @@ class SolvedHead:
       ),
       _unjudged(),
     )
-
-  def _without_held(self, loss: base.Loss) -> base.Loss:
-    """Returns a loss in which examples held out weigh nothing."""
-
-    def masked(batch: base.Batch) -> base.Batch:
-      weight = jnp.where(self.held(batch.ids), 0.0, batch.weight)
-      return batch._replace(weight=weight)
-
-    def call(
-      forward: base.Forward, inputs: base.LossInputs
-    ) -> tuple[jax.Array, base.Aux]:
-      memory = tuple(masked(each) for each in inputs.memory)
-      batch = masked(inputs.batch)
-      return loss(forward, inputs._replace(batch=batch, memory=memory))
-
-    return call
 
   def _settle(self, forward: base.Forward, inputs: base.LossInputs) -> State:
     state, batch = inputs.state, inputs.batch
@@ -169,15 +167,15 @@ class SolvedHead:
     moving = state.moving
     if moving:
       moving = statistics.add(moving, last, batch.y, weight)
-    taken = weight > 0
-    slots = jnp.where(taken, state.filled + jnp.cumsum(taken) - 1, ROWS)
+    taken, rows = weight > 0, len(state.labels)
+    slots = jnp.where(taken, state.filled + jnp.cumsum(taken) - 1, rows)
     filled = state.filled + jnp.sum(taken, dtype=jnp.int32)
     return state._replace(
       sums=statistics.add(state.sums, ahead, batch.y, weight),
       moving=moving,
       rows=state.rows.at[slots].set(last, mode="drop"),
       labels=state.labels.at[slots].set(batch.y, mode="drop"),
-      filled=jnp.minimum(filled, ROWS),
+      filled=jnp.minimum(filled, rows),
     )
 
   def _write(
@@ -185,6 +183,8 @@ class SolvedHead:
   ) -> tuple[State, base.Params, float]:
     solved = self.solve(jax.tree.map(np.asarray, state.sums))
     linear, flops = solved.linear, solved.flops
+    if self.view is not None:
+      return state._replace(linear=linear, verdict=_unjudged()), params, flops
     if state.moving:
       linear, more = self.solve(jax.tree.map(np.asarray, state.moving))
       flops += more
@@ -218,10 +218,9 @@ class SolvedHead:
       )
       weight = jnp.where(self.held(aside.ids[rows]), aside.weight[rows], 0.0)
       solved, trained = (
-        jnp.sum(weight * (jnp.argmax(each, axis=-1) == aside.y[rows]))
-        for each in found
+        weight * (jnp.argmax(each, axis=-1) == aside.y[rows]) for each in found
       )
-      part = Verdict(jnp.sum(weight), solved, trained)
+      part = Verdict(*map(jnp.sum, (weight, solved, trained)))
       verdict = jax.tree.map(jnp.add, verdict, part)
     return state._replace(verdict=verdict)
 
@@ -273,14 +272,15 @@ def written(
 
 
 def trained_or_solved(
-  *, until: str | int | float | None = None
+  *, until: str | int | float | None = None, view: str | None = None
 ) -> base.Predictor:
   """Scores classes by the network, or by the classifier at the cut.
 
   Args:
     until: first unit that trains, as of `predictors.Ahead`.
+    view: tap that the classifier reads instead, see `SolvedHead`.
   """
-  tap = predictors.Ahead(until)
+  tap = predictors.Ahead(until) if view is None else view
 
   def fit(network_apply, params, stats, memory, linear, verdict):
     del network_apply, params, stats, memory
@@ -300,6 +300,7 @@ def trained_or_solved(
     return state.linear, state.verdict
 
   name = "trained_or_solved" + ("" if until is None else f":until={until}")
+  name += "" if view is None else f":view={view}"
   return base.Predictor(fit, scores, recalls=recalls, name=name)
 
 
@@ -327,7 +328,17 @@ def scores_of(linear: closed_form.Linear, x: base.Array) -> jax.Array:
 
 
 def _unjudged() -> Verdict:
-  return Verdict(jnp.float32(0), jnp.float32(0), jnp.float32(0))
+  return Verdict(*(jnp.zeros((), jnp.float32) for _ in Verdict._fields))
+
+
+def _price(state: State) -> float:
+  """Returns the operations of solving, and of fitting the sharpness to rows."""
+  flops = 0.0
+  for sums in (state.sums, state.moving):
+    if sums:
+      classes, width = jnp.shape(sums.total)
+      flops += closed_form.solve_flops(width, classes)
+  return flops
 
 
 def _told(state: State) -> dict[str, float]:

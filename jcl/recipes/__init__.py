@@ -9,6 +9,7 @@ from jcl.options import parameters, spec
 from jcl.options.errors import UsageError
 from jcl.recipes import presets
 from jcl.recipes.agem import agem
+from jcl.recipes.auto import auto
 from jcl.recipes.bic import bic
 from jcl.recipes.bounds import finetune, joint
 from jcl.recipes.closed_form import ncm, randumb, ranpac, ridge, slda
@@ -46,6 +47,7 @@ from jcl.recipes.sparse import lightcl_sparse, sparcl
 
 __all__ = [
   "agem",
+  "auto",
   "bic",
   "bn_bias",
   "carm",
@@ -98,8 +100,9 @@ SELECTIONS = (
 # Recipes of a memory hierarchy; after a "+", they hold the memory of the first.
 HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 
-# Recipes that read frozen features; after a "+", those that others leave.
-READERS = ("ncm", "ridge", "slda", "solved")
+# Recipes that go on from another one after a "+": those that read the features
+# which it leaves frozen, and the one that decides how much of it to do.
+READERS = ("auto", "ncm", "ridge", "slda", "solved")
 
 # Options of every recipe, beside its own.
 _TRAINING = parameters.fields(base.Training)

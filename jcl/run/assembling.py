@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -110,6 +111,7 @@ def assemble(
   arguments.check_parts(stream=stream, network=network, method=method)
   seed = arguments.seed(seed)
   _check_shapes(network, stream)
+  method = suited(method, stream, memory_budget=options.memory_budget)
   training, options = complete(method, training), spec.checked_fields(options)
   removal.check(method)
   if method.prune is not None:
@@ -134,9 +136,10 @@ def assemble(
   if latents is not None:
     latents.close()  # a run that only checks leaves what is on disk to others
   assert training.epochs is not None
-  effort = (
-    method.controller or controller or fixed_control.fixed(training.epochs)
-  )
+  usual = fixed_control.fixed(training.epochs)
+  if method.govern is not None:
+    usual = method.govern(training.epochs, base.UNLIMITED, None)
+  effort = method.controller or controller or usual
   kind = trainee.Trainee if method.pruning is None else pruning.Pruned
   return loop.Job(
     stream,
@@ -150,6 +153,38 @@ def assemble(
     inputs=inputs,
     content=content,
   )
+
+
+def suited(
+  method: base.Method,
+  stream: stream_lib.Stream,
+  total: base.Cost = base.UNLIMITED,
+  memory_budget: str | None = None,
+) -> base.Method:
+  """Returns a method whose sizes suit a run.
+
+  Args:
+    method: the recipe.
+    stream: what is learned.
+    total: that the run may take.
+    memory_budget: see `Options`; only an amount counts, since what a file says
+      or a machine has to spare may be another when the run is resumed.
+  """
+  if method.suited is None:
+    return method
+  shape, ram = stream.example_shape, None
+  if memory_budget != "auto" and not Path(memory_budget or ".").exists():
+    ram = limits.parse(memory_budget)
+  outlook = base.Outlook(
+    sum(len(each.data) for each in stream.experiences),
+    len(stream.experiences),
+    int(stream.classes_trained.sum()),
+    math.prod(shape),
+    math.prod(shape) * np.dtype(stream.dtype).itemsize,
+    total,
+    math.inf if ram is None else ram(),
+  )
+  return method.suited(outlook)._replace(suited=None)
 
 
 def _check_shapes(network: base.Network, stream: stream_lib.Stream) -> None:

@@ -1,8 +1,10 @@
 """Deciding: asks a run's controller, and carries out its decisions."""
 
+from collections.abc import Callable
 import functools
 
 from jcl import base
+from jcl.control import verdict
 from jcl.run import judge, trials
 from jcl.run.cursor import Cursor, Job
 from jcl.train import prices
@@ -53,6 +55,7 @@ def observation(
   """Returns what the controller may look at; arguments as for `decide`."""
   experiences = job.stream.experiences
   held = job.feed.held(at.records[-1].examples if at.records else None)
+  compares = job.learner.method.consolidation.told is not None
   return base.Observation(
     experience=at.experience,
     num_experiences=len(experiences),
@@ -77,5 +80,41 @@ def observation(
     ),
     held=held,
     trial=held and functools.partial(trials.run, job, state, at, scope),
-    judge=held and functools.partial(judge.looked, job, state, scope),
+    judge=_judge(job, state, scope, held is not None),
+    compare=functools.partial(judge.compared, job, state, at.experience, scope)
+    if compares
+    else None,
+    beside=functools.partial(
+      prices.beside,
+      job.stream,
+      job.learner,
+      state,
+      scope,
+      job.trainee.selection,
+    ),
+    update=functools.partial(prices.update, job.learner, job.trainee.selection),
   )
+
+
+def _judge(
+  job: Job, state: base.LearnerState, scope: base.Scope, stored: bool
+) -> Callable[[], verdict.Verdict] | None:
+  """Returns what judges the network by examples set aside, if there are any.
+
+  Args:
+    job: the run.
+    state: only read.
+    scope: what is known of the classes.
+    stored: whether examples are in a store on the host.
+  """
+  if stored:
+    return functools.partial(judge.looked, job, state, scope)
+  if job.learner.method.consolidation.held is None:
+    return None
+
+  def looked() -> verdict.Verdict:
+    with job.ledger.timed("data"):
+      aside = judge.kept_aside(job, state)
+    return judge.judged(job, state, aside, scope)
+
+  return looked

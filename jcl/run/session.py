@@ -29,6 +29,7 @@ from jcl.run import workdir as workdir_lib
 from jcl.run.assembling import Options as Options
 from jcl.run.assembling import assemble as assemble
 from jcl.run.assembling import complete as complete
+from jcl.run.assembling import suited as suited
 from jcl.run.generality import follow
 from jcl.run.inference import files
 from jcl.run.inference import model as models

@@ -8,6 +8,7 @@ job = assemble(setup, "er:buffer=200", seed=0, stream=stream)
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import functools
+import math
 import os
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -291,8 +292,16 @@ def check_trunk(setup: Setup, methods: Mapping[str, base.Method]) -> None:
     )
 
 
-def controller(setup: Setup, epochs: int) -> base.Controller:
-  """Returns what stops each experience at its share of the budgets.
+def controller(
+  setup: Setup, epochs: int, govern: base.Govern | None = None
+) -> base.Controller:
+  """Returns what keeps a run within the budgets.
+
+  Args:
+    setup: names the budgets.
+    epochs: passes over an experience.
+    govern: of the recipe, makes it; None: `limits.within`, which stops each
+      experience at its share.
 
   Raises:
     UsageError: for a budget that is none, or more than one where every
@@ -309,11 +318,22 @@ def controller(setup: Setup, epochs: int) -> base.Controller:
         )
     each = setup.equal_flops
     return limits.equal(epochs, each, budget=setup.train_share)
-  total = dataclasses.replace(
-    base.UNLIMITED, **{k: v for k, v in budgets.items() if v is not None}
-  )
-  joules = live.parse(setup.energy_budget, "joules")
+  total, joules = _total(setup), live.parse(setup.energy_budget, "joules")
+  total = dataclasses.replace(total, joules=math.inf)  # asked while it runs
+  if govern is not None:
+    return govern(epochs, total, joules)
   return limits.within(epochs, total, setup.train_share, joules)
+
+
+def _total(setup: Setup) -> base.Cost:
+  """Returns what a run may take; joules that a file states are left out."""
+  given = {"seconds": setup.seconds_budget, "flops": setup.flops_budget}
+  energy = setup.energy_budget
+  if energy is not None and not Path(energy).exists():
+    joules = live.parse(energy, "joules")
+    given["joules"] = None if joules is None else joules()
+  known = {name: value for name, value in given.items() if value is not None}
+  return dataclasses.replace(base.UNLIMITED, **known)
 
 
 def assemble(
@@ -345,6 +365,9 @@ def assemble(
     UsageError: where parts do not fit, saying which and what to change.
   """
   method = recipes.build(recipe) if isinstance(recipe, str) else recipe
+  method = session.suited(
+    method, stream, _total(setup), setup.options.memory_budget
+  )
   if model is None:
     build = builder(setup, stream.example_shape, method.convolutional)
     model = network(setup, stream, build, method.columns)
@@ -358,7 +381,7 @@ def assemble(
     training,
     seed,
     options(setup, method),
-    control or controller(setup, training.epochs),
+    control or controller(setup, training.epochs, method.govern),
     on or device(setup),
     meter,
   )

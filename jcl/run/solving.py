@@ -23,8 +23,9 @@ def check(
     training: complete hyper-parameters.
   """
   cut = method.consolidation.begins
+  beside = cut is None and method.consolidation.told is not None
   if method.predictor.solve is None:
-    if training.epochs == 0:
+    if training.epochs == 0 and not beside:
       raise UsageError(
         "epochs=0: the recipe learns by updates, so give epochs=1 or more; "
         "ncm, slda, ridge, ranpac and randumb are solved without any"
@@ -71,7 +72,7 @@ def check_aside(stream: stream_lib.Stream, method: base.Method) -> None:
     if not np.asarray(held(ids)).any():
       raise UsageError(
         f"of the {len(ids)} examples of experience {each.index} none is set "
-        "aside to judge by: give +solved a larger share, such as "
+        "aside to judge by: give the recipe a larger share of them, such as "
         f"share={min(0.5, 4 / (len(ids) + 4)):.2g}, or larger experiences"
       )
 

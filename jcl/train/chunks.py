@@ -77,6 +77,15 @@ def of_order(
     yield read(learner, source, part)
 
 
+def of_rows(
+  learner: learner_lib.Learner, source: Source, order: np.ndarray, rows: int
+) -> Iterator[Chunk]:
+  """Reads an order [N] in chunks of one batch of `rows` examples each."""
+  for part in batching.batch_rows(order, rows):
+    batches = source.batch(part[None])
+    yield Chunk(learner.put_batches(batches), np.asarray(batches.ids), 1)
+
+
 def run(
   program: background.Program,
   key: base.Key,

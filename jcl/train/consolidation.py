@@ -36,7 +36,7 @@ def settle(
   found = learner.method.consolidation
   if found.settle is None or found.write is None:
     return state
-  visit = _settling(learner, found.settle)
+  visit = settling(learner, found.settle)
   for chunk in batches:
     state = hooks.run(learner, visit, key, state, chunk, scope)
   with learner.ledger.timed("train"):
@@ -49,11 +49,16 @@ def settle(
   return state._replace(objective=kept, train=train._replace(params=params))
 
 
-def _settling(
+def settling(
   learner: "learner_lib.Learner",
   settle: Callable[[base.Forward, base.LossInputs], Any],
 ) -> hooks.Visit:
-  """Returns the visit of the pass, which stores what is set aside as well."""
+  """Returns the visit of the pass, which stores what is set aside as well.
+
+  Args:
+    learner: whose method has the consolidation.
+    settle: of it.
+  """
   forward, held = learner.spec.forward(), learner.method.consolidation.held
   add = learner.method.replay.add
 

@@ -42,7 +42,7 @@ class Hooks:
       state = self._offer(learner, state, index)
     state = hooks.begin(learner, state, scope)
     key = keys.key(self._seed, keys.Purpose.SETTLE, index)
-    examples = self._whole(learner, index)
+    examples = self._whole(learner, index, method.consolidation.rows)
     return consolidation.settle(learner, key, state, examples, scope)
 
   def show_batch(
@@ -132,13 +132,21 @@ class Hooks:
     return state
 
   def _whole(
-    self, learner: learner_lib.Learner, index: int
+    self, learner: learner_lib.Learner, index: int, rows: int = 0
   ) -> Iterator[chunks.Chunk]:
-    """Yields every example of an experience once, as in its first epoch."""
+    """Yields every example of an experience once, as in its first epoch.
+
+    Args:
+      learner: whose device they go to.
+      index: of the experience.
+      rows: in a chunk; 0: the batches of a dispatch.
+    """
     source = gather.Experiences(self._stream, [index])
     order = batching.epoch_order(
       len(source), self._seed, index, 0, ordered=self._stream.ordered
     )
+    if rows:
+      return chunks.of_rows(learner, source, order, rows)
     return chunks.of_order(learner, source, order)
 
   def _with_features(

@@ -232,5 +232,5 @@ def program(
     key = jax.random.fold_in(key, batch.ids[0])
     return visit.call(key, state, batch, scope), step_lib.NO_INFO
 
-  call = step_lib.build_program(step, learner.steps_per_dispatch)
+  call = step_lib.build_program(step, len(args[2].y))
   return learner.compiled((visit.name,), call, args, donate=(1,))

@@ -13,7 +13,7 @@ from jcl import base
 from jcl.cost import program_cost
 from jcl.streams import batching
 from jcl.streams import stream as stream_lib
-from jcl.train import background, hooks, scoring
+from jcl.train import background, consolidation, hooks, scoring
 from jcl.train import learner as learner_lib
 from jcl.train import step as step_lib
 
@@ -87,6 +87,47 @@ def closing(
   return total
 
 
+def beside(
+  stream: stream_lib.Stream,
+  learner: learner_lib.Learner,
+  state: base.LearnerState,
+  scope: base.Scope,
+  selection: base.Selection,
+  index: int,
+) -> base.Cost:
+  """Returns what experience `index` takes beside its updates.
+
+  That is opening and closing it, and one comparison by examples set aside;
+  arguments and units as for `closing`.
+  """
+  total = closing(stream, learner, state, index, scope, selection)
+  found, key = learner.method.consolidation, jax.random.key(0)
+  if found.settle is not None:
+    visit = consolidation.settling(learner, found.settle)
+    rows = found.rows or learner.stream_rows
+    count = batching.num_batches(len(stream.experiences[index].data), rows)
+    shape = (1, rows) if found.rows else None
+    batches, steps = _blank(learner, shape), learner.steps_per_dispatch
+    args = key, state, batches, np.int32(steps), scope
+    total += _cost(hooks.program(learner, visit, args), count)
+  if found.price is not None:
+    total += base.Cost(flops=found.price(state.objective))
+  if found.told is not None:
+    build, inputs = hooks.reviewing(learner, key, state, scope)
+    total += _cost(learner.compiled(("review",), build, (inputs,)))
+  return total
+
+
+def update(
+  learner: learner_lib.Learner, selection: base.Selection
+) -> base.Cost:
+  """Returns what an update of the selected tensors takes.
+
+  That is in operations and bytes; its program is compiled.
+  """
+  return _cost(learner.step_program(selection))
+
+
 def _cost(program: background.Program, times: int = 1) -> base.Cost:
   """Returns the operations and bytes moved of some calls."""
   cost: program_cost.ProgramCost = program.cost
@@ -94,9 +135,11 @@ def _cost(program: background.Program, times: int = 1) -> base.Cost:
   return times * each
 
 
-def _blank(learner: learner_lib.Learner) -> base.Batch:
-  """Returns batches [K, B, ...] like those of the stream, on the device."""
-  shape = learner.steps_per_dispatch, learner.batch_size
+def _blank(
+  learner: learner_lib.Learner, shape: tuple[int, int] | None = None
+) -> base.Batch:
+  """Returns batches [K, B, ...] on the device; None: like the stream's."""
+  shape = shape or (learner.steps_per_dispatch, learner.batch_size)
   example = learner.example._replace(extras={})
   return learner.put_batches(
     jax.tree.map(

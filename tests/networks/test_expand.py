@@ -1,5 +1,7 @@
 """A random unit ahead of the head."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,8 +126,31 @@ def test_what_is_drawn_from_the_seed():
   )
 
 
+def test_a_unit_beside_the_network_is_a_tap_that_changes_nothing():
+  beside = base.Expansion(6, "fourier", trunk=False, beside=True)
+  network = expand.expanded(MLP, beside, seed=5, gamma=0.3)
+  alone = expand.expanded(MLP, FOURIER, seed=5, gamma=0.3)
+  assert network.units == MLP.units and network.tensors == MLP.tensors
+  params, stats = network.init(KEY)
+  plain, _ = MLP.init(KEY)
+  assert tiny_network.same_bits(params, plain)
+  out = network.apply(params, stats, X, taps=("dense_0", "expand"))
+  theirs = MLP.apply(plain, {}, X, taps=("dense_0",))
+  np.testing.assert_array_equal(out.logits, theirs.logits)
+  np.testing.assert_array_equal(out.taps["dense_0"], theirs.taps["dense_0"])
+  shown = alone.apply(*alone.init(KEY), X, taps=("expand",)).taps["expand"]
+  np.testing.assert_array_equal(out.taps["expand"], shown)
+  assert out.stats["expand"] == stats["expand"]
+  # Where nobody asks, nothing is drawn.
+  whole = jax.make_jaxpr(lambda x: network.apply(params, stats, x).logits)(X)
+  assert "random" not in str(whole)
+
+
 def test_it_is_built_again_from_its_origin():
   for network in (
+    expand.expanded(
+      MLP, dataclasses.replace(FOURIER, beside=True), seed=5, gamma=0.3
+    ),
     expand.expanded(MLP, RELU, seed=5),
     expand.expanded(MLP, FOURIER, seed=5, gamma=0.3),
     expand.expanded(precision.with_precision(MLP, "bfloat16"), RELU, seed=5),

@@ -1,0 +1,232 @@
+"""Accuracy against cost: one recipe that is told a budget, and fixed ones.
+
+Question: does `auto`, which decides how to learn by what it may spend, do as
+well as the recipe that one would have chosen for each budget in hindsight?
+
+Protocol: a budget is a share of the floating-point operations that `joint`, the
+upper bound, takes for learning the stream with its usual passes. Fixed recipes
+may take the same in every experience (`limits.equal`) and make as many passes
+as that allows; `auto` may take all of it as it likes. Only the accounts of
+learning count, evaluation does not. A recipe that takes more than a budget, or
+whose loss leaves the finite numbers, has no cell there. Accuracy is that after
+the last experience, the mean over the test sets of all experiences. All
+networks learn by Adam at a rate of 0.001: by the usual rate some data diverge.
+Operations do not depend on the machine's speed, so that cells can be computed
+in any order and on any number of machines.
+
+  python experiments/frontier.py --data_dir=~/data
+  python experiments/frontier.py --quick
+
+Every cell is a row of `cells.csv` in the work directory; the same command again
+computes those that are missing, and prints what came of all. `--quick` takes
+the digits, two budgets and one seed.
+"""
+
+import argparse
+from collections.abc import Iterator
+import csv
+import dataclasses
+import itertools
+from pathlib import Path
+import statistics
+from typing import NamedTuple
+
+from jcl import base
+from jcl.control import joint
+from jcl.options.errors import UsageError
+from jcl.run import loop, session, setup
+
+
+class Data(NamedTuple):
+  """A stream of the study."""
+
+  name: str
+  stream: str
+  model: str
+  epochs: int  # of `joint`
+
+
+STREAMS = (
+  Data("digits", "class_incremental:tasks=5", "auto", 10),
+  Data("gas_drift", "domain_by_group", "auto", 5),
+  Data("electricity", "time_ordered:parts=10", "auto", 1),
+  Data("dsads", "domain_by_group", "auto", 3),
+  Data("fashion_mnist", "class_incremental:tasks=5", "auto", 1),
+)
+SHARES = (0.02, 0.05, 0.15, 0.4, 1.0)
+AUTO = "auto"
+FIXED = (
+  "randumb:m=2000",
+  "randumb:m=250",
+  "er:buffer=500,minibatch=32",
+  "derpp:buffer=500,minibatch=32",
+  "er:buffer=500,minibatch=32+elastic:rho=0.533",
+  "joint",
+)
+FIELDS = ("data", "share", "recipe", "seed", "accuracy", "flops", "budget")
+_MOST_EPOCHS = 200
+_TRAINING = base.Training(optimizer="adam", learning_rate=1e-3)
+
+
+class Cell(NamedTuple):
+  """What a row of the table is about."""
+
+  data: str
+  share: float
+  recipe: str
+  seed: int
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+  parser.add_argument("--data_dir", default="data", help="folder of the data")
+  parser.add_argument("--data", nargs="*", help="data sets; default all")
+  parser.add_argument("--recipes", nargs="*", default=(AUTO, *FIXED))
+  parser.add_argument("--shares", nargs="*", type=float, default=SHARES)
+  parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+  parser.add_argument("--workdir", default="runs/frontier")
+  parser.add_argument("--quick", action="store_true", help="see above")
+  given = parser.parse_args()
+  if given.quick:
+    given.data, given.shares, given.seeds = ["digits"], (0.05, 0.4), 1
+  folder = Path(given.workdir).expanduser()
+  folder.mkdir(parents=True, exist_ok=True)
+  table = Table(folder / "cells.csv")
+  for seed, each in itertools.product(range(given.seeds), STREAMS):
+    if given.data and each.name not in given.data:
+      continue
+    study = Study(each, given.data_dir, seed, table)
+    for share, recipe in itertools.product(given.shares, given.recipes):
+      study.cell(share, recipe)
+  for line in compared(table.rows):
+    print(line)
+
+
+class Table:
+  """Rows of a CSV file, each written once it is known.
+
+  Args:
+    path: of the file, which may not be there yet.
+  """
+
+  def __init__(self, path: Path) -> None:
+    self._path = path
+    self.rows: dict[Cell, dict[str, float]] = {}
+    if path.exists():
+      with path.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+          key = Cell(
+            row["data"], float(row["share"]), row["recipe"], int(row["seed"])
+          )
+          self.rows[key] = {k: float(row[k]) for k in FIELDS[4:]}
+
+  def add(self, cell: Cell, **figures: float) -> None:
+    """Adds a row and shows it."""
+    new = not self._path.exists()
+    with self._path.open("a", newline="") as lines:
+      writer = csv.writer(lines)
+      if new:
+        writer.writerow(FIELDS)
+      writer.writerow([*cell, *(f"{figures[k]:.6g}" for k in FIELDS[4:])])
+    self.rows[cell] = figures
+    print(*cell, *(f"{figures[k]:.4g}" for k in FIELDS[4:]), flush=True)
+
+
+class Study:
+  """Cells of one stream and seed.
+
+  Args:
+    data: the stream.
+    folder: of the data.
+    seed: of stream and runs.
+    table: that cells are kept in.
+  """
+
+  def __init__(self, data: Data, folder: str, seed: int, table: Table) -> None:
+    self._data, self._seed, self._table = data, seed, table
+    self._setup = setup.Setup(
+      data=data.name,
+      data_dir=folder,
+      stream=data.stream,
+      model=data.model,
+      training=dataclasses.replace(_TRAINING, epochs=data.epochs),
+      options=session.Options(progress=False),
+    )
+    self._source = setup.read(self._setup)
+    self._stream = setup.deal(self._setup, self._source, seed)
+
+  def cell(self, share: float, recipe: str) -> None:
+    """Computes a cell that is not known yet."""
+    cell = Cell(self._data.name, share, recipe, self._seed)
+    if cell in self._table.rows:
+      return
+    budget = share * self._whole()
+    try:
+      accuracy, flops = self._learned(recipe, budget)
+    except (UsageError, loop.NonFiniteLossError) as refused:
+      print(*cell, f"no cell with {budget:.3g}: {refused}"[:160], flush=True)
+      return
+    if flops > 1.02 * budget:
+      print(*cell, f"took {flops:.3g} of {budget:.3g}: no cell", flush=True)
+      return
+    self._table.add(cell, accuracy=accuracy, flops=flops, budget=budget)
+
+  def _whole(self) -> float:
+    """Returns the operations of `joint` with its usual passes."""
+    cell = Cell(self._data.name, 0.0, "joint", self._seed)
+    if cell not in self._table.rows:
+      accuracy, flops = self._learned("joint", None)
+      self._table.add(cell, accuracy=accuracy, flops=flops, budget=flops)
+    return self._table.rows[cell]["flops"]
+
+  def _learned(self, recipe: str, budget: float | None) -> tuple[float, float]:
+    """Returns accuracy in percent, and the operations of learning."""
+    asked, experiences = self._setup, len(self._stream.experiences)
+    if budget is not None and recipe.startswith(AUTO):
+      asked = dataclasses.replace(asked, flops_budget=budget)
+    elif budget is not None:
+      training = dataclasses.replace(
+        _TRAINING, epochs=0 if recipe.startswith("randumb") else _MOST_EPOCHS
+      )
+      asked = dataclasses.replace(asked, training=training)
+      if training.epochs:
+        asked = dataclasses.replace(asked, equal_flops=budget / experiences)
+    job = setup.assemble(asked, recipe, self._seed, stream=self._stream)
+    records = session.run(job, None, asked.options, None).records
+    spent = [
+      each.costs[name].flops
+      for each in records
+      for name in joint.COUNTED
+      if name in each.costs
+    ]
+    return 100 * statistics.mean(records[-1].accuracy), sum(spent)
+
+
+def compared(rows: dict[Cell, dict[str, float]]) -> Iterator[str]:
+  """Yields the gap of `auto` to the best fixed recipe, cell by cell."""
+  gaps = []
+  places = sorted({(each.data, each.share, each.seed) for each in rows})
+  for data, share, seed in places:
+    found = {
+      cell.recipe: figures["accuracy"]
+      for cell, figures in rows.items()
+      if (cell.data, cell.share, cell.seed) == (data, share, seed)
+    }
+    mine = found.pop(AUTO, None)
+    if mine is None or not found:
+      continue
+    best = max(found, key=lambda name: found[name])
+    gaps.append(found[best] - mine)
+    yield (
+      f"{data} {share:g} seed {seed}: auto {mine:.1f}, best {best} "
+      f"{found[best]:.1f}, median {statistics.median(found.values()):.1f}"
+    )
+  if gaps:
+    yield (
+      f"gap to the best in hindsight: mean {statistics.mean(gaps):.2f} points, "
+      f"largest {max(gaps):.1f}, of {len(gaps)} cells"
+    )
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,68 @@
+"""Looks at examples set aside, and whether updates go on."""
+
+import numpy as np
+import pytest
+
+from jcl import base
+from jcl.control import paying, verdict
+
+
+def looks(*shares, solved=0.0, every=10):
+  return [
+    paying.Look(i * every, 100, solved, share) for i, share in enumerate(shares)
+  ]
+
+
+def test_three_looks_behind_the_first_are_needed():
+  assert paying.in_vain(looks(0.5, 0.5, 0.5), 10, 100, {}, {}) == ""
+  found = paying.in_vain(looks(0.5, 0.5, 0.5, 0.5), 10, 100, {}, {})
+  assert "nothing more" in found
+
+
+def test_at_the_end_nothing_is_to_be_ended():
+  assert paying.in_vain(looks(0.5, 0.5, 0.5, 0.5), 10, 30, {}, {}) == ""
+
+
+def test_a_network_that_stays_below_the_classifier_is_in_vain():
+  rising = (0.2, 0.4, 0.5, 0.55)
+  assert paying.in_vain(looks(*rising), 10, 60, {}, {}) == ""
+  found = paying.in_vain(looks(*rising, solved=0.9), 10, 60, {}, {})
+  assert "not above the classifier" in found
+
+
+def test_a_gain_is_weighed_against_its_price():
+  rising = looks(0.2, 0.5, 0.6, 0.65)  # 0.8 - 0.6 / (1 + updates / 10)
+  curve = paying.curve(rising, 10)
+  assert curve.at(5) - curve.at(4) == pytest.approx(0.03, abs=1e-3)
+  each = {"joules": 1.0}
+  assert paying.in_vain(rising, 10, 100, {"joules": 0.0029}, each) == ""
+  found = paying.in_vain(rising, 10, 100, {"joules": 0.0031}, each)
+  assert "the next 10 updates are forecast to gain 3.00 points" in found
+  assert "what they take gains 3.10 elsewhere" in found
+
+
+def test_first_prices_are_the_slope_where_an_equal_share_ends():
+  rising = looks(0.2, 0.5, 0.6, 0.65)
+  # 30 updates took 60 J; an equal share of 80 J buys 40, the curve's 5.
+  found = paying.first_prices(rising, 10, {"joules": 60.0}, {"joules": 80.0})
+  assert found == {"joules": pytest.approx(0.02 / 20, abs=1e-5)}
+  assert paying.first_prices(rising[:3], 10, {"joules": 1}, {"joules": 1}) == {}
+
+
+def test_the_first_look_is_at_classifier_and_network():
+  told = {"examples": 50.0, "solved": 40.0, "trained": 25.0}
+  seen = base.Observation(0, 1, 10, base.Cost(), compare=lambda: told)
+  assert paying.first(seen) == paying.Look(0, 50, 0.8, 0.5)
+  right = np.array([True, False, True, True])
+  judged = verdict.Verdict(right, np.zeros(4, np.float32))
+  seen = base.Observation(0, 1, 10, base.Cost(), judge=lambda: judged)
+  assert paying.first(seen) == paying.Look(0, 4, 0.0, 0.75)
+  blank = {"examples": 0.0, "solved": 0.0, "trained": 0.0}
+  seen = base.Observation(0, 1, 10, base.Cost(), compare=lambda: blank)
+  assert paying.first(seen) == paying.Look(0, 0, 0.0, 0.0)
+
+
+def test_noise_is_never_zero():
+  assert paying.Look(0, 16, 1.0, 1.0).noise == pytest.approx(
+    np.sqrt(17 / 18 / 18 / 16)
+  )

@@ -1,0 +1,221 @@
+"""One recipe for any budget: in runs, stopped runs, and its sizes."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tiny_network
+
+import jcl
+from jcl import base, recipes
+from jcl.control import joint
+from jcl.run import loop, session
+
+SIZES = "m=16,share=0.2,aside=8"
+PLAIN = "er:buffer=12,minibatch=4"
+
+
+def assemble(recipe, flops=math.inf, **training):
+  method = recipes.build(recipe)
+  total = dataclasses.replace(base.UNLIMITED, flops=flops)
+  method = session.suited(method, tiny_network.stream(per_class=20), total)
+  controller = None
+  if method.govern is not None:
+    controller = method.govern(2, total, None)
+  given = {"batch_size": 6, "epochs": 2, "learning_rate": 0.1, **training}
+  return session.assemble(
+    tiny_network.stream(per_class=20),
+    tiny_network.build(),
+    method,
+    base.Training(**given),
+    0,
+    session.Options(progress=False, steps_per_dispatch=2),
+    controller,
+  )
+
+
+def run(job, workdir=None):
+  return session.run(job, workdir, session.Options(progress=False))
+
+
+def flops(result):
+  return sum(
+    each.costs[name].flops
+    for each in result.records
+    for name in joint.COUNTED
+    if name in each.costs
+  )
+
+
+def test_a_budget_of_operations_is_kept_and_told():
+  free = run(assemble(f"{PLAIN}+auto:{SIZES}"))
+  allowed = 0.9 * flops(free)
+  result = run(assemble(f"{PLAIN}+auto:{SIZES}", flops=allowed))
+  assert 0.5 * allowed < flops(result) <= allowed
+  assert all("the classifier" in each.decision.reason for each in free.records)
+
+
+def test_a_budget_of_the_classifier_alone_makes_no_updates():
+  least = flops(run(assemble(f"{PLAIN}+auto:{SIZES}", epochs=0)))
+  result = run(assemble(f"{PLAIN}+auto:{SIZES}", flops=1.02 * least))
+  assert [each.steps for each in result.records] == [0, 0]
+  assert result.records[-1].decision.reason.startswith("no updates: ")
+  # The memory has taken in what no update was made with.
+  held = np.asarray(result.state.replay.items.weight)
+  assert held.sum() == 20
+  assert not bool(result.model.fitted.trained)
+  with pytest.raises(jcl.UsageError, match="give [0-9]+ or more"):
+    run(assemble(f"{PLAIN}+auto:{SIZES}", flops=0.4 * least))
+
+
+def test_test_data_is_not_read_before_an_experience_has_ended():
+  job = assemble(f"{PLAIN}+auto:{SIZES}", flops=1e7)
+  state, at = loop.start(job)
+  decide, opened = job.controller.decide, job.stream.held_out.open
+
+  def sealed():
+    raise AssertionError("test data was opened by a decision")
+
+  def deciding(kept, seen):
+    job.stream.held_out.open = sealed
+    try:
+      return decide(kept, seen)
+    finally:
+      job.stream.held_out.open = opened
+
+  job = dataclasses.replace(
+    job, controller=job.controller._replace(decide=deciding)
+  )
+  for event in loop.run(job, state, at):
+    state = event.state
+  assert at.totals.steps
+
+
+@pytest.mark.parametrize("recipe", [f"{PLAIN}+auto:{SIZES}"])
+def test_a_run_that_is_stopped_within_an_experience_repeats_itself(
+  recipe, tmp_path
+):
+  def states(result):
+    return result.state, [
+      (each.steps, each.decision, each.judged) for each in result.records
+    ]
+
+  def learn(folder, stop=None):
+    job = assemble(recipe, flops=2e6)
+    made = []
+
+    def deciding(kept, seen):
+      made.append(seen)
+      if stop is not None and len(made) == stop:
+        raise KeyboardInterrupt
+      return decide(kept, seen)
+
+    decide = job.controller.decide
+    job = dataclasses.replace(
+      job, controller=job.controller._replace(decide=deciding)
+    )
+    options = session.Options(progress=False, checkpoint_seconds=0.0)
+    return session.run(job, folder, options)
+
+  whole, steps = states(learn(tmp_path / "whole"))
+  with pytest.raises(KeyboardInterrupt):
+    learn(tmp_path / "parts", stop=9)
+  again, resumed = states(learn(tmp_path / "parts"))
+  assert steps == resumed and steps[0][0] > 0
+  assert tiny_network.same_bits(whole, again)
+
+
+def test_with_nothing_free_the_recipe_is_itself_to_the_bit():
+  plain, pinned = run(assemble(PLAIN)), run(assemble(f"{PLAIN}+auto:free=none"))
+  assert tiny_network.same_bits(plain.state, pinned.state)
+
+
+@pytest.mark.parametrize(
+  "knobs, classifier, governed",
+  [("way", True, False), ("epochs", False, True), ("way/epochs", True, True)],
+)
+def test_knobs_are_free_one_by_one(knobs, classifier, governed):
+  method = recipes.build(f"{PLAIN}+auto:free={knobs},m=16")
+  assert (method.expand is not None) == classifier
+  assert (method.govern is not None) == governed
+  result = run(assemble(f"{PLAIN}+auto:free={knobs},{SIZES}"))
+  assert (result.records[-1].judged != {}) == classifier
+  items = result.state.replay.items
+  held = np.asarray(method.consolidation.held(items.ids))
+  assert held.sum()  # what judges never trains, and is stored
+
+
+OUTLOOK = base.Outlook(1000, 5, 10, 64, 64, base.UNLIMITED, math.inf)
+
+
+def sizes(outlook=OUTLOOK, text="auto"):
+  method = recipes.build(text).suited(outlook)
+  memory = method.replay.init(
+    base.Batch(
+      np.zeros(64, np.uint8),
+      np.int32(0),
+      np.int32(0),
+      np.int32(0),
+      np.float32(1),
+      {},
+    )
+  )
+  return method.expand.width, len(memory.items.y)
+
+
+@pytest.mark.parametrize(
+  "limits, features",
+  [
+    ({}, 2000),
+    ({"flops": 1e11}, 2000),
+    ({"flops": 1e10}, 500),
+    ({"seconds": 1.0}, 500),
+    ({"joules": 10.0}, 500),
+    ({"flops": 1e8}, 50),
+  ],
+)
+def test_a_budget_decides_on_the_number_of_features(limits, features):
+  total = dataclasses.replace(base.UNLIMITED, **limits)
+  assert sizes(OUTLOOK._replace(total=total)) == (features, 550)
+
+
+def test_memory_holds_sums_and_examples():
+  features, rows = sizes(OUTLOOK._replace(ram=1e6))
+  assert features == 250
+  assert 4 * (features**2 + 30 * features) + 64 * rows <= 1e6
+  assert rows > 9000
+  with pytest.raises(jcl.UsageError, match="give 17280 or more"):
+    sizes(OUTLOOK._replace(ram=17_000))
+
+
+def test_given_sizes_stay():
+  assert recipes.build("auto:m=100,buffer=50").suited is None
+  assert sizes(text="auto:m=100") == (100, 550)
+  assert sizes(text="auto:buffer=70") == (2000, 120)
+
+
+def test_a_budget_below_every_classifier_leaves_the_network_alone():
+  total = dataclasses.replace(base.UNLIMITED, flops=1e7)
+  outlook = OUTLOOK._replace(total=total)
+  method = recipes.build("auto").suited(outlook)
+  assert method.expand is None and method.govern is not None
+  assert method.predictor.name == "logits"
+  with pytest.raises(jcl.UsageError, match="about 10 MFLOP, and a classifier"):
+    recipes.build("auto:free=way").suited(outlook)
+
+
+@pytest.mark.parametrize(
+  "text, told",
+  [
+    ("er+auto:free=rho", "give some of epochs, way"),
+    ("er+auto:buffer=50", "give it buffer there"),
+    ("finetune+auto", "the recipe has none"),
+    ("icarl+auto", "predicts by nearest_mean"),
+    ("er+head_only+solved+auto", "predicts by trained_or_solved"),
+    ("er+frugal+auto", "the recipe has none"),
+  ],
+)
+def test_what_does_not_fit_is_told(text, told):
+  with pytest.raises(jcl.UsageError, match=told):
+    recipes.build(text)
