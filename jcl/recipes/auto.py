@@ -175,8 +175,10 @@ def _suited(own: _Own, outlook: base.Outlook) -> base.Method:
       raise UsageError(_too_little(outlook))
     if not m:
       knobs = knobs - {"way"}
-  most = math.ceil(own.share * outlook.examples)  # more never come
-  aside = min(own.aside, max(outlook.classes, most))
+  aside = own.aside
+  if math.inf > min(_allowed(outlook.total), outlook.ram):
+    most = math.ceil(own.share * outlook.examples)  # more never come
+    aside = min(aside, max(outlook.classes, most))
   buffer = own.buffer
   if own.behind is None and buffer is None and outlook.ram < math.inf:
     sums = 0 if m is None else _bytes_of_sums(m, outlook.classes)
@@ -187,7 +189,7 @@ def _suited(own: _Own, outlook: base.Outlook) -> base.Method:
       least = sums + 2 * outlook.classes * outlook.row_bytes
       raise UsageError(
         f"memory_budget={outlook.ram:.0f} holds no example of each of "
-        f"{outlook.classes} classes beside a classifier: give {least} or more"
+        f"{outlook.classes} classes, and one set aside: give {least} or more"
       )
   own = own._replace(knobs=knobs, m=m, buffer=buffer, aside=aside)
   return _method(own)
@@ -212,12 +214,12 @@ def _allowed(total: base.Cost) -> float:
 def _too_little(outlook: base.Outlook) -> str:
   """Tells that a budget pays no classifier, and what one takes."""
   least = _FEATURES[-1]
-  needed = _flops(least, outlook)
+  needed = errors.amount(_flops(least, outlook), "FLOP")
   given = errors.amount(_allowed(outlook.total), "FLOP")
   return (
-    f"the budget is about {given}, and a classifier of {least} random features "
-    f"may take two fifths, {errors.amount(needed, 'FLOP')} at least: give "
-    "more, or free=epochs"
+    f"the budget is about {given}, of which a classifier may take {_PART:.0%}, "
+    f"and one of {least} random features takes {needed}: give more, or "
+    "free=epochs"
   )
 
 

@@ -10,7 +10,7 @@ import tiny_network
 import jcl
 from jcl import base, recipes
 from jcl.control import joint
-from jcl.run import loop, session
+from jcl.run import deciding, loop, session
 
 SIZES = "m=16,share=0.2,aside=8"
 PLAIN = "er:buffer=12,minibatch=4"
@@ -57,8 +57,12 @@ def test_a_budget_of_operations_is_kept_and_told():
 
 
 def test_a_budget_of_the_classifier_alone_makes_no_updates():
-  least = flops(run(assemble(f"{PLAIN}+auto:{SIZES}", epochs=0)))
-  result = run(assemble(f"{PLAIN}+auto:{SIZES}", flops=1.02 * least))
+  job = assemble(f"{PLAIN}+auto:{SIZES}")
+  state, at = loop.start(job)
+  seen = deciding.observation(job, state, at, loop.scope_of(job, 0), "end")
+  least = sum(seen.beside(index).flops for index in range(2))
+  few = joint._LEAST_UPDATES * seen.update().flops
+  result = run(assemble(f"{PLAIN}+auto:{SIZES}", flops=least + 0.4 * few))
   assert [each.steps for each in result.records] == [0, 0]
   assert result.records[-1].decision.reason.startswith("no updates: ")
   # The memory has taken in what no update was made with.
@@ -164,20 +168,23 @@ def sizes(outlook=OUTLOOK, text="auto"):
   return method.expand.width, len(memory.items.y)
 
 
+def test_without_limits_sizes_are_the_usual_ones():
+  assert sizes() == (2000, 900)
+
+
 @pytest.mark.parametrize(
   "limits, features",
   [
-    ({}, 2000),
     ({"flops": 1e11}, 2000),
     ({"flops": 1e10}, 500),
     ({"seconds": 1.0}, 500),
     ({"joules": 10.0}, 500),
-    ({"flops": 1e8}, 50),
+    ({"flops": 1.5e8}, 50),
   ],
 )
 def test_a_budget_decides_on_the_number_of_features(limits, features):
   total = dataclasses.replace(base.UNLIMITED, **limits)
-  assert sizes(OUTLOOK._replace(total=total)) == (features, 550)
+  assert sizes(OUTLOOK._replace(total=total)) == (features, 600)
 
 
 def test_memory_holds_sums_and_examples():
@@ -185,14 +192,14 @@ def test_memory_holds_sums_and_examples():
   assert features == 250
   assert 4 * (features**2 + 30 * features) + 64 * rows <= 1e6
   assert rows > 9000
-  with pytest.raises(jcl.UsageError, match="give 17280 or more"):
-    sizes(OUTLOOK._replace(ram=17_000))
+  with pytest.raises(jcl.UsageError, match="give 1280 or more"):
+    sizes(OUTLOOK._replace(ram=1000.0))
 
 
 def test_given_sizes_stay():
   assert recipes.build("auto:m=100,buffer=50").suited is None
-  assert sizes(text="auto:m=100") == (100, 550)
-  assert sizes(text="auto:buffer=70") == (2000, 120)
+  assert sizes(text="auto:m=100") == (100, 900)
+  assert sizes(text="auto:buffer=70") == (2000, 470)
 
 
 def test_a_budget_below_every_classifier_leaves_the_network_alone():
@@ -201,7 +208,9 @@ def test_a_budget_below_every_classifier_leaves_the_network_alone():
   method = recipes.build("auto").suited(outlook)
   assert method.expand is None and method.govern is not None
   assert method.predictor.name == "logits"
-  with pytest.raises(jcl.UsageError, match="about 10 MFLOP, and a classifier"):
+  with pytest.raises(
+    jcl.UsageError, match="about 10 MFLOP, of which a classifier"
+  ):
     recipes.build("auto:free=way").suited(outlook)
 
 
