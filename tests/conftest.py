@@ -23,6 +23,8 @@ if jax.__version_info__[:2] == (0, 10):
   # Its emitter through MLIR compiles three times as long as the one before;
   # later versions have no other, and refuse a flag that they do not know.
   _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+  # To cut a program into parts to compile takes as long as to compile them.
+  _FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
 contexts.share()
