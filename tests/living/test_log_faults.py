@@ -154,6 +154,25 @@ def test_an_end_that_is_not_waited_for_is_brought_to_disk_again(
     assert len(log.experiences) == log.corrections().until == 1
 
 
+def test_an_end_needs_no_thread_to_come_to_disk(tmp_path, monkeypatch):
+  def none(*_):
+    raise RuntimeError("can't start new thread")
+
+  synced, real = [], journal_lib._sync
+  with Log.open(tmp_path) as log:
+    fill(log, 2)
+    monkeypatch.setattr(log._journal._beside, "submit", none)
+    monkeypatch.setattr(
+      journal_lib, "_sync", lambda fd: (synced.append(fd), real(fd))
+    )
+    assert log.end(wait=False) == 0 and not synced
+    log.flush()
+    log.flush()
+    assert len(synced) == 1
+  with Log.open(tmp_path) as log:
+    assert len(log.experiences) == 1 and log.notes == ()
+
+
 SMALL_FILES = """
 import resource, signal, sys
 import numpy as np

@@ -7,6 +7,7 @@ and no others.
 """
 
 from collections.abc import Iterable
+from concurrent import futures
 import contextlib
 import json
 import os
@@ -40,10 +41,9 @@ class Journal:
     self.size = 0  # bytes of whole lines
     self._fd = -1
     self._broken = False
-    # The line that was last not waited for, its place and the thread that
-    # brings it to disk, which may have ended; True: it failed.
-    self._late: tuple[bytes, int, threading.Thread] | None = None
-    self._failed = False
+    # The line that is not waited for, its place, and what tells of its sync.
+    self._late: tuple[bytes, int, futures.Future[None]] | None = None
+    self._beside = futures.ThreadPoolExecutor(1, "jcl journal")
     self._flushing = threading.Lock()
     try:
       if writable:
@@ -92,12 +92,12 @@ class Journal:
       raise
     self.size += len(data)
     if not wait:
-      thread = threading.Thread(target=self._sync_beside)
-      self._late = data, self.size - len(data), thread
       try:
-        thread.start()
-      except RuntimeError:  # the system has no thread to give
-        self._failed = True
+        synced = self._beside.submit(_sync, self._fd)
+      except RuntimeError as error:  # there is no thread to be had
+        synced = futures.Future()
+        synced.set_exception(OSError(str(error)))
+      self._late = data, self.size - len(data), synced
 
   def flush(self) -> None:
     """Returns when all lines are on disk.
@@ -109,17 +109,15 @@ class Journal:
     with self._flushing:
       if self._late is None:
         return
-      data, offset, thread = self._late
-      if thread.is_alive():
-        thread.join()
-      if self._failed:
+      data, offset, synced = self._late
+      if synced.exception() is not None:
         # The kernel may have dropped the bytes that it could not write.
         try:
           _write(self._fd, data, offset)
           _sync(self._fd)
         except OSError as error:
           raise records.failure("add to", self.path, error) from error
-      self._late, self._failed = None, False
+      self._late = None
 
   def replace(self, values: Iterable[Value]) -> None:
     """Replaces all lines at once; after an error, the old ones stay.
@@ -146,15 +144,10 @@ class Journal:
     try:
       self.flush()
     finally:
+      self._beside.shutdown()
       if self._fd >= 0:
         os.close(self._fd)
         self._fd, self._late = -1, None
-
-  def _sync_beside(self) -> None:
-    try:
-      _sync(self._fd)
-    except OSError:
-      self._failed = True
 
   def _read(self, data: bytes) -> None:
     at, damaged = 0, 0
