@@ -34,7 +34,7 @@ contexts.share()
 _ROOM, _MANY = 1000 << 20, 150 << 20
 
 # Programs are traced into objects that stay: looking for cycles among them
-# after every 700, as Python does by itself, takes a tenth of the time.
+# after every 700, as Python does by itself, takes a twentieth of the time.
 gc.set_threshold(20_000, 10, 10)
 
 # What one test has compiled, no other compiles again; processes that tests
@@ -91,9 +91,9 @@ def left():
 
 @pytest.fixture(autouse=True)
 def _give_back(left):
-  """Gives memory back where tests have added much; all of it is 5 GB.
+  """Gives memory back where tests have added much.
 
-  Half is free already, between pieces in use, where the GNU library keeps it;
+  A part is free already, between pieces in use, where the GNU library keeps it;
   programs are let go, and compiled again, only where the rest is too much.
   """
   yield
