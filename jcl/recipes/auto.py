@@ -18,11 +18,12 @@ _FEATURES = (2000, 1000, 500, 250, 100, 50)
 _BUFFER = 500  # examples, where memory is not limited
 _MINIBATCH = 32
 _KNOBS = frozenset({"way", "epochs"})
-_PART = 0.4  # of a budget, that the classifiers may take where updates could
+_PART = 0.6  # of a budget, that the classifiers may take where updates could
 # What seconds and joules are worth in operations, ahead of the run: a slow
 # board's pace, so that the classifier leaves something of the budget anywhere.
 _FLOPS_PER_SECOND, _WATTS = 1e10, 10.0
-_ROWS, _ASIDE = 128, 400  # examples of a batch, and set aside at most
+_ROWS = 128  # examples of a batch of the pass
+_ASIDE = 400
 _DRAW = 60.0  # operations of a random number
 _RATE = 1e-3  # of Adam, which knows no scale of inputs
 _FLOAT = 4  # bytes
@@ -58,7 +59,7 @@ def auto(
       as "2MB"; None: 500, and with a limit on memory what the sums leave of it.
     minibatch: examples replayed in each step; None: 32.
     m: number of Fourier features; None: the most of 2000, 1000, 500, 250, 100
-      and 50 whose classifiers take two fifths of each limit or less; where
+      and 50 whose classifiers take three fifths of each limit or less; where
       none does, the network alone predicts.
     share: of the examples, those that neither train nor enter the sums, and
       are judged by.
@@ -168,17 +169,16 @@ def _method(own: _Own) -> base.Method:
 
 def _suited(own: _Own, outlook: base.Outlook) -> base.Method:
   """Returns the recipe with sizes that a run's limits allow."""
-  m, knobs = own.m, own.knobs
-  if m is None and "way" in knobs:
-    m = _features(outlook)
-    if not m and "epochs" not in knobs:
-      raise UsageError(_too_little(outlook))
-    if not m:
-      knobs = knobs - {"way"}
-  aside = own.aside
+  m, knobs, aside = own.m, own.knobs, own.aside
   if math.inf > min(_allowed(outlook.total), outlook.ram):
     most = math.ceil(own.share * outlook.examples)  # more never come
     aside = min(aside, max(outlook.classes, most))
+  if m is None and "way" in knobs:
+    m = _features(outlook, aside)
+    if not m and "epochs" not in knobs:
+      raise UsageError(_too_little(outlook, aside))
+    if not m:
+      knobs = knobs - {"way"}
   buffer = own.buffer
   if own.behind is None and buffer is None and outlook.ram < math.inf:
     sums = 0 if m is None else _bytes_of_sums(m, outlook.classes)
@@ -195,12 +195,20 @@ def _suited(own: _Own, outlook: base.Outlook) -> base.Method:
   return _method(own)
 
 
-def _features(outlook: base.Outlook) -> int:
-  """Returns the number of features whose classifiers a run can pay, or 0."""
+def _features(outlook: base.Outlook, aside: int) -> int:
+  """Returns the number of features whose classifiers a run can pay, or 0.
+
+  Args:
+    outlook: on the run.
+    aside: examples that the memory holds to judge by.
+  """
   allowed = _allowed(outlook.total)
   for m in _FEATURES:
     sums = _bytes_of_sums(m, outlook.classes)
-    if _flops(m, outlook) <= _PART * allowed and sums <= _PART * outlook.ram:
+    if (
+      _flops(m, outlook, aside) <= _PART * allowed
+      and sums <= _PART * outlook.ram
+    ):
       return m
   return 0
 
@@ -211,10 +219,10 @@ def _allowed(total: base.Cost) -> float:
   return min(total.flops, seconds * _FLOPS_PER_SECOND)
 
 
-def _too_little(outlook: base.Outlook) -> str:
+def _too_little(outlook: base.Outlook, aside: int) -> str:
   """Tells that a budget pays no classifier, and what one takes."""
   least = _FEATURES[-1]
-  needed = errors.amount(_flops(least, outlook), "FLOP")
+  needed = errors.amount(_flops(least, outlook, aside), "FLOP")
   given = errors.amount(_allowed(outlook.total), "FLOP")
   return (
     f"the budget is about {given}, of which a classifier may take {_PART:.0%}, "
@@ -223,7 +231,7 @@ def _too_little(outlook: base.Outlook) -> str:
   )
 
 
-def _flops(m: int, outlook: base.Outlook) -> float:
+def _flops(m: int, outlook: base.Outlook, aside: int) -> float:
   """Returns about how many operations all classifiers take.
 
   Each batch of the pass and each of two looks at examples set aside draws the
@@ -232,7 +240,7 @@ def _flops(m: int, outlook: base.Outlook) -> float:
   width, experiences = outlook.width, outlook.experiences
   batches = outlook.examples / _ROWS + experiences
   each = 2.0 * _ROWS * m * (width + m)
-  looks = 2.0 * experiences * 2 * _ASIDE * m * width
+  looks = 2.0 * experiences * 2 * aside * m * width
   drawing = (batches + 2 * experiences) * _DRAW * m * width
   solving = experiences * closed_form.solve_flops(m, outlook.classes)
   return batches * each + looks + drawing + solving

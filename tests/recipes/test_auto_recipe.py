@@ -176,10 +176,10 @@ def test_without_limits_sizes_are_the_usual_ones():
   "limits, features",
   [
     ({"flops": 1e11}, 2000),
-    ({"flops": 1e10}, 500),
-    ({"seconds": 1.0}, 500),
-    ({"joules": 10.0}, 500),
-    ({"flops": 1.5e8}, 50),
+    ({"flops": 1e10}, 1000),
+    ({"seconds": 1.0}, 1000),
+    ({"joules": 10.0}, 1000),
+    ({"flops": 1.5e8}, 100),
   ],
 )
 def test_a_budget_decides_on_the_number_of_features(limits, features):

@@ -178,7 +178,8 @@ def test_a_share_is_told_that_sets_four_aside(size, share):
     solving.check_aside(dealt(3, size), made)
   assert str(told.value) == (
     f"of the {size} examples of experience 1 none is set aside to judge by: "
-    f"give +solved a larger share, such as share={share}, or larger experiences"
+    f"give the recipe a larger share of them, such as share={share}, or "
+    "larger experiences"
   )
 
 
