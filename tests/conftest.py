@@ -25,6 +25,9 @@ if jax.__version_info__[:2] == (0, 10):
   _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
   # To cut a program into parts to compile takes as long as to compile them.
   _FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
+# One place that the GNU library takes memory from, for all threads: what is
+# free in another's stays unused. Processes read it as they start, workers too.
+os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
 contexts.share()
@@ -87,6 +90,17 @@ def pytest_collection_finish():
 def left():
   """Bytes that the process held after it had given some back."""
   return [0]
+
+
+def pytest_runtest_teardown(item, nextitem):
+  """Lets go of what the functions of a module have kept for its own tests."""
+  module = getattr(item, "module", None)
+  if module is None or getattr(nextitem, "module", None) is module:
+    return
+  for each in vars(module).values():
+    forget = getattr(each, "cache_clear", None)
+    if forget is not None and each.__module__ == module.__name__:
+      forget()
 
 
 @pytest.fixture(autouse=True)

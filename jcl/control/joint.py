@@ -148,7 +148,7 @@ def _begin(
   state["looks"].append(list(look))
   why = _no_updates(state, seen, most, settings)
   if why:
-    reason = f"no updates: {why}; the classifier is {paying.right(look.solved)}"
+    reason = f"no updates: {why}; {paying.told(look, seen)}"
     return base.Decision(base.Allocation(0), reason=reason), state
   passes = 10 * epochs if amounts else epochs
   told = errors.count(passes, "epoch")
@@ -157,7 +157,7 @@ def _begin(
   decision = base.Decision(
     base.Allocation(passes),
     _limit(most, pending),
-    f"at most {told}; the classifier is {paying.right(look.solved)}",
+    f"at most {told}; so far {paying.told(look, seen)}",
     counts=COUNTED if amounts else (),
   )
   return decision, state
@@ -289,11 +289,11 @@ def _no_updates(
         needed = errors.amount(update, limits.UNITS[name])
         return f"{left} are left, and one takes {needed}"
     elif not state["trained"]:
-      costs = {"compile": seen.recorded, "now": seen.pending}
-      compiled = sum(
-        getattr(each.get("compile", base.Cost()), name)
-        for each in costs.values()
+      found = (
+        costs.get("compile", base.Cost())
+        for costs in (seen.recorded, seen.pending)
       )
+      compiled = sum(getattr(cost, name) for cost in found)
       if each < compiled:
         needed = errors.amount(compiled, limits.UNITS[name])
         return f"{left} are left, and compiling has taken {needed}"
@@ -327,8 +327,8 @@ def _look(
     return seen.decision, state
   state["in_vain"] = True
   reason = (
-    f"ends after {errors.count(seen.updates, 'update')}: {why}; the network is "
-    f"{paying.right(look.trained)}, the classifier {paying.right(look.solved)}"
+    f"ends after {errors.count(seen.updates, 'update')}: {why}; "
+    f"{paying.told(look, seen)}"
   )
   change = base.Change("ended", reason)
   decision = seen.decision.changed(change, epochs=seen.epoch)

@@ -144,6 +144,9 @@ def percent(share: float) -> str:
   return f"{100 * share:.1f} %"
 
 
-def right(share: float) -> str:
-  """Tells how well something answers."""
-  return f"right in {percent(share)} of what is set aside"
+def told(look: Look, seen: base.Observation) -> str:
+  """Tells what a look showed, of the classifier too where there is one."""
+  found = f"of what is set aside the network has {percent(look.trained)} right"
+  if seen.compare is None:
+    return found
+  return f"{found}, the classifier {percent(look.solved)}"

@@ -111,8 +111,9 @@ def assemble(
   arguments.check_parts(stream=stream, network=network, method=method)
   seed = arguments.seed(seed)
   _check_shapes(network, stream)
+  options = spec.checked_fields(options)
   method = suited(method, stream, memory_budget=options.memory_budget)
-  training, options = complete(method, training), spec.checked_fields(options)
+  training = complete(method, training)
   removal.check(method)
   if method.prune is not None:
     params, _ = network.init(_first_key(seed))

@@ -232,5 +232,6 @@ def program(
     key = jax.random.fold_in(key, batch.ids[0])
     return visit.call(key, state, batch, scope), step_lib.NO_INFO
 
-  call = step_lib.build_program(step, len(args[2].y))
+  most = min(learner.steps_per_dispatch, len(args[2].y))
+  call = step_lib.build_program(step, most)
   return learner.compiled((visit.name,), call, args, donate=(1,))

@@ -62,6 +62,15 @@ def test_the_first_look_is_at_classifier_and_network():
   assert paying.first(seen) == paying.Look(0, 0, 0.0, 0.0)
 
 
+def test_a_look_is_told_with_the_classifier_where_there_is_one():
+  alone = base.Observation(0, 1, 10, base.Cost())
+  beside = base.Observation(0, 1, 10, base.Cost(), compare=dict)
+  look = paying.Look(0, 50, 0.8, 0.5)
+  found = "of what is set aside the network has 50.0 % right"
+  assert paying.told(look, alone) == found
+  assert paying.told(look, beside) == f"{found}, the classifier 80.0 %"
+
+
 def test_noise_is_never_zero():
   assert paying.Look(0, 16, 1.0, 1.0).noise == pytest.approx(
     np.sqrt(17 / 18 / 18 / 16)

@@ -28,7 +28,10 @@ def network(width=6, depth=1):
   return pretrained.with_weights(built, *learned)
 
 
-COMPILED = collections.defaultdict(dict)  # programs by what they depend on
+@functools.cache
+def compiled():
+  """Programs by what they depend on."""
+  return collections.defaultdict(dict)
 
 
 def run(recipe, workdir=None, controller=None, depth=1, **options):
@@ -42,7 +45,7 @@ def run(recipe, workdir=None, controller=None, depth=1, **options):
     options,
     controller,
   )
-  known, compiler = COMPILED[recipe, depth, options], job.learner.compiler
+  known, compiler = compiled()[recipe, depth, options], job.learner.compiler
   compiler.add(known)
   try:
     return session.run(job, workdir, options)

@@ -235,7 +235,7 @@ def test_what_a_controller_sees(held, monkeypatch):
     stream=types.SimpleNamespace(experiences=experiences),
     feed=types.SimpleNamespace(held=holds),
     ledger=types.SimpleNamespace(**costs("total", "recorded", "pending")),
-    learner=None,
+    learner=types.SimpleNamespace(method=recipes.finetune()),
     trainee=types.SimpleNamespace(selection=None),
   )
   at = cursor.Cursor(experience=1, epoch=2, decision=base.Decision(3))
@@ -252,6 +252,8 @@ def test_what_a_controller_sees(held, monkeypatch):
   assert (seen.updates, seen.planned) == (4, 12)
   assert callable(seen.closing) and seen.held == held
   assert callable(seen.trial) is callable(seen.judge) is bool(held)
+  assert callable(seen.beside) and callable(seen.update)
+  assert seen.compare is None  # there is nothing to compare the network with
   at.records = [types.SimpleNamespace(examples=i) for i in (30, 40)]
   spent = base.Cost(1.0)
   again = deciding.observation(job, None, at, None, "epoch", spent)
