@@ -13,7 +13,7 @@ from jcl.report import table
 from jcl.run import deciding, loop, session, solving
 from jcl.selection import mask
 from jcl.streams import batching
-from jcl.train import chunks, gather, hooks, scoring
+from jcl.train import chunks, gather, hooks, prices, scoring
 
 _TRIALS = 5  # timed dispatches, whose median counts
 
@@ -35,6 +35,8 @@ class Estimate:
   joules_source: str
   solving: base.Cost = base.Cost()  # of predictions, where they are solved
   solves: int = 0  # in the whole run: one per experience
+  # Of the whole run: classifiers that are solved beside updates, and judging.
+  beside: base.Cost = base.Cost()
 
   def in_all(self) -> base.Cost:
     """Returns the seconds and operations of all steps, and of solving."""
@@ -109,7 +111,19 @@ def _of(job: loop.Job) -> Estimate:
     replay_bytes=_replay_bytes(job, state, at),
     joules=ledger.device.joules(steps * step_seconds),
     joules_source=ledger.device.source,
+    beside=_beside(job, state, scope),
   )
+
+
+def _beside(
+  job: loop.Job, state: base.LearnerState, scope: base.Scope
+) -> base.Cost:
+  """Returns the operations of classifiers that a method solves as it goes."""
+  if job.learner.method.consolidation.told is None:
+    return base.Cost()
+  parts = job.stream, job.learner, state, scope, job.trainee.selection
+  numbers = range(len(job.stream.experiences))
+  return sum((prices.beside(*parts, index) for index in numbers), base.Cost())
 
 
 def _of_passes(
@@ -192,6 +206,7 @@ def text(estimate: Estimate) -> str:
       f"{_si(flops, 'FLOP')} {each}, {_si(whole.flops, 'FLOP')} in all"
     ),
     **_solving(estimate),
+    **_classifiers(estimate.beside),
     "memory": (
       f"{_si(estimate.program.peak_bytes, 'B')} for {each} (compiled "
       f"program), of which {scratch} scratch"
@@ -221,6 +236,14 @@ def _solving(estimate: Estimate) -> dict[str, str]:
       f"{_si(each.seconds, 's')} each"
     )
   }
+
+
+def _classifiers(beside: base.Cost) -> dict[str, str]:
+  """Returns a row that says what classifiers beside updates take."""
+  if not beside.flops:
+    return {}
+  told = f"{_si(beside.flops, 'FLOP')} in all, with what judges them"
+  return {"classifiers": told}
 
 
 def _parts(memory: step_memory.StepMemory | None) -> dict[str, str]:

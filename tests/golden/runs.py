@@ -103,6 +103,7 @@ RUNS = {
   },
   **{name: Run(name) for name in ("finetune", "joint", "ewc", "si", "lwf")},
   "fdr": Run(f"fdr:{_BUFFER}"),
+  "auto": Run(f"auto:{_BUFFER},m=16,share=0.2,aside=8"),
   "bic": Run("bic:buffer=12"),
   "icarl": Run("icarl:buffer=12"),
   "gdumb": Run("gdumb:buffer=12"),

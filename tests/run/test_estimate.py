@@ -51,6 +51,25 @@ def test_solving_counts_as_in_a_run():
   assert "none of which train\n" in told and "solving        2 times" in told
 
 
+def test_classifiers_beside_updates_count_as_in_a_run():
+  def job(epochs):
+    return session.assemble(
+      tiny_network.stream(tasks=2, per_class=20),
+      tiny_network.build(),
+      recipes.build("auto:m=16,buffer=8,share=0.2,aside=8"),
+      base.Training(batch_size=6, epochs=epochs),
+      options=session.Options(steps_per_dispatch=1),
+    )
+
+  found = estimate.of(job(1))
+  records = session.run(job(0)).records
+  assert [record.steps for record in records] == [0, 0]
+  costs = records[-1].costs  # the first one has the drawing of weights too
+  spent = sum(costs[name].flops for name in ("train", "replay", "probe"))
+  assert found.beside.flops == pytest.approx(2 * spent, rel=1e-6)
+  assert "FLOP in all, with what judges them" in estimate.text(found)
+
+
 def test_a_method_that_selects_trains_its_first_choice():
   recipe = recipes.build("elastic:rho=0.8,profile=analytic")
   job = session.assemble(
