@@ -25,9 +25,9 @@ if jax.__version_info__[:2] == (0, 10):
   _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
   # To cut a program into parts to compile takes as long as to compile them.
   _FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
-# One place that the GNU library takes memory from, for all threads: what is
-# free in another's stays unused. Processes read it as they start, workers too.
-os.environ.setdefault("MALLOC_ARENA_MAX", "1")
+# Two places that the GNU library takes memory from, for all threads: what is
+# free in others stays unused, and one is waited for. Processes read it at start.
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
 contexts.share()
