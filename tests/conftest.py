@@ -26,7 +26,7 @@ if jax.__version_info__[:2] == (0, 10):
   # To cut a program into parts to compile takes as long as to compile them.
   _FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
 # Two places that the GNU library takes memory from, for all threads: what is
-# free in others stays unused, and one is waited for. Processes read it at start.
+# free in others stays unused, and one is waited for. It is read at the start.
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 

@@ -102,7 +102,7 @@ class Removal:
 
 
 class Outlook(NamedTuple):
-  """What is known of a run ahead of it."""
+  """Sizes and limits of a run that are known before it starts."""
 
   examples: int  # of all experiences
   experiences: int

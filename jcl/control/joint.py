@@ -80,16 +80,7 @@ def joint(
       classifiers alone exceed.
   """
   fixed.check(epochs, 1.0)
-  amounts = {
-    name: value
-    for name, value in dataclasses.asdict(total).items()
-    if value != math.inf
-  }
-  for name, value in amounts.items():
-    if not value > 0:
-      raise UsageError(
-        f"a budget of {value:g} {name}: give more than 0, or leave it out"
-      )
+  amounts = limits.amounts(total)
 
   def allowed() -> dict[str, float]:
     if joules is None:

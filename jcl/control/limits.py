@@ -15,6 +15,26 @@ LEARNING = ("train", "replay", "probe", "data")
 UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
 
 
+def amounts(total: base.Cost) -> dict[str, float]:
+  """Returns the limits that there are, by the name of their unit.
+
+  Raises:
+    UsageError: for a limit that is not above 0.
+  """
+  found = {
+    name: value
+    for name, value in dataclasses.asdict(total).items()
+    if value != math.inf
+  }
+  for name, value in found.items():
+    if not value > 0:
+      raise UsageError(
+        f"a budget of {value:g} {name}: give more than 0, or infinity where "
+        "there is no limit"
+      )
+  return found
+
+
 def within(
   epochs: int,
   total: base.Cost,
@@ -37,17 +57,7 @@ def within(
       None leaves it to `total`.
   """
   fixed.check(epochs, budget)
-  limits = {
-    name: value
-    for name, value in dataclasses.asdict(total).items()
-    if value != math.inf
-  }
-  for name, value in limits.items():
-    if not value > 0:
-      raise UsageError(
-        f"a budget of {value:g} {name}: give more than 0, or infinity where "
-        "there is no limit"
-      )
+  limits = amounts(total)
   if not limits and joules is None:
     return fixed.fixed(epochs, budget)
 

@@ -332,7 +332,7 @@ def _unjudged() -> Verdict:
 
 
 def _price(state: State) -> float:
-  """Returns the operations of solving, and of fitting the sharpness to rows."""
+  """Returns the operations of solving, without those of fitting sharpness."""
   flops = 0.0
   for sums in (state.sums, state.moving):
     if sums:

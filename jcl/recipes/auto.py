@@ -9,6 +9,7 @@ from jcl.control import joint
 from jcl.objectives import closed_form, set_aside, solved_head
 from jcl.options import errors, kinds
 from jcl.options.errors import UsageError
+from jcl.recipes import judged
 from jcl.recipes.er import er
 from jcl.replay import balanced, held_out
 
@@ -110,17 +111,12 @@ def _knobs(free: str) -> frozenset[str]:
 
 def _check(behind: base.Method) -> None:
   """Raises UsageError for a recipe that cannot be judged as it goes."""
-  if behind.predictor.name != "logits":
-    raise UsageError(
-      "+auto compares a classifier with the network's outputs, and the recipe "
-      f"predicts by {behind.predictor.name.split(':')[0]}: put it behind one "
-      "that predicts by outputs, such as er or derpp"
-    )
-  if behind.replay.on_host or behind.replay.when == "never":
-    raise UsageError(
-      "+auto judges by examples in the device's memory, and the recipe has "
-      "none: put it behind one that has, such as er or derpp"
-    )
+  judged.check(
+    behind,
+    "+auto",
+    "compares a classifier with the network's outputs",
+    "er or derpp",
+  )
   if behind.controller is not None or behind.consolidation.settle is not None:
     raise UsageError(
       "+auto decides how much to learn, and the recipe does so by itself: put "

@@ -5,7 +5,7 @@ from typing import Literal
 from jcl import base
 from jcl.objectives import closed_form, solved_head
 from jcl.options import kinds
-from jcl.options.errors import UsageError
+from jcl.recipes import judged
 from jcl.recipes.er import er
 from jcl.replay import balanced, held_out
 from jcl.selection import fixed
@@ -39,18 +39,12 @@ def solved(
   """
   if behind is None:
     behind = er()._replace(selector=fixed.head_only())
-  if behind.predictor.name != "logits":
-    raise UsageError(
-      "+solved chooses between the network's outputs and a solved classifier, "
-      f"and the recipe predicts by {behind.predictor.name.split(':')[0]}: put "
-      "it behind one that predicts by outputs, such as er or derpp"
-    )
-  if behind.replay.on_host or behind.replay.when == "never":
-    raise UsageError(
-      "+solved judges by examples in the device's memory, and the recipe has "
-      "none: put it behind one that has, such as er+head_only or "
-      "derpp+freeze:until=0.7"
-    )
+  judged.check(
+    behind,
+    "+solved",
+    "chooses between the network's outputs and a solved classifier",
+    "er+head_only or derpp+freeze:until=0.7",
+  )
   trunk = behind.trunk
 
   def begins(network: base.Network) -> int:

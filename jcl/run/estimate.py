@@ -35,7 +35,7 @@ class Estimate:
   joules_source: str
   solving: base.Cost = base.Cost()  # of predictions, where they are solved
   solves: int = 0  # in the whole run: one per experience
-  # Of the whole run: classifiers that are solved beside updates, and judging.
+  # Of the whole run: what solves classifiers, and judges by examples.
   beside: base.Cost = base.Cost()
 
   def in_all(self) -> base.Cost:
