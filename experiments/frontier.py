@@ -18,18 +18,26 @@ in any order and on any number of machines.
   python experiments/frontier.py --quick
 
 Every cell is a row of `cells.csv` in the work directory; the same command again
-computes those that are missing, and prints what came of all. `--quick` takes
-the digits, two budgets and one seed.
+computes those that are missing, and prints what came of all. `--anew` computes
+the cells of `--recipes` that are there as well. `table.csv` beside it has a row
+for each budget of a data set, as RESULTS.md shows it. `--quick` takes the
+digits, two budgets and one seed.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import csv
 import dataclasses
 import itertools
+import math
+import os
 from pathlib import Path
 import statistics
-from typing import NamedTuple
+import subprocess
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
 
 from jcl import base
 from jcl.control import joint
@@ -63,7 +71,9 @@ FIXED = (
   "er:buffer=500,minibatch=32+elastic:rho=0.533",
   "joint",
 )
-FIELDS = ("data", "share", "recipe", "seed", "accuracy", "flops", "budget")
+FIGURES = ("accuracy", "flops", "budget")
+ORIGIN = ("commit", "date")
+FIELDS = ("data", "share", "recipe", "seed", *FIGURES, *ORIGIN)
 _MOST_EPOCHS = 200
 _TRAINING = base.Training(optimizer="adam", learning_rate=1e-3)
 
@@ -85,6 +95,7 @@ def main() -> None:
   parser.add_argument("--shares", nargs="*", type=float, default=SHARES)
   parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
   parser.add_argument("--workdir", default="runs/frontier")
+  parser.add_argument("--anew", action="store_true", help="see above")
   parser.add_argument("--quick", action="store_true", help="see above")
   given = parser.parse_args()
   if given.quick:
@@ -92,12 +103,21 @@ def main() -> None:
   folder = Path(given.workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   table = Table(folder / "cells.csv")
+  known = (
+    frozenset(table.rows)
+    if not given.anew
+    else frozenset(
+      cell for cell in table.rows if cell.recipe not in given.recipes
+    )
+  )
   for seed, each in itertools.product(range(given.seeds), STREAMS):
     if given.data and each.name not in given.data:
       continue
     study = Study(each, given.data_dir, seed, table)
     for share, recipe in itertools.product(given.shares, given.recipes):
-      study.cell(share, recipe)
+      if Cell(each.name, share, recipe, seed) not in known:
+        study.cell(share, recipe)
+  write(folder / "table.csv", table.rows)
   for line in compared(table.rows):
     print(line)
 
@@ -110,15 +130,16 @@ class Table:
   """
 
   def __init__(self, path: Path) -> None:
-    self._path = path
-    self.rows: dict[Cell, dict[str, float]] = {}
+    self._path, self._origin = path, commit()
+    self.rows: dict[Cell, dict[str, Any]] = {}
     if path.exists():
       with path.open(newline="") as lines:
         for row in csv.DictReader(lines):
           key = Cell(
             row["data"], float(row["share"]), row["recipe"], int(row["seed"])
           )
-          self.rows[key] = {k: float(row[k]) for k in FIELDS[4:]}
+          self.rows[key] = {k: float(row[k]) for k in FIGURES}
+          self.rows[key] |= {k: row[k] for k in ORIGIN}
 
   def add(self, cell: Cell, **figures: float) -> None:
     """Adds a row and shows it."""
@@ -127,9 +148,13 @@ class Table:
       writer = csv.writer(lines)
       if new:
         writer.writerow(FIELDS)
-      writer.writerow([*cell, *(f"{figures[k]:.6g}" for k in FIELDS[4:])])
-    self.rows[cell] = figures
-    print(*cell, *(f"{figures[k]:.4g}" for k in FIELDS[4:]), flush=True)
+      numbers = (f"{figures[k]:.6g}" for k in FIGURES)
+      writer.writerow([*cell, *numbers, *self._origin])
+    self.rows[cell] = {
+      **figures,
+      **dict(zip(ORIGIN, self._origin, strict=True)),
+    }
+    print(*cell, *(f"{figures[k]:.4g}" for k in FIGURES), flush=True)
 
 
 class Study:
@@ -156,10 +181,8 @@ class Study:
     self._stream = setup.deal(self._setup, self._source, seed)
 
   def cell(self, share: float, recipe: str) -> None:
-    """Computes a cell that is not known yet."""
+    """Computes a cell."""
     cell = Cell(self._data.name, share, recipe, self._seed)
-    if cell in self._table.rows:
-      return
     budget = share * self._whole()
     try:
       accuracy, flops = self._learned(recipe, budget)
@@ -202,29 +225,101 @@ class Study:
     return 100 * statistics.mean(records[-1].accuracy), sum(spent)
 
 
-def compared(rows: dict[Cell, dict[str, float]]) -> Iterator[str]:
+def commit() -> tuple[str, str]:
+  """Returns the commit that runs, and its date; "" outside a repository."""
+  asked = ["git", "show", "-s", "--format=%h,%cs", "HEAD"]
+  here = Path(__file__).parent
+  told = subprocess.run(asked, cwd=here, capture_output=True, text=True)
+  name, _, date = told.stdout.strip().partition(",")
+  return name, date
+
+
+def write(path: Path, rows: dict[Cell, dict[str, Any]]) -> None:
+  """Writes a table with a row for each budget of a data set."""
+  shown = (AUTO, *(each for each in FIXED if _has(rows, each)))
+  machine = f"{os.cpu_count()} CPU cores, shared with others"
+  header = ["data", "budget, % of joint", "GFLOP"]
+  for recipe in shown:
+    header += [f"{recipe}, %", f"{recipe}, % ±"]
+  header += ["auto spent, % of it", "seeds", "commit", "date", "machine"]
+  with path.open("w", newline="") as lines:
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(header)
+    for data, share in _places(rows):
+      own = [
+        {c.seed: rows[c] for c in rows if c[:3] == (data, share, recipe)}
+        for recipe in shown
+      ]
+      auto = list(own[0].values())
+      spent = [100 * each["flops"] / each["budget"] for each in auto]
+      line = [data, f"{100 * share:g}", f"{auto[0]['budget'] / 1e9:.3g}"]
+      for found in own:
+        line += _mean([each["accuracy"] for each in found.values()])
+      line += [f"{max(spent):.0f}", str(len(auto))]
+      writer.writerow([*line, auto[-1]["commit"], auto[-1]["date"], machine])
+
+
+def _mean(values: Sequence[float]) -> list[str]:
+  """Returns a mean and the half-width of its 95 % interval, as cells."""
+  if not values:
+    return ["–", ""]
+  mean = f"{statistics.mean(values):.1f}"
+  if len(values) == 1:
+    return [mean, ""]
+  error = statistics.stdev(values) / math.sqrt(len(values))
+  return [mean, f"{stats.t.ppf(0.975, len(values) - 1) * error:.1f}"]
+
+
+def _has(rows: dict[Cell, dict[str, Any]], recipe: str) -> bool:
+  return any(each.recipe == recipe and each.share for each in rows)
+
+
+def _places(rows: dict[Cell, dict[str, Any]]) -> list[tuple[str, float]]:
+  """Returns data sets and budgets for which there is a row of `auto`."""
+  order = [each.name for each in STREAMS]
+  found = {(each.data, each.share) for each in rows if each.recipe == AUTO}
+  return sorted(found, key=lambda each: (order.index(each[0]), each[1]))
+
+
+def compared(rows: dict[Cell, dict[str, Any]]) -> Iterator[str]:
   """Yields the gap of `auto` to the best fixed recipe, cell by cell."""
-  gaps = []
-  places = sorted({(each.data, each.share, each.seed) for each in rows})
-  for data, share, seed in places:
-    found = {
-      cell.recipe: figures["accuracy"]
-      for cell, figures in rows.items()
-      if (cell.data, cell.share, cell.seed) == (data, share, seed)
-    }
-    mine = found.pop(AUTO, None)
-    if mine is None or not found:
-      continue
-    best = max(found, key=lambda name: found[name])
-    gaps.append(found[best] - mine)
+  gaps, below = [], 0
+  curves: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
+  for data, share in _places(rows):
+    for seed in sorted({each.seed for each in rows}):
+      found = {
+        cell.recipe: figures["accuracy"]
+        for cell, figures in rows.items()
+        if (cell.data, cell.share, cell.seed) == (data, share, seed)
+      }
+      mine = found.pop(AUTO, None)
+      if mine is None or not found:
+        continue
+      best = max(found, key=lambda name: found[name])
+      median = statistics.median(found.values())
+      gaps.append(found[best] - mine)
+      below += mine < median
+      point = math.log(share), mine, found[best]
+      curves.setdefault((data, seed), []).append(point)
+      yield (
+        f"{data} {share:g} seed {seed}: auto {mine:.1f}, best {best} "
+        f"{found[best]:.1f}, median {median:.1f}"
+      )
+  if not gaps:
+    return
+  yield (
+    f"gap to the best in hindsight: mean {statistics.mean(gaps):.2f} points, "
+    f"largest {max(gaps):.1f}, {below} of {len(gaps)} cells below the median"
+  )
+  areas = []
+  for points in curves.values():
+    if len(points) > 1:
+      x, mine, best = np.transpose(points)
+      areas.append(np.trapezoid(mine, x) / np.trapezoid(best, x))
+  if areas:
     yield (
-      f"{data} {share:g} seed {seed}: auto {mine:.1f}, best {best} "
-      f"{found[best]:.1f}, median {statistics.median(found.values()):.1f}"
-    )
-  if gaps:
-    yield (
-      f"gap to the best in hindsight: mean {statistics.mean(gaps):.2f} points, "
-      f"largest {max(gaps):.1f}, of {len(gaps)} cells"
+      "area under accuracy over the logarithm of the budget, over that of the "
+      f"best in hindsight: {np.mean(areas):.3f}, least {min(areas):.3f}"
     )
 
 

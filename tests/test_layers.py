@@ -39,8 +39,8 @@ PURE = (
   "selection",
   *(
     f"replay.{name}"
-    for name in "balanced held_out herding memory nothing reservoir sampling"
-    " forgetting".split()
+    for name in "balanced held_out herding memory nothing reservoir sampled"
+    " sampling forgetting".split()
   ),
 )
 # Part or module, and what it does not import although it comes from outside.

@@ -111,6 +111,7 @@ class Outlook(NamedTuple):
   row_bytes: int  # of an example in memory
   total: Cost  # that the run may take; infinite where there is no limit
   ram: float  # bytes that memory and statistics may take, infinite likewise
+  network: Network | None = None  # the model, where it is known
 
 
 # (epochs, total of the run, joules that the whole run may take now) ->

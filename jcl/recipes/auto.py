@@ -1,33 +1,26 @@
 """One recipe for any budget: a solved classifier, updates where they pay."""
 
+from collections.abc import Callable
 import functools
 import math
 from typing import NamedTuple
 
 from jcl import base
 from jcl.control import joint
-from jcl.objectives import closed_form, set_aside, solved_head
+from jcl.objectives import closed_form, set_aside, solved_head, statistics
 from jcl.options import errors, kinds
 from jcl.options.errors import UsageError
-from jcl.recipes import judged
+from jcl.recipes import affordable, judged
+from jcl.recipes.closed_form import OF_RANDOM
 from jcl.recipes.er import er
-from jcl.replay import balanced, held_out
+from jcl.replay import held_out, sampled
+from jcl.selection import fixed
 
-# Numbers of random features, the usual one first; their cost grows with the
-# square, and accuracy falls a little with each.
-_FEATURES = (2000, 1000, 500, 250, 100, 50)
 _BUFFER = 500  # examples, where memory is not limited
 _MINIBATCH = 32
 _KNOBS = frozenset({"way", "epochs"})
-_PART = 0.6  # of a budget, that the classifiers may take where updates could
-# What seconds and joules are worth in operations, ahead of the run: a slow
-# board's pace, so that the classifier leaves something of the budget anywhere.
-_FLOPS_PER_SECOND, _WATTS = 1e10, 10.0
-_ROWS = 128  # examples of a batch of the pass
 _ASIDE = 400
-_DRAW = 60.0  # operations of a random number
 _RATE = 1e-3  # of Adam, which knows no scale of inputs
-_FLOAT = 4  # bytes
 
 
 def auto(
@@ -50,6 +43,12 @@ def auto(
   predicts where it answers more of them than the classifier. The memory takes
   an experience in when it has ended.
 
+  Of a network with learned weights all but the head stays as it is, and the
+  classifier reads what the head does: by `m` random directions and ridge
+  regression, as `ranpac`, or as it is by discriminant analysis, as `slda`. The
+  head is trained on from there. Behind a recipe with a frozen trunk, such as
+  er+freeze:until=last, the classifier reads the trunk.
+
   Args:
     behind: recipe whose network is trained, with a memory on the device, such
       as derpp:buffer=500; None: er.
@@ -59,13 +58,14 @@ def auto(
     buffer: memory of examples that are replayed, in examples or in bytes such
       as "2MB"; None: 500, and with a limit on memory what the sums leave of it.
     minibatch: examples replayed in each step; None: 32.
-    m: number of Fourier features; None: the most of 2000, 1000, 500, 250, 100
+    m: number of random features; None: the most of 2000, 1000, 500, 250, 100
       and 50 whose classifiers take three fifths of each limit or less; where
-      none does, the network alone predicts.
+      none does, the network alone predicts. Behind a learned trunk 5000 by the
+      same rule, else its features as they are.
     share: of the examples, those that neither train nor enter the sums, and
       are judged by.
     aside: examples set aside that the memory holds beside its own, the same
-      number of every class.
+      number of every experience.
   """
   knobs = _knobs(free)
   if behind is not None:
@@ -79,11 +79,7 @@ def auto(
       return behind
     _check(behind)
   own = _Own(behind, knobs, buffer, minibatch or _MINIBATCH, m, share, aside)
-  method = _method(own)
-  open_sizes = m is None or (buffer is None and behind is None)
-  if not open_sizes:
-    return method
-  return method._replace(suited=functools.partial(_suited, own))
+  return _method(own)._replace(suited=functools.partial(_suited, own))
 
 
 class _Own(NamedTuple):
@@ -96,6 +92,7 @@ class _Own(NamedTuple):
   m: int | None
   share: float
   aside: int
+  trunk: base.Network | None = None  # whose features the classifier reads
 
 
 def _knobs(free: str) -> frozenset[str]:
@@ -131,6 +128,11 @@ def _method(own: _Own) -> base.Method:
     behind = er(buffer=own.buffer or _BUFFER, minibatch=own.minibatch)
     usual = base.Training(optimizer="adam", learning_rate=_RATE)
     behind = behind._replace(defaults=usual)
+    if own.trunk is not None:
+      features = str(own.trunk.features).split("/")[0]
+      behind = behind._replace(
+        selector=fixed.head_only(), trunk=base.EXPAND if own.m else features
+      )
   if not own.knobs:
     return behind
   memory = behind.replay
@@ -138,7 +140,7 @@ def _method(own: _Own) -> base.Method:
     memory = memory._replace(when="after")
   rule = held_out.by_number(own.share)
   method = behind._replace(
-    replay=held_out.aside(memory, balanced.ring(own.aside, 0), rule),
+    replay=held_out.aside(memory, sampled.sampled(own.aside, 0), rule),
     objective=set_aside.objective(behind.objective, rule),
     consolidation=set_aside.kept(rule),
   )
@@ -146,38 +148,78 @@ def _method(own: _Own) -> base.Method:
     method = method._replace(govern=joint.joint)
   if "way" not in own.knobs:
     return method
+  reads = _of_inputs(own) if own.trunk is None else _of_trunk(own)
   parts = solved_head.SolvedHead(
-    behind.objective,
-    closed_form.shared_covariance,
-    lambda network: 0,
-    rule,
-    own.aside,
-    view=base.EXPAND,
+    behind.objective, reads.solve, reads.begins, rule, own.aside, reads.view
   )
-  features = own.m or _FEATURES[0]
   return method._replace(
     objective=parts.objective,
     consolidation=parts.consolidation,
-    predictor=solved_head.trained_or_solved(view=base.EXPAND),
-    expand=base.Expansion(features, "fourier", trunk=False, beside=True),
+    predictor=reads.predictor,
+    expand=reads.expand,
   )
+
+
+class _Reads(NamedTuple):
+  """What the classifier reads, and what solves it."""
+
+  solve: Callable[[statistics.Statistics], closed_form.Solved]
+  begins: Callable[[base.Network], int]
+  predictor: base.Predictor
+  expand: base.Expansion | None
+  view: str | None = None
+
+
+def _of_inputs(own: _Own) -> _Reads:
+  """Discriminant analysis of Fourier features beside the network."""
+  m = own.m or affordable.OF_INPUTS[0]
+  return _Reads(
+    closed_form.shared_covariance,
+    lambda network: 0,
+    solved_head.trained_or_solved(view=base.EXPAND),
+    base.Expansion(m, "fourier", trunk=False, beside=True),
+    base.EXPAND,
+  )
+
+
+def _of_trunk(own: _Own) -> _Reads:
+  """Discriminant analysis, or ridge regression of random features, at a cut."""
+  until: str | int | float = "head"
+  if own.behind is not None and own.behind.trunk is not None:
+    until = own.behind.trunk
+  elif own.trunk is not None:
+    until = own.trunk.units[-1]
+
+  def begins(network: base.Network) -> int:
+    return fixed.first_trained(network, until)
+
+  predictor = solved_head.trained_or_solved(until=until)
+  if not own.m:
+    return _Reads(closed_form.shared_covariance, begins, predictor, None)
+  solve = functools.partial(closed_form.ridge, prior=OF_RANDOM)
+  return _Reads(solve, begins, predictor, base.Expansion(own.m))
 
 
 def _suited(own: _Own, outlook: base.Outlook) -> base.Method:
   """Returns the recipe with sizes that a run's limits allow."""
-  m, knobs, aside = own.m, own.knobs, own.aside
-  if math.inf > min(_allowed(outlook.total), outlook.ram):
+  knobs, aside = own.knobs, own.aside
+  trunk = _learned(own, outlook) if "way" in knobs else None
+  if affordable.is_limited(outlook):
     most = math.ceil(own.share * outlook.examples)  # more never come
     aside = min(aside, max(outlook.classes, most))
-  if m is None and "way" in knobs:
-    m = _features(outlook, aside)
+  m = own.m
+  if trunk is not None and m is None and own.behind is None:
+    m = affordable.of_trunk(outlook, trunk, aside)
+  elif trunk is None and m is None and "way" in knobs:
+    m = affordable.of_inputs(outlook, aside)
     if not m and "epochs" not in knobs:
-      raise UsageError(_too_little(outlook, aside))
+      raise UsageError(affordable.too_little(outlook, aside))
     if not m:
       knobs = knobs - {"way"}
   buffer = own.buffer
   if own.behind is None and buffer is None and outlook.ram < math.inf:
-    sums = 0 if m is None else _bytes_of_sums(m, outlook.classes)
+    width = m or (affordable.features(trunk) if trunk is not None else 0)
+    sums = affordable.num_bytes(width, outlook.classes)
     rows = int((outlook.ram - sums) // outlook.row_bytes)
     aside = min(aside, max(outlook.classes, rows // 5))
     buffer = rows - aside
@@ -187,61 +229,20 @@ def _suited(own: _Own, outlook: base.Outlook) -> base.Method:
         f"memory_budget={outlook.ram:.0f} holds no example of each of "
         f"{outlook.classes} classes, and one set aside: give {least} or more"
       )
-  own = own._replace(knobs=knobs, m=m, buffer=buffer, aside=aside)
+  own = own._replace(knobs=knobs, m=m, buffer=buffer, aside=aside, trunk=trunk)
   return _method(own)
 
 
-def _features(outlook: base.Outlook, aside: int) -> int:
-  """Returns the number of features whose classifiers a run can pay, or 0.
+def _learned(own: _Own, outlook: base.Outlook) -> base.Network | None:
+  """Returns the network whose frozen features the classifier can read.
 
-  Args:
-    outlook: on the run.
-    aside: examples that the memory holds to judge by.
+  It has learned weights, and nothing trains ahead of its head, or of the cut of
+  the recipe that stands ahead; None where there is no such network.
   """
-  allowed = _allowed(outlook.total)
-  for m in _FEATURES:
-    sums = _bytes_of_sums(m, outlook.classes)
-    if (
-      _flops(m, outlook, aside) <= _PART * allowed
-      and sums <= _PART * outlook.ram
-    ):
-      return m
-  return 0
-
-
-def _allowed(total: base.Cost) -> float:
-  """Returns about how many operations a budget is worth."""
-  seconds = min(total.seconds, total.joules / _WATTS)
-  return min(total.flops, seconds * _FLOPS_PER_SECOND)
-
-
-def _too_little(outlook: base.Outlook, aside: int) -> str:
-  """Tells that a budget pays no classifier, and what one takes."""
-  least = _FEATURES[-1]
-  needed = errors.amount(_flops(least, outlook, aside), "FLOP")
-  given = errors.amount(_allowed(outlook.total), "FLOP")
-  return (
-    f"the budget is about {given}, of which a classifier may take {_PART:.0%}, "
-    f"and one of {least} random features takes {needed}: give more, or "
-    "free=epochs"
-  )
-
-
-def _flops(m: int, outlook: base.Outlook, aside: int) -> float:
-  """Returns about how many operations all classifiers take.
-
-  Each batch of the pass and each of two looks at examples set aside draws the
-  random matrix; the last batch of an experience is not full.
-  """
-  width, experiences = outlook.width, outlook.experiences
-  batches = outlook.examples / _ROWS + experiences
-  each = 2.0 * _ROWS * m * (width + m)
-  looks = 2.0 * experiences * 2 * aside * m * width
-  drawing = (batches + 2 * experiences) * _DRAW * m * width
-  solving = experiences * closed_form.solve_flops(m, outlook.classes)
-  return batches * each + looks + drawing + solving
-
-
-def _bytes_of_sums(m: int, classes: int) -> int:
-  """Returns the bytes of sums and classifier."""
-  return _FLOAT * (m * m + 3 * m * classes)
+  network = outlook.network
+  if network is None or not network.pretrained or network.features is None:
+    return None
+  if own.behind is None:
+    return network
+  frozen = own.behind.trunk is not None and own.m is None
+  return network if frozen else None

@@ -20,7 +20,7 @@ from jcl.selection import fixed
 _ROWS = 100
 # Times the trace of the covariance, as strength of ridge on random features:
 # the best of a grid on images set aside, with 5 to 160 of a class.
-_OF_RANDOM = 0.5
+OF_RANDOM = 0.5
 
 
 def ncm(
@@ -132,7 +132,7 @@ def ranpac(
       within classes, a quarter of what `ridge` takes; "gcv": as of `ridge`.
     balanced: as of `ridge`.
   """
-  reader = readers.ridge(lam=lam, balanced=balanced, prior=_OF_RANDOM)
+  reader = readers.ridge(lam=lam, balanced=balanced, prior=OF_RANDOM)
   return _solved(reader, keeping.sums())._replace(
     expand=base.Expansion(m), trunk="expand"
   )

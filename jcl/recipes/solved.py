@@ -7,7 +7,7 @@ from jcl.objectives import closed_form, solved_head
 from jcl.options import kinds
 from jcl.recipes import judged
 from jcl.recipes.er import er
-from jcl.replay import balanced, held_out
+from jcl.replay import held_out, sampled
 from jcl.selection import fixed
 
 
@@ -35,7 +35,7 @@ def solved(
     share: of the examples, those that neither train nor enter the sums, and
       are judged by.
     aside: examples set aside that the memory holds beside its own, the same
-      number of every class.
+      number of every experience.
   """
   if behind is None:
     behind = er()._replace(selector=fixed.head_only())
@@ -64,5 +64,5 @@ def solved(
     objective=parts.objective,
     consolidation=parts.consolidation,
     predictor=solved_head.trained_or_solved(until=trunk),
-    replay=held_out.aside(behind.replay, balanced.ring(aside, 0), rule),
+    replay=held_out.aside(behind.replay, sampled.sampled(aside, 0), rule),
   )

@@ -112,7 +112,9 @@ def assemble(
   seed = arguments.seed(seed)
   _check_shapes(network, stream)
   options = spec.checked_fields(options)
-  method = suited(method, stream, memory_budget=options.memory_budget)
+  method = suited(
+    method, stream, memory_budget=options.memory_budget, network=network
+  )
   training = complete(method, training)
   removal.check(method)
   if method.prune is not None:
@@ -161,6 +163,7 @@ def suited(
   stream: stream_lib.Stream,
   total: base.Cost = base.UNLIMITED,
   memory_budget: str | None = None,
+  network: base.Network | None = None,
 ) -> base.Method:
   """Returns a method whose sizes suit a run.
 
@@ -170,6 +173,7 @@ def suited(
     total: that the run may take.
     memory_budget: see `Options`; only an amount counts, since what a file says
       or a machine has to spare may be another when the run is resumed.
+    network: the model, which may have learned weights.
   """
   if method.suited is None:
     return method
@@ -184,6 +188,7 @@ def suited(
     math.prod(shape) * np.dtype(stream.dtype).itemsize,
     total,
     math.inf if ram is None else ram(),
+    network,
   )
   return method.suited(outlook)._replace(suited=None)
 

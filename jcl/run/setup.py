@@ -365,12 +365,12 @@ def assemble(
     UsageError: where parts do not fit, saying which and what to change.
   """
   method = recipes.build(recipe) if isinstance(recipe, str) else recipe
-  method = session.suited(
-    method, stream, _total(setup), setup.options.memory_budget
-  )
   if model is None:
     build = builder(setup, stream.example_shape, method.convolutional)
     model = network(setup, stream, build, method.columns)
+  method = session.suited(
+    method, stream, _total(setup), setup.options.memory_budget, model
+  )
   asked = setup.training.over(usual or base.Training())
   training = session.complete(method, asked)
   assert training.epochs is not None

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import jax
 import numpy as np
 import pytest
 import tiny_network
@@ -10,6 +11,7 @@ import tiny_network
 import jcl
 from jcl import base, recipes
 from jcl.control import joint
+from jcl.networks import catalogue, pretrained
 from jcl.run import deciding, loop, session
 
 SIZES = "m=16,share=0.2,aside=8"
@@ -197,7 +199,7 @@ def test_memory_holds_sums_and_examples():
 
 
 def test_given_sizes_stay():
-  assert recipes.build("auto:m=100,buffer=50").suited is None
+  assert sizes(text="auto:m=100,buffer=50") == (100, 450)
   assert sizes(text="auto:m=100") == (100, 900)
   assert sizes(text="auto:buffer=70") == (2000, 470)
 
@@ -212,6 +214,74 @@ def test_a_budget_below_every_classifier_leaves_the_network_alone():
     jcl.UsageError, match="about 10 MFLOP, of which a classifier"
   ):
     recipes.build("auto:free=way").suited(outlook)
+
+
+def learned(**changes):
+  """A chain of units whose weights are taken to be learned."""
+  network = catalogue.build("mlp", (4,), 4, width=8, depth=2)
+  params, stats = network.init(jax.random.key(7))
+  network = pretrained.with_weights(network, params, stats, fresh=("head",))
+  return dataclasses.replace(network, **changes)
+
+
+@pytest.mark.parametrize(
+  "limits, features",
+  [({}, 5000), ({"ram": 1e8}, 0), ({"flops": 1e12}, 5000), ({"flops": 1e9}, 0)],
+)
+def test_the_classifier_reads_a_learned_trunk(limits, features):
+  flops = limits.get("flops", math.inf)
+  outlook = OUTLOOK._replace(
+    network=learned(),
+    ram=limits.get("ram", math.inf),
+    total=dataclasses.replace(base.UNLIMITED, flops=flops),
+  )
+  method = recipes.build("auto").suited(outlook)
+  if features:
+    assert method.expand == base.Expansion(features)
+    assert method.trunk == base.EXPAND
+  else:
+    assert method.expand is None and method.trunk == "dense_1"
+  assert method.predictor.name == "trained_or_solved:until=head"
+
+
+@pytest.mark.parametrize("m", [None, 16])
+def test_behind_a_learned_trunk_the_head_alone_is_solved_and_trained(m):
+  network = learned()
+  sizes = SIZES.replace("m=16", f"m={m}") if m else "share=0.2,aside=8"
+  stream = tiny_network.stream(per_class=20)
+  method = session.suited(
+    recipes.build(f"auto:{sizes},minibatch=4,buffer=12"),
+    stream,
+    memory_budget=None if m else "100KiB",
+    network=network,
+  )
+  job = session.assemble(
+    stream,
+    network,
+    method,
+    base.Training(batch_size=6, epochs=2),
+    0,
+    session.Options(progress=False),
+  )
+  result = run(job)
+  before, _ = network.init(jax.random.key(0))
+  for unit in ("dense_0", "dense_1"):
+    assert tiny_network.same_bits(result.state.train.params[unit], before[unit])
+  assert [each.steps > 0 for each in result.records] == [True, True]
+  judged = result.records[-1].judged
+  assert judged["examples"] and judged["solved"] / judged["examples"] > 0.5
+  assert result.model.fitted.weight.shape == (m or 8, 4)
+
+
+def test_a_network_that_trains_as_a_whole_has_no_trunk_to_read():
+  outlook = OUTLOOK._replace(network=learned())
+  read = recipes.build("er+auto").suited(outlook)
+  assert read.expand.kind == "fourier" and read.expand.beside
+  cut = recipes.build("er+freeze:until=dense_1+auto").suited(outlook)
+  assert cut.expand is None
+  assert cut.predictor.name == "trained_or_solved:until=dense_1"
+  fresh = OUTLOOK._replace(network=learned(pretrained=False))
+  assert recipes.build("auto").suited(fresh).expand.kind == "fourier"
 
 
 @pytest.mark.parametrize(

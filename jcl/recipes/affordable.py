@@ -1,0 +1,134 @@
+"""Random features whose classifiers a run can pay, told before it starts.
+
+What the classifiers take is estimated here from shapes; the run itself prices
+its own programs, see `control.joint`.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jcl import base
+from jcl.cost import published
+from jcl.objectives import closed_form
+from jcl.options import errors
+
+# Numbers of random features of inputs, the usual one first; their cost grows
+# with the square, and accuracy falls a little with each.
+OF_INPUTS = (2000, 1000, 500, 250, 100, 50)
+# Of a trunk's features, of which these are several times as many.
+OF_TRUNK = 5000
+_PART = 0.6  # of a budget, that the classifiers may take where updates could
+# What seconds and joules are worth in operations, ahead of the run: a slow
+# board's pace, so that the classifier leaves something of the budget anywhere.
+_FLOPS_PER_SECOND, _WATTS = 1e10, 10.0
+_ROWS = 128  # examples of a batch of the pass
+_DRAW = 60.0  # operations of a random number
+_FLOAT = 4  # bytes
+
+
+def of_inputs(outlook: base.Outlook, aside: int) -> int:
+  """Returns the number of random features of inputs, 0 where none is paid for.
+
+  Args:
+    outlook: on the run.
+    aside: examples that the memory holds to judge by.
+  """
+  for m in OF_INPUTS:
+    if _fits(m, outlook.width, 0.0, outlook, aside):
+      return m
+  return 0
+
+
+def of_trunk(outlook: base.Outlook, network: base.Network, aside: int) -> int:
+  """Returns the number of random features behind a trunk.
+
+  Args:
+    outlook: on the run.
+    network: a chain that names its features.
+    aside: examples that the memory holds to judge by.
+
+  Returns:
+    `OF_TRUNK`, or 0 where the trunk's features are to be read as they are.
+  """
+  forward = 2.0 * published.macs(network)
+  width = features(network)
+  if network.blocks is None or width * 2 > OF_TRUNK:
+    return 0
+  fits = _fits(OF_TRUNK, width, forward, outlook, aside)
+  return OF_TRUNK if fits else 0
+
+
+def features(network: base.Network) -> int:
+  """Returns the number of features that a network's head reads."""
+  tap = str(network.features)
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
+  out = jax.eval_shape(
+    lambda *args: network.apply(*args, taps=(tap,)), params, stats, x
+  )
+  return int(out.taps[tap].shape[-1])
+
+
+def too_little(outlook: base.Outlook, aside: int) -> str:
+  """Tells that a budget pays no classifier, and what one takes."""
+  least = OF_INPUTS[-1]
+  flops = _flops(least, outlook.width, 0.0, outlook, aside)
+  needed = errors.amount(flops, "FLOP")
+  given = errors.amount(allowed(outlook.total), "FLOP")
+  return (
+    f"the budget is about {given}, of which a classifier may take {_PART:.0%}, "
+    f"and one of {least} random features takes {needed}: give more, or "
+    "free=epochs"
+  )
+
+
+def allowed(total: base.Cost) -> float:
+  """Returns about how many operations a budget is worth."""
+  seconds = min(total.seconds, total.joules / _WATTS)
+  return min(total.flops, seconds * _FLOPS_PER_SECOND)
+
+
+def num_bytes(m: int, classes: int) -> int:
+  """Returns the bytes of sums over `m` features, and of their classifier."""
+  return _FLOAT * (m * m + 3 * m * classes)
+
+
+def is_limited(outlook: base.Outlook) -> bool:
+  """Tells whether anything that sizes depend on is limited."""
+  return math.inf > min(allowed(outlook.total), outlook.ram)
+
+
+def _fits(
+  m: int, width: int, forward: float, outlook: base.Outlook, aside: int
+) -> bool:
+  """Tells whether all classifiers take their part of each limit or less."""
+  return (
+    _flops(m, width, forward, outlook, aside) <= _PART * allowed(outlook.total)
+    and num_bytes(m, outlook.classes) <= _PART * outlook.ram
+  )
+
+
+def _flops(
+  m: int, width: int, forward: float, outlook: base.Outlook, aside: int
+) -> float:
+  """Returns about how many operations all classifiers take.
+
+  Each batch of the pass and each of two looks at examples set aside draws the
+  random matrix; the last batch of an experience is not full.
+
+  Args:
+    m: number of random features.
+    width: of what these read.
+    forward: operations ahead of that, for an example.
+    outlook: on the run.
+    aside: examples that the memory holds to judge by.
+  """
+  experiences = outlook.experiences
+  batches = outlook.examples / _ROWS + experiences
+  each = _ROWS * (forward + 2.0 * m * (width + m))
+  looks = 2 * experiences * aside * (forward + 2.0 * m * width)
+  drawing = (batches + 2 * experiences) * _DRAW * m * width
+  solving = experiences * closed_form.solve_flops(m, outlook.classes)
+  return batches * each + looks + drawing + solving
