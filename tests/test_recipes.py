@@ -23,7 +23,7 @@ OPTIONS |= dict.fromkeys(("carm", "frugal", "miro"), {"swap": 0.0})
 OPTIONS |= dict.fromkeys(("lightcl", "lightcl_sparse"), {"anchors": 8})
 OPTIONS["sparcl"] = {"minibatch": 10}
 # Wide enough to be random features, and quick to solve.
-OPTIONS |= dict.fromkeys(("ranpac", "randumb"), {"m": 50})
+OPTIONS |= dict.fromkeys(("auto", "ranpac", "randumb"), {"m": 50})
 
 
 def _columns(stream):
