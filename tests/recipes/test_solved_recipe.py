@@ -94,7 +94,7 @@ def test_the_memory_holds_examples_set_aside_beside_its_own():
   held = np.asarray(rule(items.ids)) & (items.weight > 0)
   assert len(items.y) == 20 and held[-8:].all() and not held[:12].any()
   assert len(set(items.ids[-8:].tolist())) == 8  # none stands there twice
-  assert np.bincount(items.y[-8:]).tolist() == [2] * 4
+  assert np.bincount(items.task[-8:]).tolist() == [4, 4]
   assert result.records[-1].judged["examples"] == 8
 
 
