@@ -30,7 +30,7 @@ _OF_DECISIONS = ("kind", "em", "sb", "swap", "step", "epoch")
 
 def machine() -> str:
   """Names all that the bits of a result depend on beside the code."""
-  flags = _processor_flags()
+  flags = _processor()
   features = hashlib.sha256(" ".join(flags).encode()).hexdigest()[:12]
   convolutions = "onednn" if "oneDNN" in lowering.describe() else "xla"
   return (
@@ -39,15 +39,28 @@ def machine() -> str:
   )
 
 
-def _processor_flags() -> list[str]:
-  """Vector extensions of the processor, where the system lists them."""
+def _processor() -> list[str]:
+  """Model and vector extensions of the processor, where the system lists them.
+
+  Models of the same extensions were seen to differ in last bits.
+  """
   try:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:
     return [platform.processor()]
-  found = next((each for each in lines if each.startswith("flags")), "")
+  fields = dict(reversed([_field(each) for each in lines if ":" in each]))
+  model = [
+    fields.get(name, "")
+    for name in ("vendor_id", "cpu family", "model", "stepping")
+  ]
   wanted = ("avx", "fma", "amx", "sse", "bmi")
-  return sorted(f for f in found.split() if f.startswith(wanted))
+  flags = fields.get("flags", "").split()
+  return [*model, *sorted(f for f in flags if f.startswith(wanted))]
+
+
+def _field(line: str) -> tuple[str, str]:
+  name, _, value = line.partition(":")
+  return name.strip(), value.strip()
 
 
 def of_run(result: Any) -> dict[str, Any]:
