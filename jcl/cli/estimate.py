@@ -1,9 +1,9 @@
 """`jcl estimate`: what runs would take, without learning."""
 
 from jcl import recipes
-from jcl.cli import learn, show
+from jcl.cli import flags, learn, show
 from jcl.options.errors import UsageError
-from jcl.run import estimate, session
+from jcl.run import estimate, frontier, loop, session
 from jcl.run import setup as setups
 
 
@@ -13,7 +13,25 @@ def command(arguments: list[str]) -> int:
     raise UsageError(f"unexpected arguments {arguments}: flags begin with --")
   runs = learn.prepare()
   for text, job in runs.first.items():
-    options = setups.options(runs.setup, recipes.build(text))
-    session.profiled(job, options)
-    show.estimate(text, estimate.of(job))
+    method = recipes.build(text)
+    session.profiled(job, setups.options(runs.setup, method))
+    found = estimate.of(job)
+    if not frontier.applies(runs.setup, method):
+      show.estimate(text, found)
+      continue
+    show.frontier(text, *_around(runs, text, job, found))
   return 0
+
+
+def _around(
+  runs: learn.Runs, text: str, job: loop.Job, found: estimate.Estimate
+) -> tuple[estimate.Estimate, frontier.Frontier]:
+  """Returns a recipe's estimate with its budget kept, and other budgets."""
+  seed = flags.seeds()[0]
+
+  def assemble(setup: setups.Setup) -> loop.Job:
+    return runs._replace(setup=setup).assemble(text, seed)
+
+  method = recipes.build(text)
+  made = frontier.of(runs.setup, method, job, found, assemble)
+  return frontier.kept(found, made), made

@@ -14,6 +14,7 @@ from jcl.cost.meters import detection
 from jcl.report import profile as profiles
 from jcl.report import table as tables
 from jcl.run import estimate as estimates
+from jcl.run import frontier as frontiers
 from jcl.run.inference import model as model_lib
 from jcl.streams import sources
 from jcl.train.kernels import lowering
@@ -84,6 +85,14 @@ def took(seconds: float) -> None:
 def estimate(text: str, found: estimates.Estimate) -> None:
   """Prints what a recipe's run would take."""
   print(f"\n{text}\n{estimates.text(found)}")
+
+
+def frontier(
+  text: str, found: estimates.Estimate, budgets: frontiers.Frontier
+) -> None:
+  """Prints what a recipe's run would take, and what budgets would buy."""
+  estimate(text, found)
+  print(f"\n{frontiers.text(budgets)}")
 
 
 def choices(sections: Mapping[str, Mapping[str, str]]) -> None:

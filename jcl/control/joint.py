@@ -26,7 +26,8 @@ from jcl.options.errors import UsageError
 # What learning takes. Evaluation and files are not the learner's choice.
 COUNTED = (*limits.LEARNING, "compile")
 
-_LEAST_UPDATES = 8  # below which updates teach nothing
+LEAST_UPDATES = 8  # below which updates teach nothing
+PASSES = 10  # at most with a budget, times those without one
 _EXACT = {"flops", "bytes"}  # known ahead
 _SPARE = 1.1  # times the seconds and joules that are expected beside updates
 
@@ -141,7 +142,7 @@ def _begin(
   if why:
     reason = f"no updates: {why}; {paying.told(look, seen)}"
     return base.Decision(base.Allocation(0), reason=reason), state
-  passes = 10 * epochs if amounts else epochs
+  passes = PASSES * epochs if amounts else epochs
   told = errors.count(passes, "epoch")
   if most:
     told = allowance.listed(most)
@@ -276,7 +277,7 @@ def _no_updates(
     if name in _EXACT:
       assert seen.update is not None
       update = getattr(seen.update(), name)
-      if each < _LEAST_UPDATES * update:
+      if each < LEAST_UPDATES * update:
         needed = errors.amount(update, limits.UNITS[name])
         return f"{left} are left, and one takes {needed}"
     elif not state["trained"]:

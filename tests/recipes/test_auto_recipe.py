@@ -63,7 +63,7 @@ def test_a_budget_of_the_classifier_alone_makes_no_updates():
   state, at = loop.start(job)
   seen = deciding.observation(job, state, at, loop.scope_of(job, 0), "end")
   least = sum(seen.beside(index).flops for index in range(2))
-  few = joint._LEAST_UPDATES * seen.update().flops
+  few = joint.LEAST_UPDATES * seen.update().flops
   result = run(assemble(f"{PLAIN}+auto:{SIZES}", flops=least + 0.4 * few))
   assert [each.steps for each in result.records] == [0, 0]
   assert result.records[-1].decision.reason.startswith("no updates: ")
