@@ -12,23 +12,27 @@ logarithm of the size; see `jcl.control.prior`. Ranges are as wide as errors on
 data sets that were left out: times the quantile of Student's t within which two
 of three lie.
 
-  python experiments/prior.py           # writes prior.json and prior.csv
+  python experiments/prior.py           # writes prior.json and two tables
   python experiments/prior.py --check   # status 1 where they would differ
   python experiments/prior.py --shapes --data_dir=~/data
 
-Tables are read by the names of their columns, so that more cells count as soon
-as they are there. `--shapes` prints rows of shapes.csv, for data sets of
-frontier.py. Fitting takes a second; then experiments/results.py writes the
-tables of RESULTS.md.
+prior.csv holds the accuracy of each data set beside what a fit to the others
+expects; prior_features.csv, in logits, whether levels that follow a feature of
+the data would be nearer. Tables are read by the names of their columns, so that
+more cells count as soon as they are there. `--shapes` prints rows of
+shapes.csv, for data sets of frontier.py. Fitting takes a second; then
+experiments/results.py writes the tables of RESULTS.md.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import csv
 import dataclasses
 import io
 import json
+import math
 from pathlib import Path
+import statistics
 import sys
 from typing import Any, NamedTuple
 
@@ -40,14 +44,9 @@ from jcl.control import prior
 FOLDER = Path(__file__).parent / "results"
 LAWS = Path(__file__).parents[1] / "jcl" / "control" / "prior.json"
 ORIGIN = ("commit", "date", "machine")
-FIELDS = (
-  "way",
-  "data",
-  "cells",
-  "accuracy, %",
-  "expected without it, %",
-  "range, %",
-)
+ERRORS = ("way", "data", "cells", "accuracy, %", "expected without it, %")
+FEATURES = ("examples a class", "width", "classes")
+ABLATION = ("way", "data sets", "no feature", *FEATURES)
 SHAPES = (
   "data",
   "stream",
@@ -67,7 +66,15 @@ class Shape(NamedTuple):
   """What is known of a data set before anything is learned."""
 
   classes: int
+  examples: int
+  width: int
   gflop: float  # of one pass of training everything
+
+  @property
+  def features(self) -> tuple[float, ...]:
+    """What a level could depend on, in the order of `FEATURES`."""
+    found = self.examples / self.classes, self.width, self.classes
+    return tuple(math.log(each) for each in found)
 
 
 def main() -> int:
@@ -82,26 +89,30 @@ def main() -> int:
     for row in measured(given.data_dir, given.data):
       print(",".join(map(str, row)), flush=True)
     return 0
-  laws, table = made(FOLDER)
   same = True
-  for path, text in ((LAWS, laws), (FOLDER / "prior.csv", table)):
-    found = path.read_text(encoding="utf-8") if path.exists() else ""
-    if found != text:
-      same = False
-      print(f"{path.name} is not what experiments/prior.py writes")
-      if not given.check:
-        path.write_text(text, encoding="utf-8")
+  for path, text in made(FOLDER).items():
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+      continue
+    same = False
+    print(f"{path.name} is not what experiments/prior.py writes")
+    if not given.check:
+      path.write_text(text, encoding="utf-8")
   return int(given.check and not same)
 
 
-def made(folder: Path) -> tuple[str, str]:
-  """Returns the texts of the laws and of the table of errors."""
+def made(folder: Path) -> dict[Path, str]:
+  """Returns what the script writes: a text by file."""
   shapes = {
-    row["data"]: Shape(int(row["classes"]), float(row[SHAPES[-1]]))
+    row["data"]: Shape(
+      int(row["classes"]),
+      int(row["examples"]),
+      int(row["width"]),
+      float(row[SHAPES[-1]]),
+    )
     for row in read(folder / "shapes.csv")
   }
   laws: dict[str, Any] = {}
-  rows = [(*FIELDS, *ORIGIN)]
+  errors, ablation = [(*ERRORS, *ORIGIN)], [(*ABLATION, *ORIGIN)]
   origin = tuple(read(folder / "frontier.csv")[-1][name] for name in ORIGIN)
   for way in prior.WAYS:
     found = sorted(set(results(folder, way, shapes)))
@@ -111,30 +122,66 @@ def made(folder: Path) -> tuple[str, str]:
       for name, value in dataclasses.asdict(law).items()
     }
     for each in prior.left_out(found):
-      rows.append((*_errors(way, each, law, shapes), *origin))
+      told = (
+        f"{100 * prior.accuracy(value, shapes[each.data].classes):.1f}"
+        for value in (each.value, each.expected)
+      )
+      errors.append((way, each.data, str(each.cells), *told, *origin))
+    ablation.append((way, *_ablated(found, law, shapes), *origin))
+  return {
+    LAWS: json.dumps(laws, indent=2) + "\n",
+    folder / "prior.csv": _csv(errors),
+    folder / "prior_features.csv": _csv(ablation),
+  }
+
+
+def _csv(rows: Iterable[tuple[str, ...]]) -> str:
   text = io.StringIO()
   csv.writer(text, lineterminator="\n").writerows(rows)
-  return json.dumps(laws, indent=2) + "\n", text.getvalue()
+  return text.getvalue()
+
+
+def _ablated(
+  found: list[prior.Result], law: prior.Law, shapes: dict[str, Shape]
+) -> Iterator[str]:
+  """Yields the cells of a row: errors of levels on data sets left out.
+
+  A level is fitted without a feature, or as a line in the logarithm of one; a
+  line through two data sets says nothing.
+  """
+  levels = [
+    statistics.mean(
+      each.value - law.slope * math.log(each.size)
+      for each in found
+      if each.data == name
+    )
+    for name in law.data
+  ]
+  yield str(len(levels))
+  for number in (None, *range(len(FEATURES))):
+    if number is not None and len(levels) < 4:
+      yield _UNSTATED
+      continue
+    places = [
+      0.0 if number is None else shapes[name].features[number]
+      for name in law.data
+    ]
+    errors = []
+    for left, (place, level) in enumerate(zip(places, levels, strict=True)):
+      rest = [
+        places[:left] + places[left + 1 :],
+        levels[:left] + levels[left + 1 :],
+      ]
+      slope, start = 0.0, statistics.mean(rest[1])
+      if number is not None:
+        slope, start = statistics.linear_regression(*rest)
+      errors.append(start + slope * place - level)
+    yield f"{math.sqrt(statistics.mean(each**2 for each in errors)):.2f}"
 
 
 def quantile(count: int) -> float:
   """Returns the half-width of a range, in errors on so many data sets."""
   return float(stats.t.ppf(_TWO_OF_THREE, count - 1))
-
-
-def _errors(
-  way: str, found: prior.LeftOut, law: prior.Law, shapes: dict[str, Shape]
-) -> tuple[str, ...]:
-  """Returns the row of a data set that was left out."""
-  classes = shapes[found.data].classes
-  values = (
-    found.value,
-    found.expected,
-    found.expected - law.width,
-    found.expected + law.width,
-  )
-  told = [f"{100 * prior.accuracy(each, classes):.1f}" for each in values]
-  return way, found.data, str(found.cells), *told[:2], " to ".join(told[2:])
 
 
 def results(

@@ -19,6 +19,7 @@ from jcl import base
 from jcl.control import joint, prior
 from jcl.cost import program_cost
 from jcl.run import cursor, estimate, loop, solving
+from jcl.selection import mask
 from jcl.train import chunks, consolidation, gather, prices
 
 _CALLS = 4  # batches of a pass that are timed
@@ -136,42 +137,50 @@ class Arm:
     return updates if updates >= joint.LEAST_UPDATES else 0
 
 
+class Pace(NamedTuple):
+  """Speed of a machine, in seconds an operation, and what compiling takes."""
+
+  summing: float  # passes over experiences, and looks
+  solving: float
+  compiling: float  # seconds, for all but updates
+
+
 def priced(
-  job: loop.Job, found: estimate.Estimate, chooses: bool = True
+  job: loop.Job, found: estimate.Estimate, pace: Pace, chooses: bool = True
 ) -> Arm:
-  """Returns the costs of a run, whose programs are compiled.
+  """Returns the costs of a run; programs beside its updates are compiled.
 
   Args:
-    job: the run; nothing of it is changed but its trainee.
-    found: estimate of a run with the same network, whose updates were timed.
+    job: the run, of which nothing is changed.
+    found: estimate of a run with the same network, whose updates were timed;
+      they do not depend on a classifier beside the network.
+    pace: of the machine.
     chooses: see `Arm`.
   """
   learner, stream, device = job.learner, job.stream, job.ledger.device
-  job.trainee.start(None)
-  state, selection = learner.init(jax.random.key(job.seed))
-  job.trainee.start(selection)
-  scope = loop.scope_of(job, 0)
+  selection = mask.everything(learner.network)
+  state = learner.template(selection)
+  parts = stream, learner, state, loop.scope_of(job, 0), selection
   numbers = range(len(stream.experiences))
-  parts = stream, learner, state, scope, selection
   beside = sum((prices.beside(*parts, each) for each in numbers), base.Cost())
-  before = _compiling(job)
-  update = prices.update(learner, selection)
-  # Zero where the estimate is this run's, whose program is compiled already.
-  own = _compiling(job) - before or found.compile_seconds
   items = program_cost.num_bytes(state.replay.items) if state.replay else 0
   weights = program_cost.num_bytes((state.train.params, state.train.stats))
   sums = solving.statistics_bytes(learner.method, state) or 0
-  seconds = _seconds(job, state, scope, beside.flops)
+  solved = len(numbers) * _solving(job, state)
+  seconds = pace.summing * (beside.flops - solved) + pace.solving * solved
 
   def timed(cost: base.Cost, seconds: float) -> base.Cost:
     return dataclasses.replace(
       cost, seconds=seconds, joules=device.joules(seconds)
     )
 
+  update = base.Cost(
+    flops=found.program.flops, bytes=found.program.bytes_accessed
+  )
   return Arm(
-    timed(beside, seconds + max(_compiling(job) - own, 0.0)),
+    timed(beside, seconds + pace.compiling),
     timed(update, found.step_seconds),
-    timed(base.Cost(), own),
+    timed(base.Cost(), found.compile_seconds),
     features(job),
     learner.memory_slots,
     items + sums + weights,
@@ -187,21 +196,8 @@ def one_pass(job: loop.Job) -> base.Cost:
 
   That is in operations and bytes, and without what closes experiences.
   """
-  job.trainee.start(None)
-  _, selection = job.learner.init(jax.random.key(job.seed))
-  job.trainee.start(selection)
+  selection = mask.everything(job.learner.network)
   return _batches(job) * prices.update(job.learner, selection)
-
-
-def _batches(job: loop.Job) -> int:
-  """Returns the updates of one pass over the stream."""
-  once = base.Decision(base.Allocation(1))
-  return job.expected_steps(cursor.Cursor(decision=once))
-
-
-def _compiling(job: loop.Job) -> float:
-  """Returns the seconds that compiling has taken."""
-  return job.ledger.totals()["compile"].seconds
 
 
 def features(job: loop.Job) -> int | None:
@@ -212,21 +208,21 @@ def features(job: loop.Job) -> int | None:
   return 0 if method.expand is None else method.expand.width
 
 
-def _seconds(
-  job: loop.Job, state: base.LearnerState, scope: base.Scope, flops: float
-) -> float:
+def paced(job: loop.Job, compile_seconds: float = 0.0) -> Pace:
   """Returns how long operations beside updates take.
 
-  A few batches of the first experience are summed up and a classifier is
-  solved; all other operations are taken to be as fast as those of the sums.
+  A few batches of the first experience are summed up, and a classifier is
+  solved of them.
 
   Args:
-    job: the run.
-    state: as it begins; its arrays are not valid any more afterwards.
-    scope: of the first experience.
-    flops: of all experiences.
+    job: the run, of which nothing is changed.
+    compile_seconds: of its updates, as far as it has compiled these.
   """
   learner, source = job.learner, gather.Experiences(job.stream, [0])
+  state, selection = learner.init(jax.random.key(job.seed))
+  scope, key = loop.scope_of(job, 0), jax.random.key(job.seed)
+  prices.beside(job.stream, learner, state, scope, selection, 0)  # compiles
+  compiled = job.ledger.totals()["compile"].seconds - compile_seconds
   order = np.arange(len(source))
   rows = learner.method.consolidation.rows
   if rows:
@@ -234,7 +230,6 @@ def _seconds(
   else:
     found = chunks.of_order(learner, source, order)
   first, *rest = itertools.islice(found, _CALLS + 1)
-  key = jax.random.key(job.seed)
 
   def settled(
     state: base.LearnerState, shown: list[chunks.Chunk]
@@ -243,12 +238,24 @@ def _seconds(
     state = consolidation.settle(learner, key, state, shown, scope)
     return state, learner.ledger.totals()["train"] - before
 
-  state, _ = settled(state, [first])  # compiles, and warms up
+  state, _ = settled(state, [first])  # the first call is slower
   state, both = settled(state, rest or [first])
   state, solved = settled(state, [])
-  summed = both - solved
-  pace = summed.seconds / summed.flops if summed.flops > 0 else 0.0
-  solves = len(job.stream.experiences)
-  return solves * solved.seconds + pace * max(
-    flops - solves * solved.flops, 0.0
-  )
+  return Pace(_each(both - solved), _each(solved), max(compiled, 0.0))
+
+
+def _each(cost: base.Cost) -> float:
+  """Returns the seconds of an operation, 0 where there are none."""
+  return max(cost.seconds, 0.0) / cost.flops if cost.flops > 0 else 0.0
+
+
+def _solving(job: loop.Job, state: base.LearnerState) -> float:
+  """Returns the operations of solving a classifier once."""
+  price = job.learner.method.consolidation.price
+  return 0.0 if price is None else price(state.objective)
+
+
+def _batches(job: loop.Job) -> int:
+  """Returns the updates of one pass over the stream."""
+  once = base.Decision(base.Allocation(1))
+  return job.expected_steps(cursor.Cursor(decision=once))

@@ -87,7 +87,8 @@ def _of(job: loop.Job) -> Estimate:
     state = trainee.choose(state, at.at, scope, source, at.decided)
   start = time.perf_counter()
   state, program = trainee.ready(state, at.at, at.decided)
-  compile_seconds = time.perf_counter() - start
+  # It may have been compiled to be priced, when the run was decided on.
+  compile_seconds = max(time.perf_counter() - start, program.seconds)
   times = []
   for _ in range(_TRIALS):
     start = time.perf_counter()

@@ -11,7 +11,7 @@ from jcl.run import arms as arms_lib
 from jcl.run import estimate, loop, setup
 
 # Parts of a budget that is given, or of what learning takes without one.
-_AROUND = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+_AROUND: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 _WITHOUT = (0.02, 0.05, 0.15, 0.4, 1.0)
 _LEAST = 1e-6  # a budget that no more than the cheapest way could suit
 
@@ -54,15 +54,20 @@ def of(
   """
   chooses = method.consolidation.told is not None
   arms: dict[tuple[int | None, int], arms_lib.Arm] = {}
+  # With a classifier and without: sums are matrix products, and much faster.
+  paces: dict[bool, arms_lib.Pace] = {}
 
-  def arm(job: loop.Job) -> arms_lib.Arm:
-    sizes = arms_lib.features(job), job.learner.memory_slots
+  def arm(job: loop.Job, compiled: float = 0.0) -> arms_lib.Arm:
+    features = arms_lib.features(job)
+    sizes, solves = (features, job.learner.memory_slots), features is not None
+    if solves not in paces:
+      paces[solves] = arms_lib.paced(job, compiled)
     if sizes not in arms:
-      arms[sizes] = arms_lib.priced(job, found, chooses)
+      arms[sizes] = arms_lib.priced(job, found, paces[solves], chooses)
     return arms[sizes]
 
   allowed = budget(asked)
-  point = arm(job).point(allowed)
+  point = arm(job, found.compile_seconds).point(allowed)
   whole, parts = allowed, _AROUND
   if not allowed:
     whole, parts = {"flops": point.cost.flops}, _WITHOUT
