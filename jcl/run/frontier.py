@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 import dataclasses
+import math
 
 from jcl import base
 from jcl.control import limits, prior
@@ -10,9 +11,9 @@ from jcl.replay.tiers import limits as live
 from jcl.run import arms as arms_lib
 from jcl.run import estimate, loop, setup
 
-# Parts of a budget that is given, or of what learning takes without one.
-_AROUND: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
-_WITHOUT = (0.02, 0.05, 0.15, 0.4, 1.0)
+_AROUND = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # parts of a budget
+# Without one, so many budgets, from somewhat above the least that learns.
+_COUNT, _ABOVE = 6, 1.1
 _LEAST = 1e-6  # a budget that no more than the cheapest way could suit
 
 
@@ -68,25 +69,37 @@ def of(
 
   allowed = budget(asked)
   point = arm(job, found.compile_seconds).point(allowed)
-  whole, parts = allowed, _AROUND
-  if not allowed:
-    whole, parts = {"flops": point.cost.flops}, _WITHOUT
-  points = []
-  for part in parts:
-    some = {name: part * value for name, value in whole.items()}
+  tiny = dict.fromkeys(allowed or ("flops",), _LEAST)
+  cheapest = arm(assemble(limited(asked, tiny))).least
+  points = [] if allowed else [point]
+  for some in _budgets(allowed, cheapest, point.cost):
     if some == allowed:
       points.append(point)
     else:
       points.append(arm(assemble(limited(asked, some))).point(some))
-  if not allowed:
-    points.append(point)
-  least = {name: _LEAST for name in whole}
-  arm(assemble(limited(asked, least)))
-  return Frontier(
-    tuple(each for each in points if each.pays),
-    point,
-    min((each.least for each in arms.values()), key=lambda cost: cost.flops),
-  )
+  points.sort(key=lambda each: tuple(each.limits.values()) or (math.inf,))
+  return Frontier(tuple(p for p in points if p.pays), point, cheapest)
+
+
+def _budgets(
+  allowed: Mapping[str, float], least: base.Cost, usual: base.Cost
+) -> list[dict[str, float]]:
+  """Returns budgets around one that is given, or up to the usual run.
+
+  Args:
+    allowed: the budget by limit; empty without one.
+    least: what the cheapest way takes.
+    usual: cost of the run without a budget.
+  """
+  if allowed:
+    return [
+      {name: part * value for name, value in allowed.items()}
+      for part in _AROUND
+    ]
+  first = _ABOVE * least.flops
+  ratio = max(usual.flops / first, 1.0) ** (1 / (_COUNT - 1))
+  found = [float(f"{first * ratio**power:.2g}") for power in range(_COUNT)]
+  return [{"flops": each} for each in dict.fromkeys(found)]
 
 
 def kept(found: estimate.Estimate, made: Frontier) -> estimate.Estimate:

@@ -145,6 +145,22 @@ def test_list_and_estimate_are_commands(jcl, tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
+def test_estimate_tells_what_budgets_buy(jcl):
+  words = (
+    "--recipe=auto:m=50",
+    "--compare=none",
+    "--model=mlp:width=4",
+    "--epochs=1",
+  )
+  status, told, error = jcl("estimate", *words, "--flops_budget=1e8")
+  assert status == 0, error
+  assert "> 100 MFLOP" in told and "to 9" in told
+  assert "100 MFLOP: a classifier of 50 random features and about" in told
+  assert "the cheapest way of learning takes" in told
+  status, told, error = jcl("estimate", *words, "--flops_budget=1e6")
+  assert status == 2 and "nothing here learns for less" in error
+
+
 def test_the_two_ways_in_share_a_work_directory(jcl, tmp_path):
   words = (
     "--compare=none",

@@ -1,12 +1,17 @@
 """Laws of what to expect: fitted, left out, and read."""
 
 import math
+from pathlib import Path
+import tomllib
 
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
+import jcl
 from jcl.control import prior
+
+PACKAGE = Path(jcl.__file__).parent
 
 # Level and slope of each data set; sizes e^0, e^1 and e^2.
 LEVELS = {"a": 1.0, "b": 2.0, "c": 6.0}
@@ -85,3 +90,12 @@ def test_the_package_has_a_law_of_every_way():
   for law in laws.values():
     assert law.width > 0 and law.slope >= 0 and 0 < law.least < law.most
     assert len(law.data) >= 3 and law.cells >= len(law.data)
+
+
+def test_files_beside_the_code_are_in_the_wheel():
+  text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+  patterns = tomllib.loads(text)["tool"]["setuptools"]["package-data"]["jcl"]
+  listed = {path for each in patterns for path in PACKAGE.glob(each)}
+  files = {path for path in PACKAGE.rglob("*") if path.is_file()}
+  beside = {path for path in files if path.suffix not in (".py", ".pyc")}
+  assert beside and beside == listed
