@@ -54,11 +54,6 @@ def spent(result):
   )
 
 
-def learned(asked, text=TEXT):
-  job = assemble(asked, text)
-  return session.run(job, None, asked.options)
-
-
 ARM = arms.Arm(
   beside=base.Cost(seconds=4.0, joules=40.0, flops=1000.0),
   update=base.Cost(seconds=0.1, joules=1.0, flops=10.0),
@@ -116,37 +111,42 @@ def test_a_trunks_features_and_none_are_told_apart(features):
   assert ("the trunk's features" in told) == (features == 0)
 
 
-def drawn(text):
-  """Returns the operations of drawing a run's first weights."""
-  job = assemble(budgeted(), text)
-  job.learner.init(job.step_key)
-  return job.ledger.totals()["train"].flops
+def test_costs_are_those_that_a_run_on_the_digits_has():
+  asked = dataclasses.replace(
+    budgeted(), model="mlp:width=4", training=base.Training(epochs=2)
+  )
+  dealt = setup.deal(asked, setup.read(asked), 0)
 
+  def job(flops=None):
+    given = dataclasses.replace(asked, flops_budget=flops)
+    return setup.assemble(given, "auto:m=50,buffer=60,aside=20", stream=dealt)
 
-def test_costs_are_those_that_runs_have():
-  text = f"{TEXT},m=20"
-  job = assemble(budgeted(), text)
-  found = estimate.of(job)
-  arm = arms.priced(job, found, arms.Pace(0.0, 0.0, 0.0))
-  began, few = drawn(text), 1.5 * arm.update.flops
+  def learned(flops):
+    result = session.run(job(flops), None, asked.options)
+    return spent(result) - began, sum(each.steps for each in result.records)
+
+  first = job()
+  found = estimate.of(first)
+  arm = arms.priced(first, found, arms.Pace(0.0, 0.0, 0.0))
+  drawing = job()
+  drawing.learner.init(drawing.step_key)
+  began = drawing.ledger.totals()["train"].flops  # of the first weights
   # Classifiers alone, to the operation.
-  least = arm.beside.flops + began + few
-  result = learned(budgeted(least), text)
-  assert [each.steps for each in result.records] == [0, 0]
-  assert spent(result) - began == pytest.approx(arm.beside.flops, rel=1e-6)
+  took, updates = learned(arm.beside.flops + began + arm.update.flops)
+  assert updates == 0 and took == pytest.approx(arm.beside.flops, rel=1e-6)
   # Updates as well, too few to be looked at often.
-  more = arm.beside.flops + began + 20 * few
-  result, point = learned(budgeted(more), text), arm.point({"flops": more})
-  assert point.updates == pytest.approx(30, abs=2)
-  made = sum(each.steps for each in result.records)
-  assert 0.6 * point.updates < made <= point.updates  # looks take the rest
-  assert spent(result) == pytest.approx(point.cost.flops, rel=0.05)
+  more = arm.beside.flops + began + 75.5 * arm.update.flops
+  point = arm.point({"flops": more})
+  took, updates = learned(more)
+  assert point.updates == pytest.approx(75, abs=2)
+  assert 0.6 * point.updates < updates <= point.updates  # looks take the rest
+  assert took == pytest.approx(point.cost.flops, rel=0.05)
   # Less than classifiers take is refused ahead of a run as in it.
-  little = budgeted(0.9 * arm.beside.flops)
+  little = 0.9 * arm.beside.flops
   with pytest.raises(jcl.UsageError, match="give [0-9]+ or more") as run:
-    learned(little, text)
+    learned(little)
   with pytest.raises(jcl.UsageError) as ahead:
-    estimate.of(assemble(little, text))
+    estimate.of(job(little))
   assert str(ahead.value) == str(run.value)
 
 
