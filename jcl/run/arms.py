@@ -21,6 +21,7 @@ from jcl.cost import program_cost
 from jcl.run import cursor, estimate, loop, solving
 from jcl.selection import mask
 from jcl.train import chunks, consolidation, gather, prices
+from jcl.train import learner as learner_lib
 
 _CALLS = 4  # batches of a pass that are timed
 
@@ -36,7 +37,7 @@ class Point(NamedTuple):
     updates: of the network, about.
     passes: over the stream that these are.
     memory: examples that the memory holds.
-    way: whose law the accuracy is from, see `control.prior`.
+    way: whose law the accuracy is from, see `control.prior`; None: none.
     accuracy: expected; None where no study says anything.
   """
 
@@ -47,7 +48,7 @@ class Point(NamedTuple):
   updates: int
   passes: float
   memory: int
-  way: str
+  way: str | None
   accuracy: prior.Expected | None
 
   @property
@@ -74,7 +75,8 @@ class Arm:
     batches: updates of one pass over the stream.
     epochs: passes without a budget.
     classes: that train.
-    chooses: whether a run of its recipe may have a classifier.
+    way: law of the accuracy where updates are made; None where no study says
+      anything, as of learned weights.
   """
 
   beside: base.Cost
@@ -86,7 +88,7 @@ class Arm:
   batches: int
   epochs: int
   classes: int
-  chooses: bool
+  way: str | None
 
   @property
   def least(self) -> base.Cost:
@@ -106,12 +108,9 @@ class Arm:
     cost = self.beside
     if updates:
       cost = cost + self.compiling + updates * self.update
-    if updates or self.features is None:
-      way = "auto" if self.chooses else "er"
-      size = cost.flops / (self.batches * self.update.flops)
-    else:
+    way, size = self.way, cost.flops / (self.batches * self.update.flops)
+    if way and not updates and self.features:
       way, size = "randumb", float(self.features)
-    law = prior.laws().get(way) if size > 0 else None
     return Point(
       allowed,
       cost,
@@ -121,7 +120,9 @@ class Arm:
       updates / self.batches,
       self.memory,
       way,
-      None if law is None else prior.expected(law, size, max(self.classes, 2)),
+      None
+      if way is None
+      else prior.expected(prior.laws()[way], size, max(self.classes, 2)),
     )
 
   def _updates(self, allowed: Mapping[str, float]) -> int:
@@ -146,19 +147,19 @@ class Pace(NamedTuple):
 
 
 def priced(
-  job: loop.Job, found: estimate.Estimate, pace: Pace, chooses: bool = True
+  job: loop.Job, found: estimate.Estimate, pace: Pace, way: str | None = None
 ) -> Arm:
   """Returns the costs of a run; programs beside its updates are compiled.
 
   Args:
     job: the run, of which nothing is changed.
-    found: estimate of a run with the same network, whose updates were timed;
-      they do not depend on a classifier beside the network.
+    found: estimate of a run with this network, whose updates were timed; what
+      stands beside it makes no difference to them.
     pace: of the machine.
-    chooses: see `Arm`.
+    way: see `Arm`.
   """
   learner, stream, device = job.learner, job.stream, job.ledger.device
-  selection = mask.everything(learner.network)
+  selection = _trained(learner)
   state = learner.template(selection)
   parts = stream, learner, state, loop.scope_of(job, 0), selection
   numbers = range(len(stream.experiences))
@@ -174,12 +175,14 @@ def priced(
       cost, seconds=seconds, joules=device.joules(seconds)
     )
 
-  update = base.Cost(
-    flops=found.program.flops, bytes=found.program.bytes_accessed
-  )
+  program, step_seconds = found.program, found.step_seconds
+  update = base.Cost(flops=program.flops, bytes=program.bytes_accessed)
+  if program_cost.num_parameters(state.train.params) != found.parameters:
+    update = prices.update(learner, selection)  # the head is another one
+    step_seconds *= update.flops / program.flops
   return Arm(
     timed(beside, seconds + pace.compiling),
-    timed(update, found.step_seconds),
+    timed(update, step_seconds),
     timed(base.Cost(), found.compile_seconds),
     features(job),
     learner.memory_slots,
@@ -187,7 +190,7 @@ def priced(
     _batches(job),
     learner.training.epochs or 0,
     int(stream.classes_trained.sum()),
-    chooses,
+    way,
   )
 
 
@@ -196,7 +199,7 @@ def one_pass(job: loop.Job) -> base.Cost:
 
   That is in operations and bytes, and without what closes experiences.
   """
-  selection = mask.everything(job.learner.network)
+  selection = _trained(job.learner)
   return _batches(job) * prices.update(job.learner, selection)
 
 
@@ -229,19 +232,34 @@ def paced(job: loop.Job, compile_seconds: float = 0.0) -> Pace:
     found = chunks.of_rows(learner, source, order, rows)
   else:
     found = chunks.of_order(learner, source, order)
-  first, *rest = itertools.islice(found, _CALLS + 1)
+  shown = [[each] for each in itertools.islice(found, _CALLS)]
 
   def settled(
-    state: base.LearnerState, shown: list[chunks.Chunk]
+    state: base.LearnerState, some: list[chunks.Chunk]
   ) -> tuple[base.LearnerState, base.Cost]:
     before = learner.ledger.totals()["train"]
-    state = consolidation.settle(learner, key, state, shown, scope)
+    state = consolidation.settle(learner, key, state, some, scope)
     return state, learner.ledger.totals()["train"] - before
 
-  state, _ = settled(state, [first])  # the first call is slower
-  state, both = settled(state, rest or [first])
-  state, solved = settled(state, [])
-  return Pace(_each(both - solved), _each(solved), max(compiled, 0.0))
+  both, alone = [], []
+  for some in (shown[0], *shown):  # the first call is slower
+    state, cost = settled(state, some)
+    both.append(cost)
+    state, cost = settled(state, [])
+    alone.append(cost)
+  # Others on the machine take time as well, and none of this run's.
+  solved, summed = (min(each, key=_seconds) for each in (alone, both))
+  return Pace(_each(summed - solved), _each(solved), max(compiled, 0.0))
+
+
+def _seconds(cost: base.Cost) -> float:
+  return cost.seconds
+
+
+def _trained(learner: learner_lib.Learner) -> base.Selection:
+  """Returns all that a method trains."""
+  candidates = learner.method.selector.candidates
+  return (candidates or mask.everything)(learner.network)
 
 
 def _each(cost: base.Cost) -> float:

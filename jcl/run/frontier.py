@@ -53,7 +53,9 @@ def of(
     found: its estimate, whose updates were timed.
     assemble: puts the run with other budgets together.
   """
-  chooses = method.consolidation.told is not None
+  way = None
+  if not job.learner.network.pretrained:
+    way = "er" if method.consolidation.told is None else "auto"
   arms: dict[tuple[int | None, int], arms_lib.Arm] = {}
   # With a classifier and without: sums are matrix products, and much faster.
   paces: dict[bool, arms_lib.Pace] = {}
@@ -64,7 +66,7 @@ def of(
     if solves not in paces:
       paces[solves] = arms_lib.paced(job, compiled)
     if sizes not in arms:
-      arms[sizes] = arms_lib.priced(job, found, paces[solves], chooses)
+      arms[sizes] = arms_lib.priced(job, found, paces[solves], way)
     return arms[sizes]
 
   allowed = budget(asked)
@@ -192,14 +194,14 @@ def _range(accuracy: prior.Expected | None) -> str:
 
 def _of_accuracy(found: Frontier) -> str:
   """Says where the accuracies come from."""
-  ways = {each.way for each in (*found.points, found.asked) if each.accuracy}
+  ways = {each.way for each in (*found.points, found.asked)}
   studied = [
     f"{way} on {errors.count(len(law.data), 'data set')}"
     for way, law in prior.laws().items()
     if way in ways
   ]
   if not studied:
-    return "accuracy: no study says anything"
+    return "accuracy: unknown, since no study is of learned weights"
   return (
     f"accuracy: from {' and '.join(studied)}; two of three data sets that no "
     "study has seen are expected within the range"
@@ -224,7 +226,7 @@ def _of_budget(found: Frontier) -> Iterator[str]:
       f"{point.passes:.1f} passes"
     )
   told = f"{start}{' and '.join(parts)}"
-  if point.accuracy is not None:
+  if point.way is not None and point.accuracy is not None:
     low, _, high = (100 * each for each in point.accuracy)
     sets = len(prior.laws()[point.way].data)
     told += (

@@ -64,7 +64,7 @@ ARM = arms.Arm(
   batches=20,
   epochs=3,
   classes=4,
-  chooses=True,
+  way="auto",
 )
 
 
@@ -97,11 +97,6 @@ def test_passes_have_an_end():
   assert ARM.point({"flops": 1e9}).updates == joint.PASSES * 3 * 20
 
 
-def test_without_a_choice_of_ways_the_law_is_that_of_replay():
-  alone = dataclasses.replace(ARM, features=None, chooses=False)
-  assert alone.point({}).way == "er"
-
-
 @pytest.mark.parametrize("features", [0, None])
 def test_a_trunks_features_and_none_are_told_apart(features):
   made = frontier.Frontier(
@@ -109,6 +104,14 @@ def test_a_trunks_features_and_none_are_told_apart(features):
   )
   told = frontier.text(made)
   assert ("the trunk's features" in told) == (features == 0)
+
+
+def test_no_study_is_of_learned_weights():
+  point = dataclasses.replace(ARM, way=None).point({"flops": 1e4})
+  assert point.way is point.accuracy is None and point.updates
+  told = frontier.text(frontier.Frontier((point,), point, ARM.least))
+  assert "unknown, since no study is of learned weights" in told
+  assert "; accuracy" not in told
 
 
 def test_costs_are_those_that_a_run_on_the_digits_has():
@@ -176,7 +179,7 @@ def test_without_a_budget_points_lead_up_to_the_usual_run():
   *others, last = made.points
   assert last is made.asked and last.limits == {}
   assert last.passes == 2 and last.features == 20
-  costs = [each.cost.flops for each in made.points]
+  costs = [each.cost.flops for each in others]
   assert costs == sorted(costs) and len(others) == 6
   assert made.least.flops < others[0].limits["flops"]
   assert others[-1].limits["flops"] == pytest.approx(last.cost.flops, rel=0.05)
