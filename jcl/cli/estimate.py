@@ -32,6 +32,5 @@ def _around(
   def assemble(setup: setups.Setup) -> loop.Job:
     return runs._replace(setup=setup).assemble(text, seed)
 
-  method = recipes.build(text)
-  made = frontier.of(runs.setup, method, job, found, assemble)
+  made = frontier.of(runs.setup, job, found, assemble)
   return frontier.kept(found, made), made

@@ -75,8 +75,7 @@ class Arm:
     batches: updates of one pass over the stream.
     epochs: passes without a budget.
     classes: that train.
-    way: law of the accuracy where updates are made; None where no study says
-      anything, as of learned weights.
+    studied: whether a study says anything of such a network.
   """
 
   beside: base.Cost
@@ -88,7 +87,7 @@ class Arm:
   batches: int
   epochs: int
   classes: int
-  way: str | None
+  studied: bool
 
   @property
   def least(self) -> base.Cost:
@@ -108,9 +107,6 @@ class Arm:
     cost = self.beside
     if updates:
       cost = cost + self.compiling + updates * self.update
-    way, size = self.way, cost.flops / (self.batches * self.update.flops)
-    if way and not updates and self.features:
-      way, size = "randumb", float(self.features)
     return Point(
       allowed,
       cost,
@@ -119,11 +115,20 @@ class Arm:
       updates,
       updates / self.batches,
       self.memory,
-      way,
-      None
-      if way is None
-      else prior.expected(prior.laws()[way], size, max(self.classes, 2)),
+      *self._expected(updates, cost),
     )
+
+  def _expected(
+    self, updates: int, cost: base.Cost
+  ) -> tuple[str | None, prior.Expected | None]:
+    """Returns whose law holds for some updates, and what it expects."""
+    if not self.studied:
+      return None, None
+    way = "er" if self.features is None else "auto"
+    size = cost.flops / (self.batches * self.update.flops)
+    if self.features and not updates:
+      way, size = "randumb", float(self.features)
+    return way, prior.expected(prior.laws()[way], size, max(self.classes, 2))
 
   def _updates(self, allowed: Mapping[str, float]) -> int:
     """Returns how many updates the rest of a budget pays for."""
@@ -146,9 +151,7 @@ class Pace(NamedTuple):
   compiling: float  # seconds, for all but updates
 
 
-def priced(
-  job: loop.Job, found: estimate.Estimate, pace: Pace, way: str | None = None
-) -> Arm:
+def priced(job: loop.Job, found: estimate.Estimate, pace: Pace) -> Arm:
   """Returns the costs of a run; programs beside its updates are compiled.
 
   Args:
@@ -156,7 +159,6 @@ def priced(
     found: estimate of a run with this network, whose updates were timed; what
       stands beside it makes no difference to them.
     pace: of the machine.
-    way: see `Arm`.
   """
   learner, stream, device = job.learner, job.stream, job.ledger.device
   selection = _trained(learner)
@@ -190,7 +192,7 @@ def priced(
     _batches(job),
     learner.training.epochs or 0,
     int(stream.classes_trained.sum()),
-    way,
+    not learner.network.pretrained,
   )
 
 

@@ -39,7 +39,6 @@ def applies(asked: setup.Setup, method: base.Method) -> bool:
 
 def of(
   asked: setup.Setup,
-  method: base.Method,
   job: loop.Job,
   found: estimate.Estimate,
   assemble: Callable[[setup.Setup], loop.Job],
@@ -48,14 +47,10 @@ def of(
 
   Args:
     asked: with the budget, if there is one.
-    method: the recipe, of which `applies` is true.
-    job: the run of it that was asked for.
+    job: the run that was asked for, of a recipe that `applies` is true of.
     found: its estimate, whose updates were timed.
     assemble: puts the run with other budgets together.
   """
-  way = None
-  if not job.learner.network.pretrained:
-    way = "er" if method.consolidation.told is None else "auto"
   arms: dict[tuple[int | None, int], arms_lib.Arm] = {}
   # With a classifier and without: sums are matrix products, and much faster.
   paces: dict[bool, arms_lib.Pace] = {}
@@ -66,7 +61,7 @@ def of(
     if solves not in paces:
       paces[solves] = arms_lib.paced(job, compiled)
     if sizes not in arms:
-      arms[sizes] = arms_lib.priced(job, found, paces[solves], way)
+      arms[sizes] = arms_lib.priced(job, found, paces[solves])
     return arms[sizes]
 
   allowed = budget(asked)
@@ -222,7 +217,7 @@ def _of_budget(found: Frontier) -> Iterator[str]:
     parts.append(f"a classifier of {of} features")
   if point.updates:
     parts.append(
-      f"about {errors.count(point.updates, 'update')} of the network, "
+      f"about {point.updates:,} updates of the network, "
       f"{point.passes:.1f} passes"
     )
   told = f"{start}{' and '.join(parts)}"

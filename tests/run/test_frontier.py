@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import jax
 import pytest
 import tiny_network
 
@@ -10,6 +11,7 @@ import jcl
 from jcl import base, recipes
 from jcl.control import joint, prior
 from jcl.cost import program_cost
+from jcl.networks import catalogue, pretrained
 from jcl.run import arms, estimate, frontier, session, setup
 
 TEXT = "auto:buffer=8,minibatch=4,share=0.2,aside=8"
@@ -38,11 +40,8 @@ def budgeted(flops=None, **budgets):
 def around(asked, text=TEXT):
   job = assemble(asked, text)
   found = estimate.of(job)
-  method = recipes.build(text)
-  assert frontier.applies(asked, method)
-  return frontier.of(
-    asked, method, job, found, functools.partial(assemble, text=text)
-  )
+  assert frontier.applies(asked, recipes.build(text))
+  return frontier.of(asked, job, found, functools.partial(assemble, text=text))
 
 
 def spent(result):
@@ -64,7 +63,7 @@ ARM = arms.Arm(
   batches=20,
   epochs=3,
   classes=4,
-  way="auto",
+  studied=True,
 )
 
 
@@ -87,6 +86,7 @@ def test_too_few_updates_are_none_and_the_classifier_is_all():
   assert (point.way, point.accuracy) == ("randumb", prior.expected(law, 50, 4))
   assert not ARM.point({"flops": 999.0}).pays
   bare = dataclasses.replace(ARM, features=None)
+  assert bare.point({"flops": 1e4}).way == "er"
   assert not bare.point({"flops": 1000.0}).pays  # it learns nothing
   assert bare.least.flops == 1000.0 + 10.0 * joint.LEAST_UPDATES
   assert ARM.least == ARM.beside
@@ -106,8 +106,25 @@ def test_a_trunks_features_and_none_are_told_apart(features):
   assert ("the trunk's features" in told) == (features == 0)
 
 
+def test_a_classifier_of_a_learned_trunk_changes_what_updates_cost():
+  network = catalogue.build("mlp", (4,), 4, width=8, depth=2)
+  drawn = network.init(jax.random.key(7))
+  network = pretrained.with_weights(network, *drawn, fresh=("head",))
+
+  def job(m):
+    text = f"{TEXT},m={m}" if m else TEXT
+    asked = dataclasses.replace(budgeted(None if m else 1e6), training=TRAINING)
+    return setup.assemble(asked, text, stream=stream(), model=network)
+
+  found, pace = estimate.of(job(16)), arms.Pace(0.0, 0.0, 0.0)
+  wide, plain = (arms.priced(job(m), found, pace) for m in (16, 0))
+  assert (wide.features, plain.features) == (16, 0) and not wide.studied
+  assert wide.update.flops == found.program.flops > plain.update.flops > 0
+  assert wide.update.seconds > plain.update.seconds
+
+
 def test_no_study_is_of_learned_weights():
-  point = dataclasses.replace(ARM, way=None).point({"flops": 1e4})
+  point = dataclasses.replace(ARM, studied=False).point({"flops": 1e4})
   assert point.way is point.accuracy is None and point.updates
   told = frontier.text(frontier.Frontier((point,), point, ARM.least))
   assert "unknown, since no study is of learned weights" in told
