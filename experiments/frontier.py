@@ -40,7 +40,7 @@ import numpy as np
 from scipy import stats
 
 from jcl import base
-from jcl.control import joint
+from jcl.control import shares
 from jcl.options.errors import UsageError
 from jcl.run import loop, session, setup
 
@@ -219,7 +219,7 @@ class Study:
     spent = [
       each.costs[name].flops
       for each in records
-      for name in joint.COUNTED
+      for name in shares.COUNTED
       if name in each.costs
     ]
     return 100 * statistics.mean(records[-1].accuracy), sum(spent)

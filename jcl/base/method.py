@@ -112,6 +112,7 @@ class Outlook(NamedTuple):
   total: Cost  # that the run may take; infinite where there is no limit
   ram: float  # bytes that memory and statistics may take, infinite likewise
   network: Network | None = None  # the model, where it is known
+  first: int = 0  # classes of the first experience, 0 where nobody knows
 
 
 # (epochs, total of the run, joules that the whole run may take now) ->

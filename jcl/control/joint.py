@@ -19,17 +19,12 @@ import math
 from typing import Any
 
 from jcl import base
-from jcl.control import allowance, fixed, limits, pacing, paying
+from jcl.control import allowance, fixed, limits, pacing, paying, shares
 from jcl.options import errors
-from jcl.options.errors import UsageError
 
-# What learning takes. Evaluation and files are not the learner's choice.
-COUNTED = (*limits.LEARNING, "compile")
-
-LEAST_UPDATES = 8  # below which updates teach nothing
+LEAST_UPDATES = 8  # below which updates teach nothing a classifier does not
 PASSES = 10  # at most with a budget, times those without one
-_EXACT = {"flops", "bytes"}  # known ahead
-_SPARE = 1.1  # times the seconds and joules that are expected beside updates
+_NEVER = 1 << 62  # updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +56,11 @@ def joint(
 ) -> base.Controller:
   """Decides by experience whether updates are made, and how many.
 
-  All that learning takes counts towards the budget: the accounts of `COUNTED`.
-  No update passes a limit of operations or bytes. What the classifiers of
-  experiences to come will take is kept for them.
+  Where a recipe sets no examples aside, all of the budget goes to updates.
+
+  All that learning takes counts towards the budget: the accounts of
+  `shares.COUNTED`. No update passes a limit of operations or bytes. What the
+  classifiers of experiences to come will take is kept for them.
 
   Where the rest of a budget of seconds or joules is less than compiling has
   taken so far, no program for updates is compiled. Runs with such limits do not
@@ -129,18 +126,23 @@ def _begin(
   settings: Settings,
 ) -> tuple[base.Decision, dict[str, Any]]:
   """Decides whether an experience gets updates, and how much they may take."""
-  pending = _counted(seen.pending)
+  pending = shares.counted(seen.pending)
   state = {**state, "looks": [], "next": 1, "in_vain": False}
-  state["beside"] = _beside(state, seen)
-  state["floor"] = _floor(state, seen, amounts)
-  equal, most = _shares(state, seen, amounts)
+  state["beside"] = shares.beside(state, seen)
+  state["floor"] = shares.floor(state, seen, amounts)
+  equal, most = shares.split(state, seen, amounts)
   begun = {name: getattr(pending, name) for name in amounts}
   state |= {"allowed": dict(amounts), "equal": equal, "begun": begun}
-  look = paying.first(seen)
-  state["looks"].append(list(look))
+  found = ""
+  if _sees(seen):
+    look = paying.first(seen)
+    state["looks"].append(list(look))
+    found = paying.told(look, seen)
+  else:
+    state["next"] = _NEVER
   why = _no_updates(state, seen, most, settings)
   if why:
-    reason = f"no updates: {why}; {paying.told(look, seen)}"
+    reason = f"no updates: {why}" + (f"; {found}" if found else "")
     return base.Decision(base.Allocation(0), reason=reason), state
   passes = PASSES * epochs if amounts else epochs
   told = errors.count(passes, "epoch")
@@ -148,102 +150,16 @@ def _begin(
     told = allowance.listed(most)
   decision = base.Decision(
     base.Allocation(passes),
-    _limit(most, pending),
-    f"at most {told}; so far {paying.told(look, seen)}",
-    counts=COUNTED if amounts else (),
+    shares.limit(most, pending),
+    f"at most {told}" + (f"; so far {found}" if found else ""),
+    counts=shares.COUNTED if amounts else (),
   )
   return decision, state
 
 
-def _floor(
-  state: Mapping[str, Any],
-  seen: base.Observation,
-  amounts: Mapping[str, float],
-) -> list[dict[str, float]]:
-  """Returns what experiences take beside their updates, by limit.
-
-  Of this one that is what it is yet to take, of those to come all. Operations
-  and bytes are known; seconds and joules are taken to be in proportion to
-  operations, as they have been so far.
-
-  Raises:
-    UsageError: in the first experience, for a budget that is less in all.
-  """
-  if not amounts:
-    return []
-  first, beside = seen.experience, [base.Cost(**c) for c in state["beside"]]
-  opened = _counted({k: v for k, v in seen.pending.items() if k != "compile"})
-  past = {k: v for k, v in seen.recorded.items() if k != "compile"}
-  took = _counted(past) - base.Cost(**state["used"]) + opened
-  done = sum(each.flops for each in beside[:first]) + opened.flops
-  found = [
-    {
-      name: getattr(each, name)
-      if name in _EXACT
-      else _SPARE * getattr(took, name) * each.flops / max(done, 1.0)
-      for name in amounts
-    }
-    for each in (beside[first] - opened, *beside[first + 1 :])
-  ]
-  if not first:
-    _check_least(beside, amounts)
-  return found
-
-
-def _beside(
-  state: Mapping[str, Any], seen: base.Observation
-) -> list[dict[str, float]]:
-  """Returns what each experience takes beside its updates, priced once."""
-  known = list(state["beside"])
-  assert seen.beside is not None
-  for number in range(len(known), seen.num_experiences):
-    known.append(dataclasses.asdict(seen.beside(number)))
-  return known
-
-
-def _check_least(beside: list[base.Cost], amounts: Mapping[str, float]) -> None:
-  """Raises UsageError for a budget below what classifiers take."""
-  for name in _EXACT & amounts.keys():
-    needed = sum(getattr(each, name) for each in beside)
-    if needed > amounts[name]:
-      unit = limits.UNITS[name]
-      raise UsageError(
-        f"a budget of {errors.amount(amounts[name], unit)}: to solve a "
-        f"classifier in {errors.count(len(beside), 'experience')} takes "
-        f"{errors.amount(needed, unit)}, and nothing here learns for less; "
-        f"give {math.ceil(needed)} or more, or fewer random features, such as "
-        "auto:m=100"
-      )
-
-
-def _shares(
-  state: Mapping[str, Any],
-  seen: base.Observation,
-  amounts: Mapping[str, float],
-) -> tuple[dict[str, float], dict[str, float]]:
-  """Returns the equal share of updates, and the most that they may take now.
-
-  The equal share is that of the run's beginning, or of a budget's latest
-  change. Beyond it goes what earlier experiences have saved: the shares of
-  those to come are theirs, as nobody knows yet how hard they are.
-  """
-  spent = _counted(seen.recorded) + _counted(seen.pending)
-  to_come = seen.num_experiences - seen.experience - 1
-  equal, most = {}, {}
-  for name, value in amounts.items():
-    kept = sum(max(each[name], 0.0) for each in state["floor"])
-    rest = max(value - getattr(spent, name) - kept, 0.0)
-    now = rest / (to_come + 1)
-    known = state["equal"] if amounts == state["allowed"] else {}
-    equal[name] = known.get(name, now)
-    most[name] = max(rest - equal[name] * to_come, now)
-  return equal, most
-
-
-def _limit(most: Mapping[str, float], spent: base.Cost) -> base.Cost:
-  """Returns the limit of an experience that has spent something already."""
-  limit = {name: getattr(spent, name) + each for name, each in most.items()}
-  return dataclasses.replace(base.UNLIMITED, **limit)
+def _sees(seen: base.Observation) -> bool:
+  """Tells whether there are examples set aside to look at."""
+  return seen.compare is not None or seen.judge is not None
 
 
 def _followed(
@@ -251,8 +167,8 @@ def _followed(
 ) -> tuple[base.Decision, dict[str, Any]]:
   """Follows a budget that has changed while an experience is learned."""
   assert seen.decision is not None
-  equal, most = _shares(state, seen, amounts)
-  limit = _limit(most, _counted(seen.pending))
+  equal, most = shares.split(state, seen, amounts)
+  limit = shares.limit(most, shares.counted(seen.pending))
   reason = f"the budget has changed: at most {allowance.listed(most)} more"
   decision = dataclasses.replace(seen.decision, limit=limit, reason=reason)
   return decision, {**state, "allowed": dict(amounts), "equal": equal}
@@ -274,10 +190,12 @@ def _no_updates(
     left = errors.amount(each, limits.UNITS[name])
     if not each > 0:
       return f"{left} are left"
-    if name in _EXACT:
+    if name in shares.EXACT:
       assert seen.update is not None
       update = getattr(seen.update(), name)
-      if each < LEAST_UPDATES * update:
+LEAST_UPDATES = 8  # below which updates teach nothing a classifier does not
+PASSES = 10  # at most with a budget, times those without one
+_NEVER = 1 << 62  # updates
         needed = errors.amount(update, limits.UNITS[name])
         return f"{left} are left, and one takes {needed}"
     elif not state["trained"]:
@@ -299,7 +217,7 @@ def _look(
   assert seen.decision is not None
   planned, share = _planned(state, seen)
   if len(state["looks"]) == 1:
-    probed = dataclasses.asdict(_counted(seen.pending, ("probe",)))
+    probed = dataclasses.asdict(shares.counted(seen.pending, ("probe",)))
     state = {**state, "trained": True, "probed": probed}
   interval = _interval(state, seen, share, settings)
   state = {**state, "interval": interval, "planned": planned}
@@ -334,13 +252,13 @@ def _ended(
   looks = [paying.Look(*look) for look in state["looks"]]
   used = base.Cost(**state["used"]) + seen.used
   state = {**state, "used": dataclasses.asdict(used)}
-  if len(looks) == 1:
+  if len(looks) <= 1:
     return state
   last = looks[-1]
   # One that ran out of its share may have been on its way.
   behind = state["in_vain"] and last.trained < last.solved - last.noise
   state = {**state, "behind": state["behind"] + 1 if behind else 0}
-  spent = _counted(seen.pending)
+  spent = shares.counted(seen.pending)
   taken = {k: getattr(spent, k) - v for k, v in state["begun"].items()}
   equal = {k: v for k, v in state["equal"].items() if v > 0}
   prices = {k: v for k, v in state["prices"].items() if k in equal}
@@ -388,16 +306,8 @@ def _interval(
   """
   timed = {"seconds", "joules"} & set(state["begun"])
   unit = "seconds" if timed else "flops"
-  probed = getattr(_counted(seen.pending, ("probe",)), unit)
+  probed = getattr(shares.counted(seen.pending, ("probe",)), unit)
   look = (probed - state["probed"][unit]) / max(len(state["looks"]) - 1, 1)
   update = getattr(seen.used, unit) / max(seen.updates, 1)
   least = look / (settings.overhead * update) if update > 0 else 1.0
   return max(1, math.ceil(share / settings.looks), math.ceil(least))
-
-
-def _counted(
-  costs: Mapping[str, base.Cost], accounts: tuple[str, ...] = COUNTED
-) -> base.Cost:
-  """Returns the sum of some accounts."""
-  found = (costs[name] for name in accounts if name in costs)
-  return sum(found, base.Cost())

@@ -19,7 +19,12 @@ from jcl.options import errors
 OF_INPUTS = (2000, 1000, 500, 250, 100, 50)
 # Of a trunk's features, of which these are several times as many.
 OF_TRUNK = 5000
-_PART = 0.6  # of a budget, that the classifiers may take where updates could
+# Of a budget, what classifiers may take where updates could. With every
+# experience of new classes a network forgets, and a classifier does not; where
+# classes stay the same, replay keeps most, and a classifier is for safety.
+_PART, _PART_OF_SAME = 0.6, 0.05
+_SAME = 0.8  # share of the classes that the first experience has brought
+_LEAST_ASIDE = 100  # examples, of which fewer tell classifier and network apart
 # What seconds and joules are worth in operations, ahead of the run: a slow
 # board's pace, so that the classifier leaves something of the budget anywhere.
 _FLOPS_PER_SECOND, _WATTS = 1e10, 10.0
@@ -28,17 +33,28 @@ _DRAW = 60.0  # operations of a random number
 _FLOAT = 4  # bytes
 
 
-def of_inputs(outlook: base.Outlook, aside: int) -> int:
+def of_inputs(outlook: base.Outlook, aside: int, share: float) -> int:
   """Returns the number of random features of inputs, 0 where none is paid for.
+
+  Where classes stay the same, none is either with too few examples to judge by.
 
   Args:
     outlook: on the run.
     aside: examples that the memory holds to judge by.
+    share: of the examples, those that are set aside.
   """
+  judges = min(aside, share * outlook.examples)
+  if same_classes(outlook) and judges < _LEAST_ASIDE:
+    return 0
   for m in OF_INPUTS:
     if _fits(m, outlook.width, 0.0, outlook, aside):
       return m
   return 0
+
+
+def same_classes(outlook: base.Outlook) -> bool:
+  """Tells whether the first experience has nearly all classes."""
+  return outlook.first >= _SAME * outlook.classes
 
 
 def of_trunk(outlook: base.Outlook, network: base.Network, aside: int) -> int:
@@ -78,7 +94,8 @@ def too_little(outlook: base.Outlook, aside: int) -> str:
   needed = errors.amount(flops, "FLOP")
   given = errors.amount(allowed(outlook.total), "FLOP")
   return (
-    f"the budget is about {given}, of which a classifier may take {_PART:.0%}, "
+    f"the budget is about {given}, of which a classifier may take "
+    f"{_part(outlook):.0%}, "
     f"and one of {least} random features takes {needed}: give more, or "
     "free=epochs"
   )
@@ -104,10 +121,16 @@ def _fits(
   m: int, width: int, forward: float, outlook: base.Outlook, aside: int
 ) -> bool:
   """Tells whether all classifiers take their part of each limit or less."""
+  flops = _flops(m, width, forward, outlook, aside)
   return (
-    _flops(m, width, forward, outlook, aside) <= _PART * allowed(outlook.total)
+    flops <= _part(outlook) * allowed(outlook.total)
     and num_bytes(m, outlook.classes) <= _PART * outlook.ram
   )
+
+
+def _part(outlook: base.Outlook) -> float:
+  """Returns the part of a budget that classifiers may take."""
+  return _PART_OF_SAME if same_classes(outlook) else _PART
 
 
 def _flops(

@@ -19,7 +19,10 @@ from jcl.selection import fixed
 _BUFFER = 500  # examples, where memory is not limited
 _MINIBATCH = 32
 _KNOBS = frozenset({"way", "epochs"})
-_ASIDE = 400
+# Without a classifier there is nothing to compare with: all of the budget goes
+# to updates, and all examples train.
+_BLIND = frozenset({"blind"})
+_ASIDE, _SHARE, _SHARE_OF_SAME = 400, 0.1, 0.05
 _RATE = 1e-3  # of Adam, which knows no scale of inputs
 
 
@@ -31,7 +34,7 @@ def auto(
   buffer: kinds.Size | None = None,
   minibatch: kinds.Count | None = None,
   m: kinds.Count | None = None,
-  share: kinds.InnerShare = 0.1,
+  share: kinds.InnerShare | None = None,
   aside: kinds.Count = _ASIDE,
 ) -> base.Method:
   """Learns in the way that its budget pays for.
@@ -59,11 +62,13 @@ def auto(
       as "2MB"; None: 500, and with a limit on memory what the sums leave of it.
     minibatch: examples replayed in each step; None: 32.
     m: number of random features; None: the most of 2000, 1000, 500, 250, 100
-      and 50 whose classifiers take three fifths of each limit or less; where
-      none does, the network alone predicts. Behind a learned trunk 5000 by the
-      same rule, else its features as they are.
+      and 50 whose classifiers take three fifths of each limit or less, or a
+      twentieth where the first experience has the classes of all; where none
+      does, the network alone is trained, on all examples, and predicts. Behind
+      a learned trunk 5000 by the same rule, else its features as they are.
     share: of the examples, those that neither train nor enter the sums, and
-      are judged by.
+      are judged by; None: a tenth, or a twentieth where the first experience
+      has the classes of all.
     aside: examples set aside that the memory holds beside its own, the same
       number of every experience.
   """
@@ -90,7 +95,7 @@ class _Own(NamedTuple):
   buffer: int | str | None
   minibatch: int
   m: int | None
-  share: float
+  share: float | None
   aside: int
   trunk: base.Network | None = None  # whose features the classifier reads
 
@@ -135,10 +140,12 @@ def _method(own: _Own) -> base.Method:
       )
   if not own.knobs:
     return behind
+  if own.knobs == _BLIND:
+    return behind._replace(govern=joint.joint)
   memory = behind.replay
   if memory.when == "step":  # there may be no steps
     memory = memory._replace(when="after")
-  rule = held_out.by_number(own.share)
+  rule = held_out.by_number(own.share or _SHARE)
   method = behind._replace(
     replay=held_out.aside(memory, sampled.sampled(own.aside, 0), rule),
     objective=set_aside.objective(behind.objective, rule),
@@ -202,34 +209,42 @@ def _of_trunk(own: _Own) -> _Reads:
 
 def _suited(own: _Own, outlook: base.Outlook) -> base.Method:
   """Returns the recipe with sizes that a run's limits allow."""
-  knobs, aside = own.knobs, own.aside
+  knobs, aside, share = own.knobs, own.aside, own.share
+  if share is None:
+    same = affordable.same_classes(outlook)
+    share = _SHARE_OF_SAME if same else _SHARE
   trunk = _learned(own, outlook) if "way" in knobs else None
   if affordable.is_limited(outlook):
-    most = math.ceil(own.share * outlook.examples)  # more never come
+    most = math.ceil(share * outlook.examples)  # more never come
     aside = min(aside, max(outlook.classes, most))
   m = own.m
   if trunk is not None and m is None and own.behind is None:
     m = affordable.of_trunk(outlook, trunk, aside)
   elif trunk is None and m is None and "way" in knobs:
-    m = affordable.of_inputs(outlook, aside)
+    m = affordable.of_inputs(outlook, aside, share)
     if not m and "epochs" not in knobs:
       raise UsageError(affordable.too_little(outlook, aside))
     if not m:
-      knobs = knobs - {"way"}
+      knobs = _BLIND
   buffer = own.buffer
   if own.behind is None and buffer is None and outlook.ram < math.inf:
+    least, more = 2 * outlook.classes, ", and one set aside"
+    if knobs == _BLIND:
+      aside, least, more = 0, outlook.classes, ""
     width = m or (affordable.features(trunk) if trunk is not None else 0)
     sums = affordable.num_bytes(width, outlook.classes)
     rows = int((outlook.ram - sums) // outlook.row_bytes)
     aside = min(aside, max(outlook.classes, rows // 5))
     buffer = rows - aside
-    if buffer < outlook.classes:
-      least = sums + 2 * outlook.classes * outlook.row_bytes
+    if rows < least:
       raise UsageError(
         f"memory_budget={outlook.ram:.0f} holds no example of each of "
-        f"{outlook.classes} classes, and one set aside: give {least} or more"
+        f"{outlook.classes} classes{more}: give "
+        f"{sums + least * outlook.row_bytes} or more"
       )
-  own = own._replace(knobs=knobs, m=m, buffer=buffer, aside=aside, trunk=trunk)
+  own = own._replace(
+    knobs=knobs, m=m, buffer=buffer, share=share, aside=aside, trunk=trunk
+  )
   return _method(own)
 
 

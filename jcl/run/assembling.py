@@ -189,6 +189,7 @@ def suited(
     total,
     math.inf if ram is None else ram(),
     network,
+    int(stream.classes_seen(0).sum()),
   )
   return method.suited(outlook)._replace(suited=None)
 

@@ -10,9 +10,10 @@ import tiny_network
 
 import jcl
 from jcl import base, recipes
-from jcl.control import joint
+from jcl.control import joint, shares
 from jcl.networks import catalogue, pretrained
 from jcl.run import deciding, loop, session
+from jcl.streams import scenarios
 
 SIZES = "m=16,share=0.2,aside=8"
 PLAIN = "er:buffer=12,minibatch=4"
@@ -45,7 +46,7 @@ def flops(result):
   return sum(
     each.costs[name].flops
     for each in result.records
-    for name in joint.COUNTED
+    for name in shares.COUNTED
     if name in each.costs
   )
 
@@ -155,18 +156,19 @@ def test_knobs_are_free_one_by_one(knobs, classifier, governed):
 OUTLOOK = base.Outlook(1000, 5, 10, 64, 64, base.UNLIMITED, math.inf)
 
 
+EXAMPLE = base.Batch(
+  np.zeros(64, np.uint8),
+  np.int32(0),
+  np.int32(0),
+  np.int32(0),
+  np.float32(1),
+  {},
+)
+
+
 def sizes(outlook=OUTLOOK, text="auto"):
   method = recipes.build(text).suited(outlook)
-  memory = method.replay.init(
-    base.Batch(
-      np.zeros(64, np.uint8),
-      np.int32(0),
-      np.int32(0),
-      np.int32(0),
-      np.float32(1),
-      {},
-    )
-  )
+  memory = method.replay.init(EXAMPLE)
   return method.expand.width, len(memory.items.y)
 
 
@@ -194,8 +196,6 @@ def test_memory_holds_sums_and_examples():
   assert features == 250
   assert 4 * (features**2 + 30 * features) + 64 * rows <= 1e6
   assert rows > 9000
-  with pytest.raises(jcl.UsageError, match="give 1280 or more"):
-    sizes(OUTLOOK._replace(ram=1000.0))
 
 
 def test_given_sizes_stay():
@@ -210,10 +210,63 @@ def test_a_budget_below_every_classifier_leaves_the_network_alone():
   method = recipes.build("auto").suited(outlook)
   assert method.expand is None and method.govern is not None
   assert method.predictor.name == "logits"
+  # With nothing to compare with, all examples train, none is set aside.
+  assert method.consolidation == base.Consolidation()
   with pytest.raises(
     jcl.UsageError, match="about 10 MFLOP, of which a classifier"
   ):
     recipes.build("auto:free=way").suited(outlook)
+
+
+@pytest.mark.parametrize(
+  "flops, examples, features",
+  [(1e12, 1999, 0), (1e12, 2000, 2000), (1e10, 2000, 100), (1e8, 2000, 0)],
+)
+def test_where_classes_stay_the_same_a_classifier_takes_a_twentieth(
+  flops, examples, features
+):
+  """And is there where a hundred examples judge it, a twentieth of all."""
+  outlook = OUTLOOK._replace(
+    total=dataclasses.replace(base.UNLIMITED, flops=flops),
+    examples=examples,
+    first=8,
+  )
+  method = recipes.build("auto").suited(outlook)
+  assert (method.expand.width if method.expand else 0) == features
+  kept = method.replay.init(EXAMPLE)
+  assert len(kept.items.y) == (600 if features else 500)
+  few = recipes.build("auto").suited(outlook._replace(first=7, examples=1999))
+  assert few.expand is not None or flops == 1e8
+
+
+def test_memory_without_a_classifier_holds_nothing_set_aside():
+  outlook = OUTLOOK._replace(ram=640.0, first=10)
+  method = recipes.build("auto").suited(outlook)
+  assert method.expand is None and method.replay.capacity == 10
+  with pytest.raises(jcl.UsageError, match="10 classes: give 640 or more"):
+    recipes.build("auto").suited(outlook._replace(ram=639.0))
+
+
+def test_all_of_a_budget_goes_to_updates_where_nothing_is_compared():
+  source = tiny_network.source(per_class=20)
+  stream = scenarios.permuted(source, tasks=2)
+  total = dataclasses.replace(base.UNLIMITED, flops=1e6)
+  method = session.suited(recipes.build("auto:minibatch=4"), stream, total)
+  job = session.assemble(
+    stream,
+    tiny_network.build(),
+    method,
+    base.Training(batch_size=6, epochs=2),
+    0,
+    session.Options(progress=False, steps_per_dispatch=2),
+    method.govern(2, total, None),
+  )
+  result = run(job)
+  assert 0.9e6 < flops(result) <= 1e6
+  reasons = [each.decision.reason for each in result.records]
+  assert all(each.startswith("at most 4") for each in reasons)
+  assert not any("set aside" in each for each in reasons)
+  assert all(each.steps > 20 for each in result.records)
 
 
 def learned(**changes):

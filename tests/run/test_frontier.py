@@ -9,7 +9,7 @@ import tiny_network
 
 import jcl
 from jcl import base, recipes
-from jcl.control import joint, prior
+from jcl.control import joint, prior, shares
 from jcl.cost import program_cost
 from jcl.networks import catalogue, pretrained
 from jcl.run import arms, estimate, frontier, session, setup
@@ -48,7 +48,7 @@ def spent(result):
   return sum(
     each.costs[name].flops
     for each in result.records
-    for name in joint.COUNTED
+    for name in shares.COUNTED
     if name in each.costs
   )
 
