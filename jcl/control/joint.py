@@ -193,9 +193,7 @@ def _no_updates(
     if name in shares.EXACT:
       assert seen.update is not None
       update = getattr(seen.update(), name)
-LEAST_UPDATES = 8  # below which updates teach nothing a classifier does not
-PASSES = 10  # at most with a budget, times those without one
-_NEVER = 1 << 62  # updates
+      if each < (LEAST_UPDATES if _sees(seen) else 1) * update:
         needed = errors.amount(update, limits.UNITS[name])
         return f"{left} are left, and one takes {needed}"
     elif not state["trained"]:
