@@ -150,6 +150,7 @@ class Observation:
   # -> what `Consolidation.told` tells of the model as it is now; where there
   # are examples set aside on the device
   compare: Callable[[], Mapping[str, float]] | None = None
+  comparison: Callable[[], Cost] | None = None  # -> what that takes
   # -> what an experience, by its number, takes beside its updates: opening and
   # closing it and one comparison; in operations and bytes
   beside: Callable[[int], Cost] | None = None

@@ -131,8 +131,6 @@ def _begin(
   state["beside"] = shares.beside(state, seen)
   state["floor"] = shares.floor(state, seen, amounts)
   equal, most = shares.split(state, seen, amounts)
-  begun = {name: getattr(pending, name) for name in amounts}
-  state |= {"allowed": dict(amounts), "equal": equal, "begun": begun}
   found = ""
   if _sees(seen):
     look = paying.first(seen)
@@ -140,6 +138,10 @@ def _begin(
     found = paying.told(look, seen)
   else:
     state["next"] = _NEVER
+  if seen.comparison is not None:
+    pending += seen.comparison()  # made by now, and kept apart from the rest
+  begun = {name: getattr(pending, name) for name in amounts}
+  state |= {"allowed": dict(amounts), "equal": equal, "begun": begun}
   why = _no_updates(state, seen, most, settings)
   if why:
     reason = f"no updates: {why}" + (f"; {found}" if found else "")

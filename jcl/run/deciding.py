@@ -84,6 +84,9 @@ def observation(
     compare=functools.partial(judge.compared, job, state, at.experience, scope)
     if compares
     else None,
+    comparison=functools.partial(prices.comparison, job.learner, state, scope)
+    if compares
+    else None,
     beside=functools.partial(
       prices.beside,
       job.stream,

@@ -123,6 +123,18 @@ def test_a_hard_experience_gets_what_easy_ones_have_saved():
   assert "gains nothing more" in run.reasons[1]
 
 
+def test_a_look_that_is_kept_apart_takes_nothing_from_updates():
+  run = Run(joint.joint(3, total(flops=1200.0)), [rises()])
+  seen = run.observation(0, "experience", 0, None)
+  took = base.Cost(flops=50.0)
+  decisions = [
+    run.controller.decide(run.state, each)[0]
+    for each in (seen, dataclasses.replace(seen, comparison=lambda: took))
+  ]
+  assert decisions[0].reason == decisions[1].reason
+  assert decisions[1].limit.flops == decisions[0].limit.flops + 50.0
+
+
 @settings(max_examples=25)
 @given(
   flops=st.floats(1000, 1e4),
