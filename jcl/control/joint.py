@@ -93,7 +93,8 @@ def joint(
     decision = seen.decision
     assert decision is not None
     if seen.moment == "end":
-      return decision, _ended(state, seen, settings)
+      told = dataclasses.replace(decision, forecast=_figures(state, seen))
+      return told, _ended(state, seen, settings)
     if decision.epochs <= seen.epoch:
       return decision, state
     now = allowed()
@@ -267,6 +268,23 @@ def _ended(
   elif equal:
     prices = paying.first_prices(looks, state["interval"], taken, equal)
   return {**state, "prices": {**state["prices"], **prices}}
+
+
+def _figures(
+  state: Mapping[str, Any], seen: base.Observation
+) -> dict[str, float]:
+  """Returns what the report shows of an experience, see `base.Decision`."""
+  assert seen.decision is not None
+  limit, spent = seen.decision.limit, _counted(seen.pending)
+  begun = state["begun"].items()
+  return paying.figures(
+    [paying.Look(*look) for look in state["looks"]],
+    state.get("interval", 1),
+    price=state["prices"],
+    share=state["equal"],
+    allowed={name: getattr(limit, name) - value for name, value in begun},
+    spent={name: getattr(spent, name) - value for name, value in begun},
+  )
 
 
 def _planned(

@@ -115,6 +115,35 @@ def first_prices(
   return pacing.start(gain, each)
 
 
+def figures(
+  looks: Sequence[Look], interval: int, **amounts: Mapping[str, float]
+) -> dict[str, float]:
+  """Returns figures of an experience that is over, see `base.Decision`.
+
+  The forecast is that of the first looks that allow one, for the updates that
+  were made in the end. It stands beside what the last look showed, where that
+  is a later one.
+
+  Args:
+    looks: of the experience, the first ahead of its updates.
+    interval: updates between them.
+    **amounts: "price", "share", "allowed" and "spent", by limit each; infinite
+      ones are left out.
+  """
+  found = {
+    f"{kind}_{name}": value
+    for kind, each in amounts.items()
+    for name, value in each.items()
+    if math.isfinite(value)
+  }
+  early, last = looks[: LEAST_LOOKS + 1], looks[-1]
+  if len(looks) > len(early):
+    end = 1 + last.updates / interval
+    found["forecast"] = curve(early, interval).at(end)
+    found["reached"] = last.trained
+  return found
+
+
 def first(seen: base.Observation) -> Look:
   """Returns the look that an experience begins with.
 

@@ -150,12 +150,7 @@ def _record(value: dict[str, Any]) -> base.Record:
     class_names=read_all("class_names", checks.text),
     name=checks.text(value.get("name", ""), "name"),
     effective_flops=read_all("effective_flops", checks.real),
-    judged={
-      name: checks.real(each, name)
-      for name, each in checks.mapping(
-        value.get("judged", {}), "judged"
-      ).items()
-    },
+    judged=_figures(value, "judged"),
     stands_for=checks.whole(value.get("stands_for", 1), "stands_for"),
   )
 
@@ -170,7 +165,14 @@ def _decision(value: dict[str, Any]) -> base.Decision:
     reserved=_cost(value["reserved"], "reserved")
     if "reserved" in value
     else base.Cost(),
+    forecast=_figures(value, "forecast"),
   )
+
+
+def _figures(value: dict[str, Any], name: str) -> dict[str, float]:
+  """Reads numbers by name, none where an older version wrote the record."""
+  found = checks.mapping(value.get(name, {}), name)
+  return {key: checks.real(each, key) for key, each in found.items()}
 
 
 def _allocation(value: dict[str, Any]) -> base.Allocation:

@@ -30,7 +30,7 @@ class Run:
     self.controller, self.curves, self.solved = controller, curves, solved
     self.state = controller.init()
     self.recorded = {"train": base.Cost()}
-    self.reasons, self.made, self.looks = [], [], 0
+    self.reasons, self.made, self.told, self.looks = [], [], [], 0
 
   def observation(self, index, moment, updates, decision):
     used = updates * UPDATE
@@ -83,6 +83,7 @@ class Run:
     decision = self.ask(index, "end", updates, decision)
     self.recorded = {"train": self.recorded["train"] + PASS + updates * UPDATE}
     self.reasons.append(decision.reason)
+    self.told.append(decision.forecast)
     self.made.append(updates)
     return updates
 
@@ -231,3 +232,32 @@ def test_decisions_do_not_depend_on_seconds_where_operations_are_limited():
     second = learned([rises()] * 3, flops=3 * 1200.0)
   assert first.made == second.made
   assert first.state["prices"] == second.state["prices"]
+
+
+def test_the_end_tells_what_was_reckoned_with():
+  run = learned([rises()] * 3, flops=3 * 1200.0)
+  first, *_, last = run.told
+  assert not any(name.startswith("price") for name in first)
+  for told, updates in zip(run.told, run.made, strict=True):
+    assert told["spent_flops"] == updates * UPDATE.flops
+    assert told["spent_flops"] <= told["allowed_flops"]
+    assert told["share_flops"] == pytest.approx(1000.0)
+    assert told["forecast"] == pytest.approx(told["reached"], abs=0.05)
+    assert told["reached"] == pytest.approx(rises()(updates), abs=0.02)
+  assert 0 < last["price_flops"] < math.inf
+
+
+def test_the_price_told_is_the_one_that_was_in_force():
+  curves = [rises(), flat, rises()]
+  run = Run(joint.joint(3, total(flops=3 * 1200.0)), curves)
+  run.learn(0)
+  before = run.state["prices"]
+  run.learn(1)
+  assert run.told[1]["price_flops"] == before["flops"]
+  assert run.state["prices"]["flops"] < before["flops"]
+
+
+def test_without_updates_spending_is_told_and_nothing_forecast():
+  run = learned([rises()], solved=0.7, flops=PASS.flops + 70.0)
+  (told,) = run.told
+  assert told == {"share_flops": 70.0, "spent_flops": 0.0}

@@ -75,3 +75,26 @@ def test_noise_is_never_zero():
   assert paying.Look(0, 16, 1.0, 1.0).noise == pytest.approx(
     np.sqrt(17 / 18 / 18 / 16)
   )
+
+
+def test_a_forecast_by_early_looks_stands_beside_the_last_look():
+  rising = looks(0.2, 0.5, 0.6, 0.65)  # 0.8 - 0.6 / (1 + updates / 10)
+  assert paying.figures(rising, 10) == {}  # none is later than the forecast
+  found = paying.figures([*rising, *looks(*[0.7] * 6)[5:]], 10)
+  assert found["reached"] == 0.7
+  assert found["forecast"] == pytest.approx(0.8 - 0.6 / 6, abs=1e-3)
+
+
+def test_figures_bear_their_limit_and_are_finite():
+  found = paying.figures(
+    looks(0.5),
+    10,
+    price={},
+    share={"joules": 5.0, "flops": 1e9},
+    allowed={"joules": np.inf, "flops": 2e9},
+  )
+  assert found == {
+    "share_joules": 5.0,
+    "share_flops": 1e9,
+    "allowed_flops": 2e9,
+  }
