@@ -34,6 +34,23 @@ OWN = {
   ),
 }
 CAPTIONS = {
+  "accuracy_cost": (
+    "Accuracy against what it cost",
+    "Each mark is a recipe, mean over seeds, whiskers 95 % intervals: the "
+    "higher the more accurate in the end, the further left the cheaper. Left, "
+    "over what learning took: training, replay, probes, reading and "
+    "compilation, without evaluation and files. Right, over the most bytes "
+    "that memory and statistics had at the end of an experience. Dashed lines "
+    "are budgets; a budget that recipes other than auto keep to counts "
+    "evaluation as well, so that they end left of it.",
+  ),
+  "bought": (
+    "What was bought, and at which price",
+    "Bars are what an experience spent, beside the most that it was allowed, "
+    "an equal share and what was predicted. The price is the gain, in points "
+    "of examples set aside, that an equal share has to promise. A forecast by "
+    "a few early looks stands beside what came of it. The tables say why.",
+  ),
   "accuracy_per_experience": (
     "Accuracy as experiences arrive",
     "Each point is the mean accuracy over the test sets of all experiences "

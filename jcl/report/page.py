@@ -12,6 +12,7 @@ from jcl import base
 from jcl.options import errors
 from jcl.options.errors import MissingFileError
 from jcl.report import (
+  bought,
   captions,
   hierarchy,
   paragraph,
@@ -64,8 +65,13 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
   folder = Path(folder)
   comparison = table.formatted(table.comparison(runs))
   paths = pictures.save_all(runs, folder / "pictures")
+  drawn = {n: picture(captions.CAPTIONS[n], p) for n, p in paths.items()}
+  told = _told_first(runs)
   page = rendered(
     "page.html",
+    lead=[drawn.pop(pictures.LEAD)],
+    bought=[drawn.pop("bought")] if "bought" in drawn else [],
+    purchases=[bought.tabulated(run) for run in told],
     setting=paragraph.setting(runs),
     sentences=paragraph.sentences(runs),
     comparison=comparison,
@@ -73,8 +79,8 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
     energy=table.energy(runs),
     tested=any(run.tested for run in runs),
     step_memory=_step_memory(runs),
-    pictures=[picture(captions.CAPTIONS[n], path) for n, path in paths.items()],
-    runs=[_details(run) for run in runs],
+    pictures=list(drawn.values()),
+    runs=[_details(run, any(run is one for one in told)) for run in runs],
     notes=_notes(runs),
   )
   target = folder / "report.html"
@@ -89,6 +95,12 @@ def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
       json.dumps({"runs": everything}, indent=1), encoding="utf-8"
     )
   return target
+
+
+def _told_first(runs: Sequence[summary.Run]) -> list[summary.Run]:
+  """Returns the runs whose purchases come first: the first of each recipe."""
+  firsts = (group.runs[0] for group in table.group(runs))
+  return [run for run in firsts if bought.shown(run)]
 
 
 def _notes(runs: Sequence[summary.Run]) -> list[str]:
@@ -140,9 +152,15 @@ def _own_pictures(folder: Path) -> list[dict[str, str]]:
   ]
 
 
-def _details(run: summary.Run) -> dict[str, Any]:
-  """Returns all that the page shows of a run alone."""
+def _details(run: summary.Run, told: bool) -> dict[str, Any]:
+  """Returns all that the page shows of a run alone.
+
+  Args:
+    run: of the report.
+    told: whether the page tells above what it bought.
+  """
   facts = run.summary
+  purchases = [bought.tabulated(run)] if bought.shown(run) and not told else []
   context = {
     key: value
     for key, value in facts.items()
@@ -168,7 +186,11 @@ def _details(run: summary.Run) -> dict[str, Any]:
       (account, *_cost(cost))
       for account, cost in [*facts["costs"].items(), ("total", facts["total"])]
     ],
-    "tables": [*predictions.tables(run), *hierarchy.tables(run)],
+    "tables": [
+      *(each._replace(title="What was bought") for each in purchases),
+      *predictions.tables(run),
+      *hierarchy.tables(run),
+    ],
     "memory": _mapping(
       {k: v for k, v in facts["memory"].items() if k not in _TABULATED}
     ),

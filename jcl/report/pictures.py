@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jcl import metrics
-from jcl.report import cost_pictures, drawing, summarising, summary, table
+from jcl.report import (
+  bought,
+  bought_picture,
+  cost_pictures,
+  drawing,
+  frontier,
+  summarising,
+  summary,
+  table,
+)
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -33,6 +42,8 @@ def save_all(
   tested = any(run.tested for run in runs)
   for name, draw_fn in PICTURES.items():
     if name in (_WITHOUT_TESTS if tested else _OF_TESTS):
+      continue
+    if name == "bought" and not any(map(bought.shown, runs)):
       continue
     paths[name] = folder / f"{name}.png"
     draw_fn(runs).savefig(paths[name], dpi=150)
@@ -157,7 +168,10 @@ def mean_matrix(group: table.Group) -> np.ndarray:
   return np.array(mean).reshape(rows, columns)
 
 
+LEAD = "accuracy_cost"  # the picture that a report begins with
 PICTURES: dict[str, Callable[[Sequence[summary.Run]], "Figure"]] = {
+  LEAD: frontier.picture,
+  "bought": bought_picture.picture,
   "accuracy_per_experience": accuracy_per_experience,
   "accuracy_over_time": accuracy_over_time,
   "accuracy_online": accuracy_online,

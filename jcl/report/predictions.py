@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import math
+from typing import NamedTuple
 
 from jcl import base
 from jcl.options import errors
@@ -27,13 +28,31 @@ def counted(record: base.Record) -> base.Cost:
   return sum(found, base.Cost())
 
 
+class Prediction(NamedTuple):
+  """A cost that was predicted, or the most that was allowed."""
+
+  told: str  # which decision it belongs to
+  predicted: float
+  spent: float
+  unit: str  # "s", "J", "FLOP" or "B"
+
+
+def of(run: summary.Run) -> list[list[Prediction]]:
+  """Returns what decisions of each experience predicted, limits left out."""
+  found, chosen = [], None
+  for record in run.records:
+    found.append([*_sizes(record), *_selections(record, chosen)])
+    chosen = record.choices[-1] if record.choices else chosen
+  return found
+
+
 def tables(run: summary.Run) -> list[hierarchy.Table]:
   """Returns the one table of a run, none where no decision predicted a cost."""
   rows = []
-  chosen = None
-  for record in run.records:
-    rows += [*_limits(record), *_sizes(record), *_selections(record, chosen)]
-    chosen = record.choices[-1] if record.choices else chosen
+  for record, made in zip(run.records, of(run), strict=True):
+    for each in (*_limits(record), *made):
+      columns = compared(each.predicted, each.spent, each.unit)
+      rows.append((str(record.experience + 1), each.told, *columns))
   if not rows:
     return []
   return [
@@ -51,16 +70,16 @@ def tables(run: summary.Run) -> list[hierarchy.Table]:
   ]
 
 
-def _limits(record: base.Record) -> Iterator[tuple[str, ...]]:
+def _limits(record: base.Record) -> Iterator[Prediction]:
   """Yields the limits of an experience and what was spent of them."""
   spent = counted(record)
   for name, unit in _UNITS.items():
     most = getattr(record.decision.limit, name)
     if math.isfinite(most):
-      yield _row(record, f"limit of {name}", most, getattr(spent, name), unit)
+      yield Prediction(f"limit of {name}", most, getattr(spent, name), unit)
 
 
-def _sizes(record: base.Record) -> Iterator[tuple[str, ...]]:
+def _sizes(record: base.Record) -> Iterator[Prediction]:
   """Yields the predictions for sizes that trials chose."""
   made = record.decision.epochs
   for each in record.memory.get("decisions", ()):
@@ -69,12 +88,12 @@ def _sizes(record: base.Record) -> Iterator[tuple[str, ...]]:
       planned = each.get("epochs", made)
       told = f"sizes {each['em']:,} + {each['sb']:,}"
       scaled = predicted * made / max(planned, 1)
-      yield _row(record, told, scaled, training(record).joules, "J")
+      yield Prediction(told, scaled, training(record).joules, "J")
 
 
 def _selections(
   record: base.Record, before: base.Choice | None
-) -> Iterator[tuple[str, ...]]:
+) -> Iterator[Prediction]:
   """Yields what the steps of an experience were to take by their profile.
 
   Args:
@@ -97,13 +116,7 @@ def _selections(
   )
   if math.isfinite(predicted):
     told = errors.count(len(record.choices), "choice") + " of tensors"
-    yield _row(record, told, predicted, training(record).seconds, "s")
-
-
-def _row(
-  record: base.Record, told: str, predicted: float, spent: float, unit: str
-) -> tuple[str, ...]:
-  return str(record.experience + 1), told, *compared(predicted, spent, unit)
+    yield Prediction(told, predicted, training(record).seconds, "s")
 
 
 def compared(predicted: float, spent: float, unit: str) -> tuple[str, str, str]:

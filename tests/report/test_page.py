@@ -65,7 +65,7 @@ def sketched(monkeypatch):
 
 def test_the_page_stands_alone(report):
   reader = read_page(report)
-  assert len(reader.sources) == 8
+  assert len(reader.sources) == 10
   assert all(s.startswith("data:image/png;base64,") for s in reader.sources)
   markup = report.read_text(encoding="utf-8")
   assert not re.search(r"https?://|<script|<link|@import", markup)
@@ -161,6 +161,19 @@ def test_sentences_come_first(report):
   assert "What was learned: made up, 3 experiences with 6 classes" in text
 
 
+def test_accuracy_against_cost_is_the_first_picture(report):
+  markup = report.read_text(encoding="utf-8")
+  first = markup.index("<figure>")
+  titles = re.findall(r"<figure>\s*<h3>([^<]*)</h3>", markup)
+  assert titles[:3] == [
+    "Accuracy against what it cost",
+    "What was bought, and at which price",
+    "Accuracy as experiences arrive",
+  ]
+  assert markup.index('<p class="lead">') < first < markup.index("<table")
+  assert 'alt="Accuracy against what it cost"' in markup
+
+
 def test_every_table_has_a_box_to_scroll_in(report):
   markup = report.read_text(encoding="utf-8")
   assert markup.count("<table") == markup.count('<div class="scroll"><table')
@@ -212,7 +225,7 @@ def test_all_text_is_escaped(report):
 
 
 def test_what_lies_beside_the_page(report):
-  assert len(list((report.parent / "pictures").glob("*.png"))) == 8
+  assert len(list((report.parent / "pictures").glob("*.png"))) == 10
   value = json.loads((report.parent / "summary.json").read_text())
   assert [each["folder"] for each in value["runs"]] == [
     "../runs/a",
