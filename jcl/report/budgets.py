@@ -3,7 +3,7 @@
 A summary keeps the flags of its run; one without them tells of no budget.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import math
 from typing import Any, NamedTuple
 
@@ -30,10 +30,7 @@ class Budget(NamedTuple):
 
 def of(run: summary.Run) -> list[Budget]:
   """Returns the budgets of a run, those of what it spends first."""
-  flags = (run.summary.get("environment") or {}).get("flags")
-  if not isinstance(flags, Mapping):
-    return []
-  found = []
+  flags, found = table.flags(run), []
   for kind, names in _FLAGS.items():
     for name in names:
       if flags.get(name) in (None, ""):

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
   import pandas as pd
 
 
-# Runs that agree in these parts of their summaries differ by their seeds only.
+# Runs that agree in these parts of their summaries, and in these flags, differ
+# by their seeds only.
 _IDENTITY = ("recipe", "stream", "network", "training", "options")
+_BUDGETS = (
+  *("energy_budget", "flops_budget", "equal_flops"),
+  *("seconds_budget", "memory_budget"),
+)
 
 # Accounts for writing files.
 WRITING = ("checkpoint", "write")
@@ -50,7 +55,7 @@ class Group:
 def group(runs: Sequence[summary.Run]) -> list[Group]:
   """Groups runs that differ by their seeds only, in order of occurrence.
 
-  Such runs agree in recipe, stream, network, training and options. An
+  Such runs agree in recipe, stream, network, training, options and budgets. An
   unfinished run has seen fewer test sets, so it only counts in a group without
   a finished run.
   """
@@ -79,7 +84,21 @@ def _group(label: str, runs: Sequence[summary.Run]) -> Group:
 
 
 def _identity(run: summary.Run) -> dict[str, Any]:
-  return {key: run.summary.get(key) for key in _IDENTITY}
+  budgets = {
+    name: f"{value:g}" if isinstance(value, float) else value
+    for name in _BUDGETS
+    if (value := flags(run).get(name)) not in (None, "")
+  }
+  return {
+    **{key: run.summary.get(key) for key in _IDENTITY},
+    "budgets": budgets,
+  }
+
+
+def flags(run: summary.Run) -> Mapping[str, Any]:
+  """Returns the flags that a run was made with, if its summary keeps them."""
+  found = (run.summary.get("environment") or {}).get("flags")
+  return found if isinstance(found, Mapping) else {}
 
 
 def _labels(identities: Sequence[dict[str, Any]]) -> list[str]:

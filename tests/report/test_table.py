@@ -106,6 +106,18 @@ def test_runs_are_told_apart_by_what_differs(read):
   assert groups[1].runs == (runs[1], runs[2])
 
 
+def test_budgets_tell_runs_apart(read):
+  runs = [
+    read("a", environment={"flags": {"flops_budget": 5e8}}),
+    read("b", environment={"flags": {"flops_budget": 1e9}}),
+    read("c", environment={"flags": {"flops_budget": 1e9}}, seed=1),
+  ]
+  assert [group.label for group in table.group(runs)] == [
+    "replay [flops_budget=5e+08]",
+    "replay [flops_budget=1e+09]",
+  ]
+
+
 def test_remarks_on_runs_that_are_no_plain_seeds(read):
   runs = [
     read("a", seed=3, environment={"device": "one", "versions": {}}),
