@@ -19,17 +19,27 @@ if TYPE_CHECKING:
 
 _UNITS = {"joules": "J", "flops": "FLOP", "seconds": "s", "bytes": "B"}
 _MOST = 8  # recipes drawn; the tables have all of them
-_HEADER = (
-  "experience",
-  "bought",
-  "spent",
-  "allowed",
-  "equal share",
-  "price",
-  "forecast",
-  "came of it",
-  "why",
-)
+# Columns of a table, each with what its note says where the column is there.
+_HEADER = {
+  "experience": "",
+  "bought": "",
+  "spent": "Spent is what counts towards the limit, if there is one.",
+  "allowed": "Allowed is the most that it may come to.",
+  "equal share": (
+    "An equal share is what updates get if all experiences spend the same."
+  ),
+  "price": (
+    "The price is the gain, in points of examples set aside, that such a share "
+    "has to promise: updates go on while their forecast is above it. It rises "
+    "where more than the share was spent and falls where less was."
+  ),
+  "forecast": (
+    "Shares of examples set aside are forecast by a few looks early on, costs "
+    "are those of training."
+  ),
+  "came of it": "",
+  "why": "",
+}
 
 
 class Purchase(NamedTuple):
@@ -50,13 +60,14 @@ class Purchase(NamedTuple):
 
 def shown(run: summary.Run) -> bool:
   """Tells whether a run's decisions differ, or may have, as time goes on."""
-  epochs = {record.decision.epochs for record in run.records}
-  return len(epochs) > 1 or any(
+  records = run.records
+  epochs = {record.decision.epochs for record in records}
+  tensors = {each.trainable for record in records for each in record.choices}
+  return max(len(epochs), len(tensors)) > 1 or any(
     record.decision.forecast
-    or record.choices
     or _changes(record)
     or any(map(math.isfinite, _limit(record).values()))
-    for record in run.records
+    for record in records
   )
 
 
@@ -132,8 +143,8 @@ def _what(record: base.Record) -> str:
   if not record.steps:
     alone = record.judged or "statistics_bytes" in record.memory
     parts = ["no update" + (", the classifier alone" if alone else "")]
-  if record.choices:
-    trained, tensors = record.trained
+  trained, tensors = record.trained
+  if record.steps and trained < tensors:
     parts.append(f"{trained:,} of {tensors:,} tensors")
   changes = _changes(record)
   if changes:
@@ -161,24 +172,17 @@ def tabulated(run: summary.Run) -> hierarchy.Table:
     for column in range(len(_HEADER))
     if column < 2 or any(row[column] != "–" for row in rows)
   ]
-  source = f" Source of {table.energy([run])}." if unit == "joules" else ""
+  header = [list(_HEADER)[column] for column in kept]
+  notes = [_HEADER[name] for name in header if _HEADER[name]]
+  if unit == "joules":
+    notes.append(f"Source of {table.energy([run])}.")
   return hierarchy.Table(
     f"{table.name(run.summary.get('recipe'))}, seed {run.summary.get('seed')}",
-    _NOTE + source,
-    tuple(_HEADER[column] for column in kept),
+    " ".join(notes),
+    tuple(header),
     [tuple(row[column] for column in kept) for row in rows],
     words=True,
   )
-
-
-_NOTE = (
-  "Spent is what counts towards the limit, allowed the most that it may come "
-  "to. An equal share is that of updates if all experiences spent the same. "
-  "The price is the gain, in points of examples set aside, that such a share "
-  "has to promise: updates go on while their forecast is above it. It rises "
-  "where more than the share was spent and falls where less was. Shares that "
-  "are right are forecast by a few looks early on; costs are those of training."
-)
 
 
 def _row(each: Purchase, unit: str) -> tuple[str, ...]:

@@ -47,9 +47,10 @@ CAPTIONS = {
   "bought": (
     "What was bought, and at which price",
     "Bars are what an experience spent, beside the most that it was allowed, "
-    "an equal share and what was predicted. The price is the gain, in points "
-    "of examples set aside, that an equal share has to promise. A forecast by "
-    "a few early looks stands beside what came of it. The tables say why.",
+    "an equal share and what was predicted, where these are known. The price "
+    "of a controller that has one is the gain, in points of examples set "
+    "aside, that an equal share has to promise. A forecast by a few early "
+    "looks stands beside what came of it. The tables say why.",
   ),
   "accuracy_per_experience": (
     "Accuracy as experiences arrive",

@@ -47,7 +47,12 @@ def test_runs_of_equal_efforts_have_nothing_to_show(run):
   [
     {"decision": deciding()},
     {"decision": dataclasses.replace(NONE, forecast={"reached": 0.5})},
-    {"decision": NONE, "choices": (base.Choice(0, 0, (True,), 0.5, 0),)},
+    {
+      "decision": NONE,
+      "choices": tuple(
+        base.Choice(0, 0, (True, last), 0.5, 0) for last in (False, True)
+      ),
+    },
     {
       "decision": NONE,
       "memory": {"decisions": [{"kind": "grown", "em": 1, "sb": 2}]},
@@ -56,6 +61,11 @@ def test_runs_of_equal_efforts_have_nothing_to_show(run):
 )
 def test_decisions_are_shown(run, changes):
   assert bought.shown(with_records(run, **changes))
+
+
+def test_tensors_that_stay_the_same_are_no_decision(run):
+  choices = (base.Choice(0, 0, (True, True), 1.0, 0),)
+  assert not bought.shown(with_records(run, decision=NONE, choices=choices))
 
 
 def test_sizes_as_given_are_no_decision(run):
@@ -84,7 +94,13 @@ def test_records_of_older_versions_have_limit_and_spending(run):
     assert math.isnan(getattr(first, name)), name
   found = bought.tabulated(made)
   assert found.header == ("experience", "bought", "spent", "allowed", "why")
-  assert found.rows[0] == ("1", "50 updates", "1 TFLOP", "2 TFLOP", "so far")
+  assert found.rows[0] == (
+    "1",
+    "50 updates, 4 of 10 tensors",
+    "1 TFLOP",
+    "2 TFLOP",
+    "so far",
+  )
 
 
 def test_the_table_has_a_column_for_all_that_is_known(run):
@@ -125,7 +141,10 @@ def test_sizes_of_a_memory_stand_beside_their_predicted_joules(run):
   first, *_ = bought.of(made)
   assert first.predicted == 500.0 and first.spent == 400.0
   row = dict(zip(*_columns(bought.tabulated(made)), strict=True))
-  assert row["bought"] == "50 updates, sizes 1,200 + 40, ended early"
+  assert (
+    row["bought"]
+    == "50 updates, 4 of 10 tensors, sizes 1,200 + 40, ended early"
+  )
   assert row["forecast"] == "500 J" and row["came of it"] == "400 J"
   assert row["why"] == (
     "2 epochs for every experience; it was ended; and 1 change before"
