@@ -84,11 +84,11 @@ class Decision:
   wait: bool = False  # training pauses until the next decision
   changes: tuple[Change, ...] = ()  # made by this decision
   # What the controller reckoned with, for the report, which reads these names.
-  # By limit, such as "joules": "price_joules", the share of right answers that
-  # a joule has to gain; and of the experience's updates "share_joules", an
-  # equal share, "allowed_joules", the most, and "spent_joules". Then the shares
-  # of examples set aside that are right at the end: "forecast", by a few looks
-  # early on, and "reached".
+  # By limit, such as "joules": of what the whole experience counts, an equal
+  # share, "share_joules", and the most, "allowed_joules"; and "price_joules",
+  # the share of right answers that a joule has to gain. "price" is that of an
+  # equal share of updates. Then the shares of examples set aside that are right
+  # at the end: "forecast", by a few looks early on, and "reached".
   forecast: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self) -> None:

@@ -93,8 +93,9 @@ def joint(
     decision = seen.decision
     assert decision is not None
     if seen.moment == "end":
-      told = dataclasses.replace(decision, forecast=_figures(state, seen))
-      return told, _ended(state, seen, settings)
+      told = paying.figures(state, decision.limit)
+      decision = dataclasses.replace(decision, forecast=told)
+      return decision, _ended(state, seen, settings)
     if decision.epochs <= seen.epoch:
       return decision, state
     now = allowed()
@@ -139,14 +140,17 @@ def _begin(
     found = paying.told(look, seen)
   else:
     state["next"] = _NEVER
+  state["around"] = paying.around(state["floor"], pending)
   if seen.comparison is not None:
     pending += seen.comparison()  # made by now, and kept apart from the rest
   begun = {name: getattr(pending, name) for name in amounts}
   state |= {"allowed": dict(amounts), "equal": equal, "begun": begun}
+  counts = shares.COUNTED if amounts else ()
   why = _no_updates(state, seen, most, settings)
   if why:
     reason = f"no updates: {why}" + (f"; {found}" if found else "")
-    return base.Decision(base.Allocation(0), reason=reason), state
+    none = base.Allocation(0)
+    return base.Decision(none, reason=reason, counts=counts), state
   passes = PASSES * epochs if amounts else epochs
   told = errors.count(passes, "epoch")
   if most:
@@ -155,7 +159,7 @@ def _begin(
     base.Allocation(passes),
     shares.limit(most, pending),
     f"at most {told}" + (f"; so far {found}" if found else ""),
-    counts=shares.COUNTED if amounts else (),
+    counts=counts,
   )
   return decision, state
 
@@ -268,23 +272,6 @@ def _ended(
   elif equal:
     prices = paying.first_prices(looks, state["interval"], taken, equal)
   return {**state, "prices": {**state["prices"], **prices}}
-
-
-def _figures(
-  state: Mapping[str, Any], seen: base.Observation
-) -> dict[str, float]:
-  """Returns what the report shows of an experience, see `base.Decision`."""
-  assert seen.decision is not None
-  limit, spent = seen.decision.limit, _counted(seen.pending)
-  begun = state["begun"].items()
-  return paying.figures(
-    [paying.Look(*look) for look in state["looks"]],
-    state.get("interval", 1),
-    price=state["prices"],
-    share=state["equal"],
-    allowed={name: getattr(limit, name) - value for name, value in begun},
-    spent={name: getattr(spent, name) - value for name, value in begun},
-  )
 
 
 def _planned(

@@ -7,7 +7,7 @@ often as their cost allows.
 
 from collections.abc import Mapping, Sequence
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -115,9 +115,7 @@ def first_prices(
   return pacing.start(gain, each)
 
 
-def figures(
-  looks: Sequence[Look], interval: int, **amounts: Mapping[str, float]
-) -> dict[str, float]:
+def figures(state: Mapping[str, Any], limit: base.Cost) -> dict[str, float]:
   """Returns figures of an experience that is over, see `base.Decision`.
 
   The forecast is that of the first looks that allow one, for the updates that
@@ -125,21 +123,25 @@ def figures(
   is a later one.
 
   Args:
-    looks: of the experience, the first ahead of its updates.
-    interval: updates between them.
-    **amounts: "price", "share", "allowed" and "spent", by limit each; infinite
-      ones are left out.
+    state: of `joint.joint` ahead of the next experience, with prices as they
+      were in force.
+    limit: of the experience's updates and what came before them.
   """
-  found = {
-    f"{kind}_{name}": value
-    for kind, each in amounts.items()
-    for name, value in each.items()
-    if math.isfinite(value)
-  }
-  early, last = looks[: LEAST_LOOKS + 1], looks[-1]
+  beside = state["floor"][0] if state["floor"] else {}
+  behind = {name: max(value, 0.0) for name, value in beside.items()}
+  found = {f"price_{name}": value for name, value in state["prices"].items()}
+  if found:
+    found["price"] = pacing.charged(state["prices"], state["equal"])
+  for name, begun in state["begun"].items():
+    found[f"share_{name}"] = begun + state["equal"][name] + behind[name]
+    if getattr(limit, name) < math.inf:
+      found[f"allowed_{name}"] = getattr(limit, name) + behind[name]
+  looks = [Look(*look) for look in state["looks"]]
+  early = looks[: LEAST_LOOKS + 1]
   if len(looks) > len(early):
-    end = 1 + last.updates / interval
-    found["forecast"] = curve(early, interval).at(end)
+    last = looks[-1]
+    end = 1 + last.updates / state["interval"]
+    found["forecast"] = curve(early, state["interval"]).at(end)
     found["reached"] = last.trained
   return found
 

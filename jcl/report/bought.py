@@ -5,7 +5,7 @@ figures are those of `Decision.forecast`; limits and what was spent of them,
 sizes and tensors are known of every run, older ones too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,12 +26,12 @@ _HEADER = {
   "spent": "Spent is what counts towards the limit, if there is one.",
   "allowed": "Allowed is the most that it may come to.",
   "equal share": (
-    "An equal share is what updates get if all experiences spend the same."
+    "An equal share is what each experience gets if all spend the same."
   ),
   "price": (
-    "The price is the gain, in points of examples set aside, that such a share "
-    "has to promise: updates go on while their forecast is above it. It rises "
-    "where more than the share was spent and falls where less was."
+    "The price is the gain, in points of examples set aside, that the updates "
+    "of such a share have to promise: they go on while their forecast is above "
+    "it. It rises where more than the share was spent and falls where less was."
   ),
   "forecast": (
     "Shares of examples set aside are forecast by a few looks early on, costs "
@@ -102,28 +102,18 @@ def _purchase(
   return Purchase(
     experience=record.experience,
     what=_what(record),
-    spent=told.get(f"spent_{unit}", spent),
+    spent=spent,
     allowed=told.get(
       f"allowed_{unit}", limit if math.isfinite(limit) else math.nan
     ),
     share=told.get(f"share_{unit}", math.nan),
-    price=_price(told),
+    price=100 * told.get("price", math.nan),
     forecast=100 * told.get("forecast", math.nan),
     reached=100 * told.get("reached", math.nan),
     predicted=mine[-1] if mine else math.nan,
     costs=tuple(costs),
     why=_why(record),
   )
-
-
-def _price(told: Mapping[str, float]) -> float:
-  """Returns the points that an equal share of all limits has to gain."""
-  parts = [
-    value * told.get(f"share_{name.removeprefix('price_')}", math.nan)
-    for name, value in told.items()
-    if name.startswith("price_")
-  ]
-  return 100 * math.fsum(parts) if parts else math.nan
 
 
 def _limit(record: base.Record) -> dict[str, float]:

@@ -41,8 +41,7 @@ CAPTIONS = {
     "over what learning took: training, replay, probes, reading and "
     "compilation, without evaluation and files. Right, over the most bytes "
     "that memory and statistics had at the end of an experience. Dashed lines "
-    "are budgets; a budget that recipes other than auto keep to counts "
-    "evaluation as well, so that they end left of it.",
+    "are budgets; that of recipes other than auto pays for evaluation too.",
   ),
   "bought": (
     "What was bought, and at which price",

@@ -236,15 +236,16 @@ def test_decisions_do_not_depend_on_seconds_where_operations_are_limited():
 
 def test_the_end_tells_what_was_reckoned_with():
   run = learned([rises()] * 3, flops=3 * 1200.0)
-  first, *_, last = run.told
-  assert not any(name.startswith("price") for name in first)
+  assert not any(name.startswith("price") for name in run.told[0])
   for told, updates in zip(run.told, run.made, strict=True):
-    assert told["spent_flops"] == updates * UPDATE.flops
-    assert told["spent_flops"] <= told["allowed_flops"]
-    assert told["share_flops"] == pytest.approx(1000.0)
+    spent = PASS.flops + updates * UPDATE.flops
+    assert spent <= told["allowed_flops"]
+    assert told["share_flops"] == pytest.approx(1200.0)
     assert told["forecast"] == pytest.approx(told["reached"], abs=0.05)
     assert told["reached"] == pytest.approx(rises()(updates), abs=0.02)
-  assert 0 < last["price_flops"] < math.inf
+  last = run.told[-1]
+  assert last["price"] == pytest.approx(1000 * last["price_flops"])
+  assert 0 < last["price"] < 0.2
 
 
 def test_the_price_told_is_the_one_that_was_in_force():
@@ -257,7 +258,6 @@ def test_the_price_told_is_the_one_that_was_in_force():
   assert run.state["prices"]["flops"] < before["flops"]
 
 
-def test_without_updates_spending_is_told_and_nothing_forecast():
+def test_without_updates_the_share_is_told_and_nothing_forecast():
   run = learned([rises()], solved=0.7, flops=PASS.flops + 70.0)
-  (told,) = run.told
-  assert told == {"share_flops": 70.0, "spent_flops": 0.0}
+  assert run.told == [{"share_flops": PASS.flops + 70.0}]

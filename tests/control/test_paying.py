@@ -77,24 +77,36 @@ def test_noise_is_never_zero():
   )
 
 
+def state(found, **more):
+  """State of a joint controller whose experience is over."""
+  nothing = {"prices": {}, "equal": {}, "begun": {}, "floor": []}
+  return {**nothing, "looks": [list(each) for each in found], **more}
+
+
 def test_a_forecast_by_early_looks_stands_beside_the_last_look():
-  rising = looks(0.2, 0.5, 0.6, 0.65)  # 0.8 - 0.6 / (1 + updates / 10)
-  assert paying.figures(rising, 10) == {}  # none is later than the forecast
-  found = paying.figures([*rising, *looks(*[0.7] * 6)[5:]], 10)
+  shares = (0.2, 0.5, 0.6, 0.65)  # 0.8 - 0.6 / (1 + updates / 10)
+  known = state(looks(*shares), interval=10)
+  # No look is later than those of the forecast.
+  assert paying.figures(known, base.UNLIMITED) == {}
+  known = state(looks(*shares, 0.66, 0.7), interval=10)
+  found = paying.figures(known, base.UNLIMITED)
   assert found["reached"] == 0.7
   assert found["forecast"] == pytest.approx(0.8 - 0.6 / 6, abs=1e-3)
 
 
-def test_figures_bear_their_limit_and_are_finite():
-  found = paying.figures(
+def test_shares_are_those_of_the_whole_experience():
+  known = state(
     looks(0.5),
-    10,
-    price={},
-    share={"joules": 5.0, "flops": 1e9},
-    allowed={"joules": np.inf, "flops": 2e9},
+    prices={"joules": 0.01},
+    begun={"joules": 2.0, "flops": 10.0},
+    equal={"joules": 5.0, "flops": 100.0},
+    floor=[{"joules": 1.0, "flops": -3.0}, {"joules": 50.0, "flops": 50.0}],
   )
-  assert found == {
-    "share_joules": 5.0,
-    "share_flops": 1e9,
-    "allowed_flops": 2e9,
+  limit = base.Cost(np.inf, 9.0, np.inf, np.inf)
+  assert paying.figures(known, limit) == {
+    "price_joules": 0.01,
+    "price": 0.05,
+    "share_joules": 8.0,
+    "allowed_joules": 10.0,
+    "share_flops": 110.0,
   }

@@ -12,9 +12,9 @@ from jcl.report import bought, bought_picture, encoding, page, summary
 NONE = base.Decision(base.Allocation(2), reason="2 epochs for every experience")
 TOLD = {
   "price_flops": 2e-11,
-  "share_flops": 1e9,
-  "allowed_flops": 1.5e9,
-  "spent_flops": 8e8,
+  "price": 0.02,
+  "share_flops": 1e12,
+  "allowed_flops": 1.5e12,
   "forecast": 0.625,
   "reached": 0.6,
 }
@@ -75,15 +75,9 @@ def test_sizes_as_given_are_no_decision(run):
 
 def test_figures_of_the_controller_go_first(run):
   first, *_ = bought.of(with_records(run, decision=deciding(**TOLD)))
-  assert first.spent == 8e8 and first.allowed == 1.5e9 and first.share == 1e9
+  assert first.spent == first.share == 1e12 and first.allowed == 1.5e12
   assert first.price == pytest.approx(2.0)  # points an equal share
   assert (first.forecast, first.reached) == (62.5, 60.0)
-
-
-def test_prices_of_several_limits_add_up(run):
-  told = {**TOLD, "price_joules": 0.001, "share_joules": 30.0}
-  first, *_ = bought.of(with_records(run, decision=deciding(**told)))
-  assert first.price == pytest.approx(2.0 + 3.0)
 
 
 def test_records_of_older_versions_have_limit_and_spending(run):
@@ -110,9 +104,9 @@ def test_the_table_has_a_column_for_all_that_is_known(run):
   assert found.rows[0] == (
     "1",
     "no update, the classifier alone",
-    "800 MFLOP",
-    "1.5 GFLOP",
-    "1 GFLOP",
+    "1 TFLOP",
+    "1.5 TFLOP",
+    "1 TFLOP",
     "2 points",
     "62.5 % right",
     "60.0 % right",
@@ -167,10 +161,10 @@ def test_tensors_are_bought_too(run):
 def test_the_picture_shows_spending_prices_and_forecasts(run):
   made = with_records(run, decision=deciding(**TOLD))
   spending, prices, forecasts = bought_picture.picture([made]).axes
-  assert [bar.get_height() for bar in spending.containers[0]] == [8e8] * 3
+  assert [bar.get_height() for bar in spending.containers[0]] == [1e12] * 3
   lines = {line.get_label(): line.get_ydata() for line in spending.lines}
-  np.testing.assert_allclose(lines["allowed"], 1.5e9)
-  np.testing.assert_allclose(lines["equal share"], 1e9)
+  np.testing.assert_allclose(lines["allowed"], 1.5e12)
+  np.testing.assert_allclose(lines["equal share"], 1e12)
   np.testing.assert_allclose(prices.lines[0].get_ydata(), 2.0)
   lines = {line.get_label(): line.get_ydata() for line in forecasts.lines}
   np.testing.assert_allclose(lines["forecast"], 62.5)
@@ -196,14 +190,14 @@ def test_recipes_without_prices_have_one_chart(run, write_run, tmp_path):
 
 def test_seeds_are_means(run, write_run, tmp_path):
   other = summary.read_run(write_run(tmp_path / "b", recipe="auto", seed=1))
-  told = {**TOLD, "spent_flops": 1e9}
+  half = {"train": base.Cost(flops=5e11)}
   both = [
     with_records(run, decision=deciding(**TOLD)),
-    with_records(other, decision=deciding(**told)),
+    with_records(other, decision=deciding(**TOLD), costs=half),
   ]
   axis = bought_picture.picture(both).axes[0]
   heights = [bar.get_height() for bar in axis.patches]
-  assert heights == pytest.approx([9e8] * 3)
+  assert heights == pytest.approx([7.5e11] * 3)
 
 
 def test_forecasts_outlive_the_file(run):
