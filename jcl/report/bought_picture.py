@@ -12,6 +12,7 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 _MOST = 8  # recipes drawn; tables have all of them
+_ROW = 3  # charts
 _GREY = "0.25"
 _LOOKS: dict[str, dict[str, Any]] = {
   "allowed": {"marker": "_", "markersize": 12, "markeredgewidth": 2},
@@ -37,24 +38,20 @@ def picture(runs: Sequence[summary.Run]) -> "Figure":
   ][:_MOST]
   if not groups:
     raise ValueError("no run decided anything that a picture would show")
-  columns = [
-    each for each in _COLUMNS if any(_known(g, each) for _, g in groups)
-  ]
-  if len(columns) == 1:
-    figure, axes = drawing.panels([g.label for _, g in groups], 2.9, 2.1)
-    grid = [[axis] for axis in axes]
-  else:
-    figure = drawing.new_figure(drawing.WIDTH, 0.5 + 2.5 * len(groups))
-    grid = figure.subplots(len(groups), len(columns), squeeze=False).tolist()
+  places = _places([_charts(group) for _, group in groups])
+  rows = 1 + max(row for chart in places for row, _ in chart)
+  columns = 1 + max(column for chart in places for _, column in chart)
+  width = drawing.WIDTH if columns > 1 else 0.6 * drawing.WIDTH
+  figure = drawing.new_figure(width, 0.5 + 2.5 * rows)
+  grid = figure.add_gridspec(rows, columns)
   used: dict[str, Any] = {}
-  for row, (index, group) in zip(grid, groups, strict=True):
-    if len(columns) > 1:
-      row[0].set_title(group.label, loc="left", fontsize=9)
-    for axis, column in zip(row, columns, strict=True):
-      if not _known(group, column):
-        axis.remove()
-        continue
-      used |= _COLUMNS[column](axis, group, drawing.colour(index))
+  for (index, group), mine in zip(groups, places, strict=True):
+    for name, place in zip(_charts(group), mine, strict=True):
+      axis = figure.add_subplot(grid[place])
+      if name == _FIRST:
+        label = drawing.wrapped(group.label, 40)
+        axis.set_title(label, loc="left", fontsize=9)
+      used |= _CHARTS[name](axis, group, drawing.colour(index))
       axis.set_xlabel("experience")
       drawing.tidy(axis, "y")
       drawing.integers(axis.xaxis)
@@ -70,6 +67,20 @@ def picture(runs: Sequence[summary.Run]) -> "Figure":
   return figure
 
 
+def _places(charts: Sequence[Sequence[str]]) -> list[list[tuple[int, int]]]:
+  """Returns row and column of each recipe's charts, three to a row at most.
+
+  A recipe with several charts has a row of its own.
+  """
+  found, row, column = [], 0, 0
+  for mine in charts:
+    if column and (len(mine) > 1 or column == _ROW):
+      row, column = row + 1, 0
+    found.append([(row, column + i) for i in range(len(mine))])
+    column += _ROW if len(mine) > 1 else 1
+  return found
+
+
 def _means(group: table.Group, name: str) -> tuple[np.ndarray, np.ndarray]:
   """Returns means and half-widths [T] of a figure of `bought.Purchase`."""
   rows = [
@@ -79,9 +90,13 @@ def _means(group: table.Group, name: str) -> tuple[np.ndarray, np.ndarray]:
   return drawing.intervals(drawing.stack(rows))
 
 
-def _known(group: table.Group, column: str) -> bool:
-  """Tells whether a chart would show anything of a recipe."""
-  return bool(np.isfinite(_means(group, column)[0]).any())
+def _charts(group: table.Group) -> list[str]:
+  """Returns the charts that show something of a recipe."""
+  return [
+    name
+    for name in _CHARTS
+    if name == _FIRST or np.isfinite(_means(group, name)[0]).any()
+  ]
 
 
 def _spending(axis: "Axes", group: table.Group, colour: str) -> dict[str, Any]:
@@ -91,7 +106,7 @@ def _spending(axis: "Axes", group: table.Group, colour: str) -> dict[str, Any]:
   unit = bought.unit_of(group.runs[0])
   mean, half_width = _means(group, "spent")
   x = np.arange(1, len(mean) + 1)
-  axis.bar(x, mean, color=colour, width=0.7, alpha=0.8)
+  axis.bar(x, mean, color=colour, width=0.7, alpha=0.6)
   if len(group.runs) > 1:
     axis.errorbar(x, mean, yerr=half_width, fmt="none", ecolor="0.4", capsize=2)
   axis.yaxis.set_major_formatter(ticker.EngFormatter(sep=""))
@@ -116,7 +131,7 @@ def _prices(axis: "Axes", group: table.Group, colour: str) -> dict[str, Any]:
     x, mean, color=colour, marker="o", markersize=4, drawstyle="steps-mid"
   )
   axis.set(ylabel="price (points)", xlim=(0.4, len(mean) + 0.6))
-  axis.set_ylim(bottom=0)
+  axis.set_ylim(0, 1.15 * max(float(np.nanmax(mean)), 1e-9))
   return {}
 
 
@@ -153,9 +168,10 @@ _SPENT = {
   "seconds": "seconds",
   "bytes": "bytes moved",
 }
-# Charts of a row, by the figure without which they are left out.
-_COLUMNS: dict[str, Callable[["Axes", table.Group, str], dict[str, Any]]] = {
-  "spent": _spending,
+_FIRST = "spent"
+# By the figure that a chart is about.
+_CHARTS: dict[str, Callable[["Axes", table.Group, str], dict[str, Any]]] = {
+  _FIRST: _spending,
   "price": _prices,
   "forecast": _forecasts,
 }

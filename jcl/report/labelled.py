@@ -106,6 +106,7 @@ def name(axis: "Axes", drawn: Sequence[Mark]) -> None:
       annotation_clip=False,
       parse_math=False,
       zorder=5,
+      bbox={"facecolor": "white", "linewidth": 0, "alpha": 0.7, "pad": 0.5},
     )
     for mark in drawn
   ]
@@ -147,7 +148,7 @@ def _occupied(
   points: Sequence[placing.Point],
   dot: float,
 ) -> list[placing.Box]:
-  """Returns the rectangles of marks, whiskers and budgets, in pixels."""
+  """Returns the rectangles of marks and whiskers, in pixels."""
   thin = dot
   found = []
   for (x, y), size in zip(points, _sizes(axis, drawn), strict=True):
@@ -167,9 +168,4 @@ def _occupied(
         for each in (mark.x - mark.x_spread, mark.x + mark.x_spread)
       )
       found.append(placing.Box(left, y - thin, right, y + thin))
-  bottom, top = axis.get_window_extent().intervaly
-  for line in axis.get_lines():
-    if line.get_linestyle() == "--":
-      x = axis.transData.transform((line.get_xdata()[0], 0))[0]
-      found.append(placing.Box(x - thin, bottom, x + thin, top))
   return found

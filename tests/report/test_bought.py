@@ -166,6 +166,7 @@ def test_the_picture_shows_spending_prices_and_forecasts(run):
   np.testing.assert_allclose(lines["allowed"], 1.5e12)
   np.testing.assert_allclose(lines["equal share"], 1e12)
   np.testing.assert_allclose(prices.lines[0].get_ydata(), 2.0)
+  assert prices.get_ylim() == (0, pytest.approx(2.3))
   lines = {line.get_label(): line.get_ydata() for line in forecasts.lines}
   np.testing.assert_allclose(lines["forecast"], 62.5)
   np.testing.assert_allclose(lines["came of it"], 60.0)
@@ -185,7 +186,22 @@ def test_recipes_without_prices_have_one_chart(run, write_run, tmp_path):
   ]
   alone = bought_picture.picture([other])
   (axis,) = alone.axes
-  assert axis.get_title() == "er" and axis.get_ylabel() == "seconds"
+  assert axis.get_title(loc="left") == "er"
+  assert axis.get_ylabel() == "seconds"
+
+
+def test_charts_are_three_to_a_row_and_several_have_their_own():
+  one, three = ["spent"], ["spent", "price", "forecast"]
+  found = bought_picture._places([one, three, one, one, one, one, three[:2]])
+  assert found == [
+    [(0, 0)],
+    [(1, 0), (1, 1), (1, 2)],
+    [(2, 0)],
+    [(2, 1)],
+    [(2, 2)],
+    [(3, 0)],
+    [(4, 0), (4, 1)],
+  ]
 
 
 def test_seeds_are_means(run, write_run, tmp_path):
