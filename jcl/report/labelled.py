@@ -18,7 +18,7 @@ _STAR = 12  # of one that fills less of its square
 class Mark(NamedTuple):
   """A recipe in a panel: means over its seeds."""
 
-  index: int  # of the recipe
+  number: int  # of the recipe
   label: str
   x: float
   y: float
@@ -38,7 +38,7 @@ def fit(labels: Sequence[str]) -> bool:
 def draw(axis: "Axes", drawn: Sequence[Mark]) -> None:
   """Draws marks with their whiskers, which end at 0 and 1 at most."""
   for mark, size in zip(drawn, _sizes(axis, drawn), strict=True):
-    colour, marker = drawing.colour(mark.index), drawing.marker(mark.index)
+    colour, marker = drawing.colour(mark.number), drawing.marker(mark.number)
     right, up = (
       0.0 if math.isnan(each) else each
       for each in (mark.x_spread, mark.y_spread)
@@ -80,7 +80,7 @@ def _sizes(axis: "Axes", drawn: Sequence[Mark]) -> list[float]:
   for number, mark in enumerate(drawn):
     later = points[number + 1 :]
     hidden = sum(math.dist(points[number], each) < 4 for each in later)
-    star = drawing.marker(mark.index) == "*"
+    star = drawing.marker(mark.number) == "*"
     sizes.append((_STAR if star else _SIZE) + 5.0 * min(hidden, 3))
   return sizes
 

@@ -94,6 +94,10 @@ def test_a_forecast_by_early_looks_stands_beside_the_last_look():
   assert found["forecast"] == pytest.approx(0.8 - 0.6 / 6, abs=1e-3)
 
 
+def test_without_looks_there_is_no_forecast():
+  assert paying.figures(state([]), base.UNLIMITED) == {}
+
+
 def test_shares_are_those_of_the_whole_experience():
   known = state(
     looks(0.5),
