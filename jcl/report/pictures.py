@@ -17,7 +17,7 @@ from jcl.report import (
   bought_picture,
   cost_pictures,
   drawing,
-  frontier,
+  lead,
   summarising,
   summary,
   table,
@@ -170,7 +170,7 @@ def mean_matrix(group: table.Group) -> np.ndarray:
 
 LEAD = "accuracy_cost"  # the picture that a report begins with
 PICTURES: dict[str, Callable[[Sequence[summary.Run]], "Figure"]] = {
-  LEAD: frontier.picture,
+  LEAD: lead.picture,
   "bought": bought_picture.picture,
   "accuracy_per_experience": accuracy_per_experience,
   "accuracy_over_time": accuracy_over_time,

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from jcl.report import drawing, frontier, labelled, summary
+from jcl.report import drawing, labelled, lead, summary
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def texts(axis):
 
 def test_marks_are_where_the_table_says(make):
   runs = [make("er", 0.8, 200.0, 5000), make("ft", 0.25, 100.0, 0)]
-  left, right = frontier.picture(runs).axes
+  left, right = lead.picture(runs).axes
   assert at(left) == [(200.0, 0.8), (100.0, 0.25)]
   assert at(right) == [(5000.0, 0.8), (0.0, 0.25)]
   assert texts(left) == texts(right) == ["er", "ft"]
@@ -67,14 +67,14 @@ def test_marks_are_where_the_table_says(make):
 
 def test_evaluation_and_files_are_no_part_of_learning(make):
   run = make("er", joules=7.0)
-  assert frontier.learning(run, "joules") == 7.0
+  assert lead.learning(run, "joules") == 7.0
   run.summary["costs"]["compile"] = {"joules": 5.0}
-  assert frontier.learning(run, "joules") == 12.0
+  assert lead.learning(run, "joules") == 12.0
 
 
 def test_seeds_are_a_mean_with_whiskers(make):
   runs = [make("er", a, j, seed=s) for s, a, j in ((0, 0.6, 90), (1, 0.8, 110))]
-  left, _ = frontier.picture(runs).axes
+  left, _ = lead.picture(runs).axes
   assert at(left) == [(100.0, pytest.approx(0.7))]
   (whiskers,) = left.containers
   across, along = whiskers[2]
@@ -92,7 +92,7 @@ def test_seeds_are_a_mean_with_whiskers(make):
   ],
 )
 def test_the_budget_stands_on_an_axis_of_its_unit(make, flags, label, x, told):
-  left, right = frontier.picture([make("er", **flags)]).axes
+  left, right = lead.picture([make("er", **flags)]).axes
   assert left.get_xlabel().startswith(label)
   assert dashed(left) == [x] and dashed(right) == []
   assert f"budget {told}" in texts(left)
@@ -101,7 +101,7 @@ def test_the_budget_stands_on_an_axis_of_its_unit(make, flags, label, x, told):
 
 
 def test_a_budget_of_memory_stands_in_the_right_panel(make):
-  left, right = frontier.picture([make("er", memory_budget="4kB")]).axes
+  left, right = lead.picture([make("er", memory_budget="4kB")]).axes
   assert dashed(right) == [4000.0] and dashed(left) == []
   assert "budget 4 kB" in texts(right)
   assert left.get_xlabel().startswith("joules")
@@ -109,7 +109,7 @@ def test_a_budget_of_memory_stands_in_the_right_panel(make):
 
 def test_budgets_that_are_not_drawn_are_told(make):
   flags = {"energy_budget": "150J", "seconds_budget": 30.0}
-  figure = frontier.picture([make("er", **flags, memory_budget="auto")])
+  figure = lead.picture([make("er", **flags, memory_budget="auto")])
   assert figure.get_supxlabel() == (
     "joules: modelled (from the data sheet)\n"
     "budgets that are not drawn: 30 s, memory by auto"
@@ -119,7 +119,7 @@ def test_budgets_that_are_not_drawn_are_told(make):
 def test_far_amounts_have_a_logarithmic_axis(make):
   runs = [make("a", joules=1.0, held=10), make("b", joules=500.0, held=0)]
   runs.append(make("c", joules=30.0, held=9000))
-  left, right = frontier.picture(runs).axes
+  left, right = lead.picture(runs).axes
   assert left.get_xscale() == "log"
   assert left.get_xticks().tolist() == [1, 10, 100]
   # Nothing is free of charge on a logarithmic axis, but for its left end.
@@ -129,8 +129,8 @@ def test_far_amounts_have_a_logarithmic_axis(make):
 
 
 def test_ticks_are_ones_twos_and_fives():
-  assert frontier.ticks(0.3, 4.0) == [0.5, 1, 2]
-  assert frontier.ticks(1.0, 1e9) == [
+  assert lead.ticks(0.3, 4.0) == [0.5, 1, 2]
+  assert lead.ticks(1.0, 1e9) == [
     1,
     10,
     100,
@@ -145,16 +145,16 @@ def test_ticks_are_ones_twos_and_fives():
 
 
 def test_recipes_that_cost_nothing_are_drawn_at_zero(make):
-  left, right = frontier.picture([make("a", joules=0.0, held=0)]).axes
+  left, right = lead.picture([make("a", joules=0.0, held=0)]).axes
   assert at(left) == at(right) == [(0.0, 0.5)]
   assert left.get_xlim()[0] == 0 < left.get_xlim()[1]
 
 
 def test_a_run_without_joules_is_left_out_on_the_left_alone(make):
   lost = make("lost", joules=None)
-  left, right = frontier.picture([make("er"), lost]).axes
+  left, right = lead.picture([make("er"), lost]).axes
   assert texts(left) == ["er"] and texts(right) == ["er", "lost"]
-  left, right = frontier.picture([lost]).axes
+  left, right = lead.picture([lost]).axes
   assert texts(left) == ["no joules recorded"] and texts(right) == ["lost"]
 
 
@@ -162,9 +162,9 @@ def test_memory_that_nobody_recorded(make):
   run = make("er")
   records = [dataclasses.replace(each, memory={}) for each in run.records]
   run = dataclasses.replace(run, records=tuple(records))
-  left, right = frontier.picture([run]).axes
+  left, right = lead.picture([run]).axes
   assert texts(right) == ["no bytes of memory recorded"]
-  assert math.isnan(frontier.held(run)) and len(at(left)) == 1
+  assert math.isnan(lead.held(run)) and len(at(left)) == 1
 
 
 def test_the_most_memory_counts(make):
@@ -172,19 +172,19 @@ def test_the_most_memory_counts(make):
   first, *others = run.records
   first = dataclasses.replace(first, memory={"bytes": 70_000})
   run = dataclasses.replace(run, records=(first, *others))
-  assert frontier.held(run) == 70_000
+  assert lead.held(run) == 70_000
 
 
 def test_runs_that_have_just_begun_are_told(write_run, tmp_path):
   run = summary.read_run(write_run(tmp_path / "run", done=0))
-  left, right = frontier.picture([run]).axes
+  left, right = lead.picture([run]).axes
   assert texts(left) == texts(right) == ["no accuracy is known yet"]
 
 
 def test_without_test_sets_accuracy_is_that_before_learning(make):
   run = make("er")
   run.summary.update(test_sizes=[], online_accuracy=0.35)
-  left, _ = frontier.picture([run]).axes
+  left, _ = lead.picture([run]).axes
   assert at(left)[0][1] == 0.35
   assert left.get_ylabel() == "accuracy before learning"
 
@@ -198,7 +198,7 @@ def test_names_do_not_overlap(make, count):
     make(name, 0.5 + 0.01 * (i % 2) * i, 100.0 + (i % 2) * i, 1000, **BUDGET)
     for i, name in enumerate(names[:count])
   ]
-  figure = frontier.picture(runs)
+  figure = lead.picture(runs)
   figure.draw_without_rendering()
   for axis in figure.axes:
     boxes = [each.get_window_extent() for each in axis.texts if each.get_text()]
@@ -223,7 +223,7 @@ def test_many_or_long_names_stand_in_a_legend(labels):
 
 def test_nine_recipes_have_a_legend(make):
   runs = [make(f"recipe{i}") for i in range(9)]
-  figure = frontier.picture(runs)
+  figure = lead.picture(runs)
   (legend,) = figure.legends
   assert [each.get_text() for each in legend.get_texts()] == [
     f"recipe{i}" for i in range(9)
@@ -232,6 +232,6 @@ def test_nine_recipes_have_a_legend(make):
 
 
 def test_marks_at_one_place_are_all_seen(make):
-  left, _ = frontier.picture([make("a"), make("b"), make("c")]).axes
+  left, _ = lead.picture([make("a"), make("b"), make("c")]).axes
   sizes = [each.get_markersize() for each in left.lines]
   assert sizes == sorted(set(sizes), reverse=True)
