@@ -115,6 +115,21 @@ def first_prices(
   return pacing.start(gain, each)
 
 
+def around(
+  floor: Sequence[Mapping[str, float]], opened: base.Cost
+) -> dict[str, float]:
+  """Returns what an experience takes beside its updates, by limit.
+
+  Args:
+    floor: what it and those to come are yet to take, see `shares.floor`.
+    opened: what it has taken before.
+  """
+  return {
+    name: getattr(opened, name) + max(value, 0.0)
+    for name, value in (floor[0] if floor else {}).items()
+  }
+
+
 def figures(state: Mapping[str, Any], limit: base.Cost) -> dict[str, float]:
   """Returns figures of an experience that is over, see `base.Decision`.
 
@@ -127,15 +142,15 @@ def figures(state: Mapping[str, Any], limit: base.Cost) -> dict[str, float]:
       were in force.
     limit: of the experience's updates and what came before them.
   """
-  beside = state["floor"][0] if state["floor"] else {}
-  behind = {name: max(value, 0.0) for name, value in beside.items()}
   found = {f"price_{name}": value for name, value in state["prices"].items()}
   if found:
     found["price"] = pacing.charged(state["prices"], state["equal"])
-  for name, begun in state["begun"].items():
-    found[f"share_{name}"] = begun + state["equal"][name] + behind[name]
-    if getattr(limit, name) < math.inf:
-      found[f"allowed_{name}"] = getattr(limit, name) + behind[name]
+  # A run that an older version began has none of them at first.
+  for name, beside in state.get("around", {}).items():
+    most = getattr(limit, name) - state["begun"][name]
+    found[f"share_{name}"] = beside + state["equal"][name]
+    if most < math.inf:
+      found[f"allowed_{name}"] = beside + most
   looks = [Look(*look) for look in state["looks"]]
   early = looks[: LEAST_LOOKS + 1]
   if len(looks) > len(early):

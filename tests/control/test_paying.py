@@ -79,7 +79,7 @@ def test_noise_is_never_zero():
 
 def state(found, **more):
   """State of a joint controller whose experience is over."""
-  nothing = {"prices": {}, "equal": {}, "begun": {}, "floor": []}
+  nothing = {"prices": {}, "equal": {}, "begun": {}}
   return {**nothing, "looks": [list(each) for each in found], **more}
 
 
@@ -98,15 +98,22 @@ def test_without_looks_there_is_no_forecast():
   assert paying.figures(state([]), base.UNLIMITED) == {}
 
 
+def test_what_is_beside_updates_is_taken_or_yet_to_come():
+  floor = [{"joules": 1.0, "flops": -3.0}, {"joules": 50.0, "flops": 50.0}]
+  found = paying.around(floor, base.Cost(joules=2.0, flops=10.0))
+  assert found == {"joules": 3.0, "flops": 10.0}
+  assert paying.around([], base.Cost()) == {}
+
+
 def test_shares_are_those_of_the_whole_experience():
   known = state(
     looks(0.5),
     prices={"joules": 0.01},
-    begun={"joules": 2.0, "flops": 10.0},
+    around={"joules": 3.0, "flops": 10.0},
+    begun={"joules": 2.5, "flops": 10.0},
     equal={"joules": 5.0, "flops": 100.0},
-    floor=[{"joules": 1.0, "flops": -3.0}, {"joules": 50.0, "flops": 50.0}],
   )
-  limit = base.Cost(np.inf, 9.0, np.inf, np.inf)
+  limit = base.Cost(np.inf, 9.5, np.inf, np.inf)
   assert paying.figures(known, limit) == {
     "price_joules": 0.01,
     "price": 0.05,
