@@ -228,6 +228,8 @@ def _look(
   state = {**state, "interval": interval, "planned": planned}
   if len(state["looks"]) == 1 and seen.updates < interval:
     return seen.decision, {**state, "next": interval}
+  if not _room(state, seen):
+    return seen.decision, {**state, "next": _NEVER}
   assert seen.judge is not None
   right = paying.share(seen.judge().right)
   look = paying.Look(*state["looks"][0])._replace(
@@ -248,6 +250,20 @@ def _look(
   change = base.Change("ended", reason)
   decision = seen.decision.changed(change, epochs=seen.epoch)
   return dataclasses.replace(decision, reason=reason), state
+
+
+def _room(state: Mapping[str, Any], seen: base.Observation) -> bool:
+  """Tells whether the limit leaves a look, and an update behind it."""
+  assert seen.decision is not None
+  left = seen.decision.limit - shares.counted(seen.pending)
+  look = base.Cost()
+  if seen.comparison is not None:
+    look = seen.comparison()  # of classifier and network: more than a look
+  each = _per_update(state, seen)
+  return all(
+    getattr(left, name) >= getattr(look, name) + cost
+    for name, cost in each.items()
+  )
 
 
 def _ended(
