@@ -8,7 +8,7 @@ Protocol: EfficientNet-Lite0 with its ImageNet weights, images bicubically
 enlarged to 128 pixels; the first 20,000 training and 5,000 test images of
 CIFAR-100 as its files have them, ten classes at a time, one pass. Recipes that
 train take batches of 32, as many replayed images, and one learning rate for
-all. The other streams have the same images: in 20 experiences; with a long
+all but `auto`, which has its own and no budget. The other streams have the same images: in 20 experiences; with a long
 tail, where class c keeps the first 167 * 50^(-c / 99) of its images; and in
 five domains, each with one class of every superclass, whose 20 names are
 learned. The last stream has as many images of Fashion-MNIST, two classes at a
@@ -55,8 +55,10 @@ TAILS = (
   "joint+freeze:until=head",
   "joint+freeze:until=last",
 )
+AUTO = ("auto",)
 # A row is a recipe; behind "|" stands how a run keeps outputs of its trunk.
 ROWS = (
+  *AUTO,
   *SOLVED,
   *TAILS,
   f"{ER}+freeze:until=last",
@@ -70,7 +72,7 @@ ROWS = (
   "elastic:rho=0.7",
   "full",
 )
-OTHERS = (*SOLVED, *TAILS)
+OTHERS = (*AUTO, *SOLVED, *TAILS)
 QUICK = ("slda", f"{ER}+freeze:until=head")
 FINE, COARSE = "cifar100", "cifar100:labels=coarse"
 # Data set, scenario, rows.
@@ -257,8 +259,11 @@ def _for_row(asked: setup.Setup, recipe: str, cache: str) -> setup.Setup:
   options = asked.options
   if cache:
     options = dataclasses.replace(options, trunk_cache=cache)
-  solved = recipes.build(recipe).training.epochs == 0
-  training = base.Training() if solved else asked.training
+  method, training = recipes.build(recipe), asked.training
+  if method.training.epochs == 0:
+    training = base.Training()
+  elif method.defaults.learning_rate is not None:
+    training = dataclasses.replace(training, learning_rate=None)
   return dataclasses.replace(asked, options=options, training=training)
 
 
