@@ -7,12 +7,12 @@ or anchors, a choice of tensors, or everything?
 Protocol: EfficientNet-Lite0 with its ImageNet weights, images bicubically
 enlarged to 128 pixels; the first 20,000 training and 5,000 test images of
 CIFAR-100 as its files have them, ten classes at a time, one pass. Recipes that
-train take batches of 32, as many replayed images, and one learning rate for
-all but `auto`, which has its own and no budget. The other streams have the same images: in 20 experiences; with a long
-tail, where class c keeps the first 167 * 50^(-c / 99) of its images; and in
-five domains, each with one class of every superclass, whose 20 names are
-learned. The last stream has as many images of Fashion-MNIST, two classes at a
-time.
+train take batches of 32, as many replayed images, and one learning rate for all
+but `auto`, which has its own and no budget. The other streams have the same
+images: in 20 experiences; with a long tail, where class c keeps the first
+167 * 50^(-c / 99) of its images; and in five domains, each with one class of
+every superclass, whose 20 names are learned. The last stream has as many images
+of Fashion-MNIST, two classes at a time.
 
 Accuracy is that on all test images after the last experience. Operations are
 those of learning, with the forward passes of a trunk whose outputs an earlier
