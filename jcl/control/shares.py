@@ -51,7 +51,10 @@ def floor(
     for each in (takes[first] - opened, *takes[first + 1 :])
   ]
   if not first:
-    _check_least(takes, amounts)
+    if seen.compare is None:  # and so no classifier, only updates
+      assert seen.update is not None
+      takes = [each + seen.update() for each in takes]
+    _check_least(takes, amounts, solves=seen.compare is not None)
   return found
 
 
@@ -66,18 +69,23 @@ def beside(
   return known
 
 
-def _check_least(takes: list[base.Cost], amounts: Mapping[str, float]) -> None:
-  """Raises UsageError for a budget below what classifiers take."""
+def _check_least(
+  takes: list[base.Cost], amounts: Mapping[str, float], *, solves: bool
+) -> None:
+  """Raises UsageError for a budget below what there is beside updates."""
+  count = errors.count(len(takes), "experience")
+  what = f"to solve a classifier in {count}"
+  less = ", or fewer random features, such as auto:m=100"
+  if not solves:
+    what, less = f"to make an update in {count}", ""
   for name in EXACT & amounts.keys():
     needed = sum(getattr(each, name) for each in takes)
     if needed > amounts[name]:
       unit = limits.UNITS[name]
       raise UsageError(
-        f"a budget of {errors.amount(amounts[name], unit)}: to solve a "
-        f"classifier in {errors.count(len(takes), 'experience')} takes "
+        f"a budget of {errors.amount(amounts[name], unit)}: {what} takes "
         f"{errors.amount(needed, unit)}, and nothing here learns for less; "
-        f"give {math.ceil(needed)} or more, or fewer random features, such as "
-        "auto:m=100"
+        f"give {math.ceil(needed)} or more{less}"
       )
 
 

@@ -22,7 +22,7 @@ OF_TRUNK = 5000
 # Of a budget, what classifiers may take where updates could. With every
 # experience of new classes a network forgets, and a classifier does not; where
 # classes stay the same, replay keeps most, and a classifier is for safety.
-_PART, _PART_OF_SAME = 0.6, 0.05
+_PART, _PART_OF_SAME, _ALL = 0.6, 0.05, 0.9
 _SAME = 0.8  # share of the classes that the first experience has brought
 _LEAST_ASIDE = 100  # examples, of which fewer tell classifier and network apart
 # What seconds and joules are worth in operations, ahead of the run: a slow
@@ -49,7 +49,12 @@ def of_inputs(outlook: base.Outlook, aside: int, share: float) -> int:
   for m in OF_INPUTS:
     if _fits(m, outlook.width, 0.0, outlook, aside):
       return m
-  return 0
+  # Nearly all of a budget, rather than a few updates on new classes.
+  least = OF_INPUTS[-1]
+  alone = not same_classes(outlook) and _fits(
+    least, outlook.width, 0.0, outlook, aside, _ALL
+  )
+  return least if alone else 0
 
 
 def same_classes(outlook: base.Outlook) -> bool:
@@ -118,12 +123,17 @@ def is_limited(outlook: base.Outlook) -> bool:
 
 
 def _fits(
-  m: int, width: int, forward: float, outlook: base.Outlook, aside: int
+  m: int,
+  width: int,
+  forward: float,
+  outlook: base.Outlook,
+  aside: int,
+  part: float | None = None,
 ) -> bool:
   """Tells whether all classifiers take their part of each limit or less."""
   flops = _flops(m, width, forward, outlook, aside)
   return (
-    flops <= _part(outlook) * allowed(outlook.total)
+    flops <= (part or _part(outlook)) * allowed(outlook.total)
     and num_bytes(m, outlook.classes) <= _PART * outlook.ram
   )
 

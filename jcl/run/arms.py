@@ -94,8 +94,7 @@ class Arm:
     """What it takes to learn anything."""
     if self.features is not None:
       return self.beside
-    updates = joint.LEAST_UPDATES * self.update
-    return self.beside + self.compiling + updates
+    return self.beside + self.compiling + self.fewest * self.update
 
   def point(self, allowed: Mapping[str, float]) -> Point:
     """Returns what a budget buys.
@@ -140,7 +139,7 @@ class Arm:
       if each > 0:
         fits.append((value - getattr(spent, name)) / each)
     updates = math.floor(min(fits))
-    return updates if updates >= joint.LEAST_UPDATES else 0
+    return updates if updates >= self.fewest else 0
 
 
 class Pace(NamedTuple):
