@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.cost import published
+from jcl.base import jaxprs
 from jcl.objectives import closed_form
 from jcl.options import errors
+from jcl.train.profiling import operations
 
 # Numbers of random features of inputs, the usual one first; their cost grows
 # with the square, and accuracy falls a little with each.
@@ -73,8 +74,7 @@ def of_trunk(outlook: base.Outlook, network: base.Network, aside: int) -> int:
   Returns:
     `OF_TRUNK`, or 0 where the trunk's features are to be read as they are.
   """
-  forward = 2.0 * published.macs(network)
-  width = features(network)
+  width, forward = features(network), _forward(network)
   if network.blocks is None or width * 2 > OF_TRUNK:
     return 0
   fits = _fits(OF_TRUNK, width, forward, outlook, aside)
@@ -120,6 +120,17 @@ def num_bytes(m: int, classes: int) -> int:
 def is_limited(outlook: base.Outlook) -> bool:
   """Tells whether anything that sizes depend on is limited."""
   return math.inf > min(allowed(outlook.total), outlook.ram)
+
+
+def _forward(network: base.Network) -> float:
+  """Returns the operations of a forward pass of an example."""
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
+  traced = jaxprs.trace(
+    lambda *args: network.apply(*args).logits, params, stats, x
+  )
+  program = operations.flatten(traced)
+  return sum(operations.flops(each) for each in program.operations)
 
 
 def _fits(

@@ -75,6 +75,7 @@ class Arm:
     batches: updates of one pass over the stream.
     epochs: passes without a budget.
     classes: that train.
+    fewest: updates that anything is learned by.
     studied: whether a study says anything of such a network.
   """
 
@@ -87,6 +88,7 @@ class Arm:
   batches: int
   epochs: int
   classes: int
+  fewest: int
   studied: bool
 
   @property
@@ -191,8 +193,16 @@ def priced(job: loop.Job, found: estimate.Estimate, pace: Pace) -> Arm:
     _batches(job),
     learner.training.epochs or 0,
     int(stream.classes_trained.sum()),
+    _fewest(job),
     not learner.network.pretrained,
   )
+
+
+def _fewest(job: loop.Job) -> int:
+  """Returns the updates that a run makes at least, where it makes any."""
+  if job.learner.method.consolidation.held is None:  # one an experience
+    return len(job.stream.experiences)
+  return joint.LEAST_UPDATES
 
 
 def one_pass(job: loop.Job) -> base.Cost:

@@ -63,6 +63,7 @@ ARM = arms.Arm(
   batches=20,
   epochs=3,
   classes=4,
+  fewest=joint.LEAST_UPDATES,
   studied=True,
 )
 
