@@ -16,10 +16,13 @@ learning rate, precision and labels:
   frozen          never retrains
   no_drift_rule   as dacapo, but never asks for a drift
   no_more_labels  as dacapo, but labels no more behind one
+  auto            spends only what it finds worth its time; see `jcl list`
   ceiling, twin   train for nothing; the ceiling picks epochs in hindsight
 
 The score is the geometric mean of accuracy over windows of two segments behind
 the first four. Differences are paired by seed: same images, weights and stream.
+Beside them stand the joules of the one in parts of the other's, where the power
+of the array divides evenly among rows, and rows that wait draw nothing.
 
   python experiments/drift_scenarios.py --data_dir=~/data
   python experiments/drift_scenarios.py --data=cifar100 --systems=dacapo,ekya
@@ -58,6 +61,8 @@ DIFFERENCES = (
   ("dacapo_robust", "dacapo"),
   ("dacapo", "no_drift_rule"),
   ("dacapo", "no_more_labels"),
+  ("auto", "dacapo"),
+  ("auto", "dacapo_robust"),
 )
 
 
@@ -191,7 +196,7 @@ def _conditions() -> dict[str, Any]:
     "rounding": "rne",
     "times": _times().source,
     "updates take": setup.UPDATES,
-    "energy": f"modelled: {systolic.POWER_WATTS} W at all times",
+    "energy": f"modelled: {systolic.POWER_WATTS} W, by rows that compute",
   }
 
 
@@ -220,6 +225,7 @@ def _texts(protocol: Protocol) -> dict[str, str]:
     "frozen": "frozen",
     "no_drift_rule": f"dacapo:labels={num},drift=never",
     "no_more_labels": f"dacapo:labels={num},first=1",
+    "auto": f"auto:labels={num}",
     "ceiling": ceiling,
     "twin": f"{ceiling},causal=true",
   }
@@ -275,6 +281,7 @@ def _differences(runs: pd.DataFrame) -> pd.DataFrame:
   """Paired differences, by scenario and over all."""
   lines = []
   overall = runs_lib.overall(runs)
+  joules = _joules(runs)
   for ours, theirs in DIFFERENCES:
     if not {ours, theirs} <= set(overall.index):
       continue
@@ -296,9 +303,18 @@ def _differences(runs: pd.DataFrame) -> pd.DataFrame:
           "scenario": name,
           "points": mean,
           "95% interval": half,
+          "joules": joules[ours, name] / joules[theirs, name],
         }
       )
   return pd.DataFrame(lines)
+
+
+def _joules(runs: pd.DataFrame) -> pd.Series:
+  """Mean joules of a second, by system and scenario, and over "all"."""
+  of = _times().joules
+  each = runs.assign(joules=[of(1, w / 100) for w in runs["working"]])
+  every = pd.concat([each, each.assign(scenario="all")])
+  return every.groupby(["system", "scenario"])["joules"].mean()
 
 
 def _alarms(runs: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:

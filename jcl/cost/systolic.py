@@ -196,9 +196,20 @@ def seconds(cycles: Any, clock: float = CLOCK) -> np.ndarray:
   return np.asarray(cycles) / clock
 
 
-def joules(seconds: Any) -> np.ndarray:
-  """Returns the modelled energy: `POWER_WATTS` at all times."""
-  return POWER_WATTS * np.asarray(seconds)
+def joules(seconds: Any, rows: Any = ROWS) -> np.ndarray:
+  """Returns the modelled energy of some rows over a time.
+
+  Assumption: the power of the array divides evenly among its rows, and a row
+  that computes nothing draws nothing.
+
+  Args:
+    seconds: in which the rows compute.
+    rows: 0 to `ROWS`; by default the whole array, `POWER_WATTS` at all times.
+
+  >>> float(joules(100, rows=4))
+  5.9
+  """
+  return POWER_WATTS * np.asarray(seconds) * np.asarray(rows) / ROWS
 
 
 def latencies(

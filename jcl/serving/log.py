@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from jcl.control.drift import accounting, phased
+from jcl.control.drift import accounting, phased, phases
 from jcl.options.errors import UsageError
 from jcl.streams import archives
 
@@ -119,6 +119,15 @@ class Log:
   def retrainings(self) -> tuple[Entry, ...]:
     """Phases that made new weights."""
     return tuple(each for each in self.phases if "trained" in each.result)
+
+  @property
+  def working(self) -> float:
+    """Share of the frames that arrived in another phase than one of waiting.
+
+    Meanwhile the rows that do not serve label, retrain or try.
+    """
+    busy = sum(e.stop - e.first for e in self.phases if e.kind != phases.WAIT)
+    return busy / len(self.predictions)
 
   @property
   def label_accuracy(self) -> float:

@@ -187,6 +187,7 @@ def row(run: Run) -> dict[str, Any]:
     "decisions": len(found.decisions),
     "drifts": sum(each.drifted for each in found.decisions),
     "right labels": 100 * found.label_accuracy,
+    "working": 100 * found.working,
     **found.about.get("milliseconds", {}),
   }
 

@@ -136,6 +136,7 @@ def test_a_network_is_the_sum_of_its_products():
   table = systolic.latencies(gemms, fmt="mx6", rows=[1, 4], clock=1e6)
   np.testing.assert_allclose(table, took / 1e6)
   assert systolic.joules(table)[0] == pytest.approx(0.236 * took[0] / 1e6)
+  assert systolic.joules(2, [0, 4, 16]).tolist() == [0, 0.118, 0.472]
 
 
 def test_the_fewest_rows_that_keep_up():

@@ -206,7 +206,8 @@ def test_a_row_by_hand():
       *("label", 9, 20, 1.0, True, {"drift": False}),
       {"labelled": 4, "right_labels": 3},
     ),
-    log.Entry("retrain", 20, 120, 1.0, True, {"drift": 0}, {"trained": 4}),
+    log.Entry("retrain", 20, 90, 1.0, True, {"drift": 0}, {"trained": 4}),
+    log.Entry("wait", 90, 120, 1.0, True, {}, {}),
   )
   made = log.Log(
     np.where(right, 0, 1).astype(np.int32),
@@ -230,6 +231,7 @@ def test_a_row_by_hand():
     "decisions": 3,
     "drifts": 1,
     "right labels": pytest.approx(75.0),
+    "working": pytest.approx(75.0),
     "p50 ms": 1.5,
   }
 

@@ -224,7 +224,10 @@ def test_times_are_those_of_the_published_pair():
   assert found.infer == 0.022648166
   assert found.train == 0.993158584
   assert found.label == 0.034770054
-  assert found.source.endswith("3 + 13 rows")
+  assert found.source.endswith("3 + 13 rows") and found.serving == 3
+  assert found.joules(100, 0.5) == pytest.approx(23.6 * (3 + 13 / 2) / 16)
+  with pytest.raises(ValueError, match="rows that serve"):
+    times.Times(0.01, 1.0, 0.5, 0.2).joules(1, 1)
   fewer = times.published(mode="compat", more_rows=4)
   assert fewer.infer < found.infer and fewer.train > found.train
   last = times.published(mode="compat", more_rows=12)

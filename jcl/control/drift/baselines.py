@@ -22,6 +22,7 @@ from jcl.control.drift import allocation, microprofile, sampling, times
 from jcl.control.drift import ekya as scheduler
 from jcl.control.drift import eomu as policy
 from jcl.control.drift.phases import (
+  WAIT,
   Label,
   Phase,
   Phases,
@@ -232,7 +233,7 @@ def _ekya(
     rest = lasting(range(view.seen, parts.label.start), view.fps)
     if rest > 0:
       reason = "the window has no time left to retrain in, or no labels"
-      yield Phase("wait", rest, reason=reason)
+      yield Phase(WAIT, rest, reason=reason)
     stop = lasting(range(view.seen, parts.label.stop), view.fps)
     reason = f"each window labels {plan.num_labels} of its frames"
     found = yield Phase("label", stop, Label(choose), reason=reason)
@@ -283,7 +284,7 @@ def eomu(
     frames = window * view.fps
     generator = np.random.default_rng((view.seed, 23))
     history, count = policy.History(), start
-    yield Phase("wait", window, reason="no window is over yet")
+    yield Phase(WAIT, window, reason="no window is over yet")
     for index in itertools.count(1):
       shown = np.arange((index - 1) * frames, index * frames)
       keys = keys_of(view, shown)
@@ -316,7 +317,7 @@ def eomu(
           if made:
             work = Retrain(found.ids, found.ids[:0], made)
       rest = lasting(range(view.seen, (index + 1) * frames), view.fps)
-      kind = "retrain" if work else "wait"
+      kind = "retrain" if work else WAIT
       yield Phase(kind, rest, work, note, reason)
 
   return System("eomu", run)
@@ -353,7 +354,7 @@ def oracle(
     frames = window * view.fps
     chosen = sampling.even(frames, min(samples, frames))
     reason = "every window is labelled and learned when it is over"
-    yield Phase("wait", window, reason=reason)
+    yield Phase(WAIT, window, reason=reason)
     while True:
       ids = view.seen - frames + chosen
       found = yield Phase("label", 0, Label(_constant(ids)), reason=reason)
@@ -363,7 +364,7 @@ def oracle(
         train, valid = found.ids[~judges], found.ids[judges]
       work = Retrain(train, valid, epochs, keep="best")
       yield Phase("retrain", 0, work, reason=reason)
-      yield Phase("wait", window, reason=reason)
+      yield Phase(WAIT, window, reason=reason)
 
   return System("oracle", run, causal)
 

@@ -94,7 +94,9 @@ def controller(system: phases.System) -> base.Controller:
     except StopIteration:
       left = Fraction(seen.num_examples - seen.view.seen, seen.view.fps)
       phase = phases.Phase(
-        "wait", left, reason="the system is done: its last weights serve on"
+        phases.WAIT,
+        left,
+        reason="the system is done: its last weights serve on",
       )
     return decided(phase), steps
 

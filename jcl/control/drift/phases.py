@@ -15,6 +15,8 @@ import numpy as np
 
 from jcl.control.drift import allocation
 
+WAIT = "wait"  # kind of a phase in which nothing is labelled or trained
+
 
 class View(Protocol):
   """The frames that a system may know: those that have arrived.

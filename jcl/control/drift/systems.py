@@ -9,21 +9,21 @@ returns a system. `build` reads a system from a text such as
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from fractions import Fraction
 import itertools
 from typing import Annotated, Literal
 
 import numpy as np
 
 from jcl.control.drift import (
-  allocation,
   baselines,
   buffer,
   detection,
   sampling,
   times,
 )
+from jcl.control.drift import turns as turns_lib
 from jcl.control.drift.phases import (
+  WAIT,
   Label,
   Labelled,
   Phase,
@@ -83,9 +83,8 @@ def dacapo(
   at_least_one(labels=labels, first=first, epochs=epochs)
   if drift == "robust":
     detection.robust(1, 1, 1, 1, level=level, design=design)  # checks both
-  way = _Spatiotemporal(
-    seconds, labels, first, drift, threshold, level, design, epochs, compat
-  )
+  turns = turns_lib.Turns(seconds, labels, epochs, compat)
+  way = _Spatiotemporal(turns, first, drift, threshold, level, design)
   return System("dacapo", way.phases)
 
 
@@ -93,51 +92,41 @@ def dacapo(
 class _Spatiotemporal:
   """The phases of `dacapo`; the fields are its arguments."""
 
-  times: times.Times
-  labels: int
+  turns: turns_lib.Turns
   first: int
   drift: Drift
   threshold: float
   level: float
   design: float
-  epochs: int
-  compat: bool
 
   def phases(self, view: View) -> Phases:
     """Yields a first labelling, then retraining and labelling in turns."""
     note: dict[str, float] = {}
-    num, reason = self.first * self.labels, "nothing is labelled yet"
-    found = yield self._label(view, "first_label", num, view.seen, reason)
-    held = self._push(buffer.empty(), found, 0)
+    turns, labels = self.turns, self.turns.labels
+    num, reason = self.first * labels, "nothing is labelled yet"
+    found = yield turns.label(view, "first_label", num, view.seen, reason)
+    held = turns.push(buffer.empty(), found, 0)
     reason, tested = f"{num} frames are labelled", False
     for cycle in itertools.count(1):
-      since, retrain = view.seen, self._retrain(held, note, reason)
+      since, retrain = view.seen, turns.retrain(held, note, reason)
       if tested:
         retrain = dataclasses.replace(retrain, candidates=self._ways(retrain))
       trained = yield retrain
       reason = "labels follow each retraining, and test for drift"
-      found = yield self._label(view, "label", self.labels, since, reason)
+      recheck = self.drift == "robust"
+      found = yield turns.label(view, "label", labels, since, reason, recheck)
       note = self._judged(trained, found)
       reason, tested = _why(note), "drift" in note
       if note.get("drift"):
         held = buffer.cleared(held)
-      held = self._push(held, found, cycle)
+      held = turns.push(held, found, cycle)
       if note.get("drift") and self.first > 1:
-        num = (self.first - 1) * self.labels
-        extra = self._label(view, "extra_label", num, view.seen, reason)
-        ways = self._ways(self._retrain(held, {}, ""))
+        num = (self.first - 1) * labels
+        extra = turns.label(view, "extra_label", num, view.seen, reason)
+        ways = self._ways(turns.retrain(held, {}, ""))
         found = yield dataclasses.replace(extra, note=note, candidates=ways)
-        held, note = self._push(held, found, cycle), {}
+        held, note = turns.push(held, found, cycle), {}
         reason, tested = f"{num} more frames are labelled", False
-
-  def _retrain(
-    self, held: buffer.Buffer, note: Mapping[str, float], reason: str
-  ) -> Phase:
-    """Retrains on samples drawn from the buffer, which stays as it is."""
-    drawn = self._drawn(held)
-    work = Retrain(held.ids[drawn.train], held.ids[drawn.valid], self.epochs)
-    lasts = self._retraining(len(drawn.train), len(drawn.valid), self.epochs)
-    return Phase("retrain", lasts, work, note, reason)
 
   def _ways(self, retrain: Phase) -> list[dict[str, float | str]]:
     """Returns what a test for drift chooses from, with predicted seconds."""
@@ -145,47 +134,10 @@ class _Spatiotemporal:
       {"kind": "retrain", "seconds": float(retrain.seconds)}
     ]
     if self.first > 1:
-      num = (self.first - 1) * self.labels
-      lasts = allocation.labelling_seconds(self.times.kernels, num)
+      num = (self.first - 1) * self.turns.labels
+      lasts = self.turns.labelling_seconds(num)
       ways.append({"kind": "extra_label", "seconds": float(lasts)})
     return ways
-
-  def _label(
-    self,
-    view: View,
-    kind: str,
-    num: int,
-    since: int,
-    reason: str,
-  ) -> Phase:
-    """Labels `num` of the frames from `since` to the end of the phase."""
-    missing = num - (view.seen - since)
-    lasts = allocation.labelling_seconds(self.times.kernels, num)
-    recheck = self.drift == "robust" and kind == "label"
-    if recheck:
-      lasts += self._retraining(0, num)
-    lasts = max(lasts, Fraction(missing, view.fps))
-    stride = sampling.paper if self.compat else sampling.even
-
-    def choose(view: View) -> np.ndarray:
-      return since + stride(view.seen - since, num)
-
-    return Phase(kind, lasts, Label(choose, recheck), reason=reason)
-
-  def _push(
-    self, held: buffer.Buffer, found: Labelled, cycle: int
-  ) -> buffer.Buffer:
-    return buffer.push(
-      held, found.ids, found.labels, cycle, capacity=10 * self.labels
-    )
-
-  def _drawn(self, held: buffer.Buffer) -> buffer.Draw:
-    """Draws the samples of a retraining; fewer while the buffer is short."""
-    draw = buffer.draw_paper if self.compat else buffer.draw_robust
-    if len(held.ids) >= 4 * self.labels:
-      return draw(held, 3 * self.labels, self.labels)
-    part = len(held.ids) // 4
-    return draw(held, max(1, len(held.ids) - part), max(1, part))
 
   def _judged(self, trained: Retrained, found: Labelled) -> dict[str, float]:
     """Returns whether the stream drifted, with the figures that decided it."""
@@ -207,11 +159,6 @@ class _Spatiotemporal:
       design=self.design,
     )
     return {"drift": bool(p_value <= self.level), "p": float(p_value), **note}
-
-  def _retraining(self, train: int, valid: int, epochs: int = 1) -> Fraction:
-    return allocation.retraining_seconds(
-      self.times.kernels, train, valid, self.times.batch, epochs
-    )
 
 
 def _why(note: Mapping[str, float]) -> str:
@@ -298,7 +245,7 @@ def frozen(seconds: times.Times, *, window: kinds.Count = 10) -> System:
   def run(view: View) -> Phases:
     del view
     while True:
-      yield Phase("wait", window, reason="it never retrains")
+      yield Phase(WAIT, window, reason="it never retrains")
 
   return System("frozen", run)
 

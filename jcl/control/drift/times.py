@@ -31,6 +31,7 @@ class Times:
   label: float  # the teacher's forward pass of one image
   batch: int = 16
   source: str = "given"  # where the numbers come from
+  serving: int | None = None  # rows of the array that serve; None: not told
 
   def __post_init__(self) -> None:
     if not self.infer > 0:
@@ -47,6 +48,29 @@ class Times:
         `serving.models.Student.training_share`.
     """
     return dataclasses.replace(self, train=self.train * share)
+
+  def joules(self, seconds: float, working: float) -> float:
+    """Returns the modelled energy of the array while a stream lasts.
+
+    Rows that serve compute at all times, the others while they label or
+    retrain; see `cost.systolic.joules`.
+
+    Args:
+      seconds: of the stream.
+      working: share of it in which the other rows work, see
+        `serving.log.Log.working`.
+
+    Raises:
+      ValueError: where nobody told how many rows serve.
+
+    >>> shared = Times(0.02, 1.0, 0.1, 0.03, serving=4)
+    >>> shared.joules(100, 1), shared.joules(100, 0.5), shared.joules(100, 0)
+    (23.6, 14.75, 5.9)
+    """
+    if self.serving is None:
+      raise ValueError("joules take times that tell the rows that serve")
+    others = systolic.joules(working * seconds, systolic.ROWS - self.serving)
+    return float(systolic.joules(seconds, self.serving) + others)
 
   @property
   def kernels(self) -> allocation.Kernels:
@@ -159,4 +183,5 @@ def _times(
     label=seconds(teacher, "mx6"),
     batch=batch,
     source=f"modelled: {source}, {serving} + {rest} rows",
+    serving=serving,
   )
