@@ -51,6 +51,7 @@ LESSONS = {
     "Without names: dacapo, dacapo_spatial, ekya and frozen.",
     (
       "jcl serve dacapo:drift=robust frozen --scenario=S3,S6",
+      "jcl serve auto dacapo:drift=robust --scenario=none,S6",
       "jcl serve dacapo frozen --live --segment_seconds=5 --fps=10",
     ),
   ),

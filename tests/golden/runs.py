@@ -220,6 +220,7 @@ def _stop(job: Any, folder: Path, options: Any, call: int) -> None:
 
 
 SYSTEMS = {
+  "pausing": "auto:labels=8",
   "dacapo": "dacapo:labels=8",
   "dacapo_robust": "dacapo:labels=8,drift=robust",
   "dacapo_spatial": "dacapo_spatial:window=10",

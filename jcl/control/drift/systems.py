@@ -1,4 +1,4 @@
-"""The systems of DaCapo and the simplest baseline, serving without retraining.
+"""The systems of DaCapo, one of ours, and serving without retraining.
 
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
 Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353. Each function
@@ -18,6 +18,7 @@ from jcl.control.drift import (
   baselines,
   buffer,
   detection,
+  pausing,
   sampling,
   times,
 )
@@ -232,6 +233,45 @@ def dacapo_spatial(
   return System("dacapo_spatial", run)
 
 
+def auto(
+  seconds: times.Times,
+  *,
+  labels: kinds.Count = buffer.NUM_LABEL,
+  first: kinds.Count = 4,
+  horizon: Annotated[int, bounds.Range(4)] = 4,
+  level: kinds.InnerShare = detection.LEVEL,
+  watch: kinds.InnerShare = 0.1,
+  design: Annotated[float, bounds.Range(1)] = 3.0,
+  patience: kinds.Count = 2,
+  start: kinds.Count = 2,
+  most: kinds.Count = 8,
+) -> System:
+  """As `dacapo`, but pauses while retraining gains nothing told from noise.
+
+  Ours, to save energy: see `pausing`. Rows that pause compute nothing.
+
+  Args:
+    seconds: of the kernels.
+    labels: N_l, as for `dacapo`.
+    first: as for `dacapo`.
+    horizon: turns whose labels the buffer holds; `dacapo` has 10.
+    level: as for `dacapo` with its robust test.
+    watch: share of tests that find a doubt where there is no drift, and end the
+      pauses; a larger one retrains more.
+    design: as for `dacapo`.
+    patience: retrainings that are judged together.
+    start: pauses behind the first retrainings that gain nothing.
+    most: pauses in a row at most.
+
+  Raises:
+    ValueError: for numbers out of range.
+  """
+  at_least_one(labels=labels, first=first)
+  rules = pausing.Rules(level, watch, design, patience, start, most)
+  turns = turns_lib.Turns(seconds, labels, horizon=horizon)
+  return System("auto", pausing.Pausing(turns, first, rules).phases)
+
+
 def frozen(seconds: times.Times, *, window: kinds.Count = 10) -> System:
   """Serves with its first weights, never retrains.
 
@@ -253,6 +293,7 @@ def frozen(seconds: times.Times, *, window: kinds.Count = 10) -> System:
 def choices() -> dict[str, Callable[..., System]]:
   """Returns the systems by name."""
   return {
+    "auto": auto,
     "dacapo": dacapo,
     "dacapo_spatial": dacapo_spatial,
     "ekya": baselines.ekya,

@@ -3,7 +3,8 @@
 Kim et al., "DaCapo: Accelerating Continuous Learning in Autonomous Systems for
 Video Analytics", ISCA 2024, https://arxiv.org/abs/2403.14353. A turn labels N_l
 images; a retraining trains on 3 N_l samples of a buffer and validates on N_l;
-the buffer holds 10 N_l. When to do which is a system's decision.
+the buffer holds the labels of ten turns. When to do which is a system's
+decision.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,6 @@ import numpy as np
 from jcl.control.drift import allocation, buffer, sampling, times
 from jcl.control.drift.phases import Label, Labelled, Phase, Retrain, View
 
-_CAPACITY = 10  # times N_l
-
 
 @dataclasses.dataclass(frozen=True)
 class Turns:
@@ -26,26 +25,24 @@ class Turns:
   labels: int  # N_l
   epochs: int = 1  # of a retraining
   compat: bool = False  # draws and strides exactly as published
+  horizon: int = 10  # turns whose labels the buffer holds
 
   def retrain(
     self,
     held: buffer.Buffer,
     note: Mapping[str, float],
     reason: str,
-    epochs: int | None = None,
   ) -> Phase:
     """Retrains on samples drawn from the buffer, which stays as it is.
 
     Args:
-      held: the samples, two at least.
+      held: the samples.
       note: figures for the log.
       reason: one line.
-      epochs: passes; None for the usual ones.
     """
-    passes = self.epochs if epochs is None else epochs
     drawn = self._drawn(held)
-    work = Retrain(held.ids[drawn.train], held.ids[drawn.valid], passes)
-    lasts = self._retraining(len(drawn.train), len(drawn.valid), passes)
+    work = Retrain(held.ids[drawn.train], held.ids[drawn.valid], self.epochs)
+    lasts = self._retraining(len(drawn.train), len(drawn.valid), self.epochs)
     return Phase("retrain", lasts, work, note, reason)
 
   def label(
@@ -84,7 +81,7 @@ class Turns:
     self, held: buffer.Buffer, found: Labelled, cycle: int
   ) -> buffer.Buffer:
     """Returns the buffer with the labelled frames at its front."""
-    capacity = _CAPACITY * self.labels
+    capacity = self.horizon * self.labels
     return buffer.push(held, found.ids, found.labels, cycle, capacity=capacity)
 
   def labelling_seconds(self, num: int) -> Fraction:
