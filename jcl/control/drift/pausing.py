@@ -66,7 +66,7 @@ class Known(NamedTuple):
   """What a run knows when it decides; a value."""
 
   answers: Answers = Answers(0, 0)
-  changes: tuple[Change, ...] = ()  # of retrainings since the last doubt
+  changes: tuple[Change, ...] = ()  # of the latest, since the last doubt
   pauses: int = 0  # decided on the last time
   left: int = 0  # of them
 
@@ -168,10 +168,10 @@ def following(
   """
   if said != "calm":
     return Known()
+  right, num = known.answers
   known = known._replace(
-    answers=Answers(
-      known.answers.right + now.right, known.answers.num + now.num
-    )
+    answers=Answers(right + now.right, num + now.num),
+    changes=known.changes[-rules.patience :],
   )
   if not trained:
     return known._replace(left=known.left - 1)

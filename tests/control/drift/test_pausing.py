@@ -12,8 +12,8 @@ from jcl.serving import virtual
 
 Answers, Change, Known = pausing.Answers, pausing.Change, pausing.Known
 RULES = pausing.Rules()
-# A turn of 21 batches that train, 7 that validate and 108 labels: 2.78 s.
-FAST = times.Times(infer=0.01, train=0.1, valid=0.02, label=0.005)
+# A turn of 21 batches that train, 14 that validate and 108 labels: 9.22 s.
+FAST = times.Times(infer=0.01, train=0.4, valid=0.02, label=0.005)
 
 
 def test_a_change_counts_both_ways():
@@ -79,7 +79,7 @@ def test_what_follows_a_test():
   # The first retraining behind a doubt is too little to judge by.
   assert after(Known(Answers(80, 108), (none,))).left == 0
   gained = idle._replace(changes=(none, none, much), pauses=4)
-  assert after(gained) == gained._replace(answers=Answers(130, 162), pauses=0)
+  assert after(gained) == Known(Answers(130, 162), (none, much))
   # One pause less to come; the next time there are twice as many.
   paused = idle._replace(pauses=4, left=3)
   found = after(paused, trained=False)
@@ -136,7 +136,8 @@ def test_without_gain_pauses_grow_and_labels_go_on():
   # A pause lasts half as long as a retraining, and half as much is labelled.
   wait = found.phases[made.index("wait")]
   retrain = found.phases[made.index("wait") - 2]
-  assert retrain.kind == "retrain" and retrain.seconds == 21 * 0.1 + 7 * 0.02
+  assert retrain.kind == "retrain"
+  assert retrain.seconds == pytest.approx(21 * 0.4 + 7 * 0.02)
   assert wait.seconds == pytest.approx(retrain.seconds / 2)
   assert wait.result == {} and "2 pauses to come" in wait.reason
   assert [each["kind"] for each in wait.candidates] == ["retrain", "wait"]
@@ -150,7 +151,7 @@ def test_without_gain_pauses_grow_and_labels_go_on():
 
 
 def test_with_gain_it_never_pauses():
-  found = run("auto", 3000, tiny_serving.Student(gain=0.05), weights=0.2)
+  found = run("auto", 6000, tiny_serving.Student(gain=0.05), weights=0.2)
   gained = [each for each in found.decisions if each.note["acc_label"] < 95]
   assert len(gained) > 10
   assert not any(each.kind == "wait" for each in gained)
