@@ -17,12 +17,13 @@ from jcl.train.profiling import operations
 
 # Numbers of random features of inputs, the usual one first; their cost grows
 # with the square, and accuracy falls a little with each.
-OF_INPUTS = (2000, 1000, 500, 250, 100, 50)
+OF_INPUTS = (2000, 1000, 500, 250, 100)
 # Of a trunk's features, of which these are several times as many.
 OF_TRUNK = 5000
 # Of a budget, what classifiers may take where updates could. With every
 # experience of new classes a network forgets, and a classifier does not; where
 # classes stay the same, replay keeps most, and a classifier is for safety.
+# Where updates would be few, it is all there is.
 _PART, _PART_OF_SAME, _ALL = 0.6, 0.05, 0.9
 _SAME = 0.8  # share of the classes that the first experience has brought
 _LEAST_ASIDE = 100  # examples, of which fewer tell classifier and network apart
@@ -30,6 +31,8 @@ _LEAST_ASIDE = 100  # examples, of which fewer tell classifier and network apart
 # board's pace, so that the classifier leaves something of the budget anywhere.
 _FLOPS_PER_SECOND, _WATTS = 1e10, 10.0
 _ROWS = 128  # examples of a batch of the pass
+_FEW = 4  # updates of an experience, of which fewer teach a network nothing
+_UPDATED, _BACKWARD = 42, 3.0  # examples of one, and forwards it is worth
 _DRAW = 60.0  # operations of a random number
 _FLOAT = 4  # bytes
 
@@ -50,12 +53,29 @@ def of_inputs(outlook: base.Outlook, aside: int, share: float) -> int:
   for m in OF_INPUTS:
     if _fits(m, outlook.width, 0.0, outlook, aside):
       return m
-  # Nearly all of a budget, rather than a few updates on new classes.
-  least = OF_INPUTS[-1]
-  alone = not same_classes(outlook) and _fits(
-    least, outlook.width, 0.0, outlook, aside, _ALL
-  )
-  return least if alone else 0
+  return 0
+
+
+def alone(outlook: base.Outlook) -> int:
+  """Returns the number of features of a classifier that is all a run can pay.
+
+  That is where a budget buys so few updates that a network would learn nothing
+  of them; 0 where it buys more, or no classifier either.
+
+  Args:
+    outlook: on the run.
+  """
+  if outlook.network is None:
+    return 0
+  update = _BACKWARD * _UPDATED * _forward(outlook.network)
+  given = allowed(outlook.total)
+  if given >= _FEW * outlook.experiences * update:
+    return 0
+  for m in OF_INPUTS:
+    flops = _flops(m, outlook.width, 0.0, outlook, 0)
+    if flops <= _ALL * given and num_bytes(m, outlook.classes) <= outlook.ram:
+      return m
+  return 0
 
 
 def same_classes(outlook: base.Outlook) -> bool:
@@ -134,23 +154,18 @@ def _forward(network: base.Network) -> float:
 
 
 def _fits(
-  m: int,
-  width: int,
-  forward: float,
-  outlook: base.Outlook,
-  aside: int,
-  part: float | None = None,
+  m: int, width: int, forward: float, outlook: base.Outlook, aside: int
 ) -> bool:
   """Tells whether all classifiers take their part of each limit or less."""
   flops = _flops(m, width, forward, outlook, aside)
   return (
-    flops <= (part or _part(outlook)) * allowed(outlook.total)
+    flops <= _part(outlook) * allowed(outlook.total)
     and num_bytes(m, outlook.classes) <= _PART * outlook.ram
   )
 
 
 def _part(outlook: base.Outlook) -> float:
-  """Returns the part of a budget that classifiers may take."""
+  """Returns the part of a budget that classifiers may take beside updates."""
   return _PART_OF_SAME if same_classes(outlook) else _PART
 
 
@@ -160,7 +175,8 @@ def _flops(
   """Returns about how many operations all classifiers take.
 
   Each batch of the pass and each of two looks at examples set aside draws the
-  random matrix; the last batch of an experience is not full.
+  random matrix; looks take a forward pass of the network as well. The last
+  batch of an experience is not full.
 
   Args:
     m: number of random features.
@@ -172,7 +188,8 @@ def _flops(
   experiences = outlook.experiences
   batches = outlook.examples / _ROWS + experiences
   each = _ROWS * (forward + 2.0 * m * (width + m))
-  looks = 2 * experiences * aside * (forward + 2.0 * m * width)
+  judged = _forward(outlook.network) if outlook.network else forward
+  looks = 2 * experiences * aside * (judged + 2.0 * m * width)
   drawing = (batches + 2 * experiences) * _DRAW * m * width
   solving = experiences * closed_form.solve_flops(m, outlook.classes)
   return batches * each + looks + drawing + solving

@@ -11,7 +11,7 @@ from jcl.objectives import closed_form, set_aside, solved_head, statistics
 from jcl.options import errors, kinds
 from jcl.options.errors import UsageError
 from jcl.recipes import affordable, judged
-from jcl.recipes.closed_form import OF_RANDOM
+from jcl.recipes.closed_form import OF_RANDOM, randumb
 from jcl.recipes.er import er
 from jcl.replay import held_out, sampled
 from jcl.selection import fixed
@@ -61,11 +61,13 @@ def auto(
     buffer: memory of examples that are replayed, in examples or in bytes such
       as "2MB"; None: 500, and with a limit on memory what the sums leave of it.
     minibatch: examples replayed in each step; None: 32.
-    m: number of random features; None: the most of 2000, 1000, 500, 250, 100
-      and 50 whose classifiers take three fifths of each limit or less, or a
+    m: number of random features; None: the most of 2000, 1000, 500, 250 and
+      100 whose classifiers take three fifths of each limit or less, or a
       twentieth where the first experience has the classes of all; where none
-      does, the network alone is trained, on all examples, and predicts. Behind
-      a learned trunk 5000 by the same rule, else its features as they are.
+      does, the network alone is trained, on all examples, and predicts. A
+      budget of fewer than four updates in each experience goes to a classifier
+      alone. Behind a learned trunk 5000 by the same rule, else its features as
+      they are.
     share: of the examples, those that neither train nor enter the sums, and
       are judged by; None: a tenth, or a twentieth where the first experience
       has the classes of all.
@@ -214,6 +216,9 @@ def _suited(own: _Own, outlook: base.Outlook) -> base.Method:
     same = affordable.same_classes(outlook)
     share = _SHARE_OF_SAME if same else _SHARE
   trunk = _learned(own, outlook) if "way" in knobs else None
+  least = affordable.alone(outlook) if knobs == _KNOBS else 0
+  if least and trunk is None and own.behind is None and own.m is None:
+    return randumb(m=least)
   if affordable.is_limited(outlook):
     most = math.ceil(share * outlook.examples)  # more never come
     aside = min(aside, max(outlook.classes, most))

@@ -239,6 +239,39 @@ def test_where_classes_stay_the_same_a_classifier_takes_a_twentieth(
   assert few.expand is not None or flops == 1e8
 
 
+@pytest.mark.parametrize(
+  "flops, first, features", [(1e8, 5, 100), (1e8, 10, 100), (1e9, 5, 250)]
+)
+def test_a_budget_of_a_few_updates_buys_a_classifier_alone(
+  flops, first, features
+):
+  network = catalogue.build("mlp", (64,), 10, width=800, depth=2)
+  outlook = OUTLOOK._replace(
+    total=dataclasses.replace(base.UNLIMITED, flops=flops),
+    network=network,
+    first=first,
+  )
+  method = recipes.build("auto").suited(outlook)
+  assert method.predictor.solve is not None and method.training.epochs == 0
+  assert method.expand.width == features and method.suited is None
+  # More updates, or a recipe to train, or a size: what is said goes.
+  small = catalogue.build("mlp", (64,), 10, width=8, depth=1)
+  for text, model in (("auto", small), ("er+auto", network)):
+    other = outlook._replace(network=model)
+    assert recipes.build(text).suited(other).predictor.solve is None
+
+
+def test_all_that_a_classifier_alone_takes_is_within_its_budget():
+  stream = tiny_network.stream(per_class=20)
+  network = catalogue.build("mlp", (4,), 4, width=800, depth=2)
+  total = dataclasses.replace(base.UNLIMITED, flops=2e7)
+  method = session.suited(recipes.build("auto"), stream, total, network=network)
+  assert method.predictor.solve is not None
+  result = run(session.assemble(stream, network, method, base.Training()))
+  assert flops(result) <= 2e7
+  assert [each.steps for each in result.records] == [0, 0]
+
+
 def test_memory_without_a_classifier_holds_nothing_set_aside():
   outlook = OUTLOOK._replace(ram=640.0, first=10)
   method = recipes.build("auto").suited(outlook)
