@@ -75,7 +75,7 @@ def joint(
 
   Raises:
     UsageError: for a budget that is none; when the run begins, for one that the
-      classifiers alone exceed.
+      classifiers alone exceed, or that is spent before anything is learned.
   """
   fixed.check(epochs, 1.0)
   amounts = limits.amounts(total)
@@ -83,13 +83,16 @@ def joint(
   def allowed() -> dict[str, float]:
     if joules is None:
       return amounts
-    return {**amounts, "joules": min(joules(), total.joules)}
+    now = {**amounts, "joules": min(joules(), total.joules)}
+    return {name: value for name, value in now.items() if value < math.inf}
 
   def decide(
     state: dict[str, Any], seen: base.Observation
   ) -> tuple[base.Decision, dict[str, Any]]:
     if seen.moment == "experience":
-      return _begin(state, seen, epochs, allowed(), settings)
+      decision, state = _begin(state, seen, epochs, allowed(), settings)
+      shares.check_begun(amounts, seen, decision)
+      return decision, state
     decision = seen.decision
     assert decision is not None
     if seen.moment == "end":
@@ -143,7 +146,7 @@ def _begin(
   state["around"] = paying.around(state["floor"], pending)
   if seen.comparison is not None:
     pending += seen.comparison()  # made by now, and kept apart from the rest
-  begun = {name: getattr(pending, name) for name in amounts}
+  begun = dataclasses.asdict(pending)
   state |= {"allowed": dict(amounts), "equal": equal, "begun": begun}
   counts = shares.COUNTED if amounts else ()
   why = _no_updates(state, seen, most, settings)
@@ -176,8 +179,13 @@ def _followed(
   assert seen.decision is not None
   equal, most = shares.split(state, seen, amounts)
   limit = shares.limit(most, shares.counted(seen.pending))
-  reason = f"the budget has changed: at most {allowance.listed(most)} more"
-  decision = dataclasses.replace(seen.decision, limit=limit, reason=reason)
+  more = f"at most {allowance.listed(most)} more" if most else "no limit"
+  decision = dataclasses.replace(
+    seen.decision,
+    limit=limit,
+    reason=f"the budget has changed: {more}",
+    counts=shares.COUNTED if amounts else (),
+  )
   return decision, {**state, "allowed": dict(amounts), "equal": equal}
 
 
@@ -311,7 +319,7 @@ def _per_update(
 ) -> dict[str, float]:
   """Returns what an update has taken on average, by limit."""
   count = max(seen.updates, 1)
-  return {name: getattr(seen.used, name) / count for name in state["begun"]}
+  return {name: getattr(seen.used, name) / count for name in state["allowed"]}
 
 
 def _interval(
@@ -325,7 +333,7 @@ def _interval(
   Seconds are compared only where they are limited, or joules are: runs with
   other limits repeat bit for bit.
   """
-  timed = {"seconds", "joules"} & set(state["begun"])
+  timed = {"seconds", "joules"} & set(state["allowed"])
   unit = "seconds" if timed else "flops"
   probed = getattr(shares.counted(seen.pending, ("probe",)), unit)
   look = (probed - state["probed"][unit]) / max(len(state["looks"]) - 1, 1)

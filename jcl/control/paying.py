@@ -147,6 +147,8 @@ def figures(state: Mapping[str, Any], limit: base.Cost) -> dict[str, float]:
     found["price"] = pacing.charged(state["prices"], state["equal"])
   # A run that an older version began has none of them at first.
   for name, beside in state.get("around", {}).items():
+    if name not in state["equal"]:
+      continue
     most = getattr(limit, name) - state["begun"][name]
     found[f"share_{name}"] = beside + state["equal"][name]
     if most < math.inf:

@@ -25,17 +25,16 @@ def floor(
   seen: base.Observation,
   amounts: Mapping[str, float],
 ) -> list[dict[str, float]]:
-  """Returns what experiences take beside their updates, by limit.
+  """Returns what experiences take beside their updates, in each unit.
 
   Of this one that is what it is yet to take, of those to come all. Operations
   and bytes are known; seconds and joules are taken to be in proportion to
-  operations, as they have been so far.
+  operations, as they have been so far. Units without a limit are there as well:
+  a file may set one while the experience is learned.
 
   Raises:
     UsageError: in the first experience, for a budget that is less in all.
   """
-  if not amounts:
-    return []
   first, takes = seen.experience, [base.Cost(**c) for c in state["beside"]]
   opened = counted({k: v for k, v in seen.pending.items() if k != "compile"})
   past = {k: v for k, v in seen.recorded.items() if k != "compile"}
@@ -46,11 +45,11 @@ def floor(
       name: getattr(each, name)
       if name in EXACT
       else _SPARE * getattr(took, name) * each.flops / max(done, 1.0)
-      for name in amounts
+      for name in limits.UNITS
     }
     for each in (takes[first] - opened, *takes[first + 1 :])
   ]
-  if not first:
+  if not first and amounts:
     if seen.compare is None:  # and so no classifier, only updates
       assert seen.update is not None
       takes = [each + seen.update() for each in takes]
@@ -86,6 +85,33 @@ def _check_least(
         f"a budget of {errors.amount(amounts[name], unit)}: {what} takes "
         f"{errors.amount(needed, unit)}, and nothing here learns for less; "
         f"give {math.ceil(needed)} or more{less}"
+      )
+
+
+def check_begun(
+  amounts: Mapping[str, float], seen: base.Observation, decision: base.Decision
+) -> None:
+  """Raises UsageError where a run could not learn anything at all.
+
+  That is the case where the first experience begins with nothing left and no
+  classifier to solve. What a file allows may rise again, and is not refused.
+
+  Args:
+    amounts: limits that stay as they are.
+    seen: when an experience begins.
+    decision: on its updates.
+  """
+  if seen.experience or seen.compare is not None or decision.epochs:
+    return
+  spent = counted(seen.recorded) + counted(seen.pending)
+  for name, value in amounts.items():
+    took = getattr(spent, name)
+    if took >= value:
+      unit = limits.UNITS[name]
+      raise UsageError(
+        f"a budget of {errors.amount(value, unit)}: ahead of the first update "
+        f"{errors.amount(took, unit)} are spent, and nothing is learned; give "
+        "several times as much"
       )
 
 

@@ -115,7 +115,8 @@ def budget(asked: setup.Setup) -> dict[str, float]:
     "seconds": asked.seconds_budget,
     "joules": None if joules is None else joules(),
   }
-  return {name: each for name, each in given.items() if each is not None}
+  known = {name: each for name, each in given.items() if each is not None}
+  return {name: each for name, each in known.items() if each < math.inf}
 
 
 def limited(asked: setup.Setup, allowed: Mapping[str, float]) -> setup.Setup:

@@ -319,9 +319,10 @@ def controller(
     each = setup.equal_flops
     return limits.equal(epochs, each, budget=setup.train_share)
   total, joules = _total(setup), live.parse(setup.energy_budget, "joules")
-  total = dataclasses.replace(total, joules=math.inf)  # asked while it runs
+  limits.amounts(total)  # tells of one that is none
   if govern is not None:
     return govern(epochs, total, joules)
+  total = dataclasses.replace(total, joules=math.inf)  # asked while it runs
   return limits.within(epochs, total, setup.train_share, joules)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jcl import base
-from jcl.control import joint, verdict
+from jcl.control import joint, shares, verdict
 
 EXAMPLES = 400
 UPDATE = base.Cost(seconds=0.1, joules=1.0, flops=10.0)
@@ -216,6 +216,53 @@ def test_a_budget_that_changes_is_followed_at_the_next_dispatch():
   allowed[0] = 0.0
   decision = run.ask(0, "dispatch", 31, decision)
   assert decision.limit.joules <= 51.0  # what is spent: training ends
+
+
+def test_a_file_may_set_a_limit_where_there_was_none():
+  allowed = [math.inf]
+  run = Run(joint.joint(3, joules=lambda: allowed[0]), [rises()] * 2)
+  decision = run.ask(0, "experience", 0, None)
+  assert decision == Run(joint.joint(3), [rises()] * 2).ask(
+    0, "experience", 0, None
+  )
+  allowed[0] = 500.0
+  decision = run.ask(0, "dispatch", 30, decision)
+  assert decision.limit.joules == pytest.approx(50 + (500 - 50 - 22) / 2)
+  assert decision.counts == shares.COUNTED
+  assert run.ask(0, "end", 60, decision).forecast["share_joules"] > 0
+  allowed[0] = math.inf
+  decision = run.ask(1, "experience", 0, None)
+  assert decision.epochs == 3 and decision.limit == base.UNLIMITED
+
+
+def test_a_file_may_take_its_limit_away():
+  allowed = [1000.0]
+  run = Run(joint.joint(3, joules=lambda: allowed[0]), [rises()] * 2)
+  decision = run.ask(0, "experience", 0, None)
+  allowed[0] = math.inf
+  decision = run.ask(0, "dispatch", 30, decision)
+  assert decision.limit == base.UNLIMITED and decision.counts == ()
+  assert decision.reason == "the budget has changed: no limit"
+  assert set(run.ask(0, "end", 60, decision).forecast) <= {
+    "forecast",
+    "reached",
+  }
+
+
+def blind(run):
+  """Returns what is seen first where nothing is set aside."""
+  seen = run.observation(0, "experience", 0, None)
+  return dataclasses.replace(seen, compare=None, judge=None)
+
+
+def test_a_budget_that_is_spent_before_anything_is_learned_is_refused():
+  run = Run(joint.joint(1, total(joules=15.0)), [rises()] * 2)
+  told = "a budget of 15 J: ahead of the first update 20 J are spent"
+  with pytest.raises(ValueError, match=told):
+    run.controller.decide(run.state, blind(run))
+  run = Run(joint.joint(1, joules=lambda: 15.0), [rises()] * 2)
+  decision, _ = run.controller.decide(run.state, blind(run))
+  assert decision.reason == "no updates: 0 J are left"  # it may rise again
 
 
 def test_looks_are_few_and_only_where_they_are_due():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import pytest
@@ -217,6 +218,7 @@ def test_a_budget_is_read_and_replaced():
   other = frontier.limited(asked, {"seconds": 0.5, "joules": 1e-7})
   assert frontier.budget(other) == {"seconds": 0.5, "joules": 1e-7}
   assert frontier.budget(setup.Setup()) == {}
+  assert frontier.budget(budgeted(math.inf, energy_budget="inf")) == {}
 
 
 def test_other_recipes_and_equal_budgets_have_no_frontier():

@@ -95,6 +95,10 @@ def test_budgets_make_the_controller(stream):
     setups.controller(dataclasses.replace(setup, flops_budget=0.0), 1)
   with pytest.raises(UsageError, match="is no limit of joules"):
     setups.controller(setups.Setup(energy_budget="much"), 1)
+  for recipe in ("er", "auto"):
+    with pytest.raises(UsageError, match="a budget of 0 joules: give more"):
+      govern = recipes.build(recipe).govern
+      setups.controller(setups.Setup(energy_budget="0J"), 1, govern)
 
 
 def test_a_trunk_is_kept_where_a_recipe_has_one():

@@ -128,7 +128,7 @@ def parse(text: Limit | str | None, unit: Unit = "bytes") -> Limit | None:
   if Path(text).exists():
     return file(text, math.inf, unit)
   try:
-    return fixed(_parse(text + "\n" * text[-1:].isdigit(), unit), unit)
+    return fixed(_parse(text, unit, whole=True), unit)
   except ValueError as error:
     raise UsageError(
       f"{text!r} is no limit of {unit}, and no file has that name: {error}"
@@ -278,25 +278,40 @@ class _File:
       )
 
 
-def _parse(text: str, unit: Unit) -> float:
-  """Returns the number that a file states; ValueError where it may go on."""
+def _parse(text: str, unit: Unit, whole: bool = False) -> float:
+  """Returns the number that a text states.
+
+  Args:
+    text: such as "1500J", or a number alone.
+    unit: of the number.
+    whole: whether a number alone has ended where no line's end follows it.
+
+  Raises:
+    ValueError: for other text, and where a number may go on.
+  """
   try:
-    value, whole = float(text), text.endswith("\n")
+    value, whole = float(text), whole or text.endswith("\n")
   except ValueError:
     whole = True
     if unit == "bytes":
       value = plain.parse_size(text)
-    elif text.strip().endswith("J"):
-      value = float(text.strip()[:-1])
     else:
-      raise UsageError(
-        f'{text!r} is no energy: write a number and J, such as "1500J"'
-      ) from None
+      value = _joules(text)
   if not whole:
     raise UsageError(
       f"{text!r} may go on: end it with its unit or a line's end"
     )
   return _checked(value)
+
+
+def _joules(text: str) -> float:
+  """Returns the number of joules in text such as "1500J"."""
+  try:
+    return float(text.strip().removesuffix("J"))
+  except ValueError:
+    raise UsageError(
+      f'{text!r} is no energy: write a number and J, such as "1500J"'
+    ) from None
 
 
 def _left_in_groups(root: Path, membership: Path) -> float:

@@ -436,3 +436,14 @@ def test_a_group_s_name_may_hold_a_colon(groups):
 def test_a_flag_s_number_may_have_a_fraction():
   assert limits.parse("1500.5")() == 1500.5
   assert limits.parse("0.5J", "joules")() == 0.5
+
+
+def test_a_flag_may_state_no_limit_in_words():
+  assert limits.parse("inf")() == limits.parse("inf", "joules")() == math.inf
+  with pytest.raises(ValueError, match="a limit of nan: write a number"):
+    limits.parse("nan", "joules")
+
+
+def test_a_prefix_of_joules_is_no_energy():
+  with pytest.raises(ValueError, match="'5kJ' is no energy: write a number"):
+    limits.parse("5kJ", "joules")
