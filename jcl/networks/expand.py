@@ -64,7 +64,8 @@ def bandwidth(x: base.Array) -> float:
   if not variance > 0:
     raise UsageError(
       "the first batch does not vary, so that no kernel width suits it: give "
-      "gamma="
+      "gamma= where the recipe has it, as in randumb:gamma=0.1, or more "
+      "examples in the first experience"
     )
   return 1 / (np.shape(x)[1] * variance)
 

@@ -181,7 +181,7 @@ def test_a_trunk_can_be_cut_off_ahead_of_it():
 def test_the_width_of_a_kernel_is_that_of_the_data():
   x = np.array([[0.0, 2.0, 0.0, 2.0], [2.0, 0.0, 2.0, 0.0]])
   assert expand.bandwidth(x) == 0.25
-  with pytest.raises(ValueError, match="does not vary.*give gamma="):
+  with pytest.raises(ValueError, match="does not vary.*give gamma= where"):
     expand.bandwidth(np.ones((3, 2)))
 
 
