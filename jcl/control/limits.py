@@ -66,6 +66,7 @@ def within(
     now = dict(limits)
     if joules is not None:
       now["joules"] = min(joules(), now.get("joules", math.inf))
+    now = {name: value for name, value in now.items() if value < math.inf}
     left = seen.num_experiences - seen.experience
     shares, reasons = {}, []
     for name, value in now.items():
@@ -78,7 +79,8 @@ def within(
         f"{errors.count(left, 'experience')}: at most "
         f"{errors.amount(shares[name], unit)}"
       )
-    return dataclasses.replace(base.UNLIMITED, **shares), "; ".join(reasons)
+    reason = "; ".join(reasons) or "no limit"
+    return dataclasses.replace(base.UNLIMITED, **shares), reason
 
   def decide(state, seen):
     limit, reason = shared(seen, seen.used)

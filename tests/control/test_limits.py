@@ -43,6 +43,13 @@ def test_every_budget_limits_and_is_named():
   )
 
 
+def test_a_file_that_states_no_limit_sets_none():
+  controller = limits.within(1, total(), joules=lambda: math.inf)
+  decision = decide(controller, 0, 2, joules=20.0)
+  assert decision.limit == base.UNLIMITED
+  assert decision.reason == "no limit"
+
+
 def test_a_budget_that_changes_is_followed():
   allowed = [100.0]
   controller = limits.within(
