@@ -90,9 +90,9 @@ def joint(
     state: dict[str, Any], seen: base.Observation
   ) -> tuple[base.Decision, dict[str, Any]]:
     if seen.moment == "experience":
-      decision, state = _begin(state, seen, epochs, allowed(), settings)
-      shares.check_begun(amounts, seen, decision)
-      return decision, state
+      begun, state = _begin(state, seen, epochs, allowed(), settings)
+      shares.check_begun(amounts, seen, begun)
+      return begun, state
     decision = seen.decision
     assert decision is not None
     if seen.moment == "end":
