@@ -103,7 +103,7 @@ class SolvedHead:
       held=self.held,
       kept=lambda state: state._replace(inner=()),
       told=_told,
-      price=_price,
+      price=self._price,
       rows=_SUMMED if self.view else 0,
     )
 
@@ -197,6 +197,20 @@ class SolvedHead:
       linear=solved.linear, verdict=_unjudged(), filled=np.zeros((), np.int32)
     )
     return state, written(network, params, linear, factor), flops
+
+  def _price(self, state: State) -> float:
+    """Returns the operations of solving, and of fitting sharpness at most."""
+    flops = 0.0
+    for sums in (state.sums, state.moving):
+      if sums:
+        classes, width = jnp.shape(sums.total)
+        flops += closed_form.solve_flops(width, classes)
+    if self.view is not None:  # nothing is written into the network
+      return flops
+    count, classes = len(state.labels), np.shape(state.linear.weight)[1]
+    width = np.shape(state.rows)[1]
+    each = 2.0 * width + temperature.MOST_FLOPS
+    return flops + count * classes * each
 
   def _review(self, forward: base.Forward, inputs: base.LossInputs) -> State:
     """Judges classifier and network by the examples set aside."""
@@ -329,16 +343,6 @@ def scores_of(linear: closed_form.Linear, x: base.Array) -> jax.Array:
 
 def _unjudged() -> Verdict:
   return Verdict(*(jnp.zeros((), jnp.float32) for _ in Verdict._fields))
-
-
-def _price(state: State) -> float:
-  """Returns the operations of solving, without those of fitting sharpness."""
-  flops = 0.0
-  for sums in (state.sums, state.moving):
-    if sums:
-      classes, width = jnp.shape(sums.total)
-      flops += closed_form.solve_flops(width, classes)
-  return flops
 
 
 def _told(state: State) -> dict[str, float]:

@@ -6,6 +6,9 @@ import numpy as np
 
 from jcl import base
 
+# Of a score, as far as one can tell ahead: 64 looks at it.
+MOST_FLOPS = 4.0 * 64
+
 
 class Fitted(NamedTuple):
   """A factor on scores, and the operations that finding it took."""

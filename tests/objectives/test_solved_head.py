@@ -320,3 +320,10 @@ def test_a_head_reads_places_within_units():
   inside = dataclasses.replace(NETWORK, features="second/map")
   assert parts()._places(inside) == ("second/map", "second/map")
   assert parts(begins=1)._places(inside) == ("first", "second/map")
+
+
+def test_writing_a_head_takes_no_more_than_its_price():
+  rules = parts()
+  _, _, state, (_, _, flops) = settled(rules, tiny_network.batch(40))
+  bare = closed_form.solve_flops(*np.shape(state.sums.total)[::-1])
+  assert bare < flops <= rules.consolidation.price(state)

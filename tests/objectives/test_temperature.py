@@ -90,3 +90,13 @@ def test_every_look_is_counted(labels, monkeypatch):
   found = temperature.sharpness(scores, labels, [True, True])
   assert set(looks) == {(4, 2)} and len(looks) > 4
   assert found.flops == 4 * len(looks) * 8
+
+
+def test_a_fit_takes_no_more_operations_than_are_reckoned_with():
+  drawn = np.random.default_rng(0)
+  for scale in (1e-6, 1e-2, 1.0, 1e6):
+    for right in (0.0, 0.5, 5.0):  # by chance, mostly and surely
+      labels = drawn.integers(4, size=30)
+      scores = drawn.normal(size=(30, 4)) + right * np.eye(4)[labels]
+      found = temperature.sharpness(scale * scores, labels, [True] * 4)
+      assert found.flops <= temperature.MOST_FLOPS * scores.size
