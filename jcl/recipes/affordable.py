@@ -18,6 +18,7 @@ from jcl.train.profiling import operations
 # Numbers of random features of inputs, the usual one first; their cost grows
 # with the square, and accuracy falls a little with each.
 OF_INPUTS = (2000, 1000, 500, 250, 100)
+_CRUDE = 50  # features that are better than nothing
 # Of a trunk's features, of which these are several times as many.
 OF_TRUNK = 5000
 # Of a budget, what classifiers may take where updates could. With every
@@ -31,7 +32,9 @@ _LEAST_ASIDE = 100  # examples, of which fewer tell classifier and network apart
 # board's pace, so that the classifier leaves something of the budget anywhere.
 _FLOPS_PER_SECOND, _WATTS = 1e10, 10.0
 _ROWS = 128  # examples of a batch of the pass
-_FEW = 4  # updates of an experience, of which fewer teach a network nothing
+# Updates of an experience, of which fewer teach a network nothing: of classes
+# that it knows, and of new ones, among which it has yet to tell.
+_FEW, _FEW_OF_NEW = 4, 10
 _UPDATED, _BACKWARD = 42, 3.0  # examples of one, and forwards it is worth
 _DRAW = 60.0  # operations of a random number
 _FLOAT = 4  # bytes
@@ -69,9 +72,10 @@ def alone(outlook: base.Outlook) -> int:
     return 0
   update = _BACKWARD * _UPDATED * _forward(outlook.network)
   given = allowed(outlook.total)
-  if given >= _FEW * outlook.experiences * update:
+  few = _FEW if same_classes(outlook) else _FEW_OF_NEW
+  if given >= few * outlook.experiences * update:
     return 0
-  for m in OF_INPUTS:
+  for m in (*OF_INPUTS, _CRUDE):
     flops = _flops(m, outlook.width, 0.0, outlook, 0)
     if flops <= _ALL * given and num_bytes(m, outlook.classes) <= outlook.ram:
       return m
@@ -156,10 +160,20 @@ def _forward(network: base.Network) -> float:
 def _fits(
   m: int, width: int, forward: float, outlook: base.Outlook, aside: int
 ) -> bool:
-  """Tells whether all classifiers take their part of each limit or less."""
-  flops = _flops(m, width, forward, outlook, aside)
+  """Tells whether all classifiers take their part of each limit or less.
+
+  Looks take a forward pass of the network beside the classifier's.
+  """
+  flops, given = (
+    _flops(m, width, forward, outlook, aside),
+    allowed(outlook.total),
+  )
+  looks = 0.0
+  if outlook.network is not None and not forward:
+    looks = 2 * outlook.experiences * aside * _forward(outlook.network)
   return (
-    flops <= _part(outlook) * allowed(outlook.total)
+    flops <= _part(outlook) * given
+    and flops + looks <= _ALL * given
     and num_bytes(m, outlook.classes) <= _PART * outlook.ram
   )
 
@@ -175,8 +189,7 @@ def _flops(
   """Returns about how many operations all classifiers take.
 
   Each batch of the pass and each of two looks at examples set aside draws the
-  random matrix; looks take a forward pass of the network as well. The last
-  batch of an experience is not full.
+  random matrix; the last batch of an experience is not full.
 
   Args:
     m: number of random features.
@@ -188,8 +201,7 @@ def _flops(
   experiences = outlook.experiences
   batches = outlook.examples / _ROWS + experiences
   each = _ROWS * (forward + 2.0 * m * (width + m))
-  judged = _forward(outlook.network) if outlook.network else forward
-  looks = 2 * experiences * aside * (judged + 2.0 * m * width)
+  looks = 2 * experiences * aside * (forward + 2.0 * m * width)
   drawing = (batches + 2 * experiences) * _DRAW * m * width
   solving = experiences * closed_form.solve_flops(m, outlook.classes)
   return batches * each + looks + drawing + solving

@@ -65,9 +65,9 @@ def auto(
       100 whose classifiers take three fifths of each limit or less, or a
       twentieth where the first experience has the classes of all; where none
       does, the network alone is trained, on all examples, and predicts. A
-      budget of fewer than four updates in each experience goes to a classifier
-      alone. Behind a learned trunk 5000 by the same rule, else its features as
-      they are.
+      budget of fewer than four updates in each experience, or ten where it
+      brings new classes, goes to a classifier alone. Behind a learned trunk
+      5000 by the same rule, else its features as they are.
     share: of the examples, those that neither train nor enter the sums, and
       are judged by; None: a tenth, or a twentieth where the first experience
       has the classes of all.

@@ -217,7 +217,7 @@ def one_pass(job: loop.Job) -> base.Cost:
 def features(job: loop.Job) -> int | None:
   """Returns the features of a run's classifier, see `Point`."""
   method = job.learner.method
-  if method.consolidation.told is None:
+  if method.consolidation.told is None and method.predictor.solve is None:
     return None
   return 0 if method.expand is None else method.expand.width
 
