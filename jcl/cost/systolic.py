@@ -206,7 +206,7 @@ def joules(seconds: Any, rows: Any = ROWS) -> np.ndarray:
     seconds: in which the rows compute.
     rows: 0 to `ROWS`; by default the whole array, `POWER_WATTS` at all times.
 
-  >>> float(joules(100, rows=4))
+  >>> round(float(joules(100, rows=4)), 2)
   5.9
   """
   return POWER_WATTS * np.asarray(seconds) * np.asarray(rows) / ROWS

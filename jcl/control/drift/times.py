@@ -64,8 +64,8 @@ class Times:
       ValueError: where nobody told how many rows serve.
 
     >>> shared = Times(0.02, 1.0, 0.1, 0.03, serving=4)
-    >>> shared.joules(100, 1), shared.joules(100, 0.5), shared.joules(100, 0)
-    (23.6, 14.75, 5.9)
+    >>> [round(shared.joules(100, part), 2) for part in (1, 0.5, 0)]
+    [23.6, 14.75, 5.9]
     """
     if self.serving is None:
       raise ValueError("joules take times that tell the rows that serve")
