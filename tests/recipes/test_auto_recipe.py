@@ -109,7 +109,7 @@ def test_a_run_that_is_stopped_within_an_experience_repeats_itself(
     ]
 
   def learn(folder, stop=None):
-    job = assemble(recipe, flops=2e6)
+    job = assemble(recipe, flops=1e6)
     made = []
 
     def deciding(kept, seen):

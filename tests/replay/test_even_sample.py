@@ -2,7 +2,7 @@
 
 import collections
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import jax
 import numpy as np
@@ -57,17 +57,17 @@ def test_a_small_experience_leaves_its_slots_to_others():
   assert _counts(_run([20, 1, 20])) == {0: 3, 1: 1, 2: 3}
 
 
-@given(
-  st.lists(st.integers(1, 30), min_size=1, max_size=9), st.sampled_from([2, 5])
-)
-def test_shares_differ_by_one_at_most(sizes, rows):
-  counts = _counts(_run(sizes, rows))
+@settings(max_examples=25)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=9))
+def test_shares_differ_by_one_at_most(sizes):
+  counts = _counts(_run(sizes))
   assert sum(counts.values()) == min(CAPACITY, sum(sizes))
   held = [counts[task] for task in range(len(sizes))]
   for size, count in zip(sizes, held, strict=True):
     assert count == size or count >= max(held) - 1
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 20), st.integers(1, 20))
 def test_batches_and_repetition_make_no_difference(one, other):
   """Within what an experience may keep; slots are in another order."""
@@ -82,15 +82,15 @@ def test_slots_hold_their_own_examples():
 
 
 def test_every_example_is_as_likely():
-  """3,000 experiences of 14, of which 7 stay: a mean of a half each."""
+  """1,000 experiences of 14, of which 7 stay: a mean of a half each."""
   rows = 14
   kept = np.zeros(rows)
-  for first in range(0, 3000 * rows, rows):
+  for first in range(0, 1000 * rows, rows):
     batch = small_stream.batch(np.zeros(rows, np.int32), first=first)
     state = _ADD(jax.random.key(0), _MEMORY.init(small_stream.EXAMPLE), batch)
     kept[np.asarray(state.items.ids) - first] += 1
-  error = np.sqrt(3000 * 0.25)
-  assert np.abs(kept - 1500).max() < 4 * error
+  error = np.sqrt(1000 * 0.25)
+  assert np.abs(kept - 500).max() < 4 * error
 
 
 def test_padding_and_rows_of_no_weight_are_not_kept():

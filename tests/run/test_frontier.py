@@ -235,7 +235,7 @@ def test_points_are_printed_in_columns():
   assert header.split()[:4] == ["budget", "operations", "joules", "held"]
   assert first.split()[:2] == ["1,000", "FLOP"] and " 0 " in first
   assert second.startswith("  > 1,255 FLOP") and "1.2" in second
-  assert laws.startswith("  accuracy: from auto on 3 data sets and randumb")
+  assert laws.startswith("  accuracy: from auto on 5 data sets and randumb")
   assert "a classifier of 50 random features and about 25 updates" in buys
   assert least == "  the cheapest way of learning takes 1,000 FLOP"
 
