@@ -1,20 +1,14 @@
 """The study of budgets: what becomes of cells."""
 
 import csv
-import importlib.util
-from pathlib import Path
 
 import pytest
-
-PATH = Path(__file__).parents[1] / "experiments" / "frontier.py"
+import studies
 
 
 @pytest.fixture(scope="module")
 def study():
-  spec = importlib.util.spec_from_file_location("frontier", PATH)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  return studies.load("frontier")
 
 
 def add(study, table, share, accuracy, seed=0):

@@ -1,18 +1,12 @@
 """The study of a trunk's outputs on disk, on few digits."""
 
-import importlib.util
-from pathlib import Path
+import studies
 
 from jcl.run import setup
 
-SCRIPT = Path(__file__).parents[1] / "experiments" / "kept_trunk.py"
-
 
 def test_four_runs_are_compared(digits):
-  spec = importlib.util.spec_from_file_location("kept_trunk", SCRIPT)
-  assert spec is not None and spec.loader is not None
-  study = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(study)
+  study = studies.load("kept_trunk")
   asked = setup.Setup(
     stream="class_incremental:tasks=2", model="mlp:width=8,depth=1"
   )

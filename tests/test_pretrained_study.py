@@ -1,22 +1,16 @@
 """The study of a published trunk, on the digits and on labels alone."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-
-SCRIPT = Path(__file__).parents[1] / "experiments" / "pretrained.py"
+import studies
 
 
 @pytest.fixture(scope="module")
 def study():
-  spec = importlib.util.spec_from_file_location("pretrained_study", SCRIPT)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  return studies.load("pretrained")
 
 
 def test_a_long_tail_leaves_ever_fewer_of_each_class(study):

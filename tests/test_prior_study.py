@@ -1,22 +1,15 @@
 """The laws of the package are what their script makes of the kept records."""
 
 import csv
-import importlib.util
-from pathlib import Path
 import shutil
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "experiments" / "prior.py"
+import studies
 
 
 @pytest.fixture(scope="module")
 def study():
-  spec = importlib.util.spec_from_file_location("prior_study", SCRIPT)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  return studies.load("prior")
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """RESULTS.md is what its script writes from the files of results."""
 
 import csv
-import importlib.util
 from pathlib import Path
 import re
 import subprocess
 import sys
 
 import pytest
+import studies
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "experiments" / "results.py"
@@ -16,10 +16,7 @@ FOLDER = ROOT / "experiments" / "results"
 
 @pytest.fixture(scope="module")
 def results():
-  spec = importlib.util.spec_from_file_location("results", SCRIPT)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  return studies.load("results")
 
 
 def write(path, rows):
