@@ -37,10 +37,9 @@ import subprocess
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from jcl import base
-from jcl.control import shares
+from jcl import base, metrics
+from jcl.control import limits
 from jcl.options.errors import UsageError
 from jcl.run import loop, session, setup
 
@@ -103,13 +102,8 @@ def main() -> None:
   folder = Path(given.workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   table = Table(folder / "cells.csv")
-  known = (
-    frozenset(table.rows)
-    if not given.anew
-    else frozenset(
-      cell for cell in table.rows if cell.recipe not in given.recipes
-    )
-  )
+  anew = given.recipes if given.anew else ()
+  known = {cell for cell in table.rows if cell.recipe not in anew}
   for seed, each in itertools.product(range(given.seeds), STREAMS):
     if given.data and each.name not in given.data:
       continue
@@ -219,7 +213,7 @@ class Study:
     spent = [
       each.costs[name].flops
       for each in records
-      for name in shares.COUNTED
+      for name in limits.COUNTED
       if name in each.costs
     ]
     return 100 * statistics.mean(records[-1].accuracy), sum(spent)
@@ -263,11 +257,8 @@ def _mean(values: Sequence[float]) -> list[str]:
   """Returns a mean and the half-width of its 95 % interval, as cells."""
   if not values:
     return ["–", ""]
-  mean = f"{statistics.mean(values):.1f}"
-  if len(values) == 1:
-    return [mean, ""]
-  error = statistics.stdev(values) / math.sqrt(len(values))
-  return [mean, f"{stats.t.ppf(0.975, len(values) - 1) * error:.1f}"]
+  mean, half = metrics.confidence_interval(values)
+  return [f"{mean:.1f}", "" if math.isnan(half) else f"{half:.1f}"]
 
 
 def _has(rows: dict[Cell, dict[str, Any]], recipe: str) -> bool:

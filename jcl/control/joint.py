@@ -59,7 +59,7 @@ def joint(
   Where a recipe sets no examples aside, all of the budget goes to updates.
 
   All that learning takes counts towards the budget: the accounts of
-  `shares.COUNTED`. No update passes a limit of operations or bytes. What the
+  `limits.COUNTED`. No update passes a limit of operations or bytes. What the
   classifiers of experiences to come will take is kept for them.
 
   Where the rest of a budget of seconds or joules is less than compiling has
@@ -131,7 +131,7 @@ def _begin(
   settings: Settings,
 ) -> tuple[base.Decision, dict[str, Any]]:
   """Decides whether an experience gets updates, and how much they may take."""
-  pending = shares.counted(seen.pending)
+  pending = limits.counted(seen.pending)
   state = {**state, "looks": [], "next": 1, "in_vain": False}
   state["beside"] = shares.beside(state, seen)
   state["floor"] = shares.floor(state, seen, amounts)
@@ -148,7 +148,7 @@ def _begin(
     pending += seen.comparison()  # made by now, and kept apart from the rest
   begun = dataclasses.asdict(pending)
   state |= {"allowed": dict(amounts), "equal": equal, "begun": begun}
-  counts = shares.COUNTED if amounts else ()
+  counts = limits.COUNTED if amounts else ()
   why = _no_updates(state, seen, most, settings)
   if why:
     reason = f"no updates: {why}" + (f"; {found}" if found else "")
@@ -178,13 +178,13 @@ def _followed(
   """Follows a budget that has changed while an experience is learned."""
   assert seen.decision is not None
   equal, most = shares.split(state, seen, amounts)
-  limit = shares.limit(most, shares.counted(seen.pending))
+  limit = shares.limit(most, limits.counted(seen.pending))
   more = f"at most {allowance.listed(most)} more" if most else "no limit"
   decision = dataclasses.replace(
     seen.decision,
     limit=limit,
     reason=f"the budget has changed: {more}",
-    counts=shares.COUNTED if amounts else (),
+    counts=limits.COUNTED if amounts else (),
   )
   return decision, {**state, "allowed": dict(amounts), "equal": equal}
 
@@ -230,7 +230,7 @@ def _look(
   assert seen.decision is not None
   planned, share = _planned(state, seen)
   if len(state["looks"]) == 1:
-    probed = dataclasses.asdict(shares.counted(seen.pending, ("probe",)))
+    probed = dataclasses.asdict(limits.counted(seen.pending, ("probe",)))
     state = {**state, "trained": True, "probed": probed}
   interval = _interval(state, seen, share, settings)
   state = {**state, "interval": interval, "planned": planned}
@@ -263,7 +263,7 @@ def _look(
 def _room(state: Mapping[str, Any], seen: base.Observation) -> bool:
   """Tells whether the limit leaves a look, and an update behind it."""
   assert seen.decision is not None
-  left = seen.decision.limit - shares.counted(seen.pending)
+  left = seen.decision.limit - limits.counted(seen.pending)
   look = base.Cost()
   if seen.comparison is not None:
     look = seen.comparison()  # of classifier and network: more than a look
@@ -287,7 +287,7 @@ def _ended(
   # One that ran out of its share may have been on its way.
   behind = state["in_vain"] and last.trained < last.solved - last.noise
   state = {**state, "behind": state["behind"] + 1 if behind else 0}
-  spent = shares.counted(seen.pending)
+  spent = limits.counted(seen.pending)
   taken = {k: getattr(spent, k) - v for k, v in state["begun"].items()}
   equal = {k: v for k, v in state["equal"].items() if v > 0}
   prices = {k: v for k, v in state["prices"].items() if k in equal}
@@ -335,7 +335,7 @@ def _interval(
   """
   timed = {"seconds", "joules"} & set(state["allowed"])
   unit = "seconds" if timed else "flops"
-  probed = getattr(shares.counted(seen.pending, ("probe",)), unit)
+  probed = getattr(limits.counted(seen.pending, ("probe",)), unit)
   look = (probed - state["probed"][unit]) / max(len(state["looks"]) - 1, 1)
   update = getattr(seen.used, unit) / max(seen.updates, 1)
   least = look / (settings.overhead * update) if update > 0 else 1.0

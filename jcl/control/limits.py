@@ -11,6 +11,9 @@ from jcl.options.errors import UsageError
 
 # All that learning files its work under; evaluation is no part of it.
 LEARNING = ("train", "replay", "probe", "data")
+# And compiling with it: all that a learner chooses to take, as it does not
+# choose evaluation and files.
+COUNTED = (*LEARNING, "compile")
 
 UNITS = {"seconds": "s", "joules": "J", "flops": "FLOP", "bytes": "B"}
 
@@ -144,9 +147,9 @@ def equal(
     state: tuple[()], seen: base.Observation
   ) -> tuple[base.Decision, tuple[()]]:
     given = flops_per_experience * (seen.experience + 1)
-    limit = given - _flops(seen.recorded, accounts)
+    limit = given - counted(seen.recorded, accounts).flops
     reserved = 0.0 if seen.closing is None else seen.closing().flops
-    needed = reserved + _flops(seen.pending, accounts)
+    needed = reserved + counted(seen.pending, accounts).flops
     if needed > limit:
       raise UsageError(
         f"{flops_per_experience:g} flops for every experience: experience "
@@ -170,6 +173,9 @@ def equal(
   return base.Controller(init=lambda: (), decide=decide)
 
 
-def _flops(costs: Mapping[str, base.Cost], accounts: tuple[str, ...]) -> float:
-  """Returns the operations of some accounts."""
-  return sum(costs[name].flops for name in accounts if name in costs)
+def counted(
+  costs: Mapping[str, base.Cost], accounts: tuple[str, ...] = COUNTED
+) -> base.Cost:
+  """Returns the sum of some accounts."""
+  found = (costs[name] for name in accounts if name in costs)
+  return sum(found, base.Cost())

@@ -31,7 +31,7 @@ _LEAST = 0.005  # of accuracy above chance; as far from 1 at most
 
 @dataclasses.dataclass(frozen=True)
 class Law:
-  """What a way of learning reached on the data sets of a study.
+  """Accuracy that a way of learning reached on the data sets of a study.
 
   Attributes:
     level: mean over data sets of what is expected of a size of 1, in logits.
@@ -121,11 +121,11 @@ class Result(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-  """What a fit to the other data sets expects of one, in logits."""
+  """Mean of a data set, and that which a fit to all others expects of it."""
 
   data: str
   cells: int
-  value: float  # mean over its cells
+  value: float  # mean over its cells, in logits
   expected: float  # likewise
 
 

@@ -1,4 +1,4 @@
-"""What a budget leaves to the updates of an experience, limit by limit.
+"""Splits a budget among the updates of experiences, limit by limit.
 
 All amounts are by the name of what is limited: seconds, joules, flops, bytes.
 """
@@ -13,8 +13,6 @@ from jcl.control import limits
 from jcl.options import errors
 from jcl.options.errors import UsageError
 
-# What learning takes. Evaluation and files are not the learner's choice.
-COUNTED = (*limits.LEARNING, "compile")
 EXACT = frozenset({"flops", "bytes"})  # known ahead
 
 _SPARE = 1.1  # times the seconds and joules that are expected beside updates
@@ -36,9 +34,11 @@ def floor(
     UsageError: in the first experience, for a budget that is less in all.
   """
   first, takes = seen.experience, [base.Cost(**c) for c in state["beside"]]
-  opened = counted({k: v for k, v in seen.pending.items() if k != "compile"})
+  opened = limits.counted(
+    {k: v for k, v in seen.pending.items() if k != "compile"}
+  )
   past = {k: v for k, v in seen.recorded.items() if k != "compile"}
-  took = counted(past) - base.Cost(**state["used"]) + opened
+  took = limits.counted(past) - base.Cost(**state["used"]) + opened
   done = sum(each.flops for each in takes[:first]) + opened.flops
   found = [
     {
@@ -103,7 +103,7 @@ def check_begun(
   """
   if seen.experience or seen.compare is not None or decision.epochs:
     return
-  spent = counted(seen.recorded) + counted(seen.pending)
+  spent = limits.counted(seen.recorded) + limits.counted(seen.pending)
   for name, value in amounts.items():
     took = getattr(spent, name)
     if took >= value:
@@ -126,7 +126,7 @@ def split(
   change. Beyond it goes what earlier experiences have saved: the shares of
   those to come are theirs, as nobody knows yet how hard they are.
   """
-  spent = counted(seen.recorded) + counted(seen.pending)
+  spent = limits.counted(seen.recorded) + limits.counted(seen.pending)
   to_come = seen.num_experiences - seen.experience - 1
   equal, most = {}, {}
   for name, value in amounts.items():
@@ -143,11 +143,3 @@ def limit(most: Mapping[str, float], spent: base.Cost) -> base.Cost:
   """Returns the limit of an experience that has spent something already."""
   found = {name: getattr(spent, name) + each for name, each in most.items()}
   return dataclasses.replace(base.UNLIMITED, **found)
-
-
-def counted(
-  costs: Mapping[str, base.Cost], accounts: tuple[str, ...] = COUNTED
-) -> base.Cost:
-  """Returns the sum of some accounts."""
-  found = (costs[name] for name in accounts if name in costs)
-  return sum(found, base.Cost())

@@ -6,7 +6,7 @@ import numpy as np
 
 from jcl import base
 
-# Of a score, as far as one can tell ahead: 64 looks at it.
+# Operations for each score at most, told ahead: those of 64 looks at it.
 MOST_FLOPS = 4.0 * 64
 
 

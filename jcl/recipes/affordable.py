@@ -5,6 +5,7 @@ its own programs, see `control.joint`.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,9 @@ from jcl.train.profiling import operations
 # with the square, and accuracy falls a little with each.
 OF_INPUTS = (2000, 1000, 500, 250, 100)
 _CRUDE = 50  # features that are better than nothing
-# Of a trunk's features, of which these are several times as many.
+# Number of random features of a trunk's, several times as many as those are.
 OF_TRUNK = 5000
-# Of a budget, what classifiers may take where updates could. With every
+# The part of a budget that classifiers may take where updates could. With every
 # experience of new classes a network forgets, and a classifier does not; where
 # classes stay the same, replay keeps most, and a classifier is for safety.
 # Where updates would be few, it is all there is.
@@ -53,8 +54,11 @@ def of_inputs(outlook: base.Outlook, aside: int, share: float) -> int:
   judges = min(aside, share * outlook.examples)
   if same_classes(outlook) and judges < _LEAST_ASIDE:
     return 0
+  looks = 0.0
+  if outlook.network is not None and is_limited(outlook):
+    looks = 2 * outlook.experiences * aside * _forward(outlook.network)
   for m in OF_INPUTS:
-    if _fits(m, outlook.width, 0.0, outlook, aside):
+    if _fits(m, outlook.width, 0.0, outlook, aside, looks):
       return m
   return 0
 
@@ -68,10 +72,10 @@ def alone(outlook: base.Outlook) -> int:
   Args:
     outlook: on the run.
   """
-  if outlook.network is None:
+  given = allowed(outlook.total)
+  if outlook.network is None or math.isinf(given):
     return 0
   update = _BACKWARD * _UPDATED * _forward(outlook.network)
-  given = allowed(outlook.total)
   few = _FEW if same_classes(outlook) else _FEW_OF_NEW
   if given >= few * outlook.experiences * update:
     return 0
@@ -98,20 +102,19 @@ def of_trunk(outlook: base.Outlook, network: base.Network, aside: int) -> int:
   Returns:
     `OF_TRUNK`, or 0 where the trunk's features are to be read as they are.
   """
-  width, forward = features(network), _forward(network)
+  width = features(network)
   if network.blocks is None or width * 2 > OF_TRUNK:
     return 0
-  fits = _fits(OF_TRUNK, width, forward, outlook, aside)
+  forward = _forward(network)
+  fits = _fits(OF_TRUNK, width, forward, outlook, aside, looks=0.0)
   return OF_TRUNK if fits else 0
 
 
 def features(network: base.Network) -> int:
   """Returns the number of features that a network's head reads."""
   tap = str(network.features)
-  params, stats = jax.eval_shape(network.init, jax.random.key(0))
-  x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
   out = jax.eval_shape(
-    lambda *args: network.apply(*args, taps=(tap,)), params, stats, x
+    lambda *args: network.apply(*args, taps=(tap,)), *_arguments(network)
   )
   return int(out.taps[tap].shape[-1])
 
@@ -124,9 +127,8 @@ def too_little(outlook: base.Outlook, aside: int) -> str:
   given = errors.amount(allowed(outlook.total), "FLOP")
   return (
     f"the budget is about {given}, of which a classifier may take "
-    f"{_part(outlook):.0%}, "
-    f"and one of {least} random features takes {needed}: give more, or "
-    "free=epochs"
+    f"{_part(outlook):.0%}, and one of {least} random features takes {needed}: "
+    "give more, or free=epochs"
   )
 
 
@@ -148,29 +150,40 @@ def is_limited(outlook: base.Outlook) -> bool:
 
 def _forward(network: base.Network) -> float:
   """Returns the operations of a forward pass of an example."""
-  params, stats = jax.eval_shape(network.init, jax.random.key(0))
-  x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
   traced = jaxprs.trace(
-    lambda *args: network.apply(*args).logits, params, stats, x
+    lambda *args: network.apply(*args).logits, *_arguments(network)
   )
   program = operations.flatten(traced)
   return sum(operations.flops(each) for each in program.operations)
 
 
+def _arguments(network: base.Network) -> tuple[base.Params, base.Stats, Any]:
+  """Returns shapes of weights, statistics and one example."""
+  params, stats = jax.eval_shape(network.init, jax.random.key(0))
+  x = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
+  return params, stats, x
+
+
 def _fits(
-  m: int, width: int, forward: float, outlook: base.Outlook, aside: int
+  m: int,
+  width: int,
+  forward: float,
+  outlook: base.Outlook,
+  aside: int,
+  looks: float,
 ) -> bool:
   """Tells whether all classifiers take their part of each limit or less.
 
-  Looks take a forward pass of the network beside the classifier's.
+  Args:
+    m: number of random features; this and the next ones as for `_flops`.
+    width: of what these read.
+    forward: operations ahead of that.
+    outlook: on the run.
+    aside: examples that judge.
+    looks: operations of the network, where it judges beside the classifier.
   """
-  flops, given = (
-    _flops(m, width, forward, outlook, aside),
-    allowed(outlook.total),
-  )
-  looks = 0.0
-  if outlook.network is not None and not forward:
-    looks = 2 * outlook.experiences * aside * _forward(outlook.network)
+  flops = _flops(m, width, forward, outlook, aside)
+  given = allowed(outlook.total)
   return (
     flops <= _part(outlook) * given
     and flops + looks <= _ALL * given

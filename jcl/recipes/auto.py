@@ -170,7 +170,7 @@ def _method(own: _Own) -> base.Method:
 
 
 class _Reads(NamedTuple):
-  """What the classifier reads, and what solves it."""
+  """A classifier: the features that it reads, and the rule that solves it."""
 
   solve: Callable[[statistics.Statistics], closed_form.Solved]
   begins: Callable[[base.Network], int]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jcl import base
-from jcl.control import joint, shares, verdict
+from jcl.control import joint, limits, verdict
 
 EXAMPLES = 400
 UPDATE = base.Cost(seconds=0.1, joules=1.0, flops=10.0)
@@ -228,7 +228,7 @@ def test_a_file_may_set_a_limit_where_there_was_none():
   allowed[0] = 500.0
   decision = run.ask(0, "dispatch", 30, decision)
   assert decision.limit.joules == pytest.approx(50 + (500 - 50 - 22) / 2)
-  assert decision.counts == shares.COUNTED
+  assert decision.counts == limits.COUNTED
   assert run.ask(0, "end", 60, decision).forecast["share_joules"] > 0
   allowed[0] = math.inf
   decision = run.ask(1, "experience", 0, None)

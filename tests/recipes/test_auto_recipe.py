@@ -10,7 +10,7 @@ import tiny_network
 
 import jcl
 from jcl import base, recipes
-from jcl.control import joint, shares
+from jcl.control import joint, limits
 from jcl.networks import catalogue, pretrained
 from jcl.run import deciding, loop, session
 from jcl.streams import scenarios
@@ -46,7 +46,7 @@ def flops(result):
   return sum(
     each.costs[name].flops
     for each in result.records
-    for name in shares.COUNTED
+    for name in limits.COUNTED
     if name in each.costs
   )
 

@@ -10,7 +10,7 @@ import tiny_network
 
 import jcl
 from jcl import base, recipes
-from jcl.control import joint, prior, shares
+from jcl.control import joint, limits, prior
 from jcl.cost import program_cost
 from jcl.networks import catalogue, pretrained
 from jcl.run import arms, estimate, frontier, session, setup
@@ -49,7 +49,7 @@ def spent(result):
   return sum(
     each.costs[name].flops
     for each in result.records
-    for name in shares.COUNTED
+    for name in limits.COUNTED
     if name in each.costs
   )
 

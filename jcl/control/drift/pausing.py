@@ -63,7 +63,7 @@ class Change(NamedTuple):
 
 
 class Known(NamedTuple):
-  """What a run knows when it decides; a value."""
+  """The answers and changes that a system decides by; a value."""
 
   answers: Answers = Answers(0, 0)
   changes: tuple[Change, ...] = ()  # of the latest, since the last doubt
