@@ -184,12 +184,41 @@ def statistics(
       f"normalize={normalize!r}: write normalize=unit, normalize=standard, "
       "normalize=signed or normalize=none"
     )
-  from sklearn import preprocessing
+  mean, scale = _standard(
+    rows.reshape(-1, rows.shape[-1]).astype(np.float64) for rows in _read(data)
+  )
+  return mean.astype(np.float32), scale.astype(np.float32)
 
-  scaler = preprocessing.StandardScaler()
-  for rows in _read(data):
-    scaler.partial_fit(rows.reshape(-1, rows.shape[-1]).astype(np.float64))
-  return scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
+
+def _standard(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+  """Returns mean and standard deviation, which is 1 for constant features.
+
+  Parts are merged as Chan, Golub and LeVeque do ("Algorithms for computing the
+  sample variance", 1983), in the very operations of scikit-learn's
+  `StandardScaler.partial_fit`: the results are equal to the last bit.
+
+  Args:
+    parts: [N, D] float64 each, finite.
+
+  Returns:
+    Two [D] float64.
+  """
+  count, mean, variance = 0, np.zeros(()), np.zeros(())
+  for x in parts:
+    sums, before = x.sum(axis=0), mean * count
+    away = x - sums / len(x)
+    correction = away.sum(axis=0)
+    away **= 2
+    squares = away.sum(axis=0) - correction**2 / len(x)
+    if count:
+      ratio = count / len(x)
+      apart = (before / ratio - sums) ** 2
+      squares = variance * count + squares + ratio / (count + len(x)) * apart
+    count += len(x)
+    mean, variance = (before + sums) / count, squares / count
+  eps = np.finfo(np.float64).eps
+  constant = variance <= count * eps * variance + (count * mean * eps) ** 2
+  return mean, np.where(constant, 1.0, np.sqrt(variance))
 
 
 def ends(mean: np.ndarray, std: np.ndarray) -> tuple[float, float]:

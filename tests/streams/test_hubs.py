@@ -1,3 +1,5 @@
+import importlib.util
+import subprocess
 import sys
 import types
 
@@ -21,6 +23,30 @@ def test_digits():
   held = splits.stratified(bunch.target, 0.2, seed=0)
   np.testing.assert_array_equal(test.x[..., 0], bunch.images[held])
   np.testing.assert_array_equal(train.y, bunch.target[~held])
+
+
+def test_digits_where_scikit_learn_keeps_them_elsewhere(monkeypatch):
+  expected = hubs.digits(None)
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  for one, other in zip(hubs.digits(None), expected, strict=True):
+    assert one.x.dtype == other.x.dtype and one.y.dtype == other.y.dtype
+    assert one.class_names == other.class_names
+    np.testing.assert_array_equal(one.x, other.x)
+    np.testing.assert_array_equal(one.y, other.y)
+
+
+def test_data_of_a_run_import_neither_scikit_learn_nor_scipy():
+  code = """
+import sys
+from jcl.streams import hubs, scenarios, sources, stream
+made = scenarios.class_incremental(sources.load("digits"), tasks=5)
+stream.statistics(made.experiences[0].data, "standard")
+print({"sklearn", "scipy"} & set(sys.modules))
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert done.stdout == "set()\n", done.stderr
 
 
 class Rows:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import signatures
+from sklearn import preprocessing
 
 from jcl import base
 from jcl.streams import scenarios, sources, stream
@@ -52,6 +53,20 @@ def test_standard_scale_per_last_axis():
   np.testing.assert_allclose(scaled.mean((0, 1)), 0, atol=1e-3)
   np.testing.assert_allclose(scaled.std((0, 1)), [1, 1, 0], atol=1e-3)
   assert std[2] == 1  # constant
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1024, 1025, 5000])
+@pytest.mark.parametrize("shape", [(3,), (5, 5, 3)])
+def test_standard_scale_has_the_bits_of_scikit_learn(rows, shape):
+  rng = np.random.default_rng(rows)
+  x = rng.normal([5, 1e4, 7], [2, 0.3, 0], (rows, *shape)).astype(np.float32)
+  scaler = preprocessing.StandardScaler()
+  for start in range(0, rows, stream._ROWS):
+    part = x[start : start + stream._ROWS]
+    scaler.partial_fit(part.reshape(-1, 3).astype(np.float64))
+  mean, std = stream.statistics(toy(x), "standard")
+  np.testing.assert_array_equal(mean, scaler.mean_.astype(np.float32))
+  np.testing.assert_array_equal(std, scaler.scale_.astype(np.float32))
 
 
 def test_standard_scale_of_bytes_and_none():
