@@ -9,76 +9,111 @@ Letters in shape comments: `B` batch, `N` examples, `C` classes, `D` features,
 `W` trainable arrays, `M` memory slots, `R` replayed examples, `T` experiences.
 """
 
-from jcl.base.arrays import (
-  Array,
-  Batch,
-  Key,
-  LearnerState,
-  Params,
-  ReplayState,
-  Scope,
-  Stats,
-  TrainState,
-)
-from jcl.base.control import (
-  UNLIMITED,
-  Allocation,
-  Change,
-  Controller,
-  Cost,
-  Decision,
-  Held,
-  Moment,
-  Observation,
-)
-from jcl.base.hierarchy import (
-  Gate,
-  Hierarchy,
-  Judge,
-  Keep,
-  Policy,
-  Remainder,
-  Trials,
-)
-from jcl.base.method import (
-  EXPAND,
-  Expansion,
-  Govern,
-  Method,
-  Outlook,
-  Pruning,
-  Removal,
-  Sparsity,
-  Training,
-)
-from jcl.base.network import (
-  Block,
-  Network,
-  Output,
-  Selection,
-  Tensor,
-)
-from jcl.base.objective import (
-  Aux,
-  Forward,
-  Loss,
-  LossInputs,
-  Objective,
-  Traced,
-)
-from jcl.base.parts import (
-  Consolidation,
-  Predictor,
-  Probe,
-  Replay,
-  Selector,
-)
-from jcl.base.records import (
-  Choice,
-  Dataset,
-  Experience,
-  Record,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from jcl.base.arrays import (
+    Array,
+    Batch,
+    Key,
+    LearnerState,
+    Params,
+    ReplayState,
+    Scope,
+    Stats,
+    TrainState,
+  )
+  from jcl.base.control import (
+    UNLIMITED,
+    Allocation,
+    Change,
+    Controller,
+    Cost,
+    Decision,
+    Held,
+    Moment,
+    Observation,
+  )
+  from jcl.base.hierarchy import (
+    Gate,
+    Hierarchy,
+    Judge,
+    Keep,
+    Policy,
+    Remainder,
+    Trials,
+  )
+  from jcl.base.method import (
+    EXPAND,
+    Expansion,
+    Govern,
+    Method,
+    Outlook,
+    Pruning,
+    Removal,
+    Sparsity,
+    Training,
+  )
+  from jcl.base.network import (
+    Block,
+    Network,
+    Output,
+    Selection,
+    Tensor,
+  )
+  from jcl.base.objective import (
+    Aux,
+    Forward,
+    Loss,
+    LossInputs,
+    Objective,
+    Traced,
+  )
+  from jcl.base.parts import (
+    Consolidation,
+    Predictor,
+    Probe,
+    Replay,
+    Selector,
+  )
+  from jcl.base.records import (
+    Choice,
+    Dataset,
+    Experience,
+    Record,
+  )
+
+# Modules of the names, each imported when one of its names is first used: what
+# a run recorded is read without JAX.
+_HOMES = {
+  **dict.fromkeys(
+    ("Array", "Batch", "Key", "LearnerState", "Params", "ReplayState"), "arrays"
+  ),
+  **dict.fromkeys(("Scope", "Stats", "TrainState"), "arrays"),
+  **dict.fromkeys(
+    ("UNLIMITED", "Allocation", "Change", "Controller", "Cost"), "control"
+  ),
+  **dict.fromkeys(("Decision", "Held", "Moment", "Observation"), "control"),
+  **dict.fromkeys(
+    ("Gate", "Hierarchy", "Judge", "Keep", "Policy", "Remainder", "Trials"),
+    "hierarchy",
+  ),
+  **dict.fromkeys(
+    ("EXPAND", "Expansion", "Govern", "Method", "Outlook", "Pruning"), "method"
+  ),
+  **dict.fromkeys(("Removal", "Sparsity", "Training"), "method"),
+  **dict.fromkeys(
+    ("Block", "Network", "Output", "Selection", "Tensor"), "network"
+  ),
+  **dict.fromkeys(
+    ("Aux", "Forward", "Loss", "LossInputs", "Objective", "Traced"), "objective"
+  ),
+  **dict.fromkeys(
+    ("Consolidation", "Predictor", "Probe", "Replay", "Selector"), "parts"
+  ),
+  **dict.fromkeys(("Choice", "Dataset", "Experience", "Record"), "records"),
+}
 
 # From the inside out, as the page of types shows them.
 __all__ = [
@@ -137,3 +172,16 @@ __all__ = [
   "Choice",
   "Record",
 ]
+
+
+def __getattr__(name: str) -> Any:
+  """Returns a type at its first use."""
+  if name not in _HOMES:
+    raise AttributeError(f"module 'jcl.base' has no attribute {name!r}")
+  found = getattr(importlib.import_module(f"jcl.base.{_HOMES[name]}"), name)
+  globals()[name] = found
+  return found
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
 """`jcl estimate`: what runs would take, without learning."""
 
 from jcl import recipes
-from jcl.cli import flags, learn, show
+from jcl.cli import flags, learning, show
 from jcl.options.errors import UsageError
 from jcl.run import estimate, frontier, loop, session
 from jcl.run import setup as setups
@@ -11,7 +11,7 @@ def command(arguments: list[str]) -> int:
   """Prints an estimate for each recipe; returns the exit status."""
   if arguments:
     raise UsageError(f"unexpected arguments {arguments}: flags begin with --")
-  runs = learn.prepare()
+  runs = learning.prepare()
   for text, job in runs.first.items():
     method = recipes.build(text)
     session.profiled(job, setups.options(runs.setup, method))
@@ -24,7 +24,7 @@ def command(arguments: list[str]) -> int:
 
 
 def _around(
-  runs: learn.Runs, text: str, job: loop.Job, found: estimate.Estimate
+  runs: learning.Runs, text: str, job: loop.Job, found: estimate.Estimate
 ) -> tuple[estimate.Estimate, frontier.Frontier]:
   """Returns a recipe's estimate with its budget kept, and other budgets."""
   seed = flags.seeds()[0]

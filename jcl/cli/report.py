@@ -1,11 +1,11 @@
 """`jcl report`: one report over finished runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jcl.cli import definitions, folders, show
 from jcl.options.errors import UsageError
-from jcl.report import page, summary
+from jcl.report import page, writing
 from jcl.run import workdir
 
 
@@ -19,10 +19,19 @@ def command(arguments: list[str]) -> int:
   return 0
 
 
-def write(places: Sequence[Path], target: Path) -> None:
-  """Writes the report of some runs into a folder, and prints its table."""
-  runs = [summary.read_run(place) for place in places]
+def write(
+  places: Sequence[Path],
+  target: Path,
+  by: Callable[[Sequence[Path], Path], str] = writing.write,
+) -> None:
+  """Writes the report of some runs into a folder, and prints its table.
+
+  Args:
+    places: folders of the runs.
+    target: made where it is missing.
+    by: writes the report and returns what is to be printed.
+  """
   with workdir.explained(target):
     target.mkdir(parents=True, exist_ok=True)
-    path = page.write(runs, target)
-  show.report(runs, path)
+    told = by(places, target)
+  show.line(told)

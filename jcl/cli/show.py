@@ -12,7 +12,6 @@ from jcl.cost import devices
 from jcl.cost import ledger as ledger_lib
 from jcl.cost.meters import detection
 from jcl.report import profile as profiles
-from jcl.report import table as tables
 from jcl.run import estimate as estimates
 from jcl.run import frontier as frontiers
 from jcl.run.inference import model as model_lib
@@ -68,13 +67,6 @@ def profile(text: str, network: base.Network, folder: Path) -> None:
   print(f"\n{text}: {profiles.describe(times)}")
   print(profiles.as_text(profiles.table(times, network.tensors)))
   print(f"profile: {folder / 'profile.csv'}, {folder / 'profile.png'}\n")
-
-
-def report(runs: Sequence[Any], path: Path) -> None:
-  """Prints the table of some runs, and where their report lies."""
-  print(tables.text(tables.comparison(runs)))
-  print(tables.energy(runs))
-  print(f"report: {path}")
 
 
 def took(seconds: float) -> None:

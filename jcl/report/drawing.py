@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 import functools
 import math
+from pathlib import Path
 import textwrap
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -30,6 +31,7 @@ _LINES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vPX*"
 _HATCHES = ("", "///", "...", "xxx")
 WIDTH = 9.0  # inches
+_DPI = 150
 _LEGEND = 48  # characters in a line of a legend
 _NUM_POINTS = 200  # of the x axis that series with different x share
 
@@ -132,6 +134,21 @@ def new_figure(width: float, height: float) -> "Figure":
   from matplotlib import figure
 
   return figure.Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: "Figure", path: Path | BinaryIO) -> None:
+  """Writes a figure as a PNG.
+
+  It is drawn once: `Figure.savefig` draws figures with a layout twice, the
+  first time for the layout alone, which comes first in each drawing anyway.
+  """
+  from matplotlib import image
+  from matplotlib.backends import backend_agg
+
+  figure.dpi = _DPI
+  canvas = backend_agg.FigureCanvasAgg(figure)
+  canvas.draw()
+  image.imsave(path, canvas.buffer_rgba(), format="png", dpi=_DPI)
 
 
 def line_figure(labels: Sequence[str]) -> "Figure":

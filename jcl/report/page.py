@@ -55,16 +55,19 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
   return list(found)
 
 
-def write(runs: Sequence[summary.Run], folder: str | Path) -> Path:
+def write(
+  runs: Sequence[summary.Run], folder: str | Path, processes: int = 1
+) -> Path:
   """Writes the report on `runs` into `folder` and returns the page's path.
 
   `report.html` contains its pictures and needs no other file. Beside it lie the
   pictures, `pictures/*.png`, and `summary.json` with the summaries of all runs.
   If `folder` is itself a run folder, its own `summary.json` is left as it is.
+  `processes` draw the pictures, as of `pictures.save_all`.
   """
   folder = Path(folder)
   comparison = table.formatted(table.comparison(runs))
-  paths = pictures.save_all(runs, folder / "pictures")
+  paths = pictures.save_all(runs, folder / "pictures", processes)
   drawn = {n: picture(captions.CAPTIONS[n], p) for n, p in paths.items()}
   told = _told_first(runs)
   page = rendered(

@@ -4,8 +4,9 @@ A recipe keeps its colour, line and marker in every chart. For a recipe with
 several seeds, lines and bars are means, bands and whiskers 95 % intervals.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,21 +34,50 @@ _SCENARIO_TITLES = {
 
 
 def save_all(
-  runs: Sequence[summary.Run], folder: str | Path
+  runs: Sequence[summary.Run], folder: str | Path, processes: int = 1
 ) -> dict[str, Path]:
-  """Draws every chart as a PNG in `folder` and returns their paths by name."""
+  """Draws every chart as a PNG in `folder` and returns their paths by name.
+
+  Args:
+    runs: whose charts these are.
+    folder: made where it is missing.
+    processes: that share the work, forked from this one where there are more
+      than one: it must have no threads.
+  """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  paths = {}
+  paths = {name: folder / f"{name}.png" for name in _fitting(runs)}
+  names = list(paths)
+  others = []
+  for number in range(1, processes):
+    if child := os.fork():
+      others.append(child)
+      continue
+    status = 1
+    try:
+      _save(runs, {name: paths[name] for name in names[number::processes]})
+      status = 0
+    finally:
+      os._exit(status)
+  _save(runs, {name: paths[name] for name in names[::processes]})
+  if any([os.waitpid(child, 0)[1] for child in others]):
+    raise ChildProcessError("a process that draws charts failed")
+  return paths
+
+
+def _fitting(runs: Sequence[summary.Run]) -> Iterator[str]:
+  """Yields the names of the charts that have something to show."""
   tested = any(run.tested for run in runs)
-  for name, draw_fn in PICTURES.items():
+  for name in PICTURES:
     if name in (_WITHOUT_TESTS if tested else _OF_TESTS):
       continue
-    if name == "bought" and not any(map(bought.shown, runs)):
-      continue
-    paths[name] = folder / f"{name}.png"
-    draw_fn(runs).savefig(paths[name], dpi=150)
-  return paths
+    if name != "bought" or any(map(bought.shown, runs)):
+      yield name
+
+
+def _save(runs: Sequence[summary.Run], paths: Mapping[str, Path]) -> None:
+  for name, path in paths.items():
+    drawing.save(PICTURES[name](runs), path)
 
 
 def accuracy_per_experience(runs: Sequence[summary.Run]) -> "Figure":

@@ -6,10 +6,9 @@ import re
 import shutil
 import subprocess
 
-from matplotlib import figure
 import pytest
 
-from jcl.report import page, summary
+from jcl.report import drawing, page, summary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -57,10 +56,7 @@ def report(write_run, tmp_path_factory):
 def sketched(monkeypatch):
   """Leaves pictures empty, where pages are read for their text alone."""
 
-  def savefig(self, path, **_):
-    path.write_bytes(b"")
-
-  monkeypatch.setattr(figure.Figure, "savefig", savefig)
+  monkeypatch.setattr(drawing, "save", lambda _, path: path.write_bytes(b""))
 
 
 def test_the_page_stands_alone(report):
