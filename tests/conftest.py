@@ -8,11 +8,15 @@ from pathlib import Path
 import contexts
 import hypothesis
 import jax
+from matplotlib import figure
+from PIL import Image
 import psutil
 import pytest
 import quick_tests
+import shared_programs
 
 from jcl.networks import catalogue
+from jcl.report import drawing
 from jcl.run import session
 from jcl.streams import scenarios, sources
 
@@ -31,6 +35,14 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
 contexts.share()
+shared_programs.share()
+
+# Folders and files of tests that look at pictures. Others need some picture at
+# its place, whatever it shows: drawing takes a fifth of the time of many runs.
+_DRAWN = (
+  *("report", "serving/test_virtual.py", "run/generality", "test_run.py"),
+  *("test_experiments.py", "test_pretrained_study.py"),
+)
 
 # Bytes that a process may hold before it gives some back, and how many have
 # come since the last time when it pays to do so again.
@@ -103,6 +115,21 @@ def pytest_runtest_teardown(item, nextitem):
       forget()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _sketch(request):
+  """Leaves drawing out where tests do not look at pictures."""
+  path = request.path.relative_to(Path(__file__).parent)
+  with pytest.MonkeyPatch.context() as patch:
+    if not {path, *path.parents} & set(map(Path, _DRAWN)):
+      patch.setattr(figure.Figure, "savefig", _save_dot)
+      patch.setattr(drawing, "save", _save_dot)
+    yield
+
+
+def _save_dot(figure, path, **_):
+  Image.new("L", (1, 1)).save(path, "PNG")
+
+
 @pytest.fixture(autouse=True)
 def _give_back(left):
   """Gives memory back where tests have added much.
@@ -119,6 +146,7 @@ def _give_back(left):
 
 
 def _free() -> None:
+  shared_programs.forget()
   jax.clear_caches()
   gc.collect()
   _trim()
