@@ -3,7 +3,9 @@
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent import futures
 import contextlib
+import ctypes
 import dataclasses
+import sys
 import threading
 import time
 from typing import Any
@@ -35,6 +37,7 @@ def compile_program(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Program:
   lowered = lowering.lower(fn, shapes, **jit)
   call = lowered.compile()
   seconds = time.perf_counter() - start
+  _give_back()
   cost = program_cost.of_compiled(call)
   cost = dataclasses.replace(cost, flops=cost.flops + lowering.flops(call))
   return Program(call, cost, seconds, lowered.out_info)
@@ -127,6 +130,16 @@ class Compiler:
       oldest = self._found.pop(next(iter(self._found)), None)
       if oldest is not None:
         oldest.cancel()
+
+
+def _give_back() -> None:
+  """Returns the memory that compiling has left free to the system, on Linux.
+
+  The C library would keep it, and steps take other sizes than compilers do.
+  """
+  if sys.platform == "linux":
+    with contextlib.suppress(AttributeError):  # another C library than glibc
+      ctypes.CDLL(None).malloc_trim(0)
 
 
 def _is_done(made: "futures.Future[Any]") -> bool:
