@@ -59,13 +59,13 @@ def _conv(
   size: int = 1,
   stride: int = 1,
   depthwise: bool = False,
-) -> nn.Conv:
+) -> layers.Conv:
   """Returns a convolution; kernels are drawn He-normal over the outputs.
 
   Of a depthwise kernel, each output is written by its own channel alone.
   """
   fan: Literal["fan_in", "fan_out"] = "fan_in" if depthwise else "fan_out"
-  return nn.Conv(
+  return layers.Conv(
     features,
     (size, size),
     strides=stride,
@@ -77,7 +77,7 @@ def _conv(
   )
 
 
-def _norm(training: bool, name: str) -> nn.BatchNorm:
+def _norm(training: bool, name: str) -> layers.BatchNorm:
   return layers.norm(training, name, momentum=0.99, epsilon=1e-3)
 
 
@@ -147,7 +147,7 @@ class _Head(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     x = _dropped(self, x, self.drop, training)
-    return nn.Dense(self.num_classes, name="dense")(x)
+    return layers.Dense(self.num_classes, name="dense")(x)
 
 
 def _dropped(

@@ -4,7 +4,7 @@ from flax import linen as nn
 import jax
 
 from jcl import base
-from jcl.networks import chain, check
+from jcl.networks import chain, check, layers
 from jcl.options import kinds
 
 
@@ -17,7 +17,7 @@ class _Dense(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     del training
-    dense = nn.Dense(
+    dense = layers.Dense(
       self.features,
       kernel_init=nn.initializers.xavier_uniform(),
       name="dense",

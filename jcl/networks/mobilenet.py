@@ -38,7 +38,7 @@ class _Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, training: bool) -> jax.Array:
-    x = nn.Conv(
+    x = layers.Conv(
       self.features,
       (self.size, self.size),
       strides=self.stride,

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl import base
-from jcl.networks import check, order
+from jcl.networks import check, layers, order
 from jcl.options import errors
 from jcl.options.errors import UsageError
 
@@ -37,8 +37,8 @@ class _Lateral(nn.Module):
     joined = jnp.concatenate(
       [scale[i] * part for i, part in enumerate(earlier)], axis=-1
     )
-    hidden = nn.relu(nn.Dense(x.shape[-1], name="project")(joined))
-    return x + nn.Dense(x.shape[-1], use_bias=False, name="out")(hidden)
+    hidden = nn.relu(layers.Dense(x.shape[-1], name="project")(joined))
+    return x + layers.Dense(x.shape[-1], use_bias=False, name="out")(hidden)
 
 
 def progressive(

@@ -17,8 +17,8 @@ from jcl.networks import chain, check, layers
 from jcl.options import kinds
 
 
-def _conv(features: int, size: int, stride: int, name: str) -> nn.Conv:
-  return nn.Conv(
+def _conv(features: int, size: int, stride: int, name: str) -> layers.Conv:
+  return layers.Conv(
     features,
     (size, size),
     strides=stride,

@@ -28,7 +28,7 @@ class _Embed(nn.Module):
   def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     del training
     side = (self.patch, self.patch)
-    x = nn.Conv(self.width, side, strides=side, padding="VALID", name="patch")(
+    x = layers.Conv(self.width, side, strides=side, padding="VALID", name="patch")(
       x
     )
     x = x.reshape(x.shape[0], -1, self.width)
@@ -53,9 +53,9 @@ class _Block(nn.Module):
   def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     width = x.shape[-1]
 
-    def dense(name: str, features: int = width) -> nn.Dense:
+    def dense(name: str, features: int = width) -> layers.Dense:
       xavier = nn.initializers.xavier_uniform()
-      return nn.Dense(features, kernel_init=xavier, name=name)
+      return layers.Dense(features, kernel_init=xavier, name=name)
 
     def drop(x: jax.Array) -> jax.Array:
       return nn.Dropout(self.dropout, deterministic=not training)(x)
@@ -63,13 +63,13 @@ class _Block(nn.Module):
     def heads(x: jax.Array) -> jax.Array:
       return x.reshape(*x.shape[:-1], self.heads, -1)
 
-    h = nn.LayerNorm(name="norm_0")(x)
+    h = layers.LayerNorm(name="norm_0")(x)
     query = heads(dense("query")(h))
     key = heads(dense("key")(h))
     value = heads(dense("value")(h))
     h = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
     x = x + drop(dense("out")(h))
-    h = nn.LayerNorm(name="norm_1")(x)
+    h = layers.LayerNorm(name="norm_1")(x)
     h = dense("mlp_0", self.expansion * width)(h)
     h = nn.gelu(h, approximate=not self.exact)
     return x + drop(dense("mlp_1")(drop(h)))
@@ -83,7 +83,7 @@ class _Norm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     del training
-    x = nn.LayerNorm(name="norm")(x)
+    x = layers.LayerNorm(name="norm")(x)
     return x[:, 0] if self.token else x.mean(axis=1)
 
 

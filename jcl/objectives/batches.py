@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jcl import base
 
@@ -20,7 +21,7 @@ def fill(memory: base.Batch, batch: base.Batch) -> base.Batch:
     `memory` with other `x`, [R, ...].
   """
   num_rows = memory.weight.shape[0]
-  rows = jnp.arange(num_rows) % batch.weight.shape[0]
+  rows = np.arange(num_rows) % batch.weight.shape[0]
   is_padding = (memory.weight == 0).reshape(
     num_rows, *(1,) * (memory.x.ndim - 1)
   )

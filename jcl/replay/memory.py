@@ -8,6 +8,10 @@ from jcl import base
 from jcl.options import plain
 from jcl.options.errors import UsageError
 
+# Slots never count from the end: to allow for that takes three more operations
+# in each place.
+_FORWARD = {"wrap_negative_indices": False}
+
 
 def empty(capacity: int, example: base.Batch) -> base.Batch:
   """Returns `capacity` empty slots for examples like `example`.
@@ -59,22 +63,25 @@ def write(items: base.Batch, batch: base.Batch, slots: jax.Array) -> base.Batch:
   capacity = items.weight.shape[0]
   rows = jnp.arange(slots.shape[0])
   # The order of duplicate writes is undefined; a maximum over rows is defined.
-  last = jnp.full(capacity, -1).at[slots].max(rows, mode="drop")
-  wins = last.at[slots].get(mode="fill", fill_value=-1) == rows
+  last = jnp.full(capacity, -1).at[slots].max(rows, mode="drop", **_FORWARD)
+  wins = last.at[slots].get(mode="fill", fill_value=-1, **_FORWARD) == rows
   slots = jnp.where(wins, slots, capacity)
   batch = batch._replace(
     weight=jnp.ones_like(batch.weight),
     extras={name: batch.extras[name] for name in items.extras},
   )
   return jax.tree.map(
-    lambda kept, new: kept.at[slots].set(new, mode="drop"), items, batch
+    lambda kept, new: kept.at[slots].set(new, mode="drop", **_FORWARD),
+    items,
+    batch,
   )
 
 
 def read(items: base.Batch, slots: jax.Array) -> base.Batch:
   """Returns the examples in `slots` [R] int32; M gives a padding row."""
   batch = jax.tree.map(
-    lambda leaf: leaf.at[slots].get(mode="fill", fill_value=0), items
+    lambda leaf: leaf.at[slots].get(mode="fill", fill_value=0, **_FORWARD),
+    items,
   )
   inside = slots < items.weight.shape[0]
   return batch._replace(ids=jnp.where(inside, batch.ids, -1))

@@ -41,11 +41,18 @@ def uniform(key: base.Key, allowed: base.Array, num_samples: int) -> jax.Array:
   taken = jnp.any(jnp.tril(rank[:, None] == rank, -1), axis=1)
   earlier = jnp.where((rank >= first) & (rank < top), rank - first, draw)
   for _ in range(num_samples.bit_length()):
-    taken |= taken[earlier]
-    earlier = earlier[earlier]
+    taken |= _at(taken, earlier)
+    earlier = _at(earlier, earlier)
   rank = jnp.where(taken, top, rank)
   slots = jnp.searchsorted(num_upto, rank + 1, method="scan_unrolled")
   return jnp.where(draw < num_drawn, slots, capacity).astype(jnp.int32)
+
+
+def _at(values: jax.Array, places: jax.Array) -> jax.Array:
+  """Returns `values[places]` for places that are inside."""
+  return values.at[places].get(
+    mode="promise_in_bounds", wrap_negative_indices=False
+  )
 
 
 def sample(

@@ -254,16 +254,24 @@ def build_program(step: Step, max_steps: int) -> Any:
   def program(key, state, batches, num_steps, scope):
     def body(i, carry):
       state, infos = carry
-      batch = jax.tree.map(lambda leaf: leaf[i], batches)
+      batch = jax.tree.map(
+        lambda leaf: jax.lax.dynamic_index_in_dim(
+          leaf, i, keepdims=False, allow_negative_indices=False
+        ),
+        batches,
+      )
       state, info = step(key, state, batch, scope)
-      infos = jax.tree.map(lambda all_, one: all_.at[i].set(one), infos, info)
+      infos = jax.tree.map(
+        lambda all_, one: jax.lax.dynamic_update_index_in_dim(
+          all_, one, i, 0, allow_negative_indices=False
+        ),
+        infos,
+        info,
+      )
       return state, infos
 
-    one = jax.tree.map(lambda leaf: leaf[0], batches)
-    _, blank = jax.eval_shape(step, key, state, one, scope)
-    infos = jax.tree.map(
-      lambda leaf: jnp.zeros((max_steps, *leaf.shape), leaf.dtype), blank
-    )
+    number = jnp.zeros(max_steps)
+    infos = Info(number, number, number, jnp.zeros_like(batches.weight))
     return jax.lax.fori_loop(0, num_steps, body, (state, infos))
 
   return program
