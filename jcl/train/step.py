@@ -263,7 +263,11 @@ def build_program(step: Step, max_steps: int) -> Any:
       state, info = step(key, state, batch, scope)
       infos = jax.tree.map(
         lambda all_, one: jax.lax.dynamic_update_index_in_dim(
-          all_, one, i, 0, allow_negative_indices=False
+          all_,
+          jnp.broadcast_to(one, all_.shape[1:]),
+          i,
+          axis=0,
+          allow_negative_indices=False,
         ),
         infos,
         info,

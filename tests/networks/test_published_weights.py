@@ -5,14 +5,19 @@ import functools
 import hashlib
 import sys
 
-from flax import linen as nn
 import jax
 import numpy as np
 import pytest
 from sklearn import datasets
 from torch_layouts import ARRAYS, EXPECTED, STORAGES, writer
 
-from jcl.networks import catalogue, efficientnet, published, torch_files
+from jcl.networks import (
+  catalogue,
+  efficientnet,
+  layers,
+  published,
+  torch_files,
+)
 from jcl.options.errors import MissingPackageError, UsageError
 from jcl.train.kernels import lowering
 
@@ -167,12 +172,12 @@ def test_golden_means_of_units():
 
 def test_symmetric_padding_gives_other_means(monkeypatch):
   needs("efficientnet_lite0")
-  conv = nn.Conv
+  conv = layers.Conv
 
   def symmetric(features, size, **options):
     return conv(features, size, **{**options, "padding": size[0] // 2})
 
-  monkeypatch.setattr(efficientnet.nn, "Conv", symmetric)
+  monkeypatch.setattr(efficientnet.layers, "Conv", symmetric)
   network = catalogue.build("efficientnet_lite0", (96, 96, 3), 1000)
   network = published.with_weights(network, fresh=())
   params, stats = network.init(jax.random.key(0))
