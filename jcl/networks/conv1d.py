@@ -18,7 +18,9 @@ class _Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, training: bool) -> jax.Array:
-    x = layers.Conv(self.features, (self.kernel,), use_bias=False, name="conv")(x)
+    x = layers.Conv(self.features, (self.kernel,), use_bias=False, name="conv")(
+      x
+    )
     x = nn.relu(layers.norm(training, "norm")(x))
     return x.mean(axis=1) if self.is_last else nn.max_pool(x, (2,), (2,))
 

@@ -28,9 +28,9 @@ class _Embed(nn.Module):
   def __call__(self, x: jax.Array, training: bool) -> jax.Array:
     del training
     side = (self.patch, self.patch)
-    x = layers.Conv(self.width, side, strides=side, padding="VALID", name="patch")(
-      x
-    )
+    x = layers.Conv(
+      self.width, side, strides=side, padding="VALID", name="patch"
+    )(x)
     x = x.reshape(x.shape[0], -1, self.width)
     if self.token:
       shape = (1, 1, self.width)

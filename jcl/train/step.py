@@ -233,13 +233,14 @@ def summarise(
   )
 
 
-def build_program(step: Step, max_steps: int) -> Any:
+def build_program(step: Step, max_steps: int, fed_rows: int = 0) -> Any:
   """Returns `program(key, state, batches, num_steps, scope)`.
 
   It takes up to `max_steps` steps in one dispatch: `batches` has leaves
   [max_steps, B, ...] of which the first `num_steps` (traced) are used, so one
   compiled program serves full and partial runs of steps alike. `Info` comes
-  back with leaves [max_steps, ...], zero where no step was taken.
+  back with leaves [max_steps, ...], zero where no step was taken. The last
+  `fed_rows` of a batch are a memory's, of which it tells nothing.
   """
   if max_steps == 1:
 
@@ -275,7 +276,8 @@ def build_program(step: Step, max_steps: int) -> Any:
       return state, infos
 
     number = jnp.zeros(max_steps)
-    infos = Info(number, number, number, jnp.zeros_like(batches.weight))
+    own = batches.weight[:, : batches.weight.shape[1] - fed_rows]
+    infos = Info(number, number, number, jnp.zeros_like(own))
     return jax.lax.fori_loop(0, num_steps, body, (state, infos))
 
   return program

@@ -172,6 +172,13 @@ class StepSpec:
       mask.trained_units(self.network, selection),
     )
 
+  @property
+  def fed_rows(self) -> int:
+    """Rows that a memory on the host adds behind those of the stream."""
+    method = self.method
+    draws = method.objective.num_draws if method.replay.on_host else 0
+    return draws * method.replay.num_samples
+
   def draw(
     self,
     key: base.Key,
@@ -184,7 +191,7 @@ class StepSpec:
     replay = self.method.replay
     draws, size = range(self.method.objective.num_draws), replay.num_samples
     if replay.on_host:
-      rows = len(batch.y) - len(draws) * size
+      rows = len(batch.y) - self.fed_rows
       memory = tuple(_rows(batch, rows + i * size, size) for i in draws)
       batch = _rows(batch, 0, rows)._replace(extras={})
     else:

@@ -81,7 +81,7 @@ class Whole:
   def _build(self, selection: base.Selection) -> background.Program:
     step = step_lib.build_step(self._spec, selection)
     return background.compile_program(
-      step_lib.build_program(step, self._max_steps),
+      step_lib.build_program(step, self._max_steps, self._spec.fed_rows),
       self._shapes(selection),
       # What a step returns, the next one takes: the same on every device.
       out_shardings=self._out_shardings,
