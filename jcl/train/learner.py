@@ -20,7 +20,7 @@ from jcl.train import augment, background, executors, pieces, slots, step_spec
 from jcl.train import evaluate as evaluation
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
-from jcl.train.kernels import lowering
+from jcl.train.kernels import effort, lowering
 
 MAX_STEPS_PER_DISPATCH = 32
 _TIERED_STEPS = 8
@@ -194,7 +194,7 @@ class Learner:
       return self.run("train", name, lambda key: fresh(*init(key)), key)
     # The network's arrays take a program of their own, most of the work: JAX
     # keeps it for all selections, and for all learners of this network.
-    arrays = self.run("train", "network", init, key)
+    arrays = self.run("train", "network", init, key, once=True)
     return self.run("train", name, fresh, *arrays, donate=(0, 1))
 
   @property
@@ -351,9 +351,13 @@ class Learner:
     fn: Callable[..., Any],
     *args: Any,
     donate: tuple[int, ...] = (),
+    once: bool = False,
   ) -> Any:
-    """Calls a pure function, compiled on first use under its name."""
-    program = self.compiled((name,), fn, args, donate)
+    """Calls a pure function, compiled on first use under its name.
+
+    One that is called `once` is compiled with less care for its speed.
+    """
+    program = self.compiled((name,), fn, args, donate, once)
     cost = program.cost
     with self.ledger.timed(account, cost.flops, cost.bytes_accessed):
       return jax.block_until_ready(program.call(*args))
@@ -364,6 +368,7 @@ class Learner:
     fn: Callable[..., Any],
     args: Any,
     donate: tuple[int, ...] = (),
+    once: bool = False,
   ) -> Program:
     leaves, structure = jax.tree.flatten(args)
     shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
@@ -374,6 +379,7 @@ class Learner:
       args,
       donate_argnums=donate,
       out_shardings=self.sharding(),
+      compiler_options=effort.options(once=once),
     )
     return self.compiler.get(cache_key, build)
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl.options.errors import UsageError
-from jcl.train.kernels import bridge, choice, onednn, rules
+from jcl.train.kernels import bridge, choice, effort, onednn, rules
 from jcl.train.kernels import problem as problem_lib
 
 _CHOICE = "JCL_CONVOLUTIONS"
@@ -69,9 +69,10 @@ def lower(fn: Callable[..., Any], shapes: Any, **jit: Any) -> Any:
   Args:
     fn: a pure function.
     shapes: its arguments, arrays or `jax.ShapeDtypeStruct`s.
-    **jit: options of `jax.jit`.
+    **jit: options of `jax.jit`; for the compiler, beside those of `effort`.
   """
-  traced = jax.jit(fn, **jit).trace(*shapes)
+  told = {**effort.options(), **jit.pop("compiler_options", {})}
+  traced = jax.jit(fn, compiler_options=told, **jit).trace(*shapes)
   if why_not():
     return traced.lower()
   return rules.lower(traced, _lower)
