@@ -21,7 +21,8 @@ class _Known(nn.Module):
   ) -> Any:
     if not self.has_variable("params", name):
       return super().param(name, init_fn, *init_args, **init_kwargs)
-    value, shape = self.get_variable("params", name), tuple(init_args[0])
+    value: Any = self.get_variable("params", name)
+    shape = tuple(init_args[0])
     if value.shape != shape:
       path = "/".join(self.path)
       raise errors.ScopeParamShapeError(name, path, value.shape, shape)

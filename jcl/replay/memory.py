@@ -1,5 +1,7 @@
 """Sample storage: examples in slots, and the bytes of a slot."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from jcl.options.errors import UsageError
 
 # Slots never count from the end: to allow for that takes three more operations
 # in each place.
-_FORWARD = {"wrap_negative_indices": False}
+_FORWARD: dict[str, Any] = {"wrap_negative_indices": False}
 
 
 def empty(capacity: int, example: base.Batch) -> base.Batch:
