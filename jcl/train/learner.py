@@ -272,15 +272,13 @@ class Learner:
   def convolves(self) -> bool:
     """Whether the network has a convolution."""
     x = jnp.zeros((1, *np.shape(self.example.x)), self.example.x.dtype)
-    program = jaxprs.trace(
-      lambda key: (
-        self.network.apply(
-          *self.network.init(key), self.preprocess.normalise(x)
-        ).logits
-      ),
-      jax.random.key(0),
-    )
-    return step_lib.has_convolution(program)
+    arrays = jax.eval_shape(self.network.init, jax.random.key(0))
+
+    def logits(params, stats):
+      normal = self.preprocess.normalise(x)
+      return self.network.apply(params, stats, normal).logits
+
+    return step_lib.has_convolution(jaxprs.trace(logits, *arrays))
 
   def step_program(
     self, selection: base.Selection, *, exact: bool = True
