@@ -4,6 +4,7 @@ import time
 
 from jcl.options.errors import UsageError
 from jcl.report import apart
+from jcl.run import surroundings
 
 
 def command(arguments: list[str]) -> int:
@@ -13,7 +14,8 @@ def command(arguments: list[str]) -> int:
   started = time.monotonic()
   with apart.Writer() as writer:
     # What learning imports takes as long as that process needs to get ready.
-    from jcl.cli import learning
+    with surroundings.importing():
+      from jcl.cli import learning
 
     learning.carry_out(writer.write, started)
   return 0

@@ -86,9 +86,10 @@ def _main(words: list[str], door: Door) -> int:
     )
   )
   try:
-    own.check()
-    name, arguments = _command(words, door)
-    module = importlib.import_module(f"jcl.cli.{COMMANDS[name]}")
+    with surroundings.importing():
+      own.check()
+      name, arguments = _command(words, door)
+      module = importlib.import_module(f"jcl.cli.{COMMANDS[name]}")
     return module.command(arguments)
   except KeyboardInterrupt:
     return _fail(door, "interrupted before the first checkpoint", 130)

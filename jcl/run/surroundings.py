@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 import contextlib
+import gc
 import io
 import os
 from pathlib import Path
@@ -85,6 +86,23 @@ def lasting_output() -> Iterator[None]:
         stream.flush()
       if getattr(sys, name) is stream:
         setattr(sys, name, before[name])
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+  """Leaves the collection of garbage out while modules are imported.
+
+  What they make stays, and collections would look through it again and again;
+  later ones skip it, too. It takes a tenth of the time to start.
+  """
+  collects = gc.isenabled()
+  gc.disable()
+  try:
+    yield
+  finally:
+    if collects:
+      gc.freeze()
+      gc.enable()
 
 
 def is_terminal(stream: Any) -> bool:

@@ -1,5 +1,6 @@
 """Streams, terminals and homes that are missing."""
 
+import gc
 import io
 import os
 from pathlib import Path
@@ -153,3 +154,21 @@ def test_output_that_lasts_is_the_stream_s_own(monkeypatch):
     assert sys.stdout.encoding == "utf-8"
   assert sys.stdout is out
   assert out.buffer.getvalue() == b"told\n"
+
+
+def test_imports_collect_no_garbage_and_later_collections_skip_them():
+  before = gc.get_freeze_count()
+  with surroundings.importing():
+    assert not gc.isenabled()
+    made = [[] for _ in range(100)]
+  assert gc.isenabled() and gc.get_freeze_count() >= before + len(made)
+
+
+def test_whoever_collects_no_garbage_goes_on_so():
+  gc.disable()
+  try:
+    with surroundings.importing():
+      pass
+    assert not gc.isenabled()
+  finally:
+    gc.enable()
