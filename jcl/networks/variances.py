@@ -12,10 +12,9 @@ import contextvars
 import dataclasses
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flax import linen as nn
-from flax import nnx
 from flax.linen.module import InterceptorContext
 import jax
 import jax.numpy as jnp
@@ -23,6 +22,9 @@ import jax.numpy as jnp
 from jcl import base
 from jcl.networks import blocks as blocks_lib
 from jcl.options.errors import UsageError
+
+if TYPE_CHECKING:
+  from flax import nnx
 
 # Names of running variances, at any depth of the statistics.
 _VARIANCE = re.compile(r"(.*_)?var(iance)?")
@@ -64,10 +66,12 @@ def unbiased(network: base.Network) -> base.Network:
   )
 
 
-def prepare(model: nnx.Module) -> None:
+def prepare(model: "nnx.Module") -> None:
   """Makes an NNX model's normalisers unbiased within an unbiased network."""
   if _corrected.get() is None:
     return
+  from flax import nnx  # no other network needs it
+
   for _, module in nnx.iter_modules(model):
     if isinstance(module, nnx.BatchNorm):
       module.__class__ = _of_nnx(type(module))
