@@ -265,7 +265,7 @@ def build_program(step: Step, max_steps: int, fed_rows: int = 0) -> Any:
       infos = jax.tree.map(
         lambda all_, one: jax.lax.dynamic_update_index_in_dim(
           all_,
-          jnp.broadcast_to(one, all_.shape[1:]),
+          jnp.broadcast_to(jnp.asarray(one, all_.dtype), all_.shape[1:]),
           i,
           axis=0,
           allow_negative_indices=False,
@@ -275,7 +275,7 @@ def build_program(step: Step, max_steps: int, fed_rows: int = 0) -> Any:
       )
       return state, infos
 
-    number = jnp.zeros(max_steps)
+    number = jnp.zeros(max_steps, np.float32)
     own = batches.weight[:, : batches.weight.shape[1] - fed_rows]
     infos = Info(number, number, number, jnp.zeros_like(own))
     return jax.lax.fori_loop(0, num_steps, body, (state, infos))
