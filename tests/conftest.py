@@ -13,7 +13,6 @@ from PIL import Image
 import psutil
 import pytest
 import quick_tests
-import shared_programs
 
 from jcl.networks import catalogue
 from jcl.report import drawing
@@ -35,7 +34,6 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
 contexts.share()
-shared_programs.share()
 
 # Folders and files of tests that look at pictures. Others need some picture at
 # its place, whatever it shows: drawing takes a fifth of the time of many runs.
@@ -146,7 +144,6 @@ def _give_back(left):
 
 
 def _free() -> None:
-  shared_programs.forget()
   jax.clear_caches()
   gc.collect()
   _trim()
