@@ -160,8 +160,7 @@ class Learner:
   @property
   def fed_rows(self) -> int:
     """Rows of a dispatched batch that a memory on the host adds."""
-    fed = self.method.replay.on_host
-    return self.rows_per_step - self.stream_rows if fed else 0
+    return self.spec.fed_rows
 
   @property
   def replay_share(self) -> float:
