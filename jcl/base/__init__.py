@@ -46,6 +46,7 @@ if TYPE_CHECKING:
   )
   from jcl.base.method import (
     EXPAND,
+    Draw,
     Expansion,
     Govern,
     Method,
@@ -100,7 +101,8 @@ _HOMES = {
     "hierarchy",
   ),
   **dict.fromkeys(
-    ("EXPAND", "Expansion", "Govern", "Method", "Outlook", "Pruning"), "method"
+    ("EXPAND", "Draw", "Expansion", "Govern", "Method", "Outlook", "Pruning"),
+    "method",
   ),
   **dict.fromkeys(("Removal", "Sparsity", "Training"), "method"),
   **dict.fromkeys(
@@ -165,6 +167,7 @@ __all__ = [
   "Expansion",
   "Govern",
   "Removal",
+  "Draw",
   "Method",
   "Outlook",
   "Dataset",

@@ -101,6 +101,15 @@ class Removal:
   until: int = 20  # last epoch ahead of which some leave
 
 
+@dataclasses.dataclass(frozen=True)
+class Draw:
+  """Rule by which an epoch's examples are drawn, see `streams.draws`."""
+
+  by: Literal["uniform", "balanced", "recent", "recency"] = "uniform"
+  alpha: float = 1.0  # of "recency": how much likelier new examples stay
+  counts: bool = False  # of "balanced": examples of large classes are likelier
+
+
 class Outlook(NamedTuple):
   """Sizes and limits of a run that are known before it starts."""
 
@@ -124,7 +133,9 @@ class Method(NamedTuple):
 
   `trains_on` names the training set of an experience: its own examples
   ("current"), those of all experiences so far ("seen"), or what the memory
-  holds ("memory"). `restart` draws new parameters for every experience.
+  holds ("memory"), in shuffled passes unless `draw` says otherwise. `restart`
+  draws new parameters for every experience, `renew` begins the optimiser's
+  slots anew.
   `prune(network, params)` marks channels that are taken out of the network
   before it learns (masks by group of `networks.channels`); `sparsity(network,
   params, updates, epochs)` is told the updates of an epoch and the epochs of
@@ -161,3 +172,5 @@ class Method(NamedTuple):
   consolidation: Consolidation = Consolidation()
   govern: Govern | None = None
   suited: Callable[[Outlook], "Method"] | None = None
+  draw: Draw | None = None
+  renew: bool = False

@@ -40,6 +40,7 @@ from jcl.recipes.memory import (
   ram_only,
   storage_only,
 )
+from jcl.recipes.naive import naive
 from jcl.recipes.pnn import pnn
 from jcl.recipes.si import si
 from jcl.recipes.solved import solved
@@ -72,6 +73,7 @@ __all__ = [
   "lwf",
   "magnitude",
   "miro",
+  "naive",
   "ncm",
   "pnn",
   "pruning",

@@ -83,6 +83,15 @@ class Feed:
     """Ends the experience; a memory on the host keeps `size` examples."""
     del state, size
 
+  def plan(self, updates: int) -> bool:
+    """Notes how many updates the experience is to have.
+
+    Returns:
+      Whether its epochs show other examples than they did before.
+    """
+    del updates
+    return False
+
   # Batches.
 
   @property

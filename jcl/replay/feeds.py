@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 
 from jcl.cost import ledger as ledger_lib
-from jcl.replay import removal
+from jcl.replay import drawn, removal
 from jcl.replay.feed import Feed
 from jcl.replay.tiers import feed as tier_feed
 from jcl.replay.tiers import limits
@@ -61,4 +61,6 @@ def plain(
   """Returns the feed of a run without a memory on the host."""
   if learner.method.removal is not None:
     return removal.Removal(stream, learner, ledger, seed)
+  if learner.method.draw is not None:
+    return drawn.Drawn(stream, learner, ledger, seed)
   return Feed(stream, learner, ledger, seed)

@@ -112,6 +112,7 @@ def _epochs(
   feed.show(state)
   if not at.totals.steps:
     at.planned = at.decided.epochs * feed.num_batches
+  feed.plan(at.planned)
   scope = _timed(job, at, scope)
   yield from _evaluated(job, state, at, scope)  # a kill may have prevented it
   yield from _ready(job, state, at, scope)
@@ -129,6 +130,8 @@ def _epochs(
     if not at.totals.steps:
       most = job.steps_to_limit(at, program.cost)
       at.planned = int(min(at.planned, most))
+      if feed.plan(at.planned):
+        chunk = dispatch.again(job, at) or chunk
       scope = _timed(job, at, scope)
       batch = functools.partial(job.batch_of, at.decided.epochs)
       hook = BatchHook("first_batch", trainee.selection)

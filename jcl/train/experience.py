@@ -1,14 +1,16 @@
 """Opens and closes an experience for objective and memory on the device."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 
 from jcl import base, keys
+from jcl.selection import mask
 from jcl.streams import batching
 from jcl.streams import stream as stream_lib
-from jcl.train import chunks, consolidation, gather, hooks, scoring
+from jcl.train import chunks, consolidation, gather, hooks, scoring, slots
 from jcl.train import learner as learner_lib
 
 _EXTRACT = 500  # examples per batch when features are read for a memory
@@ -38,6 +40,8 @@ class Hooks:
     if method.restart and index:
       key = keys.key(self._seed, keys.Purpose.RESTART, index)
       state = learner.restart(key, state, selection)
+    if method.renew and index:
+      state = _renewed(learner, state, selection)
     if method.replay.when == "before":
       state = self._offer(learner, state, index)
     state = hooks.begin(learner, state, scope)
@@ -164,3 +168,23 @@ class Hooks:
     return jax.tree.map(
       lambda *leaves: np.concatenate(leaves)[: len(source)], *parts
     )
+
+
+def _renewed(
+  learner: learner_lib.Learner,
+  state: base.LearnerState,
+  selection: base.Selection,
+) -> base.LearnerState:
+  """Returns the state with the optimiser's slots as they were at first."""
+  spec = learner.spec
+
+  def fresh(params: base.Params) -> tuple[Any, Any]:
+    trained, _ = mask.split(params, spec.network, selection)
+    policy = learner.method.selector.slots
+    parked = slots.park(policy, spec.network, spec.optimizer, params)
+    return spec.optimizer.init(trained), parked
+
+  params = state.train.params
+  opt_state, parked = learner.run("train", ("renew", selection), fresh, params)
+  train = state.train._replace(opt_state=opt_state)
+  return state._replace(train=train, parked=parked)

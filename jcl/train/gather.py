@@ -34,6 +34,12 @@ class Experiences:
     self._stream = stream
     self._first, self._last = indices[0], indices[-1]
 
+  @property
+  def labels(self) -> np.ndarray:
+    """Classes of the examples [N], in the order of the stream."""
+    parts = self._stream.experiences[self._first : self._last + 1]
+    return np.concatenate([np.asarray(each.data.y) for each in parts])
+
   def __len__(self) -> int:
     starts = self._stream.starts
     return int(starts[self._last + 1] - starts[self._first])
@@ -62,6 +68,11 @@ class Memory:
   def __init__(self, items: base.Batch) -> None:
     filled = np.flatnonzero(np.asarray(items.weight) > 0)
     self._items = jax.tree.map(lambda leaf: np.asarray(leaf)[filled], items)
+
+  @property
+  def labels(self) -> np.ndarray:
+    """Classes of the examples [N]."""
+    return self._items.y
 
   def __len__(self) -> int:
     return len(self._items.y)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcl.options import kinds, spec
+from jcl.options.errors import UsageError
 
 # (updates of the experience so far [] int32, updates planned for it) -> [] >= 0
 Factor = Callable[[Any, Any], jax.Array]
@@ -30,15 +31,31 @@ def constant(*, warmup: kinds.ShareBelowOne = 0.0) -> Factor:
 
 
 def linear(
-  *, warmup: kinds.ShareBelowOne = 0.0, floor: kinds.Share = 0.0
+  *,
+  warmup: kinds.ShareBelowOne = 0.0,
+  floor: kinds.Share = 0.0,
+  overrun: kinds.Natural = 0,
 ) -> Factor:
   """Falls along a line in every experience.
 
   Args:
     warmup: as for `constant`.
     floor: share of the rate that is reached in the end.
+    overrun: last updates, beyond the end of the line: the rates of all but the
+      first of them are below 0. For a published program that makes such ones.
+
+  Raises:
+    ValueError: for an overrun beside one of the others.
   """
-  return _warmed(lambda done: 1 - done, warmup, floor)
+  if not overrun:
+    return _warmed(lambda done: 1 - done, warmup, floor)
+  if warmup or floor:
+    raise UsageError(
+      f"overrun={overrun} goes with neither warmup nor floor: leave these out"
+    )
+  return lambda made, planned: (
+    1 - jnp.asarray(made, jnp.float32) / jnp.maximum(planned - overrun, 1.0)
+  )
 
 
 def cosine(

@@ -17,6 +17,8 @@ EACH = 200_000.0  # operations for an experience
 RECIPES = (
   "finetune",
   "joint:restart=false",
+  "naive",
+  "naive+head_only",
   "er:buffer=6,minibatch=6",
   "derpp:buffer=6,minibatch=6",
   "lwf",

@@ -239,5 +239,9 @@ def test_the_last_updates_of_an_experience_are_small():
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(schedules.constant) == {"warmup": 0.0}
-  assert signatures.defaults(schedules.linear) == {"warmup": 0.0, "floor": 0.0}
+  assert signatures.defaults(schedules.linear) == {
+    "warmup": 0.0,
+    "floor": 0.0,
+    "overrun": 0,
+  }
   assert signatures.defaults(schedules.cosine) == {"warmup": 0.0, "floor": 0.0}
