@@ -1,11 +1,12 @@
 """Scores on held-out data, and the record of an experience."""
 
+from collections.abc import Iterator
 import math
 
 from jcl import base
 from jcl.cost import program_cost
 from jcl.run import solving
-from jcl.run.cursor import Cursor, Job
+from jcl.run.cursor import Cursor, Event, Job
 from jcl.selection import mask
 from jcl.train import evaluate as evaluation
 from jcl.train import scoring
@@ -29,6 +30,22 @@ def evaluate(
     return scoring.evaluate(
       job.learner, state, test_sets, stream.task_classes, head, memory
     )
+
+
+def midway(
+  job: Job, state: base.LearnerState, at: Cursor, scope: base.Scope
+) -> Iterator[Event]:
+  """Evaluates in the middle of an experience, where that is due."""
+  every = job.evaluate_every
+  if not every or at.step // every <= at.evaluated // every:
+    return
+  at.evaluated = at.step
+  scores = evaluate(job, state, scope.head)
+  scalars = {
+    "accuracy": scores.accuracy,
+    "accuracy_task": scores.accuracy_task,
+  }
+  yield Event("evaluated", state, at, scalars)
 
 
 def record(

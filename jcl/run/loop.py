@@ -114,7 +114,9 @@ def _epochs(
     at.planned = at.decided.epochs * feed.num_batches
   feed.plan(at.planned)
   scope = _timed(job, at, scope)
-  yield from _evaluated(job, state, at, scope)  # a kill may have prevented it
+  yield from evaluation.midway(
+    job, state, at, scope
+  )  # a kill may have prevented it
   yield from _ready(job, state, at, scope)
   with job.ledger.timed("data"):
     chunk = dispatch.again(job, at)
@@ -150,7 +152,7 @@ def _epochs(
     chunk = dispatch.again(job, at) if changed else following
     job.give_way()
     yield Event("steps", state, at, scalars)
-    yield from _evaluated(job, state, at, scope)
+    yield from evaluation.midway(job, state, at, scope)
   return state
 
 
@@ -169,22 +171,6 @@ def _ready(
 def _timed(job: Job, at: Cursor, scope: base.Scope) -> base.Scope:
   """Tells steps when the experience began, and how long it is to be."""
   return job.learner.timed(scope, at.step - at.totals.steps, at.planned)
-
-
-def _evaluated(
-  job: Job, state: base.LearnerState, at: Cursor, scope: base.Scope
-) -> Iterator[Event]:
-  """Evaluates mid-way, where that is due."""
-  every = job.evaluate_every
-  if not every or at.step // every <= at.evaluated // every:
-    return
-  at.evaluated = at.step
-  scores = evaluation.evaluate(job, state, scope.head)
-  scalars = {
-    "accuracy": scores.accuracy,
-    "accuracy_task": scores.accuracy_task,
-  }
-  yield Event("evaluated", state, at, scalars)
 
 
 def _close(

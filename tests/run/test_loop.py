@@ -14,7 +14,7 @@ from jcl.control import fixed, limits
 from jcl.replay import removal, sampling
 from jcl.replay.tiers import feed as tier_feed
 from jcl.report import decoding, encoding
-from jcl.run import cursor, finite, loop, session
+from jcl.run import cursor, evaluation, finite, loop, session
 from jcl.streams import batching, scenarios, sources
 from jcl.train import chunks
 
@@ -399,11 +399,11 @@ def test_what_lies_behind_a_chunk():
 )
 def test_when_an_evaluation_is_due(every, step, evaluated, due, monkeypatch):
   scores = types.SimpleNamespace(accuracy=(0.5,), accuracy_task=(1.0,))
-  monkeypatch.setattr(loop.evaluation, "evaluate", lambda *_: scores)
+  monkeypatch.setattr(evaluation, "evaluate", lambda *_: scores)
   job = types.SimpleNamespace(evaluate_every=every)
   at = cursor.Cursor(step=step, evaluated=evaluated)
   scope = types.SimpleNamespace(head=None)
-  found = list(loop._evaluated(job, None, at, scope))
+  found = list(evaluation.midway(job, None, at, scope))
   assert bool(found) is due
   assert at.evaluated == (step if due else evaluated)
   if due:
