@@ -61,7 +61,7 @@ ROWS = (
   "derpp:buffer=15,minibatch=15",
   "derpp:buffer=200,minibatch=32",
   "derpp:buffer=500,minibatch=32",
-  "sparcl:buffer=15,minibatch=15,replay=er",
+  "sparcl:buffer=15,minibatch=15,replay=er,current=false,replay_current=true",
   "freeze",
   "lightcl",
   "lightcl:beta=0.0",

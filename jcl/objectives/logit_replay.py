@@ -12,7 +12,7 @@ from jcl.objectives import batches, losses
 from jcl.options.errors import UsageError
 
 
-def der(alpha: float) -> base.Objective:
+def der(alpha: float, current: bool = False) -> base.Objective:
   """Cross-entropy, plus `alpha` times the drift of replayed logits (eq. 5).
 
   The drift is the squared difference to the stored logits, averaged over
@@ -21,6 +21,8 @@ def der(alpha: float) -> base.Objective:
 
   Args:
     alpha: weight of the drift, from 0.
+    current: whether the stream's cross-entropy has only classes of the current
+      experience compete, instead of all outputs in play.
 
   Raises:
     ValueError: where `alpha` is negative.
@@ -33,9 +35,8 @@ def der(alpha: float) -> base.Objective:
     batch = inputs.batch
     key, drift_key = jax.random.split(inputs.key)
     out = forward(inputs.params, inputs.stats, batch.x, key)
-    learned = losses.cross_entropy(
-      out.logits, batch.y, batch.weight, inputs.scope.head
-    )
+    mask = inputs.scope.current if current else inputs.scope.head
+    learned = losses.cross_entropy(out.logits, batch.y, batch.weight, mask)
     after = inputs._replace(stats=out.stats, key=drift_key)
     drift, stats = _drift(forward, after)
     info = {"stream": learned, "drift": drift}
@@ -45,18 +46,19 @@ def der(alpha: float) -> base.Objective:
   return base.Objective(loss, num_draws=1, stores=_stores)
 
 
-def derpp(alpha: float, beta: float) -> base.Objective:
+def derpp(alpha: float, beta: float, current: bool = False) -> base.Objective:
   """`der`, plus `beta` times the cross-entropy of a second draw (eq. 6).
 
   Args:
     alpha: weight of the drift, from 0.
     beta: weight of the cross-entropy on replayed examples, from 0.
+    current: as for `der`.
 
   Raises:
     ValueError: where `alpha` or `beta` is negative.
   """
   _check("beta", beta)
-  dark = der(alpha)
+  dark = der(alpha, current)
 
   def loss(
     forward: base.Forward, inputs: base.LossInputs

@@ -1,7 +1,8 @@
 """Losses of a batch: means over examples, weighted, over some outputs only.
 
 Throughout, `weight` [B] counts examples, 0 leaving one out, and `mask` [C]
-names the outputs that take part; the gradient at all others is exactly 0. A
+names the outputs that take part, [B, C] for each example by itself in
+`cross_entropy`; the gradient at all others is exactly 0. A
 batch that weighs nothing has loss 0. Values and sums are float32.
 """
 

@@ -1,6 +1,7 @@
 """Cross-entropy on the stream, and on the stream and a memory."""
 
 import jax
+import jax.numpy as jnp
 
 from jcl import base
 from jcl.objectives import batches, losses
@@ -59,7 +60,9 @@ def binary_cross_entropy() -> base.Objective:
   return base.Objective(loss)
 
 
-def experience_replay(one_loss: bool = True) -> base.Objective:
+def experience_replay(
+  one_loss: bool = True, current: bool = False
+) -> base.Objective:
   """Learns each batch together with one from the memory.
 
   Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019,
@@ -70,6 +73,8 @@ def experience_replay(one_loss: bool = True) -> base.Objective:
   Args:
     one_loss: whether stream and replayed examples are one batch, with one mean
       over all of them; otherwise two batches, whose means are added.
+    current: whether only classes of the current experience compete for examples
+      of the stream, instead of all outputs in play.
   """
 
   def joint_loss(
@@ -77,10 +82,12 @@ def experience_replay(one_loss: bool = True) -> base.Objective:
   ) -> tuple[jax.Array, base.Aux]:
     whole = batches.join(inputs.batch, inputs.memory[0])
     out = forward(inputs.params, inputs.stats, whole.x, inputs.key)
-    value = losses.cross_entropy(
-      out.logits, whole.y, whole.weight, inputs.scope.head
-    )
-    logits = out.logits[: inputs.batch.y.shape[0]]
+    mask, size = inputs.scope.head, inputs.batch.y.shape[0]
+    if current:  # [B + R, C]
+      is_new = jnp.arange(len(whole.y))[:, None] < size
+      mask = jnp.where(is_new, inputs.scope.current, mask)
+    value = losses.cross_entropy(out.logits, whole.y, whole.weight, mask)
+    logits = out.logits[:size]
     return value, base.Aux(out.stats, logits, {}, {})
 
   def separate_loss(
@@ -91,9 +98,11 @@ def experience_replay(one_loss: bool = True) -> base.Objective:
     out = forward(inputs.params, inputs.stats, batch.x, key)
     replayed = batches.fill(inputs.memory[0], batch)
     again = forward(inputs.params, out.stats, replayed.x, replay_key)
+    head = inputs.scope.head
+    mine = inputs.scope.current if current else head
     new, old = (
-      losses.cross_entropy(o.logits, b.y, b.weight, inputs.scope.head)
-      for o, b in ((out, batch), (again, replayed))
+      losses.cross_entropy(o.logits, b.y, b.weight, mask)
+      for o, b, mask in ((out, batch, mine), (again, replayed, head))
     )
     info = {"stream": new, "replay": old}
     return new + old, base.Aux(again.stats, out.logits, {}, info)

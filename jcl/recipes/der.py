@@ -11,6 +11,8 @@ def der(
   buffer: kinds.Size = 200,
   minibatch: kinds.Count = 10,
   alpha: kinds.NonNegative = 0.3,
+  replay_current: bool = True,
+  current: bool = False,
 ) -> base.Method:
   """Holds the logits of replayed examples near their stored logits.
 
@@ -20,10 +22,11 @@ def der(
   Semantics: as `er`, but with two losses: cross-entropy on the stream batch,
   and `alpha` times the mean squared error between the logits of a replayed
   batch and the logits stored with it. Stored logits come from the step that
-  stored the examples (training mode, before the update).
+  stored the examples (training mode, before the update). `replay_current` and
+  `current` as in `er`.
   """
-  method = er(buffer=buffer, minibatch=minibatch)
-  return method._replace(objective=logit_replay.der(alpha))
+  method = er(buffer=buffer, minibatch=minibatch, replay_current=replay_current)
+  return method._replace(objective=logit_replay.der(alpha, current))
 
 
 def derpp(
@@ -32,6 +35,8 @@ def derpp(
   minibatch: kinds.Count = 10,
   alpha: kinds.NonNegative = 0.3,
   beta: kinds.NonNegative = 0.5,
+  replay_current: bool = True,
+  current: bool = False,
 ) -> base.Method:
   """Dark experience replay with the replayed labels as well.
 
@@ -41,5 +46,5 @@ def derpp(
   Semantics: as `der`, plus `beta` times the cross-entropy on a second,
   independent replayed batch.
   """
-  method = er(buffer=buffer, minibatch=minibatch)
-  return method._replace(objective=logit_replay.derpp(alpha, beta))
+  method = er(buffer=buffer, minibatch=minibatch, replay_current=replay_current)
+  return method._replace(objective=logit_replay.derpp(alpha, beta, current))

@@ -13,6 +13,7 @@ def er(
   minibatch: kinds.Count = 10,
   one_loss: bool = True,
   replay_current: bool = True,
+  current: bool = False,
 ) -> base.Method:
   """Trains on each batch together with a batch from a reservoir.
 
@@ -31,8 +32,10 @@ def er(
     one_loss: one mean over stream and replayed examples together; False: the
       sum of two means.
     replay_current: whether examples of the current experience are replayed.
+    current: whether, for examples of the stream, only classes of the current
+      experience compete in the loss.
   """
   return bounds.finetune()._replace(
-    objective=supervised.experience_replay(one_loss=one_loss),
+    objective=supervised.experience_replay(one_loss, current),
     replay=reservoir.reservoir(buffer, minibatch, current=replay_current),
   )

@@ -114,7 +114,11 @@ RUNS = {
   "freeze": Run("er:buffer=12+freeze:until=0.5"),
   "lightcl": Run("lightcl:anchors=4", training={"norms": "batch"}),
   "lightcl_sparse": Run("lightcl_sparse:anchors=4", drawn=True),
-  "sparcl": Run("sparcl:minibatch=4", network=_convolutions, drawn=True),
+  "sparcl": Run(
+    "sparcl:minibatch=4,current=false,replay_current=true",
+    network=_convolutions,
+    drawn=True,
+  ),
   "elastic": Run("elastic:rho=0.7,interval=1,profile=analytic", network=_deep),
   "elastic_pieces": Run(
     "er:buffer=12+elastic:rho=0.7,interval=1,profile=analytic",

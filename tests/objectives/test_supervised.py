@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import signatures
 
-from jcl.objectives import batches, supervised
+from jcl.objectives import batches, logit_replay, supervised
 
 NOW = linear_case.batch([2, 3, 2])
 OLD = linear_case.batch([0, 1], seed=5)
@@ -34,6 +34,31 @@ def test_cross_entropy_among_the_current_classes():
   expected = linear_case.nll(LOGITS, NOW.y, (2, 3))
   np.testing.assert_allclose(value, expected, rtol=1e-5)
   np.testing.assert_allclose(aux.logits, LOGITS, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "objective",
+  [
+    supervised.experience_replay(current=True),
+    supervised.experience_replay(one_loss=False, current=True),
+    logit_replay.derpp(0.5, 0.3, current=True),
+  ],
+)
+def test_other_classes_compete_in_replay_alone(objective):
+  def slope(old):
+    return jax.grad(
+      lambda tree: linear_case.call(
+        objective, tree, NOW, (old,) * objective.num_draws, SCOPE
+      )[0]
+    )(PARAMS)["head"]["bias"]
+
+  old = linear_case.batch([0, 1, 2], seed=5)
+  unseen, replayed = (
+    np.asarray(slope(old._replace(weight=np.full(3, weight, np.float32))))
+    for weight in (0, 1)
+  )
+  assert (unseen[[0, 1, 4]] == 0).all() and (unseen[[2, 3]] != 0).all()
+  assert (replayed[:4] != 0).all() and replayed[4] == 0
 
 
 def test_sigmoids_of_the_stream():
@@ -121,4 +146,7 @@ def test_padding_rows_show_stream_inputs():
 
 def test_what_is_taken_unless_told_otherwise():
   assert signatures.defaults(supervised.cross_entropy) == {"current": False}
-  assert signatures.defaults(supervised.experience_replay) == {"one_loss": True}
+  assert signatures.defaults(supervised.experience_replay) == {
+    "one_loss": True,
+    "current": False,
+  }

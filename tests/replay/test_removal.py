@@ -56,6 +56,11 @@ def test_sparse_kernels_need_whole_steps():
     recipes.sparcl(replay="ring")
   with pytest.raises(ValueError, match="change=0"):
     recipes.sparcl(change=0)
+  with pytest.raises(
+    ValueError,
+    match=r"gradients=0.8 .* sparsity=0.9 .* more than 0.9, such as 0.92, or 0",
+  ):
+    recipes.sparcl(sparsity=0.9, gradients=0.8)
 
 
 class Stream:

@@ -4,11 +4,14 @@ Wang et al., "SparCL: Sparse Continual Learning on the Edge", NeurIPS 2022,
 https://arxiv.org/abs/2209.09476: masks of the weights that move with the task,
 and masks of their gradients. As in the authors' program, the importance of a
 weight is its magnitude plus half the magnitude of its gradient. Departures: the
-gradient is taken on the batch about to be learned, where the authors take it on
-the batch before; exactly the number of weights asked for stays; and arrays that
-begin with zeros, such as shifts, are never masked. Arrays stay dense, so that
-time and memory are saved only by kernels that skip zeros;
-`train.profiling.effective` counts the saving.
+gradient is that of the batch about to be learned, for every live weight, where
+the authors take the one that the batch before was learned with, most of it set
+to zero (`Schedule.published` does so); exactly the number of weights asked for
+stays; arrays that begin with zeros, such as shifts, are never masked; which
+gradients are let through is chosen anew every so many updates of a task, there
+of an epoch; and weights grow among those that are not alive, there among those
+that are zero. Arrays stay dense, so that time and memory are saved only by
+kernels that skip zeros; `train.profiling.effective` counts the saving.
 """
 
 from collections.abc import Sequence
@@ -42,6 +45,8 @@ class Schedule:
   period: int  # updates
   gradient_sparsity: float = 0.8  # share of each kernel's gradient left out
   gradient_period: int = 30  # updates that leave out the same weights
+  # Whether importance goes by the gradient that the update before has used.
+  published: bool = False
 
   def __post_init__(self) -> None:
     for name in ("period", "gradient_period"):
@@ -67,6 +72,7 @@ class Kernel(NamedTuple):
   key: jax.Array  # [2] uint32, of random growth
   mask: jax.Array  # bool, weights that are alive
   pattern: jax.Array  # bool, gradients that are let through
+  past: Any = ()  # gradient of the update before, where importance goes by it
 
 
 def schedule(
@@ -186,6 +192,7 @@ def sparse(
           jax.random.key_data(key),
           _strongest(leaf, schedule.sparsity),
           jnp.ones(jnp.shape(leaf), bool),
+          jnp.zeros_like(leaf) if schedule.published else (),
         )
       state["/".join(path)] = slot
     return state
@@ -204,6 +211,8 @@ def sparse(
         change, slot = rule.update(grad, entry.slot, leaf, **extra)
         change = jnp.where(entry.mask, change, -leaf)
         after[name] = entry._replace(slot=slot, step=entry.step + 1)
+        if schedule.published:
+          after[name] = after[name]._replace(past=grad)
       else:
         change, after[name] = rule.update(grad, entry, leaf, **extra)
       updates.append(change)
@@ -249,7 +258,8 @@ def _changed(
   pruned, grown = jnp.asarray(sizes)[phase]
 
   def move(mask: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    importance = jnp.abs(leaf) + _GRADIENT * jnp.abs(grad)
+    slope = entry.past if schedule.published else grad
+    importance = jnp.abs(leaf) + _GRADIENT * jnp.abs(slope)
     # Dead weights rank last, so that growth alone brings weights back.
     alive = mask & ranking.largest(jnp.where(mask, importance, -1.0), pruned)
     key, draw = jax.random.split(jax.random.wrap_key_data(key))

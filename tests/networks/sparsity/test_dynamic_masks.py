@@ -188,6 +188,43 @@ def test_momentum_sees_the_gradients_let_through():
   np.testing.assert_allclose(trace, np.where(through, grad, 0), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("published", "kept"), [(False, 0), (True, 1)])
+def test_importance_by_the_gradient_of_now_or_of_before(published, kept):
+  """Of two weights one may stay; the pattern lets the second one through."""
+  weights = {"kernel": np.float32([0.10, 0.15])}
+  schedule = dynamic.Schedule(0.0, ((0.5, 0.5),), 1, 0.5, published=published)
+  found = dynamic.sparse(optax.sgd(0.0), (("kernel",),), schedule)
+  state = found.init(weights)
+  pattern = np.array([False, True])
+  # Of the update before, as the pattern lets it through.
+  past = np.float32([0, 0]) if published else ()
+  state["kernel"] = state["kernel"]._replace(pattern=pattern, past=past)
+  _, state = found.update({"kernel": np.float32([0.2, 0])}, state, weights)
+  assert np.flatnonzero(state["kernel"].mask).tolist() == [kept]
+  if published:
+    through = state["kernel"].mask & state["kernel"].pattern
+    expected = np.where(through, np.float32([0.2, 0]), 0)
+    np.testing.assert_array_equal(state["kernel"].past, expected)
+
+
+@pytest.mark.parametrize(
+  ("sparsity", "alive", "through"), [(0.75, 25, 20), (0.9, 10, 10)]
+)
+def test_a_fifth_of_all_gradients_may_be_more_than_live(
+  sparsity, alive, through
+):
+  """From a sparsity of 0.8 on, leaving out 0.8 of gradients leaves out none."""
+  weights = {"kernel": np.arange(1, 101, dtype=np.float32)}
+  schedule = dynamic.Schedule(sparsity, ((sparsity, sparsity),), 1, 0.8)
+  found = dynamic.sparse(optax.sgd(0.0), (("kernel",),), schedule)
+  state = found.init(weights)
+  grads = {"kernel": np.linspace(2, 3, 100, dtype=np.float32)}
+  _, state = found.update(grads, state, weights)
+  kernel = state["kernel"]
+  assert int(kernel.mask.sum()) == alive
+  assert int((kernel.mask & kernel.pattern).sum()) == through
+
+
 def test_restart_begins_the_schedule_anew():
   weights, state = learned()[-1]
   again = dynamic.restart(state)
@@ -305,6 +342,7 @@ def test_schedules_at_their_bounds():
   assert signatures.defaults(dynamic.Schedule) == {
     "gradient_sparsity": 0.8,
     "gradient_period": 30,
+    "published": False,
   }
   assert dynamic.schedule(0.5, 1, 1).phases == ((0.5, 0.5),)
   for margin in (0.0, 0.25):
