@@ -62,6 +62,11 @@ for option, value in {
   jax.config.update(option, value)
   os.environ[option.upper()] = str(value)
 
+# Where every operation of a program was written is looked up for messages of
+# compilers, which no test reads.
+jax.config.update("jax_traceback_in_locations_limit", 0)
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
+
 # A checkout passes or fails the same way each time it is tested, however busy
 # the machine is.
 hypothesis.settings.register_profile(

@@ -5,9 +5,9 @@ they cover the readers of JAX's programs, every kind of network, one recipe of
 each kind, one run from end to end and one resumed.
 """
 
-# With its own way to replay, distil, project, choose tensors, exemplars or
-# sizes, or to solve.
-_RECIPES = "agem carm derpp elastic gdumb icarl lightcl miro slda".split()
+# With its own way to replay, project, choose tensors, exemplars or sizes, or to
+# solve.
+_RECIPES = "agem carm elastic gdumb icarl miro slda".split()
 
 QUICK = (
   "control/test_allowance.py",
@@ -20,12 +20,12 @@ QUICK = (
   "networks/test_order.py",
   "networks/test_precision.py",
   "networks/test_progressive.py",
-  "train/profiling/test_learners.py",
+  "train/profiling/test_learners.py::test_the_learner_is_as_it_was",
   "train/profiling/test_operations.py",
   "test_alike.py",
   "run/test_checkpoint.py",
   "test_jaxprs.py",
-  "test_layers.py",
+  "test_layers.py::test_importing_jcl_is_light",
   *(
     f"test_recipes.py::test_recipe_keeps_the_contract[{name}]"
     for name in _RECIPES
