@@ -3,17 +3,9 @@
 import dataclasses
 
 from jcl import base
-from jcl.cli import definitions, flags, folders
+from jcl.cli import flags, folders
 from jcl.run import session
 from jcl.run import setup as setups
-
-
-def recipes() -> list[str]:
-  """Returns the recipes to run beside each other, each once."""
-  compared = [
-    text for text in definitions.COMPARE.value if text not in ("none", "")
-  ]
-  return list(dict.fromkeys([definitions.RECIPE.value, *compared]))
 
 
 def setup() -> setups.Setup:

@@ -1,6 +1,6 @@
 """Values of flags: those given, those that identify a run, and their kinds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from absl import flags
@@ -30,6 +30,7 @@ _TAKEN: dict[str, Any] = {
   "fps": kinds.Count,
   "segment_seconds": kinds.Count,
   "image_size": kinds.Pixels | None,
+  "workers": kinds.Count | None,
 }
 
 
@@ -59,6 +60,38 @@ def identity(command: str = definitions.LEARN) -> dict[str, object]:
   }
 
 
+def varied() -> dict[str, tuple[object, ...]]:
+  """Returns the values of each flag that a sweep may vary, where it is given.
+
+  Raises:
+    UsageError: for a value that is given twice.
+  """
+  found: dict[str, tuple[object, ...]] = {}
+  for name, flag in definitions.ALL.items():
+    value = flag.holder.value
+    if not definitions.is_varied(name) or value == flag.holder.default:
+      continue
+    several = value if isinstance(value, definitions.Several) else (value,)
+    if len(set(several)) < len(several):
+      raise UsageError(f"--{name}={_list(several)}: write each value once")
+    found[name] = tuple(several)
+  return found
+
+
+def check_single(command: str) -> None:
+  """Raises UsageError where a flag has several values, for one command."""
+  for name, value in values().items():
+    if isinstance(value, definitions.Several):
+      raise UsageError(
+        f"--{name}={_list(value)}: jcl {command} takes one value; jcl sweep "
+        "runs several beside each other"
+      )
+
+
+def _list(several: Iterable[object]) -> str:
+  return ",".join(map(str, several))
+
+
 def given() -> list[str]:
   """Returns the flags that the command line names, in order of definition."""
   return [name for name in definitions.ALL if VALUES[name].present]
@@ -76,8 +109,18 @@ def check() -> None:
 
   for name, hint in {**parameters.fields(base.Training), **_TAKEN}.items():
     value = values().get(name)
-    if isinstance(value, int | float):
-      spec.value(f"--{name}", value, hint)
+    several = value if isinstance(value, definitions.Several) else (value,)
+    for each in several:
+      if isinstance(each, int | float):
+        spec.value(f"--{name}", each, hint)
+
+
+def recipes() -> list[str]:
+  """Returns the recipes to run beside each other, each once."""
+  compared = [
+    text for text in definitions.COMPARE.value if text not in ("none", "")
+  ]
+  return list(dict.fromkeys([definitions.RECIPE.value, *compared]))
 
 
 def seeds() -> list[int]:

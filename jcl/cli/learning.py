@@ -82,7 +82,15 @@ def prepare() -> Runs:
   Raises:
     UsageError: for flags that do not fit each other or the data.
   """
-  setup, texts = asked.setup(), asked.recipes()
+  runs = read()
+  for text in runs.texts:
+    runs.first[text] = runs.assemble(text, flags.seeds()[0])
+  return runs
+
+
+def read() -> Runs:
+  """Reads data and builds models, as of `prepare`, but puts no run together."""
+  setup, texts = asked.setup(), flags.recipes()
   if setup.options.cache_dir is not None:
     setups.keep_programs(setup.options.cache_dir)
   methods = {text: recipes_lib.build(text) for text in texts}
@@ -98,10 +106,7 @@ def prepare() -> Runs:
   parts = setups.parts(setup, before, source, stream, methods.values())
   if False in parts.networks and setup.model == "auto":
     show.model(parts.networks[False], methods.values())
-  runs = Runs(setup, texts, parts, device, meter, content, {})
-  for text in texts:
-    runs.first[text] = runs.assemble(text, flags.seeds()[0])
-  return runs
+  return Runs(setup, texts, parts, device, meter, content, {})
 
 
 def _content(source: sources.Source) -> str:
@@ -109,22 +114,52 @@ def _content(source: sources.Source) -> str:
   return identity.content([each for each in both if each is not None])
 
 
+def pretrained(runs: Runs, folder: Path) -> Runs:
+  """Has the model learn the first classes at once, where it is to do so.
+
+  Args:
+    runs: with data to learn at once, or without.
+    folder: of the runs, where the weights are kept.
+  """
+  if runs.parts.before is None or False not in runs.parts.networks:
+    return runs
+  show.pretraining(runs.parts.before)
+  parts, accuracy = beforehand.parts(
+    runs.setup, runs.parts, folder / "pretrained"
+  )
+  show.pretrained(accuracy)
+  return runs._replace(parts=parts)
+
+
+def learn(
+  job: loop.Job,
+  setup: setups.Setup,
+  text: str,
+  place: Path,
+  watch: Callable[[loop.Event], None] | None = None,
+) -> None:
+  """Carries a run out, or the rest of it.
+
+  Args:
+    job: put together by `Runs.assemble`.
+    setup: that it was put together from.
+    text: its recipe.
+    place: its folder.
+    watch: is told every event.
+  """
+  options = setups.options(setup, recipes_lib.build(text))
+  session.run(job, place, options, _context(text), watch=watch)
+
+
 def _learn(runs: Runs, folder: Path) -> list[Path]:
   """Carries all runs out, or the rest of them; returns their folders."""
-  if runs.parts.before is not None and False in runs.parts.networks:
-    show.pretraining(runs.parts.before)
-    parts, accuracy = beforehand.parts(
-      runs.setup, runs.parts, folder / "pretrained"
-    )
-    show.pretrained(accuracy)
-    runs = runs._replace(parts=parts)
+  runs = pretrained(runs, folder)
   places = []
   for seed in flags.seeds():
     for text in runs.texts:
       place = folder / folders.slug(text) / f"seed_{seed}"
       job = runs.assemble(text, seed)
-      options = setups.options(runs.setup, recipes_lib.build(text))
-      session.run(job, place, options, _context(text))
+      learn(job, runs.setup, text, place)
       places.append(place)
       if seed == flags.seeds()[0]:
         show.profile(text, job.learner.network, place)

@@ -19,6 +19,7 @@ FLAGS = flags.FLAGS
 # returns the exit status.
 COMMANDS = {
   "learn": "learn",
+  "sweep": "sweep",
   "serve": "serve",
   "device": "device",
   "report": "report",
@@ -89,6 +90,8 @@ def _main(words: list[str], door: Door) -> int:
     with surroundings.importing():
       own.check()
       name, arguments = _command(words, door)
+      if name != definitions.SWEEP:
+        own.check_single(name)
       module = importlib.import_module(f"jcl.cli.{COMMANDS[name]}")
     return module.command(arguments)
   except KeyboardInterrupt:
@@ -103,11 +106,13 @@ def _main(words: list[str], door: Door) -> int:
 
 def _told() -> tuple[type[Exception], ...]:
   """Returns the kinds of errors that a sentence tells, without a traceback."""
+  from jcl.cli import sweep
   from jcl.replay.store import records
   from jcl.run import checkpoint, loop, session, workdir
 
   return (
     UsageError,
+    sweep.SweepError,
     checkpoint.CheckpointError,
     records.StoreError,
     workdir.WorkdirError,
@@ -136,7 +141,7 @@ def _command(words: list[str], door: Door) -> tuple[str, list[str]]:
   if name not in COMMANDS:
     raise UsageError(
       f"no command is called {name!r}{_close(name, COMMANDS) or ';'} the "
-      "commands are learn, serve SYSTEM..., device DIR, report DIR..., "
+      "commands are learn, sweep, serve SYSTEM..., device DIR, report DIR..., "
       "estimate, convert FILE FILE, export RUN FILE and list, and flags begin "
       "with --"
     )

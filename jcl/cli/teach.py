@@ -44,6 +44,23 @@ LESSONS = {
       "jcl learn --data=csv:path=table.csv,label=class --stream=blurry",
     ),
   ),
+  "sweep": Lesson(
+    "jcl sweep [--flags]",
+    "learns recipes, seeds, options and budgets beside each other",
+    "Takes the flags of jcl learn. --seed, numbers of training and budgets "
+    "take lists: every recipe runs with every combination of their values and "
+    "every seed. Runs share the machine's processors, each worker a process "
+    "with its own; a run is to the bit what it is alone with as many threads. "
+    "Finished runs are not run again, and the same command, or one with more "
+    "values, goes on where it stopped. sweep.csv has means and spreads, "
+    "report.html grows as runs end. Seconds are those of a busy machine: "
+    "measure them with --workers=1.",
+    (
+      "jcl sweep --recipe=er --compare=finetune --seed=0,1,2,3",
+      "jcl sweep --compare=derpp --learning_rate=0.01,0.03,0.1 --seed=0,1,2",
+      "jcl sweep --recipe=auto --compare=none --flops_budget=1e9,2e9,4e9",
+    ),
+  ),
   "serve": Lesson(
     "jcl serve [SYSTEM...] [--flags]",
     "serves a drifting stream of frames while learning from it",

@@ -70,10 +70,10 @@ def detect(
   import jax
 
   devices = jax.devices()
-  cores = _cores()
+  count = cores()
   kind = devices[0].platform
   name = _cpu_name() if kind == "cpu" else devices[0].device_kind
-  idle, busy, source = _watts(kind, name, len(devices), cores)
+  idle, busy, source = _watts(kind, name, len(devices), count)
   if idle_watts is not None or busy_watts is not None:
     source = "user-supplied watts"
     idle = idle if idle_watts is None else idle_watts
@@ -83,7 +83,7 @@ def detect(
       f"idle_watts={idle} and busy_watts={busy}: give 0 <= idle <= busy"
     )
   return Device(
-    kind, name, len(devices), cores, idle, busy, f"modelled: {source}"
+    kind, name, len(devices), count, idle, busy, f"modelled: {source}"
   )
 
 
@@ -114,7 +114,8 @@ def _watts(
   return idle * cores, busy * cores, f"{busy:g} W a busy core, {idle:g} W idle"
 
 
-def _cores() -> int:
+def cores() -> int:
+  """Returns the number of processors that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1

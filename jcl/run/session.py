@@ -1,6 +1,6 @@
 """One run from start to end, as a library call."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import math
@@ -121,6 +121,8 @@ def run(
   workdir: str | os.PathLike[str] | None = None,
   options: Options = Options(),
   context: Mapping[str, Any] | None = None,
+  *,
+  watch: Callable[[loop.Event], None] | None = None,
 ) -> Result:
   """Carries out an assembled run, or the rest of it.
 
@@ -131,6 +133,7 @@ def run(
     context: what the summary should say of the run, such as its recipe's name
       and options; a resumed run must give the same, except under
       "environment".
+    watch: is told every event, for a display of one's own.
 
   Raises:
     WorkdirError: where the work directory is in use, was made with other
@@ -178,6 +181,8 @@ def run(
     for event in events:
       state = event.state
       bar.note(event)
+      if watch is not None:
+        watch(event)
       folder.note(event, stop=bool(stopped))
       # Processes that share a run stop together, between experiences.
       if stopped and (jax.process_count() == 1 or event.kind == "experience"):

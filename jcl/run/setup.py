@@ -389,8 +389,13 @@ def assemble(
 
 
 def keep_programs(folder: str | os.PathLike[str]) -> None:
-  """Has JAX keep compiled programs in a folder, unless its setting says how."""
+  """Has JAX keep compiled programs in a folder, unless its setting says how.
+
+  XLA cuts loops for the processors that a process may use, which JAX's own keys
+  leave out: processes with as many share programs, and others have their own.
+  """
   name = "jax_compilation_cache_dir"
   if getattr(jax.config, name) is None:
-    jax.config.update(name, str(Path(folder) / "compiled"))
+    kept = Path(folder) / "compiled" / f"{devices.cores()}_cores"
+    jax.config.update(name, str(kept))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -19,7 +19,7 @@ OTHERS = """
   experience format fps frames host image_size label list live memory_budget
   meter oracle overwrite pair port recipe resume retrain scenario seed
   segment_seconds sha256 store teacher token token_file trunk_disk_bytes watch
-  workdir
+  workdir workers workers_memory
 """.split()
 
 
@@ -32,7 +32,7 @@ def parse():
 
 
 def named():
-  texts = asked.recipes()
+  texts = flags.recipes()
   shared = {**flags.identity(), "content": "0123"}
   name = folders.slug(definitions.DATA_SET.value)
   settings = [folders.chosen(shared), texts]

@@ -15,7 +15,10 @@ from jcl.cli.definitions.declaring import (
   GROUPS,
   LEARN,
   SERVE,
+  SWEEP,
   Flag,
+  Several,
+  is_varied,
 )
 from jcl.cli.definitions.device import (
   BUDGET,
@@ -51,6 +54,10 @@ from jcl.cli.definitions.serving import (
   SHA256,
   TEACHER,
 )
+from jcl.cli.definitions.sweeping import (
+  WORKERS,
+  WORKERS_MEMORY,
+)
 from jcl.cli.definitions.training import (
   SEED,
 )
@@ -64,8 +71,8 @@ __all__ = [
   "DATA",
   "DATA_SET",
   "ESTIMATE",
-  "FORMAT",
   "EXPERIENCE",
+  "FORMAT",
   "FPS",
   "FRAMES",
   "Flag",
@@ -90,10 +97,15 @@ __all__ = [
   "SERVE",
   "SHA256",
   "STORE",
+  "SWEEP",
+  "Several",
   "TEACHER",
   "TOKEN",
   "TOKEN_FILE",
   "TRUNK_CACHE",
   "WATCH",
   "WORKDIR",
+  "WORKERS",
+  "WORKERS_MEMORY",
+  "is_varied",
 ]

@@ -3,7 +3,7 @@
 from jcl.cli.definitions import declaring
 from jcl.cost.meters import find
 
-declaring.text(
+declaring.varied_text(
   "memory_budget",
   None,
   "bytes for the memory hierarchy of recipes that have one (carm, frugal), "
@@ -39,14 +39,14 @@ declaring.text(
   group=declaring.TRUNK,
   identifies=(),
 )
-declaring.number(
+declaring.varied_number(
   "seconds_budget",
   None,
   "training seconds for each whole run",
   group=declaring.BUDGET,
   identifies=(declaring.LEARN,),
 )
-declaring.text(
+declaring.varied_text(
   "energy_budget",
   None,
   "joules, counted as --meter says, for each whole run, such as 1500; or a "
@@ -55,14 +55,14 @@ declaring.text(
   group=declaring.BUDGET,
   identifies=(declaring.LEARN,),
 )
-declaring.number(
+declaring.varied_number(
   "flops_budget",
   None,
   "floating-point operations for each whole run",
   group=declaring.BUDGET,
   identifies=(declaring.LEARN,),
 )
-declaring.number(
+declaring.varied_number(
   "equal_flops",
   None,
   "floating-point operations for each experience, the same for every recipe: "
@@ -71,7 +71,7 @@ declaring.number(
   group=declaring.BUDGET,
   identifies=(declaring.LEARN,),
 )
-declaring.number(
+declaring.varied_number(
   "train_share",
   1.0,
   "share of a full step's time for recipes that select",

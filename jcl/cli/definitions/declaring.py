@@ -2,9 +2,14 @@
 
 from collections.abc import Callable
 import functools
+import re
 from typing import Any, NamedTuple
 
 from absl import flags
+
+
+class Several(tuple[Any, ...]):
+  """Values of one flag for runs beside each other, which a sweep takes."""
 
 
 class Flag(NamedTuple):
@@ -27,7 +32,7 @@ class Flag(NamedTuple):
   identifies: tuple[str, ...]
 
 
-LEARN, SERVE, DEVICE = "learn", "serve", "device"
+LEARN, SERVE, DEVICE, SWEEP = "learn", "serve", "device", "sweep"
 CONVERT, EXPORT = "convert", "export"
 RUNS = (LEARN, "estimate", SERVE)  # commands that read data
 MODELS = (
@@ -48,6 +53,7 @@ GROUPS = (
   CONVERTING := "Converting and exporting",
   FOLDERS := "Folders and what is kept",
   EXECUTION := "How steps are carried out",
+  SWEEPING := "Many runs",
 )
 
 ALL: dict[str, Flag] = {}  # by name
@@ -64,11 +70,44 @@ def _flag(
 ) -> flags.FlagHolder:
   """Defines a flag; `about` and `more` are arguments of absl's function.
 
-  The last of `about` is the help.
+  The last of `about` is the help. What `jcl learn` reads, `jcl sweep` reads.
   """
   holder = define(name, *about, **more)
+  if LEARN in by:
+    by = (*by, SWEEP)
   ALL[name] = Flag(holder, about[-1], group, by, identifies)
   return holder
+
+
+class _OneOrSeveral(flags.ArgumentParser):
+  """Reads a value, or several with commas between them.
+
+  Args:
+    each: reads one.
+  """
+
+  def __init__(self, each: flags.ArgumentParser) -> None:
+    self._each = each
+
+  def parse(self, argument: Any) -> Any:
+    if isinstance(argument, Several):
+      return argument
+    if isinstance(argument, str) and _LIST.fullmatch(argument):
+      return Several(map(self._each.parse, argument.split(",")))
+    return self._each.parse(argument)
+
+  def flag_type(self) -> str:
+    return self._each.flag_type()
+
+
+# What begins like a number, more than once: the path of a file does not.
+_LIST = re.compile(r"\s*([-+.\d]|inf)[^,]*(,\s*([-+.\d]|inf)[^,]*)+")
+
+
+def _varying(
+  each: flags.ArgumentParser, name: str, default: Any, help: str, **more: Any
+) -> flags.FlagHolder:
+  return flags.DEFINE(_OneOrSeveral(each), name, default, help, **more)
 
 
 boolean = functools.partial(_flag, flags.DEFINE_bool)
@@ -78,3 +117,19 @@ integer = functools.partial(_flag, flags.DEFINE_integer)
 several = functools.partial(_flag, flags.DEFINE_list)
 repeated = functools.partial(_flag, flags.DEFINE_multi_string)
 text = functools.partial(_flag, flags.DEFINE_string)
+
+# Those that a sweep may vary: each takes values with commas between them.
+varied_number = functools.partial(
+  _flag, functools.partial(_varying, flags.FloatParser())
+)
+varied_integer = functools.partial(
+  _flag, functools.partial(_varying, flags.IntegerParser())
+)
+varied_text = functools.partial(
+  _flag, functools.partial(_varying, flags.ArgumentParser())
+)
+
+
+def is_varied(name: str) -> bool:
+  """Tells whether a flag takes several values, in a sweep."""
+  return isinstance(flags.FLAGS[name].parser, _OneOrSeveral)

@@ -10,7 +10,7 @@ SEED = declaring.several(
   identifies=(),  # a work directory holds runs of several seeds
   by=(*declaring.RUNS, declaring.DEVICE),
 )
-declaring.integer(
+declaring.varied_integer(
   "epochs",
   None,
   "passes over an experience; default the recipe's, else 1 (10 for digits)",
@@ -18,7 +18,7 @@ declaring.integer(
   identifies=(declaring.LEARN,),
   by=declaring.MODELS,
 )
-declaring.integer(
+declaring.varied_integer(
   "batch_size",
   None,
   "examples per update; default the recipe's, else 10",
@@ -26,7 +26,7 @@ declaring.integer(
   identifies=(declaring.LEARN,),
   by=declaring.MODELS,
 )
-declaring.number(
+declaring.varied_number(
   "learning_rate",
   None,
   "step size; default the recipe's, else 0.03 for sgd and 0.001 for adam",
@@ -53,7 +53,7 @@ declaring.text(
   identifies=(declaring.LEARN,),
   by=declaring.MODELS,
 )
-declaring.number(
+declaring.varied_number(
   "momentum",
   None,
   "of sgd; default 0",
@@ -61,7 +61,7 @@ declaring.number(
   identifies=(declaring.LEARN,),
   by=declaring.MODELS,
 )
-declaring.number(
+declaring.varied_number(
   "weight_decay",
   None,
   "L2 coefficient; default 0",
@@ -69,7 +69,7 @@ declaring.number(
   identifies=(declaring.LEARN,),
   by=declaring.MODELS,
 )
-declaring.number(
+declaring.varied_number(
   "clip",
   None,
   "bound on each gradient entry; default none",
