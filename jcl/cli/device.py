@@ -12,7 +12,7 @@ from jcl.living import interpreter
 from jcl.living.face import device, guard, kept
 from jcl.options import parameters
 from jcl.options.errors import UsageError
-from jcl.run import console
+from jcl.run import interrupts
 from jcl.run import setup as setups
 
 _POLL = 0.1  # seconds between looks at what has happened
@@ -48,7 +48,7 @@ def command(arguments: list[str]) -> int:
     token,
     show.line,
   )
-  with console.signals() as signals:
+  with interrupts.signals() as signals:
     with made:
       interpreter.answer_soon()
       show.served(

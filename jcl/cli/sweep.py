@@ -7,7 +7,7 @@ from jcl.cli import definitions, flags, sweep_display, sweep_orders
 from jcl.cli.sweep_grid import Arm, Sweep, asked
 from jcl.options.errors import UsageError
 from jcl.replay.tiers import limits
-from jcl.run import claims, pool, signals
+from jcl.run import claims, interrupts, pool
 
 _WORKER = "jcl.cli.sweep_runs"
 # Errors whose messages alone say what to do.
@@ -47,7 +47,7 @@ def command(arguments: list[str]) -> int:
     logs,
     (_WORKER,),
   )
-  with claims.locked(sweep.folder), signals.signals() as stopped:
+  with claims.locked(sweep.folder), interrupts.signals() as stopped:
     with pool.Pool(plan) as workers:
       _check(sweep, workers, stopped)
       failed = _Carrier(sweep, workers, stopped).carry_out(plan.threads)

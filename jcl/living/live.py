@@ -20,7 +20,7 @@ from jcl.living import turns as turns_lib
 from jcl.living.log import labels
 from jcl.options.errors import UsageError
 from jcl.report import page, summary
-from jcl.run import console, session
+from jcl.run import interrupts, session
 from jcl.run.inference import model as models
 
 _POLL = 0.5  # seconds between looks at what a budget allows
@@ -150,7 +150,7 @@ class Live(answers_lib.Predicts):
     if self._thread is not None:
       raise UsageError("learning goes on beside already: call stop() first")
     until = None if seconds is None else time.monotonic() + seconds
-    with console.signals() as signals:
+    with interrupts.signals() as signals:
       outcome = self._advance(
         lambda: bool(signals) or _reached(until), self.ending.demanded
       )

@@ -8,7 +8,6 @@ from typing import Any
 from absl import logging
 
 from jcl.run import loop, surroundings
-from jcl.run.signals import signals as signals
 
 
 def _is_wanted(record: Any) -> bool:

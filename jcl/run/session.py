@@ -23,6 +23,7 @@ from jcl.run import (
   arguments,
   console,
   description,
+  interrupts,
   loop,
 )
 from jcl.run import workdir as workdir_lib
@@ -161,7 +162,7 @@ def run(
     stack.enter_context(workdir_lib.explained(folder.path, writing=False))
     stack.callback(folder.close)
     stack.callback(job.learner.compiler.close)
-    stopped = stack.enter_context(console.signals())
+    stopped = stack.enter_context(interrupts.signals())
     stack.enter_context(job.ledger.metered())
     job = stack.enter_context(fed(job, folder.path, options.memory_budget))
     state, place = _begun(job, folder)
@@ -171,13 +172,7 @@ def run(
     bar = stack.enter_context(
       console.Progress(job, place, about["recipe"], options.progress)
     )
-    events = loop.run(job, state, place)
-    follower = None
-    if options.diagnose:
-      probes = follow.held_out(job.stream, size=options.diagnose)
-      path = folder.path and folder.path / "generality.npz"
-      follower = follow.Follower(job, probes, path)
-      events = follow.from_events(events, follower)
+    events, follower = _followed(job, options, folder.path, state, place)
     for event in events:
       state = event.state
       bar.note(event)
@@ -199,6 +194,23 @@ def run(
       job.learner.network,
       made,
     )
+
+
+def _followed(
+  job: loop.Job,
+  options: Options,
+  folder: Path | None,
+  state: base.LearnerState,
+  place: loop.Cursor,
+) -> tuple[Iterator[loop.Event], follow.Follower | None]:
+  """Returns the events of a run, and who follows its units, if anyone does."""
+  events = loop.run(job, state, place)
+  if not options.diagnose:
+    return events, None
+  probes = follow.held_out(job.stream, size=options.diagnose)
+  path = folder and folder / "generality.npz"
+  follower = follow.Follower(job, probes, path)
+  return follow.from_events(events, follower), follower
 
 
 def _begun(

@@ -26,7 +26,7 @@ def machine(monkeypatch):
   def build(platform, kind, count=1, cores=4):
     found = [Accelerator(platform, kind)] * count
     monkeypatch.setattr(jax, "devices", lambda: found)
-    monkeypatch.setattr(devices, "_cores", lambda: cores)
+    monkeypatch.setattr(devices, "cores", lambda: cores)
     if platform == "cpu":
       monkeypatch.setattr(devices, "_cpu_name", lambda: kind)
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from jcl.run import console, surroundings
+from jcl.run import console, interrupts, surroundings
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,7 +98,7 @@ def test_without_a_home_that_can_be_written_nothing_is_kept(
 
 @pytest.mark.parametrize("handler", [None, 0])
 def test_handlers_of_a_host_program_are_left(handler, monkeypatch):
-  set_, real = [], console.signal.signal
+  set_, real = [], interrupts.signal.signal
 
   def signal(number, value):
     set_.append(value)
@@ -106,8 +106,8 @@ def test_handlers_of_a_host_program_are_left(handler, monkeypatch):
       raise TypeError("signal handler must be signal.SIG_IGN, ...")
     return handler
 
-  monkeypatch.setattr(console.signal, "signal", signal)
-  with console.signals() as received:
+  monkeypatch.setattr(interrupts.signal, "signal", signal)
+  with interrupts.signals() as received:
     assert received == []
   assert set_[2:] == ([] if handler is None else [handler] * 2)
   assert real is not signal
