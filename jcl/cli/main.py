@@ -26,6 +26,7 @@ COMMANDS = {
   "estimate": "estimate",
   "convert": "convert",
   "export": "export",
+  "merge": "merge",
   "list": "listing",
 }
 _HELP = ("--help", "-help", "-h", "-?", "--helpshort")
@@ -142,7 +143,8 @@ def _command(words: list[str], door: Door) -> tuple[str, list[str]]:
     raise UsageError(
       f"no command is called {name!r}{_close(name, COMMANDS) or ';'} the "
       "commands are learn, sweep, serve SYSTEM..., device DIR, report DIR..., "
-      "estimate, convert FILE FILE, export RUN FILE and list, and flags begin "
+      "estimate, convert FILE FILE, export RUN FILE, merge RUN... "
+      "and list, and flags begin "
       "with --"
     )
   if door.strict:

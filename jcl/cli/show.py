@@ -14,6 +14,7 @@ from jcl.cost.meters import detection
 from jcl.report import profile as profiles
 from jcl.run import estimate as estimates
 from jcl.run import frontier as frontiers
+from jcl.run.inference import merging
 from jcl.run.inference import model as model_lib
 from jcl.streams import sources
 from jcl.train.kernels import lowering
@@ -108,6 +109,16 @@ def exported(made: model_lib.Model, path: Path) -> None:
   print(
     f"{path}: [N, {shape}] {made.inputs.dtype} -> scores of "
     f"{len(made.class_names)} classes, {path.stat().st_size:,} bytes"
+  )
+
+
+def merged(part: merging.Part, path: Path) -> None:
+  """Prints what a new model was merged of."""
+  rows = np.asarray(part.sums.rows)
+  size = (path.parent / merging.NAME).stat().st_size
+  print(
+    f"{path}: {len(part.folders)} runs, {rows.sum():,.0f} examples of "
+    f"{np.count_nonzero(rows)} classes; their sums take {size:,} bytes"
   )
 
 

@@ -66,7 +66,7 @@ class Display:
     sweep = self._sweep
     self._bar.n = self._bar.initial = sweep.size - left
     done = f", {sweep.size - left} of them finished" * (left < sweep.size)
-    line(
+    self.say(
       f"{sweep.size} runs{done}; {sweep.workers} workers of {self._threads} "
       f"thread{'s' * (self._threads > 1)} each"
     )

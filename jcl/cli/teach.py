@@ -128,6 +128,16 @@ LESSONS = {
       "jcl export model.npz model.onnx --format=onnx",
     ),
   ),
+  "merge": Lesson(
+    "jcl merge RUN... --workdir=DIR",
+    "makes one model of runs that were solved from sums, without examples",
+    "Takes folders of runs by ncm, slda, ridge, ranpac or randumb that have "
+    "ended, with the same network, seed, classes and normalisation, or of "
+    "earlier merges. DIR gets the model that one run would have learned from "
+    "all examples, but for rounding, and statistics.npz, all that a device has "
+    "to send. Recipes that learn by updates do not merge.",
+    ("jcl merge devices/a devices/b --workdir=merged",),
+  ),
   "list": Lesson(
     "jcl list",
     "lists every recipe, data set, stream, model and system",

@@ -198,6 +198,27 @@ class Checkpoints:
       )
     return None
 
+  def arrays(self) -> dict[str, np.ndarray]:
+    """Returns the arrays of the latest intact checkpoint by their paths.
+
+    Paths are those in a `LearnerState`, such as ".train.step". Without a
+    checkpoint there is no array.
+
+    Raises:
+      CheckpointError: for a checkpoint of another format.
+    """
+    for number in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        arrays, host = self._read(number)
+      except (CheckpointError, MemoryError):
+        raise
+      except Exception as error:  # Orbax raises any of them for a damaged file.
+        logging.warning("checkpoint %d cannot be used: %s", number, error)
+        continue
+      paths = [str(about["path"]) for about in host["arrays"]]
+      return dict(zip(paths, arrays, strict=True))
+    return {}
+
   def _set_aside(self, number: int, error: Exception) -> None:
     """Deletes a damaged checkpoint, so that the one before it is used."""
     logging.warning(

@@ -6,10 +6,10 @@ WORKDIR = declaring.text(
   "workdir",
   None,
   "where everything is written; default runs/NAME-HASH, or the first folder "
-  "that is reported",
+  "that is reported; merge needs one",
   group=declaring.FOLDERS,
   identifies=(),
-  by=(*declaring.RUNS, "report"),
+  by=(*declaring.RUNS, "report", "merge"),
 )
 RESUME = declaring.boolean(
   "resume",

@@ -44,12 +44,25 @@ def merge(*results: session.Result) -> model.Model:
   """
   if not results:
     raise UsageError("merge() of no results: give those of one run or more")
-  first = results[0].model
-  total = _sums(results[0])
-  for other in results[1:]:
-    _check_alike(first, other.model)
-    total = statistics.merge(total, _sums(other))
-  return _solved(first, total)
+  return combined([(each.model, _sums(each)) for each in results])[0]
+
+
+def combined(
+  parts: Sequence[tuple[model.Model, statistics.Statistics]],
+) -> tuple[model.Model, statistics.Statistics]:
+  """Returns the model of all examples, and their statistics.
+
+  Args:
+    parts: models, each with the statistics that it was solved from.
+
+  Raises:
+    UsageError: for parts that do not add up.
+  """
+  first, total = parts[0]
+  for other, sums in parts[1:]:
+    _check_alike(first, other)
+    total = statistics.merge(total, sums)
+  return _solved(first, total), total
 
 
 def forget(
