@@ -46,7 +46,7 @@ LESSONS = {
   ),
   "sweep": Lesson(
     "jcl sweep [--flags]",
-    "learns recipes, seeds, options and budgets beside each other",
+    "learns recipes, seeds and values beside each other",
     "Takes the flags of jcl learn. --seed, numbers of training and budgets "
     "take lists: every recipe runs with every combination of their values and "
     "every seed. Runs share the machine's processors, each worker a process "
@@ -129,8 +129,8 @@ LESSONS = {
     ),
   ),
   "merge": Lesson(
-    "jcl merge RUN... --workdir=DIR",
-    "makes one model of runs that were solved from sums, without examples",
+    "jcl merge RUN...",
+    "makes one model of runs that were solved from sums",
     "Takes folders of runs by ncm, slda, ridge, ranpac or randumb that have "
     "ended, with the same network, seed, classes and normalisation, or of "
     "earlier merges. DIR gets the model that one run would have learned from "
