@@ -32,6 +32,7 @@ class Purpose(enum.IntEnum):
   EXPAND = 17  # directions of a random unit ahead of the head
   SETTLE = 18  # an experience's examples, shown ahead of its updates
   GROW = 19  # weights of a head's new classes
+  ROUNDS = 20  # draws of updates on the memory alone
 
 
 def key(seed: int, *path: int) -> jax.Array:

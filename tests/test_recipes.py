@@ -21,6 +21,8 @@ OPTIONS = dict.fromkeys(("elastic", "grad_norm", "magnitude"), {"rho": 0.9})
 OPTIONS |= dict.fromkeys(("carm", "frugal", "miro"), {"swap": 0.0})
 # No more anchors than a batch of ten holds.
 OPTIONS |= dict.fromkeys(("lightcl", "lightcl_sparse"), {"anchors": 8})
+# A live stream has no length to spread rounds over.
+OPTIONS |= dict.fromkeys(("fpf", "k_fpf"), {"every": 7, "updates": 3})
 OPTIONS["sparcl"] = {"minibatch": 10}
 # Wide enough to be random features, and quick to solve.
 OPTIONS |= dict.fromkeys(("auto", "ranpac", "randumb"), {"m": 50})

@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     Draw,
     Expansion,
     Govern,
+    Interlude,
     Method,
     Outlook,
+    Phase,
     Pruning,
     Removal,
     Sparsity,
@@ -104,7 +106,9 @@ _HOMES = {
     ("EXPAND", "Draw", "Expansion", "Govern", "Method", "Outlook", "Pruning"),
     "method",
   ),
-  **dict.fromkeys(("Removal", "Sparsity", "Training"), "method"),
+  **dict.fromkeys(
+    ("Interlude", "Phase", "Removal", "Sparsity", "Training"), "method"
+  ),
   **dict.fromkeys(
     ("Block", "Network", "Output", "Selection", "Tensor"), "network"
   ),
@@ -168,6 +172,8 @@ __all__ = [
   "Govern",
   "Removal",
   "Draw",
+  "Phase",
+  "Interlude",
   "Method",
   "Outlook",
   "Dataset",

@@ -9,7 +9,7 @@ import optax
 from jcl.base.arrays import Params
 from jcl.base.control import Controller, Cost
 from jcl.base.hierarchy import Hierarchy
-from jcl.base.network import Network
+from jcl.base.network import Network, Selection
 from jcl.base.objective import Objective
 from jcl.base.parts import Consolidation, Predictor, Replay, Selector
 from jcl.options import kinds
@@ -101,6 +101,33 @@ class Removal:
   until: int = 20  # last epoch ahead of which some leave
 
 
+class Phase(NamedTuple):
+  """Updates on draws of the memory alone, by another rule than the method's.
+
+  `select(network)` says which tensors train: of these, the ones that the method
+  may train. `training` goes ahead of the run's. The objective sees what is
+  drawn as its batch, with its extras.
+  """
+
+  updates: int
+  rows: int  # examples of an update
+  objective: Objective
+  select: Callable[[Network], Selection]
+  training: Training = Training()
+
+
+class Interlude(NamedTuple):
+  """A phase that comes between updates of the stream, again and again.
+
+  `times` of them, spread evenly over the stream whatever its experiences, the
+  last time behind its end; or behind every so many updates of the run.
+  """
+
+  phase: Phase
+  times: int = 0
+  every: int = 0
+
+
 @dataclasses.dataclass(frozen=True)
 class Draw:
   """Rule by which an epoch's examples are drawn, see `streams.draws`."""
@@ -148,7 +175,8 @@ class Method(NamedTuple):
   parameters between updates. `govern(epochs, total, joules)` makes the
   controller that keeps the run within its budgets, of the arguments of
   `control.limits.within`; None leaves that to the run. `suited(outlook)`
-  returns the method with the sizes that it left open.
+  returns the method with the sizes that it left open. `interlude` adds updates
+  on the memory alone.
   """
 
   objective: Objective
@@ -174,3 +202,4 @@ class Method(NamedTuple):
   suited: Callable[[Outlook], "Method"] | None = None
   draw: Draw | None = None
   renew: bool = False
+  interlude: Interlude | None = None

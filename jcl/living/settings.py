@@ -151,6 +151,11 @@ def check(settings: Settings) -> None:
       "the recipe grows a column for each task of a stream, whose tasks are to "
       "be known ahead: use er_ace or derpp, which take classes as they come"
     )
+  if method.interlude is not None and method.interlude.times:
+    raise UsageError(
+      "the recipe spreads its rounds over a stream whose length is to be known "
+      "ahead: say after how many updates one comes, such as every=100"
+    )
   if method.controller is not None and settings.controller() is not None:
     raise UsageError(
       "the recipe decides by itself how much to learn: leave out budget, or "

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jcl import base
-from jcl.objectives import batches, losses
+from jcl.objectives import batches, losses, supervised
 from jcl.options.errors import UsageError
 
 
@@ -75,6 +75,46 @@ def derpp(alpha: float, beta: float, current: bool = False) -> base.Objective:
     return value + beta * old, aux._replace(stats=out.stats, info=info)
 
   return dark._replace(loss=loss, num_draws=2)
+
+
+def own(weight: float) -> base.Objective:
+  """Cross-entropy of a batch that comes with its stored logits.
+
+  Args:
+    weight: of the squared difference to these, from 0; 0 does without them.
+
+  Raises:
+    ValueError: where `weight` is negative.
+  """
+  _check("weight", weight)
+  plain = supervised.cross_entropy()
+
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    value, aux = plain.loss(forward, inputs)
+    batch = inputs.batch
+    drift = losses.squared_error(
+      aux.logits, batch.extras["logits"], batch.weight, inputs.scope.head
+    )
+    return value + weight * drift, aux
+
+  return base.Objective(loss) if weight else plain
+
+
+def stored(inner: base.Objective) -> base.Objective:
+  """Returns an objective that stores logits beside what it stores anyway."""
+
+  def loss(
+    forward: base.Forward, inputs: base.LossInputs
+  ) -> tuple[jax.Array, base.Aux]:
+    value, aux = inner.loss(forward, inputs)
+    return value, aux._replace(extras={"logits": aux.logits, **aux.extras})
+
+  return inner._replace(
+    loss=loss,
+    stores=lambda network: {**_stores(network), **inner.stores(network)},
+  )
 
 
 def _drift(

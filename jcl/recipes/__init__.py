@@ -28,6 +28,7 @@ from jcl.recipes.er import er
 from jcl.recipes.er_ace import er_ace
 from jcl.recipes.ewc import ewc
 from jcl.recipes.fdr import fdr
+from jcl.recipes.fpf import fpf, k_fpf
 from jcl.recipes.gdumb import gdumb
 from jcl.recipes.icarl import icarl
 from jcl.recipes.lightcl import lightcl
@@ -60,6 +61,7 @@ __all__ = [
   "ewc",
   "fdr",
   "finetune",
+  "fpf",
   "freeze",
   "frugal",
   "full",
@@ -68,6 +70,7 @@ __all__ = [
   "head_only",
   "icarl",
   "joint",
+  "k_fpf",
   "lightcl",
   "lightcl_sparse",
   "lwf",
@@ -103,8 +106,9 @@ SELECTIONS = (
 HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 
 # Recipes that go on from another one after a "+": those that read the features
-# which it leaves frozen, and the one that decides how much of it to do.
-READERS = ("auto", "ncm", "ridge", "slda", "solved")
+# which it leaves frozen, the one that decides how much of it to do, and those
+# that do something between its updates.
+READERS = ("auto", "fpf", "ncm", "ridge", "slda", "solved")
 
 # Options of every recipe, beside its own.
 _TRAINING = parameters.fields(base.Training)
@@ -148,7 +152,7 @@ def build(text: str) -> base.Method:
   values for options that are not given. After a "+" comes one of `SELECTIONS`,
   which selects the tensors that train (`er:buffer=500+elastic:rho=0.4`), one of
   `HIERARCHIES`, which holds the memory (`derpp+carm:em=500,sb=1000`), or one of
-  `READERS`, which predicts from the features (`er+head_only+slda`).
+  `READERS`, which goes on from there (`er+head_only+slda`, `er+fpf`).
 
   Args:
     text: name and options, in the notation of `spec.parse`.

@@ -23,9 +23,11 @@ from jcl.replay.latents import stream as latent_streams
 from jcl.replay.tiers import limits
 from jcl.run import (
   arguments,
+  breaks,
   identity,
   loop,
   pruning,
+  rounds,
   solving,
   trainee,
 )
@@ -123,6 +125,7 @@ def assemble(
   network = solving.expanded(stream, network, method, training, seed)
   solving.check(network, method, training)
   solving.check_aside(stream, method)
+  rounds.check(method, training)
   inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
   content = functools.partial(_content, stream)
   latents = None
@@ -155,7 +158,15 @@ def assemble(
     latents=latents,
     inputs=inputs,
     content=content,
+    breaks=_breaks(method),
   )
+
+
+def _breaks(method: base.Method) -> breaks.Breaks:
+  """Returns what a method asks for between updates of the stream."""
+  if method.interlude is None:
+    return breaks.Breaks()
+  return breaks.Breaks([rounds.Rounds(method.interlude)])
 
 
 def suited(

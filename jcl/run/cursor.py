@@ -14,6 +14,7 @@ from jcl.cost import ledger as ledger_lib
 from jcl.cost import program_cost
 from jcl.replay import feed as feed_lib
 from jcl.replay.latents import cache
+from jcl.run import breaks as breaks_lib
 from jcl.run import trainee as trainee_lib
 from jcl.run.inference import model
 from jcl.streams import batching
@@ -202,6 +203,7 @@ class Job:
   content: Callable[[], str] | None = None
   # Called between small pieces of work on the host, for other threads.
   give_way: Callable[[], None] = lambda: None
+  breaks: breaks_lib.Breaks = breaks_lib.Breaks()  # between updates
 
   @property
   def key(self) -> base.Key:
@@ -240,7 +242,8 @@ class Job:
 
   def steps_to_limit(self, at: Cursor, cost: program_cost.ProgramCost) -> float:
     """Returns the steps of a cost that a limit of the experience leaves."""
-    return at.steps_to_limit(cost, at.left(self.ledger.pending))
+    left = at.left(self.ledger.pending)
+    return self.breaks.afford(self, at, cost, left)
 
   def batch_of(self, epoch: int) -> base.Batch:
     """Reads a batch of an order that no epoch has: `epoch` is beyond them."""

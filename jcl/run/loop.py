@@ -143,10 +143,12 @@ def _epochs(
     most = job.steps_to_limit(at, program.cost)
     if not most:
       break
-    chunk = chunk.first(min(most, trainee.until_switch(at.step)))
+    break_in = job.breaks.until(job, at)
+    chunk = chunk.first(min(most, trainee.until_switch(at.step), break_in))
     state, following, scalars = dispatch.dispatch(
       job, state, at, scope, program, chunk
     )
+    state = job.breaks.take(job, state, at, scope)
     moment: base.Moment = "dispatch" if at.batch else "epoch"
     changed = deciding.decide(job, state, at, scope, moment)
     chunk = dispatch.again(job, at) if changed else following
@@ -178,6 +180,7 @@ def _close(
 ) -> base.LearnerState:
   """Closes an experience for the objective and all memories."""
   learner, index, hooks = job.learner, at.experience, job.hooks
+  state = job.breaks.take(job, state, at, _timed(job, at, scope), last=True)
   batch = functools.partial(job.batch_of, at.decided.epochs + 1)
   hook = BatchHook("last_batch", job.trainee.selection)
   state = hooks.show_batch(learner, state, index, hook, scope, batch)

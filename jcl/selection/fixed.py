@@ -143,17 +143,28 @@ def first_trained(network: base.Network, until: str | int | float) -> int:
 
 def biases() -> base.Selector:
   """Trains biases, normalisers and the head (BN+Bias of the literature)."""
+  return _fixed(with_biases())
+
+
+def with_biases(
+  first: bool = False,
+) -> Callable[[base.Network], base.Selection]:
+  """Returns a function that selects biases, normalisers and the head.
+
+  Args:
+    first: whether it selects the first unit as well.
+  """
 
   def choose(network: base.Network) -> base.Selection:
+    whole = {network.units[-1], *(network.units[:1] if first else ())}
     return mask.select(
       network,
       lambda tensor: (
-        tensor.kind in ("bias", "scale", "shift")
-        or tensor.unit == network.units[-1]
+        tensor.kind in ("bias", "scale", "shift") or tensor.unit in whole
       ),
     )
 
-  return _fixed(choose)
+  return choose
 
 
 def _from(network: base.Network, first: int) -> base.Selection:

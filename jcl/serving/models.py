@@ -350,6 +350,8 @@ def _check(method: base.Method) -> None:
     "weights held at zero": method.sparsity is not None,
     "examples that leave": method.removal is not None,
     "columns": method.columns,
+    "rounds on the memory": method.interlude is not None,
+    "draws by a rule of its own": method.draw is not None,
     "new parameters per experience": method.restart,
     "a training set of its own": method.trains_on != "current",
     "a memory that is filled between experiences": (

@@ -144,10 +144,14 @@ class Learner:
     self,
     network: base.Network | None = None,
     method: base.Method | None = None,
+    training: base.Training | None = None,
   ) -> "Learner":
-    """Returns a learner like this one for another network or method."""
+    """Returns a learner like this one with other parts."""
     spec = dataclasses.replace(
-      self.spec, network=network or self.network, method=method or self.method
+      self.spec,
+      network=network or self.network,
+      method=method or self.method,
+      training=training or self.training,
     )
     return self._rebuild(spec)
 
