@@ -125,7 +125,6 @@ def assemble(
   network = solving.expanded(stream, network, method, training, seed)
   solving.check(network, method, training)
   solving.check_aside(stream, method)
-  rounds.check(method, training)
   inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
   content = functools.partial(_content, stream)
   latents = None
@@ -158,12 +157,13 @@ def assemble(
     latents=latents,
     inputs=inputs,
     content=content,
-    breaks=_breaks(method),
+    breaks=_breaks(method, training),
   )
 
 
-def _breaks(method: base.Method) -> breaks.Breaks:
-  """Returns what a method asks for between updates of the stream."""
+def _breaks(method: base.Method, training: base.Training) -> breaks.Breaks:
+  """Returns what a method asks for between updates, checked to be possible."""
+  rounds.check(method, training)
   if method.interlude is None:
     return breaks.Breaks()
   return breaks.Breaks([rounds.Rounds(method.interlude)])

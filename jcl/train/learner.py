@@ -147,13 +147,7 @@ class Learner:
     training: base.Training | None = None,
   ) -> "Learner":
     """Returns a learner like this one with other parts."""
-    spec = dataclasses.replace(
-      self.spec,
-      network=network or self.network,
-      method=method or self.method,
-      training=training or self.training,
-    )
-    return self._rebuild(spec)
+    return self._rebuild(self.spec.with_parts(network, method, training))
 
   @property
   def rows_per_step(self) -> int:

@@ -133,6 +133,20 @@ class StepSpec:
       )
     _ = self.rule  # tells of hyper-parameters out of range
 
+  def with_parts(
+    self,
+    network: base.Network | None = None,
+    method: base.Method | None = None,
+    training: base.Training | None = None,
+  ) -> "StepSpec":
+    """Returns the same with other parts, where they are given."""
+    return dataclasses.replace(
+      self,
+      network=network or self.network,
+      method=method or self.method,
+      training=training or self.training,
+    )
+
   @functools.cached_property
   def rule(self) -> optax.GradientTransformation:
     """The update rule of one array, or of all for an optimiser of one's own.
