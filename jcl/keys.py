@@ -33,6 +33,7 @@ class Purpose(enum.IntEnum):
   SETTLE = 18  # an experience's examples, shown ahead of its updates
   GROW = 19  # weights of a head's new classes
   ROUNDS = 20  # draws of updates on the memory alone
+  STATISTICS = 21  # augmentation of a pass that sets running statistics
 
 
 def key(seed: int, *path: int) -> jax.Array:

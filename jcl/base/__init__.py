@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     Predictor,
     Probe,
     Replay,
+    Rewrite,
     Selector,
   )
   from jcl.base.records import (
@@ -116,7 +117,8 @@ _HOMES = {
     ("Aux", "Forward", "Loss", "LossInputs", "Objective", "Traced"), "objective"
   ),
   **dict.fromkeys(
-    ("Consolidation", "Predictor", "Probe", "Replay", "Selector"), "parts"
+    ("Consolidation", "Predictor", "Probe", "Replay", "Rewrite", "Selector"),
+    "parts",
   ),
   **dict.fromkeys(("Choice", "Dataset", "Experience", "Record"), "records"),
 }
@@ -148,6 +150,7 @@ __all__ = [
   "Selector",
   "Predictor",
   "Consolidation",
+  "Rewrite",
   "Cost",
   "UNLIMITED",
   "Allocation",

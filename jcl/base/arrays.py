@@ -62,3 +62,4 @@ class LearnerState(NamedTuple):
   objective: Any  # what the objective remembers, () where nothing
   selector: Any  # what the selector remembers, () where nothing
   parked: Any = ()  # optimiser slots of tensors that do not train
+  weights: Any = ()  # what a method remembers that rewrites weights

@@ -11,7 +11,7 @@ from jcl.base.control import Controller, Cost
 from jcl.base.hierarchy import Hierarchy
 from jcl.base.network import Network, Selection
 from jcl.base.objective import Objective
-from jcl.base.parts import Consolidation, Predictor, Replay, Selector
+from jcl.base.parts import Consolidation, Predictor, Replay, Rewrite, Selector
 from jcl.options import kinds
 
 
@@ -176,7 +176,7 @@ class Method(NamedTuple):
   controller that keeps the run within its budgets, of the arguments of
   `control.limits.within`; None leaves that to the run. `suited(outlook)`
   returns the method with the sizes that it left open. `interlude` adds updates
-  on the memory alone.
+  on the memory alone, `rewrite` writes weights anew between updates.
   """
 
   objective: Objective
@@ -203,3 +203,4 @@ class Method(NamedTuple):
   draw: Draw | None = None
   renew: bool = False
   interlude: Interlude | None = None
+  rewrite: Rewrite | None = None

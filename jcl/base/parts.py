@@ -7,7 +7,7 @@ import jax
 
 from jcl.base.arrays import Array, Batch, Key, Params, ReplayState, Scope
 from jcl.base.network import Network, Selection
-from jcl.base.objective import Forward, LossInputs, nothing
+from jcl.base.objective import Forward, LossInputs, Traced, nothing
 
 
 class Replay(NamedTuple):
@@ -103,6 +103,30 @@ class Consolidation(NamedTuple):
   # Examples that `settle` sees at once, 0 for a batch of the stream's: for what
   # takes as long for a few as for many, such as drawing a random matrix.
   rows: int = 0
+
+
+class Rewrite(NamedTuple):
+  """Weights that are written anew between updates, at places of an experience.
+
+  Its updates are cut into `visits` equal parts. Behind each, where
+  `stage(experience, number)` is not "", `visit(stage, network, state, tensors,
+  scope)` returns the state and the tensors anew: a dict by path, such as
+  "head/kernel", of those that the method may train. `track(state, traced)`
+  follows every update, and `begin(state, tensors)` opens an experience. All of
+  them are pure; `number` counts the parts from 0.
+  """
+
+  visits: int
+  stage: Callable[[int, int], str]
+  visit: Callable[
+    [str, Network, Any, dict[str, Any], Scope], tuple[Any, dict[str, Any]]
+  ]
+  init: Callable[[dict[str, Any]], Any] = nothing  # of the same tensors
+  begin: Callable[[Any, dict[str, Any]], Any] | None = None
+  track: Callable[[Any, Traced], Any] | None = None
+  # Whether a pass over the training set behind the last of an experience's
+  # places sets the running statistics of what trains.
+  settles: bool = False
 
 
 class Predictor(NamedTuple):

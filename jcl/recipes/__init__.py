@@ -10,6 +10,7 @@ from jcl.options.errors import UsageError
 from jcl.recipes import presets
 from jcl.recipes.agem import agem
 from jcl.recipes.auto import auto
+from jcl.recipes.averaged import average, wa, wsc
 from jcl.recipes.bic import bic
 from jcl.recipes.bounds import finetune, joint
 from jcl.recipes.closed_form import ncm, randumb, ranpac, ridge, slda
@@ -50,6 +51,7 @@ from jcl.recipes.sparse import lightcl_sparse, sparcl
 __all__ = [
   "agem",
   "auto",
+  "average",
   "bic",
   "bn_bias",
   "carm",
@@ -89,6 +91,8 @@ __all__ = [
   "solved",
   "sparcl",
   "storage_only",
+  "wa",
+  "wsc",
 ]
 
 # Recipes that select the tensors that train; they can follow any other and "+".
@@ -108,7 +112,17 @@ HIERARCHIES = ("carm", "frugal", "miro", "ram_only")
 # Recipes that go on from another one after a "+": those that read the features
 # which it leaves frozen, the one that decides how much of it to do, and those
 # that do something between its updates.
-READERS = ("auto", "fpf", "ncm", "ridge", "slda", "solved")
+READERS = (
+  "auto",
+  "average",
+  "fpf",
+  "ncm",
+  "ridge",
+  "slda",
+  "solved",
+  "wa",
+  "wsc",
+)
 
 # Options of every recipe, beside its own.
 _TRAINING = parameters.fields(base.Training)

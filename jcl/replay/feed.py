@@ -4,6 +4,7 @@ A `Feed` shows an experience's examples batch by batch. This one takes them from
 the stream, or from a memory on the device; others wrap it or take its place.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,6 +114,11 @@ class Feed:
     """Returns the first batch [K, B, ...] of an epoch, for hooks to look at."""
     rows = chunks.rows_of(self._whole_order(epoch), self.learner)[:1]
     return chunks.read(self.learner, self.source, rows).batches
+
+  def whole(self, epoch: int) -> Iterator[chunks.Chunk]:
+    """Reads the training set once, in the order of an epoch."""
+    order = self._whole_order(epoch)
+    return chunks.of_order(self.learner, self.source, order)
 
   def take(self, epoch: int, batch: int) -> chunks.Chunk | None:
     """Reads the next chunk of an epoch; None where nothing is to be shown."""

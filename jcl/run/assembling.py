@@ -27,6 +27,7 @@ from jcl.run import (
   identity,
   loop,
   pruning,
+  rewrites,
   rounds,
   solving,
   trainee,
@@ -125,6 +126,7 @@ def assemble(
   network = solving.expanded(stream, network, method, training, seed)
   solving.check(network, method, training)
   solving.check_aside(stream, method)
+  rewrites.check(method, network)
   inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
   content = functools.partial(_content, stream)
   latents = None
@@ -164,9 +166,12 @@ def assemble(
 def _breaks(method: base.Method, training: base.Training) -> breaks.Breaks:
   """Returns what a method asks for between updates, checked to be possible."""
   rounds.check(method, training)
-  if method.interlude is None:
-    return breaks.Breaks()
-  return breaks.Breaks([rounds.Rounds(method.interlude)])
+  kinds: list[breaks.Break] = []
+  if method.rewrite is not None:
+    kinds.append(rewrites.Rewrites(method.rewrite))
+  if method.interlude is not None:
+    kinds.append(rounds.Rounds(method.interlude))
+  return breaks.Breaks(kinds)
 
 
 def suited(

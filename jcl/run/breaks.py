@@ -21,11 +21,11 @@ class Break(Protocol):
     experience; a place may be there more than once.
     """
 
-  def coming(self, job: "Job", at: "Cursor", steps: int) -> int:
-    """Counts how often it is done yet in an experience of `steps` more."""
+  def ahead(self, job: "Job", at: "Cursor", steps: int) -> base.Cost:
+    """Returns what is yet to be done in an experience of `steps` more updates.
 
-  def price(self, job: "Job") -> base.Cost:
-    """Returns what doing it once takes, in operations and bytes."""
+    That is in operations and bytes.
+    """
 
   def act(
     self,
@@ -108,11 +108,10 @@ class Breaks:
     most = at.steps_to_limit(cost, left)
     if not self.kinds or most == math.inf:
       return most
-    prices = [(kind, kind.price(job)) for kind in self.kinds]
 
     def leaves(steps: int) -> float:
-      costs = [-1.0 * k.coming(job, at, steps) * p for k, p in prices]
-      return at.steps_to_limit(cost, sum(costs, left))
+      costs = (kind.ahead(job, at, steps) for kind in self.kinds)
+      return at.steps_to_limit(cost, left - sum(costs, base.Cost()))
 
     low, high = 0, int(most)
     while low < high:

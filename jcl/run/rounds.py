@@ -65,13 +65,16 @@ class Rounds:
     starts, index = job.stream.starts, at.experience
     return spread(starts, index, at.planned, self._interlude.times)
 
-  def coming(self, job: "Job", at: "Cursor", steps: int) -> int:
+  def ahead(self, job: "Job", at: "Cursor", steps: int) -> base.Cost:
     made = at.totals.steps
     if self._interlude.every:
-      return len(every(self._interlude.every, at.step, steps))
-    return sum(place > made for place in self.places(job, at))
+      number = len(every(self._interlude.every, at.step, steps))
+    else:
+      number = sum(place > made for place in self.places(job, at))
+    return number * self.price(job)
 
   def price(self, job: "Job") -> base.Cost:
+    """Returns what a round takes, in operations and bytes."""
     number = self._interlude.phase.updates
     flops, moved = chunks.work(self._program(job.learner), number)
     return base.Cost(flops=flops, bytes=moved)
@@ -114,6 +117,7 @@ class Rounds:
       method = learner.method._replace(
         objective=memory_alone.on_memory(phase.objective, stores),
         selector=fixed.everything(),
+        rewrite=None,
       )
       method = sampling.replaying(method, phase.rows)
       method = method._replace(replay=method.replay._replace(when="never"))

@@ -351,6 +351,7 @@ def _check(method: base.Method) -> None:
     "examples that leave": method.removal is not None,
     "columns": method.columns,
     "rounds on the memory": method.interlude is not None,
+    "weights rewritten between updates": method.rewrite is not None,
     "draws by a rule of its own": method.draw is not None,
     "new parameters per experience": method.restart,
     "a training set of its own": method.trains_on != "current",

@@ -23,7 +23,7 @@ def whole_steps(learner: "learner_lib.Learner") -> whole.Whole:
     learner.spec,
     learner.steps_per_dispatch,
     learner.compiler,
-    lambda selection: _shapes(learner, selection, learner.steps_per_dispatch),
+    lambda selection: shapes(learner, selection, learner.steps_per_dispatch),
     learner.sharding(),
   )
 
@@ -44,13 +44,19 @@ def in_pieces(learner: "learner_lib.Learner") -> pieces.Pieces:
       "executor=pieces runs a rule on every tensor by itself, an optimizer of "
       "one's own on all of them together: give executor=whole"
     )
+  rewrite = learner.method.rewrite
+  if rewrite is not None and rewrite.track is not None:
+    raise UsageError(
+      "executor=pieces does not follow gradients of weights that are reset: "
+      "give executor=whole"
+    )
   if learner.mesh.size > 1 or learner.spec.accumulate > 1:
     raise UsageError(
       "executor=pieces trains on one device and in one part: give "
       "executor=whole, or neither accumulate nor several devices"
     )
   everything = mask.everything(learner.network)
-  key, state, batches, _, scope = _shapes(learner, everything, 1)
+  key, state, batches, _, scope = shapes(learner, everything, 1)
   batch = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batches
   )
@@ -59,7 +65,7 @@ def in_pieces(learner: "learner_lib.Learner") -> pieces.Pieces:
   )
 
 
-def _shapes(
+def shapes(
   learner: "learner_lib.Learner", selection: base.Selection, max_steps: int
 ) -> tuple[Any, ...]:
   """Returns shapes of (key, state, batches, num_steps, scope)."""

@@ -10,7 +10,15 @@ from jcl import base, keys
 from jcl.selection import mask
 from jcl.streams import batching
 from jcl.streams import stream as stream_lib
-from jcl.train import chunks, consolidation, gather, hooks, scoring, slots
+from jcl.train import (
+  chunks,
+  consolidation,
+  gather,
+  hooks,
+  rewriting,
+  scoring,
+  slots,
+)
 from jcl.train import learner as learner_lib
 
 _EXTRACT = 500  # examples per batch when features are read for a memory
@@ -42,6 +50,7 @@ class Hooks:
       state = learner.restart(key, state, selection)
     if method.renew and index:
       state = _renewed(learner, state, selection)
+    state = rewriting.begin(learner, state)
     if method.replay.when == "before":
       state = self._offer(learner, state, index)
     state = hooks.begin(learner, state, scope)

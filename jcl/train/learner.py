@@ -16,7 +16,15 @@ from jcl.cost import ledger as ledger_lib
 from jcl.networks import variances
 from jcl.options.errors import UsageError
 from jcl.selection import mask
-from jcl.train import augment, background, executors, pieces, slots, step_spec
+from jcl.train import (
+  augment,
+  background,
+  executors,
+  pieces,
+  rewriting,
+  slots,
+  step_spec,
+)
 from jcl.train import evaluate as evaluation
 from jcl.train import optimizer as optimizers
 from jcl.train import step as step_lib
@@ -228,6 +236,7 @@ class Learner:
       ),
       method.selector.init(params),
       slots.park(method.selector.slots, spec.network, spec.optimizer, params),
+      rewriting.fresh(method, spec.network, params),
     )
 
   @functools.cached_property

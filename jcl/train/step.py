@@ -50,6 +50,7 @@ def build_step(spec: step_spec.StepSpec, selection: base.Selection) -> Step:
     the step count, so one key serves a whole run.
   """
   objective, replay = spec.method.objective, spec.method.replay
+  rewrite = spec.method.rewrite
   rule = optax.with_extra_args_support(spec.optimizer)
   forward = spec.forward(selection)
 
@@ -78,10 +79,11 @@ def build_step(spec: step_spec.StepSpec, selection: base.Selection) -> Step:
     after = optax.apply_updates(before, updates)
 
     remembered, kept = state.objective, state.replay
+    traced = base.Traced(grads, before, after)
     if objective.track is not None:
-      remembered = objective.track(
-        remembered, base.Traced(grads, before, after)
-      )
+      remembered = objective.track(remembered, traced)
+    if rewrite is not None and rewrite.track is not None:
+      state = state._replace(weights=rewrite.track(state.weights, traced))
     if replay.when == "step":
       kept = replay.add(shown.keep_key, kept, batch._replace(extras=aux.extras))
     train = base.TrainState(
@@ -96,7 +98,7 @@ def build_step(spec: step_spec.StepSpec, selection: base.Selection) -> Step:
 def readable(state: base.LearnerState) -> base.LearnerState:
   """Returns what a loss reads, alike for all selections."""
   train = state.train._replace(opt_state=())
-  return state._replace(train=train, selector=(), parked=())
+  return state._replace(train=train, selector=(), parked=(), weights=())
 
 
 def build_gradient(spec: step_spec.StepSpec) -> Callable[..., base.Params]:

@@ -39,11 +39,9 @@ class Work:
   def places(self, job, at):
     return self.found
 
-  def coming(self, job, at, steps):
-    return sum(place > at.totals.steps for place in self.found)
-
-  def price(self, job):
-    return base.Cost(flops=self._price)
+  def ahead(self, job, at, steps):
+    coming = sum(place > at.totals.steps for place in self.found)
+    return base.Cost(flops=coming * self._price)
 
   def act(self, job, state, at, scope, number):
     self.done.append((at.totals.steps, number))
