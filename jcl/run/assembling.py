@@ -126,7 +126,6 @@ def assemble(
   network = solving.expanded(stream, network, method, training, seed)
   solving.check(network, method, training)
   solving.check_aside(stream, method)
-  rewrites.check(method, network)
   inputs = models.Inputs(network, stream.mean, stream.std, stream.dtype)
   content = functools.partial(_content, stream)
   latents = None
@@ -159,13 +158,15 @@ def assemble(
     latents=latents,
     inputs=inputs,
     content=content,
-    breaks=_breaks(method, training),
+    breaks=_breaks(learner),
   )
 
 
-def _breaks(method: base.Method, training: base.Training) -> breaks.Breaks:
+def _breaks(learner: learner_lib.Learner) -> breaks.Breaks:
   """Returns what a method asks for between updates, checked to be possible."""
-  rounds.check(method, training)
+  method = learner.method
+  rewrites.check(method, learner.network)
+  rounds.check(method, learner.training)
   kinds: list[breaks.Break] = []
   if method.rewrite is not None:
     kinds.append(rewrites.Rewrites(method.rewrite))
