@@ -16,6 +16,8 @@ class Aux(NamedTuple):
   logits: jax.Array  # [B, C] of the current batch, before the update
   extras: dict[str, jax.Array]  # stored with the examples that are kept
   info: dict[str, jax.Array]  # scalars worth logging
+  # [R, C] of replayed batches, by draw, of objectives that report them
+  replayed: tuple[jax.Array, ...] = ()
 
 
 class Traced(NamedTuple):
@@ -135,3 +137,4 @@ class Objective(NamedTuple):
   signed: bool = False
   least_rows: int = 0  # examples that a batch of the stream has to hold
   least_replayed: int = 0  # likewise a draw of the memory
+  reports: bool = False  # whether `Aux.replayed` has the logits of all draws

@@ -19,6 +19,9 @@ class Replay(NamedTuple):
   instead of `add` runs on the host at the end of an experience with all its
   examples and their features under `extras["features"]` [N, D].
 
+  `update(state, drawn, logits, scope)` is told, ahead of `add`, what an update
+  found of each batch that it replayed, by objectives that report it.
+
   Of a memory on the host (`on_host`) the draws come with the batch: behind its
   B rows stand those of the first draw, of the second one and so on.
   """
@@ -31,6 +34,9 @@ class Replay(NamedTuple):
   when: Literal["step", "before", "after", "never"] = "step"
   rebuild: Callable[[ReplayState, Batch], ReplayState] | None = None
   on_host: bool = False
+  update: (
+    Callable[[ReplayState, Batch, jax.Array, Scope], ReplayState] | None
+  ) = None
 
 
 class Probe(NamedTuple):

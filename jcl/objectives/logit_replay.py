@@ -38,12 +38,13 @@ def der(alpha: float, current: bool = False) -> base.Objective:
     mask = inputs.scope.current if current else inputs.scope.head
     learned = losses.cross_entropy(out.logits, batch.y, batch.weight, mask)
     after = inputs._replace(stats=out.stats, key=drift_key)
-    drift, stats = _drift(forward, after)
+    drift, again = _drift(forward, after)
     info = {"stream": learned, "drift": drift}
-    aux = base.Aux(stats, out.logits, {"logits": out.logits}, info)
+    extras, replayed = {"logits": out.logits}, (again.logits,)
+    aux = base.Aux(again.stats, out.logits, extras, info, replayed)
     return learned + alpha * drift, aux
 
-  return base.Objective(loss, num_draws=1, stores=_stores)
+  return base.Objective(loss, num_draws=1, stores=_stores, reports=True)
 
 
 def derpp(alpha: float, beta: float, current: bool = False) -> base.Objective:
@@ -72,7 +73,10 @@ def derpp(alpha: float, beta: float, current: bool = False) -> base.Objective:
       out.logits, replayed.y, replayed.weight, inputs.scope.head
     )
     info = {**aux.info, "replay": old}
-    return value + beta * old, aux._replace(stats=out.stats, info=info)
+    aux = aux._replace(
+      stats=out.stats, info=info, replayed=(*aux.replayed, out.logits)
+    )
+    return value + beta * old, aux
 
   return dark._replace(loss=loss, num_draws=2)
 
@@ -119,15 +123,15 @@ def stored(inner: base.Objective) -> base.Objective:
 
 def _drift(
   forward: base.Forward, inputs: base.LossInputs
-) -> tuple[jax.Array, base.Stats]:
-  """Returns the drift of replayed logits, and statistics after that pass."""
+) -> tuple[jax.Array, base.Output]:
+  """Returns the drift of replayed logits, and the output of that pass."""
   memory = inputs.memory[0]
   replayed = batches.fill(memory, inputs.batch)
   out = forward(inputs.params, inputs.stats, replayed.x, inputs.key)
   value = losses.squared_error(
     out.logits, memory.extras["logits"], memory.weight, inputs.scope.head
   )
-  return value, out.stats
+  return value, out
 
 
 def _stores(network: base.Network) -> dict[str, base.Array]:

@@ -39,10 +39,16 @@ def cross_entropy(
   >>> round(float(value), 4)  # the logarithm of 2
   0.6931
   """
-  values = optax.softmax_cross_entropy_with_integer_labels(
+  return weighted_mean(surprise(logits, labels, mask), weight)
+
+
+def surprise(
+  logits: jax.Array, labels: base.Array, mask: base.Array
+) -> jax.Array:
+  """Returns the softmax cross-entropy of each row, [B]."""
+  return optax.softmax_cross_entropy_with_integer_labels(
     _keep(logits, mask), labels
   )
-  return weighted_mean(values, weight)
 
 
 def binary_cross_entropy(

@@ -87,8 +87,8 @@ def experience_replay(
       is_new = jnp.arange(len(whole.y))[:, None] < size
       mask = jnp.where(is_new, inputs.scope.current, mask)
     value = losses.cross_entropy(out.logits, whole.y, whole.weight, mask)
-    logits = out.logits[:size]
-    return value, base.Aux(out.stats, logits, {}, {})
+    new, old = out.logits[:size], out.logits[size:]
+    return value, base.Aux(out.stats, new, {}, {}, (old,))
 
   def separate_loss(
     forward: base.Forward, inputs: base.LossInputs
@@ -105,6 +105,9 @@ def experience_replay(
       for o, b, mask in ((out, batch, mine), (again, replayed, head))
     )
     info = {"stream": new, "replay": old}
-    return new + old, base.Aux(again.stats, out.logits, {}, info)
+    aux = base.Aux(again.stats, out.logits, {}, info, (again.logits,))
+    return new + old, aux
 
-  return base.Objective(joint_loss if one_loss else separate_loss, num_draws=1)
+  return base.Objective(
+    joint_loss if one_loss else separate_loss, num_draws=1, reports=True
+  )

@@ -32,6 +32,7 @@ from jcl.recipes.fdr import fdr
 from jcl.recipes.fpf import fpf, k_fpf
 from jcl.recipes.gdumb import gdumb
 from jcl.recipes.icarl import icarl
+from jcl.recipes.lars import lars
 from jcl.recipes.lightcl import lightcl
 from jcl.recipes.lwf import lwf
 from jcl.recipes.memory import (
@@ -73,6 +74,7 @@ __all__ = [
   "icarl",
   "joint",
   "k_fpf",
+  "lars",
   "lightcl",
   "lightcl_sparse",
   "lwf",
@@ -116,6 +118,7 @@ READERS = (
   "auto",
   "average",
   "fpf",
+  "lars",
   "ncm",
   "ridge",
   "slda",

@@ -120,7 +120,8 @@ class Rounds:
         rewrite=None,
       )
       method = sampling.replaying(method, phase.rows)
-      method = method._replace(replay=method.replay._replace(when="never"))
+      replay = method.replay._replace(when="never", update=None)
+      method = method._replace(replay=replay)
       # Of the stream, no more rows than a step can be made of.
       training = dataclasses.replace(
         phase.training, batch_size=learner.spec.accumulate

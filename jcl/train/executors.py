@@ -44,6 +44,11 @@ def in_pieces(learner: "learner_lib.Learner") -> pieces.Pieces:
       "executor=pieces runs a rule on every tensor by itself, an optimizer of "
       "one's own on all of them together: give executor=whole"
     )
+  if learner.method.replay.update is not None:
+    raise UsageError(
+      "executor=pieces tells a memory nothing of what it replays, which that "
+      "of lars goes by: give executor=whole"
+    )
   rewrite = learner.method.rewrite
   if rewrite is not None and rewrite.track is not None:
     raise UsageError(

@@ -84,6 +84,9 @@ def build_step(spec: step_spec.StepSpec, selection: base.Selection) -> Step:
       remembered = objective.track(remembered, traced)
     if rewrite is not None and rewrite.track is not None:
       state = state._replace(weights=rewrite.track(state.weights, traced))
+    if replay.update is not None:
+      for drawn, logits in zip(shown.memory, aux.replayed, strict=True):
+        kept = replay.update(kept, drawn, logits, scope)
     if replay.when == "step":
       kept = replay.add(shown.keep_key, kept, batch._replace(extras=aux.extras))
     train = base.TrainState(
@@ -196,6 +199,7 @@ def _mean_gradient(
     jnp.concatenate([a.logits for a in auxes]),
     {k: jnp.concatenate([a.extras[k] for a in auxes]) for k in aux.extras},
     {k: sum(a.info[k] for a in auxes) / num_parts for k in aux.info},
+    tuple(map(jnp.concatenate, zip(*(a.replayed for a in auxes), strict=True))),
   )
   return loss, whole, grads
 
