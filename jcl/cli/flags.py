@@ -31,6 +31,9 @@ _TAKEN: dict[str, Any] = {
   "segment_seconds": kinds.Count,
   "image_size": kinds.Pixels | None,
   "workers": kinds.Count | None,
+  "num_processes": kinds.Count | None,
+  "process_id": kinds.Natural | None,
+  "patience": kinds.Positive,
 }
 
 

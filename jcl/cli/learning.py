@@ -5,11 +5,14 @@ from pathlib import Path
 import time
 from typing import NamedTuple
 
+import jax
+
 from jcl import recipes as recipes_lib
 from jcl.cli import asked, definitions, flags, folders, report, show
 from jcl.cost import devices
 from jcl.cost.meters import detection
-from jcl.run import beforehand, identity, loop, session, workdir
+from jcl.options.errors import UsageError
+from jcl.run import beforehand, identity, loop, session, together, workdir
 from jcl.run import setup as setups
 from jcl.streams import sources
 
@@ -67,13 +70,35 @@ def carry_out(
   name = f"{folders.slug(runs.setup.data)}-{folders.slug(runs.texts[0])}"
   shared = {**flags.identity(), "content": runs.content}
   folder = folders.work(name, [folders.chosen(shared), runs.texts])
+  together.check_alike({**shared, **_told(runs)})
+  if together.shared() and runs.parts.before is not None:
+    raise UsageError(
+      "--base_classes is learned by one process: run the command without the "
+      "flags of many processes until its bar shows the stream, then with them"
+    )
   with workdir.explained(folder):
     folder.mkdir(parents=True, exist_ok=True)
+  if not together.is_first():
+    together.check_folder(folder)
+    _learn(runs, folder)
+    return
   with workdir.locked(folder):
     resume = definitions.RESUME.value
     workdir.claim(folder, shared, resume, flags.defaults())
+    together.check_folder(folder)
     report.write(_learn(runs, folder), folder, write)
   show.took(time.monotonic() - started)
+
+
+def _told(runs: Runs) -> dict[str, object]:
+  """Returns what processes that share runs must agree on, beside identity."""
+  names = ("recipe", "compare", "seed", "resume")
+  values = flags.values()
+  return {
+    **{name: values[name] for name in names},
+    "platform": runs.device.platform,
+    "jax": jax.__version__,
+  }
 
 
 def prepare() -> Runs:

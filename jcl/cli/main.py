@@ -109,10 +109,12 @@ def _told() -> tuple[type[Exception], ...]:
   """Returns the kinds of errors that a sentence tells, without a traceback."""
   from jcl.cli import sweep
   from jcl.replay.store import records
-  from jcl.run import checkpoint, loop, session, workdir
+  from jcl.run import checkpoint, loop, meeting, session, together, workdir
 
   return (
     UsageError,
+    meeting.MeetingError,
+    together.LostError,
     sweep.SweepError,
     checkpoint.CheckpointError,
     records.StoreError,

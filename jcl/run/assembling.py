@@ -30,6 +30,7 @@ from jcl.run import (
   rewrites,
   rounds,
   solving,
+  together,
   trainee,
 )
 from jcl.run.inference import model as models
@@ -118,6 +119,7 @@ def assemble(
   method = suited(
     method, stream, memory_budget=options.memory_budget, network=network
   )
+  together.check(method, options.trunk_cache)
   training = complete(method, training)
   removal.check(method)
   if method.prune is not None:

@@ -45,6 +45,18 @@ def from_json(fields: Mapping[str, Any]) -> cursor.Cursor:
     ) from error
 
 
+def decided(value: base.Decision) -> dict[str, Any]:
+  """Returns a decision, without its changes, as JSON has it."""
+  return {**dataclasses.asdict(value), "changes": ()}
+
+
+def decision(
+  fields: Mapping[str, Any], changes: tuple[base.Change, ...] = ()
+) -> base.Decision:
+  """Reads what `decided` returned, and adds changes."""
+  return dataclasses.replace(_decision(dict(fields)), changes=changes)
+
+
 def _cursor(fields: dict[str, Any]) -> cursor.Cursor:
   fields["records"] = [decoding.record(r) for r in fields["records"]]
   if fields["decision"] is not None:

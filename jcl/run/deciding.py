@@ -5,7 +5,7 @@ import functools
 
 from jcl import base
 from jcl.control import verdict
-from jcl.run import judge, trials
+from jcl.run import judge, together, trials
 from jcl.run.cursor import Cursor, Job
 from jcl.train import prices
 
@@ -35,7 +35,9 @@ def decide(
     return False
   before = at.decision
   seen = observation(job, state, at, scope, moment, spent)
-  decision, at.control = job.controller.decide(at.control, seen)
+  decision, at.control = together.decided(
+    *job.controller.decide(at.control, seen)
+  )
   at.decide(decision)
   if before is None or moment in ("experience", "end"):
     return False

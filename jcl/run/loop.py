@@ -11,12 +11,10 @@ import functools
 import math
 import time
 
-import jax
 import numpy as np
 
 from jcl import base, keys
-from jcl.options.errors import UsageError
-from jcl.run import deciding, dispatch, evaluation
+from jcl.run import deciding, dispatch, evaluation, together
 from jcl.run.cursor import Cursor, Event, Job
 from jcl.run.finite import NonFiniteLossError as NonFiniteLossError
 from jcl.train.hooks import BatchHook
@@ -93,12 +91,6 @@ def _open(
   job.feed.arrive(at.experience)
   job.trainee.open()
   deciding.decide(job, state, at, scope, "experience", spent)
-  limit = at.decided.limit
-  if jax.process_count() > 1 and min(limit.seconds, limit.joules) < math.inf:
-    raise UsageError(
-      "processes that share a run would reach a limit of seconds or joules at "
-      "different steps: limit operations instead"
-    )
   job.feed.open(at.decided.allocation)
   at.begun = True
   return state
@@ -121,7 +113,7 @@ def _epochs(
   with job.ledger.timed("data"):
     chunk = dispatch.again(job, at)
   job.give_way()
-  while chunk is not None and not job.limit_reached(at):
+  while chunk is not None and not _ends(job, at):
     if (yield from _ready(job, state, at, scope)):
       chunk = dispatch.again(job, at)
       continue
@@ -156,6 +148,14 @@ def _epochs(
     yield Event("steps", state, at, scalars)
     yield from evaluation.midway(job, state, at, scope)
   return state
+
+
+def _ends(job: Job, at: Cursor) -> bool:
+  """Tells whether a limit is reached, for all processes at the same step."""
+  limit, reached = at.decided.limit, job.limit_reached(at)
+  if min(limit.seconds, limit.joules) == math.inf:
+    return reached
+  return together.first_of(reached)
 
 
 def _ready(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import json
 import math
 import os
 from pathlib import Path
@@ -10,7 +11,6 @@ import signal
 from typing import Any
 
 from absl import logging
-import jax
 import numpy as np
 
 from jcl import base
@@ -25,6 +25,7 @@ from jcl.run import (
   description,
   interrupts,
   loop,
+  together,
 )
 from jcl.run import workdir as workdir_lib
 from jcl.run.assembling import Options as Options
@@ -37,7 +38,7 @@ from jcl.run.inference import model as models
 from jcl.streams import stream as stream_lib
 from jcl.train import chunks, gather, scoring
 from jcl.train import optimizer as optimizers
-from jcl.train.profiling import learners
+from jcl.train.profiling import learners, store
 
 LEAD = 32  # updates between a choice and its training, where no profile tells
 
@@ -170,18 +171,19 @@ def run(
     job.restore(place)
     folder.begin(job, place)
     bar = stack.enter_context(
-      console.Progress(job, place, about["recipe"], options.progress)
+      console.Progress(job, place, about["recipe"], _shown(options))
     )
     events, follower = _followed(job, options, folder.path, state, place)
+    agrees = together.Stopping(stopped)
     for event in events:
       state = event.state
       bar.note(event)
       if watch is not None:
         watch(event)
-      folder.note(event, stop=bool(stopped))
-      # Processes that share a run stop together, between experiences.
-      if stopped and (jax.process_count() == 1 or event.kind == "experience"):
-        raise Interrupted(stopped[0], folder.path)
+      stops = agrees(event.kind == "experience")
+      folder.note(event, stop=stops)
+      if stops:
+        raise Interrupted(agrees.number, folder.path)
     if follower is not None:
       folder.write_generality(follower.units, follower.records)
     made = trained(job, state)
@@ -194,6 +196,11 @@ def run(
       job.learner.network,
       made,
     )
+
+
+def _shown(options: Options) -> bool | None:
+  """Returns whether a progress bar is shown: by the first process alone."""
+  return options.progress if together.is_first() else False
 
 
 def _followed(
@@ -294,10 +301,16 @@ def profiled(
       learner.put_batches(chunks.with_draws(learner, source.batch(rows))),
       loop.scope_of(job, 0),
       learners.Kept(
-        None if options.cache_dir is None else Path(options.cache_dir),
+        # Processes measure together: none may have a profile that is kept.
+        None
+        if options.cache_dir is None or together.shared()
+        else Path(options.cache_dir),
         devices.describe(job.ledger.device),
       ),
     )
+    if together.shared():
+      told = together.text_of_first(json.dumps(store.to_json(times)))
+      times = store.from_json(json.loads(told))
     if folder is not None:
       folder.write_profile(times, learner.network)
   ahead = options.lead

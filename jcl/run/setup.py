@@ -30,7 +30,7 @@ from jcl.networks import (
 from jcl.options import spec
 from jcl.options.errors import UsageError
 from jcl.replay.tiers import limits as live
-from jcl.run import loop, pretraining, session
+from jcl.run import loop, pretraining, session, together
 from jcl.streams import scenarios, sources
 from jcl.streams import stream as stream_lib
 
@@ -320,6 +320,12 @@ def controller(
     return limits.equal(epochs, each, budget=setup.train_share)
   total, joules = _total(setup), live.parse(setup.energy_budget, "joules")
   limits.amounts(total)  # tells of one that is none
+  measured = min(total.seconds, total.joules) < math.inf or joules is not None
+  if govern is not None and measured and together.shared():
+    raise UsageError(
+      "the recipe tries what a budget of seconds or joules pays for, and "
+      "processes that share a run measure different ones: give flops_budget"
+    )
   if govern is not None:
     return govern(epochs, total, joules)
   total = dataclasses.replace(total, joules=math.inf)  # asked while it runs

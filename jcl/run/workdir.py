@@ -60,8 +60,8 @@ class Folder:
 
   The folder is locked from construction to `close`. `about` identifies the run:
   a folder that another run made is refused. Where several processes share a
-  run, the first one writes, and checkpoints are made at the ends of experiences
-  only, which all processes reach together.
+  run, the first one writes, and checkpoints are made where all processes are
+  together: at the ends of experiences and at a stop that all agree on.
 
   Args:
     path: of the folder, made where absent.
@@ -257,8 +257,8 @@ class Folder:
     """Tells whether a checkpoint is to be made at an event."""
     assert self._checkpoints is not None
     end = event.kind == "experience"
-    if jax.process_count() > 1:
-      return end
+    if jax.process_count() > 1:  # clocks differ, and all save together
+      return end or stop
     if stop or self._checkpoints.due():
       return True
     count = len(self._job.stream.experiences)

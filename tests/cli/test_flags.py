@@ -20,6 +20,7 @@ OTHERS = """
   meter oracle overwrite pair port recipe resume retrain scenario seed
   segment_seconds sha256 store teacher token token_file trunk_disk_bytes watch
   workdir workers workers_memory
+  coordinator distributed num_processes patience process_id
 """.split()
 
 

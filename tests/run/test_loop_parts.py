@@ -9,55 +9,30 @@ import pytest
 import tiny_network
 
 from jcl import base, recipes
-from jcl.options.errors import UsageError
 from jcl.run import cursor, deciding, dispatch, loop, session
 
 
 @pytest.mark.parametrize(
-  ("processes", "limit", "refused"),
-  [
-    (1, {"seconds": 5.0}, False),
-    (1, {"joules": 5.0}, False),
-    (2, {}, False),
-    (2, {"flops": 5.0}, False),
-    (2, {"seconds": 5.0}, True),
-    (2, {"joules": 5.0}, True),
-    (3, {"joules": 0.0}, True),
-  ],
+  ("limit", "asked"),
+  [({}, False), ({"flops": 5.0}, False), ({"seconds": 5.0}, True)],
 )
-def test_processes_that_share_a_run_count_operations(
-  processes, limit, refused, monkeypatch
+@pytest.mark.parametrize("reached", [True, False])
+def test_processes_end_by_the_clock_of_the_first(
+  limit, asked, reached, monkeypatch
 ):
+  """It says the opposite of this one's here."""
   told = []
 
-  def decide(job, state, at, scope, moment, spent):
-    assert (moment, spent) == ("experience", base.Cost(1.0))
-    limits = dataclasses.replace(base.UNLIMITED, **limit)
-    at.decide(base.Decision(base.Allocation(2), limits))
+  def first_of(value):
+    told.append(value)
+    return not value
 
-  monkeypatch.setattr(loop.deciding, "decide", decide)
-  monkeypatch.setattr(loop.jax, "process_count", lambda: processes)
-  job = types.SimpleNamespace(
-    ledger=types.SimpleNamespace(total=lambda: base.Cost(1.0)),
-    learner=None,
-    hooks=types.SimpleNamespace(open=lambda *args: "opened"),
-    trainee=types.SimpleNamespace(
-      selection=None, open=lambda: told.append("trainee")
-    ),
-    feed=types.SimpleNamespace(
-      arrive=lambda index: told.append(index),
-      open=lambda allocation: told.append(allocation.epochs),
-    ),
-    give_way=lambda: told.append("way"),
-  )
-  at = cursor.Cursor(experience=3)
-  if refused:
-    with pytest.raises(UsageError, match="limit operations instead"):
-      loop._open(job, "state", at, None)
-    assert not at.begun
-    return
-  assert loop._open(job, "state", at, None) == "opened"
-  assert at.begun is True and told == ["way", 3, "trainee", 2]
+  monkeypatch.setattr(loop.together, "first_of", first_of)
+  limits = dataclasses.replace(base.UNLIMITED, **limit)
+  at = cursor.Cursor(decision=base.Decision(base.Allocation(2), limits))
+  job = types.SimpleNamespace(limit_reached=lambda where: reached)
+  assert loop._ends(job, at) is (reached != asked)
+  assert told == [reached] * asked
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,13 @@ from jcl.cli.definitions.serving import (
   SHA256,
   TEACHER,
 )
+from jcl.cli.definitions.sharing import (
+  COORDINATOR,
+  DISTRIBUTED,
+  NUM_PROCESSES,
+  PATIENCE,
+  PROCESS_ID,
+)
 from jcl.cli.definitions.sweeping import (
   WORKERS,
   WORKERS_MEMORY,
@@ -68,8 +75,10 @@ __all__ = [
   "CACHE_DIR",
   "COLOR",
   "COMPARE",
+  "COORDINATOR",
   "DATA",
   "DATA_SET",
+  "DISTRIBUTED",
   "ESTIMATE",
   "EXPERIENCE",
   "FORMAT",
@@ -84,10 +93,13 @@ __all__ = [
   "LIST",
   "LIVE",
   "MODEL",
+  "NUM_PROCESSES",
   "ORACLE",
   "OVERWRITE",
   "PAIR",
+  "PATIENCE",
   "PORT",
+  "PROCESS_ID",
   "RECIPE",
   "RESUME",
   "RETRAIN",

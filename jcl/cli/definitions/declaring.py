@@ -33,11 +33,12 @@ class Flag(NamedTuple):
 
 
 LEARN, SERVE, DEVICE, SWEEP = "learn", "serve", "device", "sweep"
+ESTIMATE = "estimate"
 CONVERT, EXPORT = "convert", "export"
-RUNS = (LEARN, "estimate", SERVE)  # commands that read data
+RUNS = (LEARN, ESTIMATE, SERVE)  # commands that read data
 MODELS = (
   LEARN,
-  "estimate",
+  ESTIMATE,
   DEVICE,
 )  # commands that train one model of their own
 
@@ -54,6 +55,7 @@ GROUPS = (
   FOLDERS := "Folders and what is kept",
   EXECUTION := "How steps are carried out",
   SWEEPING := "Many runs",
+  SHARING := "One run over many processes",
 )
 
 ALL: dict[str, Flag] = {}  # by name
@@ -65,15 +67,16 @@ def _flag(
   *about: Any,
   group: str,
   identifies: tuple[str, ...],
-  by: tuple[str, ...] = (LEARN, "estimate"),
+  by: tuple[str, ...] = (LEARN, ESTIMATE),
   **more: Any,
 ) -> flags.FlagHolder:
   """Defines a flag; `about` and `more` are arguments of absl's function.
 
-  The last of `about` is the help. What `jcl learn` reads, `jcl sweep` reads.
+  The last of `about` is the help. What tells of runs, as `jcl estimate` has to
+  know it, `jcl sweep` reads as well.
   """
   holder = define(name, *about, **more)
-  if LEARN in by:
+  if ESTIMATE in by:
     by = (*by, SWEEP)
   ALL[name] = Flag(holder, about[-1], group, by, identifies)
   return holder
