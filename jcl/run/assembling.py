@@ -119,7 +119,6 @@ def assemble(
   method = suited(
     method, stream, memory_budget=options.memory_budget, network=network
   )
-  together.check(method, options.trunk_cache)
   training = complete(method, training)
   removal.check(method)
   if method.prune is not None:
@@ -239,6 +238,7 @@ def _learner(
   ledger: ledger_lib.Ledger,
 ) -> learner_lib.Learner:
   """Builds the learner, whose memory has to hold an example of every class."""
+  together.check(method, options.trunk_cache)
   augment = augmentation.build(options.augment, stream.example_shape)
   spec = step_spec.StepSpec(
     network,
@@ -280,6 +280,7 @@ def _behind_trunk(
 ) -> latent_streams.Prepared:
   """Returns stream, tail and cache of a run on a frozen trunk's outputs."""
   text = options.trunk_cache
+  together.check(method, text)
   if method.trunk is None:
     _refuse_trunk(text, "no frozen trunk")
   first = fixed.first_trained(network, method.trunk)
