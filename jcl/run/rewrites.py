@@ -1,5 +1,6 @@
 """Weights rewritten at places of an experience, by what a method asks for."""
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from jcl import base, keys
@@ -33,6 +34,9 @@ class Rewrites:
 
   def __init__(self, rewrite: base.Rewrite) -> None:
     self._rewrite = rewrite
+    # By learner, selection and stage: what a visit takes, or, with "", a batch
+    # of the pass behind the last one. Limits ask ahead of every dispatch.
+    self._prices: dict[Hashable, base.Cost] = {}
 
   def places(self, job: "Job", at: "Cursor") -> list[int]:
     visits = self._rewrite.visits
@@ -41,16 +45,24 @@ class Rewrites:
 
   def ahead(self, job: "Job", at: "Cursor", steps: int) -> base.Cost:
     del steps
-    learner, selection = job.learner, job.trainee.selection
+    made = at.totals.steps
     pairs = zip(self.places(job, at), self._stages(at), strict=True)
-    stages = [stage for place, stage in pairs if place > at.totals.steps]
-    found = [
-      rewriting.price(learner, each, selection) for each in stages if each
-    ]
+    stages = [stage for place, stage in pairs if place > made]
+    found = [self._price(job, each) for each in stages if each]
     if self._rewrite.settles and stages and stages[-1]:
-      batches = job.feed.num_batches
-      found.append(batches * rewriting.settling(learner, selection))
+      found.append(job.feed.num_batches * self._price(job, ""))
     return sum(found, base.Cost())
+
+  def _price(self, job: "Job", stage: str) -> base.Cost:
+    learner, selection = job.learner, job.trainee.selection
+    known = learner, selection, stage
+    if known not in self._prices:
+      if stage:
+        cost = rewriting.price(learner, stage, selection)
+      else:
+        cost = rewriting.settling(learner, selection)
+      self._prices[known] = cost
+    return self._prices[known]
 
   def act(
     self,

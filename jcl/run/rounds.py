@@ -58,6 +58,8 @@ class Rounds:
     # A learner of the stream, and the one of its rounds.
     self._learners: tuple[learner_lib.Learner, learner_lib.Learner] | None
     self._learners = None
+    # What a round of a learner takes: limits ask ahead of every dispatch.
+    self._priced: tuple[learner_lib.Learner, base.Cost] | None = None
 
   def places(self, job: "Job", at: "Cursor") -> list[int]:
     if self._interlude.every:
@@ -75,9 +77,11 @@ class Rounds:
 
   def price(self, job: "Job") -> base.Cost:
     """Returns what a round takes, in operations and bytes."""
-    number = self._interlude.phase.updates
-    flops, moved = chunks.work(self._program(job.learner), number)
-    return base.Cost(flops=flops, bytes=moved)
+    if self._priced is None or self._priced[0] is not job.learner:
+      number = self._interlude.phase.updates
+      flops, moved = chunks.work(self._program(job.learner), number)
+      self._priced = job.learner, base.Cost(flops=flops, bytes=moved)
+    return self._priced[1]
 
   def act(
     self,

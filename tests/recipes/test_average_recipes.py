@@ -140,7 +140,14 @@ def test_statistics_are_those_of_all_examples(rows):
   np.testing.assert_allclose(found["var"], 9, rtol=1e-5)
 
 
-def test_a_limit_has_room_for_the_pass():
+def test_a_limit_has_room_for_the_pass(monkeypatch):
+  settling, asked = rewriting.settling, []
+
+  def counted(*args):
+    asked.append(0)
+    return settling(*args)
+
+  monkeypatch.setattr(rewriting, "settling", counted)
   stream = _spread()
   each = 30_000.0
   job = assemble(
@@ -154,6 +161,7 @@ def test_a_limit_has_room_for_the_pass():
   spent = sum(records[0].costs[a].flops for a in limits.LEARNING)
   step = job.learner.step_program(job.trainee.selection).cost.flops
   assert records[0].steps > 3 and 0 <= each - spent < 2 * step
+  assert len(asked) == 1  # not ahead of every dispatch
 
 
 def test_aligned_rows_have_one_norm():
