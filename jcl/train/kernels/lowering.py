@@ -46,7 +46,7 @@ def why_not() -> str:
   if rules.why_not():
     return rules.why_not()
   if importlib.util.find_spec("numba") is None:
-    return "numba is not installed: pip install 'jcl[cpu]'"
+    return "numba is not installed: pip install numba"
   try:
     onednn.library()
   except onednn.Missing as error:

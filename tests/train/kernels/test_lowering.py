@@ -336,7 +336,7 @@ def test_what_is_missing_is_told(monkeypatch):
       lowering.importlib.util,
       "find_spec",
       lambda name: None,
-      "numba is not installed: pip install 'jcl[cpu]'",
+      "numba is not installed: pip install numba",
     ),
   ],
 )
