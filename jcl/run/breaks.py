@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from jcl import base
 from jcl.cost import program_cost
+from jcl.options.errors import UsageError
 
 if TYPE_CHECKING:  # a job has breaks
   from jcl.run.cursor import Cursor, Job
@@ -104,14 +105,23 @@ class Breaks:
       at: cursor of the run.
       cost: of an update.
       left: that the experience may still spend.
+
+    Raises:
+      UsageError: as an experience begins, where they alone exceed the limit.
     """
     most = at.steps_to_limit(cost, left)
     if not self.kinds or most == math.inf:
       return most
 
-    def leaves(steps: int) -> float:
+    def ahead(steps: int) -> base.Cost:
       costs = (kind.ahead(job, at, steps) for kind in self.kinds)
-      return at.steps_to_limit(cost, left - sum(costs, base.Cost()))
+      return sum(costs, base.Cost())
+
+    def leaves(steps: int) -> float:
+      return at.steps_to_limit(cost, left - ahead(steps))
+
+    if at.decided.counts and not at.totals.steps:
+      _check(at, ahead(0), left)
 
     low, high = 0, int(most)
     while low < high:
@@ -119,3 +129,15 @@ class Breaks:
       fits = leaves(middle) >= middle
       low, high = (middle, high) if fits else (low, middle - 1)
     return low
+
+
+def _check(at: "Cursor", needed: base.Cost, left: base.Cost) -> None:
+  """Raises UsageError for a limit that pays no update beside the breaks."""
+  for name in ("flops", "bytes"):
+    least, most = getattr(needed, name), getattr(left, name)
+    if least > most:
+      raise UsageError(
+        f"what comes between updates of experience {at.experience}, such as "
+        f"rounds on the memory, takes {least:.4g} {name}, and the limit leaves "
+        f"{most:.4g}: give a higher limit, or fewer or shorter rounds"
+      )

@@ -7,6 +7,7 @@ import pytest
 
 from jcl import base
 from jcl.cost import program_cost
+from jcl.options.errors import UsageError
 from jcl.run import breaks, cursor, rounds
 
 STARTS = np.array([0, 500, 1000])
@@ -69,7 +70,7 @@ def test_what_is_due_is_done_once():
 
 @pytest.mark.parametrize(
   ("price", "made", "expected"),
-  [(0, 0, 10), (20, 0, 4), (20, 2, 8), (20, 5, 10), (60, 0, 0)],
+  [(0, 0, 10), (20, 0, 4), (20, 2, 8), (20, 5, 10), (60, 2, 4)],
 )
 def test_a_limit_pays_breaks_as_well(price, made, expected):
   cost = program_cost.ProgramCost(10.0, *(0,) * 5)
@@ -78,3 +79,7 @@ def test_a_limit_pays_breaks_as_well(price, made, expected):
   left = base.Cost(*(np.inf,) * 2, 109.0, np.inf)
   of = breaks.Breaks([Work([2, 2, 5], price)])
   assert of.afford(None, place, cost, left) == expected
+  with pytest.raises(UsageError, match="takes 180 flops, and .* leaves 109"):
+    breaks.Breaks([Work([2, 2, 5], 60)]).afford(
+      None, at(0, decision=decided), cost, left
+    )
