@@ -99,7 +99,7 @@ def jcl(work: Workload) -> Callable[[int], None]:
       )
     jax.block_until_ready(state)
 
-  run.whole = most
+  run.whole, run.text = most, program.call.as_text
   return run
 
 
@@ -143,9 +143,13 @@ def jax_plain(work: Workload) -> Callable[[int], None]:
   memory = x[:MEMORY].copy(), y[:MEMORY].copy()
   slots = optimizer.init(params)
   state = params, stats, slots, memory, jax.random.key(1)
-  return _dealt(
+  shapes = state, x[: work.batch], y[: work.batch]
+  run = _dealt(
     work, x, y, lambda batch: program(*batch), state, jax.block_until_ready
   )
+  text = program.lower(*shapes).compile().as_text()
+  run.text = lambda: text
+  return run
 
 
 def _dealt(work, x, y, step, state, wait):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
-from jcl.networks import chain, check, layers
+from jcl.networks import chain, check, derivatives, layers
 from jcl.options import kinds
 from jcl.options.errors import UsageError
 
@@ -67,7 +67,7 @@ class _Block(nn.Module):
     query = heads(dense("query")(h))
     key = heads(dense("key")(h))
     value = heads(dense("value")(h))
-    h = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
+    h = derivatives.attention(query, key, value).reshape(x.shape)
     x = x + drop(dense("out")(h))
     h = layers.LayerNorm(name="norm_1")(x)
     h = dense("mlp_0", self.expansion * width)(h)
