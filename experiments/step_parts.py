@@ -21,6 +21,7 @@ among threads counts on the thread that called it. Profiling slows short
 operations down: times of whole steps are those of `benchmark.py`.
 """
 
+import argparse
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,22 +30,12 @@ import tempfile
 import time
 from typing import Any, NamedTuple
 
-from absl import app, flags
 import contenders
 import numpy as np
 import pandas as pd
 import tqdm
 
-_WORKLOADS = flags.DEFINE_list(
-  "workloads",
-  ["mlp_10", "slim_resnet18_b32", "mobilenet_b32", "vit_b32"],
-  "what is trained",
-)
-_CONTENDERS = flags.DEFINE_list("contenders", ["jcl"], "who trains it")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "profiles of each", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 8, "at least, of each", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "file for the table, as CSV")
-_QUICK = flags.DEFINE_bool("quick", False, "the MLP at 10, 1 round")
+WORKLOADS = "mlp_10,slim_resnet18_b32,mobilenet_b32,vit_b32"
 
 # Parts by what an operation, or one that is fused into it, does; the first one
 # that applies.
@@ -217,34 +208,44 @@ class _Measured:
     )
 
 
-def main(argv: list[str]) -> None:
-  if argv[1:]:
-    raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  workloads, rounds = _WORKLOADS.value, _ROUNDS.value
-  if _QUICK.value:
+def main() -> None:
+  parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+  add = parser.add_argument
+  add("--workloads", default=WORKLOADS, help="what is trained")
+  add("--contenders", default="jcl", help="who trains it: jcl, jax or both")
+  add("--rounds", type=int, default=5, help="profiles of each")
+  add("--steps", type=int, default=8, help="at least, of each")
+  add("--out", help="file for the table, as CSV")
+  add("--quick", action="store_true", help="the MLP at 10, 1 round")
+  asked = parser.parse_args()
+  workloads, rounds = asked.workloads.split(","), asked.rounds
+  if asked.quick:
     workloads, rounds = ["mlp_10"], 1
+  if min(rounds, asked.steps) < 1:
+    parser.error("--rounds and --steps: give 1 or more")
+  who = asked.contenders.split(",")
   for given, known in (
     (workloads, list(contenders.WORKLOADS)),
-    (_CONTENDERS.value, ["jcl", "jax"]),
+    (who, ["jcl", "jax"]),
   ):
     for each in given:
       if each not in known:
-        raise app.UsageError(f"{each!r}: choose from {', '.join(known)}")
+        parser.error(f"{each!r}: choose from {', '.join(known)}")
   measured = [
-    _Measured(workload, who, _STEPS.value)
+    _Measured(workload, one, asked.steps)
     for workload in tqdm.tqdm(workloads, desc="compiling", leave=False)
-    for who in _CONTENDERS.value
+    for one in who
   ]
   for _ in tqdm.trange(rounds, desc="rounds", leave=False):
     for each in measured:
       each.again()
   tables = [pd.DataFrame(each.rows()) for each in measured]
-  for one, rows in zip(measured, tables, strict=True):
+  for each, rows in zip(measured, tables, strict=True):
     print(rows.to_string(index=False))
-    print(one.summary(), "\n", flush=True)
-  if _OUT.value:
-    pd.concat(tables).to_csv(_OUT.value, index=False)
+    print(each.summary(), "\n", flush=True)
+  if asked.out:
+    pd.concat(tables).to_csv(asked.out, index=False)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

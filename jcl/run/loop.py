@@ -106,9 +106,8 @@ def _epochs(
     at.planned = at.decided.epochs * feed.num_batches
   feed.plan(at.planned)
   scope = _timed(job, at, scope)
-  yield from evaluation.midway(
-    job, state, at, scope
-  )  # a kill may have prevented it
+  # A kill may have prevented it.
+  yield from evaluation.midway(job, state, at, scope)
   yield from _ready(job, state, at, scope)
   with job.ledger.timed("data"):
     chunk = dispatch.again(job, at)

@@ -65,5 +65,7 @@ def temp_bytes(method, selection, sparsity=None):
 def test_a_frozen_trunk_keeps_no_activations_and_masked_gradients_do():
   full = temp_bytes(recipes.finetune(), EVERYTHING)
   frozen = temp_bytes(recipes.er(buffer=15, minibatch=15), TAIL)
-  assert frozen <= 0.3 * full
+  # Frozen, what is left is the forward pass. A full step took half as much
+  # again before the derivative of batch normalisation was written out.
+  assert frozen <= 0.42 * full
   assert temp_bytes(recipes.finetune(), EVERYTHING, MASKED) >= 0.99 * full

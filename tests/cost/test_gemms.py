@@ -110,7 +110,7 @@ def test_tables_are_what_a_trace_finds(monkeypatch):
 @pytest.mark.parametrize("mode", ["full", "compat"])
 def test_a_transformer_with_and_without_attention(mode):
   rows = 2 * 5  # a class token and four patches
-  attention = [(rows, 8, 8, 1)] * 3 + [(5, 4, 5, 4), (4, 5, 5, 4)]
+  attention = [(rows, 8, 8, 1)] * 3 + [(5, 4, 5, 4), (5, 5, 4, 4)]
   attention.append((rows, 8, 8, 1))
   block = [(rows, 8, 24, 1), (rows, 24, 8, 1)]
   if mode == "full":

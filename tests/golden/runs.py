@@ -102,6 +102,9 @@ RUNS = {
     for name in ("er", "er_ace", "der", "derpp", "agem")
   },
   **{name: Run(name) for name in ("finetune", "joint", "ewc", "si", "lwf")},
+  "naive": Run("naive"),
+  "k_fpf": Run("k_fpf:k=2,updates=2,buffer=12,minibatch=4"),
+  **{name: Run(f"er:{_BUFFER}+{name}") for name in ("lars", "wsc", "wa")},
   "fdr": Run(f"fdr:{_BUFFER}"),
   "auto": Run(f"auto:{_BUFFER},m=16,share=0.2,aside=8"),
   "bic": Run("bic:buffer=12"),

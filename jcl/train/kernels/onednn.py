@@ -169,7 +169,9 @@ def _path() -> Path:
   try:
     package = metadata.distribution("onednn-cpu-gomp")
   except metadata.PackageNotFoundError:
-    raise Missing("oneDNN is not installed: pip install onednn-cpu-gomp") from None
+    raise Missing(
+      "oneDNN is not installed: pip install onednn-cpu-gomp"
+    ) from None
   for file in package.files or ():
     if file.name == "libdnnl.so.3":
       return Path(str(package.locate_file(file))).resolve()
