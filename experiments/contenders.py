@@ -143,12 +143,12 @@ def jax_plain(work: Workload) -> Callable[[int], None]:
   memory = x[:MEMORY].copy(), y[:MEMORY].copy()
   slots = optimizer.init(params)
   state = params, stats, slots, memory, jax.random.key(1)
-  shapes = state, x[: work.batch], y[: work.batch]
+  arguments = state, x[: work.batch], y[: work.batch]
+  shapes = jax.eval_shape(lambda *each: each, *arguments)
   run = _dealt(
     work, x, y, lambda batch: program(*batch), state, jax.block_until_ready
   )
-  text = program.lower(*shapes).compile().as_text()
-  run.text = lambda: text
+  run.text = lambda: program.lower(*shapes).compile().as_text()
   return run
 
 

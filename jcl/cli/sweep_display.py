@@ -1,4 +1,4 @@
-"""What a sweep shows: one line of progress, a table and a growing report."""
+"""Display of a sweep: one line of progress, a table and a growing report."""
 
 from collections.abc import Sequence
 from concurrent import futures

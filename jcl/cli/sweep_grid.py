@@ -41,7 +41,7 @@ class Arm(NamedTuple):
 
 
 class Sweep(NamedTuple):
-  """What a sweep consists of.
+  """A sweep: recipes with values of flags, seeds, and where the runs lie.
 
   Attributes:
     arms: every recipe with every combination of values.

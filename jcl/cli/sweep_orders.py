@@ -1,11 +1,11 @@
-"""What a sweep asks of its processes, and what they answer."""
+"""Messages between a sweep and the processes that carry out its runs."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Shared(NamedTuple):
-  """What all runs of a sweep have in common.
+  """Settings that all runs of a sweep share.
 
   Attributes:
     values: of the flags, by name.
@@ -29,7 +29,7 @@ class Check(NamedTuple):
 
 
 class Checked(NamedTuple):
-  """What is known once all flags were found to fit.
+  """Answer to a `Check` of flags that fit.
 
   Attributes:
     content: digest of the data.

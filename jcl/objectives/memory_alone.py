@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jcl import base
+from jcl.objectives import batches
 
 
 def on_memory(
@@ -23,20 +24,11 @@ def on_memory(
   def loss(
     forward: base.Forward, inputs: base.LossInputs
   ) -> tuple[jax.Array, base.Aux]:
-    drawn = _filled(inputs.memory[0])
+    drawn = inputs.memory[0]  # its first row is real
+    drawn = batches.fill(drawn, jax.tree.map(lambda leaf: leaf[:1], drawn))
     value, aux = inner.loss(forward, inputs._replace(batch=drawn, memory=()))
     size = inputs.batch.y.shape[0]
     blank = jnp.zeros((size, aux.logits.shape[-1]), jnp.float32)
     return value, aux._replace(logits=blank, extras={})
 
   return base.Objective(loss, num_draws=1, stores=stores)
-
-
-def _filled(batch: base.Batch) -> base.Batch:
-  """Gives padding rows the inputs of the first row, which is real.
-
-  Normalisers in training mode average over all rows, whatever their weight.
-  """
-  shape = (len(batch.y), *(1,) * (batch.x.ndim - 1))
-  real = jnp.reshape(batch.weight > 0, shape)
-  return batch._replace(x=jnp.where(real, batch.x, batch.x[:1]))

@@ -34,7 +34,7 @@ _THREADS = (
 
 
 class Task(NamedTuple):
-  """What a process is to do.
+  """A piece of work for one process.
 
   Attributes:
     name: of the task, in messages.
@@ -49,7 +49,7 @@ class Task(NamedTuple):
 
 
 class News(NamedTuple):
-  """What has become of a task.
+  """Word of a task: that it goes on, or how it ended.
 
   Attributes:
     kind: "at" for a task on its way, "done", "failed" where it raised an error,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jcl import base
 from jcl.selection import mask
 from jcl.train import background, executors, slots
+from jcl.train import weights as weights_lib
 
 if TYPE_CHECKING:  # it imports this module
   from jcl.train import chunks
@@ -24,7 +25,7 @@ def tensors(
   """Returns the tensors by path that a method may ever train."""
   candidates = method.selector.candidates or mask.everything
   trained, _ = mask.split(params, network, candidates(network))
-  return dict(zip(slots.names(trained), jax.tree.leaves(trained), strict=True))
+  return weights_lib.flat(trained)
 
 
 def fresh(
@@ -95,9 +96,8 @@ def _writing(
   def write(weights, params, scope):
     held = tensors(method, network, params)
     weights, held = writes(stage, network, weights, held, scope)
-    names = slots.names(params)
-    pairs = zip(names, jax.tree.leaves(params), strict=True)
-    leaves = [held.get(name, leaf) for name, leaf in pairs]
+    every = weights_lib.flat(params).items()
+    leaves = [held.get(name, leaf) for name, leaf in every]
     return weights, jax.tree.unflatten(jax.tree.structure(params), leaves)
 
   return write
@@ -210,42 +210,31 @@ def _own(zero: jax.Array, one: jax.Array, there: jax.Array) -> jax.Array:
   return jnp.where(running, zero / jnp.where(running, rest, 1), there)
 
 
-def _pairs(stats: base.Stats) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+def _pairs(stats: base.Stats) -> dict[str, str]:
   """Returns paths of variances, each with that of its mean."""
-  paths = [
-    tuple(str(getattr(key, "key", key)) for key in path)
-    for path, _ in jax.tree_util.tree_leaves_with_path(stats)
-  ]
-  found = {}
-  for *above, name in paths:
-    for mean, variance in _SIBLINGS:
-      at = (*above, name[: -len(variance)] + mean)
-      if name.endswith(variance) and at in paths:
-        found[(*above, name)] = at
-  return found
+  names = slots.names(stats)
+  return {
+    name: at
+    for name in names
+    for mean, variance in _SIBLINGS
+    if name.endswith(variance)
+    and (at := name.removesuffix(variance) + mean) in names
+  }
 
 
 def _pooled(sums: Sums, stats: base.Stats) -> base.Stats:
   """Returns statistics of all batches together."""
-  pairs = _pairs(stats)
-  count = sums.count
-
-  def at(tree: base.Stats, path: tuple[Any, ...]) -> Any:
-    for key in path:
-      tree = tree[key]
-    return tree
-
+  pairs, count = _pairs(stats), sums.count
   means = set(pairs.values())
+  values, squares = map(weights_lib.flat, (sums.value, sums.square))
 
-  def pooled(path: Any, there: Any) -> Any:
-    own = tuple(str(getattr(key, "key", key)) for key in path)
-    value = at(sums.value, own) / count
-    if own in pairs:
-      mean = pairs[own]
-      spread = (
-        at(sums.square, mean) / count - (at(sums.value, mean) / count) ** 2
-      )
+  def pooled(name: str, there: Any) -> Any:
+    value = values[name] / count
+    if name in pairs:
+      mean = pairs[name]
+      spread = squares[mean] / count - (values[mean] / count) ** 2
       return (value + jnp.maximum(spread, 0.0)).astype(there.dtype)
-    return value.astype(there.dtype) if own in means else there
+    return value.astype(there.dtype) if name in means else there
 
-  return jax.tree_util.tree_map_with_path(pooled, stats)
+  leaves = [pooled(*each) for each in weights_lib.flat(stats).items()]
+  return jax.tree.unflatten(jax.tree.structure(stats), leaves)

@@ -121,7 +121,8 @@ several = functools.partial(_flag, flags.DEFINE_list)
 repeated = functools.partial(_flag, flags.DEFINE_multi_string)
 text = functools.partial(_flag, flags.DEFINE_string)
 
-# Those that a sweep may vary: each takes values with commas between them.
+# Definitions of flags that a sweep may vary: a flag takes one value, or several
+# with commas between them.
 varied_number = functools.partial(
   _flag, functools.partial(_varying, flags.FloatParser())
 )

@@ -210,9 +210,8 @@ def sparse(
         grad = jnp.where(entry.mask & entry.pattern, grad, 0)
         change, slot = rule.update(grad, entry.slot, leaf, **extra)
         change = jnp.where(entry.mask, change, -leaf)
-        after[name] = entry._replace(slot=slot, step=entry.step + 1)
-        if schedule.published:
-          after[name] = after[name]._replace(past=grad)
+        past = grad if schedule.published else ()
+        after[name] = entry._replace(slot=slot, step=entry.step + 1, past=past)
       else:
         change, after[name] = rule.update(grad, entry, leaf, **extra)
       updates.append(change)
